@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.common import Figure, ImageSet
-from imgpipe.components.report import doubtful_labels
+from imgpipe.components.report import features as suspects
 from imgpipe.models.features.extractor import FeatureExtractor
 
 FLIPPED, FIRST = 0.03, 0.05  # shares of the images: flipped labels, and first ranks
@@ -37,7 +37,7 @@ def main() -> None:
             views[0] for views in extractor.extract(part.images, part.hashes, [[0]] * len(part))
         ]
     features = np.array(rows)
-    folds = np.array([int(digest[:8], 16) % doubtful_labels.FOLDS for digest in images.hashes])
+    folds = np.array([int(digest[:8], 16) % suspects.FOLDS for digest in images.hashes])
     shares = [_share(features, truth, folds, images.classes, seed) for seed in SEEDS]
     flipped = round(FLIPPED * len(truth))
     common.finish(
@@ -53,9 +53,9 @@ def main() -> None:
 
 
 def _share(
-    features: doubtful_labels.Floats,
-    truth: doubtful_labels.Integers,
-    folds: doubtful_labels.Integers,
+    features: suspects.Floats,
+    truth: suspects.Integers,
+    folds: suspects.Integers,
     classes: int,
     seed: int,
 ) -> float:
@@ -65,7 +65,7 @@ def _share(
     wrong = rng.choice(len(labels), round(FLIPPED * len(labels)), replace=False)
     # Another class each, with equal probability: 0 and `classes` are not among the steps.
     labels[wrong] = (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes
-    margins, _ = doubtful_labels.out_of_fold(features, labels, folds, classes)
+    margins, _ = suspects.out_of_fold(features, labels, folds, classes)
     first = np.argsort(-margins, kind="stable")
     return float(np.isin(wrong, first[: round(FIRST * len(labels))]).mean())
 

@@ -17,7 +17,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
 from imgpipe.components.feature_bank.content import FREE_DISK
-from imgpipe.components.report.inputs import REPORTED
+from imgpipe.components.report.facts import REPORTED
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import Config

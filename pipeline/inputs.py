@@ -112,7 +112,6 @@ def report_settings(
         "cross_validate": config.folds,
         "backbone": config.model.network,
         "image_size": config.settings.size,
-        "views": asdict(config.settings.views),
         "expect": config.expect.model_dump(),
         "fingerprint": fingerprint,
         "seeds": {"split": config.split.seed, "train": config.train.seed},

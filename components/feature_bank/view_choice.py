@@ -119,11 +119,6 @@ def choose_views(
     if helpful:
         tried[len(helpful) - 1].save(features)  # ImageTrainer need not compute it again
         facts["views_accuracy"] = [found.accuracy for found in helpful]
-        if _search_replaces(helpful[-1], settings, judging):
-            facts["views_note"] = (
-                f"The head on the unchanged images reaches {facts['views_accuracy'][0]:.3f} in "
-                "cross-validation. If the search tries another network, it makes views for it."
-            )
     kept = max(0, len(helpful) - 1)
     if kept < facts["views"]:
         prefix = prefix_of(facts["views"])

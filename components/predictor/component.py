@@ -23,6 +23,7 @@ from tfx.utils import path_utils
 from imgpipe.components import blessings, loaded_model
 from imgpipe.components.baseline.component import is_empty
 from imgpipe.components.beam import beam_io
+from imgpipe.components.predictor.prediction import DESCRIBED
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -35,9 +36,6 @@ IMAGES_A_BATCH = 32
 #: Splits whose images are predicted.
 SPLITS = (names.VALIDATION, names.TEST)
 _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH)
-#: Features that are copied to the prediction of an image, so that the report can say on which kinds
-#: of images the model is weak without reading the images again.
-_DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
 
 
 class Predict(beam.DoFn):
@@ -91,7 +89,7 @@ def _record(
 ) -> tuple[str, bytes]:
     """Return the split and the serialised prediction for one image."""
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
-    described = {name: records.first(example, name) for name in _DESCRIBED}
+    described = {name: records.first(example, name) for name in DESCRIBED}
     values |= {name: value for name, value in described.items() if value is not None}
     index = records.integer(example, names.LABEL_INDEX, -1)
     values[names.PROBABILITIES] = probabilities.tolist()

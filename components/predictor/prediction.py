@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,20 +14,32 @@ from imgpipe.models import feature_names as names
 if TYPE_CHECKING:
     import tensorflow as tf
 
+#: Features that are copied to the prediction of an image, so that the report can say on which kinds
+#: of images the model is weak without reading the images again.
+DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
+
 
 @dataclass(frozen=True)
 class Prediction:
     """The prediction for one image.
 
     Attributes:
-        predicted: Index of the most probable class in the vocabulary.
+        path: Path of the image in its source.
+        image_hash: Content hash of the image.
+        label_index: Index of its label in the vocabulary, -1 without one.
+        predicted: Index of the most probable class.
         confidence: Probability of the most probable class.
         of_label: Probability of the label, or 0.0 for an image without a label.
+        described: The features `DESCRIBED` by name, as far as they are known.
     """
 
+    path: str
+    image_hash: str
+    label_index: int
     predicted: int
     confidence: float
     of_label: float
+    described: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read(example: tf.train.Example, of: str = names.PROBABILITIES) -> Prediction:
@@ -39,5 +52,12 @@ def read(example: tf.train.Example, of: str = names.PROBABILITIES) -> Prediction
     probabilities = np.array(records.floats(example, of))
     label = records.integer(example, names.LABEL_INDEX, -1)
     best = int(probabilities.argmax())
-    of_label = float(probabilities[label]) if label >= 0 else 0.0
-    return Prediction(best, float(probabilities[best]), of_label)
+    return Prediction(
+        records.text(example, names.PATH),
+        records.text(example, names.IMAGE_HASH),
+        label,
+        best,
+        float(probabilities[best]),
+        float(probabilities[label]) if label >= 0 else 0.0,
+        {name: records.first(example, name) for name in DESCRIBED},
+    )

@@ -5,7 +5,6 @@ It has the same head, style and thumbnails as the report of a run, but other sec
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,13 +12,8 @@ from typing import Any
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Content, Context, RunState, Section
 from imgpipe.components.report.sections import images as sections
-from imgpipe.components.report.sections.images import common_override, condensed, shown
+from imgpipe.components.report.sections.images import condensed, grouped, shown
 from imgpipe.components.source_check import Judged
-
-#: Rows on the page for each group of findings; every reason gets a fair share of them.
-_ROWS = 200
-_OPEN = 12  # groups with at most this many files are unfolded
-_FATES = ("rejected", "repaired", "warned")
 
 
 def _verdict(context: Context) -> Mapping[str, Any]:
@@ -48,34 +42,8 @@ def _data(context: Context) -> Content:
 
 
 def _findings(context: Context) -> Mapping[str, Any]:
-    """Group the findings by what happens to the file and by reason, the most frequent first."""
-    groups: list[dict[str, Any]] = []
-    for fate in _FATES:
-        rows = context.facts["findings"][fate]
-        counts = collections.Counter(str(row["reason"]) for row in rows)
-        listed = shown(rows, _ROWS)
-        for reason, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
-            here = [row for row in listed if row["reason"] == reason]
-            groups.append(
-                {
-                    "fate": fate,
-                    "reason": reason,
-                    "count": count,
-                    "override": common_override(here),
-                    "rows": [_cells(context, row) for row in here],
-                }
-            )
-    return {"groups": groups, "unfold": _OPEN}
-
-
-def _cells(context: Context, row: Mapping[str, Any]) -> dict[str, str]:
-    keys = ("path", "label", "split", "detail", "override", "kept_copy")
-    texts = {key: str(row.get(key) or "") for key in keys}
-    return {
-        **texts,
-        "image": context.thumbnails.uri(texts["path"]),
-        "other": context.thumbnails.uri(texts["kept_copy"]),
-    }
+    found = context.facts["findings"]
+    return {"groups": [one for fate in found for one in grouped(context, found[fate], fate)]}
 
 
 _SECTIONS = (
@@ -98,7 +66,7 @@ def findings(judged: Judged) -> dict[str, list[dict[str, Any]]]:
 
 def paths_shown(judged: Judged) -> set[str]:
     """Return the paths of the images that the page shows."""
-    rows = [row for found in findings(judged).values() for row in shown(found, _ROWS)]
+    rows = [row for found in findings(judged).values() for row in shown(found)]
     groups = condensed(judged.near or ())["rows"]
     members = [member for group in groups for member in group["members"]]
     paths = {str(row["path"]) for row in (*rows, *members)}
@@ -126,16 +94,20 @@ def render(
     """
     groups = None
     if judged.near is not None:
-        groups = condensed(judged.near)
-        groups["listed_in"] = "the file that --json writes"
-        for group in groups["rows"]:  # thumbnails are addressed by path on this page
-            group["members"] = [{**m, "image_hash": m["path"]} for m in group["members"]]
+        groups = {**condensed(judged.near), "listed_in": "the file that --json writes"}
+        for group in groups["rows"]:
+            group["members"] = _by_path(group["members"])
     facts = {
         "settings": settings,
         "data": judged.summary,
         "near": groups,
-        "findings": findings(judged),
+        "findings": {fate: _by_path(rows) for fate, rows in findings(judged).items()},
         "warned": len({found.path for found in judged.warnings}),
         "reasons": list(reasons),
     }
     return page.render(facts, {}, images, state, _SECTIONS)
+
+
+def _by_path(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows whose thumbnails are found by their paths, as on this page."""
+    return [{**row, "image_hash": row["path"]} for row in rows]

@@ -19,10 +19,10 @@ from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from imgpipe.components import artifacts
-from imgpipe.components.report import augmented_views, explanations, identity, page, verdict
 from imgpipe.components.report import facts as run_facts
-from imgpipe.components.report.doubtful_labels import REVIEW_FILE, review_file
-from imgpipe.components.report.inputs import REPORTED
+from imgpipe.components.report import identity, page, thumbnails, verdict
+from imgpipe.components.report.facts import REPORTED
+from imgpipe.components.report.features import REVIEW_FILE, review_file
 from imgpipe.components.report.section import MEASURED, RunState
 from imgpipe.components.report.sections import images
 from imgpipe.components.storage import records
@@ -42,7 +42,7 @@ def _artifact_type(name: str) -> type[Artifact]:
 
 
 class ReportSpec(ComponentSpec):
-    """The specification: the inputs of `inputs.REPORTED`, the settings and the page."""
+    """The specification: the inputs of `facts.REPORTED`, the settings and the page."""
 
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
         name: ChannelParameter(type=_artifact_type(row.type), optional=row.optional)
@@ -86,10 +86,9 @@ class Report(BaseComponent):
 
         Args:
             settings: JSON object with name, source, vocabulary, threshold, max_drop,
-                cross_validate, backbone, image_size, views, expect, fingerprint, seeds and
-                changed.
+                cross_validate, backbone, image_size, expect, fingerprint, seeds and changed.
             run_directory: Folder of the run, "" when there is none.
-            **reported: A channel for each row of `inputs.REPORTED` that the pipeline has.
+            **reported: A channel for each row of `facts.REPORTED` that the pipeline has.
         """
         report = Channel(type=artifacts.RunReport)
         super().__init__(
@@ -119,17 +118,9 @@ def draw(
 
 
 def read_timings(folder: str) -> dict[str, Any] | None:
-    """Read the timings of a run; None when there are none, or when the file is damaged."""
-    try:
-        found = json_object.read(Path(folder) / TIMINGS)
-        components, cached = found.get("components", {}), found.get("cached", [])
-        return {
-            "components": {str(name): float(seconds) for name, seconds in components.items()},
-            "cached": [str(name) for name in cached],
-            **{name: float(found.get(name, 0)) for name in ("import_s", "total_s")},
-        }
-    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
-        return None
+    """Read the timings of a run; None where the local runner has written none."""
+    file = Path(folder) / TIMINGS
+    return json_object.read(file) if file.is_file() else None
 
 
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:
@@ -156,11 +147,8 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
         explained = [
             row["image_hash"]
             for split in MEASURED
-            for row in (facts["mistakes"].get(split) or [])[: explanations.EXPLAINED]
+            for row in (facts["mistakes"].get(split) or [])[: thumbnails.EXPLAINED]
         ]
         folder = path_utils.serving_model_path(uris["model"])
-        found |= explanations.encoded_cams(folder, found, explained)
-    if seen := {row["image_hash"] for row in facts["views"]}:
-        originals = run_facts.encoded_images(uris["examples"], seen, len(seen))
-        found |= augmented_views.encoded_views(facts, originals)
+        found |= thumbnails.encoded_cams(folder, found, explained)
     return found

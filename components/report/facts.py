@@ -1,83 +1,130 @@
 """The facts of a run, read from its artifacts into one plain dictionary.
 
 The summary (``--json``), the verdict and the page are made from the facts. Any artifact may be
-missing, because runs that were refused or failed have facts too.
+missing, because runs that were refused or failed have facts too. A section about a new artifact
+needs one row in `REPORTED`, which graph and component share, and the section with its template.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
+from imgpipe.components import blessings
+from imgpipe.components.image_evaluator import rules
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.predictor import prediction
-from imgpipe.components.report import (
-    augmented_views,
-    doubtful_labels,
-    embedding,
-    metrics,
-    neighbours,
-)
-from imgpipe.components.report.inputs import REPORTED
+from imgpipe.components.report import metrics
+from imgpipe.components.report.features import Features
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections.images import condensed
-from imgpipe.components.report.sections.training import only_unchanged
-from imgpipe.components.report.slices import DESCRIBED, Slices
+from imgpipe.components.report.slices import Slices
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
+from imgpipe.models.features.bank import BANK_FILE
+from imgpipe.models.model_names import HISTORY_FILE
+
+_EXPLAINED_BY_NEIGHBOURS = 24  # mistakes of each split that are shown with the images near them
+
+
+@dataclass(frozen=True)
+class Reported:
+    """An artifact that the report reads.
+
+    Attributes:
+        component: Id of the component that writes the artifact.
+        output: Key of the component's output.
+        type: Name of the artifact type, one of TFX's standard artifacts or of
+            `components/artifacts.py`.
+        file: JSON file in the artifact that is part of the facts as it is; "" if there is none.
+        fact: Name of the file's content in the facts; "" for the name of the artifact.
+        optional: Whether some pipelines lack the component.
+    """
+
+    component: str
+    output: str
+    type: str
+    file: str = ""
+    fact: str = ""
+    optional: bool = False
+
+
+#: Artifacts by the name that `collect` uses for them.
+REPORTED = {
+    "quarantine": Reported("ImageFilter", "quarantine", "Quarantine", quarantine.SUMMARY, "data"),
+    "data_blessing": Reported("DataGate", "blessing", "DataBlessing", "gate.json", "data_gate"),
+    "bank": Reported("FeatureBank", "features", "Examples", BANK_FILE),
+    "model_run": Reported("ImageTrainer", "model_run", "ModelRun", HISTORY_FILE, "training"),
+    "model": Reported("ImageTrainer", "model", "Model"),
+    "baseline": Reported("Baseline", "model", "Model", "baseline.json"),
+    "model_blessing": Reported(
+        "ImageEvaluator", "blessing", "ModelBlessing", rules.DECISION, "gate"
+    ),
+    "predictions": Reported("Predictor", "predictions", "Examples"),
+    "infra_blessing": Reported(
+        "ServingValidator", "blessing", "InfraBlessing", blessings.VALIDATION, "serving"
+    ),
+    "pushed_model": Reported("ModelPusher", "pushed_model", "PushedModel", "push.json", "push"),
+    "examples": Reported("ImageFilter", "examples", "Examples"),
+    "cross_validation": Reported(
+        "CrossValidator", "result", "ModelEvaluation", rules.FOLDS, optional=True
+    ),
+}
 
 
 def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Collect the facts of a run.
 
     Args:
-        uris: Artifact URIs by the names of `inputs.REPORTED`.
-        settings: name, source, vocabulary, proposals, threshold, max_drop, backbone, image_size,
-            views and expect.
+        uris: Artifact URIs by the names of `REPORTED`.
+        settings: name, source, vocabulary, proposals, threshold, max_drop, backbone, image_size
+            and expect.
 
     Returns:
         A dictionary that can be written as JSON, with keys such as settings, data, near, bank,
-        views, suspects, training, metrics, gate, serving and push.
+        suspects, training, metrics, gate, serving and push.
     """
     kinds = Slices()
-    predictions = _predictions(uris.get("predictions", ""), settings, kinds)
+    predictions = _predictions(uris.get("predictions", ""), settings["vocabulary"], kinds)
     found = {
         row.fact or name: _json(uris, name, row.file) for name, row in REPORTED.items() if row.file
     }
-    bank, training = found["bank"] or {}, found["training"] or {}
-    features = uris["bank"] if found["bank"] is not None else ""
+    mistakes = {split: table.mistakes() for split, table in predictions.items()}
+    suspects = None
+    if found["bank"] and found["bank"]["dim"]:
+        features = Features(uris["bank"], settings["vocabulary"])
+        # A label that a person has accepted or corrected is not doubted again.
+        reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
+        settled = [row for row in reviewed if row["reason"] in ("accept", "relabel")]
+        suspects = features.doubtful({row["image_hash"] for row in settled})
+        asked = [row for rows in mistakes.values() for row in rows[:_EXPLAINED_BY_NEIGHBOURS]]
+        near = features.nearest([row["image_hash"] for row in asked])
+        for row in asked:
+            row["nearest"] = near.get(row["image_hash"], [])
     groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
     folds = found["cross_validation"] or {}
     decide = folds.get("decides", True)
-    settings = _with_views_made(settings, bank)
-    if (size := training.get("image_size")) is not None:  # a search may choose another one
-        settings = {**settings, "image_size": size}
+    # A search may choose another size.
+    size = (found["training"] or {}).get("image_size") or settings.get("image_size")
     return {
         **found,
-        "settings": dict(settings),
+        "settings": {**settings, "image_size": size},
         "rejects": _lines(uris, "quarantine", quarantine.MANIFEST) or [],
         "quarantine": uris.get("quarantine", ""),
         "near": None if groups is None else condensed(groups),
-        "views": _views(uris, settings, bank),
-        **_by_features(features, uris, settings, predictions),
+        "suspects": suspects,
         "cross_validation": (folds or None) if decide else None,
         "folds_note": "" if decide else folds["why"],
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
         "reliability": {split: table.reliability() for split, table in predictions.items()},
         "slices": kinds.summary(),
-        "mistakes": _mistakes(features, settings, predictions),
+        "mistakes": mistakes,
     }
-
-
-def _with_views_made(settings: Mapping[str, Any], bank: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings with the bank's number of views, which may be below the allowed one."""
-    if not settings.get("views") or bank.get("views") is None:
-        return settings
-    return {**settings, "views": {**settings["views"], "count": bank["views"]}}
 
 
 def _text(uris: Mapping[str, str], artifact: str, file: str) -> str | None:
@@ -90,90 +137,32 @@ def _text(uris: Mapping[str, str], artifact: str, file: str) -> str | None:
 
 
 def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
-    """Read a JSON file of an artifact; None when it is missing."""
     text = _text(uris, artifact, file)
     return None if text is None else json.loads(text)
 
 
 def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[dict[str, Any]] | None:
-    """Read a JSON Lines file of an artifact; None when it is missing."""
     text = _text(uris, artifact, file)
     return None if text is None else list(records.json_lines(text.splitlines()))
 
 
-def _views(
-    uris: Mapping[str, str], settings: Mapping[str, Any], bank: Mapping[str, Any]
-) -> list[dict[str, str]]:
-    """Choose the training images whose views the page shows; none when no views were made."""
-    examples = uris.get("examples", "")
-    made = bank and examples and settings.get("views") and not only_unchanged(bank)
-    return augmented_views.choose(examples) if made else []
-
-
-def _by_features(
-    bank_uri: str,
-    uris: Mapping[str, str],
-    settings: Mapping[str, Any],
-    predictions: Mapping[str, metrics.Table],
-) -> dict[str, Any]:
-    """Doubtful labels, and the map of the images with the mistakes; None where no bank is."""
-    if not bank_uri:
-        return {"suspects": None, "embedding": None}
-    # A label that a person has accepted or corrected is not doubted again.
-    reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
-    confirmed = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
-    wrong = {split: predictions[split].are_wrong for split in MEASURED if split in predictions}
-    vocabulary = settings["vocabulary"]
-    return {
-        "suspects": doubtful_labels.rank(bank_uri, vocabulary, confirmed=confirmed),
-        "embedding": embedding.build(bank_uri, vocabulary, wrong),
-    }
-
-
-def _mistakes(
-    bank_uri: str, settings: Mapping[str, Any], predictions: Mapping[str, metrics.Table]
-) -> dict[str, list[dict[str, Any]]]:
-    """List the mistakes of each split, the first ones with the training images nearest to them."""
-    found = {split: table.mistakes() for split, table in predictions.items()}
-    if not bank_uri:
-        return found
-    wanted = {
-        split: [row["image_hash"] for row in found.get(split, [])[: neighbours.ASKED]]
-        for split in MEASURED
-    }
-    near = neighbours.nearest(bank_uri, settings["vocabulary"], wanted)
-    return {
-        split: [{**row, "nearest": near.get(row["image_hash"], [])} for row in rows]
-        for split, rows in found.items()
-    }
-
-
-def _predictions(uri: str, settings: Mapping[str, Any], kinds: Slices) -> dict[str, metrics.Table]:
+def _predictions(uri: str, vocabulary: Sequence[str], kinds: Slices) -> dict[str, metrics.Table]:
     """Read the predictions once, and count the images of the measured splits."""
     if not uri or not tf.io.gfile.exists(uri):
         return {}
     tables = {
-        split: metrics.Table(settings["vocabulary"], kinds.counted(_labelled(uri, split)))
-        for split in MEASURED
+        split: metrics.Table(vocabulary, kinds.counted(_labelled(uri, split))) for split in MEASURED
     }
     return {split: table for split, table in tables.items() if len(table)}
 
 
-def _labelled(uri: str, split: str) -> Iterator[metrics.Row]:
+def _labelled(uri: str, split: str) -> Iterator[prediction.Prediction]:
     """Return the predictions of the labelled images of a split."""
-    for example in records.iterate(uri, split):
-        label = records.integer(example, names.LABEL_INDEX, -1)
-        if label >= 0:
-            yield metrics.Row(
-                path=records.text(example, names.PATH),
-                image_hash=records.text(example, names.IMAGE_HASH),
-                label_index=label,
-                prediction=prediction.read(example),
-                described={name: records.first(example, name) for name in DESCRIBED},
-            )
+    found = map(prediction.read, records.iterate(uri, split))
+    return (one for one in found if one.label_index >= 0)
 
 
-def encoded_images(examples_uri: str, wanted: set[str], limit: int) -> dict[str, bytes]:
+def encoded_images(examples_uri: str, wanted: Set[str], limit: int) -> dict[str, bytes]:
     """Read at most `limit` encoded images with wanted hashes, by hash."""
     found: dict[str, bytes] = {}
     for split in names.SPLITS:

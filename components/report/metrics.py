@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
@@ -23,47 +20,32 @@ _BINS = 10  # number of bins of the reliability diagram
 _MISTAKES = 48  # number of mistakes that the page shows
 
 
-@dataclass(frozen=True)
-class Row:
-    """A labelled image and its prediction."""
-
-    path: str
-    image_hash: str
-    label_index: int
-    prediction: Prediction
-    #: Format, size and measurements of the image by feature name, as far as they are known.
-    described: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Table:
-    """The predictions of one split: 32 bytes an image, 8 a mistake, and the worst ones.
+    """The predictions of one split: 32 bytes an image, and the worst ones.
 
     Args:
         vocabulary: Class names in sorted order.
         rows: Labelled images, which are read once.
     """
 
-    def __init__(self, vocabulary: Sequence[str], rows: Iterable[Row]) -> None:
+    def __init__(self, vocabulary: Sequence[str], rows: Iterable[Prediction]) -> None:
         self._vocabulary = list(vocabulary)
         labels, predicted = array("q"), array("q")
         confidence, of_label = array("d"), array("d")
-        wrong_keys = array("Q")
 
-        def wrong() -> Iterator[Row]:
+        def wrong() -> Iterator[Prediction]:
             for row in rows:
                 labels.append(row.label_index)
-                predicted.append(row.prediction.predicted)
-                confidence.append(row.prediction.confidence)
-                of_label.append(row.prediction.of_label)
-                if row.label_index != row.prediction.predicted:
-                    wrong_keys.append(_key(row.image_hash.encode()))
+                predicted.append(row.predicted)
+                confidence.append(row.confidence)
+                of_label.append(row.of_label)
+                if row.label_index != row.predicted:
                     yield row
 
         # One pass over the rows: the arrays are filled while `nsmallest` asks for the mistakes.
         self._mistakes = heapq.nsmallest(
-            _MISTAKES, wrong(), key=lambda row: (-row.prediction.confidence, row.path)
+            _MISTAKES, wrong(), key=lambda row: (-row.confidence, row.path)
         )
-        self._wrong_keys = np.frombuffer(wrong_keys, np.uint64)
         self._labels = np.frombuffer(labels, np.int64)
         self._predicted = np.frombuffer(predicted, np.int64)
         self._confidence = np.frombuffer(confidence, np.float64)
@@ -71,18 +53,6 @@ class Table:
 
     def __len__(self) -> int:
         return len(self._labels)
-
-    def are_wrong(self, hashes: Iterable[bytes]) -> npt.NDArray[np.bool_]:
-        """Return for each image hash whether the image is classified wrongly.
-
-        Args:
-            hashes: Content hashes of n images, as bytes of hexadecimal digits.
-
-        Returns:
-            bool [n]; False for images that are not among the rows.
-        """
-        keys = np.fromiter((_key(digest) for digest in hashes), np.uint64)
-        return np.isin(keys, self._wrong_keys)
 
     def confusion(self) -> list[Cell]:
         """Return the cells of the confusion matrix that are not 0, as (label, predicted, count)."""
@@ -149,19 +119,11 @@ class Table:
                 "path": row.path,
                 "image_hash": row.image_hash,
                 "label": self._vocabulary[row.label_index],
-                "predicted": self._vocabulary[row.prediction.predicted],
-                "probability": row.prediction.confidence,
+                "predicted": self._vocabulary[row.predicted],
+                "probability": row.confidence,
             }
             for row in self._mistakes
         ]
-
-
-def _key(image_hash: bytes) -> int:
-    """Return a number of 64 bits that stands for a hash.
-
-    Two of a million images have the same number with a probability of 3e-8.
-    """
-    return int.from_bytes(hashlib.blake2b(image_hash, digest_size=8).digest(), "big")
 
 
 def most_confused(

@@ -20,20 +20,16 @@ if TYPE_CHECKING:
 #: Colours that matplotlib writes, by the name of the page's colour that replaces each of them. They
 #: occur nowhere else in an SVG, so that replacing text is safe.
 _COLOURS = {
-    "ink": "#0a0b01",
     "muted": "#0a0b02",
     "line": "#0a0b03",
     "train": "#0a0b04",
     "validation": "#0a0b05",
-    "bad": "#0a0b06",
-    **{f"c{number}": f"#0a0b1{number}" for number in range(1, 9)},
 }
-#: Markers of the classes on the map, so that colour is not all.
-MARKERS = "os^DvP*p"
 #: RGB of the cells of the matrix. Their transparency varies, which suits a light and a dark page.
 _ACCENT = (0.15, 0.39, 0.92)
 _MOST_ROWS = 500  # largest number of rows of a matrix, since a display cannot show more
 _FONT = 8.5  # points at a width of about 300
+_DASHED = (0, (4, 2))
 
 
 def curves(
@@ -52,41 +48,18 @@ def curves(
         best: Number of the best epoch, which is marked; None for no mark.
         name: Name of the plot, unique on the page.
     """
-    figure, axes = _figure(4.2, 2.3)
+    figure, axes = _figure(4.2, 2.3, 0.02)
     size = 2.5 if len(epochs) < 3 else 0  # one epoch does not make a line
-    for values, split in ((train, "train"), (validation, "validation")):
+    for values, split, style in ((train, "train", _DASHED), (validation, "validation", "-")):
         points = [float("nan") if value is None else float(value) for value in values]
-        _line(axes, epochs, points, split, size)
+        axes.plot(epochs, points, "o", color=_COLOURS[split], linestyle=style, markersize=size)
     if best is not None and best in epochs:
         axes.axvline(best, color=_COLOURS["muted"], linewidth=0.8, linestyle=(0, (1, 2)))
         value = validation[list(epochs).index(best)]
         if value is not None:
             axes.plot([best], [value], "o", color=_COLOURS["validation"], markersize=5)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
-    _grid(axes, 0.02)
     return _svg(figure, name)
-
-
-def _line(
-    axes: Any, positions: Sequence[float], values: Sequence[float], split: str, size: float
-) -> None:
-    """Draw a line with markers of this size, dashed in the colour of training or else solid."""
-    axes.plot(
-        positions,
-        values,
-        color=_COLOURS[split],
-        linestyle=(0, (4, 2)) if split == "train" else "-",
-        linewidth=1.5,
-        marker="o",
-        markersize=size,
-    )
-
-
-def _grid(axes: Any, margin: float) -> None:
-    """Draw horizontal lines, and leave a share of the width free at both ends."""
-    axes.margins(x=margin)
-    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
-    axes.yaxis.get_major_locator().set_params(nbins=5)
 
 
 def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsafe.Markup:
@@ -99,15 +72,14 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
         images: Numbers of training images, in rising order.
         accuracy: Accuracy with each of them.
     """
-    figure, axes = _figure(4.2, 2.3)
-    _line(axes, images, accuracy, "validation", 4)
+    figure, axes = _figure(4.2, 2.3, 0.05)
+    axes.plot(images, accuracy, "o-", color=_COLOURS["validation"], markersize=4)
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(images), [f"{count:.0f}" for count in images])
     axes.minorticks_off()
     low, high = min(accuracy), max(accuracy)
     top = min(1.0, math.ceil(10 * high + 0.1) / 10)
     axes.set_ylim(max(0.0, min(math.floor(10 * low - 0.1) / 10, top - 0.1)), top + 0.005)
-    _grid(axes, 0.05)
     return _svg(figure, "learning-curve")
 
 
@@ -118,8 +90,8 @@ def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Mark
         bins: ``{"count", "confidence", "accuracy"}`` of each bin.
         name: Name of the plot.
     """
-    figure, axes = _figure(4.2, 2.8)
-    axes.plot([0, 1], [0, 1], color=_COLOURS["muted"], linewidth=0.8, linestyle=(0, (4, 2)))
+    figure, axes = _figure(4.2, 2.8, 0)
+    axes.plot([0, 1], [0, 1], color=_COLOURS["muted"], linewidth=0.8, linestyle=_DASHED)
     most = max(one["count"] for one in bins)
     axes.scatter(
         [one["confidence"] for one in bins],
@@ -130,49 +102,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Mark
         clip_on=False,
     )
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
     return _svg(figure, name)
-
-
-def embedding(
-    points: Sequence[Sequence[float]], coloured: Sequence[int], held_out: Sequence[int]
-) -> markupsafe.Markup:
-    """Plot a map of images, each class with a colour and a marker of its own.
-
-    Args:
-        points: [x, y, class, split, wrong] of each image; coordinates are from -1 to 1.
-        coloured: The at most eight classes with a colour; all others are grey dots.
-        held_out: Indices of the splits whose images are drawn strongly.
-    """
-    figure, axes = _figure(7.2, 5.2)
-    styles = {label: (f"c{i + 1}", MARKERS[i]) for i, label in enumerate(coloured)}
-    for label in sorted({int(point[2]) for point in points}):
-        colour, marker = styles.get(label, ("muted", "o"))
-        for strong in (False, True):
-            some = [p for p in points if p[2] == label and (p[3] in held_out) is strong]
-            axes.scatter(
-                [p[0] for p in some],
-                [p[1] for p in some],
-                s=34 if strong else 18,
-                marker=marker,
-                color=_COLOURS[colour],
-                alpha=0.95 if strong else 0.4,
-                linewidths=0,
-                zorder=2 + strong,
-            )
-    wrong = [p for p in points if p[4]]
-    axes.scatter(
-        [p[0] for p in wrong],
-        [p[1] for p in wrong],
-        s=110,
-        facecolors="none",
-        edgecolors=_COLOURS["bad"],
-        linewidths=1.4,
-        zorder=5,
-    )
-    axes.set(xticks=[], yticks=[])
-    axes.set_aspect("equal", "datalim")
-    return _svg(figure, "embedding")
 
 
 def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> markupsafe.Markup:
@@ -201,7 +131,8 @@ def matrix_figure(cells: Iterable[tuple[int, int, int]], classes: int) -> Figure
     colours = np.zeros((*share.shape, 4))
     colours[..., :3] = _ACCENT
     colours[..., 3] = np.sqrt(share)  # so that one mistake in a hundred is visible
-    figure, axes = _figure(4.2, 4.2)
+    figure, axes = _figure(4.2, 4.2, 0)
+    axes.grid(visible=False)
     end = len(share) * together + 0.5
     axes.imshow(colours, interpolation="nearest", extent=(0.5, end, end, 0.5))
     axes.set_xlabel("predicted, class number", color=_COLOURS["muted"], fontsize=_FONT)
@@ -211,8 +142,14 @@ def matrix_figure(cells: Iterable[tuple[int, int, int]], classes: int) -> Figure
     return figure
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    """Create a figure of a size in inches without pyplot, and its axes in the page's colours."""
+def _figure(width: float, height: float, margin: float) -> tuple[Figure, Any]:
+    """Create a figure of a size in inches without pyplot, and its axes with horizontal lines.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+        margin: Share of the width that is left free at both ends.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -223,6 +160,9 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(_COLOURS["line"])
     axes.tick_params(colors=_COLOURS["muted"], labelsize=_FONT, length=2.5, color=_COLOURS["line"])
+    axes.margins(x=margin)
+    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    axes.locator_params(axis="y", nbins=5)
     return figure, axes
 
 

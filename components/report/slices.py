@@ -12,15 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from imgpipe.components.report.metrics import Row
+from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.models import feature_names as names
 
 _VALUES, _NUMBERS = ("format", "folder"), ("shorter side", "brightness", "sharpness")
 _THIRDS = 3
 _BINS_AN_OCTAVE = 32  # a bin is 2 % wide
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
-#: Features that a row of predictions carries for the slices.
-DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
 
 _Counts = dict[Any, list[int]]  # [images, correct] by value or by number of a bin
 
@@ -32,7 +30,7 @@ class Slices:
         self._counts: dict[str, _Counts] = {name: {} for name in (*_VALUES, *_NUMBERS)}
         self._labels: dict[str, set[int]] = defaultdict(set)
 
-    def counted(self, rows: Iterable[Row]) -> Iterator[Row]:
+    def counted(self, rows: Iterable[Prediction]) -> Iterator[Prediction]:
         """Pass rows through and count them."""
         for row in rows:
             self._count(row)
@@ -52,8 +50,8 @@ class Slices:
             if len(rows) > 1
         ]
 
-    def _count(self, row: Row) -> None:
-        correct = row.label_index == row.prediction.predicted
+    def _count(self, row: Prediction) -> None:
+        correct = row.label_index == row.predicted
         folder = str(PurePosixPath(row.path).parent)
         self._labels[folder].add(row.label_index)
         seen = row.described

@@ -1,4 +1,4 @@
-"""Thumbnails for the page, made from the files in the quarantine and the examples.
+"""Thumbnails for the page, and Grad-CAM of the confident mistakes: what led to the wrong class.
 
 The files are not trusted: every image is decoded within a pixel limit and encoded again, so the
 bytes of the file itself are never part of the page.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 
-from PIL import ImageFile
+import numpy as np
+from PIL import Image, ImageFile
 
 from imgpipe.components.image_file.header import pillow
 
@@ -21,6 +23,10 @@ SIDE, SMALL_SIDE = 320, 96
 _LARGE_BYTES = 5_000_000  # of data URIs, so that a page of any data set stays below 10 MB
 _PIXEL_LIMIT = 40_000_000  # decoded; about 0.5 s and 120 MB, larger ones go without an image
 _QUALITY = 72  # of the JPEG; about 15 kB a large and 2 kB a small image
+#: Mistakes of each split that are explained; each costs a forward and a backward pass.
+EXPLAINED = 12
+_BATCH = 8  # images whose feature maps are in memory at once
+_log = logging.getLogger(__name__)
 
 
 class Thumbnails:
@@ -58,22 +64,17 @@ def thumbnail(data: bytes, side: int = SIDE) -> str:
 
     Exif orientation is not applied: the image is shown as the model sees it. The readable part
     of a truncated file is shown.
-    """
-    small = shrunk(data, side, _QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(small).decode("ascii") if small else ""
-
-
-def shrunk(data: bytes, side: int, quality: int) -> bytes:
-    """Make a JPEG whose longer side is at most `side` pixels; see `thumbnail`.
 
     Args:
         data: An encoded image, which is not trusted.
         side: Length of the longer side in pixels; a smaller image is not enlarged.
-        quality: Quality of the JPEG, from 1 to 95.
-
-    Returns:
-        The JPEG file; empty when the bytes are not an image.
     """
+    small = shrunk(data, side)
+    return "data:image/jpeg;base64," + base64.b64encode(small).decode("ascii") if small else ""
+
+
+def shrunk(data: bytes, side: int, quality: int = _QUALITY) -> bytes:
+    """Make a JPEG file as `thumbnail` does; empty when the bytes are not an image."""
     try:
         with pillow(data) as image, _truncated_too():
             image.draft("RGB", (side, side))  # JPEG decodes at an eighth of its size
@@ -81,11 +82,15 @@ def shrunk(data: bytes, side: int, quality: int) -> bytes:
                 return b""
             # Pillow first averages whole blocks, to at least twice the size, which is faster.
             image.thumbnail((side, side), reducing_gap=2.0)
-            small = io.BytesIO()
-            image.convert("RGB").save(small, "JPEG", quality=quality)
+            return _jpeg(image.convert("RGB"), quality)
     except Exception:  # Pillow's plugins raise exceptions of any type
         return b""
-    return small.getvalue()
+
+
+def _jpeg(image: Image.Image, quality: int = _QUALITY) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality)
+    return out.getvalue()
 
 
 @contextlib.contextmanager
@@ -97,3 +102,49 @@ def _truncated_too() -> Iterator[None]:
         yield
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = theirs
+
+
+def cam_key(image_hash: str) -> str:
+    """Return the key of an image's Grad-CAM among the images of the page."""
+    return f"cam-{image_hash}"
+
+
+def encoded_cams(
+    model: str, images: Mapping[str, bytes], wanted: Iterable[str]
+) -> dict[str, bytes]:
+    """Draw the images under the Grad-CAM map of their predicted class.
+
+    An explanation that fails is left out, because the page is worth more than its explanations.
+
+    Args:
+        model: Folder of the SavedModel.
+        images: Encoded images by hash.
+        wanted: Hashes of the images to explain; those that are not in `images` are skipped.
+
+    Returns:
+        JPEG files by `cam_key`.
+    """
+    chosen = {digest: images[digest] for digest in wanted if digest in images}
+    try:
+        return dict(_drawn(model, chosen)) if chosen else {}
+    except Exception:
+        _log.exception("the mistakes could not be explained with Grad-CAM")
+        return {}
+
+
+def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    from imgpipe.components import loaded_model
+    from imgpipe.models.export.signatures import CAM
+    from imgpipe.models.network import activation_images
+
+    hashes = list(images)
+    with contextlib.closing(loaded_model.served(model, (CAM,), CAM)) as served:
+        for start in range(0, len(hashes), _BATCH):
+            batch = hashes[start : start + _BATCH]
+            cams = served.run(image_bytes=np.array([images[one] for one in batch], object))[CAM]
+            for digest, cam in zip(batch, cams, strict=True):
+                if small := shrunk(images[digest], SIDE):  # Pillow may not read what the model can
+                    with pillow(small) as image:
+                        pixels = np.asarray(image.convert("RGB"))
+                    overlay = Image.fromarray(activation_images.overlay(pixels, cam))
+                    yield cam_key(digest), _jpeg(overlay)

@@ -1,4 +1,4 @@
-"""The verdict of a run as a status and a sentence."""
+"""The verdict of a run as a status and a sentence, its limits, and the expected result."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from imgpipe.components.report.metrics import most_confused
 from imgpipe.components.report.section import RunState
 from imgpipe.components.report.text import overridden, plural
+from imgpipe.models import feature_names as names
+from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
 
 def state(
@@ -49,28 +51,25 @@ def sentence(facts: Mapping[str, Any]) -> str:
     if gate is None:
         return "not blessed: the model was not evaluated"
     changed = overridden(facts.get("data") or {})
-    folds = facts.get("cross_validation")
+    folds = facts.get("cross_validation") or {}
+    why_folds = ""
+    if folds.get("automatic"):
+        images = plural(folds["validation_images"], "image")
+        why_folds = f"; the folds decide, because the validation split has only {images}"
     if not gate["blessed"]:
-        text = f"not blessed: {gate['figures']}: {'; '.join(gate['reasons'])}"
-        text += _why_folds(folds) + _confusion(facts)
+        text = f"not blessed: {gate['figures']}: {'; '.join(gate['reasons'])}{why_folds}"
+        matrix = (facts.get("confusion") or {}).get(gate["split"])
+        worst = most_confused(facts["settings"]["vocabulary"], matrix) if matrix else None
+        text += f"; most frequent error: {worst[0]} predicted as {worst[1]}" if worst else ""
     else:
-        text = f"blessed: {gate['figures']} reaches the threshold {gate['threshold']:g}"
-        text += _why_folds(folds) + _against_baseline(facts)
+        text = f"blessed: {gate['figures']} reaches the threshold {gate['threshold']:g}{why_folds}"
+        text += _against_baseline(facts)
         if "rollback" in (facts.get("push") or {}).get("refused_by", []):
             text += (
                 "; not published, because a rollback withdrew this model (`imgpipe rollback --to` "
                 "serves it again)"
             )
     return text + (f"; {changed}" if changed else "")
-
-
-def _why_folds(folds: Mapping[str, Any] | None) -> str:
-    """Say why the folds decide where no setting asked for them."""
-    if not folds or not folds.get("automatic"):
-        return ""
-    return "; the folds decide, because the validation split has only " + plural(
-        folds["validation_images"], "image"
-    )
 
 
 def _against_baseline(facts: Mapping[str, Any]) -> str:
@@ -84,7 +83,90 @@ def _against_baseline(facts: Mapping[str, Any]) -> str:
     return f"; {reached}"
 
 
-def _confusion(facts: Mapping[str, Any]) -> str:
-    matrix = (facts.get("confusion") or {}).get(facts["gate"]["split"])
-    worst = most_confused(facts["settings"]["vocabulary"], matrix) if matrix else None
-    return f"; most frequent error: {worst[0]} predicted as {worst[1]}" if worst else ""
+def warnings(facts: Mapping[str, Any]) -> list[str]:
+    """Return warnings about the limits of a verdict, one sentence each."""
+    settings = facts.get("settings") or {}
+    classes, proposals = settings.get("vocabulary") or [], settings.get("proposals") or 0
+    found = [_few_images(facts)]
+    # Where all images of a class are in one fold, none of them can be right.
+    found += [
+        f"no fold could learn {classes[label]}, because all of its images are in one fold, as "
+        f"the images of one group always are: {plural(count, 'image')} of it counted as wrong; "
+        "add images of it in other groups, or let the validation split decide with "
+        "evaluate.cross_validate = 0"
+        for label, count in (facts.get("cross_validation") or {}).get("unlearned") or []
+    ]
+    if proposals:
+        found.append(
+            f"judge.overrides holds {plural(proposals, 'unconfirmed proposal')}, which changed "
+            "nothing; look at each image and set confirmed = true where the proposal is right"
+        )
+    note = str((facts.get("bank") or {}).get("note") or "")
+    if "bank.budget" in note:  # the bank holds less than was asked for
+        found.append(note)
+    return list(filter(None, found))
+
+
+def _few_images(facts: Mapping[str, Any]) -> str:
+    count = (facts.get("gate") or {}).get("count") or 0
+    if not 0 < count < FEW_IMAGES or facts.get("cross_validation"):
+        return ""
+    text = (
+        f"the validation split has only {count} images, so each of them changes the accuracy by "
+        f"{100 / count:.1f} percentage points; "
+    )
+    tuned = ((facts.get("training") or {}).get("fine_tune") or {}).get("shipped")
+    # Folds evaluate heads on features, and need enough independent images.
+    if tuned or facts.get("folds_note") or (facts.get("bank") or {}).get("dim") == 0:
+        return text + "add images, or give more of them to validation with split.validation"
+    return (
+        text + f"evaluate.cross_validate = {FOLDS} evaluates on all images of train and validation "
+        "instead, which takes a few seconds"
+    )
+
+
+def expected(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Compare the accuracy of the run with the [expect] section of the configuration.
+
+    Args:
+        facts: Facts from `imgpipe.components.report.facts.collect`.
+
+    Returns:
+        text, low, high, split, time, value (None when nothing was measured) and compared ("within",
+        "above", "below", or None when there is nothing to compare). None when nothing is expected.
+    """
+    expect = (facts.get("settings") or {}).get("expect") or {}
+    low, high = expect.get("low"), expect.get("high")
+    if not expect.get("text") and low is None and high is None:
+        return None
+    metrics = facts.get("metrics") or {}
+    split = expect["split"] if expect.get("split") in metrics else names.VALIDATION
+    value = (metrics.get(split) or {}).get("accuracy")
+    compared = None
+    if value is not None and (low, high) != (None, None):
+        compared = "below" if low is not None and value < low else "within"
+        compared = "above" if high is not None and value > high else compared
+    texts = {name: expect.get(name, "") for name in ("text", "time")}
+    figures = {"low": low, "high": high, "split": split, "value": value, "compared": compared}
+    return texts | figures
+
+
+def expected_lines(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return (heading, text) of the expected result and of the result of this run."""
+    if found is None:
+        return []
+    wanted = _range(found["low"], found["high"])
+    lines = [("expected", "; ".join(filter(None, (wanted, found["text"], found["time"]))))]
+    if found["value"] is not None:
+        compared = f": {found['compared']}" if found["compared"] else ""
+        lines.append(("this run", f"{found['value']:.3f} on {found['split']}{compared}"))
+    return lines
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """Format a range: ``0.95 to 0.97``, ``0.8 or more``, ``0.84``; "" when there is none."""
+    if low is None:
+        return "" if high is None else f"up to {high:g}"
+    if high is None:
+        return f"{low:g} or more"
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"

@@ -108,7 +108,7 @@ def run_config(
 
     if start is not None:  # before imports that take time
         start = component_names.find(start, config)
-    from imgpipe.components.report import expectation
+    from imgpipe.components.report import verdict
     from imgpipe.components.report.text import aside, serve_command
     from imgpipe.pipeline.execution import without_effect
     from imgpipe.pipeline.execution.run import execute
@@ -131,7 +131,7 @@ def run_config(
         console.print(f"  model    {escape(push['path'])} ({state})")
     for heading, text in _training(outcome.summary["training"], outcome.folder):
         console.print(f"  {heading:<8} {escape(text)}")
-    for heading, text in expectation.lines(outcome.summary["expected"]):
+    for heading, text in verdict.expected_lines(outcome.summary["expected"]):
         console.print(f"  {heading} {escape(text)}")
     for warning in outcome.summary["warnings"]:
         console.print(f"  note     {escape(warning)}")

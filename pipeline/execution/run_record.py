@@ -149,8 +149,7 @@ class RunRecord:
             facts: The settings that the report shows; the other facts are added.
         """
         from imgpipe.components.report import component as report
-        from imgpipe.components.report.facts import collect
-        from imgpipe.components.report.inputs import REPORTED
+        from imgpipe.components.report.facts import REPORTED, collect
 
         page, file = self.directory / report.PAGE, self.directory / report.FACTS
         if error is None and file.exists() and page.exists():

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.expectation import beside
-from imgpipe.components.report.hints import warnings
+from imgpipe.components.report.verdict import expected, warnings
 from imgpipe.pipeline.records.run import Summary
 
 
@@ -40,7 +39,7 @@ def build(
             "gate": facts.get("gate"),
             "cross_validation": facts.get("cross_validation"),
             "warnings": warnings(facts),
-            "expected": beside(facts),
+            "expected": expected(facts),
             "push": facts.get("push") or {},
             "model": {**settings, "classes": settings["vocabulary"]},
             "data": {

@@ -85,7 +85,7 @@ def describe(spec: dict[str, Any], directory: str) -> None:
         spec: The PipelineSpec, which is changed.
         directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
     """
-    from imgpipe.components.report.inputs import REPORTED
+    from imgpipe.components.report.facts import REPORTED
 
     names = {(row.component, row.output): name for name, row in REPORTED.items()}
     for task, described in spec["root"]["dag"]["tasks"].items():

@@ -29,7 +29,7 @@ from imgpipe.pipeline.source import opened
 
 if TYPE_CHECKING:
     from imgpipe.components.image_record import ImageRecord
-    from imgpipe.components.report.metrics import Row
+    from imgpipe.components.predictor.prediction import Prediction
 
 _BATCH = 32  # images in one call of the signature
 _NAMED = 20  # labels that an error names
@@ -153,18 +153,16 @@ def _judged(inspected: Iterator[ImageRecord], found: Judged) -> Iterator[ImageRe
             yield record
 
 
-def _row(record: ImageRecord, probabilities: Any) -> Row:
-    from imgpipe.components.predictor.prediction import Prediction
-    from imgpipe.components.report.metrics import Row
-    from imgpipe.components.report.slices import DESCRIBED
+def _row(record: ImageRecord, probabilities: Any) -> Prediction:
+    from imgpipe.components.predictor.prediction import DESCRIBED, Prediction
 
     best = int(probabilities.argmax())
     label = record.label_index
     described = record.features()
     kinds = {name: described.get(name) for name in DESCRIBED}
     kinds[names.FORMAT] = record.format.encode()
-    prediction = Prediction(best, float(probabilities[best]), float(probabilities[label]))
-    return Row(record.path, record.image_hash, label, prediction, kinds)
+    chances = float(probabilities[best]), float(probabilities[label])
+    return Prediction(record.path, record.image_hash, label, best, *chances, kinds)
 
 
 def _seen(examples_uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
@@ -205,9 +203,9 @@ def shown_images(request: EvaluationRequest, found: Mapping[str, Any]) -> dict[s
 
     Returns:
         Encoded images of the mistakes, by image hash, and their Grad-CAM, by
-        `imgpipe.components.report.sections.accuracy.cam_key`.
+        `imgpipe.components.report.thumbnails.cam_key`.
     """
-    from imgpipe.components.report import explanations
+    from imgpipe.components.report import thumbnails
 
     hashes = {row["path"]: row["image_hash"] for row in found["mistakes"]}
     images = {}
@@ -216,5 +214,5 @@ def shown_images(request: EvaluationRequest, found: Mapping[str, Any]) -> dict[s
             # The page shows a mistake without its image if the file was removed since.
             with contextlib.suppress(OSError):
                 images[hashes[item.path]] = request.source.read(item)
-    wanted = list(hashes.values())[: explanations.EXPLAINED]
-    return images | explanations.encoded_cams(str(request.model.folder), images, wanted)
+    wanted = list(hashes.values())[: thumbnails.EXPLAINED]
+    return images | thumbnails.encoded_cams(str(request.model.folder), images, wanted)

@@ -14,7 +14,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.published.model import Model
 
 if TYPE_CHECKING:
-    from imgpipe.components.report.metrics import Row
+    from imgpipe.components.predictor.prediction import Prediction
 
 SCHEMA = 1  # of the file that --json writes
 _NAMED = 20  # images and labels of each kind that are named
@@ -36,7 +36,7 @@ class Judged:
             that is not known.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Prediction] = field(default_factory=list)
     hashes: dict[str, bytes] = field(default_factory=dict)
     undecodable: list[tuple[str, str]] = field(default_factory=list)
     unknown: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -101,13 +101,13 @@ def facts(model: Model, source: str, judged: Judged, threshold: float) -> dict[s
     return {**found, "verdict": _verdict(found), "warnings": _warnings(found, judged)}
 
 
-def _accuracy(rows: Sequence[Row]) -> dict[str, Any]:
-    correct = sum(row.label_index == row.prediction.predicted for row in rows)
+def _accuracy(rows: Sequence[Prediction]) -> dict[str, Any]:
+    correct = sum(row.label_index == row.predicted for row in rows)
     accuracy, interval = correct / len(rows), list(shares.wilson(correct, len(rows)))
     return {"count": len(rows), "correct": correct, "accuracy": accuracy, "ci95": interval}
 
 
-def _count_seen(rows: Sequence[Row], seen: Mapping[str, str]) -> dict[str, Any]:
+def _count_seen(rows: Sequence[Prediction], seen: Mapping[str, str]) -> dict[str, Any]:
     """Count the images that the run had, by its split."""
     there = [(row.path, seen[row.image_hash]) for row in rows if row.image_hash in seen]
     return {

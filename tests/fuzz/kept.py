@@ -80,18 +80,6 @@ def repeated(file: Path) -> object:
         return repetition.candidate(config, out / "runs")
 
 
-def timings(file: Path) -> object:
-    """Read the timings of a run, and build the section of the report about them."""
-    from imgpipe.components.report import component
-    from imgpipe.components.report.section import Context, RunState
-    from imgpipe.components.report.sections import run as section
-    from imgpipe.components.report.thumbnails import Thumbnails
-
-    found = component.read_timings(str(file.parent)) or {}
-    built = section.build_timings(Context({}, found, Thumbnails({}), RunState("blessed", "")))
-    return "rows" if isinstance(built, dict) else "absent"
-
-
 def identity(file: Path) -> object:
     """Read the time and the command of a run."""
     from imgpipe.components.report import identity as identities

@@ -54,14 +54,6 @@ def repetitions() -> Iterator[bytes]:
     yield json.dumps({"settings": "a1" * 32, "key": "b2" * 32, "files": files}).encode()
 
 
-def timings() -> Iterator[bytes]:
-    """The timings of a run with two components."""
-    components = {"Plan": 0.4, "ImageTrainer": 12.5}
-    yield json.dumps(
-        {"total_s": 20.5, "import_s": 5.1, "components": components, "cached": ["Plan"]}
-    ).encode()
-
-
 def identities() -> Iterator[bytes]:
     """The time and the command of a run."""
     yield b'{"date": "2026-01-31 14:05:59 +0100", "command": "imgpipe run --data x"}'

@@ -199,7 +199,6 @@ TARGETS = {
         Target("summary.json", kept.past_run, kept_seeds.summaries),
         Target("artifacts.json", kept.past_run, kept_seeds.artifact_lists),
         Target("repeat.json", kept.repeated, kept_seeds.repetitions),
-        Target("timings.json", kept.timings, kept_seeds.timings),
         Target("identity.json", kept.identity, kept_seeds.identities),
         Target("seal.json", kept.seal, kept_seeds.seals),
         Target("facts.json", kept.facts, kept_seeds.facts),

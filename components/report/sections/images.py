@@ -1,4 +1,4 @@
-"""The images: counts, rejected files, near-duplicates, doubtful labels and a map of them all."""
+"""The images: counts, rejected files, near-duplicates and doubtful labels."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.image_filter.near_groups import set_aside
-from imgpipe.components.report import plots
-from imgpipe.components.report.doubtful_labels import CLEAR, REVIEW_FILE, clear
+from imgpipe.components.report.features import CLEAR, REVIEW_FILE, clear
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import aside, capped, moves, overridden
 from imgpipe.models import feature_names as names
@@ -20,64 +19,59 @@ IMAGES = 6
 
 def build_data(context: Context) -> Content:
     """Collect counts, images by split and class, warnings, notes and DataGate's decision."""
-    data, gate = context.part("data"), context.part("data_gate")
+    data = context.part("data")
     if not data:
         return context.absent("No file was inspected")
-    splits = data.get("by_split") or {}
+    splits = data["by_split"]
     shown = [*names.SPLITS, *(split for split in splits if split not in names.SPLITS)]
-    seen = {name: None for split in splits.values() for name in split}
-    classes = context.vocabulary + [name for name in seen if name not in context.vocabulary]
-    rows = [(name, [(splits.get(split) or {}).get(name, 0) for split in shown]) for name in classes]
+    found = (name for split in splits.values() for name in split)
+    classes = list(dict.fromkeys([*context.vocabulary, *found]))
+    rows = [(name, [splits.get(split, {}).get(name, 0) for split in shown]) for name in classes]
     totals = [sum(column) for column in zip(*(row[1] for row in rows), strict=True)]
     capped_rows, rows_note = capped(rows, _CLASSES)
+    overrides = data["overrides"]
     return {
         "data": data,
-        "adds_up": data.get("in") == (data.get("kept") or 0) + (data.get("rejected") or 0),
+        "adds_up": data["in"] == data["kept"] + data["rejected"],
         "splits": shown,
         "rows": capped_rows,
         "rows_note": rows_note,
         "totals": totals or [0] * len(shown),
-        "warnings": [_finding(warning, context) for warning in data.get("warnings") or []],
-        "notes": [_finding(note, context) for note in data.get("notes") or []],
-        "repairs": _counts(data.get("repaired_by")),
-        "overrides": _counts((data.get("overrides") or {}).get("applied")),
+        "warnings": [_finding(warning, context) for warning in data["warnings"]],
+        "notes": [_finding(note, context) for note in data["notes"]],
+        "repairs": _counts(data["repaired_by"]),
+        "overrides": _counts(overrides["applied"]),
         "overridden": overridden(data),
-        "moved": moves(data.get("moved") or {}),
-        "unknown": (data.get("overrides") or {}).get("unknown") or [],
-        "gate": gate,
+        "moved": moves(data["moved"]),
+        "unknown": overrides["unknown"],
+        "gate": context.part("data_gate"),
         "reasons": context.data_reasons,
         "refused": context.state.status == "refused",
     }
 
 
-def _counts(by_kind: Any) -> str:
+def _counts(by_kind: Mapping[str, int]) -> str:
     """Return text such as "2 transcoded, 1 orientation" for the numbers by kind; "" for none."""
-    kinds = by_kind.items() if isinstance(by_kind, Mapping) else ()
-    return ", ".join(f"{count} {str(kind).replace('_', ' ')}" for kind, count in kinds)
+    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in by_kind.items())
 
 
 def shown_hashes(data: Mapping[str, Any]) -> set[str]:
     """Return the content hashes of the images that are shown beside the warnings."""
-    warnings = [found for found in data.get("warnings") or () if isinstance(found, Mapping)]
-    return {h for found in warnings for h in (found.get("image_hashes") or ())[:IMAGES]}
+    return {h for found in data.get("warnings", ()) for h in found["image_hashes"][:IMAGES]}
 
 
-def _finding(found: Any, context: Context) -> dict[str, Any]:
+def _finding(found: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Return the kind, count, details, images and paths of a warning or a note."""
-    if not isinstance(found, Mapping):
-        return {"what": str(found), "count": 1, "details": [], "paths": [], "images": []}
-    paths = [str(path) for path in found.get("paths") or [found.get("path")] if path]
-    details = found.get("details") or found.get("detail") or []
+    images = [
+        (context.thumbnails.uri(image_hash), path)
+        for image_hash, path in zip(found.get("image_hashes", ()), found["paths"], strict=False)
+    ]
     return {
-        "what": str(found.get("reason") or found.get("kind") or ""),
-        "count": int(found.get("count") or 1),
-        "details": [details] if isinstance(details, str) else [str(detail) for detail in details],
-        "paths": paths,
-        "images": [
-            (uri, path)
-            for image_hash, path in zip(found.get("image_hashes") or (), paths, strict=False)
-            if (uri := context.thumbnails.uri(image_hash))
-        ][:IMAGES],
+        "what": found.get("reason") or found["kind"],
+        "count": found["count"],
+        "details": list(found.get("details") or filter(None, [found.get("detail")])),
+        "paths": found["paths"],
+        "images": [(uri, path) for uri, path in images if uri][:IMAGES],
     }
 
 
@@ -86,12 +80,13 @@ DATA = Section("data", "Data", build_data, order=100)
 
 #: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
 LIMIT = 200
-_OPEN = 12  # total number of rejected files up to which all groups are unfolded
 
 
 def shown(rejects: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[Mapping[str, Any]]:
-    """Choose at most `limit` rejected files for the page, divided evenly among the reasons."""
-    groups = _by_reason(rejects)
+    """Choose at most `limit` files with findings for the page, divided evenly among the reasons."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for reject in rejects:
+        groups.setdefault(reject["reason"], []).append(reject)
     quota = dict.fromkeys(groups, 0)
     left = min(limit, sum(map(len, groups.values())))
     while left:  # in turn, so that a rare reason is shown beside thousands of files of another
@@ -102,54 +97,45 @@ def shown(rejects: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[Mapp
     return [row for reason, rows in groups.items() for row in rows[: quota[reason]]]
 
 
+def grouped(
+    context: Context, rows: Sequence[Mapping[str, Any]], fate: str = ""
+) -> list[dict[str, Any]]:
+    """Group files with findings by reason for `macros.findings`, the most frequent first.
+
+    Args:
+        context: Data of the page.
+        rows: Lines of the quarantine's manifest.
+        fate: What happened to the files, where that is not the same for all of the page.
+    """
+    groups = []
+    chosen = shown(rows)
+    counts = collections.Counter(row["reason"] for row in rows)
+    for reason, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
+        here = [row for row in chosen if row["reason"] == reason]
+        # Lines of warnings and repairs say nothing about keeping the file.
+        advised = {row.get("override", "") for row in here}
+        cells = [
+            {**context.with_image(row), "other": context.thumbnails.uri(row.get("kept_copy"))}
+            for row in here
+        ]
+        override = advised.pop() if len(advised) == 1 else ""
+        values = {"reason": reason, "count": count, "override": override, "rows": cells}
+        groups.append({"fate": fate, "several": len(advised) > 1, **values})
+    return groups
+
+
 def build_rejects(context: Context) -> Content:
     """Group the rejected files, the most frequent reason first."""
     data = context.part("data")
     rejects: Sequence[Mapping[str, Any]] = context.facts.get("rejects") or []
     if not data and not rejects:
         return context.absent("No file was inspected")
-    everything, rows = _by_reason(rejects), _by_reason(shown(rejects))
-    counts = {reason: len(found) for reason, found in everything.items()}
-    for reason, count in (data.get("by_reason") or {}).items():
-        counts[str(reason)] = max(int(count or 0), counts.get(str(reason), 0))
-    groups: list[dict[str, Any]] = [
-        {
-            "reason": reason,
-            "count": count,
-            "override": common_override(rows.get(reason, [])),
-            "rows": [_reject(context, row) for row in rows.get(reason, [])],
-        }
-        for reason, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
-        if count
-    ]
-    total = sum(group["count"] for group in groups)
     return {
-        "groups": groups,
-        "total": total,
-        "shown": sum(len(group["rows"]) for group in groups),
-        "unfold": total <= _OPEN,
+        "groups": grouped(context, rejects),
+        "total": len(rejects),
+        "shown": min(len(rejects), LIMIT),
         "seen": data.get("in"),
     }
-
-
-def _by_reason(rejects: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for reject in rejects:
-        groups.setdefault(str(reject.get("reason") or "no reason given"), []).append(reject)
-    return groups
-
-
-def common_override(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return what to do to keep the files if it is the same for all rows; otherwise ""."""
-    found = {str(row.get("override") or "") for row in rows}
-    return found.pop() if len(found) == 1 else ""
-
-
-def _reject(context: Context, row: Mapping[str, Any]) -> dict[str, str]:
-    texts = {
-        key: str(row.get(key) or "") for key in ("path", "label", "split", "detail", "override")
-    }
-    return {**texts, "image": context.thumbnails.uri(row.get("image_hash"))}
 
 
 REJECTS = Section("rejects", "Rejected files", build_rejects, order=110)
@@ -203,10 +189,10 @@ def build_near(context: Context) -> Content:
     if not found:
         return context.absent("Near-duplicates were not searched for")
     rows = [
-        {**group, "members": [context.with_image(one) for one in group.get("members") or []]}
-        for group in found.get("rows") or []
+        {**group, "members": [context.with_image(one) for one in group["members"]]}
+        for group in found["rows"]
     ]
-    return {"found": found, "rows": rows, "aside": aside(found.get("set_aside") or {})}
+    return {"found": found, "rows": rows, "aside": aside(found["set_aside"])}
 
 
 NEAR = Section("near", "Near-duplicates", build_near, order=120)
@@ -221,7 +207,7 @@ def build_doubtful_labels(context: Context) -> Content:
     found = context.part("suspects")
     if not found:
         return context.absent("Labels were not checked: there are too few images or no features")
-    rows = [context.with_image(row) for row in (found.get("rows") or [])[:DOUBTFUL]]
+    rows = [context.with_image(row) for row in found["rows"][:DOUBTFUL]]
     clearly = clear(rows)
     return {
         "found": found,
@@ -233,35 +219,3 @@ def build_doubtful_labels(context: Context) -> Content:
 
 
 DOUBTFUL_LABELS = Section("doubtful_labels", "Doubtful labels", build_doubtful_labels, order=95)
-
-
-#: Signs of the classes in the legend, in the order of `plots.MARKERS`.
-SIGNS = "●■▲◆▼✚★⬟"
-
-
-def build_embedding(context: Context) -> Content:
-    """Draw the map; of many classes, the largest ones are coloured."""
-    found = context.part("embedding")
-    points = found.get("points") or []
-    if not points:
-        return context.absent("No features are stored that could be drawn")
-    counts = collections.Counter(point[2] for point in points)
-    largest = sorted(counts, key=lambda label: (-counts[label], label))[: len(SIGNS)]
-    coloured = sorted(largest)
-    classes = context.vocabulary
-    held_out = [names.SPLITS.index(split) for split in (names.VALIDATION, names.TEST)]
-    return {
-        "plot": plots.embedding(points, coloured, held_out),
-        "found": found,
-        "shown": len(points),
-        "judged": bool(context.part("metrics")),
-        "wrong": sum(point[4] for point in points),
-        "legend": [
-            (sign, classes[label] if label < len(classes) else str(label))
-            for sign, label in zip(SIGNS, coloured, strict=False)
-        ],
-        "others": len(counts) - len(coloured),
-    }
-
-
-EMBEDDING = Section("embedding", "Map of the images", build_embedding, order=75)

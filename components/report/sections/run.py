@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report import expectation
+from imgpipe.components.report import verdict
 from imgpipe.components.report.advice import advice
-from imgpipe.components.report.hints import warnings
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.text import NONE, count, seconds, share
 
@@ -26,14 +25,14 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
         "state": context.state,
         "gate": gate,
         "baseline": baseline,
-        "gauge": _gauge(gate, folds),
+        "gauge": _gauge(gate, folds) if gate else None,
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),
         "close": not folds and _close(gate),
         "folds": folds,
-        "warnings": warnings(context.facts),
-        "expected": expectation.lines(expectation.beside(context.facts)),
+        "warnings": verdict.warnings(context.facts),
+        "expected": verdict.expected_lines(verdict.expected(context.facts)),
     }
 
 
@@ -56,29 +55,28 @@ def _gauge(gate: Mapping[str, Any], folds: Mapping[str, Any]) -> dict[str, float
     The figure is the one that decides: the mean of the folds with their standard deviation, or the
     validation accuracy with its interval.
     """
-    value = folds.get("mean") if folds else gate.get("value")
-    marks = [value, gate.get("threshold"), gate.get("baseline")]
+    value = folds["mean"] if folds else gate.get("value")
     if value is None:
         return None
-    low, high = gate.get("ci95") or (value, value)
+    low, high = gate["ci95"]
     if folds:
-        spread = folds.get("std") or 0.0
-        low, high = max(0.0, value - spread), min(1.0, value + spread)
-    lowest = min([low, *(mark for mark in marks if mark is not None)])
+        low, high = max(0.0, value - folds["std"]), min(1.0, value + folds["std"])
+    marks = {"value": value, "threshold": gate["threshold"], "baseline": gate["baseline"]}
+    lowest = min([low, *(mark for mark in marks.values() if mark is not None)])
     left = max(0.0, (lowest // _STEP) * _STEP - _STEP)
-
-    def position(value: float | None) -> float | None:
-        return None if value is None else (value - left) / (1 - left)
-
-    names = ("value", "threshold", "baseline")
-    positions = {name: position(mark) for name, mark in zip(names, marks, strict=True)}
-    return {"left": left, "low": position(low), "high": position(high), **positions}
+    positions = {
+        name: None if mark is None else (mark - left) / (1 - left)
+        for name, mark in {"low": low, "high": high, **marks}.items()
+    }
+    return {"left": left, **positions}
 
 
 def _close(gate: Mapping[str, Any]) -> bool:
     """Whether the threshold is within the interval, so other images could change the verdict."""
-    low, high = gate.get("ci95") or (0, 0)
-    return gate.get("value") is not None and low < gate.get("threshold", 0) < high
+    if gate.get("value") is None:
+        return False
+    low, high = gate["ci95"]
+    return bool(low < gate["threshold"] < high)
 
 
 def _keys(context: Context) -> list[tuple[str, str]]:
@@ -121,28 +119,24 @@ _TAGS = {"refused": "refused the data", "interrupted": "interrupted"}
 def build_timings(context: Context) -> Content:
     """Return the times of the components, the imports and everything else, the longest first."""
     timings = context.timings
-    components = timings.get("components") or {}
-    if not components:
+    if not timings.get("components"):
         return context.absent("No timings were recorded for this run")
-    cached = set(timings.get("cached") or [])
-    rows = [
-        {"name": name, "seconds": float(seconds or 0), "cached": name in cached}
-        for name, seconds in components.items()
-    ]
-    imports = float(timings.get("import_s") or 0)
-    rows.append({"name": "imports", "seconds": imports, "cached": False})
-    known = sum(row["seconds"] for row in rows)
-    total = float(timings.get("total_s") or known)
+    cached, imports = timings["cached"], timings["import_s"]
+    parts = {**timings["components"], "imports": imports}
+    known = sum(parts.values())
+    total = timings["total_s"] or known
     if total - known >= 0.05:  # less is shown as 0.0 s
-        rows.append({"name": "everything else", "seconds": total - known, "cached": False})
-    rows.sort(key=lambda row: -row["seconds"])
-    longest = max(row["seconds"] for row in rows) or 1.0
+        parts["everything else"] = total - known
+    longest = max(parts.values()) or 1.0
     return {
-        "rows": [{**row, "bar": row["seconds"] / longest} for row in rows],
+        "rows": [
+            {"name": name, "seconds": took, "cached": name in cached, "bar": took / longest}
+            for name, took in sorted(parts.items(), key=lambda part: -part[1])
+        ],
         "total": total,
         "sum": max(total, known) or 1.0,
         "cached": len(cached),
-        "components": len(components),
+        "components": len(timings["components"]),
         "failed": context.state.failed,
         "tag": _TAGS.get(context.state.status, "failed"),
     }

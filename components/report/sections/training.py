@@ -1,25 +1,21 @@
-"""How the model was made: features, augmented views, training; and how it is served."""
+"""How the model was made: features and training; and how it is served."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
 
 from imgpipe.components.report import plots
-from imgpipe.components.report.hints import would_more_help
+from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.text import SERVED_NAME, serve_command
-from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.search import tried
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
-_GATES = {
-    "model": "ImageEvaluator",
-    "serving": "ServingValidator",
-}
+_GATES = {"model": "ImageEvaluator", "serving": "ServingValidator"}
 
 
 def build_model(context: Context) -> Content:
@@ -27,15 +23,14 @@ def build_model(context: Context) -> Content:
     push, settings = context.part("push"), context.part("settings")
     if not push:
         return context.absent("Nothing was published")
-    path = str(push.get("path") or "").rstrip("/")
-    refused = [_GATES.get(gate, str(gate)) for gate in push.get("refused_by") or []]
+    path = (push["path"] or "").rstrip("/")
     return {
         "push": push,
-        "refused": " and ".join(refused),
+        "refused": " and ".join(_GATES.get(gate, gate) for gate in push["refused_by"]),
         "before": context.part("baseline").get("version"),
         "settings": settings,
         "vocabulary": context.vocabulary,
-        "commands": _commands(path, str(settings.get("name") or SERVED_NAME)) if path else [],
+        "commands": _commands(path, settings.get("name") or SERVED_NAME) if path else [],
     }
 
 
@@ -75,7 +70,6 @@ _BY_CALIBRATED_LOSS = (
     "plot, which is that before calibration, also rises when the network becomes too sure of "
     "itself."
 )
-
 _LAST_KEPT = (
     "The weights of the last epoch were kept, as in the networks of the folds, because a few "
     "validation images cannot choose an epoch."
@@ -85,11 +79,11 @@ _LAST_KEPT = (
 def build_training(context: Context) -> Content:
     """Collect the stages with their plots, and the results of fine-tuning and calibration."""
     history = context.part("training")
-    if not history.get("epochs"):
+    if not history:
         return context.absent("No model was trained")
-    tuned = history.get("fine_tune") or {}
-    solution = history.get("solution") or {}
-    by_folds = any(map(tried.by_folds, history.get("search") or []))
+    tuned, solution = history.get("fine_tune") or {}, history.get("solution")
+    search = history.get("search") or []
+    by_folds = any(map(tried.by_folds, search))
     stages = [] if solution else [_stage("", history, "train")]
     if tuned.get("epochs"):
         kept = _LAST_KEPT if by_folds else _BY_CALIBRATED_LOSS
@@ -100,10 +94,7 @@ def build_training(context: Context) -> Content:
         "trained": history.get("trained", "head"),
         "outcome": _outcome(tuned) if tuned else "",
         "calibration": history.get("calibration") or {},
-        "search": [
-            {**one, "failure": tried.FAILURES.get(one["failure"])}
-            for one in history.get("search") or []
-        ],
+        "search": [{**one, "failure": tried.FAILURES.get(one["failure"])} for one in search],
         "by_folds": by_folds,
         "search_ended": (history.get("search_ended") or {}).get("text", ""),
     }
@@ -112,13 +103,12 @@ def build_training(context: Context) -> Content:
 def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[str, Any]:
     """Collect the facts about a solved head, with its learning curve."""
     curve = solution.get("learning_curve") or []
-    images = [point["images"] for point in curve]
-    accuracy = [point["accuracy"] for point in curve]
+    points = [point["images"] for point in curve], [point["accuracy"] for point in curve]
     return {
         **solution,
         "epoch": history["epochs"][0],
         "seconds": history.get("seconds"),
-        "curve": plots.learning_curve(images, accuracy) if len(curve) > 1 else None,
+        "curve": plots.learning_curve(*points) if len(curve) > 1 else None,
         "more": would_more_help(solution),
     }
 
@@ -127,14 +117,12 @@ def _stage(
     title: str, history: Mapping[str, Any], section: str, kept: str = _KEPT
 ) -> dict[str, Any]:
     """Collect the facts about a training by epochs, with the section of its settings."""
-    epochs = history["epochs"]
-    numbers = [epoch.get("epoch", i) for i, epoch in enumerate(epochs)]
-    best = history.get("best_epoch")
-    rows: dict[Any, Mapping[str, Any]] = dict(zip(numbers, epochs, strict=True))
-    stopped = history.get("stopped")
+    epochs, best = history["epochs"], history["best_epoch"]
+    numbers = [epoch["epoch"] for epoch in epochs]
+    stopped = str(history.get("stopped") or "")
 
     def curves(key: str) -> Markup:
-        train, validation = _of(epochs, key), _of(epochs, f"val_{key}")
+        train, validation = ([epoch.get(one) for epoch in epochs] for one in (key, f"val_{key}"))
         return plots.curves(numbers, train, validation, best, f"{section}-{key}")
 
     return {
@@ -143,9 +131,9 @@ def _stage(
         "plots": [("Accuracy", curves("accuracy")), ("Loss", curves("loss"))],
         "epochs": len(epochs),
         "best": best,
-        "row": rows.get(best, {}),
+        "row": dict(zip(numbers, epochs, strict=True)).get(best, {}),
         "last": epochs[-1],
-        "stopped": _STOPPED.get(str(stopped), str(stopped or "")).format(section=section),
+        "stopped": _STOPPED.get(stopped, stopped).format(section=section),
         "seconds": history.get("seconds"),
     }
 
@@ -167,79 +155,7 @@ def _outcome(tuned: Mapping[str, Any]) -> str:
     )
 
 
-def _of(epochs: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:
-    return [epoch.get(key) for epoch in epochs]
-
-
 TRAINING = Section("training", "Training", build_training, order=90)
-
-
-_COLUMNS = 8  # augmented views shown of each image
-_COUNT = "count"  # the number of views; all other settings describe how they look
-
-
-def view_columns(settings: Mapping[str, Any]) -> int:
-    """Return the number of augmented views that the page shows of each image."""
-    return min(int(settings["views"].get(_COUNT) or 0), _COLUMNS)
-
-
-def view_key(image_hash: str, view: int) -> str:
-    """Return the view_key of a view among the images of the page."""
-    return f"{image_hash} view {view}"
-
-
-def only_unchanged(bank: Mapping[str, Any]) -> bool:
-    """Return whether FeatureBank decided to make no augmented views."""
-    return len(bank.get("views_accuracy") or []) == 1
-
-
-def build_views(context: Context) -> Content:
-    """Return a row of views for each image, and the settings of the augmentation."""
-    rows = context.facts.get("views") or []
-    settings = context.part("settings")
-    bank = context.part("bank")
-    if only_unchanged(bank):
-        return Absent(bank.get("views_note") or _why_none(bank["views_accuracy"][0]))
-    if not rows or not settings.get("views"):
-        return context.absent("No views were made")
-    numbers = range(1 + view_columns(settings))
-    return {
-        "count": settings["views"].get(_COUNT) or 0,
-        "changes": _changes(settings["views"]),
-        "numbers": list(numbers),
-        "rows": [
-            {
-                **row,
-                "images": [
-                    context.thumbnails.uri(view_key(row.get("image_hash", ""), number))
-                    for number in numbers
-                ],
-            }
-            for row in rows
-        ],
-    }
-
-
-def _why_none(accuracy: float) -> str:
-    reason = "an added view did not improve the head in cross-validation over the training images"
-    if accuracy >= ENOUGH:
-        reason = (
-            f"the head already reaches {accuracy:.3f} without them in cross-validation over the "
-            "training images"
-        )
-    return f"The model is trained on each image unchanged. No augmented views are used: {reason}."
-
-
-def _changes(settings: Mapping[str, Any]) -> list[str]:
-    """Describe the settings that are on, such as "rotation 40" or "horizontal flip"."""
-    return [
-        name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
-        for name, value in settings.items()
-        if name != _COUNT and value
-    ]
-
-
-VIEWS = Section("views", "Augmented views", build_views, order=130)
 
 
 def build_bank(context: Context) -> Content:
@@ -247,14 +163,13 @@ def build_bank(context: Context) -> Content:
     bank = context.part("bank")
     if not bank:
         return context.absent("No features were extracted")
-    if bank.get("dim") == 0:
-        return Absent(f"No features are stored: {bank.get('note') or 'training reads the images'}.")
-    forward, reused = bank.get("forward_passes") or 0, bank.get("reused") or 0
-    total = forward + reused
+    if not bank["dim"]:
+        return Absent(f"No features are stored: {bank['note'] or 'training reads the images'}.")
+    total = bank["forward_passes"] + bank["reused"]
     return {
         "bank": bank,
         "total": total,
-        "share": reused / total if total else None,
+        "share": bank["reused"] / total if total else None,
         "cached": "FeatureBank" in (context.timings.get("cached") or ()),
     }
 
@@ -267,7 +182,7 @@ def build_serving(context: Context) -> Content:
     checks = context.part("serving")
     if not checks:
         return context.absent("The exported model was not checked in a server")
-    return {"checks": checks, "passed": sum(bool(check.get("passed")) for check in checks)}
+    return {"checks": checks, "passed": sum(check["passed"] for check in checks)}
 
 
 SERVING = Section("serving", "Serving checks", build_serving, order=150)

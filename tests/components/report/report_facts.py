@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from imgpipe.components.predictor.prediction import Prediction
-from imgpipe.components.report.metrics import Row, Table
+from imgpipe.components.report.metrics import Table
 from imgpipe.components.report.section import RunState
 from imgpipe.components.shares import wilson
 from tests.images import encoded
@@ -31,8 +31,9 @@ def measured(classes: Sequence[str], count: int, accuracy: float, seed: int) -> 
         label = i % len(classes)
         guess = label if random.random() < accuracy else (label + 1) % len(classes)
         share = 0.2 / len(classes)
-        found = Prediction(guess, 0.8 + share, 0.8 + share if guess == label else share)
-        rows.append(Row(f"{classes[label]}/{i}.jpg", f"{i:064x}", label, found))
+        of_label = 0.8 + share if guess == label else share
+        path = f"{classes[label]}/{i}.jpg"
+        rows.append(Prediction(path, f"{i:064x}", label, guess, 0.8 + share, of_label))
     return Table(classes, rows)
 
 
@@ -74,7 +75,6 @@ def facts(
             "cross_validate": 5,
             "backbone": "efficientnet_lite0",
             "image_size": 224,
-            "views": {"count": 2, "rotation": 40.0, "horizontal_flip": True, "hue": 0.0},
             "fingerprint": "5e1f" * 16,
             "seeds": {"split": 0, "train": 7},
             "changed": {"data.source": "/photos", "train.seed": 7},
@@ -84,33 +84,37 @@ def facts(
             "command": "imgpipe run --data /photos --set train.seed=7",
             "packages": {"python": "3.11.9", "keras": "3.15.0"},
         },
-        "views": [
-            {
-                "path": "rock/1.jpg",
-                "label": "rock",
-                "image_hash": "one",
-                "content_hash": "one",
-            }
-        ],
         "data": {
             "in": 180 + len(rejects),
             "kept": 180,
             "rejected": len(rejects),
             "repaired": 2,
+            "repaired_by": {"orientation": 2},
+            "moved": {},
+            "overrides": {"applied": {}, "relabelled": {}, "unknown": []},
             "by_reason": dict(Counter(row["reason"] for row in rejects)),
             "by_split": {
                 split: dict.fromkeys(classes, count)
                 for split, count in (("train", 41), ("validation", 12), ("test", 7))
             },
             "warnings": [
-                {"reason": "misnamed", "count": 1, "details": {"PNG": 1}, "paths": ["rock/p.jpg"]}
+                {
+                    "reason": "misnamed",
+                    "count": 1,
+                    "details": {"PNG": 1},
+                    "paths": ["rock/p.jpg"],
+                    "image_hashes": ["misnamed"],
+                }
             ],
-            "notes": [{"kind": "hidden", "count": 1, "paths": [".DS_Store"]}],
+            "notes": [{"kind": "hidden", "count": 1, "detail": "", "paths": [".DS_Store"]}],
         },
         "rejects": list(rejects),
         "data_gate": {"blessed": True, "reasons": [], "accepted_schema": ""},
         "bank": {
             "dim": 1280,
+            "note": "",
+            "bytes": 900_000,
+            "budget_bytes": 2**30,
             "backbone": "efficientnet_lite0",
             "image_size": 224,
             "views": 4,
@@ -122,6 +126,7 @@ def facts(
             "groups": 1,
             "pictures": 2,
             "radius": 48,
+            "set_aside": {},
             "rows": [
                 {
                     "size": 2,
@@ -201,14 +206,6 @@ def facts(
         "metrics": {split: table.summary() for split, table in tables.items()},
         "confusion": {split: table.confusion() for split, table in tables.items()},
         "reliability": {split: table.reliability() for split, table in tables.items()},
-        "embedding": {
-            "images": 180,
-            "share": 0.31,
-            "points": [
-                [round(np.cos(i), 3), round(np.sin(i), 3), i % len(classes), i % 3, int(i == 4)]
-                for i in range(60)
-            ],
-        },
         "slices": [
             {
                 "name": "format",

@@ -43,61 +43,51 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
 
 
 @pytest.mark.parametrize(
-    ("rule", "given", "words"),
+    ("given", "words"),
     [
-        (advice.doubtful_labels, doubted(0.9, 0.5, 0.1), "2 of 373 labels are clearly doubtful."),
-        (advice.doubtful_labels, doubted(0.9), "1 of 373 labels is clearly doubtful"),
+        (doubted(0.9, 0.5, 0.1), "2 of 373 labels are clearly doubtful."),
+        (doubted(0.9), "1 of 373 labels is clearly doubtful"),
         (
-            advice.doubtful_labels,
             doubted(0.9) | solved(accuracy=0.646),
             "Many of these labels may be right: the head that flagged them has an accuracy of "
             "only 0.65.",
         ),
         (
-            advice.small_class,
             trained_on(cat=12, dog=80, owl=90),
             "Class cat has only 12 training images (the median class has 80).",
         ),
-        (advice.small_class, trained_on(cat=40, dog=900, owl=800), "Class cat has only 40"),
-        (advice.small_class, trained_on(cat=4, dog=4), "Each class has only 4 training images."),
-        (advice.small_class, trained_on(cat=29, dog=34), "Each class has only 29 to 34 images."),
+        (trained_on(cat=40, dog=900, owl=800), "Class cat has only 40"),
+        (trained_on(cat=4, dog=4), "Each class has only 4 training images."),
+        (trained_on(cat=29, dog=34), "Each class has only 29 to 34 images."),
         (
-            advice.fine_tuning,
             solved(accuracy=0.931),
             "the head alone reaches 0.931. With --minutes 15 further layers are trained too",
         ),
         (
-            advice.fine_tuning,
             solved(accuracy=0.931) | changed({"fine_tune.mode": "off"}),
             "With --set fine_tune.mode=search further layers",
         ),
         (
-            advice.fine_tuning,
             solved(accuracy=0.931) | changed({"fine_tune.mode": "off", "train.minutes": 0}),
             "With --set fine_tune.mode=search --minutes 15 further layers",
         ),
         (
-            advice.fine_tuning,
             unseen(accuracy=0.802),
             "or give more of the images to validation, such as --set split.validation=0.3, so that",
         ),
         (
-            advice.fine_tuning,
             unseen(accuracy=0.802) | changed({"split.validation": 0.3}),
             "or give more of the images to validation, so that",
         ),
         (
-            advice.fine_tuning,
             unseen(accuracy=0.802, judged_by="folds"),
             "reaches 0.802, but there are too few images to show whether another network is",
         ),
         (
-            advice.more_time,
             {"training": {"search_ended": {"reason": "minutes"}}},
             "more to try than its time allowed, so that a longer one may find a better one: use",
         ),
         (
-            advice.more_images,
             solved(
                 learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)],
                 gain_error=0.02,
@@ -105,7 +95,6 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             "From 400 to 800 training images, accuracy rose by 40.0 points, so that more",
         ),
         (
-            advice.more_images,
             solved(
                 learning_curve=[{"images": n, "accuracy": 0.95 + n / 4000} for n in (40, 80)],
                 gain_error=0.011,
@@ -113,7 +102,6 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             "accuracy rose by 1.0 points, which may be chance.",
         ),
         (
-            advice.more_images,
             solved(
                 learning_curve=[{"images": n, "accuracy": 0.95 + n / 4000} for n in (40, 80)],
                 gain_error=0.009,
@@ -121,7 +109,6 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             "accuracy rose by 1.0 points, so that more images would probably help.",
         ),
         (
-            advice.more_images,
             solved(
                 learning_curve=[{"images": n, "accuracy": 1 - n / 4000} for n in (40, 80)],
                 gain_error=0.011,
@@ -129,59 +116,47 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             "accuracy fell by 1.0 points, which may be chance.",
         ),
         (
-            advice.more_images,
             solved(learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)]),
             "accuracy rose by 40.0 points, which may be chance.",
         ),
         (
-            advice.more_images,
             solved(learning_curve=[{"images": n, "accuracy": 0.9} for n in (400, 800)]),
             "more such images would help little",
         ),
-        (advice.last_epoch, {"training": LAST}, "stopped at the last epoch, 4, which was the best"),
-        (advice.last_epoch, {"training": {"fine_tune": LAST}}, "Raise fine_tune.epochs"),
+        ({"training": LAST}, "stopped at the last epoch, 4, which was the best"),
+        ({"training": {"fine_tune": LAST}}, "Raise fine_tune.epochs"),
         (
-            advice.confused_classes,
             confused((0, 0, 9), (0, 1, 3), (1, 0, 2), (2, 0, 4)),
             "a and b are confused most: 5 of 9 mistakes on the validation split.",
         ),
     ],
 )
-def test_a_fact_leads_to_its_advice(rule, given, words):
-    assert words in rule(given).text
+def test_a_fact_leads_to_its_advice(given, words):
+    assert any(words in said.text for said in advice.advice(given))
 
 
 @pytest.mark.parametrize(
-    ("rule", "given"),
+    "given",
     [
-        (advice.doubtful_labels, doubted(0.1, 0.05)),
-        (advice.small_class, trained_on(cat=80, dog=90)),
-        (advice.small_class, trained_on(cat=3)),
-        (advice.fine_tuning, solved(accuracy=0.99)),
-        (advice.fine_tuning, unseen(accuracy=0.99)),
-        (
-            advice.fine_tuning,
-            {"training": solved(accuracy=0.9)["training"] | {"fine_tune": {"epochs": [{}]}}},
-        ),
-        (
-            advice.fine_tuning,
-            {"training": solved(accuracy=0.9)["training"] | {"search": [{}, {}]}},
-        ),
-        (advice.fine_tuning, solved(accuracy=0.8) | changed({"evaluate.cross_validate": 5})),
-        (advice.more_time, {"training": {"search_ended": {"reason": "all"}}}),
-        (advice.more_images, solved(learning_curve=[{"images": 400, "accuracy": 0.9}])),
-        (advice.last_epoch, {"training": {"fine_tune": LAST, "search": [{}, {}]}}),
-        (advice.last_epoch, {"training": LAST | {"best_epoch": 2}}),
-        (advice.last_epoch, {"training": LAST | {"stopped": "plateau"}}),
-        (advice.confused_classes, confused((0, 0, 9), (0, 1, 1))),
+        {},
+        dict.fromkeys(facts()),
+        doubted(0.1, 0.05),
+        trained_on(cat=80, dog=90),
+        trained_on(cat=3),
+        solved(accuracy=0.99),
+        unseen(accuracy=0.99),
+        {"training": solved(accuracy=0.9)["training"] | {"fine_tune": {"epochs": [{}]}}},
+        {"training": solved(accuracy=0.9)["training"] | {"search": [{}, {}]}},
+        solved(accuracy=0.8) | changed({"evaluate.cross_validate": 5}),
+        {"training": {"search_ended": {"reason": "all"}}},
+        solved(learning_curve=[{"images": 400, "accuracy": 0.9}]),
+        {"training": {"fine_tune": LAST, "search": [{}, {}]}},
+        {"training": LAST | {"best_epoch": 2}},
+        {"training": LAST | {"stopped": "plateau"}},
+        confused((0, 0, 9), (0, 1, 1)),
     ],
 )
-def test_a_rule_gives_no_advice_without_its_fact(rule, given):
-    assert rule(given) is None
-
-
-@pytest.mark.parametrize("given", [{}, dict.fromkeys(facts())])
-def test_without_facts_there_is_no_advice(given):
+def test_without_its_fact_there_is_no_advice(given):
     assert advice.advice(given) == []
 
 

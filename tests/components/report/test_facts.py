@@ -1,4 +1,4 @@
-"""The facts of a run, read from the artifacts that `inputs.REPORTED` names."""
+"""The facts of a run, read from the artifacts that `facts.REPORTED` names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from imgpipe.components.report import facts
-from imgpipe.components.report.inputs import REPORTED
+from imgpipe.components.report.facts import REPORTED
 
 
 def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_path: Path):

@@ -1,7 +1,7 @@
 """Accuracy by slices of images: counts add up, and memory does not grow with the images."""
 
 from imgpipe.components.predictor.prediction import Prediction
-from imgpipe.components.report.metrics import Row, Table
+from imgpipe.components.report.metrics import Table
 from imgpipe.components.report.section import Context, RunState
 from imgpipe.components.report.sections import accuracy
 from imgpipe.components.report.slices import Slices
@@ -10,7 +10,7 @@ from imgpipe.components.report.slices import Slices
 def row(path, label=0, correct=True, **described):
     """Return the prediction of an image with these measurements."""
     predicted = label if correct else label + 1
-    return Row(path, "", label, Prediction(predicted, 0.8, 0.8), described)
+    return Prediction(path, "", label, predicted, 0.8, 0.8, described)
 
 
 def summary(rows):

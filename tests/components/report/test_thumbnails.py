@@ -1,4 +1,4 @@
-"""Thumbnails are small and re-encoded, and bytes that are no image give none."""
+"""Thumbnails are small and re-encoded, and mistakes have the Grad-CAM of the exported model."""
 
 import base64
 import io
@@ -6,9 +6,11 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from imgpipe.components.report import thumbnails
 from imgpipe.components.report.thumbnails import SIDE, SMALL_SIDE, Thumbnails, thumbnail
 from tests.components.report.report_facts import jpeg
 from tests.images import encoded
@@ -23,14 +25,13 @@ def opened(uri):
     return Image.open(io.BytesIO(base64.b64decode(body)))
 
 
-def test_the_longer_side_is_limited_and_proportions_are_kept():
-    with opened(thumbnail(jpeg(size=(640, 320)))) as image:
-        assert image.size == (SIDE, SIDE // 2)
+@pytest.mark.parametrize(("size", "shown"), [((640, 320), (SIDE, SIDE // 2)), ((28, 28), (28, 28))])
+def test_the_longer_side_is_limited_and_proportions_are_kept(size, shown):
+    with opened(thumbnail(jpeg(size=size))) as image:
+        assert image.size == shown
 
 
 def test_thumbnails_become_smaller_once_the_page_holds_many_large_ones():
-    import numpy as np
-
     random = np.random.default_rng(0)
     noise = Image.fromarray(random.integers(0, 256, (400, 400, 3), np.uint8))
     data = encoded(noise, "JPEG")
@@ -39,11 +40,6 @@ def test_thumbnails_become_smaller_once_the_page_holds_many_large_ones():
     assert opened(uris[0]).size == (SIDE, SIDE)
     assert opened(uris[-1]).size == (SMALL_SIDE, SMALL_SIDE)
     assert sum(map(len, uris)) < 10_000_000
-
-
-def test_a_small_image_is_not_enlarged():
-    with opened(thumbnail(jpeg(size=(28, 28)))) as image:
-        assert image.size == (28, 28)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +81,38 @@ def test_damaged_files_have_a_thumbnail_or_none_and_raise_nothing():
     assert "" in uris.values() and len(set(uris.values())) > 100
     for name, uri in uris.items():
         assert uri == "" or uri.startswith("data:image/jpeg;base64,"), name
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    """Return a SavedModel whose heat map is greatest at the right side of every image."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def cam(image_bytes):
+        heat = tf.linspace(0.0, 1.0, 4)[None, None]
+        return {"cam": tf.ones([tf.size(image_bytes), 1, 1]) * heat}
+
+    module = tf.Module()
+    module.cam = cam
+    uri = tmp_path_factory.mktemp("model")
+    tf.saved_model.save(module, str(Path(uri) / "Format-Serving"), signatures={"cam": cam})
+    return str(uri / "Format-Serving")
+
+
+def test_the_regions_that_speak_for_the_class_are_red(model):
+    images = {f"{i}": encoded(np.full((20, 40 + i, 3), 90, np.uint8)) for i in range(9)}
+    images["broken"] = b"no image"
+    found = thumbnails.encoded_cams(model, images, [*images, "not there"])
+    assert sorted(found) == sorted(thumbnails.cam_key(str(i)) for i in range(9))
+    pixels = np.asarray(Image.open(io.BytesIO(found[thumbnails.cam_key("3")]))).astype(int)
+    assert pixels.shape == (20, 43, 3)
+    assert pixels[:, -4:, 0].mean() > pixels[:, -4:, 2].mean() + 50, "red at the right"
+    assert pixels[:, :4, 2].mean() > pixels[:, :4, 0].mean(), "blue at the left"
+
+
+def test_a_model_without_grad_cam_gives_no_heat_maps_and_a_warning(tmp_path, model, caplog):
+    images = {"one": encoded(np.zeros((8, 8, 3), np.uint8))}
+    assert thumbnails.encoded_cams(str(tmp_path), images, ["one"]) == {}
+    assert "could not be explained with Grad-CAM" in caplog.text
+    assert thumbnails.encoded_cams(str(tmp_path), images, ["another"]) == {}

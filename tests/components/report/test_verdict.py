@@ -1,10 +1,10 @@
-"""The sentence and the hints about a run, whether cross-validation or validation decided."""
+"""The sentence and the hints about a run, and its result beside the expected one."""
 
 import pytest
 
-from imgpipe.components.report import verdict
-from imgpipe.components.report.hints import warnings
-from tests.components.report.report_facts import facts
+from imgpipe.components.report import page, verdict
+from imgpipe.components.report.verdict import warnings
+from tests.components.report.report_facts import BLESSED, facts
 
 
 def by_validation():
@@ -46,23 +46,14 @@ def test_the_verdict_states_the_number_of_overridden_labels():
     assert verdict.sentence(found).endswith("; 1 label was overridden (1 of validation)")
 
 
-def test_unconfirmed_proposals_give_a_hint():
+def test_proposals_and_classes_that_no_fold_could_learn_give_hints():
     found = facts()
     found["settings"]["proposals"] = 44
-    (hint,) = warnings(found)
-    assert hint.startswith("judge.overrides holds 44 unconfirmed proposals, which changed nothing")
-
-
-def test_a_class_that_no_fold_could_learn_gives_a_hint():
-    found = facts()
     found["cross_validation"]["unlearned"] = [[1, 40]]
-    (hint,) = warnings(found)
-    name = found["settings"]["vocabulary"][1]
-    assert hint.startswith(
-        f"no fold could learn {name}, because all of its images are in one fold, "
-        "as the images of one group always are"
-    )
-    assert "40 images of it counted as wrong" in hint
+    class_hint, proposals = warnings(found)
+    assert class_hint.startswith("no fold could learn rock, because all of its images are in one")
+    assert "40 images of it counted as wrong" in class_hint
+    assert proposals.startswith("judge.overrides holds 44 unconfirmed proposals, which changed no")
 
 
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
@@ -92,13 +83,53 @@ def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(reason):
 
 def test_the_hint_states_the_weight_of_an_image_and_the_setting():
     (hint,) = warnings(by_validation())
-    assert (
-        "the validation split has only 60 images, so each of them changes the accuracy by 1.7"
-        in hint
-    )
+    assert "has only 60 images, so each of them changes the accuracy by 1.7" in hint
     assert "evaluate.cross_validate = 5" in hint
+    assert hint[1:] in page.render(by_validation(), {}, {}, BLESSED)
 
 
 @pytest.mark.parametrize("found", [{}, {"gate": None}, {"gate": {}, "settings": None}])
 def test_a_run_without_evaluation_has_no_hint(found):
     assert warnings(found) == []
+
+
+def run_of(accuracy, **expect):
+    """Return facts of a run whose splits all have this accuracy, and which expects something."""
+    course = {"text": "the course, after 20 epochs", "low": 0.95, "high": 0.97}
+    found = facts()
+    found["settings"]["expect"] = course | {"split": "validation", "time": "3 minutes"} | expect
+    for split in found["metrics"]:
+        found["metrics"][split]["accuracy"] = accuracy
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "reached"),
+    [
+        (run_of(0.949), "0.95 to 0.97", "0.949 on validation: below"),
+        (run_of(0.95), "0.95 to 0.97", "0.950 on validation: within"),
+        (run_of(0.97), "0.95 to 0.97", "0.970 on validation: within"),
+        (run_of(0.971), "0.95 to 0.97", "0.971 on validation: above"),
+        (run_of(1.0, high=None), "0.95 or more", "1.000 on validation: within"),
+        (run_of(0.9, high=None), "0.95 or more", "0.900 on validation: below"),
+        (run_of(0.4, low=None, high=0.5), "up to 0.5", "0.400 on validation: within"),
+        (run_of(0.9, low=0.8425, high=0.8425), "0.8425", "0.900 on validation: above"),
+        (run_of(0.9, low=None, high=None), "the course", "0.900 on validation"),
+        (run_of(0.96, split="test"), "0.95 to 0.97", "0.960 on test: within"),
+        (run_of(0.96, split="none"), "0.95 to 0.97", "0.960 on validation: within"),
+    ],
+)
+def test_the_result_is_compared_with_the_expected_one(found, expected, reached):
+    (first, said), second = verdict.expected_lines(verdict.expected(found))
+    assert first == "expected" and said.startswith(expected)
+    assert said.endswith("the course, after 20 epochs; 3 minutes")
+    assert second == ("this run", reached)
+    assert reached in page.render(found, {}, {}, BLESSED)
+
+
+def test_without_an_expectation_or_a_result_there_are_no_lines():
+    assert verdict.expected_lines(verdict.expected(facts())) == []
+    assert verdict.expected(run_of(0.9, text="", low=None, high=None)) is None
+    stopped = verdict.expected(run_of(0.9) | {"metrics": {}})
+    assert [heading for heading, _ in verdict.expected_lines(stopped)] == ["expected"]
+    assert "Expected:" not in page.render(facts(), {}, {}, BLESSED)

@@ -1,0 +1,273 @@
+"""What the stored features say: labels that look wrong, and the training images near a mistake.
+
+Every image of the bank is scored by a linear head that was fitted without it (k folds). The images
+are ranked by the difference between the score of the best other class and that of their label,
+which is the simplest form of confident learning (Northcutt et al. 2021). The head is a ridge
+regression on one-hot labels. The sums over all rows minus those of a fold are the sums without it,
+so one pass over the features is enough for the heads of all folds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components.image_filter.overrides import Override, to_toml
+from imgpipe.components.storage import records
+from imgpipe.models import feature_names as names
+from imgpipe.models.examples import columns
+from imgpipe.models.features import bank
+from imgpipe.models.features.folds import FOLDS
+from imgpipe.models.features.rows import Rows, blocks
+from imgpipe.models.process import one_blas_thread
+
+#: File beside the page, in the format of judge.overrides.
+REVIEW_FILE = "suspects.toml"
+#: Smallest margin of a label that is clearly doubtful. The score of a class is between about 0 and
+#: 1, so the score of the other class is higher by three tenths of this range.
+CLEAR = 0.3
+#: Number of doubtful labels that are listed, and of training images near a mistake.
+LIMIT, NEAR = 500, 3
+_DECAY = 0.3  # weight decay as a multiple of the mean squared feature
+_FEWEST = 20  # number of images for which folds are meaningful
+_ROWS = 4096  # images in float64 at once: 42 MB
+#: Number of features above which a sketch of them is used, and the length of the sketch. Backbones
+#: that flatten their feature map have more features than this. Memory grows with the square of
+#: this number, and time with its cube.
+_WIDEST, _SKETCH = 2048, 1024
+
+Floats = npt.NDArray[np.floating[Any]]
+Integers = npt.NDArray[np.integer[Any]]
+
+
+class Features:
+    """The images of a feature bank without their augmented views.
+
+    Args:
+        bank_uri: URI of the Examples of FeatureBank, which holds features.
+        vocabulary: Class names in sorted order.
+    """
+
+    def __init__(self, bank_uri: str, vocabulary: Sequence[str]) -> None:
+        self._classes = vocabulary
+        self._rows = rows = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
+        self._paths = np.empty(len(rows), object)
+        self._splits = np.zeros(len(rows), np.int8)
+        for number, split in enumerate(names.SPLITS if len(rows) else ()):
+            files = records.shard_files(bank_uri, split)
+            for batch in columns(files, names.IMAGE_HASH, names.PATH):
+                digests = batch[names.IMAGE_HASH].astype("S")
+                places = np.minimum(np.searchsorted(rows.hashes, digests), len(rows) - 1)
+                known = rows.hashes[places] == digests  # images without a label have no row
+                self._paths[places[known]] = batch[names.PATH][known]
+                self._splits[places[known]] = number
+
+    def doubtful(
+        self, confirmed: Set[str] = frozenset(), limit: int = LIMIT
+    ) -> dict[str, Any] | None:
+        """Rank the doubtful labels, the most likely label errors first.
+
+        Args:
+            confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
+            limit: Largest number of rows in the result.
+
+        Returns:
+            ``{"images", "folds", "disagree", "rows": [{"path", "label", …}, …]}``; `disagree`
+            counts all images that look like another class, `rows` holds the first `limit`. None if
+            there are too few images, groups or classes for a ranking.
+        """
+        rows = self._rows
+        if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
+            return None
+        folds = rows.folds(FOLDS)
+        if len(np.unique(folds)) < 2:  # one large group, such as a film
+            return None
+        margins, best = out_of_fold(rows.features, rows.labels, folds, len(self._classes))
+        settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
+        doubtful = np.flatnonzero((margins > 0) & ~settled & ~_alone(rows.labels, folds))
+        worst = doubtful[np.argsort(-margins[doubtful], kind="stable")][:limit]
+        found = [
+            {
+                **self._image(place),
+                "split": names.SPLITS[self._splits[place]],
+                "looks_like": self._classes[best[place]],
+                "margin": round(float(margins[place]), 4),
+            }
+            for place in worst
+        ]
+        return {"images": len(rows), "folds": FOLDS, "disagree": len(doubtful), "rows": found}
+
+    def nearest(self, asked: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Find the training images nearest to some images.
+
+        Those with another label show what the model has learned a mistake from: a wrong label in
+        the training data, or two classes that look alike to the backbone.
+
+        Args:
+            asked: Hashes of the images; unknown ones are left out.
+
+        Returns:
+            ``{"path", "label", "image_hash", "similarity"}`` of at most `NEAR` training images by
+            image hash, the nearest first; the similarity is the cosine of the features.
+        """
+        rows = self._rows
+        wanted = np.flatnonzero(np.isin(rows.hashes, [digest.encode() for digest in asked]))
+        queries = _unit(rows.features[wanted], np.float32)
+        best = np.empty((len(wanted), 0), np.float32)
+        places = np.empty((len(wanted), 0), np.int64)
+        for part, block in blocks(rows.features, _ROWS):
+            train = np.flatnonzero(self._splits[part] == names.SPLITS.index(names.TRAIN))
+            cosines = queries @ _unit(block[train], np.float32).T
+            best = np.concatenate([best, cosines], axis=1)
+            numbers = np.tile(part.start + train, (len(wanted), 1))
+            places = np.concatenate([places, numbers], axis=1)
+            order = np.lexsort((places, -best), axis=1)[:, :NEAR]
+            best = np.take_along_axis(best, order, axis=1)
+            places = np.take_along_axis(places, order, axis=1)
+        return {
+            rows.hashes[asking].decode(): [
+                {**self._image(place), "similarity": round(float(cosine), 4)}
+                for cosine, place in zip(best[i], places[i], strict=True)
+            ]
+            for i, asking in enumerate(wanted)
+        }
+
+    def _image(self, place: int) -> dict[str, Any]:
+        return {
+            "path": self._paths[place].decode("utf-8", "surrogateescape"),
+            "label": self._classes[self._rows.labels[place]],
+            "image_hash": self._rows.hashes[place].decode(),
+        }
+
+
+def _alone(labels: Integers, folds: Integers) -> npt.NDArray[np.bool_]:
+    """Return which images have a class that no other fold has, so that no head knows it."""
+    counts = np.zeros((int(folds.max()) + 1, int(labels.max()) + 1), np.int64)
+    np.add.at(counts, (folds, labels), 1)
+    return np.asarray(counts[folds, labels] == counts.sum(axis=0)[labels])
+
+
+def out_of_fold(
+    features: Rows, labels: Integers, folds: Integers, classes: int
+) -> tuple[Floats, Integers]:
+    """Score each row with a head that was fitted on the other folds.
+
+    Only the scores of a few thousand rows are in memory at a time.
+
+    Args:
+        features: [n, d], any float type, in memory or in a file.
+        labels: [n], 0..classes-1.
+        folds: [n], the fold of each row; rows that belong together should be in the same fold.
+        classes: Number of classes.
+
+    Returns:
+        For each row, score of the best other class minus that of the label, [n], above 0 where they
+        disagree; and the class with the highest score, [n].
+    """
+    width = (features.shape[1] if features.shape[1] <= _WIDEST else _SKETCH) + 1
+    numbers = np.unique(folds).tolist()
+    gram = {number: np.zeros((width, width)) for number in numbers}
+    moments = {number: np.zeros((width, classes)) for number in numbers}
+    for part, number, rows in _blocks(features, folds):
+        known = np.full((len(part), classes), -1 / classes)  # one-hot labels minus their mean
+        known[np.arange(len(part)), labels[part]] += 1
+        gram[number] += rows.T @ rows
+        moments[number] += rows.T @ known
+    heads = _heads(gram, moments)
+    margins, best = np.empty(len(labels), np.float32), np.empty(len(labels), np.int32)
+    for part, number, rows in _blocks(features, folds):
+        scores, given = rows @ heads[number], np.arange(len(part))
+        best[part] = scores.argmax(axis=1)
+        own = scores[given, labels[part]]
+        scores[given, labels[part]] = -np.inf
+        margins[part] = scores.max(axis=1) - own
+    return margins, best
+
+
+def _heads(gram: Mapping[int, Floats], moments: Mapping[int, Floats]) -> dict[int, Floats]:
+    """Solve the head without each fold, [width, classes], from the sums of all folds."""
+    from scipy import linalg
+
+    whole, total = sum(gram.values()), sum(moments.values())
+    heads = {}
+    for number in gram:
+        products = whole - gram[number]
+        products[np.diag_indices_from(products)] += _DECAY * np.trace(products) / len(products)
+        with one_blas_thread():
+            heads[number] = linalg.solve(
+                products, total - moments[number], assume_a="pos", overwrite_a=True
+            )
+    return heads
+
+
+def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Floats]]:
+    """Read the features in their order: positions of one fold, the fold, prepared rows.
+
+    The rows are float64, scaled to length √d, with a column of ones.
+    """
+    for part, block in blocks(features, _ROWS):
+        rows = _unit(_sketch(block), np.float64)
+        rows = np.column_stack([rows * np.sqrt(rows.shape[1]), np.ones(len(rows))])
+        for number in np.unique(folds[part]).tolist():
+            mine = np.flatnonzero(folds[part] == number)
+            yield part.start + mine, number, rows[mine]
+
+
+def _unit(rows: npt.NDArray[Any], kind: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return rows [n, d] of this number type, scaled to length 1; rows of zeros stay."""
+    rows = np.asarray(rows, kind)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), kind)
+
+
+def _sketch(rows: Rows) -> Rows:
+    """Return rows [n, d] unchanged, or sums of many features with random signs, [n, `_SKETCH`].
+
+    This is a count sketch (Charikar et al. 2002), which keeps the products of rows on average.
+    """
+    dim = rows.shape[1]
+    if dim <= _WIDEST:
+        return rows
+    drawing = np.random.default_rng(0)
+    signs = drawing.integers(0, 2, dim).astype(np.float32) * 2 - 1
+    mixed = np.zeros((len(rows), -(-dim // _SKETCH) * _SKETCH), np.float32)
+    mixed[:, drawing.permutation(dim)] = rows * signs
+    sums: Rows = mixed.reshape(len(rows), -1, _SKETCH).sum(axis=1)
+    return sums
+
+
+def clear(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Select the rows of the ranking whose margin is at least `CLEAR`."""
+    return [row for row in rows if (row.get("margin") or 0) >= CLEAR]
+
+
+def review_file(found: dict[str, Any]) -> str:
+    """Return proposals for the doubtful labels, as a file of overrides for people to review.
+
+    Labels of the test split are left out, because overrides never change them.
+    """
+    header = (
+        "# Likely label errors, the most likely first. Each entry is a proposal, which changes\n"
+        "# nothing while it says `confirmed = false`. Look at each image and set\n"
+        "# `confirmed = true` where the label is wrong, then name this file in judge.overrides.\n"
+        "# The next run relabels the confirmed images. Labels of the test split are corrected in\n"
+        "# the data source alone.\n"
+    )
+    entries = [
+        Override(
+            row["image_hash"],
+            "relabel",
+            row["looks_like"],
+            os.fsencode(row["path"]).decode("utf-8", "replace"),
+            f"labelled {row['label']}; out of fold it looks like {row['looks_like']} "
+            f"(margin {row['margin']:.2f})",
+            confirmed=False,
+        )
+        for row in found["rows"]
+        if row["split"] != names.TEST
+    ]
+    return header + to_toml(entries)

@@ -1,0 +1,165 @@
+"""Wrong labels are ranked first, and the nearest training images are those of a full search."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+
+import numpy as np
+import pytest
+
+from imgpipe.components.report import features as reported
+from imgpipe.components.report.features import Features, out_of_fold
+from imgpipe.models import feature_names as names
+
+CLASSES = ("cat", "dog", "owl")
+
+
+def clouds(count=300, dim=24, seed=0):
+    """Return features [count, dim] of three classes that overlap a little, and labels [count].
+
+    The labels are the true ones.
+    """
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, 1.2, (len(CLASSES), dim))
+    labels = rng.integers(0, len(CLASSES), count)
+    return rng.normal(0, 1, (count, dim)) + centres[labels], labels
+
+
+def flipped(labels, share, seed=1):
+    """Return labels of which this share is wrong, and the set of the wrong images' numbers."""
+    rng = np.random.default_rng(seed)
+    wrong = rng.choice(len(labels), round(share * len(labels)), replace=False)
+    out = labels.copy()
+    out[wrong] = (out[wrong] + rng.integers(1, len(CLASSES), len(wrong))) % len(CLASSES)
+    return out, set(wrong.tolist())
+
+
+def number(row):
+    """Return the number of the image that a row names."""
+    return int(row["path"].split("/")[1][:-4])
+
+
+def digest(i):
+    """Return the content hash that the fixture `bank` gives to image i."""
+    return hashlib.sha256(str(i).encode()).hexdigest()
+
+
+# Flatten gives 40,000 numbers for each image, and sums over all of them would take 13 GB.
+@pytest.mark.parametrize("dim", [24, pytest.param(40_000, marks=pytest.mark.slow)])
+def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
+    features, truth = clouds(dim=dim)
+    labels, wrong = flipped(truth, 0.03)
+    uri = bank(features, labels)
+    found = Features(uri, CLASSES).doubtful()
+    assert found["images"] == 300 and found["disagree"] >= 0.9 * len(wrong)
+    assert wrong <= {number(row) for row in found["rows"][:15]}
+    for row in found["rows"][:9]:
+        place = number(row)
+        assert row["looks_like"] == CLASSES[truth[place]]
+        assert row["split"] == names.SPLITS[place % 3]
+    margins = [row["margin"] for row in found["rows"]]
+    assert margins == sorted(margins, reverse=True) and margins[-1] > 0
+    monkeypatch.setattr("imgpipe.models.features.rows.IN_MEMORY", 0)
+    assert Features(uri, CLASSES).doubtful() == found, "a bank larger than memory"
+
+
+@pytest.mark.parametrize(("images", "classes", "groups"), [(12, 3, 12), (40, 1, 40), (300, 3, 1)])
+def test_few_images_one_class_or_one_film_give_no_ranking(
+    bank, monkeypatch, images, classes, groups
+):
+    features, labels = clouds(images)
+    monkeypatch.setattr(
+        "imgpipe.models.features.bank.BankRows.folds",
+        lambda rows, count: np.arange(len(rows)) % min(groups, count),
+    )
+    assert Features(bank(features, labels % classes), CLASSES).doubtful() is None
+
+
+def test_true_labels_give_hardly_any_doubtful_labels(bank):
+    assert Features(bank(*clouds()), CLASSES).doubtful()["disagree"] <= 6
+
+
+def test_a_class_of_one_fold_is_not_doubtful_as_a_whole(bank, monkeypatch):
+    """No head knows the class when its images are held out."""
+    features, truth = clouds()
+    monkeypatch.setattr(
+        "imgpipe.models.features.bank.BankRows.folds",
+        lambda rows, count: np.where(rows.labels == 2, 0, np.arange(len(rows)) % count),
+    )
+    found = Features(bank(features, truth), CLASSES).doubtful()
+    assert "owl" not in {row["label"] for row in found["rows"]}
+
+
+def test_an_image_is_scored_by_a_head_that_was_not_trained_on_it():
+    """Out of fold, a head is no better than chance on noise, however many features there are."""
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(400, 500)), rng.integers(0, 2, 400)
+    _, best = out_of_fold(features, labels, rng.integers(0, 5, 400), 2)
+    assert 0.4 < np.mean(best == labels) < 0.6
+
+
+def test_scores_of_many_classes_are_never_all_in_memory():
+    """Scores of 1,500 classes for 9,000 rows would take 108 MB, and their copies 54 MB more."""
+    import tracemalloc
+
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(9_000, 8)).astype(np.float32)
+    labels = np.arange(9_000) % 1_500
+    tracemalloc.start()
+    try:
+        out_of_fold(features, labels, np.arange(9_000) % 5, 1_500)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 90e6
+
+
+def test_the_review_file_holds_proposals_and_no_decisions(bank, tmp_path):
+    from imgpipe.components.image_filter import overrides
+
+    features, truth = clouds()
+    labels, _ = flipped(truth, 0.03)
+    found = Features(bank(features, labels), CLASSES).doubtful(limit=10)
+    path = tmp_path / "suspects.toml"
+    path.write_text(reported.review_file(found))
+    loaded = overrides.load(path)
+    offered = [row for row in found["rows"] if row["split"] != "test"]
+    assert 0 < len(offered) < len(found["rows"])
+    assert [o.image_hash for o in loaded] == [row["image_hash"] for row in offered]
+    assert overrides.confirmed(loaded) == () and overrides.resolve(loaded, CLASSES) == {}
+    assert {o.verdict for o in loaded} == {"relabel"}
+    assert loaded[0].label == offered[0]["looks_like"]
+    entry = tomllib.loads(path.read_text())["override"][0]
+    assert entry["note"].startswith(f"labelled {offered[0]['label']}; out of fold")
+
+
+def test_an_image_with_a_confirmed_label_is_no_suspect(bank):
+    features, labels = clouds()
+    noisy, _ = flipped(labels, 0.05)
+    found = Features(bank(features, noisy), CLASSES)
+    before = found.doubtful()
+    first, second = (row["image_hash"] for row in before["rows"][:2])
+    after = found.doubtful(confirmed={first, "0" * 64})
+    assert after["rows"][0]["image_hash"] == second
+    assert after["disagree"] == before["disagree"] - 1 and after["images"] == before["images"]
+
+
+@pytest.mark.parametrize("at_once", [7, 4096])
+def test_the_nearest_training_images_are_those_of_a_full_search(bank, monkeypatch, at_once):
+    monkeypatch.setattr(reported, "_ROWS", at_once)
+    features, labels = clouds(60)
+    features[4] = features[3] * 2  # 3 is in train, 4 in validation
+    found = Features(bank(features, labels), CLASSES).nearest([digest(4), digest(5), "0" * 64])
+    assert sorted(found) == sorted([digest(4), digest(5)])
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    train = np.arange(0, 60, 3)
+    for i in (4, 5):
+        cosines = unit[train] @ unit[i]
+        rows = found[digest(i)]
+        best = train[np.argsort(-cosines)][: reported.NEAR]
+        assert [number(row) for row in rows] == best.tolist()
+        assert [row["label"] for row in rows] == [CLASSES[labels[n]] for n in best]
+        assert [row["image_hash"] for row in rows] == [digest(n) for n in best]
+        similar = [row["similarity"] for row in rows]
+        assert similar == pytest.approx(sorted(cosines, reverse=True)[:3], abs=1e-3)
