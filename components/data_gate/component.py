@@ -142,7 +142,10 @@ def DataGate(
     warned = [one for one in changes if levels[one.kind] != "ignore" and one not in refused]
     found = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
     examples = {split: comparison.image_count(one) for split, one in now.items()}
-    reasons = [*rules.judge(read_summary(quarantine.uri), found, examples, settings), *refused]
+    reasons = [
+        *rules.reasons_against(read_summary(quarantine.uri), found, examples, settings),
+        *refused,
+    ]
     if accept_changes:
         anomalous = [one for one in reasons if one.kind == "anomaly"]
         reasons = [one for one in reasons if one.kind != "anomaly"]

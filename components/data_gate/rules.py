@@ -199,7 +199,7 @@ def counted(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
     return [*shares, *too_few(summary, settings)]
 
 
-def judge(
+def reasons_against(
     summary: Mapping[str, Any],
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
     examples: Mapping[str, int],

@@ -51,7 +51,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about a model when it is judged.
+    """What is known about a model when `decide` decides about it.
 
     Attributes:
         vocabulary: Class names in the order of the counts.

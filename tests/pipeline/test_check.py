@@ -243,7 +243,7 @@ def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
     minimum = {"train": gate.min_train, "validation": gate.min_validation}
     settings = GateSettings(("paper", "rock"), minimum)
     counts = {split: sum(labels.values()) for split, labels in by_split.items()}
-    reasons = rules.judge(found, {}, counts, settings)
+    reasons = rules.reasons_against(found, {}, counts, settings)
     assert found["reasons"] == [reason.sentence() for reason in reasons]
 
 

@@ -33,7 +33,7 @@ def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=
 def decide(found, settings=SETTINGS, anomalies=None):
     """Return the reasons against data whose statistics count the images of the summary."""
     counts = {split: sum(labels.values()) for split, labels in found["by_split"].items()}
-    return rules.judge(found, anomalies or {}, counts, settings)
+    return rules.reasons_against(found, anomalies or {}, counts, settings)
 
 
 def anomaly(feature, description):
@@ -126,7 +126,9 @@ def test_anomalies_of_an_empty_split_are_ignored():
 
 
 def test_statistics_with_another_number_of_images_are_refused():
-    reasons = rules.judge(summary(), {}, {"train": 39, "validation": 10, "test": 0}, SETTINGS)
+    reasons = rules.reasons_against(
+        summary(), {}, {"train": 39, "validation": 10, "test": 0}, SETTINGS
+    )
     assert [(r.kind, r.split, r.seen) for r in reasons] == [("lost", "train", "39")]
 
 
