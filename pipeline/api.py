@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
     Raises:
         ConfigError: A setting or the source is wrong.
     """
-    from imgpipe.pipeline.commands.check import as_json, examine
+    from imgpipe.pipeline.commands.check import as_json, examine, page
     from imgpipe.pipeline.source import require_classes
 
     _prepare()
@@ -98,8 +99,16 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
     require_classes(chosen)  # before TensorFlow is imported
     found = examine(chosen, with_images=False, to_stderr=True)
     summary = as_json(found)
-    reasons = tuple(summary["reasons"])
-    return Check(found.verdict, bool(found.refused), reasons, summary, found)
+
+    def draw() -> str:
+        from imgpipe.components import source_check
+        from imgpipe.components.report.check_page import paths_shown
+
+        shown = paths_shown(found.judged)
+        images = source_check.read_images(found.plan, found.judged, shown)
+        return page(replace(found, images=images))
+
+    return Check(found.verdict, bool(found.refused), tuple(summary["reasons"]), summary, draw)
 
 
 def evaluate(
@@ -141,7 +150,16 @@ def evaluate(
         Path(path), version, _configuration(config, data, settings), threshold
     )
     found, _ = evaluation.evaluate(asked, with_images=False, to_stderr=True)
-    return Evaluation(found["verdict"], found, asked)
+
+    def draw() -> str:
+        from imgpipe.components.report.evaluation_page import render
+        from imgpipe.pipeline.command_line import console as consoles
+
+        with consoles.quiet(to_stderr=True):
+            images = evaluation.shown_images(asked, found)
+        return render(found, images)
+
+    return Evaluation(found["verdict"], found, draw)
 
 
 def export(

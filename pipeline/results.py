@@ -2,33 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import html
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from imgpipe.pipeline.run_result import Run, frame, show
+from imgpipe.models.errors import ImgpipeError
+from imgpipe.pipeline.command_line import browser
+from imgpipe.pipeline.command_line.terminal import new_console
 
-__all__ = ["Check", "Evaluation", "Export", "Run"]
 
-if TYPE_CHECKING:
-    from imgpipe.pipeline.commands.check import Examined
-    from imgpipe.pipeline.published.evaluation import EvaluationRequest
+@dataclass(frozen=True)
+class Run:
+    """The outcome of a run.
+
+    Attributes:
+        exit_code: Exit code that ``imgpipe run`` would have ended with; 0 for a blessed model.
+        verdict: The sentence that the command prints.
+        summary: The summary that ``--json`` writes, which the reference documents.
+        folder: Folder of the run with its report, summary, log and configuration.
+        repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
+    """
+
+    exit_code: int
+    verdict: str
+    summary: Mapping[str, Any] = field(repr=False)
+    folder: Path
+    repeated: bool = False
+
+    @property
+    def status(self) -> str:
+        """How the run ended: ``blessed``, ``not_blessed``, ``refused`` or ``failed``."""
+        return str(self.summary["status"])
+
+    @property
+    def blessed(self) -> bool:
+        """Whether the model passed all gates."""
+        return bool(self.summary["blessed"])
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Metrics by split, such as ``accuracy`` and ``per_class``; empty without a model."""
+        return self.summary["metrics"] or {}
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy on validation; None if no model was evaluated.
+
+        Where folds decide instead, the verdict rests on ``summary["cross_validation"]["mean"]``.
+        """
+        value = (self.summary["gate"] or {}).get("value")
+        return None if value is None else float(value)
+
+    @property
+    def model(self) -> Path | None:
+        """Folder of the version that serves the model; None if it was not published."""
+        push = self.summary["push"]
+        return Path(push["path"]) if push["status"] in ("pushed", "unchanged") else None
+
+    @property
+    def report(self) -> Path | None:
+        """Path of the page; None if none was written."""
+        return Path(self.summary["report"]) if self.summary["report"] else None
+
+    def raise_for_status(self) -> Run:
+        """Return the run itself if its model is blessed.
+
+        Raises:
+            ImgpipeError: The data was refused, the run failed, or the model is not blessed. Its
+                ``exit_code`` is that of the command line.
+        """
+        if self.exit_code:
+            error = ImgpipeError(f"{self.verdict}. Log: {self.summary['log']}")
+            error.exit_code = self.exit_code
+            raise error
+        return self
+
+    def show(self) -> None:
+        """Display the page: in the output of a notebook's cell, otherwise in a browser."""
+        _show(self, self.verdict, self.report)
+
+    def _repr_html_(self) -> str | None:
+        """Return the page in a frame, as notebooks display it; None if there is no page."""
+        return _frame(self.report.read_text("utf-8")) if self.report else None
 
 
 class _Page:
     """A result with a page."""
 
     verdict: str
+    _draw: Callable[[], str]
 
     @cached_property
     def html(self) -> str:
         """The page as one HTML file; the images that it shows are read now."""
-        return self._render()
-
-    def _render(self) -> str:
-        raise NotImplementedError
+        return self._draw()
 
     def save(self, file: str | Path) -> Path:
         """Write the page to a file.
@@ -47,11 +118,11 @@ class _Page:
 
     def show(self) -> None:
         """Display the page in the output of a notebook's cell; elsewhere use `save`."""
-        show(self, self.verdict)
+        _show(self, self.verdict)
 
     def _repr_html_(self) -> str:
         """Return the page in a frame, as notebooks display it."""
-        return frame(self.html)
+        return _frame(self.html)
 
 
 @dataclass(frozen=True)
@@ -69,17 +140,7 @@ class Check(_Page):
     refused: bool
     reasons: tuple[str, ...]
     summary: Mapping[str, Any] = field(repr=False)
-    _examined: Examined = field(repr=False, compare=False)
-
-    def _render(self) -> str:
-        from imgpipe.components import source_check
-        from imgpipe.components.report.check_page import paths_shown
-        from imgpipe.pipeline.commands.check import page
-
-        found = self._examined
-        shown = paths_shown(found.judged)
-        images = source_check.read_images(found.plan, found.judged, shown)
-        return page(replace(found, images=images))
+    _draw: Callable[[], str] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -93,7 +154,7 @@ class Evaluation(_Page):
 
     verdict: str
     summary: Mapping[str, Any] = field(repr=False)
-    _request: EvaluationRequest = field(repr=False, compare=False)
+    _draw: Callable[[], str] = field(repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
@@ -111,15 +172,6 @@ class Evaluation(_Page):
         """Whether the accuracy reaches the threshold."""
         return bool(self.summary["passed"])
 
-    def _render(self) -> str:
-        from imgpipe.components.report.evaluation_page import render
-        from imgpipe.pipeline.command_line import console as consoles
-        from imgpipe.pipeline.published import evaluation
-
-        with consoles.quiet(to_stderr=True):
-            images = evaluation.shown_images(self._request, self.summary)
-        return render(self.summary, images)
-
 
 @dataclass(frozen=True)
 class Export:
@@ -136,3 +188,41 @@ class Export:
     file: Path
     largest_difference: float
     summary: Mapping[str, Any] = field(repr=False)
+
+
+def _show(result: object, verdict: str, page: Path | None = None) -> None:
+    """Display a result: in the output of a notebook's cell, otherwise its page in a browser.
+
+    Args:
+        result: The result, of which a notebook displays the page.
+        verdict: What is printed if there is no page.
+        page: Path of the page, if it is a file.
+    """
+    if _in_notebook():
+        from IPython.display import display
+
+        display(result)
+    elif page is not None:
+        print(page)
+        browser.show(page.as_uri(), new_console())
+    else:
+        print(verdict)
+
+
+def _frame(page: str) -> str:
+    """Wrap a page in a frame of its own, so that its style and its security policy stay its own."""
+    return (
+        '<iframe sandbox="allow-popups" style="width: 100%; height: 800px; border: 0" '
+        f'srcdoc="{html.escape(page)}"></iframe>'
+    )
+
+
+def _in_notebook() -> bool:
+    """Whether the program runs in a notebook, which can display HTML.
+
+    IPython in a terminal cannot.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    kinds = {kind.__name__ for kind in type(shell).__mro__}
+    return shell is not None and "TerminalInteractiveShell" not in kinds

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
-
-if TYPE_CHECKING:
-    from imgpipe.pipeline.output.removable_files import Removable
 
 app = typer.Typer()
 
@@ -35,41 +31,39 @@ def command(
 
     Versions are never deleted.
     """
-    from imgpipe.pipeline.output import places, removable_files, run_lock
+    from imgpipe.components.storage import integrity
+    from imgpipe.pipeline.output import places, removable_files, run_folders, temporary_files
 
     out = places.output_folder(out)
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
+    console, total = new_console(), 0
     try:
-        with run_lock.locked(out, busy):  # for the list too, which a working run would change
+        with run_folders.locked(out, busy):  # for the list too, which a working run would change
             found, kept = removable_files.find(out)
+            for kind, paths in found.items():
+                sizes = [removable_files.size(path) for path in paths]
+                total += sum(sizes)
+                if paths:
+                    console.print(f"[bold]{kind}[/]  {_megabytes(sum(sizes))}")
+                for path, size in zip(paths, sizes, strict=True):
+                    name = escape(str(path.relative_to(out)))
+                    console.print(f"  {name}  [dim]{_megabytes(size)}[/]")
             if yes:
-                for one in found:
-                    one.remove()
+                temporary_files.sweep(out)
+                for path in found.get(removable_files.ARTIFACTS, ()):
+                    integrity.remove(path)
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
-    _print(out, found, kept, yes)
-
-
-def _print(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> None:
-    console = new_console()
-    for kind in dict.fromkeys(one.kind for one in found):
-        group = [one for one in found if one.kind == kind]
-        size = _megabytes(sum(one.bytes for one in group))
-        console.print(f"[bold]{kind}[/]  {size}")
-        for one in group:
-            path = escape(str(one.path.relative_to(out)))
-            console.print(f"  {path}  [dim]{_megabytes(one.bytes)}[/]")
     if kept:
         console.print(f"note: {escape(kept)}.")
-    total = _megabytes(sum(one.bytes for one in found))
-    if not found:
+    if not any(found.values()):
         console.print(f"Nothing in {escape(str(out))} can be removed.")
-    elif removed:
-        console.print(f"{total} were freed. Versions, reports and summaries were kept.")
+    elif yes:
+        console.print(f"{_megabytes(total)} were freed. Versions, reports and summaries were kept.")
     else:
         console.print(
-            f"{total} can be freed. Versions, reports and summaries are kept. Delete the files "
-            f"with: imgpipe clean {escape(shlex.quote(str(out)))} --yes"
+            f"{_megabytes(total)} can be freed. Versions, reports and summaries are kept. Delete "
+            f"the files with: imgpipe clean {escape(shlex.quote(str(out)))} --yes"
         )
 
 

@@ -77,7 +77,7 @@ def _drawn(console: Console, photos: Path, out: Path) -> Config:
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[Path]:
     """Hold the folder of a demo, and yield that for its images, without those of an earlier one."""
-    from imgpipe.pipeline.output import past_runs, run_lock
+    from imgpipe.pipeline.output import past_runs, run_folders
 
     photos = out / "photos"
     busy = f"another demo is working in {out}. Wait for it, or use another folder: --out OUT."
@@ -90,7 +90,7 @@ def _folder(out: Path) -> Iterator[Path]:
                 )
             out.mkdir(parents=True, exist_ok=True)
             (out / _MARK).touch()
-            held.enter_context(run_lock.locked(out, busy))
+            held.enter_context(run_folders.locked(out, busy))
             if past_runs.is_working(out / _RUN):
                 raise ResourceError(busy)
             if photos.exists():

@@ -78,7 +78,7 @@ def _newest_version(found: Sequence[PastRun]) -> dict[str, Any] | None:
 
 def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:
     """Describe a run as a JSON object; `before` are the earlier runs, the oldest first."""
-    from imgpipe.pipeline.output import run_changes
+    from imgpipe.pipeline.output.run_comparison import configuration_changes, data_changes
 
     previous = before[-1] if before else None
     # A run that failed early counted no images, so data is compared with the last that did.
@@ -97,8 +97,8 @@ def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:
         "images": sum(counts.values()) if counts else None,
         "classes": len(counts) if counts else None,
         "changed": {
-            "configuration": _changes(previous and run_changes.configuration(previous, one)),
-            "data": _changes(with_data and counts and run_changes.data(with_data, one)),
+            "configuration": _dumped(previous and configuration_changes(previous, one)),
+            "data": _dumped(with_data and counts and data_changes(with_data, one)),
         },
         "version": one.version,
         "seconds": one.summary and one.summary.timings.total_s,
@@ -106,7 +106,7 @@ def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:
     }
 
 
-def _changes(changes: Sequence[Change] | Any) -> list[dict[str, Any]]:
+def _dumped(changes: Sequence[Change] | Any) -> list[dict[str, Any]]:
     return [change.dump() for change in changes or ()]
 
 

@@ -28,9 +28,9 @@ from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import Config, to_toml
 from imgpipe.pipeline.execution import failures, preconditions, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, LOG, RunRecord, exit_code
-from imgpipe.pipeline.output import metadata_file, run_folders, run_lock, temporary_files
+from imgpipe.pipeline.output import metadata_file, run_folders, temporary_files
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
-from imgpipe.pipeline.run_result import Run
+from imgpipe.pipeline.results import Run
 from imgpipe.pipeline.source import scan
 
 
@@ -124,7 +124,7 @@ def _locked(out: Path) -> Iterator[None]:
             out.mkdir(parents=True, exist_ok=True)
             advice = "Wait for it, or use another folder: --out OUT."
             busy = f"another run is working in {out}. {advice}"
-            stack.enter_context(run_lock.locked(out, busy))
+            stack.enter_context(run_folders.locked(out, busy))
         except OSError as error:
             why = error.strerror if out.is_dir() or not out.exists() else "it is a file"
             raise ResourceError(

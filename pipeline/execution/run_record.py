@@ -21,7 +21,7 @@ from imgpipe.pipeline.command_line.console import Display
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.execution import failures, repetition, summary
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
-from imgpipe.pipeline.run_result import Run
+from imgpipe.pipeline.results import Run
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult

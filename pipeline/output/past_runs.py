@@ -22,8 +22,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.configuration.flat_settings import flat
 from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, RUNS, SUMMARY
-from imgpipe.pipeline.output.run_lock import LOCK
+from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
 from imgpipe.pipeline.records.run import Folds, Gate, Summary
 
 PAGE, FACTS = "report.html", "facts.json"

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
-from imgpipe.pipeline.output import run_changes
+from imgpipe.models.limits import OUTPUT
+from imgpipe.pipeline.configuration.flat_settings import flat
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
 from imgpipe.pipeline.records import runs as formats
@@ -58,8 +60,8 @@ def compare(first: PastRun, second: PastRun) -> formats.Comparison:
     return formats.Comparison(
         a=_identity(first),
         b=_identity(second),
-        configuration=run_changes.configuration(first, second),
-        data=run_changes.data(first, second),
+        configuration=configuration_changes(first, second),
+        data=data_changes(first, second),
         metrics=_metrics(first, second),
         curves={"a": _curves(first), "b": _curves(second)},
         paired=pairs,
@@ -67,6 +69,42 @@ def compare(first: PastRun, second: PastRun) -> formats.Comparison:
         only_a=only_a,
         only_b=only_b,
     )
+
+
+def configuration_changes(first: PastRun, second: PastRun) -> list[formats.Change]:
+    """Return the settings that differ, except those that only name folders for outputs."""
+    from imgpipe.pipeline.configuration.config import Config, marked
+
+    # A run does not write settings that are not set.
+    unset = {name for name, value in flat(Config().model_dump()) if value is None}
+    return [
+        change
+        for change in _differing(first.config, second.config)
+        if change.name not in marked(OUTPUT)
+        # A setting that only one of the releases has is not a change of the configuration.
+        and (change.name in unset or (change.name in first.config and change.name in second.config))
+    ]
+
+
+def data_changes(first: PastRun, second: PastRun) -> list[formats.Change]:
+    """Return the counts that differ: kept images of each class, rejected and relabelled images."""
+    return _differing(_counts(first), _counts(second))
+
+
+def _counts(run: PastRun) -> dict[str, int]:
+    if run.summary is None or not run.summary.data.images:
+        return {}
+    found = run.summary.data
+    others = {"rejected": found.rejected, "relabelled": sum(found.overrides.values())}
+    return {f"images of {name}": count for name, count in run.by_class.items()} | others
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[formats.Change]:
+    return [
+        formats.Change(name=name, before=first.get(name), after=second.get(name))
+        for name in dict.fromkeys([*first, *second])
+        if first.get(name) != second.get(name)
+    ]
 
 
 def paired(both: int, only_a: int, only_b: int, neither: int) -> formats.Paired:

@@ -1,15 +1,21 @@
-"""Names of the folders of runs and of the files in them.
+"""Names of the folders of runs and of the files in them, and the lock of the output folder.
 
 Folders are named by the local time of the start of the run, and sorted by it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import filelock
+
+from imgpipe.models.errors import ResourceError
+
+LOCK = ".lock"  # of the output folder
 #: Folder of all runs, below the output folder.
 RUNS = "runs"
 #: Files in the folder of a run.
@@ -65,3 +71,24 @@ def _key(folder: Path) -> tuple[str, int]:
     found = _NAME.fullmatch(folder.name)
     # As a number, since the text "10" sorts before "2".
     return (found[1], int(found[2] or 1)) if found else (folder.name, 0)
+
+
+@contextlib.contextmanager
+def locked(out: Path, busy: str) -> Iterator[None]:
+    """Hold the lock during the block; the system frees it if the process dies.
+
+    Args:
+        out: Output folder of the runs.
+        busy: What to say if another process holds the lock.
+
+    Raises:
+        ResourceError: Another process holds the lock.
+        OSError: The lock cannot be written.
+    """
+    try:
+        # A lock of the system instead of a file that exists or not, which a killed run would leave.
+        held = filelock.FileLock(out / LOCK).acquire(timeout=0)
+    except filelock.Timeout:
+        raise ResourceError(busy) from None
+    with held:
+        yield

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.pipeline.output import run_lock
+from imgpipe.pipeline.output import run_folders
 from tests import json_formats, python_program
 from tests.command import imgpipe
 from tests.images import class_folders
@@ -173,7 +173,7 @@ def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path,
         folder.mkdir()
     (tmp_path / ".imgpipe-demo").write_text("")
     (photos / "a.jpg").write_text("")
-    with run_lock.locked(tmp_path / held, "busy"):
+    with run_folders.locked(tmp_path / held, "busy"):
         result = imgpipe("demo", "--out", str(tmp_path))
     assert result.returncode == 5 and "another demo is working" in result.stderr
     assert (photos / "a.jpg").exists()
