@@ -24,10 +24,7 @@ VARIABLE: Final = "TF_CONFIG"
 
 
 def prepare(name: str) -> None:
-    """Create the strategy before TensorFlow runs anything; further calls do nothing.
-
-    Args:
-        name: "none", "mirrored" or "multi_worker"; only the last one needs preparation.
+    """Create the strategy "multi_worker" before TensorFlow runs anything; others need no such call.
 
     Raises:
         ConfigError: The strategy is "multi_worker", and TF_CONFIG is missing or not usable.
@@ -41,11 +38,7 @@ def scope(name: str) -> contextlib.AbstractContextManager[Any]:
     """Return the scope of a strategy, in which a model must be built and compiled.
 
     Args:
-        name: "none", "mirrored" or "multi_worker".
-
-    Raises:
-        ConfigError: The strategy is "multi_worker", and TF_CONFIG is missing or not usable.
-        ResourceError: The other workers do not answer, or TensorFlow has run something already.
+        name: "none", "mirrored" or "multi_worker", for which the errors are those of `prepare`.
     """
     if name == "none":
         return contextlib.nullcontext()
@@ -101,13 +94,9 @@ def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
     """Make `fit` work with several workers, which Keras 3.15 fails at (keras-team/keras#20585).
 
     Keras averages values over an axis that they do not have: the first batch, from which it builds
-    the metrics, and the metrics of each step. Here the model is built from a batch of this worker
-    instead, and the metrics stay those of each worker until `agreed` averages them. Call this
-    function in the strategy's scope, after `compile`.
-
-    Args:
-        model: The compiled model.
-        dataset: The dataset that the model will be trained on.
+    the metrics, and the metrics of each step. Here the compiled model is built from a batch of this
+    worker instead, and the metrics stay those of each worker until `agreed` averages them. Call
+    this function in the strategy's scope.
     """
     from keras.src.backend.tensorflow import trainer
 
@@ -117,19 +106,12 @@ def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
 
 
 def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
-    """Return the mean of each value over all workers, so that all of them decide alike.
-
-    Args:
-        values: Values of this worker by name.
-        name: Name of the strategy; without several workers, the values are returned unchanged.
-    """
-    if name != "multi_worker":
+    """Return the mean of each value over the workers of a strategy, so that they decide alike."""
+    if name != "multi_worker" or len(_workers()) == 1:
         return dict(values)
     import tensorflow as tf
 
     strategy = _multi_worker()
-    if len(_workers()) == 1:
-        return dict(values)
     # TensorFlow adds one value of each worker, however many devices a worker has.
     *sums, workers = strategy.reduce(
         "SUM", tf.constant([*values.values(), 1.0], tf.float64), axis=None
@@ -139,9 +121,7 @@ def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def policy(precision: str) -> Iterator[None]:
-    """Set Keras' dtype policy for the layers that are created in the block.
-
-    The policy is global, and the previous one is restored at the end of the block.
+    """Set Keras' dtype policy, which is global, for the layers that are created in the block.
 
     Args:
         precision: Name of the policy; "auto" is "mixed_float16" with a GPU and "float32" without.

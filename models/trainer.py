@@ -20,7 +20,7 @@ from imgpipe.models.examples import Labelled
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.models.files.local_path import local_path
+from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.head.calibration import calibrate
 from imgpipe.models.model_names import (
     FEATURES,
@@ -62,15 +62,10 @@ def run_fn(fn_args: Any) -> None:
     vocabulary = settings.check_classes(config["vocabulary"])
     run_dir = local_path(fn_args.model_run_dir, "ImageTrainer")
     run_dir.mkdir(parents=True, exist_ok=True)
+    files = (fn_args.train_files, fn_args.eval_files)
+    bank_uri, log_dir = config["bank_uri"], run_dir / TENSORBOARD_FOLDER
     trained = network_search.train(
-        stages.Inputs(
-            settings,
-            len(vocabulary),
-            config["bank_uri"],
-            fn_args.train_files,
-            fn_args.eval_files,
-            run_dir / TENSORBOARD_FOLDER,
-        )
+        stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir)
     )
     # The search may have trained the network at another size than the settings give.
     settings = replace(settings, image_size=trained.image_size or settings.image_size)
@@ -81,26 +76,18 @@ def run_fn(fn_args: Any) -> None:
         answers.logits[known], answers.labels[known], settings.temperature, settings.unknown_rate
     )
     calibrated = {**asdict(calibration), "chosen_on": chosen_on}
-    history = {**trained.history, "calibration": calibrated}
-    history["image_size"] = settings.size
+    history = {**trained.history, "calibration": calibrated, "image_size": settings.size}
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
-    classifier = build_classifier(
-        trained.layers,
-        vocabulary,
-        settings,
-        calibration.temperature,
-        calibration.unknown_below,
-    )
+    chosen = (calibration.temperature, calibration.unknown_below)
+    classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
     images = some_images(fn_args.eval_files, PARITY_IMAGES)
     write_parity(classifier, images, run_dir / PARITY_FILE)
     target = fn_args.serving_model_dir
     export(classifier, target, top_k=TOP_K, warmup_images=images[:WARMUP_IMAGES])
     write_digest(classifier, target, top_k=TOP_K, source=config.get("source_hash", ""))
     network_file.save(classifier, settings, target)
-    distribution = trained.distribution or described(
-        classifier, fn_args.train_files, fn_args.eval_files
-    )
+    distribution = trained.distribution or described(classifier, *files)
     if distribution is not None:
         distribution.save(target)
 
@@ -110,16 +97,9 @@ def described(
 ) -> FeatureDistribution | None:
     """Compute the distribution of a network's features when the bank does not hold them.
 
-    A few hundred images pass through the network once more. The class that the network predicts for
-    an image is used as its label.
-
-    Args:
-        classifier: The trained network.
-        train_files: File patterns of the image examples of split train.
-        eval_files: File patterns of the image examples of split validation.
-
-    Returns:
-        The distribution; None when there are too few images or too many features.
+    A few hundred images of both splits, of which file patterns are given, pass through the network
+    once more. The class that the network predicts for an image is used as its label. There is no
+    distribution when there are too few images or too many features.
     """
     train, held_out = (
         _features(classifier, Labelled.read(files).first(count))
@@ -146,14 +126,10 @@ def _features(classifier: Classifier, images: Labelled) -> dict[str, Any]:
 
 
 def some_images(patterns: Sequence[str], count: int) -> list[bytes]:
-    """Return at most `count` encoded images, always the same ones.
+    """Return at most `count` encoded images of some record files, always the same ones.
 
     Of the first images, those with the smallest content hashes are chosen, so that the order in
     which a source lists its classes does not matter.
-
-    Args:
-        patterns: File patterns of the image examples.
-        count: Largest number of images.
     """
     chosen = Labelled.read(patterns, at_most=_IMAGES_LOOKED_AT).first(count)
     found: dict[int, bytes] = {}
@@ -165,13 +141,8 @@ def some_images(patterns: Sequence[str], count: int) -> list[bytes]:
 def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:
     """Record the probabilities that the trained model in memory gives for some images.
 
-    The file has one tf.Example for each image, with `image_bytes` and `probabilities`. Every server
-    of this model must give the same probabilities for the same bytes.
-
-    Args:
-        classifier: The trained network.
-        images: Encoded images.
-        path: Path of the TFRecord file.
+    The TFRecord file has one tf.Example for each image, with `image_bytes` and `probabilities`.
+    Every server of this model must give the same probabilities for the same bytes.
     """
     import tensorflow as tf
 

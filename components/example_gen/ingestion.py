@@ -29,7 +29,7 @@ from imgpipe.components.storage.records import (
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.files.local_path import local_path
+from imgpipe.models.files.regular_files import local_path
 
 SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
 

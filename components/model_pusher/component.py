@@ -29,7 +29,7 @@ from imgpipe.components.image_evaluator.rules import DECISION
 from imgpipe.components.model_pusher import model_card, versions
 from imgpipe.components.storage import manifest, records
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.files.local_path import local_path
+from imgpipe.models.files.regular_files import local_path
 
 PUSH = "push.json"
 

@@ -25,8 +25,14 @@ import filelock
 
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.files import folder_move
-from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write, sync, sync_tree
+from imgpipe.models.files.atomic_write import (
+    TEMPORARY,
+    atomic_write,
+    cannot_rename_folders,
+    move_folder,
+    sync,
+    sync_tree,
+)
 
 _log = logging.getLogger(__name__)
 _LAST = ".last-version"
@@ -173,7 +179,7 @@ def _publish(
 
 def _rename(staging: Path, target: Path) -> None:
     """Give a complete version its number; servers may load it from now on."""
-    folder_move.move(staging, target, last=(_GRAPH, manifest.MANIFEST))
+    move_folder(staging, target, last=(_GRAPH, manifest.MANIFEST))
     try:
         sync(target.parent)
     except OSError as error:  # a power loss may undo the rename; then the next run publishes again
@@ -222,7 +228,7 @@ def _remove(base: Path, number: int) -> None:
     try:
         version.rename(hidden)
     except OSError as error:
-        if not folder_move.cannot_rename_folders(error):
+        if not cannot_rename_folders(error):
             raise
         (version / _GRAPH).unlink(missing_ok=True)
         hidden = version

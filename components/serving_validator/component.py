@@ -25,7 +25,7 @@ from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import process
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.files.local_path import local_path
+from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.model_names import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.client.images import chunks

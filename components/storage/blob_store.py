@@ -19,7 +19,7 @@ from pathlib import Path
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
-from imgpipe.models.files.local_path import local_path
+from imgpipe.models.files.regular_files import local_path
 
 _CHECKSUM = 4  # bytes of the checksum in front of each value
 _EACH = 16  # of the 256 folders, each sixteenth is looked at to estimate the size of the store

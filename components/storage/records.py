@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.examples import record_batches
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
-from imgpipe.models.files.record_batches import record_batches
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models.augmentation import streams
+from imgpipe.models.augmentation.geometry import COLOUR, uniform
 from imgpipe.models.augmentation.spec import ViewSpec
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    brightness, contrast, saturation, hue = tf.unstack(streams.uniform(seed, streams.COLOUR, 4))
+    brightness, contrast, saturation, hue = tf.unstack(uniform(seed, COLOUR, 4))
     contrast = 1 + contrast * spec.contrast
     matrix = contrast * colour_matrix(
         1 + saturation * spec.saturation, hue * spec.hue * 2 * math.pi

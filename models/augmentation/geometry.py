@@ -5,13 +5,33 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models.augmentation import streams
 from imgpipe.models.augmentation.spec import ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+#: Numbers of the streams of random numbers. The first one, for the warp of the course, uses the
+#: seeds unchanged.
+COURSE, GEOMETRY, COLOUR = range(3)
+_APART: Final = 2**32  # exceeds the number of views, so that no two streams share a seed
 _RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
+
+
+def uniform(seed: tf.Tensor, stream: int, count: int) -> tf.Tensor:
+    """Draws numbers in [-1, 1) from one of the streams, float32 [count].
+
+    The algorithm is philox, which gives the same numbers on every machine.
+
+    Args:
+        seed: Content hash and number of the view, int64 [2].
+        stream: Number of the stream.
+        count: Number of values.
+    """
+    import tensorflow as tf
+
+    if stream:
+        seed = seed + tf.constant([0, stream * _APART], tf.int64)
+    return tf.random.stateless_uniform([count], seed, -1.0, 1.0, alg="philox")
 
 
 def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
@@ -68,7 +88,7 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    draw = tf.where(seed[1] > 0, streams.uniform(seed, streams.COURSE, _RANDOMS), 0.0)
+    draw = tf.where(seed[1] > 0, uniform(seed, COURSE, _RANDOMS), 0.0)
     angle, shift_x, shift_y, shear, zoom_x, zoom_y, flip = tf.unstack(draw)
     angle *= math.radians(spec.rotation)
     shift_x, shift_y = shift_x * spec.shifts * side, shift_y * spec.shifts * side
@@ -76,7 +96,12 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     if spec.horizontal_flip:
         zoom_x = tf.where(flip < 0, -zoom_x, zoom_x)
     if spec.vertical_flip or spec.scale:
-        zoom_x, zoom_y = _flipped_and_scaled(zoom_x, zoom_y, seed, spec)
+        # A stream of its own, so that switching these on changes none of the other random numbers.
+        flip, scale = tf.unstack(tf.where(seed[1] > 0, uniform(seed, GEOMETRY, 2), 0.0))
+        if spec.vertical_flip:
+            zoom_y = tf.where(flip < 0, -zoom_y, zoom_y)
+        scale = tf.exp(scale * math.log1p(spec.scale))  # log-uniform, so that half of them shrink
+        zoom_x, zoom_y = zoom_x * scale, zoom_y * scale
     cos, sin = tf.cos(angle), tf.sin(angle)
     a, b = cos * zoom_x, (cos * shear - sin) * zoom_y
     d, e = sin * zoom_x, (sin * shear + cos) * zoom_y
@@ -84,21 +109,3 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     c = centre - (a + b) * centre + cos * shift_x - sin * shift_y
     f = centre - (d + e) * centre + sin * shift_x + cos * shift_y
     return tf.stack([a, b, c, d, e, f, 0.0, 0.0])
-
-
-def _flipped_and_scaled(
-    zoom_x: tf.Tensor, zoom_y: tf.Tensor, seed: tf.Tensor, spec: ViewSpec
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the two zooms after vertical flip and scale.
-
-    The scale is log-uniform, so that half of the images shrink.
-    """
-    import tensorflow as tf
-
-    # A stream of its own, so that switching these on changes none of the other random numbers.
-    draw = tf.where(seed[1] > 0, streams.uniform(seed, streams.GEOMETRY, 2), 0.0)
-    flip, scale = tf.unstack(draw)
-    if spec.vertical_flip:
-        zoom_y = tf.where(flip < 0, -zoom_y, zoom_y)
-    scale = tf.exp(scale * math.log1p(spec.scale))
-    return zoom_x * scale, zoom_y * scale

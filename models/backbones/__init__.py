@@ -7,11 +7,9 @@ from typing import Final
 
 from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.backbone import Backbone
-from imgpipe.models.backbones.layer_graph import cut_points
-from imgpipe.models.backbones.layer_graph import find as find_cut
 from imgpipe.models.errors import ConfigError, nearest
 
-__all__ = ["Backbone", "cut_points", "find_cut", "get"]
+__all__ = ["Backbone", "get"]
 
 _NAMED: Final = ("imagenet", "none")  # weights that are not a file
 _FILE_ENDINGS: Final = (".h5", ".keras")

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models import model_names
 from imgpipe.models.backbones import registry
-from imgpipe.models.backbones.architecture import MAX_BYTES, checked_sha256
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 
 if TYPE_CHECKING:
-    import keras
     from keras import KerasTensor
 
+_MOST_BYTES: Final = 4 << 30  # of a weights file; the largest of keras.applications has 1.4 GB
 #: Without this lock, two simultaneous builds would draw from one random generator in turns.
 _BUILDING: Final = threading.RLock()
 
@@ -72,8 +71,6 @@ class Backbone:
         Raises:
             ResourceError: The weights are missing or are not the expected ones.
         """
-        # `seed` is only part of the key of random weights, so that another seed of the training
-        # does not compute the features of a pretrained network again.
         parts = {
             "architecture": self.name,
             "weights": self._weights_key(),
@@ -90,11 +87,11 @@ class Backbone:
         file = self.local_file
         if file is not None:
             return [file_sha256(file, self.weights_sha256), keras]
-        if self.weights == "none":
+        if self.weights == "none":  # the seed of trained weights decides nothing
             return ["none", str(self.seed), keras]
         packaged = registry.architecture(self.name).packaged
         if packaged is not None:
-            return [checked_sha256(packaged)]
+            return [registry.checked_sha256(packaged)]
         return ["imagenet", keras]
 
     def fetch(self, image_size: int) -> None:
@@ -142,7 +139,7 @@ class Backbone:
 
         side = (pixels.shape[1], pixels.shape[2])
         architecture = registry.architecture(self.name)
-        with seeded(self.seed):
+        with _seeded(self.seed):
             # These networks are built with BatchNorm folded in already, so no copy is needed.
             if architecture.folded is not None and self.weights == "imagenet" and not self.cut:
                 return architecture.folded(pixels, trainable)
@@ -152,31 +149,22 @@ class Backbone:
                 file_sha256(self.local_file, self.weights_sha256)  # refuses any other file
                 weights_file.load(source, self.local_file)
             if self.cut:
-                source = keras.Model(source.input, layer_graph.feature_map(source, self.cut))
-            self._check_names(source)
+                source = keras.Model(source.input, layer_graph.find(source, self.cut).outputs[0])
+            taken = sorted({layer.name for layer in source.layers} & set(model_names.ADDED))
+            if taken:
+                raise ConfigError(
+                    f"{self.name}: the names {', '.join(model_names.ADDED)} belong to the layers "
+                    "that imgpipe adds to the network. Rename the layers of the network. Received: "
+                    f"{', '.join(taken)}"
+                )
             return rebuild(source, pixels, trainable, fold=self.trained or not trainable)
-
-    def _check_names(self, network: keras.Model) -> None:
-        """Refuse layers whose names would occur twice once pooling and head are added.
-
-        Raises:
-            ConfigError: There is such a layer.
-        """
-        taken = sorted({layer.name for layer in network.layers} & set(model_names.ADDED))
-        if taken:
-            raise ConfigError(
-                f"{self.name}: the names {', '.join(model_names.ADDED)} belong to the layers that "
-                "imgpipe adds to the network. Rename the layers of the network. Received: "
-                f"{', '.join(taken)}"
-            )
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int) -> Iterator[None]:
     """Make the initial weights of layers that are created in the block depend on `seed` only.
 
-    An initializer without a seed draws one from Python's random generator. The state of this
-    generator is restored after the block.
+    An initializer without a seed draws one from Python's random generator.
     """
     with _BUILDING:
         before = random.getstate()
@@ -188,9 +176,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def file_sha256(path: Path, expected: str = "") -> str:
-    """Return the SHA-256 (hex) of a file.
-
-    It is computed again only when the time or the size of the file has changed.
+    """Return the SHA-256 (hex) of a file, computed again only when its time or size has changed.
 
     Args:
         path: Path of the file.
@@ -217,5 +203,4 @@ def file_sha256(path: Path, expected: str = "") -> str:
 
 @functools.lru_cache(maxsize=64)
 def _hash(path: Path, changed: int, size: int) -> str:
-    # `changed` and `size` are only part of the cache's key: a file that is replaced has other ones.
-    return regular_files.sha256(path, MAX_BYTES)
+    return regular_files.sha256(path, _MOST_BYTES)  # the others are part of the cache's key

@@ -1,17 +1,20 @@
-"""Layers at which a network can be cut, and short names for blocks.
+"""The layers of a network as a graph, and where it can be cut.
 
-A feature map can be the output of any layer with one output [N, h, w, C]. Training from stored
-activations needs more: all layers above the cut must depend on this one tensor, so that no skip
-connection bypasses it. `cut_points` lists the layers for which this holds.
+A feature map can be the output of any layer with one output [N, h, w, C]. For fine-tuning, the
+layers up to the cut are frozen and run once, and those above train from stored activations. All of
+these must depend on one tensor, so that no skip connection bypasses it; `cut_points` lists the
+layers for which this holds. A cut is the name of a layer, a block such as "block11", which means
+its last layer, or "usual", which is about two thirds of the way from input to output.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from imgpipe.models.errors import ConfigError, nearest
 
@@ -19,7 +22,16 @@ if TYPE_CHECKING:
     import keras
 
 #: The names of the layers in MobileNet's first block contain no number.
-_FIRST_BLOCK = ("expanded_conv_project", "expanded_conv_add")
+_FIRST_BLOCK: Final = ("expanded_conv_project", "expanded_conv_add")
+#: The name of the cut that lies at `FROZEN_SHARE` of the list of cut points.
+USUAL: Final = "usual"
+#: Block 10 of EfficientNet-Lite0. Its neighbours were measured on photographs of hands. Training
+#: the layers above block 8 took 40 % of the time of training all layers, and training those above
+#: block 11 took 24 %. On a split that shares sources, all three reached an accuracy of about 0.97.
+#: Split by source, the layers above block 8 reached 0.913, and those above block 11 reached 0.897.
+FROZEN_SHARE: Final = 0.7
+_NEAR: Final = 0.05  # share of the cut points in which a narrow layer is searched for
+_LISTED: Final = 40
 
 
 @dataclass(frozen=True)
@@ -104,8 +116,8 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     return points
 
 
-def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
-    """Return the name of the layer that `name` means.
+def find(network: keras.Model | keras.KerasTensor, name: str) -> GraphNode:
+    """Return the call of the layer that `name` means.
 
     Args:
         network: A functional model, or a tensor of one.
@@ -114,12 +126,12 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
     Raises:
         ConfigError: There is no such layer, or its output is not one feature map.
     """
-    maps = {node.operation.name: node.outputs for node in _layers(network)}
-    points = [point for point in cut_points(network) if _is_map(maps[point])]
-    if name in maps:
-        if _is_map(maps[name]):
-            return name
-        shape = maps[name][0].shape
+    layers = {n.operation.name: n for n in nodes(_ends(network)) if _is_layer(n.operation)}
+    points = [point for point in cut_points(network) if _is_map(layers[point])]
+    if name in layers:
+        if _is_map(layers[name]):
+            return layers[name]
+        shape = layers[name].outputs[0].shape
         raise ConfigError(
             f"cut: expected a layer that gives a feature map [N, h, w, C]. Received: {name!r}, "
             f"which gives {shape}. Layers to cut at: {', '.join(points)}"
@@ -130,25 +142,148 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
         starts = (f"block{number}_", f"block_{number}_") + _FIRST_BLOCK * (number == "0")
         inside = [point for point in points if point.startswith(starts)]
         if inside:
-            return inside[-1]
+            return layers[inside[-1]]
     raise ConfigError(
-        f"cut: expected the name of a layer. Received: {name!r}{nearest(name, maps)}. "
+        f"cut: expected the name of a layer. Received: {name!r}{nearest(name, layers)}. "
         f"Layers to cut at: {', '.join(points)}"
     )
 
 
-def feature_map(network: keras.Model | keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Return the output of the layer that `find` returns, symbolic [N, h, w, C].
+def layer_at(network: keras.Model, cut: str) -> GraphNode:
+    """Return the call of the layer that `cut` names, whose output the layers above it read.
+
+    `layer.output` is not that tensor if the layer is a model: it is then a tensor inside it.
 
     Args:
-        network: A functional model, or a tensor of one.
-        name: Name of a layer or of a block.
+        network: Functional model from pixels to a feature map.
+        cut: Name of a layer or of a block, or `USUAL`.
 
     Raises:
-        ConfigError: As for `find`.
+        ConfigError: There is no such layer, the layers above it need more than its output, or none
+            of them has weights.
     """
-    wanted = find(network, name)
-    return next(node.outputs[0] for node in _layers(network) if node.operation.name == wanted)
+    points = _trainable_above(network)
+    if cut == USUAL:
+        maps = map_points(network)
+        if not maps:
+            raise ConfigError(
+                "fine_tune.mode: this network has no layer above which layers could be trained, "
+                "because no layer separates the network into two parts. "
+                'Set fine_tune.mode = "off", or freeze = "none" to train all layers'
+            )
+        number = int(FROZEN_SHARE * (len(_maps(network)) - 1))
+        name = maps[min(number, len(maps) - 1)]
+    else:
+        name = find(network, cut).operation.name
+    if name not in points:
+        raise ConfigError(
+            "fine_tune.cut: expected a layer below others with weights, whose output is all that "
+            f"the layers above it need: {', '.join(_shortened(list(points)))}. Received: {cut!r}"
+        )
+    return points[name]
+
+
+def map_points(network: keras.Model) -> list[str]:
+    """Return the cut points that give a feature map and have layers with weights above them.
+
+    Layers between tokens give no feature map, and above the last layer nothing could be trained.
+
+    Args:
+        network: Functional model from pixels to a feature map.
+    """
+    points = _trainable_above(network)
+    return [name for name in _maps(network) if name in points]
+
+
+def above(network: keras.Model, cut: str) -> list[Any]:
+    """Return the layers with weights above the cut, from input to output.
+
+    Args:
+        network: Functional model from pixels to a feature map.
+        cut: Name of a layer or of a block, or `USUAL`. Its own layer is not returned.
+
+    Raises:
+        ConfigError: As for `layer_at`.
+    """
+    import keras
+
+    found = layer_at(network, cut)
+    tail = keras.Model(found.outputs[0], network.outputs)
+    return [layer for layer in tail.layers if layer is not found.operation and layer.weights]
+
+
+def narrow(network: keras.Model, share: float) -> str:
+    """Return the cut with the smallest activations at about a share of the cut points.
+
+    Activations are stored for every image and view, so their size decides how many views fit.
+
+    Args:
+        network: A model from pixels to the feature map, with `map_points`.
+        share: Share of the cut points that are below, 0..1.
+    """
+    maps, points = _maps(network), map_points(network)
+    last = len(maps) - 1
+
+    def size(name: str) -> int:
+        return math.prod(maps[name].outputs[0].shape[1:])
+
+    first, stop = (round((share + side) * last) for side in (-_NEAR, _NEAR))
+    near = points[max(first, 0) : stop + 1]  # `points` are the first of `maps`
+    return min(near or points[-1:], key=size)
+
+
+def _points(network: keras.Model) -> dict[str, GraphNode]:
+    """Return the cut points by name, in the order of the network."""
+    names, order = set(cut_points(network)), nodes(network.outputs)
+    return {node.operation.name: node for node in order if node.operation.name in names}
+
+
+def _maps(network: keras.Model) -> dict[str, GraphNode]:
+    """Return the cut points that give a feature map."""
+    return {name: node for name, node in _points(network).items() if _is_map(node)}
+
+
+def _trainable_above(network: keras.Model) -> dict[str, GraphNode]:
+    """Return the cut points above which there are layers with weights."""
+    order = [node.operation for node in nodes(network.outputs)]
+    weighted = [operation for operation in order if getattr(operation, "weights", None)]
+    below = {id(operation) for operation in order[: order.index(weighted[-1])]} if weighted else {}
+    return {name: node for name, node in _points(network).items() if id(node.operation) in below}
+
+
+def share_above(network: keras.Model, cut: str) -> float:
+    """Return the share of the network's operations that are above a cut, 0..1."""
+    total = _operations(network.layers)
+    return _operations(above(network, cut)) / total if total else 1.0
+
+
+def _operations(layers: Iterable[Any]) -> float:
+    """Multiplications of a forward pass of the convolutions among some layers.
+
+    The layers inside a model of a class of its own have no known outputs, so they count 0.
+    """
+    import keras
+
+    total = 0.0
+    for layer in layers:
+        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+            total += _operations(layer.layers)
+            continue
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            kernels = [layer.kernel]
+        elif isinstance(layer, keras.layers.SeparableConv2D):
+            kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
+        else:
+            continue
+        positions = math.prod(side or 1 for side in layer.output.shape[1:3])  # unknown sides are 1
+        total += sum(math.prod(kernel.shape) for kernel in kernels) * positions
+    return total
+
+
+def _shortened(names: list[str]) -> list[str]:
+    if len(names) <= _LISTED:
+        return names
+    return [*names[: _LISTED // 2], "…", *names[-_LISTED // 2 :]]
 
 
 def _origin(tensor: keras.KerasTensor) -> tuple[Any, int]:
@@ -162,10 +297,6 @@ def _ends(network: keras.Model | keras.KerasTensor) -> list[keras.KerasTensor]:
     return list(network.outputs) if isinstance(network, keras.Model) else [network]
 
 
-def _layers(network: keras.Model | keras.KerasTensor) -> Iterator[GraphNode]:
-    return (node for node in nodes(_ends(network)) if _is_layer(node.operation))
-
-
 def _is_layer(operation: Any) -> bool:
     """Return whether an operation is a layer; others have names that change with each build."""
     import keras
@@ -174,5 +305,5 @@ def _is_layer(operation: Any) -> bool:
     return is_layer and not isinstance(operation, keras.layers.InputLayer)
 
 
-def _is_map(outputs: tuple[keras.KerasTensor, ...]) -> bool:
-    return len(outputs) == 1 and len(outputs[0].shape) == 4
+def _is_map(node: GraphNode) -> bool:
+    return len(node.outputs) == 1 and len(node.outputs[0].shape) == 4

@@ -10,6 +10,7 @@ network was called with `training=False` (keras-team/keras#20285), and the forwa
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,13 +58,11 @@ class _Rebuilding:
     """Creates each layer of the copy, and gives it its weights as soon as it is built."""
 
     def __init__(self, source: keras.Model, trainable: bool, fold: bool) -> None:
-        self._trainable = trainable
-        self._folds = _foldable(source) if fold else {}
-        self._folded = {id(norm) for norm in self._folds.values()}
-        self._fold = fold
+        self._trainable, self._fold = trainable, fold
         # All of these are keyed by the `id` of a layer, since names may occur twice.
+        self._folds = _foldable(source) if fold else {}
+        self._skipped = {id(norm) for norm in self._folds.values()}
         self._values: dict[int, list[Array]] = {}
-        self._skipped: set[int] = set()
         self._affines: set[int] = set()
 
     def layer(self, layer: Any) -> Any:
@@ -73,11 +72,8 @@ class _Rebuilding:
         if not isinstance(layer, keras.layers.Layer):
             return layer  # an operation such as an addition, which has no weights
         if self._fold and isinstance(layer, keras.layers.BatchNormalization):
-            if id(layer) not in self._folded:
-                return self._affine(layer)
             # `clone_model` wants a layer in its place, which `call` then passes over.
-            self._skipped.add(id(layer))
-            return layer
+            return layer if id(layer) in self._skipped else self._affine(layer)
         config = layer.get_config()
         values = layer.get_weights()
         norm = self._folds.get(id(layer))
@@ -106,28 +102,17 @@ class _Rebuilding:
     def _affine(self, norm: Any) -> Any:
         import keras
 
-        scale, offset = _scale_and_offset(norm)
-        layer = keras.layers.Rescaling(
-            scale.astype(np.float32).tolist(),
-            offset.astype(np.float32).tolist(),
-            dtype="float32",
-            name=norm.name,
-        )
+        factors = [value.astype(np.float32).tolist() for value in _scale_and_offset(norm)]
+        layer = keras.layers.Rescaling(*factors, dtype="float32", name=norm.name)
         self._affines.add(id(layer))
         return layer
 
 
 def set_weights(layer: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
-    """Set the weights of a layer, and the constants that Normalization derives from them.
+    """Set the weights of a built layer, and the constants that Normalization derives from them.
 
-    The layers inside the layer are included.
-
-    Args:
-        layer: A Keras layer that is built.
-        arrays: Its weights in the order of `layer.weights`, each with the shape of that weight.
-
-    Raises:
-        ValueError: The number of arrays or a shape differs from the weights of the layer.
+    The layers inside the layer are included. A ValueError is raised if the number of arrays or a
+    shape differs from `layer.weights`.
     """
     layer.set_weights(arrays)
     for inner in layer._flatten_layers():
@@ -136,11 +121,7 @@ def set_weights(layer: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
 
 
 def _scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the scale and the offset of a BatchNorm in inference mode, each float64 [C].
-
-    Raises:
-        UnsafeWeightsError: A variance is negative or NaN.
-    """
+    """Return the scale and the offset of a BatchNorm in inference mode, each float64 [C]."""
     mean, variance = (
         np.asarray(value, np.float64) for value in (norm.moving_mean, norm.moving_variance)
     )
@@ -162,25 +143,18 @@ def name_stably(model: keras.Model) -> None:
 
     Keras counts unnamed layers of the whole process: "conv2d_17" in one model is "conv2d_111" in
     the next. Afterwards the names are those that a new process would give.
-
-    Args:
-        model: The model whose layers are renamed.
     """
     counted: dict[str, list[tuple[int, Any]]] = {}
     for layer in model.layers:
-        kind = snake(type(layer).__name__)
+        # A class name as Keras uses it for layers, such as conv2d or re_lu.
+        kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+        kind = re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
         found = re.fullmatch(rf"{kind}(?:_(\d+))?", layer.name)
         if found:
             counted.setdefault(kind, []).append((int(found[1] or 0), layer))  # "conv2d" is number 0
     for kind, layers in counted.items():
         for number, (_, layer) in enumerate(sorted(layers, key=lambda counter: counter[0])):
             layer.name = f"{kind}_{number}" if number else kind
-
-
-def snake(name: str) -> str:
-    """Return a class name in the form that Keras uses for layers, such as conv2d or re_lu."""
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _foldable(model: keras.Model) -> dict[int, Any]:
@@ -190,17 +164,12 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
     """
     import keras
 
-    kinds = (
-        keras.layers.Conv2D,
-        keras.layers.DepthwiseConv2D,
-        keras.layers.SeparableConv2D,
-        keras.layers.Dense,
-    )
+    layers = keras.layers
+    kinds = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
     order = layer_graph.nodes(model.outputs)
+    uses = Counter(id(node.operation) for node in order)
     readers: dict[int, list[Any]] = {}
-    uses: dict[int, int] = {}
     for node in order:
-        uses[id(node.operation)] = uses.get(id(node.operation), 0) + 1
         for read in node.reads:
             readers.setdefault(read, []).append(node.operation)
     ends = {id(tensor) for tensor in model.outputs}
@@ -221,10 +190,7 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
 
 
 def _folded(layer: Any, norm: Any) -> list[Array]:
-    """Return the weights of a layer, including a bias, that also perform its BatchNorm.
-
-    The computation uses float64.
-    """
+    """Return the weights of a layer, including a bias, that also perform its BatchNorm."""
     import keras
 
     scale, offset = _scale_and_offset(norm)

@@ -1,27 +1,127 @@
-"""All architectures by name. They are found in the folder `architectures/`."""
+"""Architectures: how a network is built and which weights exist for it, found by name."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib
+import importlib.util
 import pkgutil
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 from imgpipe.models.backbones import architectures
-from imgpipe.models.backbones.architecture import Architecture
-from imgpipe.models.errors import ConfigError, nearest
+from imgpipe.models.errors import ConfigError, ResourceError, nearest
 
-_MODULES: Final = [
-    importlib.import_module(f"{architectures.__name__}.{module.name}")
-    for module in pkgutil.iter_modules(architectures.__path__)
-]
-_ARCHITECTURES: Final[dict[str, Architecture]] = {
-    architecture.name: architecture for module in _MODULES for architecture in module.ARCHITECTURES
-}
+if TYPE_CHECKING:
+    import keras
+
+
+class Choice(Protocol):
+    """The options chosen for an architecture; `Backbone` is one such choice, and describes them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the architecture."""
+
+    @property
+    def weights(self) -> str:
+        """Source of the weights: "imagenet", "none" (random ones) or the path of a local file."""
+
+    @property
+    def width(self) -> float:
+        """Multiplier of the number of filters, where the architecture has one."""
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """ImageNet weights in a file of an installed package, which is not imported.
+
+    Attributes:
+        distribution: Name of the package for pip.
+        package: Name of the package for Python.
+        file: Path of the file in the package.
+        sha256: SHA-256 (hex) of the file with which the code of the network was tested.
+    """
+
+    distribution: str
+    package: str
+    file: str
+    sha256: str
+
+    def content(self) -> bytes:
+        """Return the content of the file, which has the expected SHA-256.
+
+        Raises:
+            ResourceError: The package is not installed, or its file cannot be read or is another.
+        """
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or spec.origin is None:
+            raise ResourceError(
+                f"the weights package {self.distribution} is not installed. Run `uv sync`"
+            )
+        path = Path(spec.origin).parent / self.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ResourceError(f"cannot read the weights {path}: {error}") from error
+        received = hashlib.sha256(content).hexdigest()
+        if received != self.sha256:
+            raise ResourceError(
+                f"{path} is not the weights file this code was tested with. Expected SHA-256 "
+                f"{self.sha256}. Received: {received}. Install the package again"
+            )
+        return content
+
+
+@functools.cache
+def checked_sha256(weights: PackagedWeights) -> str:
+    """Return the SHA-256 (hex) of packaged weights, after comparing it with that of their file.
+
+    Raises:
+        ResourceError: See `PackagedWeights.content`.
+    """
+    weights.content()
+    return weights.sha256
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Description of an architecture and of how to build it.
+
+    Attributes:
+        name: Name of the architecture in the settings.
+        image_size: Side in pixels of the images for which it was designed.
+        source: Builds the functional model from pixels [N, H, W, 3], 0..255, to its last feature
+            map, with the chosen weights. Its layers may include BatchNorm and may be trainable.
+        folded: Builds the network with ImageNet weights on pixels [N, H, W, 3], with the given
+            value of `trainable` of every layer, and returns its last feature map. It has no
+            BatchNorm to fold, so that it need not be copied. With None, `source` is copied.
+        imagenet: Whether ImageNet weights exist for it.
+        widths: Whether its number of filters can be multiplied.
+        weights_by_size: Whether it has other ImageNet weights for some sizes of the images.
+        packaged: Its ImageNet weights in an installed package; None when Keras downloads them.
+        code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
+            None when there is none.
+    """
+
+    name: str
+    image_size: int
+    source: Callable[[Choice, tuple[int, int]], keras.Model]
+    folded: Callable[[keras.KerasTensor, bool], keras.KerasTensor] | None = None
+    imagenet: bool = True
+    widths: bool = False
+    weights_by_size: bool = False
+    packaged: PackagedWeights | None = None
+    code_sha256: Callable[[], str] | None = None
 
 
 def names() -> tuple[str, ...]:
     """Return the names of the architectures. `architecture` also accepts names of a pattern."""
-    return tuple(_ARCHITECTURES)
+    return tuple(_architectures())
 
 
 def architecture(name: str) -> Architecture:
@@ -33,14 +133,26 @@ def architecture(name: str) -> Architecture:
     Raises:
         ConfigError: There is no such architecture.
     """
-    if name in _ARCHITECTURES:
-        return _ARCHITECTURES[name]
-    for module in _MODULES:
-        named = getattr(module, "named", None)
-        found: Architecture | None = named(name) if named else None
+    known = _architectures()
+    if name in known:
+        return known[name]
+    for module in _modules():
+        found: Architecture | None = getattr(module, "named", lambda name: None)(name)
         if found:
             return found
     raise ConfigError(
-        f"unknown backbone. Expected one of: {', '.join(_ARCHITECTURES)}. Received: {name!r}"
-        f"{nearest(name, _ARCHITECTURES)}"
+        f"unknown backbone. Expected one of: {', '.join(known)}. Received: {name!r}"
+        f"{nearest(name, known)}"
     )
+
+
+@functools.cache
+def _modules() -> list[ModuleType]:
+    """Import the modules in the folder `architectures/`, which import this one."""
+    found = pkgutil.iter_modules(architectures.__path__)
+    return [importlib.import_module(f"{architectures.__name__}.{one.name}") for one in found]
+
+
+@functools.cache
+def _architectures() -> dict[str, Architecture]:
+    return {one.name: one for module in _modules() for one in module.ARCHITECTURES}

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 def load(model: keras.Model, path: Path) -> None:
     """Load the weights of a file into the layers of a model.
 
-    A classifier in the file is ignored when the model has none. A model whose loading has failed
-    may have some of the weights and must not be used.
+    A classifier in the file is ignored when the model has none.
 
     Args:
-        model: Functional model of Keras layers.
+        model: Functional model of Keras layers; it must not be used after an error.
         path: Path of the file, whose SHA-256 has been checked.
 
     Raises:

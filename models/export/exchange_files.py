@@ -87,12 +87,7 @@ def to_keras(version: Path) -> bytes:
 
 
 def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Return the probabilities that an ONNX file gives, float32 [N, C].
-
-    Args:
-        content: Content of the file.
-        pixels: Resized images, uint8 [N, S, S, 3].
-    """
+    """Return the probabilities [N, C] of an ONNX file for resized images, uint8 [N, S, S, 3]."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -101,12 +96,7 @@ def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Return the probabilities that a ``.keras`` file gives, float32 [N, C].
-
-    Args:
-        content: Content of the file.
-        pixels: Resized images, uint8 [N, S, S, 3].
-    """
+    """Return the probabilities [N, C] of a ``.keras`` file for images as `onnx_probabilities`."""
     import keras
 
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
@@ -118,12 +108,7 @@ def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def lite_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Return the probabilities that a ``.tflite`` file gives, float32 [N, C].
-
-    Args:
-        content: Content of the file.
-        pixels: Resized images, uint8 [N, S, S, 3].
-    """
+    """Return the probabilities [N, C] of a ``.tflite`` file for images as `onnx_probabilities`."""
     return litert.LiteModel(content).probabilities(pixels)
 
 

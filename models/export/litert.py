@@ -88,21 +88,8 @@ def load_network(directory: str) -> Network:
 
 def _resized(operations: Iterable[Any]) -> Any:
     """Return the output of the first resize of the graph; a backbone may contain further ones."""
-    resizes = [op for op in operations if op.type == _RESIZE]
-    names = {op.name for op in resizes}
-    return next((op.outputs[0] for op in resizes if not _dependencies(op) & names), None)
-
-
-def _dependencies(operation: Any) -> set[str]:
-    """Return the names of all operations on which this operation depends."""
-    visited: set[str] = set()
-    waiting = [tensor.op for tensor in operation.inputs]
-    while waiting:
-        op = waiting.pop()
-        if op.name not in visited:
-            visited.add(op.name)
-            waiting += [tensor.op for tensor in op.inputs]
-    return visited
+    # A graph lists each operation after those that it reads.
+    return next((op.outputs[0] for op in operations if op.type == _RESIZE), None)
 
 
 def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> bytes:

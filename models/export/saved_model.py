@@ -68,12 +68,8 @@ def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
     """Write assets.extra/model_digest.json: a hash of the weights, the classes and `facts`.
 
     Two exports of the same model differ in their bytes, because Keras writes variables in an
-    arbitrary order. The digest is the same, so it tells whether a model is new.
-
-    Args:
-        classifier: The network that was exported.
-        directory: Folder of the SavedModel.
-        **facts: Other values that belong to the model; they must be writable as JSON.
+    arbitrary order. The digest is the same, so it tells whether a model is new. The facts are other
+    values that belong to the model; they must be writable as JSON.
     """
     import tensorflow as tf
 
@@ -95,13 +91,7 @@ def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
 
 
 def write_warmup(model_name: str, images: Sequence[bytes], directory: str) -> None:
-    """Write assets.extra/tf_serving_warmup_requests: each image alone, then all in one request.
-
-    Args:
-        model_name: Name under which the model will be served.
-        images: Encoded images.
-        directory: Folder of the SavedModel.
-    """
+    """Write assets.extra/tf_serving_warmup_requests: each image alone, then all in one request."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 

@@ -140,18 +140,12 @@ def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
     cam = tf.nn.relu(tf.reduce_sum(weights * feature_map, axis=-1))
     cam = tf.math.divide_no_nan(cam, tf.reduce_max(cam, axis=[1, 2], keepdims=True))
     probabilities = outputs[PROBABILITIES]
-    return {
-        CAM: cam,
-        names.LABEL: _label(classifier, probabilities),
-        PROBABILITIES: probabilities,
-    }
+    label = _label(classifier, probabilities)
+    return {CAM: cam, names.LABEL: label, PROBABILITIES: probabilities}
 
 
 def _not_empty(images: tf.Tensor) -> tf.Tensor:
-    """Return `images`, after a check that there is at least one.
-
-    Without this check a convolution fails with a message that does not name the cause.
-    """
+    """Return `images`, after a check that there is at least one; a convolution would fail later."""
     import tensorflow as tf
 
     count = tf.shape(images)[0]
@@ -161,11 +155,7 @@ def _not_empty(images: tf.Tensor) -> tf.Tensor:
 
 
 def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:
-    """Return the label that is served, string [N].
-
-    It is the class of the highest probability, and the first of several equal ones. It is "unknown"
-    when the highest probability is below the classifier's threshold.
-    """
+    """Return the label that is served, string [N]: the first class of the highest probability."""
     import tensorflow as tf
 
     label = tf.gather(tf.constant(classifier.vocabulary), tf.argmax(probabilities, axis=1))

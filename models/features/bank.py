@@ -13,7 +13,6 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import folds, rows
-from imgpipe.models.features.image_groups import find_groups
 
 BANK_FILE: Final = "bank.json"
 
@@ -106,11 +105,7 @@ def read_facts(bank_uri: str) -> BankFacts:
     try:
         with tf.io.gfile.GFile(path) as file:
             facts = json.load(file)
-        return BankFacts(
-            int(facts["dim"]),
-            facts.get("note", ""),
-            facts.get("precision", "auto"),
-        )
+        return BankFacts(int(facts["dim"]), facts.get("note", ""), facts.get("precision", "auto"))
     except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise ResourceError(
             f"feature bank: {path} cannot be read ({error}). Run FeatureBank again"
@@ -151,10 +146,8 @@ def read_rows(
             f"the feature bank holds no features: {facts.note}. Folds (evaluate.cross_validate) "
             "need them: set it to 0"
         )
-    patterns = [
-        f"{folder}/Split-{split}/data_tfrecord-*"
-        for split in ((splits,) if isinstance(splits, str) else splits)
-    ]
+    every = (splits,) if isinstance(splits, str) else splits
+    patterns = [f"{folder}/Split-{split}/data_tfrecord-*" for split in every]
     # The records are read twice: first without their features, to learn the order of the rows, then
     # with them. So the features go straight to their places and are never in memory together.
     table = Labelled.read(patterns, most_view)
@@ -165,20 +158,13 @@ def read_rows(
         )
     features = rows.empty(len(table), (facts.dim,), np.float16)
     for places, values in table.values(names.FEATURES):
-        features[places] = _decoded(values, facts.dim, folder)
+        if wrong := next((len(v) for v in values if len(v) != 2 * facts.dim), None):
+            raise ResourceError(
+                f"feature bank {folder}: expected {2 * facts.dim} bytes of features a record (dim "
+                f"{facts.dim}, float16). Received: {wrong}. Run FeatureBank again"
+            )
+        features[places] = np.frombuffer(b"".join(values), "<f2").reshape(-1, facts.dim)
         rows.release(features)
     largest = len(np.unique(table.hashes)) // count
-    groups, separated = find_groups(table.hashes, table.groups, table.near, largest)
+    groups, separated = folds.find_groups(table.hashes, table.groups, table.near, largest)
     return BankRows(features, table.labels, table.views, table.hashes, groups, separated)
-
-
-def _decoded(values: npt.NDArray[Any], dim: int, uri: str) -> npt.NDArray[np.float16]:
-    """Return float16 [n, dim] from n byte strings."""
-    expected = dim * np.dtype(np.float16).itemsize
-    wrong = next((len(value) for value in values if len(value) != expected), None)
-    if wrong is not None:
-        raise ResourceError(
-            f"feature bank {uri}: expected {expected} bytes of features a record (dim {dim}, "
-            f"float16). Received: {wrong}. Run FeatureBank again"
-        )
-    return np.frombuffer(b"".join(values), "<f2").reshape(len(values), dim)

@@ -24,10 +24,10 @@ import numpy.typing as npt
 from imgpipe.models import augmentation, backbones, distribution, preprocess, progress
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.backbones import Backbone
+from imgpipe.models.backbones.layer_graph import layer_at
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
 from imgpipe.models.network.classifier import pooled
-from imgpipe.models.network.cuts import layer_at
 from imgpipe.models.process import untuned
 from imgpipe.models.settings import ModelSettings
 
@@ -44,7 +44,6 @@ CODE: Final = (
     "models/distribution.py",
     "models/features/extractor.py",
     "models/network/classifier.py",
-    "models/network/cuts.py",
     "models/preprocess.py",
 )
 _LIBRARIES: Final = ("tensorflow", "keras")
@@ -96,14 +95,8 @@ class FeatureExtractor:
     @classmethod
     def of(cls, settings: ModelSettings, precision: str, tap: str = "") -> FeatureExtractor:
         """Return the extractor for the settings of a network; see `FeatureExtractor`."""
-        return cls(
-            settings.backbone_spec(),
-            settings.size,
-            precision,
-            settings.views,
-            settings.pooling,
-            tap,
-        )
+        backbone, views = settings.backbone_spec(), settings.views
+        return cls(backbone, settings.size, precision, views, settings.pooling, tap)
 
     @property
     def dim(self) -> int:
@@ -120,11 +113,7 @@ class FeatureExtractor:
     def key(self, view: int) -> str:
         """Return a hash (hex) of everything but the image that determines the features of a view.
 
-        The key of view 0 does not depend on the augmentation, and no key depends on the number of
-        views.
-
-        Args:
-            view: Number of the view.
+        The key of view 0 does not depend on the augmentation, and none on the number of views.
         """
         parts = {
             "code": source_code.fingerprint(CODE, _LIBRARIES),
@@ -172,7 +161,14 @@ class FeatureExtractor:
         done = 0
         for batch in self._batches(images, hashes, views):
             outputs = [output.numpy() for output in forward(*batch)]
-            self._require_in_range(outputs[0])
+            if not (np.abs(outputs[0]) < _FLOAT16_LARGEST).all():  # NaN is not below it either
+                raise ConfigError(  # a head would be served on other features
+                    f"{self.backbone.name}: expected features between -{_FLOAT16_LARGEST:,.0f} and "
+                    f"{_FLOAT16_LARGEST:,.0f}, which the feature bank can store as float16. "
+                    "Received: features that are NaN or too large. Normalise the feature map of "
+                    "the network, for example with a LayerNormalization layer, or set "
+                    'model.freeze = "none"'
+                )
             count = len(outputs[0])
             flat = [output.reshape(count, -1) for output in outputs]
             np.concatenate(flat, axis=1, out=rows[done : done + count])
@@ -180,26 +176,10 @@ class FeatureExtractor:
             progress.advance(count, "views")
         return np.split(rows, np.cumsum(counts))[: len(counts)]
 
-    def _require_in_range(self, features: npt.NDArray[np.float16]) -> None:
-        """Refuse features that were limited, since a head would be served on other ones."""
-        if not (np.abs(features) < _FLOAT16_LARGEST).all():  # NaN is not below it either
-            raise ConfigError(
-                f"{self.backbone.name}: expected features between -{_FLOAT16_LARGEST:,.0f} and "
-                f"{_FLOAT16_LARGEST:,.0f}, which the feature bank can store as float16. Received: "
-                "features that are NaN or too large. Normalise the feature map of the network, "
-                'for example with a LayerNormalization layer, or set model.freeze = "none"'
-            )
-
     def _batches(
-        self,
-        images: Sequence[bytes],
-        hashes: Sequence[str],
-        views: Sequence[Sequence[int]],
+        self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
     ) -> tf.data.Dataset:
-        """Return batches of at most 32 views.
-
-        Each batch is (pixels float32 [N, S, S, 3], seeds int64 [N], views int64 [N]).
-        """
+        """Return batches (pixels float32 [N, S, S, 3], seeds int64 [N], views int64 [N])."""
         import tensorflow as tf
 
         wanted = [i for i, numbers in enumerate(views) if numbers]
@@ -211,9 +191,7 @@ class FeatureExtractor:
 
         @tf.autograph.experimental.do_not_convert
         def repeat(image: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            pixels = preprocess.decode_and_resize(
-                image, self.image_size
-            )  # once for all views of the image
+            pixels = preprocess.decode_and_resize(image, self.image_size)  # once for all views
             count = tf.size(numbers)
             return tf.repeat(pixels[None], count, 0), tf.repeat(seed, count), numbers
 
@@ -262,12 +240,7 @@ _OF_BANK: Final = (
 
 
 def describe(settings: ModelSettings, precision: str) -> str:
-    """Return everything that determines the content of a feature bank, as JSON.
-
-    Args:
-        settings: Settings of the network and of its views.
-        precision: Precision of the forward pass, as for `FeatureExtractor`.
-    """
+    """Return everything that determines the content of a feature bank, as JSON."""
     if settings.backbone_spec().trained:  # only random weights depend on the seed
         settings = replace(settings, seed=0)
     given = asdict(settings)
@@ -276,11 +249,7 @@ def describe(settings: ModelSettings, precision: str) -> str:
 
 
 def described(description: str) -> tuple[ModelSettings, str]:
-    """Return the settings and the precision of a description that `describe` returned.
-
-    Args:
-        description: The description, as JSON.
-    """
+    """Return the settings and the precision of a description that `describe` returned."""
     found = json.loads(description)
     return ModelSettings.from_mapping(found["model"]), found["precision"]
 
@@ -324,11 +293,7 @@ def build_features(
 def resolve_precision(precision: str) -> str:
     """Return "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU.
 
-    Args:
-        precision: One of `PRECISIONS`.
-
-    Raises:
-        ConfigError: The precision is none of `PRECISIONS`.
+    A ConfigError is raised if the precision is none of `PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise ConfigError(
@@ -336,15 +301,10 @@ def resolve_precision(precision: str) -> str:
         )
     if precision != "auto":
         return precision
-    return "float32" if has_gpu() or not _has_bfloat16() else "bfloat16"
-
-
-def _has_bfloat16() -> bool:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return not _BFLOAT16_FLAGS.isdisjoint(text.split())
+    cpu = Path("/proc/cpuinfo")
+    if has_gpu() or not cpu.exists() or _BFLOAT16_FLAGS.isdisjoint(cpu.read_text().split()):
+        return "float32"
+    return "bfloat16"
 
 
 def has_gpu() -> bool:

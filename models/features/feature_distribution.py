@@ -73,14 +73,7 @@ class FeatureDistribution:
     far: float = math.inf
 
     def scores(self, features: rows.Rows) -> npt.NDArray[np.float64]:
-        """Return the distance of each image from the training data.
-
-        Args:
-            features: Features of the images, float [n, D].
-
-        Returns:
-            The scores, float64 [n].
-        """
+        """Return the distance of each image from the training data, [n], for features [n, D]."""
         parts = [np.empty(0)]
         for _, block in rows.blocks(features, _ROWS):
             inside, left_out = _divided(_unit(block) - self.centre, self.axes)
@@ -93,11 +86,7 @@ class FeatureDistribution:
         return np.concatenate(parts)
 
     def save(self, directory: str) -> None:
-        """Write the distribution into an exported SavedModel.
-
-        Args:
-            directory: Folder of the SavedModel.
-        """
+        """Write the distribution into the folder of an exported SavedModel."""
         import tensorflow as tf
 
         path = f"{directory.rstrip('/')}/{FILE}"
@@ -106,14 +95,7 @@ class FeatureDistribution:
 
 
 def load(directory: str) -> FeatureDistribution | None:
-    """Read the distribution of an exported model.
-
-    Args:
-        directory: Folder of the SavedModel.
-
-    Returns:
-        The distribution; None when the model has none that can be read.
-    """
+    """Read the distribution of an exported model; None when it has none that can be read."""
     stored = array_archive.read(f"{directory.rstrip('/')}/{FILE}")
     if stored is None or stored.keys() != {one.name for one in fields(FeatureDistribution)}:
         return None
@@ -166,13 +148,9 @@ def fit(
 def _scores_in_turn(
     features: Floats, labels: npt.NDArray[np.integer[Any]], groups: npt.NDArray[Any]
 ) -> npt.NDArray[np.float64]:
-    """Return scores of training images by distributions of others, one image of each group.
+    """Return scores of training images by distributions of others; none when these are too few.
 
-    Images of a group look alike, so that all of them are held out together, and more than one of
-    them would not tell more.
-
-    Returns:
-        The scores; none when too few images are left to describe.
+    Images of a group look alike, so that all of them are held out together and one has a score.
     """
     fold = folds.assign(labels, groups.astype("S"), folds.FOLDS)
     first = np.isin(np.arange(len(groups)), np.unique(groups, return_index=True)[1])
@@ -227,11 +205,7 @@ def _principal_axes(centred: Floats, count: int) -> npt.NDArray[np.float32]:
 
 
 def _divided(centred: Floats, axes: Floats) -> tuple[Floats, Floats]:
-    """Divides centred rows into the part that the principal components represent and the rest.
-
-    Returns:
-        The coordinates on the components, [n, k], and the squared length of the rest, [n].
-    """
+    """Return the coordinates of centred rows on the components, and their rest's squared length."""
     inside = centred @ axes
     return inside, _squared_lengths(centred) - _squared_lengths(inside)
 
@@ -239,8 +213,7 @@ def _divided(centred: Floats, axes: Floats) -> tuple[Floats, Floats]:
 def _far(scores: npt.NDArray[np.float64]) -> float:
     """Extrapolates the score that `FAR_SHARE` of the images of the same kind exceed.
 
-    The excesses over a high quantile of many distributions are nearly exponential (the peaks over
-    threshold of extreme value theory; Pickands 1975).
+    The excesses over a high quantile are nearly exponential (peaks over threshold; Pickands 1975).
     """
     start = float(np.quantile(scores, 1 - _TAIL))
     excess = scores[scores > start] - start

@@ -30,12 +30,7 @@ _DAMAGED: Final = (
 
 
 def write(path: str, arrays: Mapping[str, Any]) -> None:
-    """Write arrays by name into an archive, which may be in an object store.
-
-    Args:
-        path: Path of the archive; its folder must exist.
-        arrays: Arrays, or values that NumPy makes arrays of.
-    """
+    """Write arrays, or values that NumPy makes arrays of, into an archive in an existing folder."""
     import tensorflow as tf
 
     content = io.BytesIO()  # NumPy must seek in the file, which TensorFlow's files cannot do
@@ -45,11 +40,7 @@ def write(path: str, arrays: Mapping[str, Any]) -> None:
 
 
 def read(path: str) -> dict[str, npt.NDArray[Any]] | None:
-    """Read the arrays of an archive; None where there is none, or it is damaged.
-
-    Args:
-        path: Path of the archive.
-    """
+    """Read the arrays of an archive; None where there is none, or it is damaged."""
     import tensorflow as tf
 
     if not tf.io.gfile.exists(path):

@@ -10,9 +10,6 @@ from typing import Any
 def read(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
-    Args:
-        path: The file.
-
     Raises:
         OSError: The file cannot be read.
         ValueError: It holds no JSON object; the message says what is wrong.
@@ -21,10 +18,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parse a JSON object.
-
-    Args:
-        text: The text of a file.
+    """Parse the text of a JSON object.
 
     Raises:
         ValueError: It is no JSON object; the message says what is wrong.

@@ -1,4 +1,4 @@
-"""Opens and reads regular files within bounds.
+"""Opens and reads regular files within bounds, and refuses addresses.
 
 The functions are meant for files from other people, which may be anything: a pipe that never ends a
 read, a device without an end, or a file of any size.
@@ -12,6 +12,8 @@ import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
+
+from imgpipe.models.errors import ConfigError
 
 _CHUNK = 1 << 20  # bytes read at once while hashing
 
@@ -63,15 +65,7 @@ def read_bytes(file: Path, limit: int) -> bytes:
 
 
 def sha256(file: Path, limit: int) -> str:
-    """Return the SHA-256 (hex) of a regular file, which is read in parts of 1 MiB.
-
-    Args:
-        file: Path of the file.
-        limit: Largest size in bytes.
-
-    Raises:
-        OSError: The file is larger than `limit`, cannot be read, or is not a regular file.
-    """
+    """Return the SHA-256 (hex) of a regular file; see `read_bytes`."""
     digest, size = hashlib.sha256(), 0
     with open_regular(file) as stream:
         _check_size(os.fstat(stream.fileno()).st_size, limit)
@@ -85,3 +79,23 @@ def sha256(file: Path, limit: int) -> str:
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise OSError(errno.EFBIG, f"{size >> 20:,} MiB are over the limit of {limit >> 20} MiB")
+
+
+def local_path(given: str, reader: str) -> Path:
+    """Return a path, unless it is an address.
+
+    Python would take ``gs://bucket/x`` for the folder ``gs:/bucket/x`` below the current folder.
+
+    Args:
+        given: Path, such as the URI of an artifact.
+        reader: What uses the path, for the message.
+
+    Raises:
+        ConfigError: It is an address, such as ``gs://bucket/x``.
+    """
+    if "://" in given:
+        raise ConfigError(
+            f"{reader}: expected a local folder. Received: {given!r}. Mount the bucket and name "
+            "its folder."
+        )
+    return Path(given)

@@ -26,14 +26,11 @@ LIBRARIES: Final = (
 
 @functools.cache
 def fingerprint(paths: tuple[str, ...] = PACKAGE, libraries: tuple[str, ...] = LIBRARIES) -> str:
-    """Compute the fingerprint of source code.
+    """Compute the fingerprint of source code: 16 hexadecimal digits.
 
     Args:
         paths: Files and folders, relative to the root of the package; all of it by default.
         libraries: Installed packages whose versions are part of the fingerprint.
-
-    Returns:
-        16 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for relative in paths:

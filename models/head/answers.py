@@ -70,11 +70,7 @@ class Answers:
 
     @classmethod
     def joined(cls, parts: Sequence[Answers]) -> Answers:
-        """Return the answers for the images of several folds, which all have the same attributes.
-
-        Args:
-            parts: Answers of one network for each fold.
-        """
+        """Return the answers for the images of several folds, with the same attributes."""
 
         def column(name: str) -> Any:
             values = [getattr(part, name) for part in parts]

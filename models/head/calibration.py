@@ -68,9 +68,6 @@ def calibrate(
         labels: Their label indices, integers [N], 0..C-1.
         temperature: Whether to fit a temperature; otherwise it is 1.
         unknown_rate: Largest share of images whose label may become "unknown", 0..1.
-
-    Returns:
-        The calibration that was chosen and its effect.
     """
     chosen = fit_temperature(logits, labels) if temperature else 1.0
     top, right = _answers(logits, labels, chosen)
@@ -126,23 +123,12 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
 
 
 def calibrated_losses(logits: Floats, labels: Integers) -> Floats:
-    """Return the cross-entropy of each image with the most probable temperature, float [N].
-
-    Args:
-        logits: Logits of the images, float [N, C].
-        labels: Their label indices, integers [N], 0..C-1.
-    """
+    """Return the cross-entropy of each image, [N], with the most probable temperature."""
     return cross_entropies(logits, labels, fit_temperature(logits, labels))
 
 
 def cross_entropies(logits: Floats, labels: Integers, temperature: float = 1.0) -> Floats:
-    """Return the cross-entropy of each image, float [N].
-
-    Args:
-        logits: Logits of the images, float [N, C].
-        labels: Their label indices, integers [N], 0..C-1.
-        temperature: Number by which the logits are divided.
-    """
+    """Return the cross-entropy of each image, [N], with logits [N, C] over a temperature."""
     losses = np.empty(len(labels))
     for part, block in _blocks(logits):
         scaled = block.astype(np.float64) / temperature
@@ -162,13 +148,10 @@ def confidence_error(top: Floats, right: Flags) -> float:
         top: Highest probability of each image, float [N], 0..1.
         right: Whether the class of that probability is the image's label, bool [N].
     """
-    bin_indices = np.minimum((top * BINS).astype(int), BINS - 1)
+    bins = np.minimum((top * BINS).astype(int), BINS - 1)
     # Sums instead of means: the gap of a bin is weighted by its number of images in this way.
-    gaps = [
-        abs(float(right[bin_indices == index].sum()) - float(top[bin_indices == index].sum()))
-        for index in range(BINS)
-    ]
-    return float(sum(gaps) / len(top))
+    parts = [(right[bins == index].sum(), top[bins == index].sum()) for index in range(BINS)]
+    return float(sum(abs(float(a) - float(b)) for a, b in parts) / len(top))
 
 
 def error_by_chance(top: Floats) -> float:

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.rows import Rows, blocks, mapped
-from imgpipe.models.head.class_weights import class_weights
 from imgpipe.models.process import one_blas_thread
 
 Floats = npt.NDArray[np.float32]
@@ -55,14 +54,7 @@ class Linear:
         return logits
 
     def in_blocks(self, features: Rows) -> Iterator[tuple[slice, Floats]]:
-        """Yield row numbers with their logarithms of probabilities, so that memory stays bounded.
-
-        Args:
-            features: Features, [n, D].
-
-        Yields:
-            The slice of row numbers and the logarithms [m, C] of each block, in order.
-        """
+        """Yield the slice of row numbers and the logarithms [m, C] of blocks of features [n, D]."""
         for part, block in blocks(features, _rows_at_once(len(self.bias))):
             yield part, self.log_probabilities(block)
 
@@ -102,9 +94,6 @@ class LogisticRegression:
         Args:
             penalty: Factor of half the sum of the squared weights of standardised features.
             tolerance: Relative decrease of the loss below which the search ends.
-
-        Returns:
-            The classifier for features that are not standardised.
         """
         from scipy.optimize import minimize
 
@@ -176,6 +165,23 @@ class LogisticRegression:
     def _blocks(self) -> Iterator[tuple[slice, Floats]]:
         for part, block in blocks(self._features, _rows_at_once(self._classes)):
             yield part, block.astype(np.float32, copy=False)
+
+
+def class_weights(labels: npt.NDArray[np.int64], classes: int, balance: str) -> Floats:
+    """Return the weight of each class in the loss, float32 [classes].
+
+    Args:
+        labels: Label indices of the training rows, int64 [n].
+        classes: Number of classes.
+        balance: With "class_weights", the weight is n / (number of classes that occur x rows of the
+            class), so that all classes contribute equally. Otherwise all weights are 1.
+    """
+    if balance != "class_weights":
+        return np.ones(classes, np.float32)
+    counts = np.bincount(labels, minlength=classes)
+    present = np.count_nonzero(counts)
+    # The weight of a class without rows is never used; the maximum avoids a division by 0.
+    return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)
 
 
 def _rows_at_once(classes: int) -> int:

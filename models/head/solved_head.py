@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +50,7 @@ _BYTES_A_WEIGHT: Final = 25 * 8
 FOLDS_FILE: Final = "folds.npz"
 
 
-@dataclass(frozen=True)
-class Solution:
+class Solution(NamedTuple):
     """A solved head.
 
     Attributes:
@@ -84,8 +83,6 @@ def solve(
         tried: Scores of the folds of a feature bank, which are used if they are those of these rows
             and settings.
 
-    Returns:
-        The head, and how it was found.
     """
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
     penalty, facts = _choose(_some(rows, classes), classes, settings, learning_curve, tried)
@@ -112,11 +109,7 @@ class Tried:
         return min(self.scores.values(), key=lambda one: float(one.losses.mean()))
 
     def save(self, bank_uri: str) -> None:
-        """Write the scores into a feature bank, so that ImageTrainer need not compute them again.
-
-        Args:
-            bank_uri: URI of the artifact of FeatureBank.
-        """
+        """Write the scores into a feature bank, for ImageTrainer."""
         scores = self.scores.values()
         arrays = {
             "key": self.key,
@@ -129,11 +122,7 @@ class Tried:
 
 
 def read_tried(bank_uri: str) -> Tried | None:
-    """Read the scores of the folds of a feature bank; None where it has none that can be read.
-
-    Args:
-        bank_uri: URI of the artifact of FeatureBank.
-    """
+    """Read the scores of the folds of a feature bank; None where it has none that can be read."""
     stored = array_archive.read(f"{bank_uri}/{FOLDS_FILE}")
     if stored is None:
         return None
@@ -146,24 +135,13 @@ def read_tried(bank_uri: str) -> Tried | None:
 
 
 def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Tried | None:
-    """Evaluate the rows by cross-validation.
+    """Evaluate training rows by cross-validation; None when there are too few images.
 
     Rows of other views of the same images are evaluated on the same images in the same order.
-
-    Args:
-        rows: Training rows of view 0 and of any augmented views.
-        classes: Number of classes.
-        settings: Settings of the training.
-
-    Returns:
-        The scores for each penalty; None when there are too few images.
     """
     rows = _some(rows, classes)
     folds = _folds(rows)
-    if not folds:
-        return None
-    with one_blas_thread():
-        return _tried(rows, folds, classes, settings)
+    return _tried(rows, folds, classes, settings) if folds else None
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
@@ -291,8 +269,7 @@ def _tried(rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSett
     count = min(len(folds), cores, max(1, _SOLVER_BYTES // bytes_of_a_fold))
     with one_blas_thread(), ThreadPoolExecutor(count) as threads:
         for penalty in (settings.l2,) if settings.l2 else PENALTIES:
-            solve_fold = functools.partial(_scores, penalty)
-            scores = list(threads.map(solve_fold, folds, problems))
+            scores = list(threads.map(functools.partial(_scores, penalty), folds, problems))
             losses, right = (np.concatenate(parts) for parts in zip(*scores, strict=True))
             tried[penalty] = Scores(losses, right, groups)
             worse = 0 if losses.mean() < lowest else worse + 1
@@ -315,29 +292,23 @@ def _strongest_as_good(tried: Tried) -> float:
     differences, since all penalties are evaluated on the same images.
     """
     best = tried.best
-    excess = {penalty: one.losses - best.losses for penalty, one in tried.scores.items()}
-    return max(
-        penalty
-        for penalty, losses in excess.items()
-        if losses.mean() <= standard_error(losses, best.groups)
-    )
+    good = []
+    for penalty, one in tried.scores.items():
+        excess = one.losses - best.losses
+        if excess.mean() <= standard_error(excess, best.groups):
+            good.append(penalty)
+    return max(good)
 
 
 def _with_fewer(
     folds: list[_Fold], share: float, penalty: float, classes: int, settings: ModelSettings
 ) -> tuple[int, Flags]:
-    """Return the number of training images, and which answers of heads trained on these are right.
-
-    Each fold has one head. The answers are those for the images of all folds.
-    """
-    smaller = [
-        _first_groups(fold.train, max(1, round(share * len(np.unique(fold.train.hashes)))))
-        for fold in folds
-    ]
-    right = [
-        fold.scores(_problem(rows, classes, settings).minimise(penalty, _ROUGH))[1]
-        for fold, rows in zip(folds, smaller, strict=True)
-    ]
+    """Return the mean number of training images, and which answers of their heads are right."""
+    smaller, right = [], []
+    for fold in folds:
+        count = max(1, round(share * len(np.unique(fold.train.hashes))))
+        smaller.append(rows := _first_groups(fold.train, count))
+        right.append(_scores(penalty, fold, _problem(rows, classes, settings))[1])
     return _images(smaller), np.concatenate(right)
 
 

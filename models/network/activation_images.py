@@ -104,14 +104,13 @@ def feature_maps(maps: Array, title: str) -> bytes:
     shown = np.argsort(-variation, kind="stable")[:MOST_MAPS]
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure = _figure(max(columns, 4) * _TILE, (rows + 0.6) * _TILE)
+    which = f"{title}\n{len(shown)} of {depth} maps, those that vary most first"
+    figure = _figure(max(columns, 4) * _TILE, (rows + 0.6) * _TILE, which)
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.set_axis_off()
     for axes, channel in zip(figure.axes, shown, strict=False):
         axes.imshow(maps[..., channel], interpolation="nearest")
         axes.set_title(f"map {channel}", size=7)
-    which = f"{len(shown)} of {depth} maps, those that vary most first"
-    figure.suptitle(f"{_plain(title)}\n{which}", size=9)
     return _png(figure)
 
 
@@ -124,15 +123,15 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
         label: The label that is served for the image.
         top: Classes with their probabilities, highest first.
     """
-    figure = _figure(9, 4 * min(1.5, image.shape[0] / image.shape[1]) + 1)
+    classes = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
+    height = 4 * min(1.5, image.shape[0] / image.shape[1]) + 1
+    figure = _figure(9, height, f"Grad-CAM, label: {label}\n{classes}")
     evidence = f"evidence for “{top[0][0]}”: red most, blue none"
     panels = ((image, "the image"), (overlay(image, cam), evidence))
     for axes, (pixels, caption) in zip(figure.subplots(1, 2), panels, strict=True):
         axes.set_axis_off()
         axes.imshow(pixels)
         axes.set_title(_plain(caption), size=9)
-    classes = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    figure.suptitle(_plain(f"Grad-CAM, label: {label}\n{classes}"), size=10)
     return _png(figure)
 
 
@@ -157,15 +156,16 @@ def overlay(image: Pixels, cam: Array) -> Pixels:
     return np.round(255 * mixed).astype(np.uint8)
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float, title: str) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure((width, height), layout="tight", facecolor="white")
+    figure = Figure((width, height), layout="tight", facecolor="white")
+    figure.suptitle(_plain(title), size=10)
+    return figure
 
 
 def _plain(text: str) -> str:
-    """Escape every $, with which matplotlib would begin a formula."""
-    return text.replace("$", r"\$")
+    return text.replace("$", r"\$")  # matplotlib would begin a formula with it
 
 
 def _png(figure: Figure) -> bytes:

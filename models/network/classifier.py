@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,9 +86,8 @@ class Classifier:
         Returns:
             Probabilities, float32 [N, C].
         """
-        rows = [np.empty((0, len(self.vocabulary)), np.float32)]
-        rows += [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
-        return np.concatenate(rows)
+        rows = [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
+        return np.concatenate([np.empty((0, len(self.vocabulary)), np.float32), *rows])
 
     def outputs(self, images: Sequence[bytes]) -> Iterator[dict[str, Any]]:
         """Yield the outputs of the Keras model in memory for batches of images.
@@ -105,21 +104,13 @@ class Classifier:
             yield self._outputs(tf.constant(list(images[start : start + _IMAGES_AT_ONCE])))
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The tensors of a whole network, from which models of its parts are made.
+class Parts(NamedTuple):
+    """The tensors of a whole network, from which models of its parts are made."""
 
-    Attributes:
-        pixels: Input, [N, S, S, 3].
-        feature_map: Output of the backbone, [N, h, w, C].
-        features: Pooled feature map, [N, D].
-        logits: Output of the head, [N, C].
-    """
-
-    pixels: keras.KerasTensor
-    feature_map: keras.KerasTensor
-    features: keras.KerasTensor
-    logits: keras.KerasTensor
+    pixels: keras.KerasTensor  # input, [N, S, S, 3]
+    feature_map: keras.KerasTensor  # output of the backbone, [N, h, w, C]
+    features: keras.KerasTensor  # pooled feature map, [N, D]
+    logits: keras.KerasTensor  # output of the head, [N, C]
 
 
 def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> keras.KerasTensor:
@@ -138,25 +129,17 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
     """
     from keras import layers, ops
 
-    x = features
+    x, seeded = features, {"seed": settings.seed, "dtype": "float32"}
     if settings.hidden_units:
-        x = _dropout(settings.feature_dropout, model_names.FEATURE_DROPOUT, settings)(x)
-        hidden = layers.Dense(
-            settings.hidden_units, activation="relu", dtype="float32", name=model_names.HIDDEN
-        )
-        x = hidden(x)
-    x = _dropout(settings.dropout, model_names.DROPOUT, settings)(x)
+        share, name = settings.feature_dropout, model_names.FEATURE_DROPOUT
+        x = layers.Dropout(share, name=name, **seeded)(x)
+        units, name = settings.hidden_units, model_names.HIDDEN
+        x = layers.Dense(units, activation="relu", dtype="float32", name=name)(x)
+    x = layers.Dropout(settings.dropout, name=model_names.DROPOUT, **seeded)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
     if not settings.one_unit(classes):
         return layers.Dense(classes, dtype="float32", name=HEAD)(x)
     return ops.pad(layers.Dense(1, dtype="float32", name=HEAD)(x), [[0, 0], [1, 0]])
-
-
-def _dropout(share: float, name: str, settings: ModelSettings) -> Any:
-    """Return a dropout layer whose random numbers depend on the seed of the settings only."""
-    from keras import layers
-
-    return layers.Dropout(share, seed=settings.seed, dtype="float32", name=name)
 
 
 def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:

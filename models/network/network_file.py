@@ -98,14 +98,11 @@ def _read(version: Path) -> dict[str, Any]:
     path = version / FOLDER / FILE
     try:
         return {"built_by": "", **json_object.read(path)}
-    except FileNotFoundError:
-        raise ResourceError(
-            f"{version} does not hold the network that it was made of. Expected: {path}. Only "
-            "versions that a run has published hold it"
-        ) from None
     except (OSError, ValueError) as error:
         raise ResourceError(
-            f"{path} cannot be read: {error}. Restore the version, or run the pipeline again"
+            f"{path}, the network that the version was made of, cannot be read: {error}. Only "
+            "versions that a run has published hold it. Restore the version, or run the pipeline "
+            "again"
         ) from error
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from imgpipe.models.backbones import registry
-from imgpipe.models.network import cuts
+from imgpipe.models.backbones import layer_graph, registry
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
 
@@ -138,17 +137,17 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
     """
     stage = settings.fine_tune
     found: list[Way] = []
-    if not stage.cut and not cuts.map_points(network):
+    if not stage.cut and not layer_graph.map_points(network):
         return found  # there is no layer above which others could be trained
     for idea in allowed(settings, side):
-        cut = stage.cut or cuts.narrow(network, idea.cut)
+        cut = stage.cut or layer_graph.narrow(network, idea.cut)
         way = Way(
             cut,
             settings.size if idea.size == 1 else _rounded(settings.size * idea.size),
             stage.learning_rate * idea.rate,
             stage.epochs,
             settings.views.count,
-            cuts.share_above(network, cut),
+            layer_graph.share_above(network, cut),
             idea.gain,
         )
         # After rounding, or with a cut that is set, ideas may differ in the gain alone.

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from imgpipe.models import augmentation
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features import rows as stored_rows
-from imgpipe.models.head.class_weights import class_weights
+from imgpipe.models.head.logistic_regression import class_weights
 from imgpipe.models.process import untuned
 from imgpipe.models.settings import ModelSettings
 
@@ -50,16 +50,6 @@ class Rows:
         """Whether the rows are feature vectors."""
         return self.stored.ndim == 2
 
-    @property
-    def chunk(self) -> int:
-        """Number of neighbouring rows that are read at once; all rows while they are in memory."""
-        return stored_rows.chunk_of(self.stored)
-
-    @property
-    def at_once(self) -> int:
-        """Number of validation rows in one step. It affects memory only, not the result."""
-        return 1024 if self.vectors else 64
-
     @functools.cached_property
     def _constant(self) -> tf.Tensor:
         """Feature vectors in memory, which TensorFlow gathers without a call of Python."""
@@ -69,14 +59,7 @@ class Rows:
             return tf.constant(self.stored)
 
     def read(self, index: tf.Tensor) -> tf.Tensor:
-        """Return rows as they are stored, without a copy of all rows in TensorFlow.
-
-        Args:
-            index: Row numbers, int64 [m].
-
-        Returns:
-            The rows in the order of `index`, [m, ...].
-        """
+        """Return rows [m, ...] by number, int64 [m], without a copy of all rows in TensorFlow."""
         import tensorflow as tf
 
         if self.vectors and not stored_rows.mapped(self.stored):
@@ -112,12 +95,7 @@ class Rows:
 
 
 def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
-    """Return the number of steps of one epoch: all rows, or the limit that the settings give.
-
-    Args:
-        rows: Rows to train on.
-        settings: Settings with the batch size and the limit; a limit of 0 means all rows.
-    """
+    """Return the number of steps of one epoch: all rows, or the limit that the settings give."""
     all_rows = -(-len(rows) // settings.batch_size)
     return min(all_rows, settings.steps_per_epoch) if settings.steps_per_epoch else all_rows
 
@@ -142,7 +120,8 @@ def training(rows: Rows, classes: int, settings: ModelSettings) -> tf.data.Datas
 
     labels = tf.constant(rows.labels)
     weights = tf.constant(class_weights(rows.labels, classes, settings.balance))
-    epochs = (_chunks if rows.chunk < len(rows) else _indices)(rows, settings)
+    chunked = stored_rows.chunk_of(rows.stored) < len(rows)
+    epochs = (_chunks if chunked else _indices)(rows, settings)
 
     def load(
         stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor
@@ -180,13 +159,14 @@ def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.dat
     """Return the same kind of function as `_indices`, for rows in a file."""
     import tensorflow as tf
 
-    count = -(-len(rows) // rows.chunk)
+    chunk_size = stored_rows.chunk_of(rows.stored)
+    count = -(-len(rows) // chunk_size)
     steps = steps_per_epoch(rows, settings)
 
     def batches(epoch: tf.Tensor) -> tf.data.Dataset:
         def load(chunk: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            first = chunk * rows.chunk
-            size = tf.minimum(tf.constant(rows.chunk, tf.int64), len(rows) - first)
+            first = chunk * chunk_size
+            size = tf.minimum(tf.constant(chunk_size, tf.int64), len(rows) - first)
             index = first + _shuffled(size, settings, epoch * count + chunk)
             return rows.read(index), index, 1 + epoch * len(rows) + index
 
@@ -199,15 +179,7 @@ def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.dat
 
 
 def validation(rows: Rows, classes: int) -> tf.data.Dataset:
-    """Return the dataset of all rows in their order, without augmentation.
-
-    Args:
-        rows: Rows of the validation split.
-        classes: Number of classes.
-
-    Returns:
-        A dataset of (inputs [m, ...], one-hot labels [m, classes]).
-    """
+    """Return a dataset of all rows in their order: (inputs [m, ...], one-hot labels [m, C])."""
     import tensorflow as tf
 
     labels = tf.constant(rows.labels)
@@ -216,7 +188,8 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
         inputs = rows.shown(rows.read(index), index, None)
         return inputs, tf.one_hot(tf.gather(labels, index), classes)
 
-    dataset = tf.data.Dataset.range(len(rows)).batch(rows.at_once)
+    at_once = 1024 if rows.vectors else 64  # this affects memory only, not the result
+    dataset = tf.data.Dataset.range(len(rows)).batch(at_once)
     return untuned(dataset.map(load).prefetch(1))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import Diverged, ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import feature_distribution
@@ -27,7 +28,6 @@ from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.answers import Answers, better
 from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.head.solved_head import read_tried
-from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
@@ -194,7 +194,7 @@ def fitted_head(
 def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     """Trains the layers above the cut, from the weights of `head` on."""
     settings = inputs.settings.second_stage()
-    cut = settings.fine_tune.cut or cuts.USUAL
+    cut = settings.fine_tune.cut or layer_graph.USUAL
     training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
     part = Part(training, held_out, head)
     extractor = FeatureExtractor.of(settings, precision, cut)
@@ -290,9 +290,9 @@ def network(
     start, name = parts.pixels, "whole"
     if cut:
         backbone = keras.Model(parts.pixels, parts.feature_map)
-        for layer in cuts.above(backbone, cut):
+        for layer in layer_graph.above(backbone, cut):
             layer.trainable = True
-        start = cuts.layer_at(backbone, cut).outputs[0]
+        start = layer_graph.layer_at(backbone, cut).outputs[0]
         name = f"above_{start._keras_history.operation.name}"
     model = keras.Model(start, parts.logits, name=name)
     if has_gpu():

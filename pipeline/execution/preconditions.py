@@ -41,9 +41,9 @@ def check_layers(settings: ModelSettings) -> None:
         return
     import keras
 
-    from imgpipe.models.network import cuts
+    from imgpipe.models.backbones import layer_graph
 
     pixels = keras.Input((settings.size, settings.size, 3))
     network = keras.Model(pixels, settings.backbone_spec().build(pixels))
     if tuned:
-        cuts.layer_at(network, tuned)
+        layer_graph.layer_at(network, tuned)

@@ -119,27 +119,6 @@ def test_two_workers_end_with_the_same_weights(bank, tmp_path) -> None:
     _same(tmp_path / "0.npz", bank)
 
 
-@pytest.mark.parametrize("devices", [1, 3])
-def test_values_are_averaged_over_workers_not_over_their_devices(monkeypatch, devices) -> None:
-    """TensorFlow adds one value of each of the two workers."""
-
-    class Strategy:
-        num_replicas_in_sync = 2 * devices
-
-        def reduce(self, how, values, axis):
-            assert how == "SUM"
-            return values + np.array([0.5, 1.0])  # what the other worker sends
-
-    cluster = {"worker": ["one:1", "two:2"]}
-    task = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(task))
-    monkeypatch.setattr(distribution, "_multi_worker", Strategy)
-    assert distribution.agreed({"accuracy": 1.0}, "multi_worker") == {"accuracy": 0.75}
-    del cluster["worker"][1]
-    monkeypatch.setenv("TF_CONFIG", json.dumps(task))
-    assert distribution.agreed({"accuracy": 1.0}, "multi_worker") == {"accuracy": 1.0}
-
-
 def test_multi_worker_without_a_cluster_is_refused(monkeypatch) -> None:
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {}}')
     with pytest.raises(ConfigError, match="TF_CONFIG in the environment"):

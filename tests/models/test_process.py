@@ -34,13 +34,6 @@ def test_objects_of_the_block_are_not_visited_by_the_collector() -> None:
     assert not any(one is created for one in gc.get_objects())
 
 
-@pytest.mark.usefixtures("before_imports")
-def test_the_collector_is_on_again_after_a_failed_import() -> None:
-    with pytest.raises(ModuleNotFoundError, match="absent"), quick_imports():
-        raise ModuleNotFoundError("absent")
-    assert gc.isenabled()
-
-
 def test_nothing_changes_once_tensorflow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", sys)
     before = gc.get_freeze_count()

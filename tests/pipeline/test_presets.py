@@ -273,7 +273,7 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
     """The tutorial trains layers 100 to 154. Block 11 begins with layer 98, and 100 is no cut."""
     import keras
 
-    from imgpipe.models.network import cuts
+    from imgpipe.models.backbones import layer_graph
 
     stage, first = preset("mobilenet_fine_tune").fine_tune, preset("mobilenet_fine_tune").train
     assert stage.learning_rate == pytest.approx(first.learning_rate / 10)
@@ -283,7 +283,7 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
     tutorial = {layer.name for layer in whole.layers[100:]}
     settings = preset("mobilenet_fine_tune", "model.weights=none").settings
     parts = classifier.build_parts(2, settings)
-    trained = cuts.above(keras.Model(parts.pixels, parts.feature_map), stage.cut)
+    trained = layer_graph.above(keras.Model(parts.pixels, parts.feature_map), stage.cut)
     names = {layer.name for layer in trained}
     assert names <= tutorial | {"block_11_expand"}
     convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
@@ -341,11 +341,11 @@ def test_inception_below_the_cut_has_the_parameters_of_keras():
     import keras
 
     from imgpipe.models.backbones import registry
-    from imgpipe.models.backbones.layer_graph import feature_map
+    from imgpipe.models.backbones.layer_graph import find
 
     spec = preset("cats_vs_dogs_inception", "model.weights=none").settings.backbone_spec()
     source = registry.architecture("inception_v3").source(spec, (150, 150))
-    assert keras.Model(source.input, feature_map(source, "mixed7")).count_params() == 8_975_264
+    assert keras.Model(source.input, find(source, "mixed7").outputs[0]).count_params() == 8_975_264
 
 
 @pytest.mark.parametrize("name", TABLE)

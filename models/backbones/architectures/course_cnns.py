@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models.backbones.architecture import Architecture, Choice
+from imgpipe.models.backbones.registry import Architecture, Choice
 from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,14 +29,7 @@ _NAME: Final = re.compile(r"conv((?:_[1-9]\d{0,3}){1,6})(_grey)?")
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Build the network from pixels to the output of its last pooling, with random weights.
-
-    Args:
-        choice: The options; only the name matters.
-        side: Height and width of the images in pixels.
-
-    Returns:
-        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, C].
+    """Build the network to the output of its last pooling; see `Architecture`.
 
     Raises:
         ConfigError: The images are so small that the last feature map would be empty.
@@ -45,10 +38,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     from keras import layers
 
     name = choice.name
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise ConfigError(f"expected a name like conv_16_32_64. Received: {name!r}")
-    filters = [int(number) for number in match[1].split("_")[1:]]
+    filters = [int(number) for number in name.removesuffix("_grey").split("_")[1:]]
     # Backwards from one pixel: a pooling halves the side, and the convolution before it takes 2.
     least = 3 * 2 ** len(filters) - 2
     if min(side) < least:
@@ -58,7 +48,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
         )
     pixels = keras.Input((*side, 3), dtype="float32")
     x = layers.Rescaling(1 / 255, dtype="float32", name="normalise")(pixels)
-    if match[2]:
+    if name.endswith("_grey"):
         x = keras.ops.image.rgb_to_grayscale(x)
     for number, count in enumerate(filters, 1):
         x = layers.Conv2D(count, 3, activation="relu", name=f"conv{number}")(x)
@@ -67,11 +57,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def named(name: str) -> Architecture | None:
-    """Return the network that a name such as ``conv_16_32_64`` describes; None for other names.
-
-    Args:
-        name: Name of an architecture.
-    """
+    """Return the network that a name such as ``conv_16_32_64`` describes; None for other names."""
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(name, IMAGE_SIZES.get(name, DEFAULT_SIZE), source, imagenet=False)

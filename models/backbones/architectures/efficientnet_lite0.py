@@ -10,7 +10,7 @@ change while a head trains.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import torch_legacy
-from imgpipe.models.backbones.architecture import Architecture, Choice, PackagedWeights
+from imgpipe.models.backbones.registry import Architecture, Choice, PackagedWeights
+from imgpipe.models.backbones.torch_legacy import Tensors
 
 if TYPE_CHECKING:
     import keras
@@ -99,23 +100,13 @@ def units() -> Iterator[Unit]:
     yield Unit("head", ("_conv_head", "_bn1"), 1, FEATURE_DIM)
 
 
-def read_weights() -> dict[str, npt.NDArray[Any]]:
+def read_weights() -> Tensors:
     """Return the tensors of the weights file by name, including BatchNorms and the classifier."""
     return torch_legacy.parse(WEIGHTS.content())
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Build the network from pixels to its feature map.
-
-    ImageNet weights have BatchNorm folded in; with other weights, the network has BatchNorm layers.
-
-    Args:
-        choice: The options of the architecture.
-        side: Height and width of the images in pixels.
-
-    Returns:
-        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, 1280].
-    """
+    """Build the network; see `Architecture`. ImageNet weights have BatchNorm folded in."""
     import keras
 
     pixels = keras.Input((*side, 3), dtype="float32")
@@ -125,15 +116,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def folded_network(pixels: KerasTensor, trainable: bool = True) -> KerasTensor:
-    """Build the network with ImageNet weights, and BatchNorm folded in, on a given input.
-
-    Args:
-        pixels: Symbolic input [N, H, W, 3], 0..255.
-        trainable: Value of `trainable` of every layer.
-
-    Returns:
-        The feature map, symbolic [N, h, w, 1280].
-    """
+    """Build the network with ImageNet weights and BatchNorm folded in; see `Architecture`."""
     place = functools.partial(_place_folded, read_weights(), trainable)
     return _network(pixels, place, trainable)
 
@@ -156,9 +139,7 @@ def _network(
     return x
 
 
-def _place_folded(
-    weights: Mapping[str, npt.NDArray[Any]], trainable: bool, unit: Unit, x: KerasTensor
-) -> KerasTensor:
+def _place_folded(weights: Tensors, trainable: bool, unit: Unit, x: KerasTensor) -> KerasTensor:
     activation = "relu6" if unit.active else None
     layer = _convolution(unit, activation=activation, trainable=trainable)
     y = layer(x)  # builds the layer, which has no weights to set before
@@ -185,7 +166,7 @@ def _convolution(unit: Unit, **settings: Any) -> Any:
     return layers.Conv2D(unit.filters, unit.size, **shared)
 
 
-def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, Array]:
+def folded(weights: Tensors, unit: Unit) -> tuple[Array, Array]:
     """Return the kernel, in Keras' order of axes, and the bias, with the BatchNorm folded in.
 
     Args:

@@ -10,11 +10,10 @@ import os
 import re
 import socket
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from imgpipe.models.backbones.architecture import Architecture, Choice
+from imgpipe.models.backbones.registry import Architecture, Choice
 from imgpipe.models.errors import ConfigError, ResourceError
 
 if TYPE_CHECKING:
@@ -38,24 +37,16 @@ _SCALES: Final[dict[str, tuple[Any, Any]]] = {
 _V2_KINDS: Final = ("B0", "B1", "B2", "B3", "S", "M", "L")  # of EfficientNetV2
 
 
-@dataclass(frozen=True)
-class Application:
-    """One function of keras.applications.
-
-    Attributes:
-        function: Name of the function.
-        image_size: Side in pixels of the images with which its ImageNet weights were trained.
-        normalisation: Normalisation that its weights expect: "tf" is -1..1, "torch" and "caffe"
-            subtract the mean of ImageNet, and "inside" means that its own first layers normalise.
-        widths: Whether it takes `alpha`, a multiplier of the number of filters.
-        weights_by_size: Whether it has other ImageNet weights for some sizes of the images.
-    """
+class Application(NamedTuple):
+    """One function of keras.applications."""
 
     function: str
-    image_size: int
+    image_size: int  # side in pixels of the images with which its weights were trained
+    #: "tf" is -1..1, "torch" and "caffe" subtract the mean of ImageNet, and "inside" means that its
+    #: own first layers normalise.
     normalisation: Normalisation
-    widths: bool = False
-    weights_by_size: bool = False
+    widths: bool = False  # whether it takes `alpha`, a multiplier of the number of filters
+    weights_by_size: bool = False  # whether it has other weights for some sizes
 
 
 APPLICATIONS: Final[dict[str, Application]] = {
@@ -92,14 +83,7 @@ APPLICATIONS: Final[dict[str, Application]] = {
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Build the network from pixels to its last feature map, with ImageNet or random weights.
-
-    Args:
-        choice: The options of the architecture.
-        side: Height and width of the images in pixels.
-
-    Returns:
-        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, C].
+    """Build the network with ImageNet or random weights; see `Architecture`.
 
     Raises:
         ConfigError: The network does not support images of that size, or that width.

@@ -12,11 +12,11 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from imgpipe.models.backbones.architecture import Architecture, Choice
+from imgpipe.models.backbones.registry import Architecture, Choice
 from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ _used: dict[str, str] = {}  # fingerprint of the code of each function that was 
 
 
 def named(name: str) -> Architecture | None:
-    """Return the architecture for a name such as ``my_module:build``; None for other names.
-
-    Args:
-        name: Name of an architecture.
-    """
+    """Return the architecture for a name such as ``my_module:build``; None for other names."""
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(
@@ -44,14 +40,7 @@ def named(name: str) -> Architecture | None:
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Call the user's function and check its result.
-
-    Args:
-        choice: The options; only the name matters.
-        side: Height and width of the images in pixels; the function receives the height.
-
-    Returns:
-        The functional model that the function returned, or one of the layers of a Sequential.
+    """Call the user's function with the height of the images, and check its result.
 
     Raises:
         ConfigError: There is no such function, it raises an error, or it does not return a model
@@ -59,12 +48,12 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     """
     import keras
 
-    function = _function(choice.name)
+    about, function = f"model.builder: {choice.name}", _function(choice.name)
     try:
         network = function(side[0])
     except Exception as error:
         raise ConfigError(
-            f"model.builder: {choice.name} raised an error for images of {side[0]} pixels "
+            f"{about} raised an error for images of {side[0]} pixels "
             f"({type(error).__name__}: {error})"
         ) from error
     if isinstance(network, keras.Sequential) and network.built:
@@ -74,75 +63,58 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     if len(shapes) != 1 or len(shapes[0]) != 4:
         received = f"a model with outputs {shapes}" if functional else type(network).__name__
         raise ConfigError(
-            f"model.builder: {choice.name} must return a functional keras.Model with one output, "
-            "the feature map [N, h, w, C] before pooling and the last layer, which are added to "
-            f"it. Received: {received}"
+            f"{about} must return a functional keras.Model with one output, the feature map "
+            "[N, h, w, C] before pooling and the last layer, which are added to it. Received: "
+            f"{received}"
         )
     inputs = [tuple(tensor.shape) for tensor in network.inputs]
     if len(inputs) != 1 or len(inputs[0]) != 4 or inputs[0][3] != 3:
         raise ConfigError(
-            f"model.builder: {choice.name} must return a model with one input, pixels "
-            f"[N, {side[0]}, {side[1]}, 3]. Received: a model with inputs {inputs}"
+            f"{about} must return a model with one input, pixels [N, {side[0]}, {side[1]}, 3]. "
+            f"Received: a model with inputs {inputs}"
         )
     lambdas = [one.name for one in network.layers if isinstance(one, keras.layers.Lambda)]
     if lambdas:  # Keras refuses to copy them, and to read them from a file
         raise ConfigError(
-            f"model.builder: {choice.name} must not use Lambda layers, which cannot be copied or "
-            "exported. Use a function of keras.ops or a layer class of your own instead. "
-            f"Received: {', '.join(lambdas)}"
+            f"{about} must not use Lambda layers, which cannot be copied or exported. Use a "
+            "function of keras.ops or a layer class of your own instead. Received: "
+            f"{', '.join(lambdas)}"
         )
     for layer in network.layers:
-        if not type(layer).__module__.startswith("keras."):
-            _require_copy(layer, choice.name)
+        kind = type(layer)
+        if kind.__module__.startswith("keras."):
+            continue
+        try:
+            kind.from_config(layer.get_config())  # as for training and the export
+        except Exception as error:
+            raise ConfigError(
+                f"{about} has a layer {layer.name!r} of class {kind.__name__}, which cannot be "
+                "copied. Let its __init__ accept **kwargs and pass them to super().__init__, and "
+                "define get_config if it has other arguments than numbers and texts. Received: "
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            ) from error
     return network
-
-
-def _require_copy(layer: Any, name: str) -> None:
-    """Check that a layer of the user's own class can be copied, as for training and the export."""
-    kind = type(layer)
-    try:
-        kind.from_config(layer.get_config())
-    except Exception as error:
-        raise ConfigError(
-            f"model.builder: {name} has a layer {layer.name!r} of class {kind.__name__}, which "
-            "cannot be copied. Let its __init__ accept **kwargs and pass them to "
-            "super().__init__, and define get_config if it has other arguments than numbers and "
-            f"texts. Received: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        ) from error
 
 
 def code_sha256(name: str) -> str:
     """Return the SHA-256 (hex) of the function's code: its package, or the files beside its module.
 
-    Installed modules that it imports are not part of it, because they change rarely.
-
-    Args:
-        name: Name of the function, as ``module:function``.
-
-    Raises:
-        ConfigError: The function cannot be imported.
+    Installed modules that it imports are not part of it, because they change rarely. A ConfigError
+    is raised if the function cannot be imported.
     """
     was_imported = name.partition(":")[0] in sys.modules
     # Without `unwrap`, a decorated function would stand in the file of its decorator.
     files = _files(inspect.unwrap(_function(name)).__module__)
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    found = digest.hexdigest()
+    found = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
     # Another program or a notebook may have imported an earlier version of the file.
     if (was_imported or name in _used) and _used.get(name) != found:
-        _forget(files)
+        for other, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file is not None and Path(file) in files and other != "__main__":
+                del sys.modules[other]
+        importlib.invalidate_caches()
     _used[name] = found
     return found
-
-
-def _forget(files: Collection[Path]) -> None:
-    """Let changed modules be imported again, as in a notebook whose user edits the network."""
-    for name, module in list(sys.modules.items()):
-        source = getattr(module, "__file__", None)
-        if source is not None and Path(source) in files and name != "__main__":
-            del sys.modules[name]
-    importlib.invalidate_caches()
 
 
 def _files(module: str) -> set[Path]:

@@ -1,4 +1,4 @@
-"""Tests of vertical flip and scale, and golden values of the course's warp."""
+"""Tests of the warp: its golden values, flips, scale, and that the centre stays."""
 
 from __future__ import annotations
 
@@ -61,3 +61,41 @@ def test_turning_one_augmentation_on_does_not_change_the_others(images) -> None:
     whole = np.median(shift, axis=(1, 2, 3), keepdims=True)
     np.testing.assert_allclose(shift, np.broadcast_to(whole, shift.shape), atol=1e-3)
     assert np.abs(whole).min() > 0.01
+
+
+def test_views_of_one_image_differ_by_number_and_hash(images) -> None:
+    same = np.repeat(images[:1], 7, 0)
+    views = [views_of(same, view, ViewSpec()) for view in (1, 2)]
+    flat = np.concatenate(views).reshape(14, -1)
+    assert len(np.unique(flat, axis=0)) == 14
+
+
+def test_view_0_and_a_view_without_augmentation_are_the_image(images) -> None:
+    np.testing.assert_array_equal(views_of(images, 0, ViewSpec()), images)
+    np.testing.assert_array_equal(views_of(images, 1, STILL), images)
+
+
+def test_fill_determines_the_pixels_outside_the_image(images) -> None:
+    images = np.full_like(images, 200)
+    shifted = ViewSpec(shifts=0.5)
+    nearest = views_of(images, 1, shifted)
+    np.testing.assert_allclose(nearest, images, rtol=1e-5)
+    constant = views_of(images, 1, replace(shifted, fill="constant"))
+    assert (constant == 0).mean() > 0.05
+
+
+def test_shifts_stay_within_their_range() -> None:
+    images = np.zeros((200, 21, 21, 3), np.float32)
+    images[:, 10, 10] = 1
+    views = views_of(images, 1, replace(STILL, shifts=0.2, fill="constant"))
+    mass = views[..., 0]
+    centre = (mass * np.arange(21)).sum((1, 2)) / mass.sum((1, 2))
+    assert np.abs(centre - 10).max() <= 0.2 * 21 + 1e-3
+    assert centre.std() > 1
+
+
+def test_the_centre_is_fixed_under_rotation_zoom_and_shear() -> None:
+    images = np.zeros((50, 21, 21, 3), np.float32)
+    images[:, 10, 10] = 1
+    views = views_of(images, 1, replace(STILL, rotation=180, zoom=0.3, shear=0.3))
+    np.testing.assert_allclose(views[:, 10, 10], 1, atol=1e-5)

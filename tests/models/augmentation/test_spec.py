@@ -38,7 +38,7 @@ def test_every_later_augmentation_changes_the_key_only_while_it_is_on() -> None:
     plain = ViewSpec()
     keys = {replace(plain, **{name: value}).key() for name, value in _CHANGES.items()}
     assert len(keys | {plain.key()}) == len(_CHANGES) + 1
-    assert replace(plain, brightness=0).key() == plain.key()
+    assert replace(plain, brightness=0).key() == replace(plain, count=9).key() == plain.key()
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
+from keras import layers, ops
 
 from imgpipe.models.backbones.network_copy import name_stably, rebuild
 
@@ -20,8 +22,6 @@ _STATISTICS = {
 
 def _random_statistics(model, seed: int = 0) -> None:
     """Give every BatchNorm of the model random weights from `_STATISTICS`."""
-    import keras
-
     random = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -37,8 +37,6 @@ def _check(model, size: int = 96, kept: int = 0) -> None:
 
     `kept` BatchNorms do not follow a convolution and become a scale and an offset.
     """
-    import keras
-
     _random_statistics(model)
     name_stably(model)
     pixels = keras.Input((size, size, 3))
@@ -62,49 +60,36 @@ def _check(model, size: int = 96, kept: int = 0) -> None:
 
 def _application(name: str, size: int = 96, **settings):
     """Return a network of `keras.applications` with random weights and without its head."""
-    import keras
-
     function = getattr(keras.applications, name)
     return function(weights=None, include_top=False, input_shape=(size, size, 3), **settings)
-
-
-def test_mobilenet_v2_is_folded() -> None:
-    _check(_application("MobileNetV2", alpha=0.35))
-
-
-@pytest.mark.slow
-def test_inception_v3_is_folded() -> None:
-    _check(_application("InceptionV3"))
 
 
 @pytest.mark.parametrize(
     ("name", "size", "kept"),
     [
+        ("MobileNetV2", 96, 0),
         ("ResNet50V2", 64, 17),  # BatchNorm and activation come before the convolution
-        pytest.param("MobileNet", 64, 0, marks=pytest.mark.slow),
         ("EfficientNetB0", 64, 0),  # with its own normalisation, and squeeze-excite blocks
-        pytest.param("Xception", 96, 0, marks=pytest.mark.slow),  # separable convolutions
-        pytest.param(
-            "ConvNeXtTiny", 64, 0, marks=pytest.mark.slow
-        ),  # no BatchNorm at all, but LayerNorm, scales and dense layers
-        pytest.param("DenseNet121", 64, 62, marks=pytest.mark.slow),
-        pytest.param("NASNetMobile", 64, 4, marks=pytest.mark.slow),
-        pytest.param("EfficientNetV2B0", 64, 0, marks=pytest.mark.slow),
-        pytest.param("MobileNetV3Small", 64, 0, marks=pytest.mark.slow),
-        pytest.param("InceptionResNetV2", 96, 0, marks=pytest.mark.slow),
-        pytest.param("ResNet50", 64, 0, marks=pytest.mark.slow),
-        pytest.param("VGG16", 64, 0, marks=pytest.mark.slow),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in (
+                ("InceptionV3", 96, 0),
+                ("Xception", 96, 0),  # separable convolutions
+                ("ConvNeXtTiny", 64, 0),  # no BatchNorm, but LayerNorm, scales and dense layers
+                ("DenseNet121", 64, 62),
+                ("NASNetMobile", 64, 4),
+                ("MobileNetV3Small", 64, 0),
+                ("InceptionResNetV2", 96, 0),
+            )
+        ),
     ],
 )
-def test_other_applications_are_folded(name: str, size: int, kept: int) -> None:
+def test_applications_are_folded(name: str, size: int, kept: int) -> None:
     _check(_application(name, size), size, kept)
 
 
 def test_a_batch_norm_that_cannot_be_folded_becomes_a_layer_of_its_own() -> None:
     """An activation or a second reader of the convolution's output prevents folding."""
-    import keras
-    from keras import layers
-
     pixels = keras.Input((16, 16, 3))
     a = layers.Conv2D(4, 3, activation="relu", name="active")(pixels)
     a = layers.BatchNormalization(name="after_relu")(a)
@@ -125,9 +110,6 @@ def test_a_batch_norm_that_cannot_be_folded_becomes_a_layer_of_its_own() -> None
 )
 @pytest.mark.parametrize("norm", [{}, {"scale": False}, {"center": False}])
 def test_batch_norm_is_folded_into_every_kind_of_convolution(settings: dict, norm: dict) -> None:
-    import keras
-    from keras import layers
-
     settings = dict(settings)
     kind = getattr(layers, settings.pop("kind"))
     pixels = keras.Input((16, 16, 3))
@@ -137,8 +119,6 @@ def test_batch_norm_is_folded_into_every_kind_of_convolution(settings: dict, nor
 
 def test_batch_norm_is_not_folded_into_a_class_derived_from_a_convolution() -> None:
     """The class may use its kernel in another way: this one standardises it."""
-    import keras
-    from keras import layers, ops
 
     class Standardised(layers.Conv2D):
         def call(self, x):
@@ -152,8 +132,6 @@ def test_batch_norm_is_not_folded_into_a_class_derived_from_a_convolution() -> N
 
 
 def test_without_folding_the_copy_equals_the_network() -> None:
-    import keras
-
     model = _application("MobileNetV2", 64, alpha=0.35)
     _random_statistics(model)
     pixels = keras.Input((64, 64, 3))

@@ -132,32 +132,20 @@ def test_the_own_network_replaces_the_backbone(module: Path) -> None:
     assert classifier.network.output["features"].shape == (None, 5)
     answer = classifier.network(np.zeros((2, 32, 32, 3), np.float32))
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(1), 1, atol=1e-5)
+    trained = build_classifier(None, ["a", "b"], _settings("own_net:build"))
+    assert trained.network.get_layer("mine").trainable
 
 
-def test_all_layers_of_the_own_network_train_unless_it_is_frozen(module: Path) -> None:
-    classifier = build_classifier(None, ["a", "b"], _settings("own_net:build"))
-    assert classifier.network.get_layer("mine").trainable
-
-
-def test_changed_code_changes_the_fingerprint(module: Path) -> None:
-    before = backbones.get("own_net:build", weights="none").key()
-    module.write_text(_MODULE + "# changed\n")
-    assert backbones.get("own_net:build", weights="none").key() != before
-
-
-@pytest.mark.parametrize("inside", [False, True], ids=["module", "function"])
 def test_changed_code_of_an_imported_module_changes_the_fingerprint(
-    module: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+    module: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    above, within = ("", "    {}\n") if inside else ("{}\n", "")
-    imported = "from own_blocks import WIDTH"
     package = module.parent / "own_blocks"
     package.mkdir()
     (package / "__init__.py").write_text("from .block import WIDTH\n")
     block = package / "block.py"
     block.write_text("WIDTH = 4\n")
     (module.parent / "own_importing.py").write_text(
-        f"import keras\n{above.format(imported)}\ndef build(side):\n{within.format(imported)}"
+        "import keras\n\ndef build(side):\n    from own_blocks import WIDTH\n"
         "    pixels = keras.Input((side, side, 3))\n"
         "    return keras.Model(pixels, keras.layers.Conv2D(WIDTH, 3)(pixels))\n"
     )
@@ -170,15 +158,6 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(
     assert changed.key() != before
     pixels = keras.Input((32, 32, 3))
     assert changed.build(pixels).shape[-1] == 16, "this process imports the code again"
-
-
-def test_a_module_that_was_imported_before_it_was_edited_is_imported_again(module: Path) -> None:
-    sys.path.append(str(module.parent))
-    importlib.import_module("own_net")
-    module.write_text(_MODULE.replace("Conv2D(5, 3, strides", "Conv2D(11, 3, strides"))
-    backbone = backbones.get("own_net:build", weights="none")
-    backbone.key()
-    assert backbone.build(keras.Input((32, 32, 3))).shape[-1] == 11
 
 
 def test_the_features_of_a_frozen_own_network_are_computed(module: Path) -> None:
@@ -250,8 +229,6 @@ def nested(module: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def _copy(**choice: Any) -> Any:
     """Return a Keras model of the backbone that `choice` describes, for images of 32 px."""
-    import keras
-
     pixels = keras.Input((32, 32, 3))
     return keras.Model(pixels, backbones.get(**choice).build(pixels))
 
@@ -269,22 +246,11 @@ def test_layers_inside_the_layers_of_an_own_network_load_their_weights(
         _copy(name="own_net:build", weights=str(path))
 
 
-def test_a_normalization_inside_a_layer_is_copied_with_its_constants(module: Path) -> None:
-    copy = _copy(name="own_net:adapted", weights="none")
-    expected = importlib.import_module("own_net").adapted(32)(_PIXELS)
-    np.testing.assert_allclose(copy(_PIXELS), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("code", ["def build(", "raise RuntimeError('no')", "raise SystemExit(3)"])
+@pytest.mark.parametrize("code", ["def build(", "raise SystemExit(3)"])
 def test_a_module_whose_code_fails_is_refused(module: Path, code: str) -> None:
     module.write_text(code)
     with pytest.raises(ConfigError, match="own_net cannot be imported, because its code raises"):
         backbones.get("own_net:build", weights="none").key()
-
-
-def test_imagenet_weights_are_refused_for_an_own_network(module: Path) -> None:
-    with pytest.raises(ConfigError, match="own_net:build has no ImageNet weights"):
-        ModelSettings(builder="own_net:build").check_together()
 
 
 def test_loading_an_exported_model_does_not_run_its_builder(module: Path, tmp_path: Path) -> None:

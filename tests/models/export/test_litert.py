@@ -75,26 +75,6 @@ def test_a_file_has_the_signature_that_servers_ask_for(files):
         }
 
 
-def test_a_batch_is_accepted_after_resizing_the_input(files):
-    from ai_edge_litert.interpreter import Interpreter
-
-    pixels, labels = labelled_images(6)
-    interpreter = Interpreter(model_content=files["float16"])
-    entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    interpreter.resize_tensor_input(entry["index"], pixels.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(entry["index"], pixels)
-    interpreter.invoke()
-    assert (interpreter.get_tensor(out["index"]).argmax(axis=1) == labels).all()
-
-
-def test_converting_again_gives_the_same_answers(network, files):
-    pixels, _ = labelled_images(12)
-    again = litert.convert(network, litert.INT8, list(labelled_images(30, seed=1)[0]))
-    new, old = litert.LiteModel(again), litert.LiteModel(files["int8"])
-    np.testing.assert_array_equal(new.probabilities(pixels), old.probabilities(pixels))
-
-
 def test_int8_without_images_is_refused(network):
     with pytest.raises(ConfigError, match="training images to calibrate on"):
         litert.convert(network, litert.INT8)

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from imgpipe.models import backbones, preprocess, progress
+from imgpipe.models import backbones, preprocess
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import extractor as module
@@ -63,14 +63,6 @@ def test_features_are_the_pooled_map_of_the_decoded_image(float32, images, hashe
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_without_views_no_model_is_built(images, hashes, monkeypatch) -> None:
-    monkeypatch.setattr(module, "build_features", lambda *_: pytest.fail("a model was built"))
-    extractor = FeatureExtractor(image_size=_SIZE)
-    found = extractor.extract(images, hashes, [[]] * len(images))
-    assert [len(one) for one in found] == [0] * len(images)
-    assert extractor.extract([], [], []) == []
-
-
 def test_bfloat16_features_have_nearly_the_direction_of_float32_features(
     float32, images, hashes
 ) -> None:
@@ -86,16 +78,6 @@ def test_bfloat16_features_have_nearly_the_direction_of_float32_features(
     )
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert cosine.min() > 0.98
-
-
-def test_the_dtype_policy_is_restored_after_a_failure(monkeypatch) -> None:
-    import keras
-
-    before = keras.config.dtype_policy()
-    broken = replace(FeatureExtractor().backbone, cut="no such layer")
-    with pytest.raises(ConfigError, match=r"the name of a layer\. Received: 'no such layer'"):
-        module.build_features(broken, _SIZE, "bfloat16")
-    assert keras.config.dtype_policy() == before
 
 
 def test_the_fingerprint_changes_with_every_setting_that_changes_features(monkeypatch) -> None:
@@ -123,11 +105,6 @@ def test_the_fingerprint_of_view_0_ignores_the_augmentation() -> None:
     assert one.key(1) != other.key(1)
 
 
-def test_the_default_image_size_is_that_of_the_backbone() -> None:
-    assert FeatureExtractor().image_size == 224
-    assert FeatureExtractor().key(0) == FeatureExtractor(image_size=224).key(0)
-
-
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [("fpu avx512f avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx2", "float32")],
@@ -143,28 +120,6 @@ def test_auto_precision_is_bfloat16_only_on_a_cpu_that_has_it(
     resolve_precision.cache_clear()
     assert resolve_precision("auto") == "float32"
     resolve_precision.cache_clear()
-
-
-def test_undecodable_bytes_are_an_invalid_argument(float32) -> None:
-    import tensorflow as tf
-
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown image file format"):
-        float32.extract([b"garbage"], ["0" * 64], [[0]])
-
-
-def test_progress_counts_the_views(float32, images, hashes) -> None:
-    counts: list[tuple[int, str]] = []
-
-    class Listener:
-        def advance(self, count: int, unit: str) -> None:
-            counts.append((count, unit))
-
-        def total(self, count: int, unit: str) -> None: ...
-
-    with progress.shown_by(Listener()):
-        float32.extract(images, hashes, [range(5)] * len(images))
-    assert sum(count for count, _ in counts) == 45
-    assert {unit for _, unit in counts} == {"views"}
 
 
 @pytest.mark.parametrize(

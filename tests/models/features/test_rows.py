@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from imgpipe.models import feature_names as names
 from imgpipe.models.features import rows
-from imgpipe.models.features.bank import read_rows
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
-from imgpipe.models.training.training_loop import fit_head
-from tests.models.banks import best
 
 _COUNT = 50
 
@@ -62,15 +56,6 @@ def _file_pages() -> int:
     return sum(int(lines[name].split()[0]) << 10 for name in ("RssFile", "RssShmem"))
 
 
-def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(in_files, monkeypatch) -> None:
-    def full(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="No space left"):
-        rows.empty(3, (2,), np.float16)
-
-
 def _epochs(settings: ModelSettings) -> list[np.ndarray]:
     """Return the indices of the rows of each epoch."""
     vectors = datasets.Rows(_filled(), np.arange(_COUNT) % 2)
@@ -91,14 +76,6 @@ def test_an_epoch_of_a_file_has_every_row_in_shuffled_chunks(in_files: None) -> 
     assert not (np.diff(epochs[0][:7]) == 1).all(), "a chunk is shuffled"
     for one, other in zip(epochs, _epochs(settings), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_a_head_learns_from_a_bank_in_a_file(write_bank, tmp_path, in_files: None) -> None:
-    uri = write_bank(tmp_path, images=40, shuffle=3)
-    settings = ModelSettings(epochs=12, batch_size=16, learning_rate=0.05)
-    train, held = read_rows(uri, names.TRAIN, 3), read_rows(uri, names.VALIDATION, 3, 0)
-    assert rows.mapped(train.features)
-    assert best(fit_head(train, held, 3, settings))["val_accuracy"] > 0.95
 
 
 def test_blocks_of_wide_rows_are_limited_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

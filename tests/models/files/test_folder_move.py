@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.models.files import folder_move
+from imgpipe.models.files.atomic_write import move_folder
 from tests.folder_renames import refused
 
 
@@ -30,14 +30,14 @@ def _files(folder: Path) -> list[str]:
 
 def test_a_folder_is_renamed_where_that_is_possible(folder: Path, tmp_path: Path):
     inode = folder.stat().st_ino
-    folder_move.move(folder, tmp_path / "target", last=("list",))
+    move_folder(folder, tmp_path / "target", last=("list",))
     assert (tmp_path / "target").stat().st_ino == inode
     assert not folder.exists()
 
 
 def test_elsewhere_the_last_files_come_after_all_others(folder: Path, tmp_path: Path):
     with refused() as moved:
-        folder_move.move(folder, tmp_path / "target", last=("a", "list"))
+        move_folder(folder, tmp_path / "target", last=("a", "list"))
     assert [path.name for path in moved[2:]] == ["z", "a", "list"]
     assert _files(tmp_path / "target") == ["a", "list", "sub/b", "sub/below/c", "z"]
     assert not folder.exists()
@@ -47,19 +47,19 @@ def test_what_is_at_the_target_already_is_kept(folder: Path, tmp_path: Path):
     (tmp_path / "target").mkdir()
     (tmp_path / "target/a").write_text("other")
     with refused(), pytest.raises(FileExistsError, match="target"):
-        folder_move.move(folder, tmp_path / "target")
+        move_folder(folder, tmp_path / "target")
     assert (tmp_path / "target/a").read_text() == "other"
     assert _files(folder) == ["a", "list", "sub/b", "sub/below/c", "z"]
 
 
 def test_an_incomplete_target_is_removed(folder: Path, tmp_path: Path):
     with refused(files=3), pytest.raises(OSError, match="No space left"):
-        folder_move.move(folder, tmp_path / "target")
+        move_folder(folder, tmp_path / "target")
     assert not (tmp_path / "target").exists()
 
 
 def test_another_error_of_the_file_system_is_raised(folder: Path, tmp_path: Path):
     with refused(errno.EROFS), pytest.raises(OSError, match="Read-only") as raised:
-        folder_move.move(folder, tmp_path / "target")
+        move_folder(folder, tmp_path / "target")
     assert raised.value.errno == errno.EROFS
     assert not (tmp_path / "target").exists()

@@ -39,11 +39,6 @@ def test_an_overconfident_classifier_is_calibrated() -> None:
     assert (found.unknown_below, found.unknown_share) == (0.0, 0.0)
 
 
-def test_the_temperature_of_a_small_faultless_split_stays_above_its_limit() -> None:
-    logits = np.eye(3)[np.arange(30) % 3] * 4.0
-    assert fit_temperature(logits, np.arange(30) % 3) > module.LIMITS[0] * 1.2
-
-
 def test_the_calibrated_loss_does_not_depend_on_how_sure_a_network_is() -> None:
     logits, labels = _drawn(2000, 1.0)
     usual = calibrated_losses(logits, labels).mean()
@@ -67,10 +62,6 @@ def test_the_error_by_chance_is_the_mean_error_of_correct_probabilities(count: i
     assert error_by_chance(top) == pytest.approx(np.mean(drawn), rel=0.1)
 
 
-def test_the_error_by_chance_of_certain_answers_is_zero() -> None:
-    assert error_by_chance(np.ones(5)) == 0.0
-
-
 @pytest.mark.parametrize(("rate", "below"), [(0.0, 0), (0.1, 10), (0.25, 25), (0.29, 29)])
 def test_at_most_the_given_rate_becomes_unknown(rate: float, below: int) -> None:
     top = np.random.default_rng(1).permutation(np.linspace(0.3, 1.0, 100))
@@ -92,11 +83,10 @@ def test_images_with_known_labels_are_classified_more_accurately() -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        lambda logits, labels: fit_temperature(logits, labels),
         lambda logits, labels: calibrate(logits, labels, True, 0.05).temperature,
         lambda logits, labels: calibrated_losses(logits, labels).mean(),
     ],
-    ids=["temperature", "calibration", "losses"],
+    ids=["calibration", "losses"],
 )
 def test_calibrating_many_images_takes_bounded_memory(asked) -> None:
     """The logits take 72 MB, and a float64 copy of them would take 144 MB."""

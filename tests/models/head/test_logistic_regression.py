@@ -103,14 +103,6 @@ def test_features_of_a_file_that_are_not_finite_are_refused(stored, value) -> No
         LogisticRegression(stored, 3)
 
 
-def test_label_smoothing_lowers_the_highest_probability() -> None:
-    plain, smoothed = (
-        LogisticRegression(_rows(), 3, smoothing).minimise(1.0).log_probabilities(_rows().features)
-        for smoothing in (0.0, 0.3)
-    )
-    assert smoothed.max() < plain.max()
-
-
 def test_with_few_rows_faint_features_are_not_scaled_up_to_the_others() -> None:
     """Two features separate the classes of 12 rows. The 398 others are faint noise."""
     draw = np.random.default_rng(2)

@@ -121,24 +121,12 @@ def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> Non
     assert fit.history["solution"]["accuracy"] == pytest.approx(best(fit)["val_accuracy"], abs=0.15)
 
 
-def test_a_given_penalty_is_used(rows) -> None:
-    fit = _fit(rows, l2=12.5)
-    assert fit.history["solution"]["l2"] == 12.5
-
-
 def test_noise_gets_a_strong_penalty(rows) -> None:
     shuffled = np.random.default_rng(0).permutation(rows[0].labels[rows[0].views == 0])
     clean = clean_rows(rows[0])
     noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
     fit = _fit((noise, rows[1]))
     assert fit.history["solution"]["l2"] >= 1000
-
-
-def test_the_learning_curve_rises_with_the_number_of_images(rows) -> None:
-    fit = _fit(rows)
-    curve = fit.history["solution"]["learning_curve"]
-    assert [point["images"] for point in curve] == sorted({point["images"] for point in curve})
-    assert curve[-1]["accuracy"] == fit.history["solution"]["accuracy"]
 
 
 def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
@@ -148,12 +136,6 @@ def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
     assert {**short.history["solution"], **of_curve} == whole.history["solution"]
     for one, other in zip(whole.layers.get_weights(), short.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_a_head_of_six_images_is_solved_without_folds(rows) -> None:
-    few = clean_rows(rows[0]).select(np.arange(len(clean_rows(rows[0]))) < 6)
-    fit = _fit((few, rows[1]))
-    assert "folds" not in fit.history["solution"]
 
 
 def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None:
@@ -245,17 +227,3 @@ def test_the_error_of_the_last_gain_is_paired_and_counts_groups(rows, monkeypatc
     expected = standard_error(gains, np.arange(len(clean)) // 5)
     assert facts["gain_error"] == pytest.approx(expected)
     assert expected > 1.5 * standard_error(gains)
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"hidden_units": 8},
-        {"optimizer": "sgd"},
-    ],
-    ids=str,
-)
-def test_settings_that_the_solver_does_not_support_are_trained_by_epochs(rows, changed) -> None:
-    fit = _fit(rows, epochs=2, **changed)
-    assert "solution" not in fit.history
-    assert len(fit.history["epochs"]) == 2

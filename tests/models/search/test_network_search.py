@@ -18,11 +18,11 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
+from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features.folds import judge_networks
 from imgpipe.models.head.answers import Answers
-from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import network_search, tried, ways
 from imgpipe.models.search.network_search import FOLDS, folds
@@ -525,7 +525,7 @@ def test_a_network_without_a_cut_is_not_searched() -> None:
     network = keras.Model(pixels, both)
     assert ways.ways(ModelSettings(), network) == []
     with pytest.raises(ConfigError, match="no layer above which layers could be trained"):
-        cuts.layer_at(network, cuts.USUAL)
+        layer_graph.layer_at(network, layer_graph.USUAL)
 
 
 def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:

@@ -83,18 +83,3 @@ def test_images_are_augmented_anew_each_epoch_and_never_in_validation(images) ->
     assert not one & {inputs.tobytes() for inputs in second[0]}
     ((clean, _),) = _read(datasets.validation(rows, 2))
     np.testing.assert_array_equal(clean, images.astype(np.float32))
-
-
-def test_without_views_images_are_not_augmented(images) -> None:
-    batches = _read(datasets.training(_images(images, count=0), 2, _settings(batch_size=6)))
-    for inputs, _, _ in batches:
-        assert {one.tobytes() for one in inputs.astype(np.uint8)} == {
-            one.tobytes() for one in images
-        }
-
-
-def test_feature_maps_are_converted_to_float32() -> None:
-    maps = np.arange(24, dtype=np.float16).reshape(2, 2, 2, 3)
-    ((inputs, _),) = _read(datasets.validation(datasets.Rows(maps, np.array([0, 1])), 2))
-    assert inputs.dtype == np.float32
-    np.testing.assert_array_equal(inputs, maps.astype(np.float32))

@@ -26,9 +26,8 @@ def gradients(model: keras.Model, images: tf.Tensor) -> list[np.ndarray]:
     return [np.asarray(gradient) for gradient in found]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 3), (5, 5), (7, 7), (9, 3), (3, 9)])
-@pytest.mark.parametrize("shape", [(9, 8, 4), (2, 1, 3), (1, 6, 5)])
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (5, 5), (7, 7), (9, 3), (3, 9)])
+@pytest.mark.parametrize(("shape", "bias"), [((9, 8, 4), True), ((2, 1, 3), False)])
 def test_gradients_are_those_of_tensorflow(size, shape, bias):
     keras.utils.set_random_seed(1)
     layer = keras.layers.DepthwiseConv2D(size, padding="same", use_bias=bias, activation="tanh")

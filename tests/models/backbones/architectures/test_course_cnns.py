@@ -36,18 +36,6 @@ def test_sizes_and_parameters_are_those_of_the_course(name, size, end, parameter
     assert model.count_params() == parameters
 
 
-def test_each_layer_is_that_of_the_course() -> None:
-    model = _build("conv_32_64_128_128", 150)
-    convolutions = [layer for layer in model.layers if layer.name.startswith("conv")]
-    poolings = [layer for layer in model.layers if layer.name.startswith("pool")]
-    assert [layer.filters for layer in convolutions] == [32, 64, 128, 128]
-    for layer in convolutions:
-        assert layer.kernel_size == (3, 3) and layer.padding == "valid" and layer.use_bias
-        assert layer.activation.__name__ == "relu"
-    assert all(layer.pool_size == (2, 2) and layer.strides == (2, 2) for layer in poolings)
-    assert len(poolings) == 4
-
-
 def test_pixels_are_divided_by_255() -> None:
     import keras
 
@@ -55,13 +43,6 @@ def test_pixels_are_divided_by_255() -> None:
     first = keras.Model(model.input, model.get_layer("normalise").output)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
     np.testing.assert_allclose(first(pixels), pixels / 255, rtol=1e-6)
-
-
-def test_the_sign_language_network_has_one_input_channel() -> None:
-    model = _build("conv_64_64_grey", 28)
-    assert model.get_layer("conv1").kernel.shape == (3, 3, 1, 64)
-    grey = np.random.default_rng(0).uniform(0, 255, (1, 28, 28, 1)).repeat(3, -1)
-    assert np.isfinite(model.predict(grey.astype("float32"), verbose=0)).all()
 
 
 def test_a_name_with_other_numbers_of_filters_is_a_network_too() -> None:

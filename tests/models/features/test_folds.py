@@ -1,7 +1,8 @@
-"""Tests of groups that no fold may divide: those of the source and those of near-duplicates."""
+"""Tests of folds, and of groups that none may divide: of the source, and of near-duplicates."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import read_rows
-from imgpipe.models.features.image_groups import find_groups
+from imgpipe.models.features.folds import assign, find_groups
 from imgpipe.models.head.solved_head import judge, solve
 from imgpipe.models.settings import ModelSettings
 from tests.models.banks import read_split
@@ -30,36 +31,25 @@ def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
     return {members for members in sets.values() if len(members) > 1}, separated
 
 
-def test_groups_and_near_duplicates_that_share_an_image_are_merged():
-    source = dict.fromkeys("ab", "ann")
-    assert _groups(["bc", "fg", "h"], 5, source) == ({"abc", "fg"}, 0)
-
-
-def test_groups_that_are_connected_over_several_steps_are_merged():
-    source = {"i": "1", "h": "1", "g": "2", "a": "2"}
-    assert _groups(["hg", "ij"], 5, source) == ({"aghij"}, 0)
-
-
-def test_a_chain_of_near_duplicates_longer_than_a_fold_is_divided():
-    assert _groups(["abcdef", "gh"], 5) == ({"gh"}, 6)
-
-
-def test_a_group_of_the_source_is_never_divided():
-    assert _groups(["fg"], 3, dict.fromkeys("abcdef", "film")) == ({"abcdef"}, 2)
-
-
-def test_near_duplicates_inside_a_group_of_the_source_stay_together():
-    assert _groups(["abcde"], 3, dict.fromkeys("abcdef", "film")) == ({"abcdef"}, 0)
+@pytest.mark.parametrize(
+    ("near", "source", "groups", "separated"),
+    [
+        (["bc", "fg", "h"], dict.fromkeys("ab", "ann"), {"abc", "fg"}, 0),
+        (["hg", "ij"], {"i": "1", "h": "1", "g": "2", "a": "2"}, {"aghij"}, 0),
+        (["abcdef", "gh"], {}, {"gh"}, 6),  # a chain longer than a fold
+        (["ag"], dict.fromkeys("abcdef", "film"), {"abcdef"}, 2),
+        (["abcde"], dict.fromkeys("abcdef", "film"), {"abcdef"}, 0),
+    ],
+)
+def test_groups_are_merged_up_to_a_fold_and_those_of_the_source_never_divided(
+    near, source, groups, separated
+) -> None:
+    assert _groups(near, 5, source) == (groups, separated)
 
 
 def test_groups_do_not_depend_on_the_order():
     near, source = ["ae", "ij"], {"c": "1", "a": "1", "e": "2", "d": "2"}
     assert _groups(near[::-1], 5, source, ALL[::-1]) == _groups(near, 5, source)
-
-
-def test_no_rows_have_no_groups():
-    found, separated = find_groups(ALL[:0], ALL[:0], np.empty(0, np.int64), 0)
-    assert len(found) == separated == 0
 
 
 @pytest.fixture
@@ -119,9 +109,26 @@ def test_near_duplicates_are_divided_if_they_do_not_fit_into_a_fold(films):
     assert len(np.unique(rows.groups)) == 15 + 15 * 8
 
 
-def test_a_class_of_a_single_group_can_be_solved(films):
-    rows = read_split(films, names.TRAIN, 2)
-    labels = np.where(rows.groups == rows.groups[0], 2, rows.labels)
-    lonely = type(rows)(rows.features, labels, rows.views, rows.hashes, rows.groups)
-    facts = solve(lonely, 3, ModelSettings(balance="class_weights")).facts
-    assert 0 < facts["accuracy"] < 1
+def test_classes_are_spread_evenly_over_folds():
+    labels = np.repeat([0, 1, 2], [50, 20, 5])
+    sets = np.array([b"image %d" % i for i in range(75)])
+    table = np.zeros((5, 3), int)
+    np.add.at(table, (assign(labels, sets, 5), labels), 1)
+    assert table.tolist() == [[10, 4, 1]] * 5
+
+
+def test_the_folds_are_fixed_as_other_results_are():
+    names = [hashlib.sha256(str(number).encode()).hexdigest().encode() for number in range(20)]
+    sets = np.repeat(np.array(names), 3)
+    found = assign(np.arange(60) % 4, sets, 5)
+    assert "".join(map(str, found[::3])) == "31030422403023141241"
+    views = np.arange(120) % 2
+    doubled = assign(np.repeat(np.arange(60) % 4, 2), np.repeat(sets, 2), 5, views == 0)
+    np.testing.assert_array_equal(doubled[::2], found)
+
+
+def test_a_large_group_does_not_leave_a_fold_empty():
+    sets = np.array([b"film"] * 30 + [b"image %d" % i for i in range(6)])
+    fold = assign(np.zeros(36, int), sets, 3)
+    assert set(fold) == {0, 1, 2}
+    assert (fold == fold[0]).sum() == 30
