@@ -42,7 +42,7 @@ UNFAMILIAR = "features unlike the training data"
 FAR = "features far from the training data"
 #: Share of the requests that may be of another kind, on top of what chance may show. With it, none
 #: of 150 samples of held-out images was over its limit by its features; of 200 mixtures with 9 %
-#: of images from another set, 190 were (`tests/trials/test_drift_mixtures.py`).
+#: of images from another set, 190 were.
 MIXTURE_LIMIT = 0.02
 _SIGMAS = 3.0  # standard deviations of a share around the one that is expected
 _LEAST_CONFIDENT = 0.02  # quantile of the confidence on the validation split

@@ -81,7 +81,7 @@ def json_lines() -> Iterator[bytes]:
     """Lists of image files as JSON Lines."""
     rows = [{"path": f"{n}.jpg", "label": "ab"[n % 2], "split": "train"} for n in range(3)]
     yield "\n".join(map(json.dumps, rows)).encode()
-    odd = [{"path": "é/1.jpg", "label": 1.0, "group": None}, {"filename": "2.jpg", "class": 2}]
+    odd = [{"path": "é/1.jpg", "label": 1.0, "group": None}, {"path": "2.jpg", "label": 2}]
     yield "\n".join(map(json.dumps, odd)).encode()
 
 

@@ -1,4 +1,4 @@
-"""Fuzzed readers of models, configurations, requests, replies and logs.
+"""Fuzzed readers of models, configurations, requests, replies, logs and forms of pages.
 
 Strangers may have made any of these files. Each reader takes one file of which the content is
 mutated, and returns what `targets` compares.
@@ -41,7 +41,6 @@ def refusals_of_the_client() -> tuple[type[Exception], ...]:
     return ServingError, DecodeError
 
 
-# --- models and what comes with them --------------------------------------------------------------
 def manifest(file: Path) -> object:
     """Verify a version whose manifest is ``file`` and whose other files are undamaged."""
     from imgpipe.components.storage import manifest as manifests
@@ -64,18 +63,6 @@ def manifest(file: Path) -> object:
         return f"{found[:30]} {len(read)} {withdrawn} {verified}"
 
 
-def feature_distribution(file: Path) -> object:
-    """Read the distribution of the features that comes with a model."""
-    from imgpipe.models.features import feature_distribution as distributions
-
-    place = file.parent / distributions.FILE
-    place.parent.mkdir(exist_ok=True)
-    shutil.copy(file, place)
-    found = distributions.load(str(file.parent))
-    return "none" if found is None else found.axes.ndim
-
-
-# --- configurations and state ---------------------------------------------------------------------
 def schema(file: Path) -> object:
     """Read a schema, which people may have edited."""
     from imgpipe.components.data_gate import schema as schemas
@@ -83,20 +70,6 @@ def schema(file: Path) -> object:
     return len(schemas.read(file).feature)
 
 
-def metadata(file: Path) -> object:
-    """Check a metadata database, and set it aside if it cannot be used."""
-    from imgpipe.pipeline.output import metadata_file
-
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        out = Path(folder)
-        shutil.copy(file, out / metadata_file.NAME)
-        fault = metadata_file.fault(out)
-        if fault:
-            metadata_file.make_usable(out)
-        return f"{fault.rpartition(': ')[2]} {metadata_file.fault(out)}"
-
-
-# --- requests, replies and logs -------------------------------------------------------------------
 def request(file: Path) -> object:
     """Parse a Predict request and decode its tensors."""
     from tensorflow_serving.apis import predict_pb2
@@ -160,3 +133,31 @@ def inspected(file: Path) -> object:
 
     (record,) = inspect(Given(), [Item("x.jpg", "a")], 1_000_000)  # type: ignore[arg-type]
     return f"{record.format} {record.mode} {bool(record.figures)} {record.decode_error}"
+
+
+def review_answer(file: Path) -> object:
+    """Send ``file`` as an answer to the web page of a review."""
+    from starlette.testclient import TestClient
+
+    from imgpipe.pipeline.commands import review
+    from imgpipe.pipeline.review import web
+    from tests.pipeline.review import run_to_review
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as place:
+        run = run_to_review.leave(Path(place) / "out", Path(place))
+        asked = review.prepare(run, None)
+        client = TestClient(web.make_app(asked), "http://localhost")
+        headers = {web.TOKEN: asked.token}
+        answer = client.post("/review/answers", content=file.read_bytes(), headers=headers).json()
+        return f"{'error' in answer} {str(answer.get('error', ''))[:60]}"
+
+
+def correction(file: Path) -> object:
+    """Read the query string of a correction, which names a model, a version and a class."""
+    from starlette.requests import Request
+
+    from imgpipe.serving.server.web import collection
+
+    query = file.read_bytes()
+    spec, label = collection.version_and_label(Request({"type": "http", "query_string": query}))
+    return f"{spec.version is None} {label.isprintable()}"

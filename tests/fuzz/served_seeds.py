@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from tests.fuzz.kept_seeds import arrays
 from tests.fuzz.served import MODEL_CLASSES
 
 
-# --- models and what comes with them --------------------------------------------------------------
 def manifests() -> Iterator[bytes]:
     """The manifest of a version with one file."""
     digest = hashlib.sha256(b"a graph").hexdigest()
@@ -27,17 +24,6 @@ def manifests() -> Iterator[bytes]:
     yield json.dumps({"files": files, **facts}).encode()
 
 
-def feature_distributions() -> Iterator[bytes]:
-    """The distribution of three features."""
-    from imgpipe.models.features import feature_distribution
-
-    draw = np.random.default_rng(0)
-    train, held_out = draw.normal(size=(80, 3)), draw.normal(size=(60, 3))
-    found = feature_distribution.fit(train, np.arange(80) % 2, held_out)
-    yield arrays(**vars(found))
-
-
-# --- configurations and state ---------------------------------------------------------------------
 def schemas() -> Iterator[bytes]:
     """An accepted schema with two features."""
     yield (
@@ -48,22 +34,6 @@ def schemas() -> Iterator[bytes]:
     )
 
 
-def databases() -> Iterator[bytes]:
-    """A small SQLite database with two tables and an index, with table names of ML Metadata."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "db"
-        db = sqlite3.connect(file)
-        db.execute("PRAGMA page_size = 1024")
-        db.execute("CREATE TABLE MLMDEnv (schema_version INTEGER PRIMARY KEY)")
-        db.execute("CREATE TABLE Artifact (id INTEGER PRIMARY KEY, uri TEXT)")
-        db.execute("CREATE INDEX by_uri ON Artifact (uri)")
-        db.executemany("INSERT INTO Artifact VALUES (?, ?)", [(n, f"/a/{n}") for n in range(60)])
-        db.commit()
-        db.close()
-        yield file.read_bytes()
-
-
-# --- requests, replies and logs -------------------------------------------------------------------
 def _answer() -> dict[str, np.ndarray]:
     """Return the outputs of a model for one image."""
     probabilities = np.array([[0.7, 0.2, 0.1]], np.float32)
@@ -115,3 +85,18 @@ def replies() -> Iterator[bytes]:
     for name, value in _answer().items():
         tensors.fill_typed(message.outputs[name], value)
     yield message.SerializeToString(deterministic=True)
+
+
+def review_answers() -> Iterator[bytes]:
+    """One answer of each kind in a review."""
+    from tests.pipeline.review.run_to_review import digest
+
+    for verdict, label in (("relabel", "dog"), ("skip", ""), ("reject", "")):
+        answer = {"image": digest("cat/0.png"), "verdict": verdict, "label": label}
+        yield json.dumps(answer).encode()
+
+
+def corrections() -> Iterator[bytes]:
+    """Query strings of corrections with and without a version."""
+    yield b"model=m&version=12&label=cat"
+    yield b"model=m&label=d%C3%A9j%C3%A0+vu"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.models.errors import ImgpipeError
-from tests.fuzz import kept, kept_seeds, seeds, served, served_seeds
+from tests.fuzz import seeds, served, served_seeds
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -186,30 +186,15 @@ TARGETS = {
         Target("body.json", _json, seeds.bodies, served.refusals_of_the_server()),
         Target("photo.jpg", served.inspected, seeds.images),
         Target("manifest.json", served.manifest, served_seeds.manifests),
-        Target(
-            "feature_distribution.npz",
-            served.feature_distribution,
-            served_seeds.feature_distributions,
-        ),
         Target("schema.pbtxt", served.schema, served_seeds.schemas),
-        Target("metadata.sqlite", served.metadata, served_seeds.databases),
         Target("request.pb", served.request, served_seeds.requests, served.refusals_of_a_message()),
         Target("requests.tfrecord", served.request_log, served_seeds.request_logs),
         Target("reply.pb", served.reply, served_seeds.replies, served.refusals_of_the_client()),
-        Target("summary.json", kept.past_run, kept_seeds.summaries),
-        Target("artifacts.json", kept.past_run, kept_seeds.artifact_lists),
-        Target("repeat.json", kept.repeated, kept_seeds.repetitions),
-        Target("identity.json", kept.identity, kept_seeds.identities),
-        Target("seal.json", kept.seal, kept_seeds.seals),
-        Target("facts.json", kept.facts, kept_seeds.facts),
-        Target("settings.json", kept.network, kept_seeds.networks),
-        Target("weights.npz", kept.network, kept_seeds.constants),
-        Target("model_digest.json", kept.model_digest, kept_seeds.digests),
-        Target("review_answer.json", kept.review_answer, kept_seeds.review_answers),
+        Target("review_answer.json", served.review_answer, served_seeds.review_answers),
         Target(
             "correction.query",
-            kept.correction,
-            kept_seeds.corrections,
+            served.correction,
+            served_seeds.corrections,
             served.refusals_of_the_server(),
         ),
     )

@@ -1,15 +1,13 @@
 """SIGTERM and overload: running requests finish, excess ones are refused, memory does not grow.
 
-The trials are 50 drains with 16 running requests while more arrive, twice and ten times the load
-that the server can handle, and a queue of 1,000 requests for which nobody waits any more.
+The trials are 20 drains with 16 running requests while more arrive, ten times the load that the
+server can handle, and a queue of 1,000 requests for which nobody waits any more.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import signal
 import threading
 import time
 
@@ -26,9 +24,8 @@ from tests.serving.quick import quick
 from .serving_program import MEGABYTE, PREDICT, Tally, call, clients, program, request
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
-DRAINS, IN_FLIGHT = 50, 16
+DRAINS, IN_FLIGHT = 20, 16
 OVERLOAD_S, DEADLINE_S = 15.0, 5.0
-TWICE_WORKERS, TWICE_CALLERS, TWICE_S = 8, 64, 10.0
 EXPIRED = 1000
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 TWO = request(x=np.float32([2.0]))
@@ -94,7 +91,7 @@ def drain(target: str, stop, seconds: float, settle: float = 0.5) -> tuple[Tally
     return running, later, unhealthy
 
 
-def test_fifty_drains_abort_no_running_request(base):
+def test_twenty_drains_abort_no_running_request(base):
     codes, later_codes, times, clean = {}, set(), [], 0
     for _ in range(DRAINS):
         server = ModelServer("m", base / "m")
@@ -116,67 +113,6 @@ def test_fifty_drains_abort_no_running_request(base):
     # A request that was not yet accepted counts as new: it is refused, but never cut off.
     assert set(codes) <= {"OK", "UNAVAILABLE"}
     assert codes["OK"] >= 0.9 * DRAINS * IN_FLIGHT
-
-
-def test_sigterm_ends_the_program_with_exit_code_0(base):
-    flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--drain_seconds=100")
-    for attempt in range(2):
-        with program(base / f"log{attempt}", *flags) as server:
-            clients(server.target, 1, lambda ask: ask(slow(0), 60) and None)
-            kill = lambda p=server.process.pid: os.kill(p, signal.SIGTERM)  # noqa: E731
-            running, later, seconds = drain(server.target, kill, 1)
-            assert server.process.wait(30) == 0
-            assert running.codes == {"OK": IN_FLIGHT}, running.messages
-            assert set(later.codes) <= {"OK", "UNAVAILABLE", "CANCELLED"}, later.messages
-            print(f"unhealthy {seconds * 1000:.0f} ms after SIGTERM")
-            assert seconds < 50  # half of the time allowed for the drain; 100 ms on an idle machine
-
-
-def test_twice_the_load_is_refused_with_bounded_latency(base):
-    """Requests arrive at twice the rate at which the server answered before.
-
-    The queue holds as many requests as there are workers.
-    """
-    flags = ("--model_name=m", f"--model_base_path={base / 'm'}")
-    flags += (f"--grpc_max_threads={TWICE_WORKERS}", f"--max_queued_requests={TWICE_WORKERS}")
-    work = steps(60)
-
-    def steadily(target: str, seconds: float) -> Tally:
-        end = time.monotonic() + seconds
-
-        def repeat(ask) -> None:
-            while time.monotonic() < end:
-                ask(work, 60)
-
-        return clients(target, TWICE_WORKERS, repeat)
-
-    with program(base / "log-twice", *flags) as server:
-        steadily(server.target, 1)
-        steady = steadily(server.target, TWICE_S)
-        capacity = steady.codes["OK"] / TWICE_S
-        began, every = time.monotonic(), TWICE_CALLERS / (2 * capacity)
-        turns = itertools.count()
-
-        def at_its_time(ask) -> None:
-            due = began + next(turns) / (2 * capacity)
-            while due < began + TWICE_S:
-                time.sleep(max(due - time.monotonic(), 0))
-                ask(work, DEADLINE_S)
-                due = max(due + every, time.monotonic() - every)
-
-        found = clients(server.target, TWICE_CALLERS, at_its_time)
-    ratio = found.quantile(0.99) / steady.quantile(0.99)
-    offered = sum(found.codes.values()) / TWICE_S / capacity
-    print(
-        f"{capacity:.0f} a second answered, {offered:.2f} x offered: {dict(found.codes)}; p99 of "
-        f"the admitted {found.quantile(0.99) * 1000:.0f} ms, steady "
-        f"{steady.quantile(0.99) * 1000:.0f} ms: {ratio:.2f} x; refused within "
-        f"{found.quantile(0.99, 'RESOURCE_EXHAUSTED') * 1000:.0f} ms"
-    )
-    assert set(found.codes) == {"OK", "RESOURCE_EXHAUSTED"}, found.messages
-    assert found.codes["OK"] >= 0.5 * capacity * TWICE_S
-    assert found.quantile(0.99) < DEADLINE_S
-    assert ratio < 5  # twice is expected: as many requests wait as run
 
 
 def test_ten_times_the_load_is_refused_and_the_server_recovers(base):

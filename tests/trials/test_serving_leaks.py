@@ -65,7 +65,7 @@ def test_a_hundred_loads_and_unloads_leak_nothing(tmp_path):
 def test_a_hundred_thousand_requests_leak_nothing(tmp_path):
     write_half_plus_two(tmp_path / "base" / "1")
     # With so few threads, all of them exist after the warm-up.
-    flags = ("--model_name=m", f"--model_base_path={tmp_path / 'base'}")
+    flags = ("--model_name=m", f"--model_base_path={tmp_path / 'base'}", "--grpc_max_threads=8")
     with program(tmp_path / "log", *flags) as server:
 
         def ask_many(count: int):

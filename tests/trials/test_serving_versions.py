@@ -1,7 +1,7 @@
 """Versions are added, replaced, damaged and removed under load without a failed request.
 
-The trials are 100 swaps under 16 clients, a base path that is away for seconds, single flipped bits
-in every file of a push, and broken SavedModels.
+The trials are 100 swaps under 16 clients, single flipped bits in every file of a push, and broken
+SavedModels.
 """
 
 from __future__ import annotations
@@ -129,28 +129,6 @@ def test_a_hundred_swaps_fail_no_request(variants, base):
     assert mistakes == []
     assert set(found.codes) == {"OK"}, found.messages
     assert found.codes["OK"] > 20 * SWAPS
-
-
-def test_requests_succeed_while_the_base_path_is_away_or_empty(variants, base):
-    push(variants, base, 7)
-    with ModelServer("m", base, quick()) as server:
-        server.wait_until_available(60)
-
-        def vanish() -> None:
-            away = base.with_name("away")
-            base.rename(away)
-            time.sleep(3)
-            base.mkdir()  # it exists again, but is empty
-            time.sleep(2)
-            base.rmdir()
-            away.rename(base)
-            time.sleep(1)
-            push(variants, base, 8)
-            until(lambda: loaded(server) == [8])
-
-        found, mistakes = under_load(server, vanish, 4)
-    print(f"{dict(found.codes)} while the base path was away and empty")
-    assert mistakes == [] and set(found.codes) == {"OK"}, found.messages
 
 
 def described(directory: Path) -> dict:
