@@ -126,13 +126,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     from tests.conformance import models
 
     makers = {
-        "tf1": models.half_plus_two_tf1,
-        "three": lambda base: models.half_plus_two_tf1(base, 3.0),
-        "tf2": models.half_plus_two_tf2,
+        "two": models.half_plus_two,
+        "three": lambda base: models.half_plus_two(base, 3.0),
         "product": models.product_of_variables,
-        "two_signatures": models.two_signatures,
         "keras": models.keras_sequential,
-        "keras_export": models.keras_model_export,
     }
     made: dict[str, Path] = {}
 

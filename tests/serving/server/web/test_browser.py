@@ -305,18 +305,6 @@ def test_the_page_fits_a_phone_without_horizontal_scrolling(page, images, scheme
         page.screenshot(Path(folder) / f"phone-{scheme}.png")
 
 
-def test_a_large_image_is_classified_and_a_too_large_one_is_refused(page, tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (2600, 2600, 3), np.uint8)
-    (tmp_path / "large.png").write_bytes(encoded(noise, "PNG"))
-    assert (tmp_path / "large.png").stat().st_size > 20e6
-    choose(page, tmp_path / "large.png")
-    with (tmp_path / "huge.png").open("wb") as file:
-        file.truncate(26 << 20)
-    page.choose("#file", tmp_path / "huge.png")
-    page.wait("!document.querySelector('#alert').hidden")
-    assert "larger than 32 MiB" in page.text("#alert")
-
-
 def test_a_correction_is_kept(page, images, collected):
     choose(page, images / "half.png")
     assert not page.run("document.querySelector('#wrong').hidden")
@@ -350,54 +338,6 @@ def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_pat
         window.wait("document.querySelector('#version').value == '1'")
         window.wait(ANSWERED)  # for the image that was chosen before a version was available
         window.wait("document.querySelector('#alert').hidden")
-
-
-@pytest.fixture
-def replace_version(window, base, tmp_path):
-    """Show version 1 on the page, and return a function that replaces it by version 2."""
-    shutil.copytree(base / "1", tmp_path / "colours" / "1")
-    settings = paged(collect_directory=str(tmp_path / "kept"))
-
-    def replace() -> None:
-        shutil.copytree(base / "2", tmp_path / "staged")
-        (tmp_path / "staged").rename(tmp_path / "colours" / "2")
-        window.run(
-            "(async () => { while (!(await (await fetch('/v1/models/colours/versions/1')).text())"
-            ".includes('END')) await new Promise((done) => setTimeout(done, 50)); })()"
-        )
-
-    with ModelServer("colours", tmp_path / "colours", settings) as server:
-        server.wait_until_available(120)
-        window.look()
-        window.open(server.rest_target + "/")
-        window.wait("document.querySelector('#version').value == '1'")
-        yield replace
-
-
-def test_a_folder_and_a_correction_continue_with_the_version_that_replaces_theirs(
-    window, replace_version, images
-):
-    choose(window, images / "half.png")
-    # Predictions wait until the version has been replaced, and lists of models are counted.
-    window.run(
-        "const real = window.fetch; window.lists = 0;"
-        "const gate = new Promise((open) => (window.openGate = open));"
-        "window.fetch = async (path, options) => {"
-        "  window.lists += path === 'v1/server/models';"
-        "  if (path.endsWith(':predict')) await gate;"
-        "  return real(path, options); }; 0"
-    )
-    window.choose("#folder", images)
-    window.wait("!document.querySelector('#stop').hidden")
-    replace_version()
-    window.run("openGate(0)")
-    window.wait("document.querySelector('#stop').hidden")
-    assert window.text("#done") == "4 of 4 images, 2 refused"
-    assert window.run("window.lists") == 1
-    window.run("document.querySelector('#right').value = 'green'")
-    window.run("document.querySelector('#wrong').requestSubmit()")
-    window.wait("document.querySelector('#kept').innerText")
-    assert window.text("#kept") == "The image is kept as green."
 
 
 def test_the_page_says_that_the_server_cannot_be_reached(window, base, images):

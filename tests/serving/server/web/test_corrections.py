@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlencode
 
@@ -80,14 +79,6 @@ def test_the_last_correction_of_an_image_replaces_earlier_ones(rest, folder, mak
     assert kept.parent.name == "paper"
 
 
-def test_simultaneous_corrections_are_all_kept(rest, folder, make_image):
-    images = [make_image(number) for number in range(4)] * 3
-    with ThreadPoolExecutor(6) as threads:
-        answers = list(threads.map(lambda data: correct(rest, data), images))
-    assert {answer.status for answer in answers} == {200}
-    assert len(list(folder.glob("*/*"))) == 4
-
-
 @pytest.mark.parametrize(
     ("asked", "status", "words"),
     [
@@ -97,18 +88,13 @@ def test_simultaneous_corrections_are_all_kept(rest, folder, make_image):
         ({"model": "nope"}, 404, "Servable not found for request"),
         ({"version": "8"}, 404, "Servable not found for request"),
         ({"version": "../7"}, 400, "A version is a whole number. Received: '../7'."),
+        ({"data": "<script>"}, 400, "Unknown image file format"),
     ],
 )
 def test_invalid_corrections_are_refused(rest, folder, make_image, asked, status, words):
-    answer = correct(rest, make_image(), **asked)
+    answer = correct(rest, asked.pop("data", "").encode() or make_image(), **asked)
     assert answer.status == status
     assert words in answer.error()
-    assert not list(folder.glob("*"))
-
-
-def test_images_that_the_model_cannot_decode_are_not_kept(rest, folder):
-    answer = correct(rest, b"<script>alert(1)</script>")
-    assert answer.status == 400 and "Unknown image file format" in answer.error()
     assert not list(folder.glob("*"))
 
 
@@ -116,11 +102,9 @@ def test_images_that_the_model_cannot_decode_are_not_kept(rest, folder):
     "headers",
     [
         {"Origin": "http://evil.example"},
-        {"Origin": "null"},
         {"Origin": "http://evil.example:1", "Host": "evil.example:1"},
         {"Host": "evil.example"},
         {"Host": "[::1"},
-        {"Origin": "http://["},
     ],
 )
 def test_corrections_from_pages_of_other_sites_are_refused(rest, folder, make_image, headers):
@@ -151,11 +135,3 @@ def test_the_server_does_not_start_with_an_unwritable_folder(base, tmp_path):
     settings = paged(collect_directory=str(tmp_path / "file"))
     with pytest.raises(ConfigError, match=r"cannot be collected in .*file: .* Expected: a folder"):
         ModelServer("imgpipe", base, settings)
-
-
-def test_corrections_are_not_accepted_without_a_folder(base, make_image):
-    with ModelServer("imgpipe", base, paged()) as server:
-        rest = Rest(server)
-        assert rest.get("/web/corrections").json() == {"collects": False}
-        answer = correct(rest, make_image())
-        assert answer.status in (404, 405)

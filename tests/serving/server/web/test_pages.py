@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -67,24 +66,6 @@ def test_the_page_refers_to_its_own_files_only():
         assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", text)
         for module in re.findall(r'from "(.*)";', text):
             assert f"/web/{module.removeprefix('./')}" in SCRIPTS
-
-
-def test_without_the_page_the_root_is_as_in_tensorflow_serving(serve):
-    plain = serve()
-    for path in FILES:
-        answer = plain.get(path)
-        assert (answer.status, answer.body) == (404, b""), path
-
-
-@pytest.mark.slow
-def test_the_wheel_contains_the_files_of_the_page(tmp_path):
-    from tests.packaging.conftest import REPOSITORY, build
-
-    with zipfile.ZipFile(build(REPOSITORY, tmp_path, "wheel")) as archive:
-        names = set(archive.namelist())
-    for file in FOLDER.iterdir():
-        if file.suffix in {".html", ".css", ".js"}:
-            assert f"imgpipe/serving/server/web/{file.name}" in names
 
 
 @pytest.mark.parametrize(
