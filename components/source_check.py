@@ -22,7 +22,7 @@ from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.checks.whole_set import radius
 from imgpipe.components.image_filter.overrides import Override, resolve
-from imgpipe.components.image_filter.summary import Outcomes, Summary, check_conservation
+from imgpipe.components.image_filter.quarantine import Outcomes, Summary, check_conservation
 from imgpipe.components.splits import SplitRule
 from imgpipe.models import progress
 

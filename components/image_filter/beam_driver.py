@@ -17,7 +17,7 @@ from imgpipe.components.image_filter import comparison, quarantine
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import Comparison
-from imgpipe.components.image_filter.summary import Outcomes, check_conservation
+from imgpipe.components.image_filter.quarantine import Outcomes, check_conservation
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import (

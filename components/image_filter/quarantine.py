@@ -1,4 +1,4 @@
-"""The quarantine: rejected files with their bytes, and the findings of all files.
+"""The quarantine: rejected files with their bytes, the findings of all files, and their counts.
 
 Layout below the artifact's URI:
 
@@ -7,21 +7,32 @@ Layout below the artifact's URI:
     warnings.jsonl   one line for each warning about a file that is kept
     reviewed.jsonl   one line for each file with an override
     near_duplicates.jsonl   one line for each group of near-duplicates (`near_groups.line`)
-    summary.json     counts (`summary.Summary`)
+    summary.json     counts (`Summary`)
     <reason>/…       the original bytes, named by content hash and file name
 """
 
 from __future__ import annotations
 
+import collections
+import itertools
 import json
+import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from imgpipe.components.image_filter.summary import Outcomes, Summary
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from imgpipe.components.image_filter import placement
+from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.decision import Decision
+from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_record import INGEST_SUMMARY, ImageRecord
 from imgpipe.components.storage.records import read_json, write_bytes, write_text
+from imgpipe.models import feature_names as names
 
 MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"
@@ -31,6 +42,207 @@ NEAR = "near_duplicates.jsonl"
 SUMMARY = "summary.json"
 _OWNER_FOLDER, _OWNER_FILE = 0o700, 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
+#: Reason of an override that was not applied because it would change a label of the test split.
+NOT_RELABELLED = "kept_test_label"
+_EXAMPLES_SHOWN = 20  # paths and details per kind of warning; the quarantine has all of them
+
+
+class Warned(TypedDict):
+    """Warnings with the same reason."""
+
+    reason: Annotated[str, "Name of the check."]
+    count: Annotated[int, "Number of findings."]
+    details: Annotated[dict[str, int], "Number of findings by detail, of the first details."]
+    paths: Annotated[list[str], "Paths of the worst images."]
+    image_hashes: Annotated[list[str], "SHA-256 of the files of these images."]
+
+
+class Noted(TypedDict):
+    """Something that was noticed about files or folders of the source."""
+
+    kind: Annotated[str, "Kind of note."]
+    count: Annotated[int, "Number of files or folders."]
+    detail: Annotated[str, "What was noticed about the first of them; empty if the kind says all."]
+    paths: Annotated[list[str], "Paths of the first files or folders."]
+
+
+class Overrides(TypedDict):
+    """Effects of the overrides."""
+
+    applied: Annotated[dict[str, int], "Number of images by verdict."]
+    relabelled: Annotated[dict[str, int], "Number of images with another label, by split."]
+    unknown: Annotated[list[str], "Hashes of overrides that match no file."]
+
+
+#: The counts of a set of images, and its warnings and notes with their first paths.
+Summary = TypedDict(
+    "Summary",
+    {
+        "in": Annotated[int, "Files that were read."],
+        "kept": Annotated[int, "Images that a run would use."],
+        "rejected": Annotated[int, "Files that a run would put into quarantine."],
+        "repaired": Annotated[int, "Images that a run would re-encode."],
+        "repaired_by": Annotated[dict[str, int], "Number of repairs by check."],
+        "by_reason": Annotated[dict[str, int], "Number of rejected files by reason."],
+        "by_split": Annotated[dict[str, dict[str, int]], "Number of images by split and class."],
+        "moved": Annotated[
+            dict[str, int],
+            "Images in another split than the one drawn, by reason: `near_duplicates_together` or "
+            "`class_minimum`.",
+        ],
+        "warnings": Annotated[list[Warned], "Warnings by check."],
+        "notes": Annotated[list[Noted], "Notes of the source."],
+        "overrides": Annotated[Overrides, "Effects of the overrides."],
+    },
+)
+
+
+@dataclass
+class Outcomes:
+    """Counts and findings of some images, small enough to be collected from all shards."""
+
+    read: int = 0
+    kept: Counter[tuple[str, str]] = field(default_factory=Counter)  # images by split and label
+    rejects: list[Finding] = field(default_factory=list)
+    repairs: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    reviews: list[Finding] = field(default_factory=list)  # images with an override
+    relabelled: Counter[str] = field(default_factory=Counter)  # kept with a new label, by split
+    moved: Counter[str] = field(default_factory=Counter)  # images in another split, by reason
+
+    @classmethod
+    def joined(cls, parts: Iterable[Outcomes]) -> Outcomes:
+        """Return the outcomes of all shards, sorted so that every driver lists the same."""
+        total = cls()
+        for one in parts:
+            for name, value in vars(one).items():
+                setattr(total, name, operator.iadd(getattr(total, name), value))
+        for found in (total.rejects, total.repairs, total.warnings, total.reviews):
+            found.sort(key=lambda one: (one.path, one.reason))
+        return total
+
+    def add(self, decision: Decision, stored: str = "") -> None:
+        """Count an image and collect its findings.
+
+        Args:
+            decision: The final decision.
+            stored: Path of the stored bytes of a rejected image, relative to the quarantine.
+        """
+        self.read += 1
+        record = decision.record
+        if decision.override is not None:
+            self._review(decision, decision.override)
+        if decision.rejection is not None:
+            self.rejects.append(decision.rejection.about(record, stored=stored))
+            return
+        if decision.move is not None:
+            self.moved[decision.move.reason] += 1
+        self.repairs += [one.about(record) for one in decision.repairs]
+        self.warnings += [one.about(record) for one in decision.warnings]
+        self.kept[record.split, record.label] += 1
+
+    def _review(self, decision: Decision, override: Override) -> None:
+        """Collect the effect of the override of an image."""
+        record, reject, before = decision.record, decision.rejection, decision.source_label
+        verdict, detail = str(override.verdict), ""
+        if verdict == "relabel" and record.split == names.TEST:
+            verdict = NOT_RELABELLED
+            detail = f"keeps {before or 'no label'}: overrides never change a label of test"
+        elif verdict == "relabel":
+            detail = f"{before or 'no label'} → {record.label}"
+        if override.verdict != "reject" and reject is not None:
+            detail = f"stays rejected: {reject.reason}, {reject.detail}"
+        elif record.label != before:
+            self.relabelled[record.split] += 1
+        self.reviews.append(Finding(verdict, detail, "warn").about(record))
+
+    def summary(
+        self, vocabulary: Sequence[str], notes: Sequence[Mapping[str, Any]], settings: Settings
+    ) -> Summary:
+        """Count the images, and list warnings and notes with their first paths.
+
+        Args:
+            vocabulary: Class names in sorted order.
+            notes: Notes of the source, most of them about files that were not read as images.
+            settings: Settings of the checks, whose unknown overrides are named.
+        """
+        known = {override.image_hash for override in settings.overrides.values()}
+        used = (find(settings.overrides, review.image_hash) for review in self.reviews)
+        kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
+        for (split, label), count in sorted(self.kept.items()):
+            kept[split][label] = count
+        return {
+            "in": self.read,
+            "kept": self.kept.total(),
+            "rejected": len(self.rejects),
+            # An image may have several repairs.
+            "repaired": len({repair.path for repair in self.repairs}),
+            "repaired_by": _by_reason(self.repairs),
+            "by_reason": _by_reason(self.rejects),
+            "by_split": kept,
+            "moved": {reason: self.moved[reason] for reason in placement.REASONS},
+            "warnings": _grouped(self.warnings),
+            "notes": _counted(notes),
+            "overrides": {
+                "applied": _by_reason(self.reviews),
+                "relabelled": {split: self.relabelled[split] for split in names.SPLITS},
+                "unknown": sorted(known - {one.image_hash for one in used if one is not None}),
+            },
+        }
+
+
+def check_conservation(summary: Mapping[str, Any], ingested: int | None) -> None:
+    """Check that every image was either kept or rejected.
+
+    Raises:
+        RuntimeError: Images were lost or counted twice, which is a defect.
+    """
+    out = summary["kept"] + summary["rejected"]
+    if summary["in"] != out or ingested not in (None, summary["in"]):
+        raise RuntimeError(
+            f"images were lost in the filter: {ingested} ingested, {summary['in']} read, "
+            f"{summary['kept']} kept + {summary['rejected']} rejected; this is a defect"
+        )
+
+
+def _by_reason(findings: Iterable[Finding]) -> dict[str, int]:
+    return dict(sorted(Counter(finding.reason for finding in findings).items()))
+
+
+def _grouped(warnings: Iterable[Finding]) -> list[Warned]:
+    """Group warnings by reason, with counts by detail and the paths of the worst."""
+    groups: dict[str, list[Finding]] = collections.defaultdict(list)
+    for warning in sorted(warnings, key=lambda one: (one.reason, one.score, one.path)):
+        groups[warning.reason].append(warning)
+    return [
+        {
+            "reason": reason,
+            "count": len(found),
+            # Details with measurements differ from file to file, so only the first ones count.
+            "details": dict(
+                itertools.islice(Counter(one.detail for one in found).items(), _EXAMPLES_SHOWN)
+            ),
+            "paths": [warning.path for warning in found[:_EXAMPLES_SHOWN]],
+            "image_hashes": [warning.image_hash for warning in found[:_EXAMPLES_SHOWN]],
+        }
+        for reason, found in groups.items()
+    ]
+
+
+def _counted(notes: Sequence[Mapping[str, Any]]) -> list[Noted]:
+    """Group notes of the source by kind, with their first paths; ingest.json has a hundred."""
+    by_kind: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+    for note in notes:
+        by_kind[note["kind"]].append(note)
+    return [
+        {
+            "kind": kind,
+            "count": sum(note["count"] for note in found),
+            "detail": found[0]["detail"],
+            "paths": [note["path"] for note in found[:_EXAMPLES_SHOWN]],
+        }
+        for kind, found in sorted(by_kind.items())
+    ]
 
 
 def store(uri: str, record: ImageRecord, reason: str) -> str:

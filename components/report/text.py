@@ -96,7 +96,7 @@ def overridden(data: Mapping[str, Any]) -> str:
         Clauses without a full stop, also about labels of test that were not overridden; "" when
         there is nothing to say.
     """
-    from imgpipe.components.image_filter.summary import NOT_RELABELLED
+    from imgpipe.components.image_filter.quarantine import NOT_RELABELLED
 
     found = data.get("overrides") or {}
     by_split = found.get("relabelled") or {}

@@ -120,20 +120,6 @@ def damage(path: Path, *, complete: bool = False) -> str:
         return f"its {MANIFEST} cannot be compared ({type(error).__name__}: {error})"
 
 
-def versions(base: Path) -> Iterator[Version]:
-    """Iterate over the intact versions below `base`, newest first; see `damage`."""
-    for number in reversed(version_numbers(base)):
-        path = base / str(number)
-        if not damage(path):
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-            yield Version(number, path, manifest)
-
-
-def latest(base: Path) -> Version | None:
-    """Return the newest intact version below `base`, or None."""
-    return next(versions(base), None)
-
-
 def readable(base: Path) -> Iterator[Version]:
     """Iterate over the versions whose manifest can be read, newest first, also over damaged ones.
 
@@ -143,6 +129,16 @@ def readable(base: Path) -> Iterator[Version]:
         path = base / str(number)
         with contextlib.suppress(OSError, ValueError):
             yield Version(number, path, json_object.read(path / MANIFEST))
+
+
+def versions(base: Path) -> Iterator[Version]:
+    """Iterate over the intact versions below `base`, newest first; see `damage`."""
+    return (version for version in readable(base) if not damage(version.path))
+
+
+def latest(base: Path) -> Version | None:
+    """Return the newest intact version below `base`, or None."""
+    return next(versions(base), None)
 
 
 def withdrawn(base: Path) -> list[str]:

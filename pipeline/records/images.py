@@ -8,7 +8,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_filter.check import Found, Rejected
 from imgpipe.components.image_filter.near_groups import NearGroup
-from imgpipe.components.image_filter.summary import Summary
+from imgpipe.components.image_filter.quarantine import Summary
 from imgpipe.pipeline.records.base import Document
 
 

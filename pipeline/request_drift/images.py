@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.sources.base import Item, Scan
+from imgpipe.components.example_gen.sources.base import Item, Scan, Source
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.models import feature_names as names
@@ -106,7 +106,7 @@ def _batches(images: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
 
 
 @dataclass(frozen=True)
-class _Memory:
+class _Memory(Source):
     """A source whose files are in memory."""
 
     files: dict[str, bytes]
@@ -116,8 +116,6 @@ class _Memory:
 
     def listing(self) -> Scan:
         return Scan("", tuple(map(Item, self.files)), ())
-
-    scan = listing
 
 
 def spread(locations: Sequence[log.Location], most: int) -> list[log.Location]:

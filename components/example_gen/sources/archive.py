@@ -19,11 +19,11 @@ from typing import IO, Any, cast
 
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
-    HashedSource,
     Item,
     Kind,
     Note,
     Scan,
+    Source,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.local_files import (
@@ -105,7 +105,7 @@ def safe_path(name: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class ArchiveSource(HashedSource):
+class ArchiveSource(Source):
     """One archive on a local or mounted file system."""
 
     file: str

@@ -184,12 +184,8 @@ class Source(Protocol):
         ...
 
     def scan(self) -> Scan:
-        """List all items, hash their contents and compute the fingerprint.
-
-        Raises:
-            ConfigError: The source does not exist or is not laid out as expected.
-        """
-        ...
+        """List all items and hash their contents; raises as `listing` does."""
+        return hashed(self.listing(), self.digest)
 
     def read(self, item: Item) -> bytes:
         """Read the content of an item of a listing.
@@ -199,20 +195,8 @@ class Source(Protocol):
         """
         ...
 
-
-class HashedSource(Source):
-    """A source whose contents have to be read to be hashed."""
-
-    def scan(self) -> Scan:
-        """List the items and hash their contents; see `Source.scan`."""
-        return hashed(self.listing(), self.digest)
-
     def digest(self, item: Item) -> str:
-        """Hex SHA-256 of the content of an item.
-
-        Raises:
-            OSError: The content cannot be read.
-        """
+        """Hex SHA-256 of the content of an item; raises as `read` does."""
         return hashlib.sha256(self.read(item)).hexdigest()
 
 

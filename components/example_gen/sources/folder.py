@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources import lists, local_files
+from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import (
-    HashedSource,
     Item,
     Kind,
     Note,
     Scan,
+    Source,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.tree import (
@@ -28,7 +28,6 @@ from imgpipe.components.example_gen.sources.tree import (
     is_hidden,
     is_split,
     lay_out,
-    some,
 )
 from imgpipe.models.errors import ConfigError
 
@@ -146,7 +145,7 @@ class _Walk:
 
 
 @dataclass(frozen=True)
-class FolderSource(HashedSource):
+class FolderSource(Source):
     """A folder on a local or mounted file system."""
 
     directory: str
@@ -160,28 +159,36 @@ class FolderSource(HashedSource):
         """
         walk = _Walk(str(self._root()), self.options.follow_links)
         walk.collect()
-        if not walk.folders:
-            raise self._no_folders(walk)
         # An image may be called x.record, too.
         names = [item.path.lower() for item in walk.items]
         records = sum(bool(RECORD_FILE.search(name)) and "tfrec" in name for name in names)
-        if 2 * records > len(names):
+        if walk.folders and 2 * records > len(names):
             raise ConfigError(
                 f"data source {self.directory!r}: {records:,} of {len(names):,} files in its "
                 "folders are TFRecord files, which are not read as images. Give "
                 f"{shlex.quote(f'tfrecord:{self.directory}')} to read their records"
             )
-        self._require_class_folders(walk)
         least = self.options.least_classes
-        # An evaluation may have one class, whose images are in folders of their own.
-        return lay_out(self.directory, walk.items, walk.folders, walk.notes, least, least > 1)
+        lists = [name for name in (item.path for item in walk.items) if name.endswith(_LISTS)]
+        try:
+            # An evaluation may have one class, whose images are in folders of their own.
+            return lay_out(self.directory, walk.items, walk.folders, walk.notes, least, least > 1)
+        except ConfigError as error:
+            if len(lists) != 1 or "/" in lists[0]:
+                raise
+            file = shlex.quote(f"{self._path()}/{lists[0]}")
+            raise ConfigError(
+                f"{error}. If {lists[0]} lists the classes of the files, pass it instead of the "
+                f"folder: {file}, and name its columns by data.path_column and data.label_column, "
+                "and the folder of the files by data.root"
+            ) from None
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
         return local_files.read_bytes(self._file(item))
 
     def digest(self, item: Item) -> str:
-        """Hash one file; see `HashedSource.digest`."""
+        """Hash one file; see `Source.digest`."""
         return local_files.sha256(self._file(item))
 
     def _path(self) -> Path:
@@ -210,36 +217,6 @@ class FolderSource(HashedSource):
                 f"data source {self.directory!r} cannot be read by this user; {EXPECTED_TREE}"
             )
         return root
-
-    def _no_folders(self, walk: _Walk) -> ConfigError:
-        if walk.items:
-            shown = some([item.path for item in walk.items])
-            found = f"{len(walk.items)} files directly in it ({shown}) and no folder, so no file "
-            found += "has a class"
-        else:
-            hidden = sum(note.kind == "hidden" for note in walk.notes)
-            found = f"nothing but {hidden} hidden entries" if hidden else "nothing"
-        expected = EXPECTED_TREE
-        files = [f"{self._path()}/{item.path}" for item in walk.items]
-        tables = [file for file in files if lists.lists_files(file, self.options)]
-        if len(tables) == 1:
-            expected += "; to use the list in it, pass that instead of the folder: "
-            expected += shlex.quote(tables[0])
-        return ConfigError(f"data source {self.directory!r}: found {found}; {expected}")
-
-    def _require_class_folders(self, walk: _Walk) -> None:
-        """ConfigError for folders of splits that hold files and no folder, beside a list."""
-        lists = [item.path for item in walk.items if item.path.lower().endswith(_LISTS)]
-        lists = [path for path in lists if "/" not in path]
-        if lists and all(map(is_split, walk.folders)):
-            raise ConfigError(
-                f"data source {self.directory!r}: found {len(walk.items) - len(lists):,} files "
-                f"directly in {some([f'{name}/' for name in sorted(walk.folders)])}. These files "
-                f"are not in class folders. If {some(lists)} lists their classes, pass it instead "
-                f"of the folder: {Path(self.directory) / lists[0]}, and name its columns by "
-                "data.path_column and data.label_column and the folder of the files by "
-                f"data.root; otherwise {EXPECTED_TREE}"
-            )
 
 
 KINDS = (Kind("folder", FolderSource),)

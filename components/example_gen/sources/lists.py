@@ -20,11 +20,11 @@ from typing import Any
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
-    HashedSource,
     Item,
     Kind,
     Note,
     Scan,
+    Source,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.tree import (
@@ -182,7 +182,7 @@ class _Entry:
 
 
 @dataclass(frozen=True)
-class ListSource(HashedSource):
+class ListSource(Source):
     """A list of files on a local or mounted file system."""
 
     file: str

@@ -14,11 +14,11 @@ from typing import Any
 
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import (
-    HashedSource,
     Item,
     Kind,
     Note,
     Scan,
+    Source,
     SourceOptions,
     hashed,
 )
@@ -32,7 +32,7 @@ _CHECKSUMS = ("ETag", "md5Hash", "crc32c", "etag")
 
 
 @dataclass(frozen=True)
-class ObjectStoreSource(HashedSource):
+class ObjectStoreSource(Source):
     """All objects below a prefix."""
 
     uri: str  # scheme, bucket and prefix
@@ -107,17 +107,17 @@ class ObjectStoreSource(HashedSource):
 
 def _opened(uri: str) -> tuple[Any, str]:
     """Return the file system of a URI, one of each kind in fsspec, and the path in it."""
-    try:
-        from fsspec.core import url_to_fs
+    from fsspec.core import url_to_fs
 
+    try:
         system, root = url_to_fs(uri)
-        return system, str(root).rstrip("/")
     except ImportError as error:
         raise ResourceError(
             f"data source {uri!r}: {_first_line(error)}. It comes with the extra "
             "imgpipe[object-store]: run `uv sync --extra object-store`, or, for pip, "
             "`pip install gcsfs s3fs`."
         ) from error
+    return system, str(root).rstrip("/")
 
 
 def _item(path: str, key: str, about: dict[str, Any]) -> Item:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
-    HashedSource,
     Item,
     Kind,
     Scan,
+    Source,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.lists import (
@@ -164,7 +164,7 @@ def _square(count: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class PixelSource(HashedSource):
+class PixelSource(Source):
     """One CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
 
     locator: str

@@ -18,10 +18,10 @@ from urllib.parse import quote, unquote
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import (
-    HashedSource,
     Item,
     Kind,
     Scan,
+    Source,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.tree import (
@@ -119,7 +119,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class TFRecordSource(HashedSource):
+class TFRecordSource(Source):
     """Files on a local or mounted file system, with or without gzip compression."""
 
     locator: str

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imgpipe.components.example_gen.sources.base import (
-    HashedSource,
     Item,
     Kind,
     Note,
     Scan,
+    Source,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.records import (
@@ -39,7 +39,7 @@ _SPEC = re.compile(
 
 
 @dataclass(frozen=True)
-class TfdsSource(HashedSource):
+class TfdsSource(Source):
     """A data set of labelled images from TensorFlow Datasets."""
 
     locator: str

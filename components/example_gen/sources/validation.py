@@ -31,7 +31,7 @@ _OTHERS = "…"  # path of a note that counts the others, which comes after them
 
 
 @dataclass(frozen=True)
-class VettedSource:
+class VettedSource(Source):
     """A source with the rules for all sources applied to it."""
 
     inner: Source

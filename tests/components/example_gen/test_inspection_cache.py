@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from imgpipe.components.example_gen import inspection, inspection_cache
-from imgpipe.components.example_gen.inspection_cache import InspectionCache
+from imgpipe.components.example_gen import inspection
+from imgpipe.components.example_gen.inspection import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.image_file import content
 from imgpipe.components.image_record import ImageRecord
@@ -85,7 +85,7 @@ def test_results_of_changed_code_are_not_used(tmp_path, monkeypatch):
         assert kept.complete(ImageRecord("b.jpg", image_hash="01")) is None
     with InspectionCache(str(tmp_path), LIMIT, as_served=True) as kept:
         assert kept.complete(bare) is None
-    monkeypatch.setattr(inspection_cache.source_code, "fingerprint", lambda *_: "another")
+    monkeypatch.setattr(inspection.source_code, "fingerprint", lambda *_: "another")
     with InspectionCache(str(tmp_path), LIMIT) as kept:
         assert kept.complete(bare) is None
 

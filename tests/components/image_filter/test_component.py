@@ -17,7 +17,7 @@ from imgpipe.components.image_filter import beam_driver, comparison, quarantine
 from imgpipe.components.image_filter.beam_driver import Uris
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import whole_set
-from imgpipe.components.image_filter.summary import check_conservation
+from imgpipe.components.image_filter.quarantine import check_conservation
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import integer, shard_files, text
 from imgpipe.models import feature_names as names

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.example_gen import inspection_cache
+from imgpipe.components.example_gen import inspection
 from imgpipe.models.features import extractor
 from imgpipe.models.files import source_code
 
@@ -39,7 +39,7 @@ def _below(file: Path, paths: tuple[str, ...]) -> bool:
     return any(file.is_relative_to(source_code.ROOT / path) for path in paths)
 
 
-@pytest.mark.parametrize("code", [extractor.CODE, inspection_cache.CODE])
+@pytest.mark.parametrize("code", [extractor.CODE, inspection.CODE])
 def test_the_code_of_a_store_names_all_that_it_imports(code: tuple[str, ...]) -> None:
     roots = [source_code.ROOT / path for path in code]
     assert all(path.exists() for path in roots)

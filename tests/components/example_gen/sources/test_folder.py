@@ -135,8 +135,8 @@ def test_a_single_folder_around_the_classes_is_skipped_with_a_note(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        ((), "found nothing"),
-        (("1.jpg", "2.jpg"), "found 2 files directly in it .*no folder"),
+        ((), "found no class in 0 files, at least two are needed; expected a folder with one"),
+        (("1.jpg", "2.jpg"), "found no class in 2 files"),
         (("cat/1.jpg",), "one class only .cat."),
         (("train/a/1", "test/a/1", "notes/x"), "mixes split folders .test, train. with others"),
         (("val/a/1", "test/b/1"), "holds test, val but no train"),
@@ -148,30 +148,15 @@ def test_an_unusable_folder_is_refused_with_what_was_found(tmp_path, paths, mess
         open_source(fill(tmp_path, *paths)).listing()
 
 
-def test_a_folder_of_files_without_folders_names_the_list_in_it(tmp_path):
-    folder = tmp_path / "flat pics"
-    spec = fill(folder, "1.jpg", "2.jpg")
-    (folder / "sizes.csv").write_text("width,height\n1,2\n")
-    (folder / "labels.csv").write_text("path,label\n1.jpg,cat\n2.jpg,dog\n")
-    with pytest.raises(ConfigError, match=r"instead of the folder: '.*/flat pics/labels\.csv'$"):
+@pytest.mark.parametrize("names", [("1.jpg", "2.jpg"), ("train/1.jpg", "test/3.jpg")])
+def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names):
+    spec = fill(tmp_path / "flat pics", *names, "labels.csv")
+    expected = r"found no class in 3 files.* If labels\.csv lists .*'.*/flat pics/labels\.csv'"
+    with pytest.raises(ConfigError, match=expected):
         open_source(spec).listing()
-    (folder / "more.jsonl").touch()
+    fill(tmp_path / "flat pics", "more.jsonl")
     with pytest.raises(ConfigError, match=r"test/ folders with such sub-folders$"):
         open_source(spec).listing()
-
-
-def test_flat_split_folders_beside_a_list_name_the_list(tmp_path):
-    fill(tmp_path, "train/1.jpg", "train/2.jpg", "test/3.jpg", "labels.csv")
-    message = (
-        r"found 3 files directly in test/, train/\. These files are not in class folders\. If "
-        r"labels\.csv lists their classes, pass it instead of the folder: .*labels\.csv, and name "
-        r"its columns by data\.path_column and data\.label_column"
-    )
-    with pytest.raises(ConfigError, match=message):
-        open_source(str(tmp_path)).listing()
-    (tmp_path / "labels.csv").unlink()
-    with pytest.raises(ConfigError, match="found no class in 3 files, at least two are needed"):
-        open_source(str(tmp_path)).listing()
 
 
 def test_missing_folders_files_and_unknown_kinds_are_refused(tmp_path):
