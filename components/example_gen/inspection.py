@@ -173,7 +173,8 @@ class InspectionCache:
 
     Files are read and hashed in every run; header, decode result, measurements and perceptual
     hashes are looked up. The key includes everything that determines them, also the code, so that
-    changed code never gets an old result. Use it in a `with` block; new results are written at the end of the block at the latest.
+    changed code never gets an old result. Use it in a `with` block; new results are written at the
+    end of the block at the latest.
 
     Args:
         directory: Folder of the store, as `BlobStore` takes it. "" keeps nothing.
