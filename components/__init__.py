@@ -1,4 +1,4 @@
-"""The components of the pipeline. Each has a folder that also holds the logic it needs.
+"""The components of the pipeline, each a module, or a folder that also holds the logic it needs.
 
 Names are imported on first use (PEP 562), so that `imgpipe check` and the command line can import
 this package without importing TFX.
@@ -20,15 +20,15 @@ _MODULES = {
     "ImageExampleGen": "imgpipe.components.example_gen.component",
     "ImageFilter": "imgpipe.components.image_filter.component",
     "StatisticsGen": "imgpipe.components.statistics_gen.component",
-    "SchemaGen": "imgpipe.components.schema_gen.component",
+    "SchemaGen": "imgpipe.components.schema_gen",
     "DataGate": "imgpipe.components.data_gate.component",
     "FeatureBank": "imgpipe.components.feature_bank.component",
-    "ImageTrainer": "imgpipe.components.image_trainer.component",
-    "CrossValidator": "imgpipe.components.cross_validator.component",
-    "Baseline": "imgpipe.components.baseline.component",
+    "ImageTrainer": "imgpipe.components.image_trainer",
+    "CrossValidator": "imgpipe.components.cross_validator",
+    "Baseline": "imgpipe.components.baseline",
     "ImageEvaluator": "imgpipe.components.image_evaluator.component",
     "Predictor": "imgpipe.components.predictor.component",
-    "ServingValidator": "imgpipe.components.serving_validator.component",
+    "ServingValidator": "imgpipe.components.serving_validator",
     "ModelPusher": "imgpipe.components.model_pusher.component",
     "Report": "imgpipe.components.report.component",
 }

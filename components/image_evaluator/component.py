@@ -28,7 +28,7 @@ from tfx.utils import json_utils
 from tfx_bsl.coders import batch_util
 
 from imgpipe.components import blessings
-from imgpipe.components.baseline.component import STATE, is_empty
+from imgpipe.components.baseline import STATE, is_empty
 from imgpipe.components.image_evaluator import rules
 from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import records

@@ -21,7 +21,7 @@ from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
 from imgpipe.components import blessings, loaded_model
-from imgpipe.components.baseline.component import is_empty
+from imgpipe.components.baseline import is_empty
 from imgpipe.components.beam import beam_io
 from imgpipe.components.predictor.prediction import DESCRIBED
 from imgpipe.components.storage import manifest, records

@@ -200,7 +200,7 @@ def test_components_that_need_local_files_refuse_a_bucket(name: str) -> None:
     from tfx.types.standard_artifacts import Model
 
     from imgpipe.components.model_pusher.component import ModelPusher
-    from imgpipe.components.serving_validator.component import ServingValidator
+    from imgpipe.components.serving_validator import ServingValidator
 
     component = {"ModelPusher": ModelPusher, "ServingValidator": ServingValidator}[name]
     function = component.EXECUTOR_SPEC.executor_class._FUNCTION

@@ -16,7 +16,7 @@ def test_an_export_that_loads_but_does_not_answer_fails_the_serving_check(tmp_pa
     import keras
     import tensorflow as tf
 
-    from imgpipe.components.serving_validator.component import validate
+    from imgpipe.components.serving_validator import validate
 
     module = tf.Module()
     module.model = keras.Sequential([keras.Input((192,)), keras.layers.Dense(2)])

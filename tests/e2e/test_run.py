@@ -95,7 +95,7 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Case, first:
     One signature takes image bytes, the other tf.Examples.
     """
     from imgpipe.components.predictor.component import Served
-    from imgpipe.components.serving_validator.component import parity_samples
+    from imgpipe.components.serving_validator import parity_samples
     from imgpipe.components.storage import records
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer

@@ -11,7 +11,7 @@ import pytest
 
 from imgpipe.components import blessings, loaded_model
 from imgpipe.components.predictor import component
-from imgpipe.components.serving_validator.component import validate
+from imgpipe.components.serving_validator import validate
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.export.signatures import CAM

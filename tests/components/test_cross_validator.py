@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.components.cross_validator import component
+from imgpipe.components import cross_validator as component
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import Diverged

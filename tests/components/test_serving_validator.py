@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from imgpipe.components.serving_validator import component
+from imgpipe.components import serving_validator as component
 from imgpipe.models.errors import ResourceError
 from imgpipe.serving.client import (
     DeadlineExceeded,
