@@ -137,7 +137,7 @@ def DataGate(
     settings = rules.GateSettings.of(levels, classes)
     now, current = read_statistics(statistics.uri), read_schema(schema.uri)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
-    changes = [*comparison.drift(now, before, current), *comparison.skew(now, current)]
+    changes = comparison.changes(now, before, current)
     refused = [one for one in changes if levels[one.kind] == "reject" and not accept_changes]
     warned = [one for one in changes if levels[one.kind] != "ignore" and one not in refused]
     found = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
@@ -180,10 +180,6 @@ def _accept(
 
 def _write_decision(decision: Mapping[str, Any], uri: str, copy: str) -> None:
     """Write `gate.json`, a copy unless `copy` is "", and then BLESSED or NOT_BLESSED."""
-    content = json.dumps(decision, indent=1)
-    write_text(f"{uri}/{GATE_FILE}", content)
-    if copy:
-        # TFX removes the outputs of a component that raised an error, and the report of a refused
-        # run needs the decision.
-        write_text(copy, content)
+    for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
+        write_text(path, json.dumps(decision, indent=1))
     blessings.write(uri, blessings.BLESSED if decision["blessed"] else blessings.NOT_BLESSED)

@@ -1,19 +1,20 @@
 """Compares distributions: drift against the last blessed run, and skew between the splits.
 
-TFDV computes the distances: for names the largest difference of shares (L-infinity), for numbers
-the Jensen-Shannon divergence. The limits are stored in the schema, where people can read and
-change them. A tolerance for random differences between small samples is added to each limit. This
-module uses TFDV, which must be imported after TFX.
+The distance is for names the largest difference of shares (L-infinity), for numbers the
+Jensen-Shannon divergence, as in TFDV. The limits are stored in the schema, where people can read
+and change them. A tolerance for random differences between small samples is added to each limit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+import numpy as np
+import numpy.typing as npt
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
 
 from imgpipe.components.data_gate.rules import ACCEPT, Reason
@@ -21,6 +22,8 @@ from imgpipe.models import feature_names as names
 
 Kind = Literal["drift", "skew"]
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
+FeatureStatistics: TypeAlias = statistics_pb2.FeatureNameStatistics
+Floats = npt.NDArray[np.floating[Any]]
 
 #: Limits of the L-infinity distance: the largest difference of the share of one value, 0 to 1.
 SHARE_LIMITS = {names.LABEL: 0.2, names.FORMAT: 0.5, names.MODE: 0.3}
@@ -40,9 +43,7 @@ MIN_IMAGES = 100
 _SIGMAS = 4.0  # standard deviations of the difference of two shares near one half
 _JSD_BY_CHANCE = 3.3  # × (1/n + 1/m): twice the expected value for equal distributions, ten bins
 _SHOWN = 4  # values that the description of a distribution names
-#: Ratio of bucket widths below which the narrower buckets are merged. Both histograms have ten
-#: buckets of equal width, so that all narrow ones lie within one or two of the wide ones.
-_MIN_WIDTH_RATIO = 0.1
+_BUCKETS = 10  # over the values of both sides, as many as the histograms of TFDV have
 
 
 @dataclass(frozen=True)
@@ -81,40 +82,24 @@ def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
     return out
 
 
-def drift(
+def changes(
     now: Mapping[str, Statistics], before: Mapping[str, Statistics], schema: schema_pb2.Schema
 ) -> list[Reason]:
-    """Find the features that changed since the last blessed run, in each split.
+    """Find the features that changed since the last blessed run, and those that differ from train.
+
+    Splits without a reference or with few images are left out.
 
     Args:
         now: Statistics of this run by split.
         before: Statistics of the last blessed run by split; empty when there was none.
         schema: Schema with or without limits; default limits are added.
     """
-    return _compare("drift", now, before, schema)
-
-
-def skew(now: Mapping[str, Statistics], schema: schema_pb2.Schema) -> list[Reason]:
-    """Find the features in which validation or test differ from train.
-
-    Args:
-        now: Statistics of this run by split.
-        schema: Schema with or without limits; default limits are added.
-    """
-    if names.TRAIN not in now:
-        return []
-    others = (names.VALIDATION, names.TEST)
-    return _compare("skew", now, dict.fromkeys(others, now[names.TRAIN]), schema)
-
-
-def _compare(
-    kind: Kind,
-    now: Mapping[str, Statistics],
-    references: Mapping[str, Statistics],
-    schema: schema_pb2.Schema,
-) -> list[Reason]:
-    """Compare each split with its reference; splits without one or with few images are left out."""
-    where = "the last blessed run" if kind == "drift" else names.TRAIN
+    held_out = (names.VALIDATION, names.TEST)
+    train = dict.fromkeys(held_out, now[names.TRAIN]) if names.TRAIN in now else {}
+    compared: list[tuple[Kind, str, Mapping[str, Statistics]]] = [
+        ("drift", "the last blessed run", before),
+        ("skew", names.TRAIN, train),
+    ]
     limits = with_comparators(schema)
     return [
         Reason(
@@ -125,6 +110,7 @@ def _compare(
             f"{found.seen} ({found.measure} {found.distance:.2f}, at most {found.limit:.2f})",
             ACCEPT,
         )
+        for kind, where, references in compared
         for split in names.SPLITS
         if split in now and split in references
         if min(image_count(now[split]), image_count(references[split])) >= MIN_IMAGES
@@ -144,97 +130,66 @@ def feature_distances(
         reference: Statistics that they are compared with.
         schema: Schema with limits; see `with_comparators`.
     """
-    import tensorflow_data_validation as tfdv
-
-    n, m = image_count(seen), image_count(reference)
-    seen, reference = _coarsened(seen, reference), _coarsened(reference, seen)
-    # For drift TFDV takes the reference as the previous statistics. For skew the reference is the
-    # training data, which comes first, and the other statistics stand for what is served.
-    if kind == "drift":
-        result = tfdv.validate_statistics(seen, schema, previous_statistics=reference)
-    else:
-        result = tfdv.validate_statistics(reference, schema, serving_statistics=seen)
-    return [
-        FeatureDistance(
-            feature,
-            description(reference, feature),
-            description(seen, feature),
-            _MEASURES[found.type],
-            found.value,
-            found.threshold + _by_chance(found.type, n, m),
-        )
-        for info in result.drift_skew_info
-        for feature in info.path.step[:1]
-        for found in (*info.drift_measurements, *info.skew_measurements)
-    ]
+    chance = 1 / max(image_count(seen), 1) + 1 / max(image_count(reference), 1)
+    found = []
+    for feature in schema.feature:
+        limits = getattr(feature, f"{kind}_comparator")
+        both = _feature(seen, feature.name), _feature(reference, feature.name)
+        if both[0] is None or both[1] is None:
+            continue
+        if limits.HasField("infinity_norm"):
+            measure, distance = "a share moved by", _largest_difference(*both)
+            limit = limits.infinity_norm.threshold + _SIGMAS * math.sqrt(0.25 * chance)
+        elif limits.HasField("jensen_shannon_divergence"):
+            measure, distance = "divergence", _divergence(*both)
+            limit = limits.jensen_shannon_divergence.threshold + _JSD_BY_CHANCE * chance
+        else:
+            continue
+        said = description(reference, feature.name), description(seen, feature.name)
+        found.append(FeatureDistance(feature.name, *said, measure, distance, limit))
+    return found
 
 
-def _coarsened(statistics: Statistics, other: Statistics) -> Statistics:
-    """Copy statistics, with the other's buckets where their own are much narrower.
+def _largest_difference(*both: FeatureStatistics) -> float:
+    """Return the largest difference of the shares of one value, 0 to 1."""
+    one, other = (
+        {
+            bucket.label: bucket.sample_count
+            for bucket in feature.string_stats.rank_histogram.buckets
+        }
+        for feature in both
+    )
+    totals = sum(one.values()) or 1, sum(other.values()) or 1
+    differences = (
+        abs(one.get(name, 0) / totals[0] - other.get(name, 0) / totals[1]) for name in one | other
+    )
+    return max(differences, default=0.0)
 
-    TFDV assumes that the values of a bucket are spread evenly over its width. If all images are
-    square, the bucket of their aspect ratio has no width, and contains no part of a bucket from
-    0.97 to 1.03 of another data set. The divergence is then 1, although all images of the other
-    data set may be square too.
+
+def _divergence(*both: FeatureStatistics) -> float:
+    """Return the Jensen-Shannon divergence in bits, 0 to 1, over buckets that both share.
+
+    The shared buckets have equal widths. TFDV splits the buckets of both at all bounds instead, and
+    then has a divergence of 1 as soon as all values of one side are equal, such as the aspect
+    ratios of square images.
     """
-    out = Statistics()
-    out.CopyFrom(statistics)
-    grids = dict(_histograms(other))
-    for name, histogram in _histograms(out):
-        if name in grids:
-            _coarsen(histogram, grids[name])
-    return out
+    stats = [feature.num_stats for feature in both]
+    low, high = min(one.min for one in stats), max(one.max for one in stats)
+    edges = np.linspace(low, high, _BUCKETS + 1)[1:-1]
+    p, q = (np.diff([0.0, *_share_below(one, edges), 1.0]) for one in stats)
+    middle = (p + q) / 2
+    parts = (np.sum(one[one > 0] * np.log2(one[one > 0] / middle[one > 0])) for one in (p, q))
+    return float(sum(parts)) / 2
 
 
-def _histograms(statistics: Statistics) -> Iterator[tuple[str, Histogram]]:
-    """Name of each numeric feature, and the histogram that TFDV compares."""
-    for dataset in statistics.datasets:
-        for feature in dataset.features:
-            for histogram in feature.num_stats.histograms:
-                if histogram.type == Histogram.STANDARD and histogram.buckets:
-                    yield ".".join(feature.path.step), histogram
-
-
-def _width(histogram: Histogram) -> float:
-    low, high = histogram.buckets[0].low_value, histogram.buckets[-1].high_value
-    return (high - low) / len(histogram.buckets)
-
-
-def _coarsen(histogram: Histogram, grid: Histogram) -> None:
-    """Move the counts into the buckets of `grid`, which is extended on both sides as needed."""
-    width, start, last = _width(grid), grid.buckets[0].low_value, grid.buckets[-1].high_value
-    if not (math.isfinite(width) and math.isfinite(_width(histogram))):
-        return
-    if _width(histogram) >= _MIN_WIDTH_RATIO * width:
-        return
-    counts: dict[int, float] = {}
-    for bucket in histogram.buckets:
-        middle = (bucket.low_value + bucket.high_value) / 2
-        index = math.floor((middle - start) / width)
-        if middle == last:  # the end of the grid belongs to its last bucket
-            index = len(grid.buckets) - 1
-        counts[index] = counts.get(index, 0.0) + bucket.sample_count
-    del histogram.buckets[:]
-    for index, count in sorted(counts.items()):
-        # Bounds of the grid are copied exactly, because TFDV splits buckets at every bound.
-        inside = 0 <= index < len(grid.buckets)
-        low = grid.buckets[index].low_value if inside else start + index * width
-        high = grid.buckets[index].high_value if inside else start + (index + 1) * width
-        histogram.buckets.add(low_value=low, high_value=high, sample_count=count)
-
-
-_Measurement = anomalies_pb2.DriftSkewInfo.Measurement
-_MEASURES = {
-    _Measurement.L_INFTY: "a share moved by",
-    _Measurement.JENSEN_SHANNON_DIVERGENCE: "divergence",
-}
-
-
-def _by_chance(measure: int, n: int, m: int) -> float:
-    """Tolerance for random differences between samples of n and m images."""
-    if measure == _Measurement.L_INFTY:
-        return _SIGMAS * math.sqrt(0.25 * (1 / n + 1 / m))
-    return _JSD_BY_CHANCE * (1 / n + 1 / m)
+def _share_below(stats: statistics_pb2.NumericStatistics, edges: Floats) -> Floats:
+    """Return the share of the values below each edge, spread evenly within the buckets."""
+    buckets = next(
+        one.buckets for one in stats.histograms if one.type == Histogram.STANDARD and one.buckets
+    )
+    counts = np.cumsum([0.0, *(bucket.sample_count for bucket in buckets)])
+    bounds = [buckets[0].low_value, *(bucket.high_value for bucket in buckets)]
+    return np.interp(edges, bounds, counts / counts[-1])
 
 
 def image_count(statistics: Statistics) -> int:
@@ -271,6 +226,6 @@ def description(statistics: Statistics, name: str) -> str:
     return ", ".join(f"{b.label} {b.sample_count / total:.2f}" for b in buckets[:_SHOWN])
 
 
-def _feature(statistics: Statistics, name: str) -> statistics_pb2.FeatureNameStatistics | None:
+def _feature(statistics: Statistics, name: str) -> FeatureStatistics | None:
     features = (feature for dataset in statistics.datasets for feature in dataset.features)
     return next((feature for feature in features if feature.path.step[:] == [name]), None)

@@ -6,7 +6,6 @@ These are pure functions of the quarantine's summary and TFDV's anomalies. `Data
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,6 @@ ACCEPT = "to accept it, run again with --accept"
 #: TFDV's description of values that a feature did not have before, and one of the values in it.
 _NEW_VALUES = re.compile(r"values missing from the schema: (.+)")
 _NEW_VALUE = re.compile(r"(?:^|, )(.+?) \([~<]\d+%\)")
-_ALIKE = 0.6  # ratio of difflib from which two names of classes may be the same
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
 _MAX_NAMES = 25  # further reasons that it names; gate.json lists all of them
 
@@ -96,20 +94,9 @@ def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
             if count < least:
                 fewer = f"accept fewer with --set gate.min_{split}={count}"
                 advice = f"add images of {name}, or {fewer if count else f'lower gate.min_{split}'}"
-                # Only the first reasons are shown whole, and each comparison takes time.
-                few = len(reasons) < _MAX_SENTENCES
-                if few and (other := _nearest(name, settings.vocabulary)):
-                    advice += f"; if it stands for {other!r}, correct the label"
                 expected = f"at least {least}"
                 reasons.append(Reason("too_few", name, split, expected, str(count), advice))
     return reasons
-
-
-def _nearest(name: str, vocabulary: Sequence[str]) -> str:
-    """Return the class of which a name may be a misspelling, "" if there is none."""
-    others = {other.lower(): other for other in vocabulary if other != name}
-    found = difflib.get_close_matches(name.lower(), others, 1, _ALIKE)
-    return others[found[0]] if found else ""
 
 
 def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
@@ -194,9 +181,7 @@ def lost(examples: Mapping[str, int], summary: Mapping[str, Any]) -> list[Reason
 def counted(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
     """Find the reasons that follow from the counts of images alone, for `imgpipe check`."""
     shares = rejected_share(summary, settings)
-    if not summary["kept"]:
-        return shares
-    return [*shares, *too_few(summary, settings)]
+    return [*shares, *too_few(summary, settings)] if summary["kept"] else shares
 
 
 def reasons_against(
@@ -205,21 +190,18 @@ def reasons_against(
     examples: Mapping[str, int],
     settings: GateSettings,
 ) -> list[Reason]:
-    """Find all reasons against the data.
+    """Find all reasons against the data; without one it is accepted.
 
     Args:
         summary: Summary of the quarantine.
         anomalies: TFDV's anomalies by split.
         examples: Number of examples in the statistics, by split.
         settings: Requirements of the gate.
-
-    Returns:
-        The reasons; an empty list when the data is accepted.
     """
     found = counted(summary, settings)
-    if not summary["kept"]:
-        return found
-    return [*lost(examples, summary), *found, *anomalous(anomalies, summary)]
+    if summary["kept"]:
+        found = [*lost(examples, summary), *found, *anomalous(anomalies, summary)]
+    return found
 
 
 def as_dicts(reasons: Sequence[Reason]) -> list[dict[str, str]]:

@@ -114,13 +114,6 @@ def test_new_classes_are_named_once_for_all_splits():
     )
 
 
-def test_a_class_that_may_be_a_misspelling_names_the_other_one():
-    settings = rules.GateSettings(("Cat", "cat", "dog"), {"train": 4})
-    counts = {split: {"Cat": 1, "cat": 20, "dog": 20} for split in ("train", "validation", "test")}
-    (reason,) = rules.too_few({"by_split": counts}, settings)
-    assert reason.advice.endswith("; if it stands for 'cat', correct the label")
-
-
 def test_anomalies_of_an_empty_split_are_ignored():
     assert decide(summary(), anomalies={"test": anomaly("label", "Column dropped")}) == []
 
@@ -130,16 +123,6 @@ def test_statistics_with_another_number_of_images_are_refused():
         summary(), {}, {"train": 39, "validation": 10, "test": 0}, SETTINGS
     )
     assert [(r.kind, r.split, r.seen) for r in reasons] == [("lost", "train", "39")]
-
-
-def test_a_refusal_for_29_reasons_names_all_classes_concerned_in_seven_lines():
-    names = tuple(f"c{n}" for n in range(30))
-    empty = {split: dict.fromkeys(names, 0) for split in ("train", "validation", "test")}
-    empty["train"]["c0"] = 50
-    found = {"in": 50, "kept": 50, "rejected": 0, "by_reason": {}, "by_split": empty}
-    text = rules.refusal(decide(found, rules.GateSettings(names)))
-    assert text.startswith("the data was refused for 29 reasons:")
-    assert all(name in text for name in names[1:]) and text.count("\n") == 6
 
 
 def test_a_refusal_of_thousands_of_classes_is_a_few_lines():
