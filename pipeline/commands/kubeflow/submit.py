@@ -6,31 +6,24 @@ import contextlib
 import io
 import json
 import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
-
-if TYPE_CHECKING:
-    from kfp.client import Client
 
 app = typer.Typer()
 
 _EXAMPLES = """Examples:\n
   imgpipe kubeflow submit pipeline.yaml --host http://localhost:8888 --param epochs=12 --wait
 """
-_ANSWER_SECONDS = 10  # after which a server counts as absent
-_ABSENT_SECONDS = 300  # for which a server that restarts is asked again
-_PENDING_SECONDS = 60  # after which it is said why a pod does not start
+_SECONDS = 5.0  # between two requests for the state of the run
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
@@ -51,7 +44,7 @@ def command(
     ] = None,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Wait for the end of the run, and exit with its exit code."),
+        typer.Option("--wait", help="Wait for the end of the run."),
     ] = False,
     name: Annotated[str | None, typer.Option("--name", help="Shown in the list of runs.")] = None,
     experiment: Annotated[
@@ -71,9 +64,13 @@ def command(
         compiling.check_root(root)
     spec = _read(file)
     given = _arguments(spec, parameters or ())
-    client = _client(host, namespace, token)
-    title = name or f"{spec['pipelineInfo'].get('name', 'imgpipe')} {datetime.now(UTC):%F %T}"
-    with _answered(host), _quiet():
+    console = new_console()
+    with _answered(host):
+        from kfp.client import Client
+
+        token = (token or "").strip()  # without the end of a line, from a file with the token
+        client = Client(host=host, existing_token=token or None, namespace=namespace)
+        title = name or f"{spec['pipelineInfo'].get('name', 'imgpipe')} {datetime.now(UTC):%F %T}"
         made = client.create_run_from_pipeline_package(
             str(file),
             given,
@@ -83,54 +80,22 @@ def command(
             # The API server itself ignores the pipeline's default.
             pipeline_root=root or spec.get("defaultPipelineRoot"),
         )
-    new_console().print(f"submitted the run {escape(made.run_id)} ({escape(title)})")
-    if wait:
-        raise typer.Exit(_wait(client, host, namespace, made.run_id))
-
-
-def _wait(client: Client, host: str, namespace: str, run: str, every: float = 5.0) -> int:
-    """Wait until a run has ended.
-
-    Returns:
-        The exit code: 0 for a blessed model, 3 for one that was not blessed.
-
-    Raises:
-        ImgpipeError: A task failed; its exit code is that of a run on one machine.
-        ResourceError: The run was cancelled, or the server is gone.
-    """
-    from imgpipe.pipeline.kubeflow.pods import Pods
-
-    console, pods = new_console(), Pods(run, namespace)
-    state, told = "", ""
-    started = answered = time.monotonic()
-    while state not in _ENDED:
+    console.print(f"submitted the run {escape(made.run_id)} ({escape(title)})")
+    state = ""
+    while wait and state not in _ENDED:
         if state:
-            time.sleep(every)
-        try:
-            with _answered(host), _quiet():
-                found = client.get_run(run)
-        except ResourceError:
-            if time.monotonic() - answered > _ABSENT_SECONDS:
-                raise
-            continue
-        answered = time.monotonic()
-        if found.state != state:
-            state = str(found.state)
+            time.sleep(_SECONDS)
+        with _answered(host):
+            found = str(client.get_run(made.run_id).state)
+        if found != state:
+            state = found
             console.print(escape(state.lower()))
-        if state not in _ENDED and answered - started > _PENDING_SECONDS:
-            waiting = pods.waiting()
-            if waiting not in ("", told):
-                console.print(escape(f"a task cannot start: {waiting}"))
-                told = waiting
-    # A run that is cancelled ends as failed.
-    history = {one.state for one in found.state_history or ()}
-    if state not in ("SUCCEEDED", "FAILED") or "CANCELING" in history:
-        raise ResourceError(f"the run {run} was cancelled. Submit it again.")
-    if state == "FAILED":
-        raise pods.failure()
-    verdict = pods.verdict()
-    console.print(escape(verdict or f"the run succeeded; {pods.unread()}"))
-    return 3 if verdict.startswith("not") else 0
+    if wait and state != "SUCCEEDED":
+        raise ImgpipeError(
+            f"the run {made.run_id} ended as {state.lower()}. The cause is in failure.json and in "
+            "the report in the run's folder, run.out/runs on the volume, and in the log of the "
+            "task in the web page of Kubeflow Pipelines."
+        )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -178,39 +143,16 @@ def _arguments(spec: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _client(host: str, namespace: str, token: str | None) -> Client:
-    """Return kfp's client for a server that answers, which is asked before kfp is imported."""
-    token = (token or "").strip()  # without the end of a line, from a file with the token
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        request = urllib.request.Request(f"{host.rstrip('/')}/apis/v2beta1/healthz", None, headers)
-        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
-            json.load(answer)  # a login page is no JSON
-    except (OSError, ValueError) as error:
-        refused = isinstance(error, urllib.error.HTTPError) and error.code in (401, 403)
-        raise ResourceError(
-            f"no API server of Kubeflow Pipelines answers at {host} ({error}). "
-            + (
-                "Pass a token with --token that may use Kubeflow Pipelines."
-                if refused
-                else "Check --host, or make the server of a cluster reachable: kubectl "
-                "port-forward -n kubeflow svc/ml-pipeline 8888, then --host http://localhost:8888"
-            )
-        ) from error
-    with _answered(host), _quiet():
-        from kfp.client import Client
-
-        return Client(host=host, existing_token=token or None, namespace=namespace)
-
-
 @contextlib.contextmanager
 def _answered(host: str) -> Iterator[None]:
-    """Turn what the client raises into errors for people."""
+    """Turn what the client raises into errors for people, and hide what it prints."""
     import kfp_server_api
     from urllib3 import exceptions
 
     try:
-        yield
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
     except kfp_server_api.ApiException as error:
         text = f"{host} answered {error.status} {error.reason}: {str(error.body)[:500]}"
         # The server also answers 500 for a pipeline that it cannot read.
@@ -220,14 +162,8 @@ def _answered(host: str) -> Iterator[None]:
         raise ResourceError(f"{text}. Check the server's own log and --token.") from error
     except (exceptions.HTTPError, OSError) as error:
         raise ResourceError(
-            f"the API server at {host} no longer responds ({error}). A run that was submitted "
-            "keeps running; look at it in its web page."
+            f"no API server of Kubeflow Pipelines answers at {host} ({error}). Check --host, or "
+            "make the server of a cluster reachable: kubectl port-forward -n kubeflow "
+            "svc/ml-pipeline 8888, then --host http://localhost:8888. A run that was submitted "
+            "keeps running."
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what kfp's client prints and warns of away from standard output."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
