@@ -1,4 +1,4 @@
-"""Finds free ports of this machine, for servers that are started with a fixed port."""
+"""Finds free ports of this machine, and asks whether something listens on one."""
 
 from __future__ import annotations
 
@@ -10,3 +10,9 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def listens(port: int, address: str = "127.0.0.1") -> bool:
+    """Return whether a process listens on a TCP port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.ports import free_port
+from tests.ports import free_port, listens
 
 #: Folder into which `make test-engines` installs the packages.
 TOOLS = Path(__file__).parents[2] / ".engines"
@@ -79,12 +78,7 @@ class Processes:
 
     def await_port(self, name: str, address: str, port: int) -> None:
         """Wait until the process `name` listens on a port."""
-
-        def listens() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex((address, port)) == 0
-
-        self.await_true(name, listens)
+        self.await_true(name, lambda: listens(port, address))
 
     def await_true(self, name: str, ready: Callable[[], bool]) -> None:
         """Wait until `ready` returns true; raise RuntimeError if a process has ended meanwhile."""

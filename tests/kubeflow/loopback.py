@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import socket
 import ssl
 import subprocess
 import threading
@@ -24,7 +23,7 @@ from typing import Any
 import grpc
 
 from tests.kubeflow import json_server
-from tests.ports import free_port
+from tests.ports import free_port, listens
 
 NAMESPACE, BUCKET = "kubeflow", "mlpipeline"
 _SECRET = "mlpipeline-minio-artifact"
@@ -168,7 +167,7 @@ def _objects(program: Path) -> Iterator[int]:
     process = subprocess.Popen([program, "-host", f"{_LOOPBACK}:{port}", *options])
     try:
         deadline = time.monotonic() + _START_SECONDS
-        while socket.socket().connect_ex((_LOOPBACK, port)):
+        while not listens(port):
             assert time.monotonic() < deadline and process.poll() is None, "no object store"
             time.sleep(0.05)
         yield port
