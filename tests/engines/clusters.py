@@ -195,24 +195,24 @@ def flink(
     }
     java = ["java", HEAP, *OPEN, "-cp", f"{libraries}/*"]
     entry = "org.apache.flink.runtime"
+
+    def config(name: str) -> tuple[str | Path, ...]:
+        return "--configDir", folder / name
+
     try:
         _configure(folder / "master", base)
         processes.start(
             "jobmanager",
             master,
-            [
-                *java,
-                f"{entry}.entrypoint.StandaloneSessionClusterEntrypoint",
-                *("--configDir", folder / "master"),
-            ],
+            [*java, f"{entry}.entrypoint.StandaloneSessionClusterEntrypoint", *config("master")],
         )
         processes.await_port("jobmanager", master.address, rest)
         for number, host in enumerate(workers):
             name = f"taskmanager-{number}"
             bound = {"taskmanager.host": host.address, "taskmanager.bind-host": host.address}
             _configure(folder / name, {**base, **bound})
-            command = [f"{entry}.taskexecutor.TaskManagerRunner", "--configDir", folder / name]
-            processes.start(name, host, [*java, *command])
+            command = [*java, f"{entry}.taskexecutor.TaskManagerRunner", *config(name)]
+            processes.start(name, host, command)
         url = f"http://{master.address}:{rest}"
         processes.await_true("jobmanager", lambda: _task_managers(url) == len(workers))
         arguments = [f"--flink-master={master.address}:{rest}", *_ports(master, job, folder)]

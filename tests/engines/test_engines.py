@@ -19,10 +19,13 @@ from tests.engines.runs import outcome, require_same, start
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(3600)]
 
 
-def test_flink_gives_the_results_of_the_local_runner(photos, expected, tmp_path):
-    """The cluster is a standalone one with a JobManager and two TaskManagers."""
+def test_flink_on_two_hosts_gives_the_results_of_the_local_runner(photos, expected, tmp_path):
+    """The cluster has a JobManager and two TaskManagers, and the hosts share a folder."""
     out = tmp_path / "out"
-    with clusters.flink(tmp_path / "cluster") as cluster:
+    with (
+        two_hosts() as (master, hosts),
+        clusters.flink(tmp_path / "cluster", master, hosts) as cluster,
+    ):
         address = f"beam.job_endpoint={cluster.endpoint}"
         run = start(photos, out, "beam.runner=flink", "beam.parallelism=2", address)
         require_same(outcome(run, out), expected)
@@ -72,16 +75,3 @@ def test_loopback_workers_give_the_results_of_the_local_runner(photos, expected,
         address = f"beam.job_endpoint={service.endpoint}"
         run = start(photos, out, "beam.runner=portable", "beam.environment=LOOPBACK", address)
         require_same(outcome(run, out), expected)
-
-
-def test_flink_on_two_hosts_gives_the_results_of_the_local_runner(photos, expected, tmp_path):
-    """The hosts have an address each and share a folder; workers run in their host's network."""
-    out = tmp_path / "out"
-    with (
-        two_hosts() as (master, hosts),
-        clusters.flink(tmp_path / "cluster", master, hosts) as cluster,
-    ):
-        address = f"beam.job_endpoint={cluster.endpoint}"
-        run = start(photos, out, "beam.runner=flink", "beam.parallelism=2", address)
-        require_same(outcome(run, out), expected)
-        assert {len(used) for used in cluster.task_managers()} == {2}, "both have worked"
