@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +16,8 @@ import numpy as np
 import pytest
 
 from imgpipe.serving.client import Client
+from tests.ports import free_port
+from tests.serving.conftest import write_half_plus_two
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
 
@@ -57,9 +57,7 @@ class Server:
     """A server that always has the same port, in a new process after each restart."""
 
     def __init__(self, base: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         flags = ("--model_name=half", f"--model_base_path={base}", f"--port={self.port}")
         self._keeper = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, *flags],
@@ -91,31 +89,12 @@ class Server:
 
 
 @pytest.fixture
-def server(half_plus_two: Path, tmp_path: Path) -> Iterator[Server]:
-    shutil.copytree(half_plus_two, tmp_path / "1")
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Serve y = x / 2 + 2 as ``half``."""
+    write_half_plus_two(tmp_path / "1")
     running = Server(tmp_path)
     yield running
     running.end()
-
-
-@pytest.fixture(scope="module")
-def half_plus_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a model with y = x / 2 + 2 and return its directory.
-
-    It is written in another process, because this one does not need TensorFlow.
-    """
-    directory = tmp_path_factory.mktemp("model") / "half_plus_two"
-    program = (
-        "import sys; from pathlib import Path; sys.path.insert(0, '.');"
-        "from tests.serving.conftest import write_half_plus_two as w; w(Path(sys.argv[1]))"
-    )
-    subprocess.run(
-        [sys.executable, "-c", program, str(directory)],
-        check=True,
-        stderr=subprocess.DEVNULL,
-        cwd=Path(__file__).parents[2],
-    )
-    return directory
 
 
 def test_no_call_of_ten_thousand_fails_during_twenty_restarts(server: Server) -> None:

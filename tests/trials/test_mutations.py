@@ -1,21 +1,21 @@
 """Ten thousand damaged images: the checks never crash and agree with the server's decoder.
 
 TensorFlow's own decode operation is run on every file for the comparison. The base files are of the
-kinds that cameras, editors and browsers write. The damage is that of disks, downloads and editors:
-flipped bits, truncation, and blocks that are lost, zeroed, repeated or from another file.
+kinds that cameras, editors and browsers write.
 """
 
 from __future__ import annotations
 
 import collections
+import random
 
-import numpy as np
 import pytest
 
 from imgpipe.components import source_check
 from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.pipeline.demo import draw_hand
+from tests.fuzz.mutation import mutate
 from tests.images import encoded
 
 _PIXELS = 2_000_000  # the pixel limit here; larger images would only take memory
@@ -42,80 +42,18 @@ def bases():
     return made
 
 
-def _bits(rng, data, other):
-    """Flip one to eight bits."""
-    for _ in range(rng.integers(1, 9)):
-        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
-    return data
-
-
-def _head(rng, data, other):
-    """Replace one to three of the first 180 bytes, where sizes, tables and types are."""
-    for _ in range(rng.integers(1, 4)):
-        data[rng.integers(min(len(data), 180))] = rng.integers(256)
-    return data
-
-
-def _cut(rng, data, other):
-    """Truncate the file."""
-    return data[: rng.integers(len(data))]
-
-
-def _zeroed(rng, data, other):
-    """Set a block to zero."""
-    start, length = rng.integers(len(data)), rng.integers(1, 600)
-    data[start : start + length] = bytes(len(data[start : start + length]))
-    return data
-
-
-def _lost(rng, data, other):
-    """Remove a block."""
-    start, length = rng.integers(len(data)), rng.integers(1, 300)
-    return data[:start] + data[start + length :]
-
-
-def _repeated(rng, data, other):
-    """Repeat a block."""
-    start, length = rng.integers(len(data)), rng.integers(1, 300)
-    return data[: start + length] + data[start:]
-
-
-def _spliced(rng, data, other):
-    """Join the beginning of one file and the end of another, of either kind."""
-    return data[: rng.integers(1, len(data))] + other[rng.integers(len(other)) :]
-
-
-def _prefixed(rng, data, other):
-    """Put random bytes before the file."""
-    return bytearray(rng.bytes(rng.integers(1, 40))) + data
-
-
-def _appended(rng, data, other):
-    """Append random bytes to the file."""
-    return data + bytearray(rng.bytes(rng.integers(1, 200)))
-
-
-_DAMAGES = (
-    *(_bits, _head, _cut, _zeroed, _lost, _repeated, _spliced, _prefixed, _appended),
-    *(_bits, _head, _cut),  # the most common kinds twice
-)
-
-
-def damaged(count, seed=0):
+def damaged(count):
     """Return `count` different damaged files by name."""
-    rng = np.random.default_rng(seed)
+    draw = random.Random(0)
     made = bases()
     everything = [data for files in made.values() for data in files]
     files, seen = {}, set(everything)
     while len(files) < count:
         suffix = (".jpg", ".png")[len(files) % 2]
-        data = bytearray(made[suffix][rng.integers(len(made[suffix]))])
-        for _ in range(rng.integers(1, 3)):
-            damage = _DAMAGES[rng.integers(len(_DAMAGES))]
-            data = damage(rng, data, everything[rng.integers(len(everything))]) or bytearray(b"\0")
-        if bytes(data) not in seen:
-            seen.add(bytes(data))
-            files[f"{len(files):05d}{suffix}"] = bytes(data)
+        data = mutate(draw.choice(made[suffix]), draw.choice(everything), draw) or b"\0"
+        if data not in seen:
+            seen.add(data)
+            files[f"{len(files):05d}{suffix}"] = data
     return files
 
 
