@@ -163,8 +163,8 @@ def push(
     """
     refused = [name for name, passed in gates.items() if not passed]
     files = manifest.describe(model)
-    if validated is not None:
-        _require_validated(model, files, validated)
+    if validated is not None and files != validated:
+        raise versions.changed_files_error(model, files, validated)
     identity = manifest.identity(files)
     current: manifest.Version | None = None
 
@@ -178,32 +178,22 @@ def push(
         known = refused or _is_published(base, newest, identity)
         return None if known else {"withdrawn": withdrawn}
 
-    if refused:
-        decide(manifest.latest(base))
-        return _refused(refused)
-    beside = {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
-    published = versions.publish(
-        base,
-        {"": model, **beside},
-        facts,
-        keep,
-        decide,
-        expected=validated,
-        texts={manifest.CARD: model_card.model_card(facts, decision)},
-    )
-    if refused:
-        return _refused(refused)
-    current = published or current
+    published = None
+    if not refused:
+        beside = {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
+        card = model_card.model_card(facts, decision)
+        sources = {"": model, **beside}
+        published = versions.publish(
+            base, sources, facts, keep, decide, expected=validated, texts={manifest.CARD: card}
+        )
+    current = None if refused else published or current
+    status = "refused" if refused else "pushed" if published else "unchanged"
     return {
-        "status": "pushed" if published else "unchanged",
+        "status": status,
         "version": str(current.number) if current else None,
         "path": str(current.path) if current else None,
-        "refused_by": [],
+        "refused_by": refused,
     }
-
-
-def _refused(by: list[str]) -> dict[str, Any]:
-    return {"status": "refused", "version": None, "path": None, "refused_by": by}
 
 
 def _is_published(base: Path, newest: manifest.Version | None, identity: str) -> bool:
@@ -213,12 +203,3 @@ def _is_published(base: Path, newest: manifest.Version | None, identity: str) ->
     """
     highest = max(manifest.version_numbers(base), default=0)
     return newest is not None and newest.identity == identity and newest.number == highest
-
-
-def _require_validated(
-    model: Path, files: Mapping[str, Any], validated: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Raise an error unless the files of the model are those that were validated."""
-    other = sorted(n for n in {*files, *validated} if files.get(n) != validated.get(n))
-    if other:
-        raise versions.changed_files_error(model, other)

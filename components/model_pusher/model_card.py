@@ -7,13 +7,16 @@ The block between the dashes holds the fields of the Hub's card
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-import yaml
 
 #: Characters that Markdown gives a meaning to, so that a class name is shown as it is.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")
+_HEAD = """---
+pipeline_tag: image-classification
+tags: [image-classification, tensorflow, saved-model]
+---
+"""
 
 
 def model_card(facts: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> str:
@@ -27,54 +30,35 @@ def model_card(facts: Mapping[str, Any], decision: Mapping[str, Any] | None = No
     Returns:
         Markdown text that begins with a block of YAML.
     """
-    name = str(facts.get("name") or "image classifier")
-    fields = yaml.safe_dump(_fields(name, decision), sort_keys=False, allow_unicode=False)
-    classes = "\n".join(f"- {_text(one)}" for one in facts.get("vocabulary") or [])
+    size = facts.get("image_size")
+    origin = {
+        "Backbone": facts.get("backbone"),
+        "Image size": f"{size} × {size} pixels" if size else "",
+        "Fingerprint of the data": facts.get("fingerprint"),
+        "Key of the run": facts.get("run_key"),
+        "Parent version": facts.get("baseline_version"),
+    }
     blocks = [
-        f"---\n{fields}---\n\n# {_text(name)}",
+        f"{_HEAD}\n# {_text(str(facts.get('name') or 'image classifier'))}",
         "An image classifier in the format SavedModel of TensorFlow. Its signature "
         "`serving_default` takes encoded images (JPEG, PNG, BMP or GIF, and WebP where the "
         "server's TensorFlow decodes it) and answers with class names and probabilities. Decoding "
         "and resizing are part of the model.",
-        f"## Classes\n\n{classes}" if classes else "",
-        _evaluation(decision),
-        _origin(facts),
+        _list("Classes", map(_text, facts.get("vocabulary") or [])),
+        _evaluation(decision) if decision and decision["value"] is not None else "",
+        _list("Origin", (f"{key}: {_text(str(value))}" for key, value in origin.items() if value)),
         "## Limits\n\nThe model knows only its classes. An image that shows none of them may be "
         "given the name of one. The figures hold for images like those that it was evaluated on.",
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def _fields(name: str, decision: Mapping[str, Any] | None) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "tensorflow", "saved-model"],
-    }
-    if not decision or decision["value"] is None:
-        return fields
-    accuracy, folds = decision["value"], decision["folds"]
-    dataset = {"type": "image-folder", "name": "validation split", "split": "validation"}
-    if folds:  # the accuracy that decided
-        accuracy = folds["mean"]
-        dataset |= {
-            "name": f"{folds['folds']} folds of train and validation",
-            "split": "train+validation",
-        }
-    result = {
-        "task": {"type": "image-classification"},
-        "dataset": dataset,
-        "metrics": [{"type": "accuracy", "value": round(accuracy, 4)}],
-    }
-    return {
-        **fields,
-        "metrics": ["accuracy"],
-        "model-index": [{"name": name, "results": [result]}],
-    }
+def _list(title: str, rows: Iterable[str]) -> str:
+    listed = "\n".join(f"- {row}" for row in rows)
+    return f"## {title}\n\n{listed}" if listed else ""
 
 
-def _evaluation(decision: Mapping[str, Any] | None) -> str:
-    if not decision or decision["value"] is None:
-        return ""
+def _evaluation(decision: Mapping[str, Any]) -> str:
     by_folds = ""
     if folds := decision["folds"]:
         by_folds = (
@@ -89,19 +73,6 @@ def _evaluation(decision: Mapping[str, Any] | None) -> str:
         "images. Held-out images were also used for calibration and for the decision to publish, "
         "so that a new set of images may give a lower figure."
     )
-
-
-def _origin(facts: Mapping[str, Any]) -> str:
-    size = facts.get("image_size")
-    values = {
-        "Backbone": facts.get("backbone"),
-        "Image size": f"{size} × {size} pixels" if size else "",
-        "Fingerprint of the data": facts.get("fingerprint"),
-        "Key of the run": facts.get("run_key"),
-        "Parent version": facts.get("baseline_version"),
-    }
-    rows = "\n".join(f"- {name}: {_text(str(value))}" for name, value in values.items() if value)
-    return f"## Origin\n\n{rows}" if rows else ""
 
 
 def _text(value: str) -> str:

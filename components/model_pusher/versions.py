@@ -11,13 +11,11 @@ TensorFlow.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
-import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +38,6 @@ _LOCK = ".lock"
 _LOCK_SECONDS = 120.0  # a publisher needs a second or two
 #: Without it, neither TensorFlow Serving nor the server of imgpipe loads a version.
 _GRAPH = "saved_model.pb"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
 def _copy(sources: Mapping[str, Path], target: Path) -> None:
@@ -132,15 +128,13 @@ def publish(
         return version
 
 
-def changed_files_error(source: Path, names: Sequence[str]) -> ResourceError:
-    """Create the error for files that changed after they were validated.
-
-    Args:
-        source: Folder of the files.
-        names: Names of the changed files.
-    """
+def changed_files_error(
+    source: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
+) -> ResourceError:
+    """Create the error for files in `source` that changed after they were validated."""
+    other = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
     return ResourceError(
-        f"{', '.join(names[:3])} in {source} changed after the model was validated. Nothing was "
+        f"{', '.join(other[:3])} in {source} changed after the model was validated. Nothing was "
         "published. Run again; --from ImageTrainer trains the model again."
     )
 
@@ -162,8 +156,9 @@ def _publish(
         number = next_number(base)
         # The copies are compared, because the originals may change while they are read.
         files = manifest.describe(staging)
-        if other := sorted(name for name in expected if files.get(name) != expected[name]):
-            raise changed_files_error(base, other)
+        copied = {name: files.get(name) for name in expected}  # without card and provenance
+        if copied != expected:
+            raise changed_files_error(base, copied, expected)
         described = {"schema": 1, "version": number, **facts, "files": files}
         listed = json.dumps(described, indent=1, sort_keys=True)
         atomic_write(staging / manifest.MANIFEST, listed)
@@ -187,23 +182,11 @@ def _rename(staging: Path, target: Path) -> None:
 
 
 def _failed(base: Path, error: OSError) -> ResourceError:
-    why, advice = str(error.strerror or error), "choose another push.directory"
-    if error.filename:
-        why = f"{why}: {error.filename}"
-    # It keeps the errors of the system in (source, target, text) tuples.
-    if isinstance(error, shutil.Error) and error.args and error.args[0]:
-        why = str(error.args[0][0][-1])
-
-    def one_of(numbers: set[int]) -> bool:
-        return error.errno in numbers or any(os.strerror(number) in why for number in numbers)
-
-    if one_of(_FULL):
-        why, advice = f"the disk is full ({why})", f"free space or {advice}"
-    elif one_of(_FORBIDDEN):
-        advice = f"give this user the permission or {advice}"
+    # shutil keeps the errors of the system in (source, target, text) tuples.
+    why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
     return ResourceError(
-        f"could not publish a version in {base}: {why}. Nothing was changed there; {advice} and "
-        "run again."
+        f"could not publish a version in {base}: {why}. Nothing was changed there; free space, "
+        "give this user the permission or choose another push.directory, and run again."
     )
 
 
