@@ -6,16 +6,14 @@
         for answer in client.classify(["cat.jpg"]):
             print(answer.label, answer.probability)
 
-``AsyncClient`` has the same methods, awaited. Both speak to tensorflow_model_server and to the
-embedded server alike.
+Threads may share a client; in a coroutine, ``await asyncio.to_thread(client.classify, …)``. It
+speaks to tensorflow_model_server and to the embedded server alike.
 
 The modules, from the lowest layer to the highest: ``protos`` and ``messages`` (wire format) -
-``options`` (settings) - ``images`` and ``classifier`` (many images) - ``client`` and ``aio``.
+``options`` (settings) - ``images`` and ``classifier`` (many images) - ``client``.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 from imgpipe.serving.client.client import Client
 from imgpipe.serving.client.errors import (
@@ -41,11 +39,7 @@ from imgpipe.serving.client.messages import (
 )
 from imgpipe.serving.client.options import Tls
 
-if TYPE_CHECKING:
-    from imgpipe.serving.client.aio import AsyncClient
-
 __all__ = [
-    "AsyncClient",
     "Cancelled",
     "Classification",
     "Client",
@@ -66,11 +60,3 @@ __all__ = [
     "Unimplemented",
     "VersionStatus",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "AsyncClient":  # importing asyncio takes a fifth of the start-up time
-        from imgpipe.serving.client.aio import AsyncClient
-
-        return AsyncClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,9 +18,9 @@ from imgpipe.serving.client.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ServingError,
     Unavailable,
     Unimplemented,
-    closed,
     from_rpc,
 )
 from imgpipe.serving.client.messages import Metadata, Prediction, Servable, VersionStatus
@@ -78,7 +78,7 @@ class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring
         except grpc.RpcError as error:
             raise from_rpc(error, self.target, seconds) from error
         except ValueError as error:  # gRPC raises ValueError on a closed channel
-            raise closed(self.target) from error
+            raise ServingError(f"The client of {self.target} is closed.") from error
 
     def predict(
         self,
@@ -127,22 +127,21 @@ class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring
             raise refused
 
     def status(
-        self, version: int | None = None, timeout: float | None = None
+        self,
+        version: int | None = None,
+        timeout: float | None = None,
+        wait_for_ready: bool | None = None,
     ) -> list[VersionStatus]:
         """Return the state of every version that the server knows, newest first.
 
         Args:
             version: Return the state of this version only.
             timeout: Deadline of this call in seconds; None uses the timeout of the client.
+            wait_for_ready: Whether to wait for a server; None does as the client does.
 
         Raises:
             ServingError: The call failed, for example because the model is unknown.
         """
-        return self._status(version, timeout, None)
-
-    def _status(
-        self, version: int | None, timeout: float | None, wait_for_ready: bool | None
-    ) -> list[VersionStatus]:
         request = messages.status_request(Servable(self.model, version))
         return messages.statuses(self._call(protos.STATUS, request, timeout, wait_for_ready))
 
@@ -162,7 +161,7 @@ class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring
             except (InvalidArgument, FailedPrecondition) as error:
                 raise NotFound(str(error)) from error
             version = described.model_spec.version.value
-        return self._status(version, timeout, wait_for_ready)
+        return self.status(version, timeout, wait_for_ready)
 
     def ready(self, timeout: float | None = None) -> bool:
         """Return whether the model (or the version that this client asks for) is available now.

@@ -92,11 +92,6 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     return answered
 
 
-def closed(target: str) -> ServingError:
-    """Return the error of a call that was made after ``close``."""
-    return ServingError(f"The client of {target} is closed.")
-
-
 def unreachable(reason: object, target: str) -> Unavailable:
     """Return the error of a call to ``target`` that no server answered."""
     advice = (

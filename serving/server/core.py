@@ -30,26 +30,20 @@ class Core:
     Args:
         loader: Function that loads a version directory.
         settings: How models are found and loaded, and the largest number of pixels of an image.
+
+    Attributes:
+        models: The current managers by name.
+        configs: The current configuration of the models by name.
     """
 
     def __init__(self, loader: Loader, settings: Settings) -> None:
         self._loader, self._settings = loader, settings
         # Replaced as a whole, never changed: requests read them without a lock.
-        self._models: dict[str, ModelManager] = {}
-        self._configs: dict[str, ModelConfig] = {}
+        self.models: Mapping[str, ModelManager] = {}
+        self.configs: Mapping[str, ModelConfig] = {}
         # The models of the first configuration: None before it, empty once they have been loaded.
         self._initial: frozenset[str] | None = None
         self._changing = threading.Lock()
-
-    @property
-    def models(self) -> Mapping[str, ModelManager]:
-        """The current managers by name."""
-        return self._models
-
-    @property
-    def configs(self) -> Mapping[str, ModelConfig]:
-        """The current configuration of the models by name."""
-        return self._configs
 
     @contextmanager
     def acquire(self, spec: Spec) -> Iterator[Handle]:
@@ -59,14 +53,14 @@ class Core:
             StatusError: NOT_FOUND, UNAVAILABLE in its place while the server starts, or
                 INVALID_ARGUMENT for a label that does not exist.
         """
-        version, config = spec.version, self._configs.get(spec.name)
+        version, config = spec.version, self.configs.get(spec.name)
         if spec.label is not None:
             version = config.labels.get(spec.label) if config else None
             if version is None:
                 raise invalid(f"Unrecognized servable version label: {spec.label}")
         # The ExitStack keeps errors of the block itself out of the ``except`` below, which would
         # take a NOT_FOUND of the request for one of the version.
-        model = self._models.get(spec.name)
+        model = self.models.get(spec.name)
         with ExitStack() as held:
             try:
                 if model is None:
@@ -82,7 +76,7 @@ class Core:
         Raises:
             StatusError: NOT_FOUND, or UNAVAILABLE in its place while the server starts.
         """
-        model = self._models.get(name)
+        model = self.models.get(name)
         lines = model.states() if model else []
         if version is not None:
             lines = [line for line in lines if line.version == version]
@@ -100,7 +94,7 @@ class Core:
         """
         if not self._initial:
             return []
-        models = self._models
+        models = self.models
         names = [name for name in self._initial if name in models and not models[name].tried]
         if not names:
             self._initial = frozenset()  # later requests can skip this check
@@ -118,7 +112,7 @@ class Core:
 
     def ready(self) -> bool:
         """Return whether there are models and each of them has an available version."""
-        models = self._models
+        models = self.models
         return bool(models) and all(model.available() for model in models.values())
 
     def reload(self, wanted: Sequence[ModelConfig], wait: float = 0.0) -> None:
@@ -143,7 +137,7 @@ class Core:
 
     def _check_labels(self, wanted: Sequence[ModelConfig]) -> None:
         for model in wanted:
-            manager, before = self._models.get(model.name), self._configs.get(model.name)
+            manager, before = self.models.get(model.name), self.configs.get(model.name)
             available = manager.available() if manager else []
             for label, version in model.labels.items():
                 known = before.labels.get(label) if before else None
@@ -159,7 +153,7 @@ class Core:
         """Serve ``wanted`` and return the models that are new or were changed."""
         if self._initial is None:
             self._initial = frozenset(config.name for config in wanted)
-        before, models, changed = self._models, {}, []
+        before, models, changed = self.models, {}, []
         for config in wanted:
             model = before.get(config.name)
             if model is None:
@@ -169,7 +163,7 @@ class Core:
                 model.update(config)
                 changed.append(model)
             models[config.name] = model
-        self._models, self._configs = models, {config.name: config for config in wanted}
+        self.models, self.configs = models, {config.name: config for config in wanted}
         for name, model in models.items():
             if name not in before:
                 model.start()
@@ -195,5 +189,5 @@ class Core:
 
     def stop(self) -> None:
         """Retire every version of every model."""
-        for model in self._models.values():
+        for model in self.models.values():
             model.stop(_STOP_LOADING_S)

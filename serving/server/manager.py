@@ -23,9 +23,6 @@ from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.version import Loader, State, Version, VersionState
 
 _log = logging.getLogger(__name__)
-_MAX_ENDED = 64
-"""Number of versions in the state END that GetModelStatus still reports. Without a limit their list
-would grow for as long as the server runs."""
 _LEAST_PAUSE_S = 0.1
 """A version whose retry is due may have no files at the moment; polling must not fill a core."""
 _Look = Callable[[int], Version]
@@ -63,13 +60,6 @@ class ModelManager:
 
     def update(self, config: ModelConfig) -> None:
         """Use another configuration, and read the base path at once even where polling is off."""
-        kept = self.available()
-        if kept and config.base_path != self.config.base_path:
-            _log.warning(
-                "%s: the loaded versions %s stay those of %s, as in TensorFlow Serving; restart "
-                "the server to load versions with these numbers from %s",
-                *(config.name, kept, self.config.base_path, config.base_path),
-            )
         self.config = config
         self._wake.set()
 
@@ -149,11 +139,7 @@ class ModelManager:
         version = self._versions.get(number)
         if version is None:
             version = Version(self.config.name, number, self._settings)
-            known = dict(self._versions)
-            ended = sorted(n for n, v in known.items() if v.state is State.END)
-            for old in ended[: max(0, len(ended) - _MAX_ENDED)]:
-                del known[old]
-            self._versions = {**known, number: version}
+            self._versions = {**self._versions, number: version}
         version.look(path, first=self._settled is None)
         return version
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.status import invalid
+from imgpipe.serving.server.status import StatusError, invalid
 
 _PLATFORM = "tensorflow"
 """The only supported platform, as in the open-source version of TensorFlow Serving."""
@@ -88,12 +88,16 @@ def of_settings(settings: Settings) -> list[ModelConfig]:
     """Return the models that settings name: those of the file, or the single one.
 
     Raises:
-        ConfigError: The file cannot be read or is malformed, or there is no such folder.
-        StatusError: INVALID_ARGUMENT, a model in the file is malformed.
+        ConfigError: The file cannot be read or is malformed, or no folder is named.
     """
     if settings.model_config_file:
-        return read_models(Path(settings.model_config_file))
+        try:
+            return read_models(Path(settings.model_config_file))
+        except StatusError as error:
+            raise ConfigError(f"{settings.model_config_file}: {error.message}") from error
     base_path = settings.model_base_path
+    if not (settings.model_name and base_path):
+        raise ConfigError("a server needs a model: model_name and model_base_path are empty.")
     if "://" not in base_path:
         base_path = str(Path(base_path).absolute())
         if Path(base_path).exists() and not Path(base_path).is_dir():
@@ -153,18 +157,12 @@ def _model(entry: Any) -> ModelConfig:
             f'Expected: model_platform: "{_PLATFORM}".'
         )
     if entry.HasField("logging_config"):
-        raise invalid(
-            f"Model {entry.name} has a logging_config, which this server does not read. Log the "
-            "requests of all models with --request_log_prefix."
-        )
-    policy, kind = (
-        entry.model_version_policy,
-        entry.model_version_policy.WhichOneof("policy_choice"),
-    )
+        raise invalid(f"Model {entry.name} has a logging_config. Use --request_log_prefix instead.")
+    policy = entry.model_version_policy
     chosen = VersionPolicy(num_versions=policy.latest.num_versions or 1)
-    if kind == "all":
+    if policy.HasField("all"):
         chosen = VersionPolicy("all")
-    elif kind == "specific":
+    elif policy.HasField("specific"):
         chosen = VersionPolicy("specific", versions=tuple(policy.specific.versions))
     labels = MappingProxyType(dict(entry.version_labels))
     return ModelConfig(entry.name, Path(entry.base_path), chosen, labels)

@@ -13,7 +13,7 @@ code that TensorFlow Serving has for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from imgpipe.serving import tensors
 from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.calls import Call
 from imgpipe.serving.server.runtime import Runtime
-from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.status import Code, StatusError, invalid, listed
 from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 
 
@@ -156,16 +156,12 @@ class Handle:
         return [np.concatenate(pieces) if pieces[0].ndim else pieces[0] for pieces in columns]
 
 
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
-
-
 def _arrays(signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return the inputs as arrays, in the order of their names."""
     if set(sent) != set(signature.inputs):
         raise invalid(
-            f"The inputs do not fit the signature. Expected: {_list(signature.inputs)}. Received: "
-            f"{_list(sent)}."
+            f"The inputs do not fit the signature. Expected: {listed(signature.inputs)}. Received: "
+            f"{listed(sent)}."
         )
     return {alias: _array(alias, signature.inputs[alias], sent[alias]) for alias in sorted(sent)}
 
@@ -190,7 +186,7 @@ def _outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
     wrong = [alias for alias in output_filter if alias not in signature.outputs]
     if wrong:
         raise invalid(
-            f"output tensor alias not found in signature: {_list(wrong)}. Expected some of: "
-            f"{_list(signature.outputs)}."
+            f"output tensor alias not found in signature: {listed(wrong)}. Expected some of: "
+            f"{listed(signature.outputs)}."
         )
     return list(dict.fromkeys(output_filter)) or sorted(signature.outputs)

@@ -26,8 +26,7 @@ from imgpipe.serving.server.settings import Settings
 
 _log = logging.getLogger(__name__)
 _FILES = 8
-"""Share of the size limit after which a new file begins, because the oldest file is deleted whole:
-an eighth."""
+"""A file may have an eighth of the size limit, because the oldest file is deleted whole."""
 _FRAME_BYTES = 16
 """What TFRecord adds to each record: its length and two checksums."""
 _PAUSE_S = 10.0
@@ -100,83 +99,72 @@ class _Writer:
     """TFRecord files of one prefix; each record is on disk when ``write`` returns."""
 
     def __init__(self, prefix: str, max_bytes: int) -> None:
-        self._prefix, self._max_bytes = prefix, max_bytes
+        self._prefix, self._max_bytes = Path(prefix), max_bytes
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._file: Any = None
+        self._path = Path()
+        self._left = 0
+        """Bytes that the file may still grow."""
         self._resumes = 0.0
         """Time on the monotonic clock until which nothing is written, after a failure."""
-        if Path(prefix).is_dir():
+        folder = self._prefix.parent
+        if self._prefix.is_dir():
             raise ConfigError(f"the request log needs a prefix. Received a folder: {prefix!r}.")
         try:
-            Path(prefix).parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=Path(prefix).parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
             raise ConfigError(
-                f"the request log cannot be written to {Path(prefix).parent}: {error.strerror}. "
-                "Choose another folder."
+                f"the request log cannot be written to {folder}: {error.strerror}. Choose another "
+                "folder."
             ) from error
-        # Files of earlier processes count towards the limit too.
-        found = [(path, path.stat()) for path in request_log_files.of_prefix(Path(prefix))]
-        found.sort(key=lambda file: file[1].st_mtime_ns)
-        # The bytes of each file, the oldest first. An open file is the last one.
-        self._sizes = {path: status.st_size for path, status in found}
 
     def write(self, record: bytes) -> None:
-        size = len(record) + _FRAME_BYTES
-        if size > self._max_bytes:
-            raise OSError(f"a record of {size} bytes exceeds the limit of {self._max_bytes}")
+        size, most = len(record) + _FRAME_BYTES, self._max_bytes // _FILES
+        if size > most:
+            raise OSError(f"a record of {size} bytes exceeds the limit of a file, {most}")
         with self._lock:
             if time.monotonic() < self._resumes:
                 return
             try:
-                self._append(record, size)
+                # The user may delete the files at any time.
+                if self._file is None or size > self._left or not self._path.exists():
+                    self._next(most)
+                self._file.write(record)
+                self._file.flush()
+                self._left -= size
             except BaseException:
                 self._resumes = time.monotonic() + _PAUSE_S
                 self._abandon()
                 raise
 
-    def _append(self, record: bytes, size: int) -> None:
-        is_full = self._file and self._sizes[self._path] + size > self._max_bytes // _FILES
-        # The user may delete the files at any time.
-        if self._file is None or is_full or not self._path.exists():
-            self._next()
-        self._make_room(size)
-        self._file.write(record)
-        self._file.flush()
-        self._sizes[self._path] += size
-
-    def _next(self) -> None:
-        path = request_log_files.new(self._prefix, next(self._numbers))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        before, self._file = self._file, tf.io.TFRecordWriter(str(path))
-        self._sizes = {file: size for file, size in self._sizes.items() if file.exists()}
-        self._path, self._sizes[path] = path, 0
-        if before is not None:
-            before.close()
+    def _next(self, size: int) -> None:
+        """Begin a file, and delete the oldest ones until ``size`` bytes fit beside the rest."""
+        self.close()
+        self._prefix.parent.mkdir(parents=True, exist_ok=True)
+        # Files of earlier processes count towards the limit too.
+        found = [(path, path.stat()) for path in request_log_files.of_prefix(self._prefix)]
+        found.sort(key=lambda file: file[1].st_mtime_ns)
+        total = sum(status.st_size for _, status in found)
+        for path, status in found:
+            if total + size <= self._max_bytes:
+                break
+            path.unlink(missing_ok=True)
+            total -= status.st_size
+        self._path = request_log_files.new(str(self._prefix), next(self._numbers))
+        self._file, self._left = tf.io.TFRecordWriter(str(self._path)), size
 
     def _abandon(self) -> None:
         """Close the file after a failure. Readers stop at a record that was written in part."""
-        file, self._file = self._file, None
-        if file is None:
-            return
         with contextlib.suppress(Exception):
-            file.close()
+            self.close()
         with contextlib.suppress(OSError):
-            self._sizes[self._path] = self._path.stat().st_size
-            if not self._sizes[self._path]:
+            if not self._path.stat().st_size:
                 self._path.unlink()
 
-    def _make_room(self, size: int) -> None:
-        """Delete the oldest files until ``size`` bytes fit beside the rest."""
-        while sum(self._sizes.values()) + size > self._max_bytes:
-            oldest = next(iter(self._sizes))
-            oldest.unlink(missing_ok=True)
-            del self._sizes[oldest]
-
     def close(self) -> None:
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

@@ -43,15 +43,9 @@ class Runtime(Protocol):
     def run(
         self, feeds: Sequence[str], values: Sequence[np.ndarray], fetches: Sequence[str]
     ) -> list[np.ndarray]:
-        """Compute the tensors named ``fetches``. This method is thread-safe.
+        """Return the tensors named ``fetches`` for values of those named ``feeds``; thread-safe.
 
-        Args:
-            feeds: Names of the input tensors.
-            values: One array for each name in ``feeds``, with the dtype and shape of its tensor.
-            fetches: Names of the tensors to return.
-
-        Returns:
-            One array for each name in ``fetches``.
+        Dtypes are not converted.
         """
 
     def close(self) -> None:
@@ -113,7 +107,7 @@ class SessionRuntime:
     def run(
         self, feeds: Sequence[str], values: Sequence[np.ndarray], fetches: Sequence[str]
     ) -> list[np.ndarray]:
-        """See ``Runtime.run``. Dtypes are not converted.
+        """See ``Runtime.run``.
 
         Raises:
             tf.errors.OpError: The graph fails, or a type is wrong.

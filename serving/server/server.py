@@ -67,7 +67,7 @@ class ModelServer:
         if model_name or base_path:
             settings = replace(settings, model_name=model_name, model_base_path=str(base_path))
         self._settings = settings
-        self._wanted = list(models) or _configured(settings)
+        self._wanted = list(models) or configs.of_settings(settings)
         # gRPC targets and URLs need brackets around an IPv6 address (RFC 3986, section 3.2.2).
         is_bare_ipv6 = ":" in settings.host and not settings.host.startswith("[")
         self.host = f"[{settings.host}]" if is_bare_ipv6 else settings.host
@@ -134,7 +134,7 @@ class ModelServer:
             threading.Thread(target=self._follow_config, name="config-file", daemon=True).start()
         _log.info("listening on %s", self.target)
         if self._rest:
-            _log.info("REST interface on %s", self._rest_at(self.host))
+            _log.info("REST interface on %s", self.rest_target)
         if self.shows_page:
             _log.info("open %s/ in a browser to try the models", self.rest_target)
         return self.port
@@ -169,10 +169,7 @@ class ModelServer:
         """``http://host:port`` of the REST interface, for a client on this machine."""
         from imgpipe.serving.server.rest.port import host_to_open
 
-        return self._rest_at(host_to_open(self.host))
-
-    def _rest_at(self, host: str) -> str:
-        return f"http{'s' * bool(self._tls)}://{host}:{self.rest_port}"
+        return f"http{'s' * bool(self._tls)}://{host_to_open(self.host)}:{self.rest_port}"
 
     @property
     def shows_page(self) -> bool:
@@ -244,12 +241,3 @@ class ModelServer:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
-
-
-def _configured(settings: Settings) -> list[ModelConfig]:
-    if not settings.model_config_file and not (settings.model_name and settings.model_base_path):
-        raise ConfigError("a server needs a model: model_name and model_base_path are empty.")
-    try:
-        return configs.of_settings(settings)
-    except StatusError as error:
-        raise ConfigError(f"{settings.model_config_file}: {error.message}") from error

@@ -66,8 +66,7 @@ class Services:
         """Return the signatures as the model stores them.
 
         Raises:
-            StatusError: INVALID_ARGUMENT, the request asks for no field or for an unknown one;
-                NOT_FOUND, the version is not available.
+            StatusError: The request asks for another field, or the version is not available.
         """
         spec = Spec.of(request)
         if list(request.metadata_field) != [SIGNATURE_DEF]:
@@ -82,8 +81,7 @@ class Services:
         """Return a GetModelStatusResponse with all versions, newest first, or the requested one.
 
         Raises:
-            StatusError: INVALID_ARGUMENT, the request names no model; NOT_FOUND, the server does
-                not know the model or the version.
+            StatusError: The server does not know the model or the version.
         """
         spec = Spec.of(request)  # a version label is ignored here, as in TensorFlow Serving
         return status_message(self._core.states(spec.name, spec.version))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 
 MAX_MESSAGE_BYTES = 1024
 """TensorFlow Serving truncates messages here (model_servers/grpc_status_util.cc)."""
@@ -49,11 +50,13 @@ def invalid(message: str) -> StatusError:
     return StatusError(Code.INVALID_ARGUMENT, message)
 
 
-def code_name(code: int) -> str:
-    """Return the name of a status code, such as ``INVALID_ARGUMENT`` for 3.
+def listed(names: Iterable[str]) -> str:
+    """Return names for a message, such as ``a, b``."""
+    return ", ".join(sorted(names)) or "none"
 
-    Numbers that are not status codes are ``UNKNOWN``.
-    """
+
+def code_name(code: int) -> str:
+    """Return the name of a status code, such as ``INVALID_ARGUMENT`` for 3, or ``UNKNOWN``."""
     return Code(code).name if code in _NUMBERS else Code.UNKNOWN.name
 
 

@@ -18,13 +18,12 @@ TYPE_CHECKING = False  # `typing` would import a dozen modules; type checkers kn
 if TYPE_CHECKING:
     from imgpipe.pipeline.api import Check, Evaluation, Export, LoadedModel, Run
     from imgpipe.pipeline.api import check, evaluate, export, load, run
-    from imgpipe.serving.client import AsyncClient, Client
+    from imgpipe.serving.client import Client
 
 __version__ = "0.1.0"
 
 # Type checkers read this list, so that it holds nothing but literals.
 __all__ = [
-    "AsyncClient",
     "Check",
     "Client",
     "Evaluation",
@@ -38,9 +37,8 @@ __all__ = [
     "run",
 ]
 
-_CLIENT = "imgpipe.serving.client"
 _MODULES = {name: "imgpipe.pipeline.api" for name in __all__}
-_MODULES |= {"AsyncClient": _CLIENT, "Client": _CLIENT}
+_MODULES["Client"] = "imgpipe.serving.client"
 
 
 def __getattr__(name: str) -> object:

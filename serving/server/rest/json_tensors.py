@@ -22,7 +22,7 @@ import orjson
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server.rest.requests import too_large
-from imgpipe.serving.server.status import invalid
+from imgpipe.serving.server.status import invalid, listed
 from imgpipe.serving.tensors import DType
 
 MAX_VALUES = 250_000
@@ -95,7 +95,7 @@ def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """
     columns = _columns(body, sorted(inputs))
     if columns.keys() != inputs.keys():
-        raise invalid(f"Expected values for {_list(inputs)}. Received: {_list(columns)}.")
+        raise invalid(f"Expected values for {listed(inputs)}. Received: {listed(columns)}.")
     found = {}
     for name, value in columns.items():
         dtype = tensors.dtype_of(inputs[name].dtype)
@@ -233,7 +233,3 @@ def _texts(value: Any, as_bytes: bool) -> Any:
 
 def _dumps(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _list(names: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(names)) or "none"

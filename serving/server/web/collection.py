@@ -63,10 +63,7 @@ class Collection:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise ConfigError(
-                f"images cannot be collected in {folder}: {error.strerror}. Expected: a folder "
-                "that this user can write to."
-            ) from error
+            raise ConfigError(f"no images can be kept in {folder}: {error.strerror}.") from error
 
     def keep(self, spec: Spec, label: str, data: bytes) -> str:
         """Keep an image and return its path in the folder.
@@ -119,9 +116,8 @@ class Collection:
         if len(sizes) >= MAX_IMAGES or sum(sizes) + size > MAX_BYTES:
             raise StatusError(
                 Code.RESOURCE_EXHAUSTED,
-                f"The folder of collected images is full: it holds {len(sizes):,} images with "
-                f"{sum(sizes):,} bytes. Expected: at most {MAX_IMAGES:,} images and "
-                f"{MAX_BYTES:,} bytes. Move them to the data of the next run.",
+                f"The folder of collected images is full: {len(sizes):,} images, {sum(sizes):,} "
+                "bytes. Move them to the data of the next run.",
             )
 
 
@@ -134,13 +130,7 @@ def _is_folder_name(name: str) -> bool:
 
 
 def routes(folder: str, core: Core, pool: SheddingPool, bodies: Bodies) -> list[Route]:
-    """Return the routes of the endpoint.
-
-    Args:
-        folder: The folder of images; empty if the server collects none.
-        core: The served models.
-        pool: The threads of the requests.
-        bodies: Reads the bodies of the requests.
+    """Return the routes of the endpoint; without a folder, the server collects nothing.
 
     Raises:
         ConfigError: Images cannot be written to the folder.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +12,6 @@ import pytest
 from PIL import Image
 
 from imgpipe.serving.client import (
-    AsyncClient,
     Client,
     DeadlineExceeded,
     FailedPrecondition,
@@ -190,16 +187,14 @@ def test_status_metadata_and_waiting(ask, half):
 
 
 def test_closing_a_client_ends_its_calls_with_an_error(half):
-    async def go():
-        client = AsyncClient(half, "half")
-        slow = asyncio.create_task(client.predict({"seconds": 1.0}, "slow"))
-        await asyncio.sleep(0.1)
-        await client.close()
-        for call in (slow, client.status()):
+    client = Client(half, "half")
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(client.predict, {"seconds": 1.0}, "slow")
+        time.sleep(0.1)
+        client.close()
+        for call in (slow.result, client.status):
             with pytest.raises(ServingError, match="closed"):
-                await call
-
-    asyncio.run(go())
+                call()
 
 
 def test_a_single_image_that_is_too_large_for_the_server_is_named(ask, images, make_image):
@@ -303,32 +298,3 @@ def test_labels_can_be_used_after_a_reload(ask, push, tmp_path):
         assert ask(running.target, "predict", x, client={"model": "m"}).version == 2
         with pytest.raises(InvalidArgument, match="not the text of a ModelServerConfig"):
             ask(running.target, "reload", "config {")
-
-
-class TestAsyncMethods:
-    """The same methods, awaited."""
-
-    def test_the_asyncio_client_has_the_methods_and_options_of_the_blocking_one(self):
-        def methods(kind):
-            return {name for name in dir(kind) if not name.startswith("_")}
-
-        assert methods(Client) == methods(AsyncClient)
-        assert inspect.signature(Client) == inspect.signature(AsyncClient)
-
-    def test_calls_run_together_and_raise_the_same_errors(self, half, images, make_image):
-        async def go() -> None:
-            slow = {"seconds": np.float32(0.4)}
-            async with AsyncClient(half, "half") as client, AsyncClient(images) as classifier:
-                began = time.monotonic()
-                await asyncio.gather(*[client.predict(slow, "slow") for _ in range(4)])
-                assert time.monotonic() - began < 4 * 0.4
-                assert await client.wait_until_available(30) == 123
-                assert await client.ready() and (await client.status())[0].version == 123
-                with pytest.raises(FailedPrecondition, match="not found"):
-                    await client.predict({"x": np.float32([1])}, "nope")
-                one, two = await classifier.classify_each([make_image(0), b"no image"])
-                assert one.version == 7 and isinstance(two, InvalidArgument)
-            with pytest.raises(ServingError, match="is closed"):
-                await client.status()
-
-        asyncio.run(go())
