@@ -22,7 +22,6 @@ Pooling = Literal["average", "max", "flatten"]
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 Schedule = Literal["constant", "cosine"]
 Strategy = Literal["none", "mirrored", "multi_worker"]
-Target = Literal["validation", "training"]
 
 BatchSize = Annotated[int, Field(ge=1, le=65536)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
@@ -92,11 +91,6 @@ class NetworkSettings:
         description="Activation of the last layer: sigmoid, softmax, or auto, which is one sigmoid "
         "unit for two classes and softmax for more.",
     )
-    temperature: bool = Field(
-        default=True,
-        description="Whether the logits are divided by a temperature that is fitted on validation "
-        "(on the folds that have judged the network of a search).",
-    )
     unknown_rate: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.0,
         description="Maximum share of the images for the temperature whose label may become "
@@ -140,11 +134,8 @@ class TrainSettings:
     )
     patience: Epochs = Field(default=8, description=_PATIENCE)
     target_accuracy: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.0, description="Accuracy at which the first stage ends. 0: it does not end early."
-    )
-    target_on: Target = Field(
-        default="validation",
-        description="Split whose accuracy target_accuracy refers to: validation or training.",
+        default=0.0,
+        description="Training accuracy at which the first stage ends. 0: it does not end early.",
     )
     label_smoothing: Share = Field(
         default=0.0,

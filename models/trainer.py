@@ -72,9 +72,7 @@ def run_fn(fn_args: Any) -> None:
     chosen_on = "folds" if trained.by_folds else "validation"
     answers = trained.by_folds or trained.answers
     known = answers.answerable
-    calibration = calibrate(
-        answers.logits[known], answers.labels[known], settings.temperature, settings.unknown_rate
-    )
+    calibration = calibrate(answers.logits[known], answers.labels[known], settings.unknown_rate)
     calibrated = {**asdict(calibration), "chosen_on": chosen_on}
     history = {**trained.history, "calibration": calibrated, "image_size": settings.size}
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.

@@ -19,7 +19,7 @@ import imgpipe.components as parts
 from imgpipe.components.feature_bank.content import FREE_DISK
 from imgpipe.components.report.facts import REPORTED
 from imgpipe.pipeline import plan as plans
-from imgpipe.pipeline.configuration import beam_options
+from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import source_options, split_rule
 from imgpipe.pipeline.plan import Plan

@@ -30,8 +30,7 @@ from imgpipe.models.features.extractor import FeatureExtractor, describe, resolv
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import inputs, source
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration import flat_settings
-from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.configuration.config import Config, flat, put
 
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"
@@ -174,7 +173,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
 
 def settings(config: Config) -> dict[str, Any]:
     """Return the settings of a configuration that a run of a compiled pipeline may change."""
-    values = dict(flat_settings.flat(config.model_dump()))
+    values = dict(flat(config.model_dump()))
     return {name: values[setting] for name, setting in RUN_SETTINGS.items()}
 
 
@@ -194,7 +193,7 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     tree = json.loads(config)
     for name, setting in RUN_SETTINGS.items():
-        flat_settings.put(tree, setting, given[name])
+        put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
     inputs.check_files(built)

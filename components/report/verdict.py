@@ -146,9 +146,8 @@ def expected(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     if value is not None and (low, high) != (None, None):
         compared = "below" if low is not None and value < low else "within"
         compared = "above" if high is not None and value > high else compared
-    texts = {name: expect.get(name, "") for name in ("text", "time")}
     figures = {"low": low, "high": high, "split": split, "value": value, "compared": compared}
-    return texts | figures
+    return {"text": expect.get("text", "")} | figures
 
 
 def expected_lines(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
@@ -156,7 +155,7 @@ def expected_lines(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if found is None:
         return []
     wanted = _range(found["low"], found["high"])
-    lines = [("expected", "; ".join(filter(None, (wanted, found["text"], found["time"]))))]
+    lines = [("expected", "; ".join(filter(None, (wanted, found["text"]))))]
     if found["value"] is not None:
         compared = f": {found['compared']}" if found["compared"] else ""
         lines.append(("this run", f"{found['value']:.3f} on {found['split']}{compared}"))

@@ -39,7 +39,7 @@ BATCH_VIEWS: Final = 32  # a batch of 64 is not faster and needs twice the memor
 
 #: Part of every key: the code that makes pixels, views and networks, and what it computes with.
 CODE: Final = (
-    "models/augmentation",
+    "models/augmentation.py",
     "models/backbones",
     "models/distribution.py",
     "models/features/extractor.py",

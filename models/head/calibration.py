@@ -58,18 +58,15 @@ class Calibration:
     known_accuracy: float | None = None
 
 
-def calibrate(
-    logits: Floats, labels: Integers, temperature: bool, unknown_rate: float
-) -> Calibration:
+def calibrate(logits: Floats, labels: Integers, unknown_rate: float) -> Calibration:
     """Chooses the temperature and the threshold on held-out images.
 
     Args:
         logits: Logits of the held-out images, float [N, C].
         labels: Their label indices, integers [N], 0..C-1.
-        temperature: Whether to fit a temperature; otherwise it is 1.
         unknown_rate: Largest share of images whose label may become "unknown", 0..1.
     """
-    chosen = fit_temperature(logits, labels) if temperature else 1.0
+    chosen = fit_temperature(logits, labels)
     top, right = _answers(logits, labels, chosen)
     below = threshold(top, unknown_rate)
     known = top >= below

@@ -59,9 +59,10 @@ class Watcher(keras.callbacks.Callback):
         finite = {name: v if np.isfinite(v) else None for name, v in values.items()}
         self.epochs.append({"epoch": epoch + 1, **finite})
         progress.advance(1, "epochs")
-        prefix = "val_" if settings.target_on == "validation" else ""
-        reached = 0 < settings.target_accuracy <= values[f"{prefix}accuracy"]
-        if self._is_better(judged, reached):
+        # The target ends the training but chooses no weights. The course kept the last ones, and
+        # went from 1.000 to 0.949 on the validation images of horses or humans.
+        reached = 0 < settings.target_accuracy <= values["accuracy"]
+        if self._is_better(judged):
             self._lowest, self.best_epoch = judged, epoch + 1
             self._best = self.model.get_weights()
         if reached:
@@ -82,15 +83,11 @@ class Watcher(keras.callbacks.Callback):
             return loss
         return self._judge(self.model)
 
-    def _is_better(self, loss: float, reached: bool) -> bool:
+    def _is_better(self, loss: float) -> bool:
         """Whether the weights of an epoch with this loss are the best so far."""
         if not np.isfinite(loss):
             return False
-        # A target on training ends the training but chooses no weights. The course kept the last
-        # ones, and went from 1.000 to 0.949 on the validation images of horses or humans.
-        on_validation = self._settings.target_on == "validation"
-        lower = loss < self._lowest - MIN_DELTA
-        return self._keep_last or lower or (reached and on_validation)
+        return self._keep_last or loss < self._lowest - MIN_DELTA
 
     def _stop(self, why: str) -> None:
         self.stopped, self.model.stop_training = why, True

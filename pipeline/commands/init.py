@@ -103,7 +103,7 @@ def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
         A TOML text that loads back to `config`.
     """
     from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.configuration.flat_settings import flat
+    from imgpipe.pipeline.configuration.config import flat
 
     if name is None:
         return configs.to_toml(config, notes)

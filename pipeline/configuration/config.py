@@ -1,8 +1,7 @@
 """Reads, validates and writes the configuration.
 
-The settings are declared in `config_schema.py`, `beam_schema.py` and `kubeflow_schema.py`. An
-unknown key is an error that names the most similar known key, so that a typo never leads to
-a default without notice.
+`sections.py`, `beam.py` and `kubeflow.py` declare the settings. An unknown key is an error that
+names the most similar known key, so that a typo never leads to a default without notice.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import json
 import re
 import textwrap
 import tomllib
-import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,17 +25,16 @@ from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, declared, describe
 from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSettings
 from imgpipe.models.settings import ModelSettings
-from imgpipe.pipeline.configuration import config_schema as schema
-from imgpipe.pipeline.configuration import flat_settings
-from imgpipe.pipeline.configuration.beam_schema import Beam
-from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
+from imgpipe.pipeline.configuration import sections
+from imgpipe.pipeline.configuration.beam import Beam
+from imgpipe.pipeline.configuration.kubeflow import Kubeflow
 
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
 #: Breaks the comments of a written file into lines, between words.
 _COMMENT = textwrap.TextWrapper(
-    width=100,
+    100,
     initial_indent="# ",
     subsequent_indent="# ",
     break_long_words=False,
@@ -45,24 +42,24 @@ _COMMENT = textwrap.TextWrapper(
 )
 
 
-class Config(schema.SettingsSection):
-    """A complete configuration. The sections are described in `config_schema.py`."""
+class Config(sections.SettingsSection):
+    """A complete configuration. The sections are described in `sections.py`."""
 
-    run: schema.Run = schema.Run()
-    data: schema.Data = schema.Data()
-    split: schema.Split = schema.Split()
-    judge: schema.Judge = schema.Judge()
-    gate: schema.Gate = schema.Gate()
-    views: schema.Views = schema.Views()
-    bank: schema.Bank = schema.Bank()
+    run: sections.Run = sections.Run()
+    data: sections.Data = sections.Data()
+    split: sections.Split = sections.Split()
+    judge: sections.Judge = sections.Judge()
+    gate: sections.Gate = sections.Gate()
+    views: sections.Views = sections.Views()
+    bank: sections.Bank = sections.Bank()
     model: NetworkSettings = NetworkSettings()
     train: TrainSettings = TrainSettings()
     fine_tune: FineTune = FineTune()
-    evaluate: schema.Evaluate = schema.Evaluate()
-    push: schema.Push = schema.Push()
+    evaluate: sections.Evaluate = sections.Evaluate()
+    push: sections.Push = sections.Push()
     beam: Beam = Beam()
     kubeflow: Kubeflow = Kubeflow()
-    expect: schema.Expect = schema.Expect()
+    expect: sections.Expect = sections.Expect()
 
     @model_validator(mode="after")
     def _go_together(self) -> Config:
@@ -87,7 +84,7 @@ class Config(schema.SettingsSection):
     @model_validator(mode="after")
     def _has_local_folders(self) -> Config:
         """Refuse addresses, which would become folders such as ``gs:`` in the current folder."""
-        values = dict(flat_settings.flat(self.model_dump()))
+        values = dict(flat(self.model_dump()))
         for name in marked(INPUT, OUTPUT):
             if _ADDRESS.match(given := values[name]):
                 raise ValueError(
@@ -172,7 +169,7 @@ class Config(schema.SettingsSection):
 
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
-        given = dict(flat_settings.flat(self.model_dump()))
+        given = dict(flat(self.model_dump()))
         # An empty setting stays empty, so that it still follows `run.out`.
         names = marked(INPUT, OUTPUT, PLACE)
         if self.model.weights.endswith(WEIGHT_FILES):
@@ -184,13 +181,36 @@ class Config(schema.SettingsSection):
         """Return the same configuration with other values of some settings, by ``section.key``."""
         tree = self.model_dump()
         for name, value in values.items():
-            flat_settings.put(tree, name, value)
+            put(tree, name, value)
         return Config.model_validate(tree)
 
     @property
     def decision_file(self) -> Path:
         """Path of a copy of DataGate's decision, as TFX removes the outputs after an error."""
         return self.out / "gate.json"
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables with their names, such as ``("train.epochs", 30)``."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def put(tree: dict[str, Any], name: str, value: Any) -> None:
+    """Set the value of a name such as ``train.epochs`` in nested tables.
+
+    Raises:
+        ConfigError: A section of the name is not a table.
+    """
+    *tables, key = name.split(".")
+    for table in tables:
+        tree = tree.setdefault(table, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{table!r} is a section with keys below it. Received: {tree!r}.")
+    tree[key] = value
 
 
 def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -214,66 +234,39 @@ def marked(*marks: str) -> list[str]:
 
 def changed(config: Config) -> dict[str, Any]:
     """Return the settings that differ from their defaults, except folders of outputs."""
-    found = flat_settings.flat(config.model_dump(mode="json", exclude_defaults=True))
+    found = flat(config.model_dump(mode="json", exclude_defaults=True))
     outputs = marked(OUTPUT)
     return {name: value for name, value in found if name not in outputs}
 
 
-def unknown(key: str, in_table: Collection[str] = ()) -> str:
-    """Return a sentence about an unknown key, with the known key that is most similar.
-
-    Args:
-        key: Sections and key, with dots between them.
-        in_table: Keys of the table in which it stands, which are preferred.
-    """
-    inside = [known for known in known_keys() if known.startswith(f"{key}.")]
-    if inside:
+def unknown(key: str) -> str:
+    """Return a sentence about an unknown key, with the known key that is most similar."""
+    known = known_keys()
+    if inside := [one for one in known if one.startswith(f"{key}.")]:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
-    table, _, name = key.rpartition(".")
-    if table and (close := difflib.get_close_matches(name, in_table, n=1)):
-        return f"unknown key {key!r}; did you mean {f'{table}.{close[0]}'!r}?"
-    return f"unknown key {key!r}; {_nearest(key)}"
-
-
-def _nearest(key: str) -> str:
-    """Hint that names the known key most similar to `key`, as a whole or in its last part."""
-    # A word without a dot may be a section, or a key whose section was forgotten.
-    known = known_keys() if "." in key else [*Config.model_fields, *known_keys()]
 
     def similarity(candidate: str) -> float:
-        whole = difflib.SequenceMatcher(None, key, candidate).ratio()
-        last = key.rsplit(".", 1)[-1], candidate.rsplit(".", 1)[-1]
-        return max(whole, difflib.SequenceMatcher(None, *last).ratio())
+        last = key.rpartition(".")[2], candidate.rpartition(".")[2]
+        pairs = ((key, candidate), last)
+        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
-    best = max(known, key=similarity)
+    best = max([*Config.model_fields, *known], key=similarity)
     if similarity(best) >= 0.6:  # difflib's own cutoff for close matches
-        return f"did you mean {best!r}?"
-    return "known sections: " + ", ".join(Config.model_fields)
-
-
-def _in_table(path: Iterable[str]) -> dict[str, FieldInfo]:
-    """Return the declared settings of a section, or of a table such as kubeflow.resources.NAME."""
-    kind: Any = Config
-    for name in path:
-        fields = declared(kind)
-        # The name of a table, or its number in a list, is not declared; its type is.
-        tables = (one for one in typing.get_args(kind) if declared(one))
-        kind = fields[name].annotation if name in fields else next(tables, None)
-    return declared(kind)
+        return f"unknown key {key!r}; did you mean {best!r}?"
+    return f"unknown key {key!r}; known sections: {', '.join(Config.model_fields)}"
 
 
 def _explain(error: ValidationError, where: str) -> ConfigError:
     """Error with one line for each problem: key, expected and received value."""
-    lines = []
+    fields, lines = dict(_fields(Config)), []
     for problem in error.errors():
-        *table, name = map(str, problem["loc"] or ("",))
-        known = _in_table(table)
+        key = ".".join(map(str, problem["loc"]))
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            lines.append(unknown(".".join([*table, name]), known))
+            lines.append(unknown(key))
             continue
-        if problem["type"] == "string_pattern_mismatch" and name in known:
+        if problem["type"] == "string_pattern_mismatch" and key in fields:
             # Instead of the regular expression, which few people read.
-            expected = (known[name].description or "").split(". ")[0].removesuffix(".")
+            expected = (fields[key].description or "").split(". ")[0].removesuffix(".")
             problem["msg"] = f"Expected: {expected}"
         lines.append(f"{describe(problem, _SHOWN)}.")
     return ConfigError(f"{where}: " + "\n".join(lines))
@@ -285,7 +278,8 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
     key = key.strip()
     if not equals or not key:
         raise ConfigError(f"--set takes section.key=value. Received: {assignment!r}.")
-    if key not in known_keys():
+    field = dict(_fields(Config)).get(key)
+    if field is None:
         raise ConfigError(f"--set {assignment}: {unknown(key)}")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
@@ -297,17 +291,9 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
                 f"--set {assignment}: the value in quotes is not valid TOML. Use single "
                 "quotes, in which a backslash stands for itself, or no quotes at all."
             ) from None
-    if not isinstance(value, str) and _kind(key) is str:
+    if not isinstance(value, str) and field.annotation is str:
         value = text.strip()  # such as --set data.label_column=0
-    flat_settings.put(tree, key, value)
-
-
-def _kind(key: str) -> Any:
-    """Return the declared type of a known key."""
-    section: Any = Config
-    for name in key.split("."):
-        section = declared(section)[name].annotation
-    return section
+    put(tree, key, value)
 
 
 def build(
@@ -371,7 +357,6 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a TOML file; an error names it and says what is wrong with it."""
     try:
         text = path.read_bytes().decode("utf-8-sig")  # Windows editors write a byte order mark
         return tomllib.loads(text)
@@ -421,20 +406,18 @@ def to_toml(
 
 def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[str] | None) -> str:
     """Text of a section and of the sections in it; "" if none of its settings is wanted."""
-    lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
-    lines += [f"# {note}" for note in notes.get(name, "").splitlines()]
-    below, wanted = [], only is None
+    heading = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
+    heading += [f"# {note}" for note in notes.get(name, "").splitlines()]
+    below, lines = [], []
     for key, info in declared(section).items():
         value = getattr(section, key)
         if declared(value):
             below.append(_block(f"{name}.{key}", value, notes, only))
-            continue
-        if only is not None and f"{name}.{key}" not in only:
-            continue
-        wanted = True
-        lines += _COMMENT.wrap(info.description or "")
-        unset = value is None
-        example = (getattr(info, "examples", None) or [0.999])[0]
-        # TOML has no null: a setting that is not set is written as a comment with an example.
-        lines.append(f"# {key} = {example}" if unset else f"{key} = {toml_value(value)}")
-    return "\n\n".join(filter(None, ["\n".join(lines) if wanted else "", *below]))
+        elif only is None or f"{name}.{key}" in only:
+            lines += _COMMENT.wrap(info.description or "")
+            example = (info.examples or [0.999])[0]
+            # TOML has no null: a setting that is not set is written as a comment with an example.
+            lines.append(
+                f"# {key} = {example}" if value is None else f"{key} = {toml_value(value)}"
+            )
+    return "\n\n".join(filter(None, ["\n".join([*heading, *lines]) if lines else "", *below]))

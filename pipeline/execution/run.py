@@ -24,7 +24,7 @@ from imgpipe.models.process import quick_imports
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.configuration import beam_options
+from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config, to_toml
 from imgpipe.pipeline.execution import failures, preconditions, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, LOG, RunRecord, exit_code

@@ -44,8 +44,6 @@ def notes(config: Config) -> list[str]:
                 "all layers are trained, on images that are augmented anew in each epoch. Only 0, "
                 "which augments none, makes a difference"
             )
-    if not settings.target_accuracy:
-        reasons["train.target_on"] = "train.target_accuracy is not set"
     if settings.searches:
         reasons["fine_tune.patience"] = "the search trains each network for all of its epochs"
     else:

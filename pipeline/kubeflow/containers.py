@@ -11,7 +11,7 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.configuration.kubeflow_schema import Resources, Volume
+from imgpipe.pipeline.configuration.kubeflow import Resources, Volume
 
 _DEFAULT = "default"
 #: The decision of DataGate depends on the data alone, so another attempt would decide the same.

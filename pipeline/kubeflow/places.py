@@ -11,9 +11,8 @@ from pathlib import PurePosixPath
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE
-from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, marked
-from imgpipe.pipeline.configuration.flat_settings import flat
-from imgpipe.pipeline.configuration.kubeflow_schema import Volume
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, flat, marked
+from imgpipe.pipeline.configuration.kubeflow import Volume
 from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.source import outputs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.configuration import beam_options
+from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config
 
 #: What TFX's compiler takes, `_LEGAL_NAME_PATTERN` in its pipeline_builder.py.

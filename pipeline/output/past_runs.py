@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from imgpipe.components.storage.manifest import MANIFEST
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.configuration.flat_settings import flat
+from imgpipe.pipeline.configuration.config import flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
 from imgpipe.pipeline.records.run import Folds, Gate, Summary

@@ -12,7 +12,7 @@ from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.limits import OUTPUT
-from imgpipe.pipeline.configuration.flat_settings import flat
+from imgpipe.pipeline.configuration.config import flat
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
 from imgpipe.pipeline.records import runs as formats

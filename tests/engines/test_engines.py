@@ -17,6 +17,7 @@ from tests.engines.hosts import two_hosts
 from tests.engines.runs import outcome, require_same, start
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(3600)]
+PARALLEL = "beam.args=['--parallelism=2']"
 
 
 def test_flink_on_two_hosts_gives_the_results_of_the_local_runner(photos, expected, tmp_path):
@@ -27,7 +28,7 @@ def test_flink_on_two_hosts_gives_the_results_of_the_local_runner(photos, expect
         clusters.flink(tmp_path / "cluster", master, hosts) as cluster,
     ):
         address = f"beam.job_endpoint={cluster.endpoint}"
-        run = start(photos, out, "beam.runner=flink", "beam.parallelism=2", address)
+        run = start(photos, out, "beam.runner=flink", PARALLEL, address)
         require_same(outcome(run, out), expected)
         assert {len(used) for used in cluster.task_managers()} == {2}, "both have worked"
     assert not [path for name in ("bank", "judge") for path in (out / name).rglob("*.sqlite*")]
@@ -38,7 +39,7 @@ def test_flink_survives_the_loss_of_a_task_manager(photos, expected, tmp_path):
     out = tmp_path / "out"
     with clusters.flink(tmp_path / "cluster") as cluster:
         address = f"beam.job_endpoint={cluster.endpoint}"
-        run = start(photos, out, "beam.runner=flink", "beam.parallelism=2", address)
+        run = start(photos, out, "beam.runner=flink", PARALLEL, address)
         killed = threading.Thread(target=_kill_at, args=(cluster, "Examine"))
         killed.start()
         try:
@@ -73,5 +74,11 @@ def test_loopback_workers_give_the_results_of_the_local_runner(photos, expected,
     out = tmp_path / "out"
     with clusters.job_service(tmp_path / "service") as service:
         address = f"beam.job_endpoint={service.endpoint}"
-        run = start(photos, out, "beam.runner=portable", "beam.environment=LOOPBACK", address)
+        run = start(
+            photos,
+            out,
+            "beam.runner=portable",
+            "beam.args=['--environment_type=LOOPBACK']",
+            address,
+        )
         require_same(outcome(run, out), expected)

@@ -68,7 +68,7 @@ def test_a_head_stays_in_float32_with_any_precision(rows, base) -> None:
 
 
 def test_training_stops_at_a_target_of_training_accuracy(rows) -> None:
-    fit = _fit(rows, target_accuracy=0.5, target_on="training", epochs=60, patience=60)
+    fit = _fit(rows, target_accuracy=0.5, epochs=60, patience=60)
     assert fit.history["stopped"] == "target"
     assert fit.history["epochs"][-1]["accuracy"] >= 0.5
     assert all(epoch["accuracy"] < 0.5 for epoch in fit.history["epochs"][:-1])

@@ -6,7 +6,7 @@ import pytest
 
 from imgpipe.components.example_gen.sources import Item, Scan
 from imgpipe.pipeline import plan
-from imgpipe.pipeline.configuration import beam_options
+from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration import config as configs
 
 
@@ -19,7 +19,7 @@ def test_options_of_a_component_are_added_to_those_of_the_pipeline(tmp_path):
     from imgpipe.pipeline.runners import local
 
     found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
-    beam = {"runner": "flink", "flink_master": "h:8081"}
+    beam = {"runner": "flink", "job_endpoint": "h:8099"}
     config = configs.build({"run": {"out": str(tmp_path)}, "beam": beam})
     known = plan.make(config, found)
     storage = graph.Storage("root", metadata=local.metadata_config(tmp_path / "metadata.db"))

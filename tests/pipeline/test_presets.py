@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from imgpipe.components.splits import SplitRule
+from imgpipe.models import augmentation
 from imgpipe.models import feature_names as names
-from imgpipe.models.augmentation import geometry
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.network import classifier
 from imgpipe.models.training import stages, training_loop
@@ -29,7 +29,6 @@ FULL = {
     "shear": 0.2,
     "zoom": 0.2,
     "horizontal_flip": True,
-    "vertical_flip": False,
     "fill": "nearest",
 }
 TUTORIAL = {"rotation": 72.0, "shifts": 0.0, "shear": 0.0, "zoom": 0.0, "horizontal_flip": True}
@@ -195,7 +194,6 @@ def test_a_preset_has_the_training_length_and_the_expectation_of_the_course(name
     assert (train.batch_size, train.steps_per_epoch, train.epochs, train.target_accuracy) == (
         *(row.batch_size, row.steps, row.epochs, row.target),
     )
-    assert train.target_on == ("training" if row.target else "validation")
     assert (config.expect.low, config.expect.high) == (row.low, row.high)
     assert config.expect.split == row.compared_on
 
@@ -212,7 +210,7 @@ def test_the_views_span_the_ranges_of_the_course(name):
     wanted, views, side = TABLE[name].augmentation, preset(name).views, 100.0
     assert views.count > 0
     seeds = np.array([[hash_, 1] for hash_ in range(1, 401)])
-    found = geometry.projective_transforms(seeds, np.float32(side), views.spec).numpy()
+    found = augmentation.projective_transforms(seeds, np.float32(side), views.spec).numpy()
     linear, offset = found[:, [0, 1, 3, 4]].reshape(-1, 2, 2), found[:, [2, 5]]
     angle = np.arctan(linear[:, 1, 0] / linear[:, 0, 0])
     back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -229,7 +227,6 @@ def test_the_views_span_the_ranges_of_the_course(name):
         assert 0.9 * limit <= np.abs(values).max() <= limit + 1e-3, key
     assert (stretched[:, 1, 1] > 0).all(), "no image is upside down"
     assert 0.4 < (stretched[:, 0, 0] < 0).mean() < 0.6, "half of the images are mirrored"
-    assert not views.spec.colours
 
 
 def test_views_of_cats_vs_dogs_full_have_the_augmentation_of_the_course():
@@ -403,9 +400,7 @@ def test_the_file_of_a_preset_begins_with_how_to_use_it(name):
     if name in TABLE:
         assert "# Difference from the" in words
     expect = preset(name).expect
-    assert expect.text
-    assert expect.data
-    assert re.search(r"\d", expect.time)
+    assert re.search(r"\d", expect.text)
 
 
 def test_an_expected_range_with_low_above_high_is_refused():

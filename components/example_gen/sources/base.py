@@ -41,24 +41,11 @@ class SourceSettings:
         description="Column or feature of the label, as a name or as an index from 0. Empty: it is "
         "found by its usual names.",
     )
-    path_column: str = Field(
-        default="",
-        description="Column of the path in a .csv file. Empty: it is found by its usual names.",
-    )
-    split_column: str = Field(
-        default="",
-        description="Column of the split in a .csv file, or its feature in TFRecord files. Empty: "
-        "split.",
-    )
-    group_column: str = Field(
-        default="",
-        description="Column of the group in a .csv file, or its feature in TFRecord files. Empty: "
-        "group.",
-    )
     image_column: str = Field(
         default="",
-        description="Feature of the encoded image in TFRecord files and TensorFlow Datasets. "
-        "Empty: it is found by its usual names or its type.",
+        description="Column of the path in a .csv file, or feature of the encoded image in "
+        "TFRecord files and TensorFlow Datasets. Empty: it is found by its usual names or its "
+        "type.",
     )
     root: Annotated[str, PLACE] = Field(
         default="",

@@ -179,7 +179,7 @@ class FolderSource(Source):
             file = shlex.quote(f"{self._path()}/{lists[0]}")
             raise ConfigError(
                 f"{error}. If {lists[0]} lists the classes of the files, pass it instead of the "
-                f"folder: {file}, and name its columns by data.path_column and data.label_column, "
+                f"folder: {file}, and name its columns by data.image_column and data.label_column, "
                 "and the folder of the files by data.root"
             ) from None
 

@@ -50,10 +50,12 @@ _USUAL = {
     "split": ("split", "set", "subset", "partition"),
     "group": ("group", "group_id"),
 }
+#: Settings of [data] that name the column of a role.
+_SETTINGS = {"path": "image_column", "label": "label_column"}
 _SUFFIXES = (".jpg", ".jpeg", ".png")  # of files that a list names without one
 _EXPECTED = (
     "expected a .csv with the columns path,label[,split,group], or a .jsonl of those; name other "
-    "columns by data.path_column and data.label_column"
+    "columns by data.image_column and data.label_column"
 )
 _MIN_PIXELS = 4  # two by two
 _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
@@ -73,8 +75,8 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
         return False
     titles = [title.lower() for title in titles]
     place = next((titles.index(name) for name in _USUAL["path"] if name in titles), -1)
-    if options.path_column or place < 0 or titles[place] not in _VAGUE:
-        return bool(options.path_column) or place >= 0
+    if options.image_column or place < 0 or titles[place] not in _VAGUE:
+        return bool(options.image_column) or place >= 0
     others = [cell for number, cell in enumerate(second) if number != place]
     return sum(map(is_number, others)) < _MIN_PIXELS
 
@@ -148,7 +150,7 @@ def column(
         raise ConfigError(
             f"data source {where!r} has no column for the {usual[0]}; "
             + (f"found {some(cells)}; " if cells else "")
-            + f"name it by data.{usual[0]}_column"
+            + f"name it by data.{_SETTINGS[usual[0]]}"
         )
     return -1
 
@@ -276,7 +278,7 @@ class ListSource(Source):
             column(
                 self.file,
                 header,
-                getattr(self.options, f"{role}_column"),
+                getattr(self.options, _SETTINGS.get(role, ""), ""),
                 usual,
                 required=role in ("path", "label"),
             )
@@ -295,7 +297,7 @@ class ListSource(Source):
             table = pandas.read_csv(file, sep=delimiter, header=None, **text).fillna("")
         rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False)]
         first = {cell.lower() for cell in rows[0]}
-        bare = self.options.path_column.isdecimal() and not first & {*_USUAL["path"], "label"}
+        bare = self.options.image_column.isdecimal() and not first & {*_USUAL["path"], "label"}
         numbered = list(enumerate(rows, 1))
         return ([], numbered) if bare else (rows[0], numbered[1:])
 

@@ -91,7 +91,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     header = _is_header(first, second, options)
     sample, titles = (second, first) if header else (first, [])
     roles = [
-        column(path, titles, getattr(options, f"{role}_column"), usual)
+        column(path, titles, options.label_column if role == "label" else "", usual)
         for role, usual in _ROLES.items()
     ]
     roles[0] = max(roles[0], 0)  # a label without a name is in the first column
@@ -104,14 +104,14 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     if titles and (not shape or not all(is_number(sample[number]) for number in columns)):
         raise ConfigError(
             f"data source {path!r}: found the columns {some(titles)} and no pixels. Where it lists "
-            "image files, name its columns by data.path_column and data.label_column, and the "
+            "image files, name its columns by data.image_column and data.label_column, and the "
             f"folder of the files by data.root; for pixels {_EXPECTED}"
         )
     if not shape:
         found = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
         raise ConfigError(
             f"data source {path!r}: found {found}, which is neither a square nor three times one; "
-            f"{_EXPECTED}; name other columns by data.label_column, split_column, group_column"
+            f"{_EXPECTED}; name another column of the label by data.label_column"
         )
     kept: list[np.ndarray] = []
     readable: list[bool] = []
@@ -142,7 +142,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
 
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
     """Whether the first row holds the name of a column, or several words that are no roles."""
-    given = (options.label_column, options.split_column, options.group_column)
+    given = (options.label_column,)
     usual = {name for names in _ROLES.values() for name in names}
     names = {*usual, *(name.lower() for name in given if not name.isdecimal())} - {""}
     words = {n: cell.lower() for n, cell in enumerate(first) if not is_number(cell)}

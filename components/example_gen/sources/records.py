@@ -232,7 +232,7 @@ def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
             kinds.setdefault(feature, value.WhichOneof("kind") or "empty")
 
     def choose(role: str, usual: Sequence[str]) -> str:
-        wanted = "" if role == "path" else getattr(options, f"{role}_column")
+        wanted = "" if role == "path" else getattr(options, f"{role}_column", "")
         found = next((one for one in ((wanted,) if wanted else usual) if one in kinds), "")
         if found or (role != "image" and not wanted):
             # Later records may have the only usual feature.

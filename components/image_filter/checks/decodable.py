@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from imgpipe.components.image_file.header import other_format, pillow
-from imgpipe.components.image_filter.check import Choice, Finding, Result, Settings, check
+from imgpipe.components.image_filter.check import Finding, Result, Settings, check
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.serving.image_header import sniff
 
@@ -30,13 +30,6 @@ _TAIL = 64  # bytes at the end of a file that may contain padding after the end 
     "header",
     "save the image again as JPEG or PNG, or download the original again",
     unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
-    choices={
-        TRANSCODED: Choice(
-            "repair",
-            ("repair", "reject"),
-            "Only Pillow reads the file correctly; repair: stored as PNG",
-        )
-    },
 )
 def decodable(record: ImageRecord, settings: Settings) -> Result:
     """Files that nobody reads, and those that only Pillow reads."""
@@ -50,10 +43,7 @@ def decodable(record: ImageRecord, settings: Settings) -> Result:
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         problem = str(error) or type(error).__name__
     else:
-        told = f"only Pillow reads {described} correctly"
-        if settings.severity.get(TRANSCODED) == "reject":
-            return Finding(UNDECODABLE, f"{told}; {record.decode_error}")
-        detail = f"{told}, stored as PNG; {record.decode_error}"
+        detail = f"only Pillow reads {described} correctly, stored as PNG; {record.decode_error}"
         return Finding(TRANSCODED, detail, "repair", repaired=data)
     detail = f"{record.decode_error} Pillow: {problem}."
     if not sniff(found) and not record.format:

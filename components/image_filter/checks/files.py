@@ -118,7 +118,10 @@ def no_label(record: ImageRecord, settings: Settings) -> Result:
     return "the file is in no class folder, and no list gives it a label"
 
 
-@check(90, "header", "rename the file; a warning needs no action", severity="warn")
+_ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
+
+
+@check(90, "header", "rename the file; a warning needs no action", **_ONLY_WARN)
 def misnamed(record: ImageRecord, settings: Settings) -> Result:
     """Suffix of another format."""
     suffix = pathlib.PurePosixPath(record.path).suffix.lower()
@@ -128,7 +131,7 @@ def misnamed(record: ImageRecord, settings: Settings) -> Result:
     return f"{suffix} holds {record.format}"
 
 
-@check(110, "header", "convert the image to sRGB; until then it is used unchanged", severity="warn")
+@check(110, "header", "convert the image to sRGB; until then it is used unchanged", **_ONLY_WARN)
 def cmyk(record: ImageRecord, settings: Settings) -> Result:
     """CMYK colours, decoded without their colour profile."""
     if record.mode not in ("CMYK", "YCCK"):
@@ -140,7 +143,7 @@ def cmyk(record: ImageRecord, settings: Settings) -> Result:
     120,
     "header",
     "store the image with 8 bits per channel, scaled to the range of its values",
-    severity="warn",
+    **_ONLY_WARN,
 )
 def sixteen_bit(record: ImageRecord, settings: Settings) -> Result:
     """More than 8 bits per channel; only the upper 8 are used."""

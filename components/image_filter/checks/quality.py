@@ -25,6 +25,8 @@ _SHARP = 0.29  # default threshold of the sharpness
 _EDGES = 0.01  # per grey level: how fast sharpness grows with the standard deviation
 _FLAT = 0.18  # the histogram's part of the sharpness is added only above this value
 _FLAT_DOUBT = 0.02  # within this distance of `_FLAT`, the thumbnail is computed from all pixels
+#: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
+_COLOURED = 0.016
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -160,18 +162,15 @@ BLURRY = below(
 @check(
     200,
     "pixels",
-    remedy("greyscale"),
+    "set judge.severity.greyscale, or keep a single image with `imgpipe review`",
     severity="warn",
     measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
-    # Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
-    threshold=0.016,
-    about="greatest difference between channels, 0..1",
 )
 def greyscale(record: ImageRecord, settings: Settings) -> Result:
     """Grey, even if stored with colour channels."""
     if record.mode in _GREY_MODES:
         return f"{record.format} in grey ({record.mode})"
     colour = record.figures.get(names.COLOUR)
-    if colour is None or colour > greyscale.threshold_in(settings):
+    if colour is None or colour > _COLOURED:
         return None
     return Finding("greyscale", f"grey, stored as {record.mode}", score=colour)

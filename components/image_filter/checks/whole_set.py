@@ -40,10 +40,9 @@ REMEDIES = {
 }
 _CHOICES = {
     ACROSS_SPLITS: Choice("reject", WARN, "Nearly the same image in another split"),
-    LABEL_CONFLICT: Choice("warn", WARN, "Nearly the same image with another label"),
     NEAR: Choice("warn", WARN, "Nearly the same image in the same split"),
 }
-SEVERITIES: Mapping[str, Severity] = {name: choice.usual for name, choice in _CHOICES.items()}
+SEVERITIES: Mapping[str, Severity] = {ACROSS_SPLITS: "reject", LABEL_CONFLICT: "warn", NEAR: "warn"}
 
 
 def size(width: int, height: int) -> float:

@@ -15,7 +15,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
+    from imgpipe.pipeline.configuration.kubeflow import Kubeflow
 
 app = typer.Typer()
 

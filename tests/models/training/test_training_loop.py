@@ -84,14 +84,6 @@ def test_the_cosine_schedule_rises_and_falls_to_zero(rows) -> None:
     assert best(fit)["val_accuracy"] > 0.95
 
 
-def test_training_stops_at_the_target_accuracy(rows) -> None:
-    fit = _fit(rows, target_accuracy=0.6, epochs=200, learning_rate=0.001)
-    assert fit.history["stopped"] == "target"
-    assert fit.history["best_epoch"] == len(fit.history["epochs"]) < 200
-    assert fit.history["epochs"][-1]["val_accuracy"] >= 0.6
-    assert all(epoch["val_accuracy"] < 0.6 for epoch in fit.history["epochs"][:-1])
-
-
 def test_training_stops_on_a_plateau_and_restores_the_best_weights(write_bank, tmp_path) -> None:
     hard = _rows(write_bank(tmp_path, spread=3.0, images=8), 3)
     fit = _fit(hard, learning_rate=0.3, epochs=200, patience=4)

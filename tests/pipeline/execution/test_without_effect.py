@@ -19,8 +19,6 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
         (("train.epochs=9",), [f"train.epochs has no effect: {SOLVED}"]),
         (("train.batch_size=8",), [f"train.batch_size has no effect: {SOLVED}"]),
         (("train.epochs=9", "train.optimizer=adam"), []),
-        (("train.target_on=training",), ["train.target_on has no effect: train.target_accuracy"]),
-        (("train.target_on=training", "train.target_accuracy=0.9"), []),
         (("train.l2=1.0",), []),
         (("train.l2=1.0", "train.optimizer=adam"), ["train.l2 has no effect: it belongs to a"]),
         (

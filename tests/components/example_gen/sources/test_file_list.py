@@ -56,11 +56,11 @@ def test_csv_and_json_lines_give_the_same_items(folder, kind, delimiter):
 
 def test_columns_are_given_by_name_or_by_position_without_a_header(folder):
     rows = [{"was": row["label"], "img": row["path"]} for row in ROWS]
-    named = SourceOptions(path_column="img", label_column="was")
+    named = SourceOptions(image_column="img", label_column="was")
     assert open_source(write(folder, rows), named).listing().counts() == {"cat": 1, "dog": 2}
     bare = folder / "bare.csv"
     bare.write_text("cat,x/1.jpg\ndog,x/2.jpg\n")
-    placed = SourceOptions(path_column="1", label_column="0")
+    placed = SourceOptions(image_column="1", label_column="0")
     scan = open_source(str(bare), placed).listing()
     assert [(i.path, i.label) for i in scan.items] == [("x/1.jpg", "cat"), ("x/2.jpg", "dog")]
     with pytest.raises(ConfigError, match="has no column 'img'; found path, label, split, group"):

@@ -1,7 +1,8 @@
-"""The schema of the configuration: every setting with its type, limits and description.
+"""The sections of the configuration: every setting with its type, limits and description.
 
-Each setting is one field of a section. The settings of sources, of the network, of training and of
-augmentation are declared where they are used. ``imgpipe init`` writes the descriptions as comments.
+The settings of sources, of the network, of training and of augmentation are declared where they are
+used, those of Beam and Kubeflow in `beam.py` and `kubeflow.py`. ``imgpipe init`` writes the
+descriptions as comments.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.dataclasses import dataclass
 
 from imgpipe.components.example_gen.sources.base import SourceSettings
@@ -19,9 +20,6 @@ from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, STRICT
 
-#: The name is part of URLs, such as /v1/models/NAME:predict, in which these characters are plain.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_SHOWN = 100  # most characters of a wrong name in a message
 _LARGEST = 2**63 - 1  # integer that a parameter of a component can be: they are stored as int64
 
 
@@ -36,9 +34,12 @@ class SettingsSection(BaseModel):
 class Run(SettingsSection):
     """Name of the pipeline, and folder of its results."""
 
+    # The name is part of URLs, such as /v1/models/NAME:predict, in which these are plain.
     name: str = Field(
         "imgpipe",
-        description="Name of the pipeline. `imgpipe serve` takes the name of the model as --model.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
+        description="Name of the pipeline: at most 63 letters, digits, `_`, `.` and `-`, of which "
+        "the first is a letter or digit.",
     )
     out: Annotated[str, OUTPUT] = Field(
         "imgpipe-out",
@@ -46,20 +47,10 @@ class Run(SettingsSection):
         description="Folder of artifacts, metadata, feature bank, published versions and reports.",
     )
 
-    @field_validator("name")
-    @classmethod
-    def _is_plain(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                "use letters, digits, `_`, `.` and `-`, at most 63, beginning with a letter or "
-                f"digit. Received: {name[:_SHOWN]!r}"
-            )
-        return name
-
 
 @dataclass(frozen=True, config=STRICT)
-class _Source:
-    """What [data] says besides `SourceSettings`: it is the first setting of the section."""
+class Data(SourceSettings):
+    """Source of the images."""
 
     source: Annotated[str, PLACE] = Field(
         default="",
@@ -69,11 +60,6 @@ class _Source:
         "TFRecord files; such a folder in an object store, gs://BUCKET/PREFIX or "
         "s3://BUCKET/PREFIX.",
     )
-
-
-@dataclass(frozen=True, config=STRICT)
-class Data(SourceSettings, _Source):
-    """Source of the images."""
 
     @model_validator(mode="after")
     def _pattern_has_a_group(self) -> Data:
@@ -298,9 +284,9 @@ class Expect(SettingsSection):
     """The expected result, which is shown next to the actual one and decides nothing."""
 
     text: str = Field(
-        "", description="The expected result in words, with its source and how it was obtained."
+        "",
+        description="The expected result in words, with its data, its source and the duration.",
     )
-    data: str = Field("", description="The data to which the expectation applies.")
     low: float | None = Field(
         None, ge=0, le=1, examples=[0.9], description="Lower end of the expected accuracy."
     )
@@ -311,7 +297,6 @@ class Expect(SettingsSection):
         "validation",
         description="Split whose accuracy is compared; validation if the data has no test split.",
     )
-    time: str = Field("", description="Duration of a run, and the machine.")
 
     @model_validator(mode="after")
     def _low_is_not_above_high(self) -> Expect:

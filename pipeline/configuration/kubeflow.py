@@ -7,11 +7,8 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from imgpipe.pipeline.configuration.config_schema import SettingsSection
+from imgpipe.pipeline.configuration.sections import SettingsSection
 
-#: A Kubernetes object name (RFC 1123 subdomain).
-_CLAIM = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
-_BUCKET = r"^([a-z0-9][-_.a-z0-9]{1,220}[a-z0-9])?$"
 #: Folders below / of a container that the launcher of Kubeflow Pipelines uses for artifacts.
 _ARTIFACT_FOLDERS = ("minio", "s3", "gcs")
 
@@ -21,34 +18,17 @@ class Volume(SettingsSection):
 
     claim: str = Field(
         "",
-        pattern=_CLAIM,
-        max_length=253,
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$",
         description="Name of a persistent volume claim in lower-case letters, digits, hyphens and "
         "dots, on Kubeflow Pipelines.",
     )
     path: str = Field("", description="Absolute path at which the containers mount the claim.")
     bucket: str = Field(
         "",
-        pattern=_BUCKET,
+        pattern=r"^([a-z0-9][-_.a-z0-9]{1,220}[a-z0-9])?$",
         description="Name of a bucket of Cloud Storage, without gs://, instead of a claim, on "
-        "Vertex AI Pipelines. "
-        "The containers see it as /gcs/BUCKET.",
+        "Vertex AI Pipelines. The containers see it as /gcs/BUCKET.",
     )
-
-    @field_validator("path")
-    @classmethod
-    def _is_absolute(cls, path: str) -> str:
-        found = PurePosixPath(path)
-        if not path:
-            return path
-        if not found.is_absolute() or found == PurePosixPath("/") or ".." in found.parts:
-            raise ValueError(f"path must be an absolute folder such as /data, received {path!r}")
-        if found.parts[1] in _ARTIFACT_FOLDERS:
-            raise ValueError(
-                f"path must not lie below /{found.parts[1]}, where Kubeflow Pipelines puts the "
-                f"artifacts, received {path!r}"
-            )
-        return str(found)
 
     @model_validator(mode="after")
     def _is_a_claim_or_a_bucket(self) -> Self:
@@ -57,6 +37,16 @@ class Volume(SettingsSection):
             raise ValueError(
                 "expected {claim, path} for a volume of Kubernetes, or {bucket} for a bucket on "
                 f"Vertex AI, received {', '.join(given) or 'nothing'}"
+            )
+        parts = PurePosixPath(self.path).parts
+        if self.path and (parts[0] != "/" or len(parts) < 2 or ".." in parts):
+            raise ValueError(
+                f"path must be an absolute folder such as /data, received {self.path!r}"
+            )
+        if self.path and parts[1] in _ARTIFACT_FOLDERS:
+            raise ValueError(
+                f"path must not lie below /{parts[1]}, where Kubeflow Pipelines puts the "
+                f"artifacts, received {self.path!r}"
             )
         return self
 
@@ -113,14 +103,11 @@ class Kubeflow(SettingsSection):
     @field_validator("volumes")
     @classmethod
     def _belong_together(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
-        if len({bool(volume.bucket) for volume in volumes}) > 1:
+        names = {volume.path or volume.bucket for volume in volumes}
+        if len({bool(volume.bucket) for volume in volumes}) > 1 or len(names) < len(volumes):
             raise ValueError(
-                "volumes must be all claims, for Kubeflow Pipelines, or all buckets, for Vertex AI"
-            )
-        names = [volume.path or volume.bucket for volume in volumes]
-        if len(set(names)) < len(names):
-            raise ValueError(
-                f"volumes must have different paths or buckets, received {', '.join(names)}"
+                "volumes must be all claims with different paths, for Kubeflow Pipelines, or all "
+                f"different buckets, for Vertex AI, received {', '.join(sorted(names))}"
             )
         return volumes
 

@@ -1,0 +1,174 @@
+"""Views of an image: view 0 is the image itself, views 1..K are random changes of it.
+
+A view depends only on the content hash of the image and on the number of the view, and not on the
+batch, the order, the split or the thread. Therefore the feature bank is reproducible, and a stored
+view stays valid. Keras' preprocessing layers draw random numbers for a batch, and a chain of them
+resamples the image once for each layer, which takes longer. Here, one affine warp applies rotation,
+shifts, shear, zoom and flip.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from imgpipe.models.limits import STRICT, declared
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+Fill = Literal["nearest", "reflect", "wrap", "constant"]
+_RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
+
+
+@dataclass(frozen=True, config=STRICT)
+class ViewSpec:
+    """The number of augmented views of a training image, and how much they differ from it.
+
+    The defaults are the augmentation of the course. A range r means that the value is uniform in
+    [-r, r].
+    """
+
+    count: Annotated[int, Field(ge=0, le=32)] = Field(
+        default=4, description="Number of augmented views of each training image."
+    )
+    rotation: Annotated[float, Field(ge=0, le=180)] = Field(
+        default=40.0, description="Maximum rotation in degrees, to either side."
+    )
+    shifts: _Share = Field(
+        default=0.2,
+        description="Maximum shift in either direction, as a share of width and height.",
+    )
+    shear: _Share = Field(
+        default=0.2, description="Maximum horizontal shear factor, in either direction."
+    )
+    zoom: Annotated[float, Field(ge=0, le=0.99)] = Field(
+        default=0.2,
+        description="Maximum zoom in or out, as a share; width and height change independently.",
+    )
+    horizontal_flip: bool = Field(default=True, description="Whether every other view is mirrored.")
+    fill: Fill = Field(
+        default="nearest",
+        description="How pixels outside of the image are filled: nearest, reflect, wrap or "
+        "constant.",
+    )
+
+    def key(self) -> str:
+        """Return a stable string of all settings of a view; `count` is not part of it."""
+        settings = {name: getattr(self, name) for name in declared(self) if name != "count"}
+        return json.dumps(settings, sort_keys=True)
+
+
+def seeds(hashes: Sequence[str]) -> list[int]:
+    """Return the first 64 bits of the content hash of each image, as int64 [N].
+
+    Args:
+        hashes: Content hash (hex) of each image.
+    """
+    return [int(text[:16], 16) - 2**63 for text in hashes]  # moved into the range of int64
+
+
+def augment(
+    images: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor | int, spec: ViewSpec
+) -> tf.Tensor:
+    """Compute one view of each image.
+
+    Args:
+        images: Pixels, float32 [N, S, S, 3], 0..255.
+        hashes: Seeds of the images, int64 [N]; see `seeds`.
+        view: Number of the view, or int64 [N] with one number for each image; 0 is the image
+            itself.
+        spec: Settings of the augmentation.
+
+    Returns:
+        The views, float32 [N, S, S, 3], 0..255.
+    """
+    import tensorflow as tf
+
+    views = tf.broadcast_to(tf.cast(view, tf.int64), tf.shape(hashes))
+    seed = tf.stack([hashes, views], axis=1)
+
+    # A batch of view 0 alone, as in validation, skips the warp.
+    result = tf.cond(
+        tf.reduce_any(views > 0), lambda: _warp(images, seed, spec), lambda: tf.identity(images)
+    )
+    result.set_shape(images.shape)  # the op of the warp knows no static shape
+    return result
+
+
+def _warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
+    """Warps images by random transforms, each in one resampling; view 0 is unchanged.
+
+    Args:
+        images: Pixels, float32 [N, S, S, 3].
+        seeds: Content hash and number of the view of each image, int64 [N, 2].
+        spec: Settings of the augmentation.
+
+    Returns:
+        The warped pixels, float32 [N, S, S, 3].
+    """
+    import tensorflow as tf
+
+    side = tf.cast(tf.shape(images)[1], tf.float32)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=projective_transforms(seeds, side, spec),
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode=spec.fill.upper(),
+    )
+
+
+def projective_transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
+    """Return the transforms [N, 8] of N images in the format of ImageProjectiveTransformV3.
+
+    Each transform is computed by itself. Computed for a whole batch, sine and cosine would be
+    rounded differently in vector registers than in the remainder of the batch, so that a view would
+    depend on its position in the batch.
+
+    Args:
+        seeds: Content hash and view of each image, int64 [N, 2].
+        side: Width and height of the images in pixels, float32 scalar.
+        spec: The ranges of the transforms.
+    """
+    import tensorflow as tf
+
+    return tf.map_fn(
+        lambda seed: _transform(seed, side, spec),
+        seeds,
+        fn_output_signature=tf.TensorSpec([8], tf.float32),
+    )
+
+
+def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
+    """Return the transform [8] from output pixels to input pixels (x, y).
+
+    The format is that of ImageProjectiveTransformV3. As in Keras' ImageDataGenerator, input - c =
+    Rotation · (Shear · Zoom · (output - c) + shift), where c is the centre. View 0 (second half of
+    the seed) has exactly the identity.
+    """
+    import tensorflow as tf
+
+    # Philox gives the same numbers on every machine.
+    draw = tf.random.stateless_uniform([_RANDOMS], seed, -1.0, 1.0, alg="philox")
+    draw = tf.where(seed[1] > 0, draw, 0.0)
+    angle, shift_x, shift_y, shear, zoom_x, zoom_y, flip = tf.unstack(draw)
+    angle *= math.radians(spec.rotation)
+    shift_x, shift_y = shift_x * spec.shifts * side, shift_y * spec.shifts * side
+    shear, zoom_x, zoom_y = shear * spec.shear, 1 + zoom_x * spec.zoom, 1 + zoom_y * spec.zoom
+    if spec.horizontal_flip:
+        zoom_x = tf.where(flip < 0, -zoom_x, zoom_x)
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    a, b = cos * zoom_x, (cos * shear - sin) * zoom_y
+    d, e = sin * zoom_x, (sin * shear + cos) * zoom_y
+    centre = (side - 1) / 2  # between the centres of the first and of the last pixel
+    c = centre - (a + b) * centre + cos * shift_x - sin * shift_y
+    f = centre - (d + e) * centre + sin * shift_x + cos * shift_y
+    return tf.stack([a, b, c, d, e, f, 0.0, 0.0])

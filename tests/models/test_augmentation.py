@@ -1,0 +1,187 @@
+"""Tests that a view depends only on its image and number, and has the form that is set."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from imgpipe.models import augmentation
+from imgpipe.models.augmentation import ViewSpec, augment, seeds
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.limits import declared
+from imgpipe.pipeline.configuration.config import Config, build
+
+_STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)
+_COUNT, _SIDE = 7, 33
+#: The coefficients a, b, c, d, e, f of the transforms of two views; see `_transform`.
+_PINNED = (
+    (1.146088, -0.204425, -17.804531, 0.176137, 1.064781, 12.522196),
+    (0.755784, 0.509894, 22.482861, -0.39597, 1.059846, 46.798981),
+)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Return random images as float32 [7, 33, 33, 3]."""
+    shape = (_COUNT, _SIDE, _SIDE, 3)
+    return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def hashes() -> np.ndarray:
+    """Return the seeds [7] of the images."""
+    return _seeds(_COUNT)
+
+
+def _seeds(count: int) -> np.ndarray:
+    """Return the seeds [count] of `count` different images."""
+    return np.array(seeds([hashlib.sha256(bytes([n])).hexdigest() for n in range(count)]))
+
+
+def _view(images: np.ndarray, hashes: np.ndarray, view: object, spec: ViewSpec) -> np.ndarray:
+    """Compute one view, or one for each image, eagerly."""
+    import tensorflow as tf
+
+    return augment(tf.constant(images), tf.constant(hashes, tf.int64), view, spec).numpy()
+
+
+def test_view_0_is_the_image(images, hashes) -> None:
+    np.testing.assert_array_equal(_view(images, hashes, 0, ViewSpec()), images)
+
+
+def test_view_0_is_unchanged_in_a_batch_with_warped_views(images, hashes) -> None:
+    mixed = _view(images, hashes, [0, 1, 0, 2, 3, 0, 4], ViewSpec())
+    np.testing.assert_array_equal(mixed[[0, 2, 5]], images[[0, 2, 5]])
+    assert not np.array_equal(mixed[1], images[1])
+
+
+def test_a_view_does_not_depend_on_its_batch(images, hashes) -> None:
+    spec = ViewSpec()
+    batch = _view(images, hashes, 3, spec)
+    turned = _view(images[::-1], hashes[::-1], 3, spec)[::-1]
+    alone = [_view(images[n : n + 1], hashes[n : n + 1], 3, spec)[0] for n in range(_COUNT)]
+    np.testing.assert_array_equal(batch, turned)
+    np.testing.assert_array_equal(batch, alone)
+
+
+def test_a_graph_gives_the_views_of_eager_code(images, hashes) -> None:
+    """They differ by rounding only: a graph's optimiser reorders the arithmetic.
+
+    It always does so in the same way.
+    """
+    import tensorflow as tf
+
+    spec = ViewSpec()
+    graph = tf.function(lambda i, h: augment(i, h, 2, spec), jit_compile=False)
+    traced = graph(tf.constant(images), tf.constant(hashes, tf.int64)).numpy()
+    np.testing.assert_allclose(traced, _view(images, hashes, 2, spec), atol=1e-2)
+
+
+def test_views_of_one_image_differ_by_number_and_hash(images, hashes) -> None:
+    same = np.repeat(images[:1], _COUNT, 0)
+    views = [_view(same, hashes, view, ViewSpec()) for view in (1, 2)]
+    flat = np.concatenate(views).reshape(2 * _COUNT, -1)
+    assert len(np.unique(flat, axis=0)) == 2 * _COUNT
+
+
+def test_a_view_without_augmentation_is_the_image(images, hashes) -> None:
+    np.testing.assert_array_equal(_view(images, hashes, 1, _STILL), images)
+
+
+def test_a_horizontal_flip_mirrors_about_half_of_the_images() -> None:
+    images = np.tile(np.arange(8, dtype=np.float32)[None, None, :, None], (64, 8, 1, 3))
+    hashes = _seeds(64)
+    views = _view(images, hashes, 1, replace(_STILL, horizontal_flip=True))
+    mirrored = (views == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    kept = (views == images).all(axis=(1, 2, 3))
+    assert (mirrored ^ kept).all()
+    assert 16 < mirrored.sum() < 48
+
+
+def test_fill_determines_the_pixels_outside_the_image(hashes) -> None:
+    images = np.full((_COUNT, _SIDE, _SIDE, 3), 200, np.float32)
+    shifted = ViewSpec(shifts=0.5)
+    nearest = _view(images, hashes, 1, shifted)
+    np.testing.assert_allclose(nearest, images, rtol=1e-5)
+    constant = _view(images, hashes, 1, replace(shifted, fill="constant"))
+    assert (constant == 0).mean() > 0.05
+
+
+def test_shifts_stay_within_their_range() -> None:
+    images = np.zeros((200, 21, 21, 3), np.float32)
+    images[:, 10, 10] = 1
+    hashes = _seeds(200)
+    views = _view(images, hashes, 1, replace(_STILL, shifts=0.2, fill="constant"))
+    mass = views[..., 0]
+    centre = (mass * np.arange(21)).sum((1, 2)) / mass.sum((1, 2))
+    assert np.abs(centre - 10).max() <= 0.2 * 21 + 1e-3
+    assert centre.std() > 1
+
+
+def test_the_centre_is_fixed_under_rotation_zoom_and_shear() -> None:
+    images = np.zeros((50, 21, 21, 3), np.float32)
+    images[:, 10, 10] = 1
+    hashes = _seeds(50)
+    views = _view(images, hashes, 1, replace(_STILL, rotation=180, zoom=0.3, shear=0.3))
+    np.testing.assert_allclose(views[:, 10, 10], 1, atol=1e-5)
+
+
+def test_the_key_depends_only_on_settings_that_change_a_view() -> None:
+    spec = ViewSpec()
+    assert spec.key() == replace(spec, count=9).key() == ViewSpec(rotation=40).key()
+    changes = ({"rotation": 39}, {"shifts": 0.1}, {"shear": 0}, {"zoom": 0.3}, {"fill": "wrap"})
+    keys = {replace(spec, **change).key() for change in (*changes, {"horizontal_flip": False})}
+    assert len(keys | {spec.key()}) == 7
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *[("rotation", -1), ("shifts", 2), ("zoom", 1), ("shear", -0.1), ("count", -1)],
+        *[("fill", "x"), ("count", 2.5), ("horizontal_flip", 2), ("rotaton", 1)],
+    ],
+)
+def test_a_setting_out_of_range_is_named(setting: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=rf"(?s){setting}.*input_value={value!r}"):
+        ViewSpec(**{setting: value})
+
+
+def test_the_transforms_of_the_course_warp_equal_golden_values() -> None:
+    """The two transforms are those with which the first banks were made."""
+    import tensorflow as tf
+
+    first, second = augmentation.seeds([hashlib.sha256(text).hexdigest() for text in (b"0", b"1")])
+    seeds = tf.constant([[first, 1], [second, 4]], tf.int64)
+    found = augmentation.projective_transforms(seeds, tf.constant(224.0), ViewSpec()).numpy()
+    np.testing.assert_allclose(found[:, :6], _PINNED, rtol=1e-4, atol=1e-4)
+
+
+def test_the_section_views_has_the_settings_of_views() -> None:
+    section = Config().views
+    assert section.spec == ViewSpec()
+    assert list(declared(section)) == list(declared(ViewSpec))
+    assert all(info.description for info in declared(section).values())
+    with pytest.raises(ConfigError, match=r"views\.rotation: input should be less .*Received: 181"):
+        build({"views": {"rotation": 181}})
+
+
+@pytest.mark.parametrize(
+    ("changed", "count", "chosen"),
+    [
+        ({}, 4, True),
+        ({"model": {"hidden_units": 64}}, 4, False),
+        ({"fine_tune": {"mode": "auto"}}, 4, False),
+        ({"train": {"optimizer": "adam"}}, 4, False),
+        ({"views": {"count": 2}}, 2, False),
+        ({"views": {"count": 0}}, 0, False),
+    ],
+    ids=str,
+)
+def test_a_number_of_views_that_is_set_is_not_searched(changed, count, chosen) -> None:
+    config = build(changed)
+    assert config.settings.views.count == count
+    assert config.chooses_views == chosen

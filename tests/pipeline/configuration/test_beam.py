@@ -1,0 +1,69 @@
+"""Tests of the section [beam]: refused settings, and the options that Beam receives."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.configuration import beam as beam_options
+from imgpipe.pipeline.configuration import config as configs
+
+FLINK = {"runner": "flink", "job_endpoint": "h:8099"}
+
+
+def options(**beam: object) -> list[str]:
+    """Return the options that Beam receives for a section [beam]."""
+    return beam_options.arguments(configs.build({"beam": beam}).beam)
+
+
+@pytest.mark.parametrize(
+    ("beam", "message"),
+    [
+        ({"runner": "flnk"}, "beam.runner: input should be 'local', 'processes', 'flink'"),
+        ({"runner": "flink"}, "need each other. Received: 'flink' and ''"),
+        ({"job_endpoint": "h:1"}, "need each other. Received: 'local' and 'h:1'"),
+        ({**FLINK, "job_endpoint": "http://h:1"}, "beam.job_endpoint: expected: HOST:PORT of the"),
+        ({**FLINK, "args": ["--runner=FlinkRunner"]}, "both name the engine; remove one of them"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(beam, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        configs.build({"beam": beam})
+
+
+def test_each_runner_gets_its_options():
+    worker = json.dumps({"command": str(beam_options.worker_start.script())})
+    common = [
+        "--sdk_container_image=none",
+        "--beam_plugins=imgpipe.components.beam.beam_worker",
+    ]
+    # Without the last option, a runner ends its workers after each stage.
+    portable = [
+        *("--runner=PortableRunner", "--job_endpoint=h:8099", "--environment_cache_millis=60000")
+    ]
+    process = ["--environment_type=PROCESS", f"--environment_config={worker}"]
+    local = ["--runner=FnApiRunner", "--no_pipeline_type_check"]
+    workers = ["--direct_running_mode=multi_processing", "--direct_num_workers=0"]
+    pool = ["--environment_type=EXTERNAL", "--environment_config=localhost:50000"]
+    assert options() == [*local, *common]
+    assert options(runner="processes") == [*local, *workers, *common]
+    given = ["--flink_version=1.20"]
+    assert options(**FLINK, args=given) == [*portable, *process, *common, *given]
+    assert options(**FLINK, args=pool) == [*portable, *common, *pool]
+
+
+def test_args_alone_choose_the_runner():
+    given = ("--runner=FnApiRunner", "--direct_num_workers=2", "--beam_plugins=mine")
+    assert options(args=given) == ["--sdk_container_image=none", *given]
+    # Without --runner, Beam would take DirectRunner, which downloads a program.
+    assert options(args=["--direct_num_workers=2"])[0] == "--runner=FnApiRunner"
+
+
+@pytest.mark.parametrize("beam", [FLINK, {"args": ["--runner=spark"]}])
+def test_a_pipeline_on_kubeflow_refuses_workers_outside_of_its_containers(beam):
+    with pytest.raises(ConfigError, match="where the workers of a cluster cannot read them"):
+        beam_options.require_local_workers(configs.build({"beam": beam}).beam)
+    beam_options.require_local_workers(configs.build({"beam": {"runner": "processes"}}).beam)
