@@ -245,6 +245,9 @@ def unknown(key: str) -> str:
     if inside := [one for one in known if one.startswith(f"{key}.")]:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
 
+    if any(key.startswith(f"{one}.") for one in known):  # in a table such as kubeflow.resources
+        return f"unknown key {key!r}."
+
     def similarity(candidate: str) -> float:
         last = key.rpartition(".")[2], candidate.rpartition(".")[2]
         pairs = ((key, candidate), last)

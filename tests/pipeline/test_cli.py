@@ -242,7 +242,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         (("run", ".", "--out", ""), "(--out) is empty"),
         (("run", ".", "--set", "run.out="), "run.out: "),
         (("run", ".", "--from", ""), "this pipeline has no such component"),
-        (("run", "--set", "run.name=a b"), "run.name: use letters, digits, `_`, `.` and `-`, at m"),
+        (("run", "--set", "run.name=a b"), "run.name: expected: Name of the pipeline"),
         (("serve", "OUT", "--rest-port", "99999"), "--rest-port"),
         (("check", ".", "--html", "-"), "--html takes the name of a file"),
         (("check", " "), "source of the images is empty"),
