@@ -6,7 +6,6 @@ The version is given by parameters, so that TFX's cache notices another version.
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -21,8 +20,6 @@ from imgpipe.models.errors import ResourceError
 STATE = "baseline.json"
 #: Files that publishing has added to the SavedModel of a version.
 _ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD)
-
-_NAMED = 5  # classes that a message names of those that differ
 
 
 def is_empty(uri: str) -> bool:
@@ -62,11 +59,8 @@ def Baseline(
     found = _find(Path(push_directory), version)
     if found is None:
         state["why"] = "there is no earlier blessed model to compare with"
-    elif found.vocabulary != (wanted := list(json.loads(vocabulary))):
-        state["why"] = (
-            f"version {version} has other classes ({_changed(found.vocabulary, wanted)}), so that "
-            "the models cannot be compared"
-        )
+    elif found.vocabulary != json.loads(vocabulary):
+        state["why"] = f"version {version} has other classes, so that the models are not compared"
     elif found.manifest.get("split_key") != split_key:
         state["why"] = (
             f"version {version} was trained on another assignment of images to splits, so that the "
@@ -83,16 +77,6 @@ def Baseline(
             if (provenance / name).is_dir():
                 shutil.copytree(provenance / name, uri, dirs_exist_ok=True)
     records.write_json(f"{model.uri}/{STATE}", state)
-
-
-def _changed(old: Sequence[str], new: Sequence[str]) -> str:
-    """Name the classes that only the version or only this run has."""
-    parts = []
-    for whose, names in (("only it has", set(old) - set(new)), ("it lacks", set(new) - set(old))):
-        if names:
-            shown = ", ".join(sorted(names)[:_NAMED])
-            parts.append(f"{whose} {shown}" + " and others" * (len(names) > _NAMED))
-    return "; ".join(parts) or "in another order"
 
 
 def _find(base: Path, version: int) -> manifest.Version | None:

@@ -2,10 +2,9 @@
 
 The answers are those that Predictor has stored, so that no model is loaded or run here. TFX's
 executor computes the metrics, by split and class, for everybody who reads TFMA's artifact. The
-subclass here gives it the configuration, compares with the baseline only if there is one (a plain
-component always emits an artifact, which TFX's executor would take for a model), and limits the
-number of predictions in a batch. The blessing follows from `rules.decide`, which counts the answers
-itself.
+subclass here gives it the configuration, and compares with the baseline only if there is one (a
+plain component always emits an artifact, which TFX's executor would take for a model). The blessing
+follows from `rules.decide`, which counts the answers itself.
 """
 
 import json
@@ -25,7 +24,6 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.types.standard_artifacts import InfraBlessing, ModelBlessing, ModelEvaluation
 from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils
-from tfx_bsl.coders import batch_util
 
 from imgpipe.components import blessings
 from imgpipe.components.baseline import STATE, is_empty
@@ -36,20 +34,15 @@ from imgpipe.models import feature_names as names
 
 FOLDS, INFRA_BLESSING = "folds", "infra_blessing"
 SPLITS = [names.VALIDATION, names.TEST]
-IMAGES_A_BATCH = 256
-_FEW_CLASSES = 100  # most classes for which TFMA computes metrics of quadratic size
+_FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
 
 
 def eval_config(classes: int, baseline: bool) -> dict[str, Any]:
-    """Create TFMA's EvalConfig, with metrics by split and class.
+    """Create TFMA's EvalConfig: count, accuracy and loss by split and, for few classes, by class.
 
-    The confusion matrix and the calibration of every class grow with the square of the number of
-    classes. Above 100 classes TFMA computes only accuracy and loss; the report always computes the
-    other metrics from the predictions.
-
-    Labels are the integer `label_index`, because string labels make SparseCategoricalAccuracy
-    fail. The model is of TFMA's type "materialized_prediction": its answers are a feature of the
-    Examples.
+    The report computes all other metrics from the predictions. Labels are the integer
+    `label_index`, because string labels make SparseCategoricalAccuracy fail. The model is of TFMA's
+    type "materialized_prediction": its answers are a feature of the Examples.
 
     Args:
         classes: Number of classes.
@@ -70,27 +63,14 @@ def eval_config(classes: int, baseline: bool) -> dict[str, Any]:
             {**model, "name": constants.CANDIDATE_KEY},
             {**model, **other, "name": constants.BASELINE_KEY},
         ]
-    # TFMA has no expected calibration error, but its plot for the most probable class holds the
-    # mean probability and the accuracy of each bin.
-    calibration = {
-        "metrics": [{"className": "CalibrationPlot", "config": '"num_buckets": 15'}],
-        "binarize": {"topKList": {"values": [1]}},
-    }
-    metrics = ["ExampleCount", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy"]
-    few = classes <= _FEW_CLASSES
-    if few:
-        metrics.append("MultiClassConfusionMatrixPlot")
+    slices: list[dict[str, Any]] = [{}, {"featureKeys": [names.SPLIT]}]
+    if classes <= _FEW_CLASSES:
+        slices.append({"featureKeys": [names.SPLIT, names.LABEL]})
+    metrics = ("ExampleCount", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy")
     return {
         "modelSpecs": models,
-        "slicingSpecs": [
-            {},
-            {"featureKeys": [names.SPLIT]},
-            *([{"featureKeys": [names.SPLIT, names.LABEL]}] if few else []),
-        ],
-        "metricsSpecs": [
-            {"metrics": [{"className": name} for name in metrics]},
-            *([calibration] if few else []),
-        ],
+        "slicingSpecs": slices,
+        "metricsSpecs": [{"metrics": [{"className": name} for name in metrics]}],
     }
 
 
@@ -127,14 +107,7 @@ class Executor(stock.Executor):
             inputs.pop(specs.BASELINE_MODEL_KEY, None)
         config = json.dumps(eval_config(len(vocabulary), compared))
         properties[specs.EVAL_CONFIG_KEY] = config
-        # By default Beam grows a batch to 1,000 predictions, which are 0.4 GB with 50,000 classes
-        # and a baseline. The cap is read in this process, when the Beam graph is built.
-        cap = batch_util._BATCH_SIZE_CAP
-        batch_util._BATCH_SIZE_CAP = IMAGES_A_BATCH
-        try:
-            super().Do(inputs, outputs, properties)
-        finally:
-            batch_util._BATCH_SIZE_CAP = cap
+        super().Do(inputs, outputs, properties)
         decision = rules.decide(evidence(uris, json.loads(settings), vocabulary))
         blessing = artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY])
         _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
