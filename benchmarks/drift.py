@@ -74,7 +74,7 @@ class Asker:
         """Return whether there is drift, and the comparisons that are over their limit."""
         from imgpipe.pipeline.request_drift import examination
 
-        found = examination.read(prefix, self.versions, 0)
+        found = examination.read(prefix, self.versions)
         examined = examination.examine(found, self.versions, self._out)
         over = [
             f"{one.feature} {one.distance:.2f} > {one.limit:.2f}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.models.errors import DataRefused
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -24,8 +24,6 @@ app = typer.Typer()
 SCHEMA = 1  # of the file that --json writes
 _WIDTH_PLAIN = 120  # columns when the output is not a terminal
 _NAMED = 5  # undecodable images that are listed
-_USUAL_MOST = 50
-_MOST = 100_000  # images in one folder, which file managers still open
 #: How to get images into the log.
 _SWITCH_ON = (
     "the log holds no images; start the server with `imgpipe serve --request-log PREFIX "
@@ -33,7 +31,7 @@ _SWITCH_ON = (
 )
 _EXAMPLES = """Examples:\n
   imgpipe drift logs/requests --model imgpipe-out\n
-  imgpipe drift logs/requests --model imgpipe-out --images new --json -
+  imgpipe drift logs/requests --model imgpipe-out --json drift.json
 """
 
 
@@ -51,63 +49,37 @@ def drift(
             help="Output folder of the run, if versions were published elsewhere.",
         ),
     ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="New folder for the least certain images."),
-    ] = None,
-    most: Annotated[
-        int | None,
-        typer.Option(
-            "--most",
-            min=1,
-            max=_MOST,
-            help=f"Number of least certain images to write. Default: {_USUAL_MOST}.",
-        ),
-    ] = None,
     json_file: options.JsonListOption = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.request_drift import reference, uncertain_images
+    from imgpipe.pipeline.request_drift import reference
     from imgpipe.pipeline.request_drift.log import find
 
-    if images is None and most is not None:
-        raise ConfigError("--most needs --images DIR, the folder for these images.")
-    if images is not None:
-        uncertain_images.check_new(images)
     find(log)  # reports a missing log before the imports
     versions = reference.versions(model)
-    written = None
     with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.components.data_gate import component  # noqa: F401  # TFX has to come before TFDV
             from imgpipe.pipeline.request_drift import examination
         with display.step("reading the log"):
-            read = examination.read(log, versions, (most or _USUAL_MOST) if images else 0)
+            read = examination.read(log, versions)
         with display.step("comparing"):
             examined = examination.examine(read, versions, run)
-        if images is not None and read.survey.uncertain:
-            with display.step("writing images"):
-                written = read.save_uncertain(images)
     console = output_files.console_beside(json_file)
     _print(console, read, examined)
-    _print_images(console, read, images, written)
-    output_files.write_json(as_json(read, examined, images, written), json_file)
+    output_files.write_json(as_json(read, examined), json_file)
     if examined.drift:
         raise typer.Exit(DataRefused.exit_code)
 
 
-def as_json(
-    read: Log, examined: Examined, folder: Path | None, written: int | None
-) -> dict[str, Any]:
+def as_json(read: Log, examined: Examined) -> dict[str, Any]:
     """Build what `--json` writes; `imgpipe.pipeline.records` declares it.
 
     Args:
         read: The log.
         examined: The comparisons of each version.
-        folder: Folder of the least certain images, None if none were asked for.
-        written: Number of images written there, None if none were.
     """
     statistics = read.statistics
     return {
@@ -130,7 +102,6 @@ def as_json(
             {"picture": found.image, "error": found.error}
             for found in examined.measured.undecodable
         ],
-        "least_certain": None if written is None else {"folder": str(folder), "pictures": written},
     }
 
 
@@ -161,6 +132,8 @@ def _print(console: Console, read: Log, examined: Examined) -> None:
         _print_version(console, one)
     for line in _remarks(read, examined):
         console.print(f"[yellow]{escape(line)}[/]")
+    if not read.survey.images:
+        console.print(f"  [dim]{escape(_SWITCH_ON)}[/]")
 
 
 def _print_version(console: Console, one: VersionComparison) -> None:
@@ -227,16 +200,3 @@ def _remarks(read: Log, examined: Examined) -> Iterator[str]:
         yield f"  {found.image}: {found.error}"
     if failed > _NAMED:
         yield f"  … and {failed - _NAMED} more; --json lists more of them"
-
-
-def _print_images(console: Console, read: Log, folder: Path | None, written: int | None) -> None:
-    from imgpipe.components.report.text import plural
-
-    if not read.survey.images:
-        console.print(f"  [dim]{escape(_SWITCH_ON)}[/]")
-    elif folder is not None and written is not None:
-        console.print(
-            f"\nwrote the {plural(written, 'image')} for which the model was least certain, and "
-            f"index.csv, to {escape(str(folder))}: move each image into the folder of its class, "
-            "add them to the training images and run again"
-        )

@@ -100,13 +100,6 @@ class UndecodableImage(Record):
     error: Annotated[str, "The error."]
 
 
-class LeastCertain(Record):
-    """The least certain images."""
-
-    folder: Annotated[str, "Folder into which they were written."]
-    pictures: Annotated[int, "Number of images that were written."]
-
-
 class Drift(Document):
     """The comparison of requests with the training data."""
 
@@ -120,6 +113,3 @@ class Drift(Document):
     measured: Annotated[int, "Number of images that were measured."]
     undecodable: Annotated[int, "Number of images that cannot be decoded."]
     undecodable_first: Annotated[list[UndecodableImage], "The first images that cannot be decoded."]
-    least_certain: Annotated[
-        LeastCertain | None, "The least certain images; null if none were written."
-    ]

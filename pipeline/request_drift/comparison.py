@@ -23,8 +23,8 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.feature_distribution import FAR_SHARE
 from imgpipe.pipeline.request_drift.reference import Blessed
-from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT, Share
 from imgpipe.pipeline.request_drift.survey import VersionRequests
+from imgpipe.pipeline.request_drift.unfamiliar_images import NONE_LOOKED_AT, Share
 
 #: With fewer answers, or fewer different images, nothing is judged: chance would decide.
 FEWEST = 50

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imgpipe.components.storage import manifest
 from imgpipe.models import progress
-from imgpipe.pipeline.request_drift import comparison, images, log, uncertain_images
+from imgpipe.pipeline.request_drift import comparison, images, log
 from imgpipe.pipeline.request_drift import reference as blessed
 from imgpipe.pipeline.request_drift.survey import Survey, survey
 from imgpipe.pipeline.request_drift.unfamiliar_images import Unfamiliar
@@ -27,10 +27,6 @@ class Log:
     statistics: log.ReadStatistics
     survey: Survey
 
-    def save_uncertain(self, target: Path) -> int:
-        """Write the least certain images; see `uncertain_images.save`."""
-        return uncertain_images.save(target, self.files, self.model, self.survey.uncertain)
-
 
 @dataclass(frozen=True)
 class Examined:
@@ -43,13 +39,12 @@ class Examined:
     verdict: str  # a sentence for people
 
 
-def read(path: Path, versions: Mapping[int, manifest.Version], least: int) -> Log:
+def read(path: Path, versions: Mapping[int, manifest.Version]) -> Log:
     """Read a log once, from its first record to its last.
 
     Args:
         path: File, folder or prefix of the log.
         versions: Versions of the model by number.
-        least: Number of least certain images to find.
 
     Returns:
         Counts of the answers by version, and the locations of the images.
@@ -61,7 +56,7 @@ def read(path: Path, versions: Mapping[int, manifest.Version], least: int) -> Lo
     files = log.find(path)
     model = log.Model({number: tuple(v.vocabulary) for number, v in versions.items()})
     statistics = log.ReadStatistics()
-    found = survey(_counted(log.read(files, model, statistics)), least)
+    found = survey(_counted(log.read(files, model, statistics)))
     if not found.answers:
         raise log.refusal(statistics, path, model)
     return Log(tuple(files), model, statistics, found)

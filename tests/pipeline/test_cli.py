@@ -271,7 +271,6 @@ def test_bad_arguments_end_with_exit_code_2_and_a_message(tmp_path: Path, argume
         (("predict", "a.png", "--model", ".", "--timeout", "5"), "--timeout: expected only with a"),
         (("serve", "OUT", "--log-share", "0.1"), "--log-share needs --request-log PREFIX"),
         (("explain", "--layers", "--layer", "nosuch"), "--layer needs an image"),
-        (("drift", "LOG", "--most", "50"), "--most needs --images DIR"),
     ],
 )
 def test_options_that_would_have_no_effect_are_refused(tmp_path: Path, arguments, expected: str):

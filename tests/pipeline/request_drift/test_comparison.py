@@ -14,9 +14,9 @@ from imgpipe.pipeline.request_drift import comparison as comparing
 from imgpipe.pipeline.request_drift import reference as blessed
 from imgpipe.pipeline.request_drift.images import MeasuredImages, measure
 from imgpipe.pipeline.request_drift.log import Location
-from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT as NOTHING
-from imgpipe.pipeline.request_drift.share import Share
 from imgpipe.pipeline.request_drift.survey import VersionRequests
+from imgpipe.pipeline.request_drift.unfamiliar_images import NONE_LOOKED_AT as NOTHING
+from imgpipe.pipeline.request_drift.unfamiliar_images import Share
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.

@@ -11,7 +11,7 @@ import pytest
 
 from imgpipe.models.export.signatures import FEATURE_VECTORS
 from imgpipe.pipeline.request_drift import unfamiliar_images
-from imgpipe.pipeline.request_drift.share import Share
+from imgpipe.pipeline.request_drift.unfamiliar_images import Share
 
 FAMILIAR, OTHER = b"0", b"9"
 
