@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 from imgpipe.components.example_gen.sources.base import Item, Source
-from imgpipe.components.image_file.content import Content, alpha_channel, decode, wrong_colours
+from imgpipe.components.image_file.content import Content, alpha_channel, decode
 from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.checks import MEASUREMENTS
@@ -57,7 +57,6 @@ def inspect(
     store: str = "",
     rule: SplitRule | None = None,
     vocabulary: Sequence[str] = (),
-    as_served: bool = False,
 ) -> Generator[ImageRecord]:
     """Inspect items of a source.
 
@@ -68,8 +67,6 @@ def inspect(
         store: Folder of the inspection cache, "" for none.
         rule: Assigns the split. Default: `SplitRule()`.
         vocabulary: Class names in sorted order.
-        as_served: Whether files that the serving op decodes to other colours count as decoded, as
-            they do for a model that answers them. A run repairs them instead.
 
     Yields:
         One record for each item, in the order of `items`.
@@ -77,14 +74,14 @@ def inspect(
     # Imported once here, because threads that import it at the same time hang.
     import tensorflow  # noqa: F401
 
-    cache = InspectionCache(store, pixel_limit, as_served)
+    cache = InspectionCache(store, pixel_limit)
     rule = rule or SplitRule()
 
     def inspect_one(item: Item) -> tuple[ImageRecord, bool]:
         """Return the record, and whether the cache has to keep it."""
         record = _read(source, item, rule, vocabulary)
         known = cache.complete(record)
-        return (known, False) if known else (_inspected(record, pixel_limit, as_served), True)
+        return (known, False) if known else (_inspected(record, pixel_limit), True)
 
     threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores this process may use
     pool = concurrent.futures.ThreadPoolExecutor(threads, "inspect")
@@ -134,14 +131,14 @@ def _read(source: Source, item: Item, rule: SplitRule, vocabulary: Sequence[str]
     )
 
 
-def _inspected(record: ImageRecord, pixel_limit: int, as_served: bool) -> ImageRecord:
+def _inspected(record: ImageRecord, pixel_limit: int) -> ImageRecord:
     """Read the header of a file, decode it and measure its pixels."""
     if record.read_error:
         return dataclasses.replace(record, decode_error="the file could not be read")
     data = record.image_bytes
     header = probe(data, pixel_limit)
     record = dataclasses.replace(record, **{name: getattr(header, name) for name in _HEADER})
-    pixels, error = None, _why_not_decoded(record, pixel_limit, as_served)
+    pixels, error = None, _why_not_decoded(record, pixel_limit)
     if not error:
         pixels, error = decode(data)
     if pixels is None:
@@ -157,15 +154,15 @@ def _inspected(record: ImageRecord, pixel_limit: int, as_served: bool) -> ImageR
     )
 
 
-def _why_not_decoded(record: ImageRecord, pixel_limit: int, as_served: bool) -> str:
+def _why_not_decoded(record: ImageRecord, pixel_limit: int) -> str:
     """Say why a file is not passed to the decoder, "" if it is."""
     # The op reads all frames of a GIF.
     frames = image_header.pixels(record.image_bytes) if record.format == "GIF" else 0
-    if max(record.pixels, frames or 0) > pixel_limit:
-        several = f"{record.frames} frames of " if record.frames > 1 else ""
-        size = f"{several}{record.width} x {record.height}"
-        return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"
-    return "" if as_served else wrong_colours(record.image_bytes, record.mode)
+    if max(record.pixels, frames or 0) <= pixel_limit:
+        return ""
+    several = f"{record.frames} frames of " if record.frames > 1 else ""
+    size = f"{several}{record.width} x {record.height}"
+    return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"
 
 
 class InspectionCache:
@@ -179,12 +176,11 @@ class InspectionCache:
     Args:
         directory: Folder of the store, as `BlobStore` takes it. "" keeps nothing.
         pixel_limit: Largest number of pixels that is decoded; part of the key.
-        as_served: As for `inspect`; part of the key.
     """
 
-    def __init__(self, directory: str, pixel_limit: int, as_served: bool = False) -> None:
+    def __init__(self, directory: str, pixel_limit: int) -> None:
         self._blobs = BlobStore(directory, STORE) if directory else None
-        self._key_suffix = f"{source_code.fingerprint(CODE, _LIBRARIES)}:{pixel_limit}:{as_served}"
+        self._key_suffix = f"{source_code.fingerprint(CODE, _LIBRARIES)}:{pixel_limit}"
         self._unwritten: dict[bytes, bytes] = {}
 
     def _key(self, image_hash: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,10 +15,6 @@ from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError
 
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
-#: Pillow's modes of a BMP with a palette. If the palette is that of the grey values, it is "L".
-_WITH_PALETTE = ("P", "1")
-_BITFIELDS = b"\3\0\0\0"  # compression of a BMP whose header has masks for the channels
-_USUAL_MASKS = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)  # of red, green and blue
 
 
 @dataclass(frozen=True)
@@ -72,24 +67,6 @@ def decode(data: bytes) -> tuple[np.ndarray | None, str]:
         raise _no_memory(error) from error
     except tf.errors.OpError as error:
         return None, first_line(error)
-
-
-def wrong_colours(data: bytes, mode: str) -> str:
-    """Say why the serving op decodes a file without an error, but to other colours; "" if right.
-
-    This happens only with BMP files: TensorFlow 2.21 ignores their palettes and masks.
-
-    Args:
-        data: The encoded file.
-        mode: Pillow's mode.
-    """
-    if not data.startswith(b"BM"):
-        return ""
-    if mode in _WITH_PALETTE:
-        return "the serving operation ignores the palette of a BMP"
-    if data[30:34] == _BITFIELDS and data[54:66] != _USUAL_MASKS:
-        return "the serving operation ignores the order of the channels that this BMP states"
-    return ""
 
 
 def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:

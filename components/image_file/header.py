@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from imgpipe.serving import image_header
 
 #: Default of the largest number of pixels of an image that is decoded; in RGB they take 300 MB.
 PIXEL_LIMIT = 100_000_000
-_PNG = b"\x89PNG\r\n\x1a\n"
 #: Camera files with a second image for previews: every reader treats them as JPEG, and they are not
 #: animations.
 _SAME_AS_JPEG = {"MPO"}
@@ -111,7 +109,7 @@ def probe(data: bytes, pixel_limit: int) -> Header:
         return Header(width=declared[0], height=declared[1], format=kind)
     try:
         with pillow(data) as image:
-            return _describe(image, declared, data)
+            return _describe(image, declared)
     except UnidentifiedImageError:
         other = other_format(data)
         error = f"{other}, a format that is not accepted" if other else "unknown image format"
@@ -120,7 +118,7 @@ def probe(data: bytes, pixel_limit: int) -> Header:
     return Header(width=declared[0], height=declared[1], format=kind, error=error)
 
 
-def _describe(image: Image.Image, declared: tuple[int, int], data: bytes) -> Header:
+def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:
     kind = image.format or ""
     kind = "JPEG" if kind in _SAME_AS_JPEG else kind
     width, height = max(image.size, declared, key=lambda size: size[0] * size[1])
@@ -131,22 +129,8 @@ def _describe(image: Image.Image, declared: tuple[int, int], data: bytes) -> Hea
         format=kind,
         mode=image.mode,
         frames=1 if kind == "JPEG" else _frames(image),
-        orientation=_orientation(image, kind, data),
+        orientation=_orientation(image, kind),
     )
-
-
-def _png_exif(data: bytes) -> bytes:
-    """Return the eXIf chunk of a PNG (PNG 3rd edition, 11.3.3), or b"" when there is none.
-
-    The chunk may follow the pixels, and Pillow would have to decode them to reach it.
-    """
-    at = len(_PNG)
-    while at + 8 <= len(data):
-        length, name = struct.unpack(">I4s", data[at : at + 8])
-        if name == b"eXIf":
-            return data[at + 8 : at + 8 + length]
-        at += 12 + length  # length, name and checksum have four bytes each
-    return b""
 
 
 def _frames(image: Image.Image) -> int:
@@ -157,14 +141,14 @@ def _frames(image: Image.Image) -> int:
         return 1
 
 
-def _orientation(image: Image.Image, kind: str, data: bytes) -> int:
+def _orientation(image: Image.Image, kind: str) -> int:
     """Return the Exif orientation, 1 when there is none or it is out of range."""
     try:
         if kind in _WITH_EXIF:
             exif = image.getexif()
-        elif kind == "PNG" and (block := _png_exif(data)):
+        elif kind == "PNG" and "exif" in image.info:  # before the pixels
             exif = Image.Exif()
-            exif.load(block)
+            exif.load(image.info["exif"])
         else:
             return 1
         value = int(exif.get(ExifTags.Base.Orientation, 1))

@@ -129,9 +129,7 @@ def _judge(request: EvaluationRequest) -> Judged:
     limit = request.config.judge.pixel_limit
     with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
         progress.total(len(items), "images")
-        inspected = inspect(
-            request.source, items, limit, vocabulary=model.vocabulary, as_served=True
-        )
+        inspected = inspect(request.source, items, limit, vocabulary=model.vocabulary)
         judged = _judged(inspected, found)
         while batch := list(itertools.islice(judged, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])

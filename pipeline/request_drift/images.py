@@ -77,7 +77,7 @@ def measure(
     for part in _batches(images):
         items = [Item(name) for name in part]
         good = []
-        for record in inspect(_Memory(part), items, Settings().pixel_limit, as_served=True):
+        for record in inspect(_Memory(part), items, Settings().pixel_limit):
             progress.advance(1, "images")
             if not record.figures:
                 into.failed += 1

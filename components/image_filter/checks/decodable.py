@@ -1,4 +1,4 @@
-"""Files that the serving operation cannot decode, or decodes to other colours.
+"""Files that the serving operation cannot decode.
 
 They are transcoded to PNG without loss if Pillow can read them (the repair `transcoded`), and
 otherwise rejected as `not_an_image`, `truncated` or `undecodable`.

@@ -78,14 +78,6 @@ def test_missing_validation_is_carved_out_of_train(photos, read):
     assert {found[path] for path in found if path.startswith("train/")} == {"train", "validation"}
 
 
-def test_long_and_undecodable_file_names_are_kept(photos, read, encode):
-    odd = "cat/" + "é" * 100 + " (1).jpg"
-    folder = photos({"cat": 2, "dog": 2, odd: encode(seed=900)})
-    (folder / os.fsdecode(b"dog/\xff.jpg")).write_bytes(encode(seed=901))
-    found = read(folder)
-    assert odd in found and os.fsdecode(b"dog/\xff.jpg") in found
-
-
 def test_a_source_that_changed_since_planning_is_refused(photos, read, encode):
     folder = photos({"cat": 3, "dog": 3})
     planned = open_source(str(folder)).scan().fingerprint

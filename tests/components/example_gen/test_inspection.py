@@ -64,7 +64,7 @@ def test_damaged_images_are_decodable_if_and_only_if_the_serving_op_decodes_them
     shared_data, broken_images
 ):
     items = [Item(path) for path in sorted(broken_images)]
-    for record in inspect(FolderSource(str(shared_data)), items, LIMIT, as_served=True):
+    for record in inspect(FolderSource(str(shared_data)), items, LIMIT):
         said = broken_images[record.path]["tf"]
         assert (record.decode_error == "") == said.startswith("OK"), record.path
         if said.startswith("OK"):

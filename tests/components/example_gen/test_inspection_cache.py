@@ -83,8 +83,6 @@ def test_results_of_changed_code_are_not_used(tmp_path, monkeypatch):
     with InspectionCache(str(tmp_path), LIMIT) as kept:
         assert kept.complete(bare) == ImageRecord("b.jpg", image_hash="00", width=3)
         assert kept.complete(ImageRecord("b.jpg", image_hash="01")) is None
-    with InspectionCache(str(tmp_path), LIMIT, as_served=True) as kept:
-        assert kept.complete(bare) is None
     monkeypatch.setattr(inspection.source_code, "fingerprint", lambda *_: "another")
     with InspectionCache(str(tmp_path), LIMIT) as kept:
         assert kept.complete(bare) is None

@@ -6,7 +6,6 @@ No image is lost, and other engines and shards give the same result.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -71,14 +70,9 @@ def test_every_fault_is_named_and_every_image_is_counted(faulty, run):
     assert summary["warnings"][0]["details"] == {".jpg holds PNG": 1}
     assert {note["kind"] for note in summary["notes"]} == {"hidden"}
     assert done.rejects["cat/two.jpg"]["kept_copy"] == "cat/one.jpg"
-    assert all(reject["override"] for reject in done.rejects.values())
-
-
-def test_quarantine_keeps_the_original_bytes(faulty, run):
-    done = run(faulty)
     for path, reject in done.rejects.items():
         stored = done.root / "q" / reject["stored"]
-        assert stored.parent.name == reject["reason"]
+        assert reject["override"] and stored.parent.name == reject["reason"]
         assert stored.read_bytes() == (faulty / path).read_bytes()
 
 
@@ -144,22 +138,9 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
     lines = (done.root / "q" / quarantine.REPAIRED).read_text().splitlines()
     repairs = [json.loads(line) for line in lines]
     repaired = {repair["path"][2:] for repair in repairs}
-    found = [*repairs, *done.rejects.values()]
-    # The op decodes these to other colours.
-    serves -= {one["path"][2:] for one in found if "the serving operation ignores" in one["detail"]}
     copies = {p[2:] for p, r in done.rejects.items() if r["reason"].startswith("duplicate")}
     assert {path[2:] for path in done.paths()} | copies == serves | repaired
     assert done.summary["in"] == len(broken_images) and not repaired & serves
-
-
-def test_file_names_that_are_not_utf8_are_kept_in_all_outputs(photos, encode, run):
-    folder = photos({"a": 2, "b": 2})
-    for name, content in ((b"\xff1", encode(seed=9)), (b"\xff2", encode(seed=9)), (b"\xfe", b"")):
-        (folder / os.fsdecode(b"a/" + name + b".jpg")).write_bytes(content)
-    done = run(folder)
-    assert done.rejects["a/\udcff2.jpg"]["kept_copy"] == "a/\udcff1.jpg"
-    assert done.rejects["a/\udcfe.jpg"]["reason"] == "zero_byte"
-    assert "a/\udcff1.jpg" in done.paths()
 
 
 def test_the_quarantine_is_private_to_its_owner(photos, run):
@@ -169,14 +150,6 @@ def test_the_quarantine_is_private_to_its_owner(photos, run):
     modes = {path.stat().st_mode & 0o777 for path in place.rglob("*") if path.is_file()}
     assert place.stat().st_mode & 0o777 == 0o700
     assert modes == {0o600}
-
-
-def test_a_dead_link_is_rejected_by_name(photos, run):
-    folder = photos({"a": 2, "b": 2})
-    (folder / "a/gone.jpg").symlink_to("nowhere")
-    (reject,) = run(folder).rejects.values()
-    assert (reject["path"], reject["reason"], reject["stored"]) == ("a/gone.jpg", "unreadable", "")
-    assert reject["detail"] == "No such file or directory"
 
 
 @pytest.fixture

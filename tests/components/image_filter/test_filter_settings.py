@@ -84,13 +84,6 @@ def test_severity_turns_a_warning_into_a_reject_and_back(photos, run):
     assert not spared.rejects and warned(spared)["too_small"] == ["a/icon.png"]
 
 
-def test_an_image_much_larger_than_the_others_has_an_odd_size(photos, encode, run):
-    folder = photos({"a": 8, "b": 8, "a/huge.jpg": encode(size=(400, 320), seed=800)})
-    assert warned(run(folder))["odd_size"] == ["a/huge.jpg"]
-    done = run(folder, name="rejected", settings=Settings(severity={"odd_size": "reject"}))
-    assert done.rejects["a/huge.jpg"]["detail"].endswith("about 36 x 36 is usual")
-
-
 def test_rotated_images_are_warned_of_or_repaired(photos, run):
     folder = photos({"a": 3, "b": 3, "a/side.jpg": turned()})
     assert warned(run(folder))["orientation"] == ["a/side.jpg"]

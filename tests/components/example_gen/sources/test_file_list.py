@@ -156,14 +156,6 @@ def test_a_list_that_cannot_be_read_names_its_row(tmp_path, name, text, message)
         open_source(str(file)).listing()
 
 
-def test_a_quotation_mark_that_is_not_closed_is_refused(folder):
-    """It would take the following rows for one cell."""
-    file = folder / "list.csv"
-    file.write_text('path,label\nx/1.jpg,cat\nx/2.jpg,"dog\ny/3.jpg,dog\n')
-    with pytest.raises(ConfigError, match="EOF inside string"):
-        open_source(str(file)).listing()
-
-
 def test_whole_numbers_are_the_same_labels_in_all_lists(folder):
     expected = {"0": 2, "1": 1}
     (folder / "list.csv").write_text("path,label\nx/1.jpg,0\nx/2.jpg,0.0\ny/3.jpg,1.0\n")

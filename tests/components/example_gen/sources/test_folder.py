@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
 from tests import python_program
 
@@ -87,22 +86,6 @@ def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
     assert set(by_path) == {"a/1.jpg", "b/2.jpg", "b/dead.jpg", "b/link.jpg", "c/1.jpg"}
     assert by_path["c/1.jpg"].symlink and not by_path["a/1.jpg"].symlink
     assert by_path["b/dead.jpg"].sha256 == ""
-
-
-def test_folders_that_link_to_each_other_are_listed_once_by_link(tmp_path):
-    names = [f"s{number}" for number in range(7)]
-    fill(tmp_path, "dog/1.jpg", *(f"cat/{name}/1.jpg" for name in names))
-    for one, other in itertools.permutations(names, 2):
-        (tmp_path / f"cat/{one}/to-{other}").symlink_to(tmp_path / f"cat/{other}")
-    scan = open_source(str(tmp_path)).listing()
-    assert scan.counts() == {"cat": 14, "dog": 1}
-    assert scan.noted()["repeated_link"] > 0
-
-
-def test_an_evaluation_takes_one_class_with_folders_in_it(tmp_path):
-    spec = fill(tmp_path, "cat/mon/1.jpg", "cat/tue/2.jpg")
-    scan = open_source(spec, SourceOptions(least_classes=1)).listing()
-    assert scan.counts() == {"cat": 2}
 
 
 def test_an_unreadable_folder_is_noted():

@@ -109,32 +109,6 @@ def test_a_table_without_a_split_beside_others_with_one_is_refused(table, tmp_pa
         open_source(str(tmp_path)).listing()
 
 
-@pytest.mark.parametrize("title", ["id", "Index", "", "Unnamed: 0"])
-@pytest.mark.parametrize("at", [0, 1, 5])
-def test_a_column_that_numbers_the_rows_is_no_pixel(tmp_path, title, at):
-    rows = [["label", "a", "b", "c", "d"], ["x", 1, 2, 3, 4], ["y", 5, 6, 7, 8]]
-    for cell, row in zip((title, 10, 11), rows, strict=True):
-        row.insert(at, cell)
-    (tmp_path / "t.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
-    found = decoded(str(tmp_path / "t.csv"))
-    assert [(label, pixels.ravel().tolist()) for label, pixels in found.values()] == [
-        ("x", [1, 2, 3, 4]),
-        ("y", [5, 6, 7, 8]),
-    ]
-
-
-def test_columns_named_split_and_group_are_recognised(tmp_path):
-    title = ",".join(f"p{number}" for number in range(16))
-    values = ",".join(str(number) for number in range(16))
-    rows = [f"label,split,group,{title}"]
-    rows += [f"{label},{split},film,{values}" for label in "ab" for split in ("train", "test")]
-    (tmp_path / "table.csv").write_text("\n".join(rows))
-    scan = open_source(str(tmp_path / "table.csv")).scan()
-    assert [i.split for i in scan.items] == ["train", "test", "train", "test"]
-    assert {i.group for i in scan.items} == {"film"}
-    assert scan.vocabulary == ("a", "b")
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -159,18 +133,3 @@ def test_the_sample_of_sign_mnist_is_read(shared_data):
     found = decoded(str(folder / "sign_mnist_test_11rows_noheader.csv"))
     name, image = found["sign_mnist_test_11rows_noheader/0000001.png"]
     assert name == "11" and image.shape == (28, 28) and list(image[0, :3]) == [169, 170, 173]
-
-
-@pytest.mark.parametrize("header", [False, True])
-@pytest.mark.parametrize("label_at", [0, 25])
-def test_a_byte_order_mark_belongs_to_no_cell(table, header, label_at):
-    """Spreadsheets write one."""
-    rows = draw(6, 5, 5)
-    spec = table(rows, header=header, label_at=label_at)
-    options = None if header or not label_at else SourceOptions(label_column=str(label_at))
-    expected = decoded(spec, options)
-    Path(spec).write_bytes(b"\xef\xbb\xbf" + Path(spec).read_bytes())
-    found = decoded(spec, options)
-    assert [label for label, _ in found.values()] == [str(label) for label, _ in rows]
-    for one, other in zip(found.values(), expected.values(), strict=True):
-        np.testing.assert_array_equal(one[1], other[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import ClassVar
 
 import numpy as np
@@ -135,17 +134,3 @@ def test_an_unknown_label_feature_is_refused_with_the_known_features(prepared):
         open_source(
             "tfds:tiny_shapes", SourceOptions(tfds_dir=str(prepared), label_column="nope")
         ).listing()
-
-
-@pytest.mark.parametrize(
-    ("old", "new"), [('"splits"', '"spilts"'), ('"shardLengths"', '"shardLength"')]
-)
-def test_a_damaged_description_is_named(prepared, tmp_path, old, new):
-    shutil.copytree(prepared, tmp_path / "sets")
-    (description,) = (tmp_path / "sets").glob("*/*/dataset_info.json")
-    text = description.read_text()
-    assert old in text
-    description.write_text(text.replace(old, new, 1))
-    source = open_source("tfds:tiny_shapes", SourceOptions(tfds_dir=str(tmp_path / "sets")))
-    with pytest.raises(ConfigError, match="data source 'tfds:tiny_shapes'"):
-        source.listing()

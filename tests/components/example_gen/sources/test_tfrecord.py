@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import tensorflow as tf
 
@@ -62,31 +60,6 @@ def test_files_without_a_split_beside_others_with_one_are_refused(tmp_path, enco
     assert open_source(str(tmp_path)).listing().given_splits == ("train", "test")
     write(file, [])
     assert open_source(str(tmp_path)).listing().given_splits == ("train",)
-
-
-@pytest.mark.parametrize("name", ["a.tfrec", "a.record-00000-of-00001", "a.records", "a.tfrec.gz"])
-def test_record_files_are_found_by_other_names(tmp_path, encode, name):
-    write(tmp_path / "x" / name, records(encode))
-    pattern = re.sub(r"\d+", "*", str(tmp_path / "x" / name).removeprefix(str(tmp_path)))
-    for spec in (tmp_path / "x", tmp_path / "x" / name, f"{tmp_path}{pattern}"):
-        assert len(open_source(str(spec)).listing().items) == 6
-    write(tmp_path / "y" / name, records(encode))
-    if "tfrec" not in name:  # an image of a class may be called so
-        assert open_source(str(tmp_path)).listing().counts() == {"x": 1, "y": 1}
-        return
-    expected = rf"2 of 2 files .* Give tfrecord:{tmp_path} to read their records"
-    with pytest.raises(ConfigError, match=expected):
-        open_source(str(tmp_path)).listing()
-    spaced = (tmp_path / "x").rename(tmp_path / "y" / "a b").parent.rename(tmp_path / "two words")
-    with pytest.raises(ConfigError, match=rf"Give 'tfrecord:{spaced}' to read"):
-        open_source(str(spaced)).listing()
-    assert len(open_source(f"tfrecord:{tmp_path}").listing().items) == 12
-
-
-@pytest.mark.parametrize("name", ["crash_test_photos", "valid_images", "train_test_all", "train"])
-def test_the_name_of_a_single_file_gives_no_split(tmp_path, encode, name):
-    scan = open_source(write(tmp_path / f"{name}.tfrecord", records(encode))).listing()
-    assert scan.given_splits == () and len(scan.items) == 6
 
 
 def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
@@ -166,12 +139,3 @@ def test_files_that_hold_no_examples_are_refused_with_the_cause(tmp_path):
     with pytest.raises(ConfigError, match="holds no record file"):
         (tmp_path / "empty").mkdir()
         open_source(f"tfrecord:{tmp_path / 'empty'}").listing()
-
-
-def test_features_that_the_first_record_omits_are_read(tmp_path, encode):
-    """A record without a split or a group may come first, and others name held-out images."""
-    rows = [{**row, "split": "test", "group": f"g{n}"} for n, row in enumerate(records(encode))]
-    rows[0].pop("split"), rows[0].pop("group")
-    items = list(open_source(write(tmp_path / "x.tfrecord", rows)).listing().items)
-    assert [item.split for item in items] == [None, *["test"] * 5]
-    assert [item.group for item in items] == [None, "g1", "g2", "g3", "g4", "g5"]

@@ -30,11 +30,6 @@ def test_a_pattern_gives_the_groups_and_paths_that_do_not_match_are_noted(tmp_pa
     assert [(n.kind, n.path) for n in found.notes] == [("no_group", "b/z.jpg")]
 
 
-def test_a_group_given_by_the_source_is_kept_despite_a_pattern():
-    found = vet(scan(Item("a/x.jpg", "a", group="given")), SourceOptions(group_pattern="(x)"))
-    assert found.items[0].group == "given"
-
-
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [("(", "not a regular expression"), ("x", "round brackets"), ("(q)", "matches none of the 1")],
@@ -94,15 +89,6 @@ def test_classes_that_differ_only_in_case_are_noted():
     (note,) = found.notes
     assert (note.kind, note.path) == ("similar_classes", "cat")
     assert note.detail.startswith("differs from the class 'Cat' only in case")
-
-
-def test_the_fingerprint_depends_on_the_groups(tmp_path):
-    for path in ("a/1.x.jpg", "b/2.y.jpg"):
-        (tmp_path / path).parent.mkdir()
-        (tmp_path / path).write_bytes(path.encode())
-    plain = open_source(str(tmp_path)).scan().fingerprint
-    grouped = SourceOptions(group_pattern=r"\.(.)\.")
-    assert open_source(str(tmp_path), grouped).scan().fingerprint != plain
 
 
 @pytest.mark.parametrize(

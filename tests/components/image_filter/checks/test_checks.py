@@ -16,7 +16,7 @@ from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_filter.checks import CHECKS, Settings
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
-from tests.images import encoded, soft
+from tests.images import encoded
 
 
 def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
@@ -114,49 +114,6 @@ def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
     assert found.rejection is None and found.repairs[0].reason == "transcoded"
     pixels, error = decode(found.kept.image_bytes)
     assert (pixels.shape, error) == ((32, 40, 3), "") and kind in found.repairs[0].detail
-
-
-def bitmap(bits, pixels, palette=b"", masks=()):
-    """Return a BMP file of 40 x 32 pixels, with masks for the channels if there are any."""
-    head = struct.pack(
-        "<IiiHHIIiiII", 56 if masks else 40, 40, 32, 1, bits, 3 * bool(masks), *[0] * 5
-    )
-    head += struct.pack("<4I", *masks) if masks else b""
-    start = 14 + len(head) + len(palette)
-    size = start + len(pixels)
-    return b"BM" + struct.pack("<IHHI", size, 0, 0, start) + head + palette + pixels
-
-
-def greys(levels):
-    """Return a palette of a BMP that has these grey values."""
-    return b"".join(bytes([level, level, level, 0]) for level in levels)
-
-
-_IN_BITMAP = soft(3, (40, 32))
-_INDICES = _IN_BITMAP.convert("L").transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-_REVERSED = _IN_BITMAP.convert("RGBA").transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes()
-
-
-@pytest.mark.parametrize(
-    ("data", "repaired"),
-    [
-        (encoded(_IN_BITMAP, "BMP"), False),
-        (encoded(_IN_BITMAP.convert("L"), "BMP"), False),
-        (encoded(_IN_BITMAP.convert("P"), "BMP"), True),
-        (bitmap(8, _INDICES.tobytes(), greys(range(256))), False),
-        (bitmap(8, _INDICES.tobytes(), greys(range(255, -1, -1))), True),
-        (bitmap(32, _REVERSED, masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000)), False),
-        (bitmap(32, _REVERSED, masks=(0xFF, 0xFF00, 0xFF0000, 0xFF000000)), True),
-    ],
-    ids=["RGB", "grey", "palette", "grey palette", "inverted palette", "BGRA", "RGBA"],
-)
-def test_a_bitmap_whose_colours_the_serving_op_does_not_read_is_transcoded(data, repaired, records):
-    found = decide(records({"a/x.bmp": data})["a/x.bmp"], Settings())
-    assert [repair.reason for repair in found.repairs] == ["transcoded"] * repaired
-    assert all(" correctly, stored as PNG; the serving" in one.detail for one in found.repairs)
-    pixels, error = decode(found.kept.image_bytes)
-    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    assert error == "" and np.array_equal(pixels, expected)
 
 
 def chunk(name, data):
