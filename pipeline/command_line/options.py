@@ -28,14 +28,6 @@ def writable_file(param: typer.CallbackParam, value: Any) -> Any:
     return value
 
 
-def json_is_printed(file: object) -> str:
-    """Return the advice for a file after a ``--json`` that is a flag and takes none."""
-    return (
-        "--json of this command takes no file and prints to standard output; to write a file, "
-        f"add: > {file}"
-    )
-
-
 def output_folder(text: str) -> Path:
     """Parse the value of an option for an output folder.
 
@@ -126,15 +118,6 @@ ModelFolderOption = Annotated[
 VersionOption = Annotated[
     int | None,
     typer.Option("--version", help="Version of the model. Default: the newest intact one."),
-]
-HeaderOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header",
-        metavar="NAME:VALUE",
-        help="Header (gRPC metadata) of each request, such as 'Authorization: Bearer TOKEN'; "
-        "may be repeated.",
-    ),
 ]
 VersionsArgument = Annotated[
     Path,

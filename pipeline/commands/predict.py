@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.published.loaded_model import LoadedModel
-    from imgpipe.serving.client import Client, ServingError
+    from imgpipe.serving.client import ServingError
     from imgpipe.serving.client.classifier import Answer, Progress
 
 app = typer.Typer()
@@ -27,7 +27,6 @@ _SOME_REFUSED = 2  # exit code when some files are not images, the same as for a
 SCHEMA = 1  # of each object that --json writes
 _SERVER = "localhost:8500"
 _MODEL = "imgpipe"
-_TIMEOUT = 30.0
 _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out photo.jpg\n
   imgpipe predict --model imgpipe-out --version 2 photos/ --json\n
@@ -58,24 +57,8 @@ def predict(
     version: Annotated[
         int | None, typer.Option(help="Version of the model. Default: the newest available one.")
     ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Version label instead of a number, such as stable.")
-    ] = None,
     top: Annotated[int, typer.Option(help="Number of labels shown for each image.")] = 5,
-    timeout: Annotated[
-        float | None, typer.Option(help=f"Seconds for each request. Default: {_TIMEOUT:g}.")
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option(metavar="PEM", help="TLS: certificates of the trusted authorities."),
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="TLS: certificate of this client.")
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="TLS: private key of the certificate.")
-    ] = None,
-    header: options.HeaderOption = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for each request to a server.")] = 30.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON; --json - is the same.")
     ] = False,
@@ -86,54 +69,28 @@ def predict(
         DeadlineExceeded,
         NotFound,
         ServingError,
-        Tls,
         Unavailable,
     )
     from imgpipe.serving.client.images import files_of
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         images = [path for path in images if path != Path("-")]
-        missing = [path for path in images if path.suffix == ".json" and not path.exists()]
-        if missing:
-            raise ConfigError(
-                f"{missing[0]}: there is no such file. {options.json_is_printed(missing[0])}"
-            )
-    for_server = {
-        "--label": label,
-        "--timeout": timeout,
-        "--ca": ca,
-        "--certificate": certificate,
-        "--key": key,
-        "--header": header,
-    }
     address, name = server or _SERVER, model or _MODEL
-    classifier: Client | LoadedModel | None = None
     done: dict[int, Answer] = {}
     files: list[Path] = []
     failure: ServingError | None = None
-    hint = ""
+    classifier: Client | LoadedModel
     try:
         files = files_of(images)
         # The default name is not taken for a folder, such as that of a clone of the repository.
         if server is None and model is not None and _is_folder(model):
-            given = [option for option, value in for_server.items() if value is not None]
-            classifier = _loaded(Path(model).expanduser(), version, given)
+            from imgpipe.pipeline.published.loaded_model import LoadedModel
+
+            classifier = LoadedModel(Path(model).expanduser(), version)
         else:
-            classifier = Client(
-                address,
-                name,
-                _TIMEOUT if timeout is None else timeout,
-                version=version,
-                label=label,
-                tls=Tls(ca, certificate, key) if ca or certificate or key else None,
-                headers=_headers(header),
-            )
+            classifier = Client(address, name, timeout, version=version)
         with classifier, _progress(len(files), done) as progress:
-            try:
-                classifier.classify_each(files, progress=progress, top=top)
-            except NotFound:  # so says a server of a version that it is still loading
-                hint = _loading(classifier) if isinstance(classifier, Client) else ""
-                raise
+            classifier.classify_each(files, progress=progress, top=top)
     except ServingError as error:
         failure = error
     # What was answered before an error is printed too.
@@ -141,8 +98,9 @@ def predict(
     if answers:
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
+        hint = ""
         unknown = isinstance(failure, NotFound | Unavailable | DeadlineExceeded)
-        if unknown and not hint and model is not None and server is None:
+        if unknown and model is not None and server is None:
             hint = f" (There is no folder {name!r}, so --model was taken for a model's name.)"
         raise ServerError(address, name, failure, hint) from failure
     raise typer.Exit(_refusals(answers))
@@ -163,52 +121,6 @@ class ServerError(ImgpipeError):
 def _is_folder(model: str) -> bool:
     # No served model has a slash in its name, so a path that does not exist is reported as one.
     return os.sep in model or Path(model).expanduser().is_dir()
-
-
-def _headers(given: Sequence[str] | None) -> dict[str, str]:
-    found = {}
-    for text in given or ():
-        name, colon, value = text.partition(":")
-        if not colon or not name.strip():
-            raise ConfigError(f"--header takes NAME:VALUE. Received: {name!r}.")
-        found[name.strip()] = value.strip()
-    return found
-
-
-def _loaded(folder: Path, version: int | None, given: Sequence[str]) -> LoadedModel:
-    """Load the model, unless options are given that have an effect on a server only.
-
-    Raises:
-        ConfigError: There is such an option, or no such version.
-        ResourceError: There is no model in the folder.
-    """
-    if given:
-        raise ConfigError(
-            f"{', '.join(given)}: expected only with a server, because --model {folder} is a "
-            "folder and its model is loaded without one. Name the server with --server, or remove "
-            f"{given[0]}."
-        )
-    if not folder.is_dir():
-        raise ResourceError(f"no model in {folder}: there is no such folder.")
-    from imgpipe.pipeline.published.loaded_model import LoadedModel
-
-    return LoadedModel(folder, version)
-
-
-def _loading(client: Client) -> str:
-    """Return why a model that the server knows is not available yet, otherwise ""."""
-    from imgpipe.serving.client import ServingError
-
-    try:
-        states = client.status(client.version)
-    except ServingError:
-        return ""
-    for state in states:
-        if state.state in ("START", "LOADING"):
-            return f". Version {state.version} is still loading; try again in a moment."
-        if state.error_code:
-            return f". Version {state.version} failed to load: {state.error_message}"
-    return ""
 
 
 @contextlib.contextmanager

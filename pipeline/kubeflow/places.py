@@ -7,10 +7,12 @@ bucket that it sees as a folder.
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE
+from imgpipe.pipeline.configuration import beam
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, flat, marked
 from imgpipe.pipeline.configuration.kubeflow import Volume
 from imgpipe.pipeline.kubeflow import mounts
@@ -18,6 +20,8 @@ from imgpipe.pipeline.source import outputs
 
 #: Beginnings of sources that are read from the network instead of a volume.
 _REMOTE = ("gs://", "s3://")
+#: What TFX's compiler takes, `_LEGAL_NAME_PATTERN` in its pipeline_builder.py.
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 def on_volumes(config: Config) -> Config:
@@ -31,7 +35,7 @@ def on_volumes(config: Config) -> Config:
 
     Raises:
         ConfigError: A path lies on no volume, or outputs lie in the folder of the images; the
-            message names each setting.
+            message names each setting. Or a setting has no place in a pipeline.
     """
     volumes = config.kubeflow.volumes
     found = {name: _absolute(path, volumes) for name, path in _paths(config).items()}
@@ -39,7 +43,24 @@ def on_volumes(config: Config) -> Config:
         raise ConfigError(_unreachable(outside, volumes))
     placed = config.replaced(found)
     _require_outside(placed)
+    _refuse_unsupported(placed)
     return placed
+
+
+def _refuse_unsupported(config: Config) -> None:
+    """Refuse settings that would fail, or have no effect, in the compiled pipeline."""
+    beam.require_local_workers(config.beam)
+    if not _NAME.fullmatch(config.run.name):
+        raise ConfigError(
+            "run.name: expected small letters, digits and hyphens, beginning with a letter or a "
+            f"digit, because Kubeflow Pipelines takes no other names. Received: "
+            f"{config.run.name!r}. Add for example: --set run.name=cats-v2"
+        )
+    if config.train.strategy == "multi_worker":
+        raise ConfigError(
+            'train.strategy: expected "none" or "mirrored", because a pipeline has one container '
+            'for ImageTrainer, and no other workers. Received: "multi_worker".'
+        )
 
 
 def _require_outside(config: Config) -> None:

@@ -38,7 +38,7 @@ def compiled(photos: Path | str, output: Path, root: str, volumes: str, *setting
         volumes: Entries of the list ``kubeflow.volumes``, in TOML.
         settings: Further settings, such as ``train.epochs=2``.
     """
-    from imgpipe.pipeline.commands.kubeflow.compile import compile_
+    from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
 
     given = [
         f"{section}.{key}={json.dumps(value)}"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands.kubeflow import app, submit
-from imgpipe.pipeline.commands.kubeflow.compile import compile_
+from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
 from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.kubeflow import mounts
 from tests.conftest import REPOSITORY

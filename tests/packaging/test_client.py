@@ -107,4 +107,4 @@ def test_the_files_of_the_client_equal_those_of_imgpipe(client_wheel: Path, whee
 def test_both_can_be_installed(client_wheel: Path, python: Path, tmp_path: Path):
     install(python, "--no-deps", client_wheel)
     imgpipe = python.parent / "imgpipe"
-    assert "--label" in run(imgpipe, "predict", "--help", cwd=tmp_path)
+    assert "--timeout" in run(imgpipe, "predict", "--help", cwd=tmp_path)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import (
-    DirectOptions,
     PipelineOptions,
     StandardOptions,
     TypeOptions,
 )
-from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms import core, userstate
 
 from imgpipe.pipeline.runners import beam_lookups
@@ -49,25 +47,6 @@ def test_cached_parameters_are_those_that_beam_finds(step: beam.DoFn):
             assert userstate.is_stateful_dofn(step) == state
 
 
-def test_two_objects_of_a_class_share_cached_parameters(monkeypatch: pytest.MonkeyPatch):
-    asked = []
-    inspected = beam_lookups.INSPECTED
-
-    def counted(function):
-        asked.append(function)
-        return inspected(function)
-
-    monkeypatch.setattr(
-        core, "get_function_args_defaults", inspected
-    )  # restored when the test ends
-    monkeypatch.setattr(beam_lookups, "INSPECTED", counted)
-    with beam_lookups.remembered():
-        for step in (_Plain(), _Plain()):
-            core.get_function_arguments(step, "process")[0].clear()  # the list is a copy
-            assert core.get_function_arguments(step, "process")[0][0] == "element"
-    assert len(asked) == 1
-
-
 def test_overlapping_blocks_restore_the_functions_of_beam():
     before = core.get_function_args_defaults, PipelineOptions.view_as
     first, second = beam_lookups.remembered(), beam_lookups.remembered()
@@ -87,26 +66,3 @@ def test_views_show_the_options_of_their_pipeline():
             assert second.view_as(StandardOptions).runner == "PrismRunner"
             assert not first.view_as(TypeOptions).pipeline_type_check
             assert second.view_as(TypeOptions).pipeline_type_check
-
-
-def test_an_option_that_is_changed_in_one_view_is_changed_in_all():
-    options = PipelineOptions(["--runner=FnApiRunner"])
-    with beam_lookups.remembered():
-        before = options.view_as(StandardOptions)
-        options.view_as(DirectOptions).view_as(StandardOptions).runner = "PrismRunner"
-        options.view_as(DirectOptions).direct_num_workers = 3
-        assert before.runner == options.view_as(StandardOptions).runner == "PrismRunner"
-    assert options.view_as(DirectOptions).direct_num_workers == 3
-
-
-def test_a_pipeline_with_cached_lookups_computes_the_same_result():
-    with beam_lookups.remembered(), beam.Pipeline(runner="FnApiRunner") as pipeline:
-        sums = (
-            pipeline
-            | beam.Create([1, 2, 3])
-            | beam.Map(_double)
-            | beam.Map(lambda value: (0, value))
-            | "Sum" >> beam.CombinePerKey(sum)
-            | beam.Values()
-        )
-        assert_that(sums, equal_to([12]))

@@ -110,8 +110,6 @@ def test_files_that_are_no_images_are_named_and_the_others_are_classified(out, p
 
 
 def test_what_cannot_be_is_refused(out, photos, tmp_path):
-    with pytest.raises(ConfigError, match=r"--label: expected only with a server, because"):
-        predict("--model", out, "--label", "stable", photos)
     with pytest.raises(ResourceError, match="there is no such folder"):
         predict("--model", tmp_path / "gone", photos)
     copy = shutil.copytree(out / "model", tmp_path / "copy")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,56 +48,28 @@ def command(
     settings: options.SettingsOption = None,
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines or Vertex AI Pipelines runs."""
-    compile_(config, data, output, image, root, settings or [])
-
-
-def compile_(
-    source: str | None,
-    data: str | None,
-    output: Path,
-    image: str,
-    root: str,
-    settings: Sequence[str],
-) -> None:
-    """Write the PipelineSpec.
-
-    Args:
-        source: TOML file or name of a preset; None for the defaults.
-        data: Source of the images, as the containers see it; None for that of the configuration.
-        output: File for the PipelineSpec.
-        image: Container image, "" for that of the configuration.
-        root: URI of an object store below which artifacts are written.
-        settings: Overrides as ``SECTION.KEY=VALUE``.
-
-    Raises:
-        ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
-        ConfigError: The file cannot be written there, `root` is no URI of an object store,
-            or not in Cloud Storage although the volumes are buckets, or the containers cannot reach
-            a path of the configuration, or a setting has no place on Kubeflow.
-    """
     require_kfp()
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.settings import configuration
-    from imgpipe.pipeline.kubeflow import places, unsupported
+    from imgpipe.pipeline.kubeflow import places
 
     output_files.check_folder("--output", output)
     check_root(root)
     if image:
-        settings = [*settings, f"kubeflow.image={json.dumps(image)}"]
-    config = places.on_volumes(configuration(source, data, None, settings))
-    _check_root_of_buckets(root, config.kubeflow)
-    unsupported.refuse(config)
+        settings = [*(settings or []), f"kubeflow.image={json.dumps(image)}"]
+    placed = places.on_volumes(configuration(config, data, None, settings or []))
+    _check_root_of_buckets(root, placed.kubeflow)
     with consoles.quiet():
         with quick_imports():
             from imgpipe.pipeline import graph
             from imgpipe.pipeline.kubeflow import compiler, parameters
 
-        storage = graph.Storage(root=root, run_directory=compiler.run_directory(config))
-        plan, given = parameters.placeholders(config)
-        pipeline = graph.create_pipeline(config, plan, storage, given)
-        written = compiler.compile_pipeline(pipeline, config, output)
-    tasks, image = len(pipeline.components), config.kubeflow.image
+        storage = graph.Storage(root=root, run_directory=compiler.run_directory(placed))
+        plan, given = parameters.placeholders(placed)
+        pipeline = graph.create_pipeline(placed, plan, storage, given)
+        written = compiler.compile_pipeline(pipeline, placed, output)
+    tasks, image = len(pipeline.components), placed.kubeflow.image
     new_console().print(escape(f"wrote {written}: {tasks} tasks, image {image}"))
 
 
