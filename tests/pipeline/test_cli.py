@@ -584,13 +584,6 @@ def test_an_unknown_option_with_the_name_of_an_argument_shows_the_usage():
     assert "--set" not in words
 
 
-def test_a_json_file_name_after_predict_json_is_explained(photos: Path, tmp_path: Path):
-    image = str(next(photos.rglob("*.png")))
-    result = imgpipe("predict", image, "--json", "found.json", cwd=tmp_path)
-    assert result.returncode == 2
-    assert "found.json: there is no such file" in result.stderr
-
-
 def test_a_misspelled_output_folder_of_predict_is_named(photos: Path):
     image = str(next(photos.rglob("*.png")))
     result = imgpipe("predict", image, "--model", "imgpipe-ou", "--timeout", "1")
