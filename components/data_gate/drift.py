@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.floating[Any]]
 SHARE_LIMITS = {names.LABEL: 0.2, names.FORMAT: 0.5, names.MODE: 0.3}
 #: Limits of the Jensen-Shannon divergence in bits, 0 to 1. A normal distribution that is shifted
 #: by 1.3 standard deviations has 0.3. Random halves of real data sets have up to 0.12; the same
-#: images darkened to 0.7 have 0.34 or more (`tests/trials/test_drift_limits.py`).
+#: images darkened to 0.7 have 0.34 or more.
 DIVERGENCE_LIMITS = {
     names.ASPECT_RATIO: 0.3,
     names.BRIGHTNESS: 0.3,

@@ -16,34 +16,13 @@ _EDGES = [
     for value in (0, 1, -1, (1 << size * 8 - 1) - 1, -(1 << size * 8 - 1))
 ]
 _WORDS = [
-    b"{" * 3000,
-    b"9" * 6000,
-    b"[" * 3000,
-    b"\0" * 600,
-    b"\xed\xa0\x80",
-    b"\xff\xfe",
-    b"..",
-    b"/",
-    b"\\ud800",
-    b"1e999",
+    *(b"{" * 3000, b"9" * 6000, b"[" * 3000, b"\0" * 600, b"\xed\xa0\x80", b"\xff\xfe"),
+    *(b"..", b"/", b"\\ud800", b"1e999"),
 ]
 #: Values of another type or size than a reader of JSON expects.
 _VALUES = (
-    None,
-    True,
-    -1,
-    2**70,
-    1e308,
-    0.5,
-    "",
-    "x",
-    "\ud800",
-    "a\0b",
-    "../x",
-    [],
-    {},
-    [[]],
-    [None],
+    *(None, True, -1, 2**70, 1e308, 0.5, "", "x", "\ud800", "a\0b", "../x"),
+    *([], {}, [[]], [None]),
 )
 
 

@@ -19,7 +19,6 @@ from imgpipe.serving.client import (
     NotFound,
     ServingError,
     Unavailable,
-    errors,
 )
 from imgpipe.serving.server import ModelServer
 from tests.ports import free_port
@@ -258,22 +257,12 @@ def test_waiting_reports_why_a_version_failed_to_load(push, warm_up, tmp_path):
         client.wait_until_available(30)
 
 
-def test_every_grpc_status_code_has_an_error_class():
-    class Failed(grpc.RpcError):
-        def __init__(self, code):
-            self._code = code
-
-        def code(self):
-            return self._code
-
-        def details(self):
-            return "words of the server"
-
-    for code in grpc.StatusCode:
-        error = errors.from_rpc(Failed(code), "host:1", 1.0)
-        assert "words of the server" in str(error)
-        assert error.exit_code in (1, 2, 5)
-    assert errors.from_rpc(Failed(grpc.StatusCode.INTERNAL), "host:1", 1.0).exit_code == 1
+def test_every_grpc_status_code_has_an_error_with_an_exit_code(ask, scripted):
+    for code in (code for code in grpc.StatusCode if code is not grpc.StatusCode.OK):
+        target, _ = scripted(lambda m, r, context, code=code: context.abort(code, "my words"))
+        with pytest.raises(ServingError, match="my words") as error:
+            ask(target, "status", client={"attempts": 1})
+        assert error.value.exit_code in (1, 2, 5)
 
 
 def test_labels_can_be_used_after_a_reload(ask, push, tmp_path):

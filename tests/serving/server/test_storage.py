@@ -66,15 +66,6 @@ def test_only_folders_named_by_an_integer_are_versions(tmp_path):
     assert set(list_versions(tmp_path)) == {1, 7, -3}
 
 
-def test_an_entry_that_cannot_be_read_does_not_hide_the_other_versions(tmp_path):
-    write(tmp_path / "1", *WHOLE)
-    (tmp_path / "2").symlink_to("2")  # its file type is an OSError: too many symbolic links
-    (tmp_path / "3").symlink_to("nowhere")
-    found = list_versions(tmp_path)
-    assert sorted(found) == [1, 2]
-    assert not found[1].missing and found[2].missing == "saved_model.pb is not there"
-
-
 @pytest.mark.parametrize(
     ("names", "missing"),
     [
@@ -107,19 +98,16 @@ def test_completeness_by_manifest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"files": {"a": 1}}', '{"files": {"a": {"bytes": 1}}}', "\xff"]
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"files": {"a": 1}}', '{"files": {"a": {"bytes": 1}}}', "\xff"),
+        '{"files": {"../../etc/passwd": {"sha256": "", "bytes": 1}}}',
+    ],
 )
 def test_a_version_with_an_invalid_manifest_is_not_loaded(tmp_path, text):
     write(tmp_path / "1", *WHOLE)
     (tmp_path / "1" / "manifest.json").write_bytes(text.encode("latin-1"))
     assert "is not a manifest" in list_versions(tmp_path)[1].missing
-
-
-@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])
-def test_a_manifest_with_a_path_outside_its_directory_is_refused(tmp_path, name):
-    write(tmp_path / "1", *WHOLE)
-    write_manifest(tmp_path / "1", **{name: {"sha256": "", "bytes": 1}})
-    assert "leads out" in list_versions(tmp_path)[1].missing
 
 
 def test_verify_detects_one_flipped_bit(tmp_path):

@@ -81,40 +81,12 @@ def test_chunks_beyond_the_limit_are_answered_413(rest, monkeypatch):
         b"GET /v1/health/live HTTP/1.1\r\n\r\n",
         b"GET /v1/health/live HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     ],
-    ids=[
-        "TLS",
-        "nonsense",
-        "length",
-        "lengths",
-        "chunk",
-        "long path",
-        "long header",
-        "bytes",
-        "long trailer",
-        "length and encoding",
-        "encoding and length",
-        "unknown encoding",
-        "no host",
-        "two hosts",
-    ],
+    ids=range(14),
 )
 def test_malformed_requests_are_refused_and_the_server_still_answers(rest, sent):
     answer = talk(rest.port, sent)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
     assert rest.predict(GOOD).status == 200
-
-
-def test_upgrade_headers_are_ignored(rest):
-    """``curl --http2`` asks for HTTP/2 in an otherwise ordinary request."""
-    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAA\r\n"
-    body = b"Content-Length: 18\r\n\r\n" + b'{"instances": [2]}'
-    last = HEAD + b"Connection: close\r\n" + body
-    chunked = HEAD + upgrade + b"Transfer-Encoding: chunked\r\n\r\n"
-    chunks = b'c\r\n{"instances"\r\n', b"6\r\n: [4]}\r\n0\r\n\r\n"
-    get = b"GET /v1/models/half HTTP/1.1\r\nHost: h\r\n" + upgrade + b"\r\n"
-    answer = talk(rest.port, HEAD + upgrade + body, chunked, *chunks, get + get + last)
-    assert answer.count(b"HTTP/1.1 200") == 5, answer
-    assert answer.count(b"[3.0]") == 2 and answer.count(b"[4.0]") == 1
 
 
 def test_answers_on_one_connection_are_not_delayed(rest):
