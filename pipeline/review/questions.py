@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE, obstacle
+from imgpipe.components.image_filter.checks.whole_set import LABEL_CONFLICT
 from imgpipe.components.image_filter.comparison import ACROSS_SPLITS, DUPLICATE
 from imgpipe.components.image_filter.quarantine import NEAR as NEAR_FILE
 from imgpipe.components.storage import records
@@ -196,5 +197,7 @@ def _sentence(row: Mapping[str, Any]) -> str:
     """Return what was found as a sentence: the check's words, and its detail."""
     reason = row["reason"]
     words = CHOICES[reason].about if reason in CHOICES else reason.replace("_", " ")
+    if reason == LABEL_CONFLICT:  # no setting chooses its severity
+        words = "Nearly the same image with another label"
     detail = str(row.get("detail") or "")
     return f"{words[:1].upper()}{words[1:]}: {detail}." if detail else f"{words}."
