@@ -1,65 +1,115 @@
-"""A fake of the API server of Kubeflow Pipelines 2.17 on a port of loopback."""
+"""Fakes of the API servers of Kubeflow Pipelines and of Kubernetes on one port of loopback.
+
+They answer as the real ones did, about runs on a cluster: Kubeflow Pipelines 2.17 names no pod of a
+task, lists entries of the cache without names or states, and ends a cancelled run as FAILED.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from tests.kubeflow import json_server
 
 RUN = "9f1c237b-dfad-4614-967f-54bd157d6502"
+_NODES = "hands-sn7ds.root"
+#: As the server lists them: one of the cache, one without a state, one that was left running.
+TASKS = [
+    {"run_id": RUN, "task_id": "30ab", "create_time": "2026-11-24T13:07:33Z"},
+    {"run_id": RUN, "task_id": "31cd", "display_name": "Report-driver"},
+    {"run_id": RUN, "task_id": "32ef", "display_name": "root", "state": "RUNNING"},
+]
 
 
 @dataclass
 class ApiServer:
-    """The state of the fake: what it answers, and what it was asked.
+    """The state of the fakes: what they answer, and what they were asked.
 
     Attributes:
         host: URL of the server.
         states: States of the run, of which each request takes the next; the last one stays.
+        history: States that the run has had.
         refusal: Status and message of the answer to a new run, or None to accept the run.
+        pods: Phase, log and waiting reason of the pods, by task.
         posted: Body of the request for a new run.
-        tokens: Values of the header `Authorization` that were sent.
+        tokens: Values of the header `Authorization` that were sent to Kubeflow Pipelines.
     """
 
     host: str = ""
     states: list[str] = field(default_factory=lambda: ["SUCCEEDED"])
+    history: list[str] = field(default_factory=list)
     refusal: tuple[int, str] | None = None
+    pods: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     posted: dict[str, Any] = field(default_factory=dict)
     tokens: set[str | None] = field(default_factory=set)
 
     def answer(self, target: str, headers: Mapping[str, str], body: Any) -> tuple[int, object]:
         """Return status and answer of a request; its body is None for GET."""
+        url = urlsplit(target)
         if body is not None:
             if self.refusal:
                 status, sentence = self.refusal
                 return status, {"error": sentence, "code": 3, "message": sentence}
             self.posted = body
             return 200, {"run_id": RUN, "state": "PENDING"}
-        self.tokens.add(headers["Authorization"])
+        if "v2beta1" in url.path:
+            self.tokens.add(headers["Authorization"])
         try:
-            return 200, self._get(target)
+            return 200, self._get(url.path, parse_qs(url.query))
         except LookupError as error:
             return 404, {"error": f"Not Found: {error}", "code": 5}
 
-    def _get(self, target: str) -> object:
-        path = urlsplit(target).path
+    def _get(self, path: str, query: dict[str, list[str]]) -> object:
         if path == "/apis/v2beta1/healthz":
             return {"multi_user": False}
         if path == "/apis/v2beta1/experiments":
             return {"experiments": [{"experiment_id": "e4eb554a", "display_name": "imgpipe"}]}
         if path == f"/apis/v2beta1/runs/{RUN}":
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-            return {"run_id": RUN, "state": state}
-        raise LookupError(path)
+            history = [{"state": one} for one in (*self.history, state)]
+            run = {"run_id": RUN, "state": state, "run_details": {"task_details": TASKS}}
+            return {**run, "state_history": history}
+        if path == "/api/v1/namespaces/kubeflow/pods":
+            assert query["labelSelector"] == [f"pipeline/runid={RUN}"]
+            return {"kind": "PodList", "items": [self._pod(task) for task in self.pods]}
+        task = path.removeprefix("/api/v1/namespaces/kubeflow/pods/").removesuffix("/log")
+        return self.pods[task][1]
+
+    def _pod(self, task: str) -> dict[str, Any]:
+        phase, _, waiting = self.pods[task]
+        node = {"workflows.argoproj.io/node-name": f"{_NODES}.{task}.executor(0)"}
+        state = {"waiting": {"reason": waiting, "message": "no such image"}} if waiting else {}
+        status = {"name": "main", "state": state, "image": "i", "imageID": "", "ready": False}
+        return {
+            "metadata": {"name": task, "annotations": node},
+            "status": {
+                "phase": phase,
+                "startTime": "2026-11-24T13:08:00Z",
+                "containerStatuses": [{**status, "restartCount": 0}],
+            },
+        }
+
+    def kubeconfig(self, file: Path) -> Path:
+        """Write a kubeconfig that names this server."""
+        here = {"name": "here"}
+        content = {
+            "clusters": [here | {"cluster": {"server": self.host}}],
+            "users": [here | {"user": {}}],
+            "contexts": [here | {"context": {"cluster": "here", "user": "here"}}],
+            "current-context": "here",
+        }
+        file.write_text(json.dumps(content))
+        return file
 
 
 @contextmanager
 def running() -> Iterator[ApiServer]:
-    """Serve the fake on a free port of loopback until the block ends."""
+    """Serve the fakes on a free port of loopback until the block ends."""
     server = ApiServer()
     with json_server.running(server.answer) as port:
         server.host = f"http://127.0.0.1:{port}"

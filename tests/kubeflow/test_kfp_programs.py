@@ -130,5 +130,6 @@ def test_refused_data_fails_the_data_gate_with_exit_code_4(
     log = refused.logs["DataGate"]
     _, told = log.rsplit("\nimgpipe: ", 1)
     assert "too few 'scissors' in train: expected at least 1000" in told
+    # `imgpipe kubeflow submit --wait` reads the exit code from the launcher's last line.
     assert "failed to execute component: exit status 4" in log.splitlines()[-1]
     assert not {"ImageTrainer", "ModelPusher"} & set(refused.logs)

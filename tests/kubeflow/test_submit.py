@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe kubeflow submit`` against a fake of Kubeflow Pipelines."""
+"""Tests of ``imgpipe kubeflow submit`` against fakes of Kubeflow Pipelines and Kubernetes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
 from imgpipe.pipeline.commands.kubeflow import app, submit
 from tests.kubeflow.api_server import RUN, ApiServer, running
 
@@ -25,12 +25,16 @@ SPEC: dict[str, Any] = {
     "defaultPipelineRoot": "minio://b/default",
     "root": {"dag": {"tasks": {}}, "inputDefinitions": {"parameters": PARAMETERS}},
 }
+#: The last line that the real launcher of Kubeflow Pipelines 2.17 writes; it has the exit code.
+LAUNCHER = "F1121 01:00:00.000000 7 main.go:49] failed to execute component: exit status {}\n"
+_NO_PODS: dict[str, tuple[str, str, str]] = {}
 
 
 @pytest.fixture
-def server() -> Iterator[ApiServer]:
-    """Return a running fake."""
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServer]:
+    """Return running fakes, which the kubeconfig names."""
     with running() as started:
+        monkeypatch.setenv("KUBECONFIG", str(started.kubeconfig(tmp_path / "kubeconfig")))
         yield started
 
 
@@ -64,18 +68,71 @@ def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file
     assert server.tokens == {"Bearer secret"}
 
 
-@pytest.mark.parametrize("last", ["SUCCEEDED", "FAILED", "CANCELED"])
-def test_waiting_ends_with_the_run(
-    server: ApiServer, file: Path, last: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [("blessed: 0.91 reaches 0.5", 0), ("not blessed: 0.41 is under 0.5", 3)],
+)
+def test_waiting_ends_with_the_verdict_of_the_report(
+    server: ApiServer, file: Path, verdict: str, code: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(submit.time, "sleep", lambda _: None)
-    server.states = ["PENDING", "RUNNING", "RUNNING", last]
+    server.states = ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
+    line = f"I1121 01:00:00.000000 7 component.py:70] the model is {verdict}\n"
+    server.pods = {"Report": ("Succeeded", f"first\n{line}last\n", "")}
     ended = _submit(server, file, "--wait")
-    assert ended.output.splitlines()[1:] == ["pending", "running", last.lower()]
-    assert ended.exit_code == (last != "SUCCEEDED")
-    if last == "FAILED":
-        with pytest.raises(ImgpipeError, match=r"ended as failed\. The cause is in failure\.json"):
-            raise _error(ended)
+    assert ended.exit_code == code, ended.output
+    assert ended.output.splitlines()[1:] == ["pending", "running", "succeeded", verdict]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(1, ImgpipeError), (2, ConfigError), (4, DataRefused), (5, ResourceError)]
+)
+def test_a_failed_task_raises_the_error_of_a_local_run_with_its_log(
+    server: ApiServer, file: Path, code: int, error: type[ImgpipeError]
+):
+    server.states = ["FAILED"]
+    said = "imgpipe: too few 'scissors' in train: expected at least 1000"
+    log = "\n".join(["line"] * 50) + f"\n{said}\n" + LAUNCHER.format(code)
+    server.pods = {"Plan": ("Succeeded", "", ""), "DataGate": ("Failed", log, "")}
+    raised = _error(_submit(server, file, "--wait"))
+    first, *lines = str(raised).splitlines()
+    assert type(raised) is error and raised.exit_code == code
+    assert first == "the task DataGate failed. The last lines of its log:"
+    assert len(lines) == 20 and said in lines
+
+
+@pytest.mark.parametrize(
+    ("states", "pods", "code", "told"),
+    [
+        (["FAILED"], {"ImageTrainer": ("Failed", "signal: killed", "")}, 5, "for want of memory"),
+        (["FAILED"], _NO_PODS, 1, r"its pods cannot be read here \(its pods are gone\)"),
+        (["CANCELING", "FAILED"], _NO_PODS, 5, "was cancelled"),
+    ],
+)
+def test_runs_that_end_in_other_ways_are_named(
+    server: ApiServer, file: Path, states: list[str], pods: Any, code: int, told: str
+):
+    server.states, server.history, server.pods = states[-1:], states[:-1], pods
+    raised = _error(_submit(server, file, "--wait"))
+    assert raised.exit_code == code
+    with pytest.raises(ImgpipeError, match=told):
+        raise raised
+
+
+def test_what_cannot_be_read_or_started_is_said(
+    server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(submit.time, "sleep", lambda _: None)
+    monkeypatch.setattr(submit, "_PENDING_SECONDS", -1)
+    server.states = ["RUNNING", "RUNNING", "SUCCEEDED"]
+    server.pods = {"Plan": ("Pending", "", "ImagePullBackOff")}
+    ended = _submit(server, file, "--wait")
+    assert ended.output.count("a task cannot start: Plan: ImagePullBackOff no such image") == 1
+    monkeypatch.setenv("KUBECONFIG", str(file.parent / "none"))
+    ended = _submit(server, file, "--wait")
+    assert ended.exit_code == 0
+    told = " ".join(ended.output.split())
+    assert "succeeded; its verdict is in the log of Report, which cannot be read" in told
 
 
 @pytest.mark.parametrize(
@@ -113,6 +170,6 @@ def test_a_file_that_is_no_compiled_pipeline_is_refused(tmp_path: Path, content:
         submit.command(tmp_path / "other.yaml")
 
 
-def test_a_server_that_does_not_answer_is_named(file: Path):
+def test_a_server_that_does_not_answer_is_told_before_kfp_is_loaded(file: Path):
     with pytest.raises(ResourceError, match=r"no API server .* answers at http://127\.0\.0\.1:9"):
         submit.command(file, "http://127.0.0.1:9")

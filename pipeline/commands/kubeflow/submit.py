@@ -10,13 +10,16 @@ import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
+
+if TYPE_CHECKING:
+    from kfp.client import Client
 
 app = typer.Typer()
 
@@ -24,6 +27,7 @@ _EXAMPLES = """Examples:\n
   imgpipe kubeflow submit pipeline.yaml --host http://localhost:8888 --param epochs=12 --wait
 """
 _SECONDS = 5.0  # between two requests for the state of the run
+_PENDING_SECONDS = 60  # after which it is said why a pod does not start
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
@@ -44,7 +48,7 @@ def command(
     ] = None,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Wait for the end of the run."),
+        typer.Option("--wait", help="Wait for the end of the run, and exit with its exit code."),
     ] = False,
     name: Annotated[str | None, typer.Option("--name", help="Shown in the list of runs.")] = None,
     experiment: Annotated[
@@ -81,21 +85,52 @@ def command(
             pipeline_root=root or spec.get("defaultPipelineRoot"),
         )
     console.print(f"submitted the run {escape(made.run_id)} ({escape(title)})")
-    state = ""
-    while wait and state not in _ENDED:
+    if wait:
+        raise typer.Exit(_wait(client, host, namespace, made.run_id))
+
+
+def _wait(client: Client, host: str, namespace: str, run: str) -> int:
+    """Wait until a run has ended.
+
+    Returns:
+        The exit code: 0 for a blessed model, 3 for one that was not blessed.
+
+    Raises:
+        ImgpipeError: A task failed; its exit code is that of a run on one machine.
+        ResourceError: The run was cancelled, or the server is gone.
+    """
+    from imgpipe.pipeline.kubeflow.pods import Pods
+
+    console, pods, started = new_console(), Pods(run, namespace), time.monotonic()
+    state = told = ""
+    while state not in _ENDED:
         if state:
             time.sleep(_SECONDS)
         with _answered(host):
-            found = str(client.get_run(made.run_id).state)
-        if found != state:
-            state = found
+            found = client.get_run(run)
+        if found.state != state:
+            state = str(found.state)
             console.print(escape(state.lower()))
-    if wait and state != "SUCCEEDED":
-        raise ImgpipeError(
-            f"the run {made.run_id} ended as {state.lower()}. The cause is in failure.json and in "
-            "the report in the run's folder, run.out/runs on the volume, and in the log of the "
-            "task in the web page of Kubeflow Pipelines."
+        if state not in _ENDED and time.monotonic() - started > _PENDING_SECONDS:
+            waiting = pods.waiting()
+            if waiting not in ("", told):
+                console.print(escape(f"a task cannot start: {waiting}"))
+                told = waiting
+    # A run that is cancelled ends as failed.
+    history = {one.state for one in found.state_history or ()}
+    if state not in ("SUCCEEDED", "FAILED") or "CANCELING" in history:
+        raise ResourceError(f"the run {run} was cancelled. Submit it again.")
+    if state == "FAILED":
+        raise pods.failure()
+    verdict = pods.verdict()
+    console.print(
+        escape(
+            verdict
+            or f"the run succeeded; its verdict is in the log of Report, "
+            f"which cannot be read here ({pods.fault})"
         )
+    )
+    return 3 if verdict.startswith("not") else 0
 
 
 def _read(file: Path) -> dict[str, Any]:
