@@ -1,119 +1,83 @@
 """Accuracy by kinds of images: format, folder, size, brightness and sharpness.
 
-The images pass one by one, and only counts are kept: numbers are counted in narrow bins, which are
-merged to three slices with about as many images each at the end.
+The images pass one by one, and a few numbers of each are kept.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.models import feature_names as names
 
-_VALUES, _NUMBERS = ("format", "folder"), ("shorter side", "brightness", "sharpness")
-_THIRDS = 3
-_BINS_AN_OCTAVE = 32  # a bin is 2 % wide
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
-
-_Counts = dict[Any, list[int]]  # [images, correct] by value or by number of a bin
 
 
 class Slices:
-    """Counts of images and of correct predictions by kind of image."""
+    """Kinds of images, and whether they were predicted correctly."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, _Counts] = {name: {} for name in (*_VALUES, *_NUMBERS)}
+        self._kinds: dict[str, list[Any]] = defaultdict(list)  # a value of each image, by attribute
+        self._correct: list[bool] = []
         self._labels: dict[str, set[int]] = defaultdict(set)
 
     def counted(self, rows: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Pass rows through and count them."""
+        """Pass rows through and remember their kinds."""
         for row in rows:
-            self._count(row)
+            folder = str(PurePosixPath(row.path).parent)
+            seen = row.described
+            self._labels[folder].add(row.label_index)
+            self._correct.append(row.label_index == row.predicted)
+            shorter = min(seen.get(names.WIDTH) or 0, seen.get(names.HEIGHT) or 0)
+            kind = bytes(seen.get(names.FORMAT) or b"").decode("ascii", "replace")
+            self._kinds["format"].append(kind)
+            self._kinds["folder"].append(folder)
+            self._kinds["shorter side"].append(shorter)
+            self._kinds["brightness"].append(seen.get(names.BRIGHTNESS) or 0.0)
+            self._kinds["sharpness"].append(seen.get(names.SHARPNESS) or 0.0)
             yield row
 
     def summary(self) -> list[dict[str, Any]]:
         """Return a list of slices for each attribute in which the images differ."""
         several = max(map(len, self._labels.values()), default=0) > 1  # else a folder is a class
-        found = [
-            (name, counts, _by_value(counts) if name in _VALUES else _by_third(counts))
-            for name, counts in self._counts.items()
-            if name != "folder" or several
-        ]
-        return [
-            {"name": name, "accuracy": _accuracy(counts), "rows": rows}
-            for name, counts, rows in found
-            if len(rows) > 1
-        ]
-
-    def _count(self, row: Prediction) -> None:
-        correct = row.label_index == row.predicted
-        folder = str(PurePosixPath(row.path).parent)
-        self._labels[folder].add(row.label_index)
-        seen = row.described
-        kind = bytes(seen.get(names.FORMAT) or b"").decode("ascii", "replace")
-        for name, value in (("format", kind), ("folder", folder)):
-            if value:
-                _add(self._counts[name], value, correct)
-        numbers = {
-            "shorter side": min(seen.get(names.WIDTH) or 0, seen.get(names.HEIGHT) or 0),
-            "brightness": seen.get(names.BRIGHTNESS),
-            "sharpness": seen.get(names.SHARPNESS),
-        }
-        for name, number in numbers.items():
-            if number:  # 0, which has no logarithm, also stands for an unknown size
-                _add(self._counts[name], math.floor(math.log2(number) * _BINS_AN_OCTAVE), correct)
+        found = []
+        for name, values in self._kinds.items():
+            # 0 and "" stand for an unknown value.
+            known = [(value, ok) for value, ok in zip(values, self._correct, strict=True) if value]
+            if not known or (name == "folder" and not several):
+                continue
+            given, correct = zip(*known, strict=True)
+            kinds, ordered = _frequent(given) if isinstance(given[0], str) else _thirds(given)
+            counts = Counter(kinds)
+            right = Counter(kind for kind, ok in zip(kinds, correct, strict=True) if ok)
+            rows = [
+                {"value": kind, "count": counts[kind], "correct": right[kind]} for kind in ordered
+            ]
+            if len(rows) > 1:
+                found.append({"name": name, "accuracy": sum(correct) / len(correct), "rows": rows})
+        return found
 
 
-def _add(counts: _Counts, key: Any, correct: bool) -> None:
-    entry = counts.setdefault(key, [0, 0])
-    entry[0] += 1
-    entry[1] += correct
+def _frequent(values: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+    """Return the values, and the most frequent ones."""
+    most = sorted(Counter(values).items(), key=lambda entry: (-entry[1], entry[0]))
+    return values, [value for value, _ in most[:_MOST_VALUES]]
 
 
-def _accuracy(counts: _Counts) -> float:
-    """Return the accuracy of all images, of which a table may show a part."""
-    images, correct = map(sum, zip(*counts.values(), strict=True))
-    return correct / images
-
-
-def _by_value(counts: Mapping[Any, list[int]]) -> list[dict[str, Any]]:
-    """Return the most frequent values."""
-    most = sorted(counts.items(), key=lambda entry: (-entry[1][0], entry[0]))[:_MOST_VALUES]
-    return [{"value": value, "count": n, "correct": right} for value, (n, right) in most]
-
-
-def _by_third(counts: Mapping[int, list[int]]) -> list[dict[str, Any]]:
-    """Merge neighbouring bins to three slices with about as many images each."""
-    total = sum(n for n, _ in counts.values())
-    groups: list[list[int]] = []  # first bin, images, correct
-    seen, last = 0, -1
-    for number, (n, right) in sorted(counts.items()):
-        # A bin belongs to the third in which its first image is.
-        third = min(_THIRDS * seen // total, _THIRDS - 1)
-        if third != last:
-            groups.append([number, 0, 0])
-        last = third
-        groups[-1][1] += n
-        groups[-1][2] += right
-        seen += n
-    edges = [_number(2 ** (first / _BINS_AN_OCTAVE)) for first, _, _ in groups]
-    return [
-        {"value": _range(edges, i), "count": n, "correct": right}
-        for i, (_, n, right) in enumerate(groups)
+def _thirds(values: Sequence[float]) -> tuple[Sequence[str], list[str]]:
+    """Return the third of each number, with about as many images each, and the thirds in order."""
+    edges = np.unique(np.quantile(values, [1 / 3, 2 / 3], method="lower"))
+    texts = [f"{edge:.3g}" if edge < 100 else f"{edge:,.0f}" for edge in edges]
+    thirds = [
+        f"up to {texts[0]}",
+        *(f"{low} to {high}" for low, high in itertools.pairwise(texts)),
+        f"above {texts[-1]}",
     ]
-
-
-def _number(value: float) -> str:
-    """Format a number with three significant digits, and a large one in full."""
-    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-
-
-def _range(edges: list[str], i: int) -> str:
-    if i == 0:
-        return f"below {edges[1]}" if len(edges) > 1 else "all"
-    return f"{edges[i]} and more" if i == len(edges) - 1 else f"{edges[i]} to {edges[i + 1]}"
+    places = np.searchsorted(edges, values)
+    return [thirds[place] for place in places], [thirds[place] for place in np.unique(places)]
