@@ -126,20 +126,30 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
     return uri
 
 
-@pytest.mark.parametrize(
-    ("labels", "made"),
-    [(np.arange(60) % 2, 0), (np.random.default_rng(1).integers(0, 2, 60), 1)],
-    ids=["nothing left to gain", "noise"],
-)
-def test_views_that_do_not_improve_the_head_are_not_in_the_bank(tmp_path, labels, made) -> None:
-    settings = replace(_SETTINGS, fine_tune=FineTune(mode="off"))
-    plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
-    uri = str(tmp_path / "features")
-    examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
+_NOISE = np.random.default_rng(1).integers(0, 2, 60)
+
+
+def _chosen(folder: Path, labels: np.ndarray, mode: str) -> tuple[str, dict]:
+    """Choose the views of a bank of these labels; return the bank's folder and its facts."""
+    settings = replace(_SETTINGS, fine_tune=FineTune(mode=mode))
+    plan, _ = make_plan(describe(settings, "float32"), str(folder / "store"), _KEPT, 1e12)
+    uri, head = str(folder / "features"), json.dumps(asdict(settings))
+    examples = _examples(folder, labels)
     choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
-    facts = records.read_json(f"{uri}/bank.json")
+    return uri, records.read_json(f"{uri}/bank.json")
+
+
+@pytest.mark.parametrize(
+    ("labels", "mode", "made"),
+    [(np.arange(60) % 2, "off", 0), (_NOISE, "off", 1), (_NOISE, FineTune().mode, 0)],
+    ids=["nothing left to gain", "noise", "a search will replace the head"],
+)
+def test_views_that_do_not_improve_the_head_are_not_in_the_bank(
+    tmp_path, labels, mode, made
+) -> None:
+    uri, facts = _chosen(tmp_path, labels, mode)
     assert facts["views"] == 0
-    assert facts["bytes"] == bytes_of(_KEPT, 0, plan.dim), "only what was kept"
+    assert facts["bytes"] == bytes_of(_KEPT, 0, _DIM), "only what was kept"
     assert len(facts["views_accuracy"]) == 1
     assert facts["forward_passes"] + facts["reused"] == 68 + 60 * made
     rows = read_rows(uri, "train", 2)
@@ -170,17 +180,6 @@ def test_views_are_made_only_where_they_can_make_a_search_unnecessary(
     assert asked == made
 
 
-def test_no_view_is_made_for_a_head_that_a_search_will_replace(tmp_path) -> None:
-    settings = replace(_SETTINGS, fine_tune=FineTune())
-    assert settings.searches
-    plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
-    uri, labels = str(tmp_path / "features"), np.random.default_rng(1).integers(0, 2, 60)
-    examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
-    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
-    facts = records.read_json(f"{uri}/bank.json")
-    assert (facts["views"], facts["forward_passes"] + facts["reused"]) == (0, 68)
-
-
 def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> None:
     """Every judgement is made to count as better than any other.
 
@@ -189,13 +188,7 @@ def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> 
     counted: Counter[str] = Counter()
     monkeypatch.setattr(progress, "advance", lambda n, unit: counted.update({unit: n}))
     monkeypatch.setattr(view_choice, "better", lambda new, old: True)
-    settings = replace(_SETTINGS, fine_tune=FineTune(mode="off"))
-    plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
-    uri = str(tmp_path / "features")
-    labels = np.random.default_rng(1).integers(0, 2, 60)
-    examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
-    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
-    facts = records.read_json(f"{uri}/bank.json")
+    uri, facts = _chosen(tmp_path, _NOISE, "off")
     assert (facts["views"], len(facts["views_accuracy"])) == (2, 3)
     assert counted["images"] == 68, "each image once, not once for each view"
     assert np.bincount(read_rows(uri, "train", 2).views).tolist() == [60, 60, 60]

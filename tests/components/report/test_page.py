@@ -11,7 +11,6 @@ from imgpipe.components.report.section import RunState, Section
 from imgpipe.components.report.sections import SECTIONS, images
 from tests import python_program
 from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
-from tests.images import encoded, noise
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -129,16 +128,6 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         assert words in parsed.text, words
 
 
-def test_the_page_says_by_which_loss_the_epoch_of_a_fine_tuned_network_is_chosen():
-    found = facts()
-    stage = {key: found["training"][key] for key in ("epochs", "best_epoch", "stopped")}
-    assert "after calibration" not in read(found).text
-    found["training"]["fine_tune"] = stage
-    text = read(found).text
-    assert "had not improved for fine_tune.patience epochs" in text
-    assert "The best epoch has the lowest validation loss after calibration" in text
-
-
 def test_the_gauge_shows_the_accuracy_over_folds_if_they_decide():
     text = render(facts(), None, {}, BLESSED)
     left = 0.8  # the accuracy at the left end of the gauge
@@ -175,21 +164,16 @@ def test_the_page_of_a_refused_run_names_the_reasons_and_the_missing_sections(ti
 
 
 @pytest.mark.parametrize("found", [{}, dict.fromkeys(facts()), {"data": {}, "rejects": []}])
-def test_a_run_that_failed_before_its_first_component_has_a_page(found):
+def test_a_run_that_failed_or_was_interrupted_has_a_page(found):
+    cause = "interrupted by Ctrl-C. Finished work is kept, and a new run continues from it."
+    text = read(found, state=verdict.state({}, cause, "ImageTrainer", "", interrupted=True)).text
+    assert "Interrupted" in text and "The run stopped in ImageTrainer, before" in text
+    assert "ailed" not in text
     state = RunState("failed", "failed in start-up: no such folder", "no such folder", "/l.log", "")
     parsed = read(found, state=state)
     assert "failed in start-up: no such folder" in parsed.text
     assert "The run stopped before its first component, before there was" in parsed.text
     assert "/l.log" in parsed.text
-
-
-def test_an_interrupted_run_is_not_described_as_failed():
-    cause = "interrupted by Ctrl-C. Finished work is kept, and a new run continues from it."
-    state = verdict.state({}, cause, "ImageTrainer", "/l.log", interrupted=True)
-    assert (state.status, state.verdict) == ("interrupted", cause)
-    parsed = read({}, state=state)
-    assert "Interrupted" in parsed.text and "The run stopped in ImageTrainer, before" in parsed.text
-    assert "Failed" not in parsed.text and "failed" not in parsed.text
 
 
 @pytest.mark.parametrize("name", sorted(set(facts()) - {"settings"}))
@@ -357,40 +341,6 @@ def test_an_error_in_one_section_leaves_the_others_on_the_page(monkeypatch):
     assert "Feature bank" in text
 
 
-def test_the_same_facts_give_the_same_page(timings):
-    first, second = (render(facts(), timings, {}, BLESSED) for _ in range(2))
-    assert first == second
-
-
-def test_a_page_of_ten_thousand_images_stays_below_ten_megabytes():
-    """Every section is at its limit, with photographs that compress badly."""
-    classes = [f"class {i}" for i in range(12)]
-    rejects = [reject(i, reason) for reason in ("too_small", "blurry") for i in range(500)]
-    found = facts(classes, rejects, accuracy=0.5)
-    suspect = found["suspects"]["rows"][0]
-    found["suspects"]["rows"] = [suspect | {"image_hash": f"doubt{i}"} for i in range(500)]
-    for rows in found["mistakes"].values():
-        for i, row in enumerate(rows):
-            row["nearest"] = [
-                {"image_hash": f"{i}-{j}", "path": "a.jpg", "label": "b", "similarity": 0.9}
-                for j in range(3)
-            ]
-    member = found["near"]["rows"][0]["members"][0]
-    found["near"]["rows"] = [
-        {"size": 4, "members": [member | {"image_hash": f"near{i}-{j}"} for j in range(4)]}
-        for i in range(24)
-    ]
-    photographs = [encoded(noise(i, (400, 300)), "JPEG", quality=90) for i in range(4)]
-
-    class Photographs(dict):
-        def get(self, key, default=None):
-            return photographs[len(key) % 4]
-
-    page = render(found, None, Photographs(), BLESSED)
-    assert page.count("data:image/jpeg") > 500
-    assert len(page.encode()) < 10_000_000
-
-
 def test_importing_the_page_imports_nothing_heavy():
     code = (
         "import sys, imgpipe.components.report.page, imgpipe.components.report.verdict\n"
@@ -399,11 +349,13 @@ def test_importing_the_page_imports_nothing_heavy():
     assert python_program.printed(code).strip() == "set()"
 
 
-def test_the_networks_that_were_tried_are_listed():
+def test_the_networks_that_were_tried_and_the_stages_are_listed():
     found = facts()
     row = {"gain": None, "standard_error": None, "seconds": 8.0, "kept": True, "accuracy": 0.898}
     tried = {"gain": 0.0967, "standard_error": 0.015, "seconds": 150.0, "accuracy": 0.995}
+    stage = {key: found["training"][key] for key in ("epochs", "best_epoch", "stopped")}
     found["training"] |= {
+        "fine_tune": stage,
         "search": [
             {**row, "what": "the head", "failure": None},
             {**row, **tried, "what": "layers above block8", "failure": None},
@@ -412,11 +364,15 @@ def test_the_networks_that_were_tried_are_listed():
         "search_ended": {"reason": "all", "text": "Everything was tried."},
     }
     text = read(found).text
-    assert "Networks that were tried" in text
-    assert "layers above block8 0.995 +0.097 0.015 2 min 30 s yes" in text
-    assert "layers above block3 diverged" in text
-    assert "Everything was tried." in text
-    assert "Validation accuracy Gain" in text
+    for words in (
+        "layers above block8 0.995 +0.097 0.015 2 min 30 s yes",
+        "layers above block3 diverged",
+        "Everything was tried.",
+        "Validation accuracy Gain",
+        "had not improved for fine_tune.patience epochs",
+        "The best epoch has the lowest validation loss after calibration",
+    ):
+        assert words in text
     found["training"]["search"] = [
         {**one, "judged_by": "folds"} for one in found["training"]["search"]
     ]
