@@ -26,7 +26,6 @@ ACCEPT = "to accept it, run again with --accept"
 _NEW_VALUES = re.compile(r"values missing from the schema: (.+)")
 _NEW_VALUE = re.compile(r"(?:^|, )(.+?) \([~<]\d+%\)")
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
-_MAX_NAMES = 25  # further reasons that it names; gate.json lists all of them
 
 
 @dataclass(frozen=True)
@@ -216,28 +215,17 @@ def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
         reasons: Entries as `as_dicts` returns them.
 
     Returns:
-        The sentences of the first reasons of each kind, and one line for the others of that kind,
-        which names some of them and counts the rest.
+        The sentences of the first reasons of each kind, and the number of the others of that kind.
     """
-    kinds: dict[str, list[Mapping[str, str]]] = {}
+    kinds: dict[str, list[str]] = {}
     for reason in reasons:
-        kinds.setdefault(reason.get("kind", ""), []).append(reason)
+        kinds.setdefault(reason["kind"], []).append(reason["sentence"])
     lines = []
-    for kind, same_kind in kinds.items():
-        lines += [reason["sentence"] for reason in same_kind[:_MAX_SENTENCES]]
-        if rest := same_kind[_MAX_SENTENCES:]:
-            lines.append(f"{kind.replace('_', ' ')}: the same applies to {_subjects(rest)}")
+    for kind, sentences in kinds.items():
+        lines += sentences[:_MAX_SENTENCES]
+        if (more := len(sentences) - _MAX_SENTENCES) > 0:
+            lines.append(f"{kind.replace('_', ' ')}: {more:,} more such reasons")
     return lines
-
-
-def _subjects(reasons: Sequence[Mapping[str, str]]) -> str:
-    """Return what the reasons name, such as "'cat' in train, 'dog' in train and 3,040 more"."""
-    subjects = []
-    for reason in reasons[:_MAX_NAMES]:
-        subject, split = reason.get("subject"), reason.get("split")
-        subjects.append((repr(subject) if subject else "all") + (f" in {split}" if split else ""))
-    more = len(reasons) - len(subjects)
-    return ", ".join(subjects) + (f" and {more:,} more" if more else "")
 
 
 def refusal(reasons: Sequence[Reason]) -> str:

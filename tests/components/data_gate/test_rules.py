@@ -132,7 +132,7 @@ def test_a_refusal_of_thousands_of_classes_is_a_few_lines():
     reasons = decide(found, rules.GateSettings(names, {"train": 10, "validation": 3}))
     text = rules.refusal(reasons)
     assert text.startswith("the data was refused for 10,000 reasons:\n- too few 'c0000' in train")
-    assert text.endswith("and 9,970 more") and "'c0005' in train" in text
+    assert text.endswith("too few: 9,995 more such reasons")
     assert text.count("\n") == 6 and len(text) < 1500
 
 

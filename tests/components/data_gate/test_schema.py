@@ -1,4 +1,4 @@
-"""The accepted schema is a file that people edit, and a file that is no schema is named."""
+"""The accepted schema is a file that people edit, and that belongs to the data it came from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.components.data_gate import origin
 from imgpipe.models.errors import ConfigError
 
 pytest.importorskip("tensorflow_metadata")
@@ -32,3 +33,26 @@ def test_a_written_schema_is_read_back_unchanged(tmp_path: Path):
     wanted.feature.add(name="label", domain="label")
     schema.write(wanted, str(tmp_path / "schema.pbtxt"))
     assert schema.read(tmp_path / "schema.pbtxt") == wanted
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> Path:
+    """Return the path of a schema with one feature."""
+    file = tmp_path / "schema.pbtxt"
+    file.write_text('feature { name: "label" }\n')
+    return file
+
+
+def test_a_schema_belongs_to_the_data_it_was_inferred_from_until_it_is_edited(schema: Path):
+    origin.write(schema, "data")
+    assert origin.is_from(schema, "data")
+    assert not origin.is_from(schema, "other data")
+    schema.write_text('feature { name: "width" }\n')
+    assert not origin.is_from(schema, "data")
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}"])
+def test_without_a_readable_origin_file_a_schema_is_from_no_data(schema: Path, content: str | None):
+    if content is not None:
+        schema.with_suffix(".origin.json").write_text(content)
+    assert not origin.is_from(schema, "data")
