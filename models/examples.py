@@ -58,18 +58,13 @@ def record_batches(files: str | Sequence[str], at_once: int) -> tf.data.Dataset:
 def columns(
     files: Sequence[str], *wanted: str, at_once: int = _RECORDS_AT_ONCE
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Yield batches of records, each as a mapping from the feature's name to its column.
+    """Yield batches of records, each as a mapping from the feature's name to its column, [m].
 
     Args:
-        files: TFRecord files of tf.Examples, which are read in this order. With no files, nothing
-            is yielded.
-        *wanted: Names of features that every record has. The groups, the view and the sides may be
-            missing; they are then "" and 0.
+        files: TFRecord files of tf.Examples, which are read in this order; there may be none.
+        *wanted: Names of features that every record has: int64 for numbers, and bytes for others.
+            The groups, the view and the sides may be missing; they are then "" and 0.
         at_once: Largest number of records in a batch.
-
-    Yields:
-        For each feature, an array [m]: int64 for numbers, and objects of type bytes
-        for all others.
     """
     import tensorflow as tf
 

@@ -16,19 +16,11 @@ _PARALLEL_DECODES: Final = 32  # images of one request that are decoded at once,
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decode one image, and the first frame of an animation, to 8-bit RGB.
+    """Decode one image, and the first frame of an animation, to 8-bit RGB, uint8 [H, W, 3].
 
     JPEG, PNG, BMP, GIF and WebP can be decoded. Grey, palette, CMYK and 16-bit images are
-    converted. The op ignores the palette of a BMP, and takes its indices for grey values.
-
-    Args:
-        image_bytes: The encoded image, a string scalar.
-
-    Returns:
-        The pixels, uint8 [H, W, 3].
-
-    Raises:
-        tf.errors.InvalidArgumentError: The bytes are not an image that the op can decode.
+    converted. The op ignores the palette of a BMP, and takes its indices for grey values. Other
+    bytes raise an InvalidArgumentError when the op runs.
     """
     import tensorflow as tf
 
@@ -39,16 +31,10 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def resize(pixels: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Resizes images to squares, bilinearly, without antialiasing and ignoring the aspect ratio.
+    """Resizes images of any number type, [..., H, W, 3], to squares, float32 [..., S, S, 3].
 
-    In trials, neither antialiasing nor a centre crop improved accuracy enough to justify its time.
-
-    Args:
-        pixels: Images of any number type, [..., H, W, 3], 0..255.
-        image_size: Side S of the result in pixels.
-
-    Returns:
-        The resized images, float32 [..., S, S, 3], 0..255.
+    The interpolation is bilinear, without antialiasing, and ignores the aspect ratio. In trials,
+    neither antialiasing nor a centre crop improved accuracy enough to justify its time.
     """
     import tensorflow as tf
 
@@ -56,28 +42,12 @@ def resize(pixels: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decode and resize one image.
-
-    Args:
-        image_bytes: The encoded image, a string scalar.
-        image_size: Side S of the result in pixels.
-
-    Returns:
-        The pixels, float32 [S, S, 3], 0..255.
-    """
+    """Decode and resize one image to float32 [S, S, 3], 0..255."""
     return resize(decode(image_bytes), image_size)
 
 
 def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decode and resize one image, and round its pixels, for models that take resized images.
-
-    Args:
-        image_bytes: The encoded image, a string scalar.
-        image_size: Side S of the result in pixels.
-
-    Returns:
-        The pixels, uint8 [S, S, 3].
-    """
+    """Decode and resize one image to uint8 [S, S, 3], for models that take resized images."""
     import tensorflow as tf
 
     # A cast alone would cut off the fractions, which darkens the image by half a level.
@@ -85,15 +55,7 @@ def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def batch_decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decode and resize a batch of images inside a graph.
-
-    Args:
-        image_bytes: The encoded images, string [N]; N may be 0.
-        image_size: Side S of the result in pixels.
-
-    Returns:
-        The pixels, float32 [N, S, S, 3], 0..255.
-    """
+    """Decode and resize images, string [N], to float32 [N, S, S, 3]; N may be 0."""
     import tensorflow as tf
 
     # The op decodes one image at a time, and the images of a batch differ in size until resized.

@@ -48,11 +48,7 @@ def silent() -> Iterator[None]:
 
 @contextlib.contextmanager
 def shown_by(listener: Listener) -> Iterator[None]:
-    """Send what is reported to a display while the context is active.
-
-    Args:
-        listener: The display.
-    """
+    """Send what is reported to a display while the context is active."""
     global _listener
     _listener = listener
     try:
@@ -63,20 +59,20 @@ def shown_by(listener: Listener) -> Iterator[None]:
 
 def advance(count: int, unit: str = "images") -> None:
     """Report that `count` more units are done."""
-    if _listener is not None and not _is_silent():
-        _listener.advance(count, unit)
+    if listener := _heard():
+        listener.advance(count, unit)
 
 
 def total(count: int, unit: str = "images") -> None:
     """Report the total number of units of the current step, if it is known."""
-    if _listener is not None and not _is_silent():
-        _listener.total(count, unit)
+    if listener := _heard():
+        listener.total(count, unit)
 
 
 def say(text: str) -> None:
     """Show a sentence about the current step, or log it if there is no display."""
-    if _listener is not None and not _is_silent():
-        _listener.say(text)
+    if listener := _heard():
+        listener.say(text)
     else:
         logging.getLogger(__name__).info(text)
 
@@ -91,5 +87,5 @@ def stopped() -> bool:
     return _listener is not None and _listener.stopped()
 
 
-def _is_silent() -> bool:
-    return getattr(_of_thread, "silent", False)  # each thread begins without the attribute
+def _heard() -> Listener | None:
+    return None if getattr(_of_thread, "silent", False) else _listener

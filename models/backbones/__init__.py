@@ -58,4 +58,4 @@ def get(
             f"width: expected {'a number over 0' if architecture.widths else '1.0'} for {name}. "
             f"Received: {width!r}"
         )
-    return Backbone(name, weights, weights_sha256, cut, float(width), seed)
+    return Backbone(name, weights, float(width), weights_sha256, cut, seed)

@@ -28,26 +28,20 @@ _BUILDING: Final = threading.RLock()
 
 
 @dataclass(frozen=True)
-class Backbone:
+class Backbone(registry.Choice):
     """A network, or the lower part of one, that turns pixels into a feature map.
 
     `backbones.get` creates backbones and checks their values. TensorFlow is not imported before
     `build` is called.
 
     Attributes:
-        name: Name of the architecture, as `registry.names` lists it.
-        weights: "imagenet", "none" (random weights) or the path of a local weights file.
         weights_sha256: Expected SHA-256 (hex) of a local weights file; "" skips the check.
         cut: Layer or block whose output is the feature map; "" is the last one.
-        width: Multiplier of the number of filters, where the architecture has one.
         seed: Seed of random weights.
     """
 
-    name: str
-    weights: str = "imagenet"
     weights_sha256: str = ""
     cut: str = ""
-    width: float = 1.0
     seed: int = 0
 
     @property

@@ -13,8 +13,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imgpipe.models.errors import ConfigError, nearest
 
@@ -31,30 +30,18 @@ USUAL: Final = "usual"
 #: Split by source, the layers above block 8 reached 0.913, and those above block 11 reached 0.897.
 FROZEN_SHARE: Final = 0.7
 _NEAR: Final = 0.05  # share of the cut points in which a narrow layer is searched for
-_LISTED: Final = 40
 
 
-@dataclass(frozen=True)
-class GraphNode:
-    """One call of a layer or operation of a network.
-
-    Attributes:
-        operation: The layer or operation.
-        outputs: Its outputs.
-        reads: Positions of the operations whose outputs it reads, in the list of `nodes`.
-    """
+class GraphNode(NamedTuple):
+    """One call of a layer or operation of a network."""
 
     operation: Any
     outputs: tuple[keras.KerasTensor, ...]
-    reads: tuple[int, ...]
+    reads: tuple[int, ...]  # positions of those whose outputs it reads, in the list of `nodes`
 
 
 def nodes(ends: Sequence[keras.KerasTensor]) -> list[GraphNode]:
-    """Return all operations on which tensors depend, each after those that it reads.
-
-    Args:
-        ends: Outputs of a functional model, or other tensors of one.
-    """
+    """Return all operations on which tensors depend, each after those that it reads."""
     found: list[GraphNode] = []
     # A layer that is called twice is two operations, which the number of the call tells apart.
     position: dict[tuple[int, int], int] = {}
@@ -76,12 +63,9 @@ def nodes(ends: Sequence[keras.KerasTensor]) -> list[GraphNode]:
 
 
 def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
-    """Return the layers whose output alone connects input and output, in the order of the network.
+    """Return the layers whose output alone connects input and output, in their order.
 
     Everything above such a layer is a function of its activations, so it can be trained from them.
-
-    Args:
-        network: A functional model, or a tensor of one, such as a feature map.
     """
     # An edge from node i to node j bypasses the nodes between them, so none of these is a cut
     # point. The edges are counted as differences, +1 at i + 1 and -1 at j, whose running sum is
@@ -178,7 +162,7 @@ def layer_at(network: keras.Model, cut: str) -> GraphNode:
     if name not in points:
         raise ConfigError(
             "fine_tune.cut: expected a layer below others with weights, whose output is all that "
-            f"the layers above it need: {', '.join(_shortened(list(points)))}. Received: {cut!r}"
+            f"the layers above it need: {', '.join(points)}. Received: {cut!r}"
         )
     return points[name]
 
@@ -187,24 +171,13 @@ def map_points(network: keras.Model) -> list[str]:
     """Return the cut points that give a feature map and have layers with weights above them.
 
     Layers between tokens give no feature map, and above the last layer nothing could be trained.
-
-    Args:
-        network: Functional model from pixels to a feature map.
     """
     points = _trainable_above(network)
     return [name for name in _maps(network) if name in points]
 
 
 def above(network: keras.Model, cut: str) -> list[Any]:
-    """Return the layers with weights above the cut, from input to output.
-
-    Args:
-        network: Functional model from pixels to a feature map.
-        cut: Name of a layer or of a block, or `USUAL`. Its own layer is not returned.
-
-    Raises:
-        ConfigError: As for `layer_at`.
-    """
+    """Return the layers with weights above a cut, from input to output; see `layer_at`."""
     import keras
 
     found = layer_at(network, cut)
@@ -213,13 +186,9 @@ def above(network: keras.Model, cut: str) -> list[Any]:
 
 
 def narrow(network: keras.Model, share: float) -> str:
-    """Return the cut with the smallest activations at about a share of the cut points.
+    """Return the cut with the smallest activations at about a share (0..1) of the cut points.
 
     Activations are stored for every image and view, so their size decides how many views fit.
-
-    Args:
-        network: A model from pixels to the feature map, with `map_points`.
-        share: Share of the cut points that are below, 0..1.
     """
     maps, points = _maps(network), map_points(network)
     last = len(maps) - 1
@@ -278,12 +247,6 @@ def _operations(layers: Iterable[Any]) -> float:
         positions = math.prod(side or 1 for side in layer.output.shape[1:3])  # unknown sides are 1
         total += sum(math.prod(kernel.shape) for kernel in kernels) * positions
     return total
-
-
-def _shortened(names: list[str]) -> list[str]:
-    if len(names) <= _LISTED:
-        return names
-    return [*names[: _LISTED // 2], "…", *names[-_LISTED // 2 :]]
 
 
 def _origin(tensor: keras.KerasTensor) -> tuple[Any, int]:

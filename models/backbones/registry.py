@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from imgpipe.models.backbones import architectures
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
@@ -20,20 +20,19 @@ if TYPE_CHECKING:
     import keras
 
 
-class Choice(Protocol):
-    """The options chosen for an architecture; `Backbone` is one such choice, and describes them."""
+@dataclass(frozen=True)
+class Choice:
+    """The options chosen for an architecture.
 
-    @property
-    def name(self) -> str:
-        """Name of the architecture."""
+    Attributes:
+        name: Name of the architecture, as `names` lists it.
+        weights: "imagenet", "none" (random weights) or the path of a local weights file.
+        width: Multiplier of the number of filters, where the architecture has one.
+    """
 
-    @property
-    def weights(self) -> str:
-        """Source of the weights: "imagenet", "none" (random ones) or the path of a local file."""
-
-    @property
-    def width(self) -> float:
-        """Multiplier of the number of filters, where the architecture has one."""
+    name: str
+    weights: str = "imagenet"
+    width: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -37,17 +37,10 @@ Probabilities = npt.NDArray[np.float32]
 
 
 def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
-    """Convert a published version to ONNX.
+    """Convert a published version to the content of an ONNX file.
 
-    Args:
-        version: Folder of the version.
-        vocabulary: Class names in the order of the probabilities, for the file's metadata.
-
-    Returns:
-        The content of the file. Its metadata hold ``classes``, a JSON list.
-
-    Raises:
-        ConfigError: The version has no signature for pixels.
+    Its metadata hold ``classes``, a JSON list of the class names in the order of the probabilities.
+    A ConfigError is raised if the version has no signature for pixels.
     """
     import tensorflow as tf
 
@@ -65,16 +58,9 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
 
 
 def to_keras(version: Path) -> bytes:
-    """Build the Keras network of a published version again, and save it in Keras' format.
+    """Build the Keras network of a published version again, and return the ``.keras`` file.
 
-    Args:
-        version: Folder of the version.
-
-    Returns:
-        The content of the ``.keras`` file, which Keras reads without imgpipe.
-
-    Raises:
-        ResourceError: The version does not hold its network, or it cannot be built again.
+    Keras reads the file without imgpipe. A ResourceError is raised as by `network_file.load`.
     """
     import keras
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,31 +30,17 @@ _RESIZE: Final = "ResizeBilinear"  # the op that resizes decoded images to the n
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Network:
-    """The network of an exported model, without decoding and resizing; its weights are constants.
+class Network(NamedTuple):
+    """The network of an exported model, without decoding and resizing, with constant weights."""
 
-    Attributes:
-        graph: A GraphDef.
-        pixels: Name of the graph's input tensor, float32 [N, S, S, 3].
-        probabilities: Name of the graph's output tensor, float32 [N, C].
-        image_size: Side S of the input in pixels.
-    """
-
-    graph: Any
-    pixels: str
-    probabilities: str
-    image_size: int
+    graph: Any  # a GraphDef
+    pixels: str  # name of the graph's input tensor, float32 [N, S, S, 3]
+    probabilities: str  # name of the graph's output tensor, float32 [N, C]
+    image_size: int  # side S of the input in pixels
 
 
 def load_network(directory: str) -> Network:
-    """Load the network of a SavedModel from its signature for pixels.
-
-    Args:
-        directory: Folder of the SavedModel.
-
-    Returns:
-        The network from resized pixels to probabilities.
+    """Load the network, from resized pixels to probabilities, of the signature for pixels.
 
     Raises:
         ConfigError: The signature is missing, or it does not resize the image as our exports do.
@@ -131,12 +116,7 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
 
 
 def from_pixels(network: Network, taken: Any) -> Any:
-    """Return a function from pixels [N, S, S, 3] to {probabilities [N, C]}.
-
-    Args:
-        network: The result of `load_network`.
-        taken: Number type of the pixels, whose values are 0..255 in any case.
-    """
+    """Return a function from pixels [N, S, S, 3], 0..255, of a type to {probabilities [N, C]}."""
     import tensorflow as tf
 
     size = network.image_size
@@ -192,13 +172,9 @@ class LiteModel:
         self.image_size = int(given["shape"][1])
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Classify images, one at a time, because another size of batch resizes all tensors.
+        """Return the probabilities [N, C] of resized images, uint8 [N, S, S, 3]; at least one.
 
-        Args:
-            pixels: Resized images, uint8 [N, S, S, 3]; at least one.
-
-        Returns:
-            Probabilities, float32 [N, C].
+        They are classified one at a time, because another size of batch resizes all tensors.
         """
         rows = [self._runner(pixels=image[None])[PROBABILITIES] for image in pixels]
         answer = np.concatenate(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -78,19 +78,12 @@ class BankRows:
         return folds.assign(self.labels, self.groups, count, self.clean)
 
 
-@dataclass(frozen=True)
-class BankFacts:
-    """Description of a feature bank, as it stands in bank.json.
+class BankFacts(NamedTuple):
+    """Description of a feature bank, as it stands in bank.json."""
 
-    Attributes:
-        dim: Length of a feature vector; 0 when the bank holds no vectors.
-        note: Why the bank holds less than was asked for; "" when it holds everything.
-        precision: Precision of the forward passes, see `extractor.PRECISIONS`.
-    """
-
-    dim: int
-    note: str = ""
-    precision: str = "auto"
+    dim: int  # length of a feature vector; 0 when the bank holds no vectors
+    note: str = ""  # why the bank holds less than was asked for; "" when it holds everything
+    precision: str = "auto"  # precision of the forward passes, see `extractor.PRECISIONS`
 
 
 def read_facts(bank_uri: str) -> BankFacts:

@@ -267,12 +267,8 @@ def build_features(
 ) -> Any:
     """Build a Keras model from pixels float32 [N, S, S, 3], 0..255, to features float32 [N, dim].
 
-    Args:
-        backbone: The backbone.
-        image_size: Side of the images in pixels.
-        precision: "float32" or "bfloat16".
-        pooling: How a feature map becomes features: "average", "max" or "flatten".
-        tap: Layer or block whose activations [N, h, w, C] are the second output; "" is none.
+    With a tap, the activations [N, h, w, C] at that layer are the second output. The arguments are
+    those of `FeatureExtractor`.
     """
     import keras
 
@@ -293,7 +289,8 @@ def build_features(
 def resolve_precision(precision: str) -> str:
     """Return "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU.
 
-    A ConfigError is raised if the precision is none of `PRECISIONS`.
+    Raises:
+        ConfigError: The precision is none of `PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise ConfigError(

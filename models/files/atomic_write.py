@@ -46,11 +46,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Force a folder with everything below it to disk.
-
-    Args:
-        folder: An existing folder.
-    """
+    """Force an existing folder with everything below it to disk."""
     from concurrent.futures import ThreadPoolExecutor  # not for every `imgpipe --help`
 
     tree = [(Path(parent), files) for parent, _, files in os.walk(folder)]

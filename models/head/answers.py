@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,19 +25,12 @@ Flags = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.bytes_]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """How well each image was answered.
+class Scores(NamedTuple):
+    """How well each image was answered."""
 
-    Attributes:
-        losses: Loss of each image, [n].
-        right: Whether the label of each image was predicted correctly, bool [n].
-        groups: Name of the group of each image, [n]; None if each image is a group by itself.
-    """
-
-    losses: npt.NDArray[np.float32]
-    right: Flags
-    groups: Groups | None = None
+    losses: npt.NDArray[np.float32]  # loss of each image, [n]
+    right: Flags  # whether the label of each image was predicted correctly, bool [n]
+    groups: Groups | None = None  # group of each image, [n]; None if each is a group by itself
 
     @property
     def accuracy(self) -> float:

@@ -95,14 +95,10 @@ def _blocks(logits: Floats) -> Iterator[tuple[slice, Floats]]:
 
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:
-    """Return the most probable temperature, by a search over its logarithm.
+    """Return the most probable temperature of logits [N, C], by a search over its logarithm.
 
     A large validation split is sampled evenly, so that at most two million logits are used: with
     5,000 classes, these are the logits of 400 images.
-
-    Args:
-        logits: Logits of the held-out images, float [N, C].
-        labels: Their label indices, integers [N], 0..C-1.
     """
     from scipy.optimize import minimize_scalar
 
@@ -136,14 +132,10 @@ def cross_entropies(logits: Floats, labels: Integers, temperature: float = 1.0) 
 
 
 def confidence_error(top: Floats, right: Flags) -> float:
-    """Return the expected calibration error: the mean gap between confidence and accuracy, 0..1.
+    """Return the expected calibration error: the mean gap of confidence and accuracy, 0..1.
 
-    The images are divided into bins of equal width by their highest probability. The gaps of the
-    bins are weighted by their number of images.
-
-    Args:
-        top: Highest probability of each image, float [N], 0..1.
-        right: Whether the class of that probability is the image's label, bool [N].
+    The images are divided into bins of equal width by their highest probability, [N], and the gaps
+    of the bins are weighted by their number of images.
     """
     bins = np.minimum((top * BINS).astype(int), BINS - 1)
     # Sums instead of means: the gap of a bin is weighted by its number of images in this way.
@@ -175,12 +167,7 @@ def error_by_chance(top: Floats) -> float:
 
 
 def threshold(top: Floats, rate: float) -> float:
-    """Return the highest threshold that at most a given share of the values lie below.
-
-    Args:
-        top: Highest probability of each image, float [N].
-        rate: Share of the values, 0..1.
-    """
+    """Return the highest threshold that at most a share (0..1) of the values [N] lie below."""
     allowed = int(rate * len(top) + 1e-9)  # 0.29 * 100 is 28.999999999999996
     # `allowed` values lie before this one in ascending order, and equal ones are not below it.
     # A little lower, because the served model rounds the same probabilities in another way.

@@ -179,8 +179,7 @@ def _first_groups(rows: BankRows, count: int, least: int = 1) -> BankRows:
     return rows.select(np.isin(rows.hashes, kept))
 
 
-@dataclass(frozen=True)
-class _Fold:
+class _Fold(NamedTuple):
     """The rows of one fold: those to train on, and those of view 0 to evaluate on."""
 
     train: BankRows

@@ -71,16 +71,7 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[str, Array]:
-    """Return the feature maps of layers for one image.
-
-    Args:
-        network: A functional model of pixels.
-        names: Names of the layers.
-        pixels: The image, float [S, S, 3], 0..255.
-
-    Returns:
-        Maps float32 [h, w, D] by name.
-    """
+    """Return the feature maps, float32 [h, w, D], of layers by name for an image [S, S, 3]."""
     import keras
 
     # The output of the call: `output` of a layer that is itself a model is a tensor inside it.
@@ -91,12 +82,9 @@ def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[s
 
 
 def feature_maps(maps: Array, title: str) -> bytes:
-    """Draw the feature maps of one layer as a PNG, those that vary most over the image first.
+    """Draw the feature maps [h, w, D] of one layer as a PNG, those that vary most first.
 
-    Args:
-        maps: The feature maps, float [h, w, D]; each is coloured from its own lowest value (dark)
-            to its highest.
-        title: Name and size of the layer.
+    Each is coloured from its own lowest value (dark) to its highest.
     """
     depth = maps.shape[-1]
     # A map with the same value everywhere shows no location, however high the value is.
@@ -136,15 +124,7 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
 
 
 def overlay(image: Pixels, cam: Array) -> Pixels:
-    """Return the image in grey, blended with a heat map.
-
-    Args:
-        image: The image, uint8 [H, W, 3].
-        cam: The heat map, float [h, w], 0..1; it is stretched to the size of the image.
-
-    Returns:
-        The blended image, uint8 [H, W, 3].
-    """
+    """Return an image uint8 [H, W, 3] in grey, blended with a heat map float [h, w], 0..1."""
     import matplotlib
     from PIL import Image
 

@@ -78,26 +78,12 @@ class Classifier:
         return tf.function(outputs, input_signature=[images], autograph=False, jit_compile=False)
 
     def probabilities(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
-        """Classifies images with the Keras model in memory.
-
-        Args:
-            images: Encoded images.
-
-        Returns:
-            Probabilities, float32 [N, C].
-        """
+        """Classifies encoded images with the Keras model in memory: float32 [N, C]."""
         rows = [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
         return np.concatenate([np.empty((0, len(self.vocabulary)), np.float32), *rows])
 
     def outputs(self, images: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-        """Yield the outputs of the Keras model in memory for batches of images.
-
-        Args:
-            images: Encoded images.
-
-        Yields:
-            Features [n, D], logits [n, C] and probabilities [n, C] of at most 32 images, by name.
-        """
+        """Yield features [n, D], logits [n, C] and probabilities [n, C] of up to 32 images each."""
         import tensorflow as tf
 
         for start in range(0, len(images), _IMAGES_AT_ONCE):
@@ -121,11 +107,8 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
 
     Args:
         features: Features, symbolic [N, D].
-        classes: Number C of classes.
+        classes: Number C of classes, and of the logits [N, C] that are returned.
         settings: Settings of the head.
-
-    Returns:
-        Logits, symbolic [N, C].
     """
     from keras import layers, ops
 
@@ -143,15 +126,7 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
 
 
 def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
-    """Pools a feature map.
-
-    Args:
-        feature_map: Feature map, symbolic [N, h, w, C].
-        pooling: "average", "max" or "flatten".
-
-    Returns:
-        Features, symbolic float32 [N, D].
-    """
+    """Pools a feature map [N, h, w, C] to features [N, D]: "average", "max" or "flatten"."""
     from keras import layers
 
     kinds = {
@@ -163,12 +138,7 @@ def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
 
 
 def build_parts(classes: int, settings: ModelSettings) -> Parts:
-    """Build the whole network, with newly initialised weights in its head.
-
-    Args:
-        classes: Number of classes.
-        settings: Settings that name the backbone, its weights and the image size.
-    """
+    """Build the whole network of the settings, with newly initialised weights in its head."""
     import keras
 
     backbone = settings.backbone_spec()
@@ -180,13 +150,7 @@ def build_parts(classes: int, settings: ModelSettings) -> Parts:
 
 
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
-    """Build the head alone, from features [N, dim] to logits [N, C].
-
-    Args:
-        dim: Number of features of an image.
-        classes: Number of classes.
-        settings: Settings of the head.
-    """
+    """Build the head alone, from features [N, dim] to logits [N, C]."""
     import keras
 
     features = keras.Input((dim,), dtype="float32", name=FEATURES)
@@ -236,12 +200,7 @@ def build_classifier(
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy the weights of every layer to the layer of the same name in another model.
-
-    Args:
-        source: Model whose weights are copied.
-        target: Model that has a layer of the same name and shapes for every layer with weights.
-    """
+    """Copy the weights of every layer to the layer of the same name in another model."""
     for layer in source.layers:
         if layer.weights:  # others, such as an addition, may have another name in each build
             target.get_layer(layer.name).set_weights(layer.get_weights())

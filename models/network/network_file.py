@@ -31,13 +31,7 @@ Array = npt.NDArray[Any]
 
 
 def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
-    """Write the folder `FOLDER` of an exported model.
-
-    Args:
-        classifier: The network that was exported.
-        settings: Settings with which it was built.
-        directory: Folder of the SavedModel, which must exist.
-    """
+    """Write the folder `FOLDER` of an exported model, whose folder must exist."""
     import tensorflow as tf
 
     network = classifier.network

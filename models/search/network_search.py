@@ -102,14 +102,8 @@ def train(inputs: Inputs) -> Trained:
 def folds(inputs: Inputs) -> list[Part]:
     """Divide the images of train and validation into folds, and train a head for each of them.
 
-    Images of one group are in one fold.
-
-    Args:
-        inputs: Inputs of the training; the bank has features.
-
-    Returns:
-        A part for each fold; none if there are too few independent images, or if each class is in
-        one fold.
+    Images of one group are in one fold. There are no folds if there are too few independent images,
+    or if each class is in one fold.
     """
     settings, both = inputs.settings, (names.TRAIN, names.VALIDATION)
     images = Labelled.read([*inputs.train_files, *inputs.validation_files])
@@ -409,13 +403,7 @@ class _Search:
         self._deepest = way
 
     def _tell(self, way: Way, started: float, **known: Any) -> Outcome:
-        """Record the result of a way, display it, and return whether it was kept.
-
-        Args:
-            way: The way with the epochs that it has had.
-            started: When it began, by the clock of `time.monotonic`.
-            **known: The result, or `failure`, a key of `tried.FAILURES`.
-        """
+        """Record what is known of a way, display it, and return whether it was kept."""
         row = {
             "what": str(way),
             "judged_by": self._judged_by,

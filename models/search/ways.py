@@ -128,12 +128,7 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
     """Return the ways to try, in the order of their expected gain for their cost.
 
     What the settings fix is not varied: the cut, the size of the images, and a learning rate other
-    than the default.
-
-    Args:
-        settings: Settings of the run.
-        network: The backbone.
-        side: Usual side of the images in pixels; 0 when it is not known.
+    than the default. `side` is the usual side of the images in pixels; 0 when it is not known.
     """
     stage = settings.fine_tune
     found: list[Way] = []

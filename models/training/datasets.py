@@ -77,13 +77,9 @@ class Rows:
         return batch
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Return the inputs of the network for rows, float32 [m, ...].
+        """Return the inputs of the network for rows as `read` returns them, float32 [m, ...].
 
-        Args:
-            stored: The rows as `read` returns them, [m, ...].
-            index: Numbers of the rows, int64 [m].
-            views: Number of the view in which each row is trained on, int64 [m], which never
-                repeats; None in validation.
+        The views, int64 [m], in which the rows are trained on never repeat; None in validation.
         """
         import tensorflow as tf
 

@@ -23,16 +23,10 @@ _COLUMNS: Final = 3  # of the widest kernel for which oneDNN has a fast routine
 
 
 def accelerated(model: keras.Model, bfloat16: bool) -> keras.Model:
-    """Replace the layers that can be trained faster.
+    """Replace the layers of a functional model that can be trained faster.
 
-    Args:
-        model: Functional model.
-        bfloat16: Whether convolutions of 1 x 1 may be computed in bfloat16. Their weights stay
-            float32.
-
-    Returns:
-        A model with the same name, names of layers and weights, which shares all other layers with
-        `model`; or `model` itself if there is nothing to replace.
+    Convolutions of 1 x 1 may be computed in bfloat16, while their weights stay float32. The names
+    and all other layers are those of `model`, which is returned if there is nothing to replace.
     """
 
     def faster(layer: Any) -> Any:
@@ -120,14 +114,7 @@ def _convolved(
 
 
 def _of_kernel(inputs: tf.Tensor, above: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Return the gradient of the kernel, [height, width, C, 1].
-
-    Args:
-        inputs: Inputs of the convolution, [N, H, W, C].
-        above: Gradient of its outputs, [N, H, W, C].
-        height: Rows of the kernel.
-        width: Columns of the kernel.
-    """
+    """Return the gradient of the kernel, [height, width, C, 1]."""
     gradient, channels = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter, inputs.shape[-1]
     if width <= _COLUMNS:
         return gradient(

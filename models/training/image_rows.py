@@ -75,14 +75,10 @@ def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) ->
 
 
 def most_views(extractor: FeatureExtractor, images: int) -> int:
-    """Return how many augmented views have activations that fit into the space for them.
+    """Return how many augmented views of images have activations that fit into the space for them.
 
     They may use a quarter of the free space for temporary files. The result is -1 if not even those
-    of the images themselves fit.
-
-    Args:
-        extractor: Extractor with a tap at the cut. Its network is built.
-        images: Number of images.
+    of the images themselves fit. The network of the extractor is built.
     """
     free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
     bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * images  # float16
@@ -104,8 +100,7 @@ def activations(
         over: Function that is called before each batch and returns whether the time is over.
 
     Returns:
-        The activations, float16 [n · (views + 1), h, w, C], with their labels; None if the time
-        ended before all were computed.
+        The activations, float16 [n · (views + 1), h, w, C]; None if the time ended before.
     """
     each = views + 1
     found = rows.empty(each * len(images), extractor.activation_shape, np.float16)
@@ -122,12 +117,7 @@ def activations(
 
 
 def seconds_a_view(images: Labelled, extractor: FeatureExtractor) -> float:
-    """Measures the seconds of a forward pass of one view, after a pass that compiles it.
-
-    Args:
-        images: Images, at least one.
-        extractor: Extractor to measure.
-    """
+    """Measures the seconds of a forward pass of one view, after a pass that compiles it."""
     places, encoded = next(images.values(names.IMAGE_BYTES))
     hashes = [digest.decode() for digest in images.hashes[places]]
     extractor.extract(encoded.tolist(), hashes, [[0]] * len(places))

@@ -135,11 +135,7 @@ def train(inputs: Inputs) -> Trained:
 def both(head: Trained, tuned: Trained, helped: bool, shipped: bool) -> dict[str, Any]:
     """Return the history of a head and of a network that was fine-tuned from it.
 
-    Args:
-        head: The head.
-        tuned: The fine-tuned network.
-        helped: Whether the network is better than the head.
-        shipped: Whether it replaces the head.
+    `helped` says whether the network is better, and `shipped` whether it replaces the head.
     """
     fine_tune = {
         **tuned.history,
@@ -179,12 +175,7 @@ def fitted_head(
 ) -> Trained:
     """Trains the head of a fold as that of the run.
 
-    Args:
-        train: Rows to train on.
-        choosing: Rows that choose the epoch of a head that is trained by epochs.
-        held: Rows that the head answers.
-        classes: Number of classes.
-        settings: Settings of head and training.
+    The rows `choosing` choose the epoch of a head that is trained by epochs; it answers `held`.
     """
     found = fit_head(train, choosing, classes, settings, learning_curve=False)
     known = np.isin(held.labels, train.labels)

@@ -83,8 +83,3 @@ def test_a_cut_record_is_reported_after_those_before_it(tmp_path: Path) -> None:
     assert next(batches).numpy().tolist() == [b"whole"]
     with pytest.raises(tf.errors.DataLossError, match="truncated"):
         next(batches)
-
-
-def test_a_missing_file_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(tf.errors.NotFoundError, match="absent"):
-        list(record_batches(str(tmp_path / "absent"), 1))

@@ -59,3 +59,27 @@ def test_a_vocabulary_that_cannot_be_written_is_refused(vocabulary: list[str]) -
 
 def test_a_vocabulary_may_contain_any_script() -> None:
     assert check_vocabulary(["Katze", "le chien", "犬"]) == ("Katze", "le chien", "犬")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"feature_dropout": 0.2}, "model.hidden_units is 0"),
+        (
+            {"backbone": "conv_8_8", "weights": "none", "fine_tune": {"mode": "auto"}},
+            "every layer trains from the start",
+        ),
+        ({"backbone": "efficientnet_lite"}, "unknown backbone"),
+    ],
+)
+def test_settings_without_effect_are_refused(settings, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelSettings.from_mapping(settings).check_together()
+
+
+def test_class_names_that_contradict_the_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="sigmoid needs two classes"):
+        ModelSettings(activation="sigmoid").check_classes(["a", "b", "c"])
+    with pytest.raises(ConfigError, match="Rename its folder"):
+        ModelSettings(unknown_rate=0.1).check_classes(["known", "unknown"])
+    assert ModelSettings().check_classes(["known", "unknown"]) == ("known", "unknown")

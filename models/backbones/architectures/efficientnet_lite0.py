@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,31 +52,18 @@ STAGES: Final = (
 Array = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One convolution of the network and the BatchNorm after it.
+class Unit(NamedTuple):
+    """One convolution of the network and the BatchNorm after it."""
 
-    Attributes:
-        name: Name of the convolution's layer.
-        stored: Names of the convolution and of the BatchNorm in the weights file.
-        size: Side of the kernel in pixels.
-        filters: Number of output channels.
-        stride: Stride in pixels.
-        active: Whether ReLU6 follows.
-        depthwise: Whether it is a depthwise convolution.
-        block: Number of the block that contains it; None for stem and head.
-        joins: Whether the input of the block is added to the output of this unit.
-    """
-
-    name: str
-    stored: tuple[str, str]
-    size: int
-    filters: int
+    name: str  # of the convolution's layer
+    stored: tuple[str, str]  # names of the convolution and of the BatchNorm in the weights file
+    size: int  # side of the kernel in pixels
+    filters: int  # number of output channels
     stride: int = 1
-    active: bool = True
+    active: bool = True  # whether ReLU6 follows
     depthwise: bool = False
-    block: int | None = None
-    joins: bool = False
+    block: int | None = None  # number of the block that contains it; None for stem and head
+    joins: bool = False  # whether the input of the block is added to the output
 
 
 def units() -> Iterator[Unit]:
@@ -167,15 +153,10 @@ def _convolution(unit: Unit, **settings: Any) -> Any:
 
 
 def folded(weights: Tensors, unit: Unit) -> tuple[Array, Array]:
-    """Return the kernel, in Keras' order of axes, and the bias, with the BatchNorm folded in.
+    """Return kernel and bias, float32, with the BatchNorm folded in float64.
 
-    Args:
-        weights: The tensors that `read_weights` returned.
-        unit: The convolution.
-
-    Returns:
-        Kernel float32 [h, w, in, out], or [h, w, channels, 1] of a depthwise convolution, and bias
-        float32 [out]. They are computed in float64.
+    The kernel has Keras' order of axes: [h, w, in, out], or [h, w, channels, 1] of a depthwise
+    convolution.
     """
     conv, norm = unit.stored
     gamma, beta, mean, variance = (

@@ -105,19 +105,6 @@ def test_the_same_seed_gives_the_same_weights_at_each_build(name: str, trainable
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_builds_in_threads_do_not_share_random_state() -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    def weights(_: int) -> list[np.ndarray]:
-        pixels = keras.Input((64, 64, 3))
-        end = backbones.get("conv_16_32_64", weights="none", seed=1).build(pixels)
-        return keras.Model(pixels, end).get_weights()
-
-    with ThreadPoolExecutor(4) as pool:
-        first, *others = pool.map(weights, range(4))
-    assert all(np.array_equal(a, b) for one in others for a, b in zip(first, one, strict=True))
-
-
 @pytest.mark.parametrize(
     ("name", "trainable", "norms"),
     [

@@ -12,13 +12,10 @@ import numpy as np
 import pytest
 
 from imgpipe.models import backbones
-from imgpipe.models.backbones.architectures import own_network
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.features.extractor import FeatureExtractor, describe, described
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings import ModelSettings
-from tests import images
 
 _MODULE = """
 import keras
@@ -158,33 +155,6 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(
     assert changed.key() != before
     pixels = keras.Input((32, 32, 3))
     assert changed.build(pixels).shape[-1] == 16, "this process imports the code again"
-
-
-def test_the_features_of_a_frozen_own_network_are_computed(module: Path) -> None:
-    settings = _settings("own_net:build", freeze="all")
-    extractor = FeatureExtractor.of(*described(describe(settings, "float32")))
-    [row] = extractor.extract([images.encoded(images.noise(0))], ["00"], [[0]])
-    assert row.shape == (1, 5) and np.isfinite(row).all()
-
-
-def test_the_fingerprint_of_an_installed_package_covers_that_package_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Otherwise all of Keras would be read."""
-    folder = tmp_path / "site-packages"
-    for name, text in {
-        "own_installed/__init__.py": "from own_installed.net import build\n",
-        "own_installed/net.py": "import own_other\n\ndef build(side):\n    pass\n",
-        "own_other.py": "VALUE = 1\n",
-    }.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    monkeypatch.syspath_prepend(str(folder))
-    before = own_network.code_sha256("own_installed:build")
-    (folder / "own_other.py").write_text("VALUE = 2\n")
-    assert own_network.code_sha256("own_installed:build") == before
-    (folder / "own_installed/net.py").write_text("def build(side):\n    return None\n")
-    assert own_network.code_sha256("own_installed:build") != before
 
 
 @pytest.mark.parametrize(

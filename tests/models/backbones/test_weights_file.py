@@ -188,25 +188,6 @@ def test_missing_imagenet_weights_say_what_to_do(monkeypatch, tmp_path) -> None:
         backbones.get("inception_v3").build(keras.Input((_SIZE, _SIZE, 3)))
 
 
-def test_imagenet_weights_come_from_keras_cache(monkeypatch, tmp_path, shared_data) -> None:
-    """MobileNetV2's file in the cache is used; for 96 px it has a name of its own."""
-    import shutil
-
-    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.weights.h5"
-    cache = tmp_path / "models"
-    cache.mkdir()
-    shutil.copy(shared_data / "weights" / _SMALL, cache / name)
-    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
-    monkeypatch.setattr(
-        "keras.src.applications.mobilenet_v2.file_utils.get_file",
-        lambda fname, *_, **__: str(cache / fname.replace(".h5", ".weights.h5")),
-    )
-    cached = _model(96, name="mobilenet_v2", width=0.35).get_weights()
-    path = shared_data / "weights" / _SMALL
-    local = _model(96, name="mobilenet_v2", width=0.35, weights=str(path)).get_weights()
-    assert all(np.array_equal(a, b) for a, b in zip(cached, local, strict=True))
-
-
 def test_an_image_size_that_the_network_does_not_accept_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="inception_v3: Input size must be at least 75x75"):
         _model(64, name="inception_v3", weights="none")

@@ -9,11 +9,6 @@ import pytest
 from imgpipe.models.files import json_object
 
 
-def test_a_json_object_is_read(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('{"a": [1, "é"]}', encoding="utf-8")
-    assert json_object.read(tmp_path / "x.json") == {"a": [1, "é"]}
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [

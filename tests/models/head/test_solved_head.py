@@ -11,7 +11,6 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head import solved_head
-from imgpipe.models.head.answers import standard_error
 from imgpipe.models.head.logistic_regression import LogisticRegression
 from imgpipe.models.head.solved_head import PENALTIES, judge, read_tried, solve
 from imgpipe.models.settings import ModelSettings
@@ -162,20 +161,6 @@ def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch) ->
         assert len(np.unique(judged.groups)) >= 30
 
 
-def test_the_penalty_is_chosen_with_several_images_of_each_class(monkeypatch) -> None:
-    """Two images of each of many classes would say nothing about the other images."""
-    random = np.random.default_rng(0)
-    means = random.normal(size=(40, 64))
-    labels = np.tile(np.arange(40), 30)
-    features = means[labels] + 0.3 * random.normal(size=(len(labels), 64))
-    hashes = np.array([b"%064x" % number for number in range(len(labels))])
-    views = np.zeros(len(labels), np.int16)
-    monkeypatch.setattr(solved_head, "_CHOOSING", 80)
-    bank = BankRows(features.astype(np.float16), labels, views, hashes)
-    facts = solve(bank, 40, ModelSettings(), learning_curve=False).facts
-    assert facts["images"] == 400 and facts["accuracy"] > 0.95
-
-
 def _drawn_rows(sizes: list[int], groups: list[bytes]) -> BankRows:
     """Return rows of as many images of each class as `sizes` says, with the given groups."""
     random = np.random.default_rng(0)
@@ -195,35 +180,3 @@ def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penal
     assert four.facts["l2"] == three.facts["l2"]
     assert four.facts["accuracy"] == pytest.approx(three.facts["accuracy"] * 3 / 4, abs=0.1)
     assert four.facts["learning_curve"][-1]["accuracy"] == four.facts["accuracy"]
-
-
-def test_classes_of_one_group_each_have_no_folds() -> None:
-    groups = [b"film %d" % (number // 4) for number in range(48)]
-    random = np.random.default_rng(0)
-    views, hashes = np.zeros(48, np.int16), np.array([b"%064x" % number for number in range(48)])
-    features = random.normal(size=(48, 16)).astype(np.float16)
-    rows = BankRows(features, np.arange(48) // 4, views, hashes, np.array(groups))
-    assert judge(rows, 12, ModelSettings()) is None
-    assert "folds" not in solve(rows, 12, ModelSettings()).facts
-
-
-def test_the_error_of_the_last_gain_is_paired_and_counts_groups(rows, monkeypatch) -> None:
-    """All heads answer alike here, except that those of fewer images are wrong on one film."""
-    clean = clean_rows(rows[0])
-    films = np.array([b"film %d" % (number // 5) for number in range(len(clean))])
-    grouped = dataclasses.replace(clean, groups=films)
-    calls = []
-
-    def scores(self, linear):
-        calls.append(self)
-        right = np.ones(len(self.held), np.bool_)
-        if FOLDS * 3 < len(calls) <= FOLDS * 4:  # the third of the points of the curve
-            right[np.asarray(self.held.groups) == b"film 3"] = False
-        return np.zeros(len(self.held), np.float32), right
-
-    monkeypatch.setattr(solved_head._Fold, "scores", scores)
-    facts = solve(grouped, 3, ModelSettings(l2=10.0)).facts
-    gains = np.repeat([1.0, 0.0], [5, len(clean) - 5])
-    expected = standard_error(gains, np.arange(len(clean)) // 5)
-    assert facts["gain_error"] == pytest.approx(expected)
-    assert expected > 1.5 * standard_error(gains)

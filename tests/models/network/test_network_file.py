@@ -120,30 +120,6 @@ def test_a_network_is_restored_bit_for_bit(settings, classes, images, tmp_path) 
             np.testing.assert_array_equal(array, expected)
 
 
-def test_the_original_weights_file_is_not_needed_to_load_the_network(images, tmp_path) -> None:
-    settings = ModelSettings(**_SMALL)
-    given = build_classifier(None, ["cat", "dog"], settings)
-    file = tmp_path / "secret folder" / "mine.weights.h5"
-    file.parent.mkdir()
-    _save_backbone(given, file)
-    settings = ModelSettings(**{**_SMALL, "weights": str(file)}, freeze="all")
-    classifier = build_classifier(None, ["cat", "dog"], settings)
-    version = _export(classifier, settings, tmp_path / "1")
-    file.unlink()
-    found = network_file.load(version)
-    np.testing.assert_array_equal(found.probabilities(images), classifier.probabilities(images))
-    text = _file_of(version).read_text()
-    assert "secret folder" not in text
-
-
-def _save_backbone(classifier: Classifier, file: Path) -> None:
-    """Write the weights of the classifier's backbone to a file."""
-    import keras
-
-    trunk = classifier.trunk
-    keras.Model(trunk.inputs, trunk.outputs).save_weights(str(file))
-
-
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}"])
 def test_a_missing_or_damaged_file_is_a_clear_error(version, text) -> None:
     _file_of(version).unlink()

@@ -202,17 +202,6 @@ def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds, noi
     assert trained.history["trained"] == f"layers above {CUT}"
 
 
-def test_the_answers_of_the_folds_calibrate_a_head_that_remains_the_best(
-    given, by_folds, monkeypatch
-) -> None:
-    monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 100.0)
-    trained = network_search.train(given())
-    assert _ended(trained) == "few_mistakes"
-    accuracy = trained.history["search"][0]["accuracy"]
-    assert trained.by_folds.accuracy == pytest.approx(accuracy)
-    assert len(trained.by_folds.labels) == _ALL
-
-
 def test_folds_train_on_the_other_images_alone(given) -> None:
     every = folds(given())
     held_out = np.concatenate([part.held_out.hashes for part in every])
@@ -283,24 +272,6 @@ def test_a_way_that_takes_longer_than_estimated_is_planned_again(
         assert _ended(trained) == "minutes"
         text = trained.history["search_ended"]["text"]
         assert "There was not enough time left (train.minutes) for layers above" in text
-
-
-@pytest.mark.slow
-def test_a_last_fold_that_the_time_cuts_short_judges_nothing(given, by_folds, monkeypatch) -> None:
-    trainings = []
-
-    def above(*arguments: object) -> Trained:
-        found = original(*arguments)
-        trainings.append(found)
-        if len(trainings) == FOLDS:
-            return replace(found, history={**found.history, "stopped": "minutes"})
-        return found
-
-    original = stages.above
-    monkeypatch.setattr(stages, "above", above)
-    trained = network_search.train(given())
-    assert len(trainings) == FOLDS
-    assert (trained.history["trained"], _ended(trained)) == (HEAD, "minutes")
 
 
 class _AtTheEnd(_Said):

@@ -71,16 +71,6 @@ def test_random_labels_are_not_learnt(rows):
     assert found["mean"] < 0.6
 
 
-def test_solved_heads_are_trained_on_all_other_folds(rows, monkeypatch):
-    seen = _fake(monkeypatch)
-    assert SETTINGS.solved
-    found = cross_validate(rows, 4, 3, SETTINGS)
-    for fold, (train, _, held) in zip(found["per_fold"], seen, strict=True):
-        assert not set(train.hashes) & set(held.hashes)
-        assert set(train.hashes) | set(held.hashes) == set(rows.hashes)
-        assert fold["trained_on"] == len(set(train.hashes))
-
-
 def test_heads_that_the_trainer_trains_by_epochs_are_not_solved_in_folds(rows, monkeypatch):
     used = []
 

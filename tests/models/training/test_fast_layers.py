@@ -70,16 +70,6 @@ def test_other_layers_stay(layer):
     assert accelerated(model, bfloat16=True) is model
 
 
-def test_kernels_are_cast_by_the_policy_of_the_layer():
-    layer = keras.layers.DepthwiseConv2D(5, padding="same", dtype="mixed_bfloat16")
-    fast = accelerated(network(layer), bfloat16=False)
-
-    of_images, of_kernel, _ = gradients(fast, tf.random.normal([2, 9, 8, 4]))
-
-    assert of_kernel.dtype == np.float32
-    assert np.isfinite(of_kernel).all() and np.isfinite(of_images).all()
-
-
 @pytest.mark.parametrize(("bfloat16", "dtype"), [(True, "bfloat16"), (False, "float32")])
 def test_convolutions_of_one_pixel_are_computed_in_bfloat16(bfloat16, dtype):
     plain = network(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import DataRefused
+from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings import ModelSettings
@@ -24,6 +25,7 @@ _QUICK = {
     "batch_size": 32,
     "patience": 12,
 }
+_BASE = {"epochs": 2, "batch_size": 16, "hidden_units": 8, "patience": 5, "learning_rate": 0.01}
 
 
 def _rows(bank: str, classes: int) -> tuple[BankRows, BankRows]:
@@ -139,3 +141,68 @@ def test_a_split_without_rows_is_refused(rows, split: int) -> None:
     pair = (empty, rows[1]) if split == 0 else (rows[0], empty)
     with pytest.raises(DataRefused, match="split " + ("train", "validation")[split]):
         _fit(pair)
+
+
+@pytest.fixture(scope="module")
+def uneven(write_bank, tmp_path_factory) -> tuple[BankRows, BankRows]:
+    """Return the training and validation rows of three classes, one of which is rarer in train."""
+    sizes = {names.TRAIN: 12, names.VALIDATION: 6}
+    bank = write_bank(tmp_path_factory.mktemp("bank"), spread=2.0, sizes=sizes)
+    train, validation = _rows(bank, 3)
+    return train.select((train.labels != 1) | (np.arange(len(train)) % 3 == 0)), validation
+
+
+@pytest.fixture(scope="module")
+def base(uneven) -> Fit:
+    """Return a head that was trained with the base settings."""
+    return _fit(uneven, **_BASE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": "adamw"},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "sgd"},
+        {"learning_rate": 0.02},
+        {"schedule": "cosine"},
+        {"batch_size": 8},
+        {"steps_per_epoch": 1},
+        {"label_smoothing": 0.2},
+        {"balance": "class_weights"},
+        {"dropout": 0.6},
+        {"feature_dropout": 0.5},
+        {"seed": 1},
+    ],
+    ids=lambda changed: "-".join(map(str, changed.values())),
+)
+def test_a_setting_changes_the_weights(uneven, base, changed) -> None:
+    found = _fit(uneven, **_BASE | changed)
+    assert not np.array_equal(base.layers.get_weights()[0], found.layers.get_weights()[0])
+
+
+def test_a_head_stays_in_float32_with_any_precision(uneven, base) -> None:
+    found = _fit(uneven, **_BASE, precision="mixed_bfloat16", activation="auto")
+    for one, other in zip(base.layers.get_weights(), found.layers.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_training_stops_at_a_target_of_training_accuracy(uneven) -> None:
+    changed = {"target_accuracy": 0.5, "epochs": 60, "patience": 60}
+    fit = _fit(uneven, **_BASE | changed)
+    assert fit.history["stopped"] == "target"
+    assert fit.history["epochs"][-1]["accuracy"] >= 0.5
+    assert all(epoch["accuracy"] < 0.5 for epoch in fit.history["epochs"][:-1])
+    losses = [epoch["val_loss"] for epoch in fit.history["epochs"]]
+    assert fit.history["best_epoch"] == int(np.argmin(losses)) + 1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "error", "message"),
+    [("adam", Diverged, "learning rate"), ("auto", DataRefused, "features are not finite")],
+)
+def test_infinite_features_are_refused(rows, optimizer, error, message) -> None:
+    broken = replace(rows[0], features=np.full_like(rows[0].features, np.inf))
+    with pytest.raises(error, match=message):
+        _fit((broken, rows[1]), optimizer=optimizer)

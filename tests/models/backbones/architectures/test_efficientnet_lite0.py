@@ -61,44 +61,6 @@ def test_logits_of_photographs_equal_golden_values(network, name: str) -> None:
     np.testing.assert_allclose(logits[highest], list(GOLDEN[name].values()), atol=1e-2)
 
 
-def test_folding_equals_batch_normalisation(network) -> None:
-    pixels = _photograph("chelsea")
-    expected = _unfolded(pixels)
-    found = network(pixels, training=False).numpy()
-    assert found.shape == (1, 7, 7, lite0.FEATURE_DIM)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
-
-
-def _unfolded(pixels: np.ndarray) -> np.ndarray:
-    """Compute the feature map with convolution, BatchNorm and ReLU6 as in the weights file."""
-    import tensorflow as tf
-
-    weights = lite0.read_weights()
-
-    def unit(x, conv: str, norm: str, stride: int = 1, depthwise=False, active=True):
-        kernel = weights[f"{conv}.weight"].transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-        function = tf.nn.depthwise_conv2d if depthwise else tf.nn.conv2d
-        x = function(x, kernel, [1, stride, stride, 1], "SAME")
-        parts = ("running_mean", "running_var", "bias", "weight")
-        x = tf.nn.batch_normalization(x, *(weights[f"{norm}.{part}"] for part in parts), 1e-3)
-        return tf.nn.relu6(x) if active else x
-
-    x = unit((pixels - 127) / 128, "_conv_stem", "_bn0", 2)
-    index = 0
-    for repeats, _, stride, expand, _ in lite0.STAGES:
-        for repeat in range(repeats):
-            at, entry = f"_blocks.{index}", x
-            if expand > 1:
-                x = unit(x, f"{at}._expand_conv", f"{at}._bn0")
-            x = unit(
-                x, f"{at}._depthwise_conv", f"{at}._bn1", 1 if repeat else stride, depthwise=True
-            )
-            x = unit(x, f"{at}._project_conv", f"{at}._bn2", active=False)
-            x = x + entry if repeat else x
-            index += 1
-    return unit(x, "_conv_head", "_bn1").numpy()
-
-
 def test_another_weights_file_is_refused() -> None:
     other = dataclasses.replace(lite0.WEIGHTS, sha256="0" * 64)
     with pytest.raises(ResourceError, match="not the weights file this code was tested with"):
