@@ -94,24 +94,10 @@ def _print(compared: Mapping[str, Any]) -> None:
             console.print(f"  {split} {metric(name)}: {values}")
     for split, pair in compared["paired"].items():
         console.print(f"  {escape(_paired(split, pair))}")
-    _print_curves(console, compared["curves"])
     if compared["paired_missing"]:
         console.print(f"  The images cannot be compared: {escape(compared['paired_missing'])}.")
     for key, who, other in (("only_a", "A", "B"), ("only_b", "B", "A")):
         _print_images(console, compared[key], who, other)
-
-
-def _print_curves(console: Console, curves: Mapping[str, Mapping[str, Any]]) -> None:
-    for letter, curve in curves.items():
-        who = letter.upper()
-        if points := curve["images"]:
-            ends = f"{points[0]['accuracy']:.3f} with {points[0]['images']:,} training images"
-            ends += f" → {points[-1]['accuracy']:.3f} with {points[-1]['images']:,}"
-            console.print(f"  {who} in cross-validation: accuracy {ends}")
-        epochs = [(number, one) for number, one in enumerate(curve["epochs"], 1) if one is not None]
-        if epochs:
-            ends = " → ".join(f"{one:.3f} after epoch {n:,}" for n, one in (epochs[0], epochs[-1]))
-            console.print(f"  {who} in training: validation accuracy {ends}")
 
 
 def _print_changes(console: Console, heading: str, changes: Sequence[Mapping[str, Any]]) -> None:

@@ -21,17 +21,19 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
+from imgpipe.models.settings import ModelSettings
+from imgpipe.pipeline import inputs
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config, to_toml
-from imgpipe.pipeline.execution import failures, preconditions, repetition
+from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, LOG, RunRecord, exit_code
 from imgpipe.pipeline.output import metadata_file, run_folders, temporary_files
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
 from imgpipe.pipeline.results import Run
-from imgpipe.pipeline.source import scan
+from imgpipe.pipeline.source import require_classes, require_outside, scan
 
 
 def execute(
@@ -63,7 +65,9 @@ def execute(
 def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -> Run:
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
-    preconditions.check(config)
+    inputs.check_files(config)
+    require_outside(config)
+    require_classes(config)
     out = config.out
     with _locked(out):
         if told := metadata_file.make_usable(out):
@@ -176,7 +180,7 @@ def _pipeline(
     with record.step("finding weights"):  # before time is spent on the images
         settings = config.settings
         settings.backbone_spec().fetch(settings.size)
-        preconditions.check_layers(settings)
+        check_layers(settings)
     record.vocabulary = tuple(listed[0].vocabulary)
     # The listing is freed here: 37 bytes per image, while the components run.
     plan = record.plan = plans.make(config, listed.pop(), accept)
@@ -196,6 +200,29 @@ def _pipeline(
     finally:
         if "DataGate" in record.outputs and not plan.accepted_schema:
             _keep_schema(config, record, plan.data_key)
+
+
+def check_layers(settings: ModelSettings) -> None:
+    """Refuse names of layers that the network does not have.
+
+    Args:
+        settings: Settings of the network, whose weights are on this machine.
+
+    Raises:
+        ConfigError: There is no such layer, or the network cannot be cut at it.
+    """
+    looked_at = settings.frozen and (settings.fine_tune.wanted or settings.searches)
+    tuned = settings.fine_tune.cut if looked_at else ""
+    if not settings.cut and not tuned:
+        return
+    import keras
+
+    from imgpipe.models.backbones import layer_graph
+
+    pixels = keras.Input((settings.size, settings.size, 3))
+    network = keras.Model(pixels, settings.backbone_spec().build(pixels))
+    if tuned:
+        layer_graph.layer_at(network, tuned)
 
 
 def _keep_schema(config: Config, record: RunRecord, data_key: str) -> None:

@@ -22,8 +22,6 @@ BUSY_SECONDS = 5.0  # for which another program may hold the lock of the databas
 _SCHEMA_VERSION = 10  # of the tables that the installed ML Metadata reads and writes
 #: Errors of sqlite3 for a damaged file; UnicodeError if its message cannot be decoded.
 _DAMAGED = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
-#: SQLite opens paths of up to 512 bytes, of which files below the folder need the rest.
-LONGEST_FOLDER = 440
 
 
 def make_usable(out: Path) -> str:
@@ -70,15 +68,8 @@ def fault(out: Path) -> str:
         What is wrong with its content, "" if a run can use or create it.
 
     Raises:
-        ResourceError: The database is in use, cannot be opened or written, or the folder's path is
-            too long for SQLite.
+        ResourceError: The database is in use, or cannot be opened or written.
     """
-    length = len(os.fsencode(out.absolute()))
-    if length > LONGEST_FOLDER:
-        raise ResourceError(
-            f"the path of the output folder has {length} bytes; expected at most "
-            f"{LONGEST_FOLDER}, because SQLite cannot open longer ones. Choose a shorter --out OUT."
-        )
     path = out / NAME
     if not path.exists():
         return ""
@@ -159,8 +150,6 @@ def _read_all(db: sqlite3.Connection) -> None:
     if answer != "ok":
         raise sqlite3.DatabaseError(answer)
     names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
-    if names and "MLMDEnv" not in names:  # the table with the version of ML Metadata's schema
-        raise sqlite3.DatabaseError("it is a SQLite database of another program")
     if names:
         for (version,) in db.execute("SELECT schema_version FROM MLMDEnv"):
             if version != _SCHEMA_VERSION:

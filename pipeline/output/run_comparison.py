@@ -63,7 +63,6 @@ def compare(first: PastRun, second: PastRun) -> formats.Comparison:
         configuration=configuration_changes(first, second),
         data=data_changes(first, second),
         metrics=_metrics(first, second),
-        curves={"a": _curves(first), "b": _curves(second)},
         paired=pairs,
         paired_missing=missing,
         only_a=only_a,
@@ -174,24 +173,6 @@ def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, formats.Pai
         for split in _SPLITS
         if split in a or split in b
     }
-
-
-def _curves(run: PastRun) -> formats.Curves:
-    """Return the accuracy by number of training images, and that of validation by epoch.
-
-    The epochs are those of fine-tuning if there was one. A head that was solved has none.
-    """
-    training = run.summary and run.summary.training
-    solution = training and training.solution
-    try:
-        training_facts = run.facts.get("training") or {}
-        # The single "epoch" of a solved head is no step of a training.
-        stage = training_facts.get("fine_tune") or ({} if solution else training_facts)
-        accuracies = [epoch.get("val_accuracy") for epoch in stage.get("epochs") or []]
-    except (AttributeError, TypeError):  # the file is not one that a run wrote
-        accuracies = []
-    epochs = [value if isinstance(value, float | int) else None for value in accuracies]
-    return formats.Curves(images=(solution and solution.learning_curve) or [], epochs=epochs)
 
 
 @dataclass(frozen=True)

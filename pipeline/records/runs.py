@@ -125,20 +125,6 @@ class Disagreement(Record):
     image_hash: Annotated[str, "SHA-256 of the file."]
 
 
-class Curves(Record):
-    """How the accuracy of a model rose with images and epochs."""
-
-    images: Annotated[
-        list[run.CurvePoint],
-        "Accuracy by number of training images; empty unless the head was solved.",
-    ]
-    epochs: Annotated[
-        list[float | None],
-        "Validation accuracy after each epoch of fine-tuning, or else of the head, null where it "
-        "is unknown; empty for a head that was solved.",
-    ]
-
-
 class Comparison(Document):
     """The comparison of two runs."""
 
@@ -150,7 +136,6 @@ class Comparison(Document):
         dict[str, dict[str, Pair]],
         "Metrics by split and name; if folds decided, `folds` is one of the splits.",
     ]
-    curves: Annotated[dict[str, Curves], "How accuracy rose, for `a` and `b`."]
     paired: Annotated[
         dict[str, Paired], "The accuracies of both models on the same images, by split."
     ]

@@ -81,7 +81,7 @@ def test_two_versions_are_compared_on_their_common_images(out):
     answer = json.loads(result.stdout)
     assert set(answer) == {
         *("schema", "a", "b", "configuration", "data", "metrics", "paired", "paired_missing"),
-        *("curves", "only_a", "only_b"),
+        *("only_a", "only_b"),
     }
     assert (answer["a"]["version"], answer["b"]["version"]) == (1, 2)
     assert answer["configuration"] == [{"name": "train.epochs", "before": 60, "after": 33}]
@@ -126,33 +126,6 @@ def test_the_runs_of_one_second_are_compared_in_their_order(tmp_path):
     before, last = (PastRun(tmp_path / "runs" / name, None, False) for name in names[-2:])
     chosen = compare._chosen(last.folder, None)
     assert [run.name for run in chosen] == [before.name, last.name]
-
-
-def test_the_curves_of_both_runs_are_compared(out, tmp_path):
-    """The head of the first run was solved, and the second run trained by epochs."""
-    points = [{"images": 20, "accuracy": 0.5}, {"images": 40, "accuracy": 0.75}]
-    summary = out / "runs/20260101-100000/summary.json"
-    solved = {"training": {"solution": {"learning_curve": points}}}
-    summary.write_text(json.dumps(json.loads(summary.read_text()) | solved))
-    epochs = [{"val_accuracy": 0.6}, {"val_accuracy": None}, {"val_accuracy": 0.875}]
-    facts = out / "runs/20260103-100000/facts.json"
-    facts.write_text(json.dumps({"training": {"fine_tune": {"epochs": epochs}}}))
-    result = invoke("compare", out, "--json", tmp_path / "c.json")
-    assert "A in cross-validation: accuracy 0.500 with 20 training images → 0.750 with 40" in (
-        result.stdout
-    )
-    curve = "B in training: validation accuracy 0.600 after epoch 1 → 0.875 after epoch 3"
-    assert curve in result.stdout
-    answer = json.loads((tmp_path / "c.json").read_text())
-    json_formats.conform("compare", answer)
-    assert answer["curves"] == {
-        "a": {"images": points, "epochs": []},
-        "b": {"images": [], "epochs": [0.6, None, 0.875]},
-    }
-    texts = [{"training": {"epochs": epochs}} for epochs in ("high", [{"val_accuracy": "high"}])]
-    for damaged in ("{", '{"training": [1]}', *map(json.dumps, texts)):
-        facts.write_text(damaged)
-        assert "B in training" not in invoke("compare", out).stdout
 
 
 def test_runs_without_predictions_are_compared_without_paired_accuracy(out):

@@ -10,7 +10,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.execution import failures, preconditions, run
+from imgpipe.pipeline.execution import failures, run
 from imgpipe.pipeline.output import metadata_file
 
 OUT = Path("/photos/out")
@@ -109,7 +109,7 @@ def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...]
     model = {"backbone": "conv_8_8_8", "weights": "none", "freeze": "all", "image_size": 32}
     refused = pytest.raises(ConfigError, match=expected) if expected else contextlib.nullcontext()
     with refused:
-        preconditions.check_layers(configs.build({"model": model}, settings).settings)
+        run.check_layers(configs.build({"model": model}, settings).settings)
 
 
 @pytest.fixture
