@@ -30,11 +30,7 @@ class Gate(Record):
     baseline: Annotated[float | None, "Accuracy of the last blessed model on the same images."] = (
         None
     )
-    failed: Annotated[
-        list[str],
-        "Rules that the model did not pass: threshold, baseline, commonest_class, "
-        "never_predicted, serving.",
-    ] = []
+    failed: Annotated[list[str], "Rules that the model did not pass, such as threshold."] = []
     reasons: Annotated[list[str], "Why, in a sentence for each of these rules."] = []
 
 
