@@ -4,8 +4,6 @@ TFX's own spec has no channel for them. A component with an extended spec and th
 runs locally and compiles for Kubeflow.
 """
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from tfx.components.trainer.executor import GenericExecutor
@@ -18,12 +16,10 @@ from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Examples, Model, ModelRun
 from tfx.types.standard_component_specs import TrainerSpec
-from tfx.utils import json_utils
 
 from imgpipe.components.artifacts import DataBlessing
 from imgpipe.components.blessings import require_data_blessing
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError
 
 #: Dotted path of our own training function.
 RUN_FN = "imgpipe.models.trainer.run_fn"
@@ -67,10 +63,9 @@ class ImageTrainer(BaseComponent):
         examples: Channel,
         bank: Channel,
         data_blessing: Channel,
-        run_fn: str | None = None,
-        custom_config: dict[str, Any] | str | RuntimeParameter | None = None,
+        run_fn: str = RUN_FN,
+        custom_config: str | RuntimeParameter = "{}",
         schema: Channel | None = None,
-        module_file: str | None = None,
     ) -> None:
         """Create the component.
 
@@ -78,51 +73,23 @@ class ImageTrainer(BaseComponent):
             examples: Kept images, from which parity samples and warm-up requests are taken.
             bank: Features of FeatureBank.
             data_blessing: Blessing of DataGate.
-            run_fn: Dotted path of the training function, or the name of a function in
-                `module_file`. Default: ``imgpipe.models.trainer.run_fn``, or ``run_fn`` of the
-                file.
-            custom_config: JSON-ready settings for `run_fn`, their JSON, or a runtime parameter of
-                the JSON. The component adds the URI of the bank. Unless it is a runtime parameter,
-                it also adds the SHA-256 of `module_file`, so that TFX does not reuse the cached
-                model of changed code. A caller that passes `run_fn` must add a hash of its code.
+            run_fn: Dotted path of the training function.
+            custom_config: JSON of the settings for `run_fn`, or a runtime parameter of the JSON.
+                The component adds the URI of the bank. A caller that passes its own `run_fn` must
+                add a hash of its code, so that TFX does not reuse the cached model of changed code.
             schema: Schema of the images' metadata, recorded for lineage only.
-            module_file: Python file of the training function. It is read where the component runs.
-
-        Raises:
-            ConfigError: The file cannot be read.
         """
-        config = custom_config
-        if not isinstance(custom_config, RuntimeParameter):
-            config = _config(custom_config or {}, module_file)
         super().__init__(
             spec=ImageTrainerSpec(
-                run_fn=run_fn or (None if module_file else RUN_FN),
-                module_file=module_file,
+                run_fn=run_fn,
                 examples=examples,
                 bank=bank,
                 data_blessing=data_blessing,
                 schema=schema,
                 train_args=trainer_pb2.TrainArgs(splits=[names.TRAIN]),
                 eval_args=trainer_pb2.EvalArgs(splits=[names.VALIDATION]),
-                custom_config=config,
+                custom_config=custom_config,
                 model=Channel(type=Model),
                 model_run=Channel(type=ModelRun),
             )
         )
-
-
-def _config(custom_config: dict[str, Any] | str, module_file: str | None) -> str:
-    """JSON of the custom config, with the hash of the module file if there is one."""
-    config = json_utils.loads(custom_config) if isinstance(custom_config, str) else custom_config
-    code = {} if module_file is None else {"module_file_sha256": _sha256(module_file)}
-    return json_utils.dumps({**config, **code})
-
-
-def _sha256(module_file: str) -> str:
-    try:
-        return hashlib.sha256(Path(module_file).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(
-            f"ImageTrainer: module_file cannot be read: {error.strerror or error}. Expected: a "
-            f"Python file with the function run_fn. Received: {module_file!r}"
-        ) from error

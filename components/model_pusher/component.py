@@ -12,7 +12,6 @@ from typing import Any
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
-from tfx.proto import pusher_pb2
 from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import (
     ExampleStatistics,
@@ -28,7 +27,6 @@ from imgpipe.components import blessings
 from imgpipe.components.image_evaluator.rules import DECISION
 from imgpipe.components.model_pusher import model_card, versions
 from imgpipe.components.storage import manifest, records
-from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import local_path
 
 PUSH = "push.json"
@@ -40,8 +38,7 @@ def ModelPusher(
     model_blessing: InputArtifact[ModelBlessing],
     infra_blessing: InputArtifact[InfraBlessing],
     pushed_model: OutputArtifact[PushedModel],
-    push_directory: Parameter[str] = "",
-    push_destination: Parameter[pusher_pb2.PushDestination] = None,
+    push_directory: Parameter[str],
     keep: Parameter[int] = 5,
     facts: Parameter[str] = "{}",
     statistics: InputArtifact[ExampleStatistics] = None,
@@ -49,8 +46,8 @@ def ModelPusher(
 ) -> None:
     """Publish the model if all gates blessed it and it is not published already.
 
-    It takes the place of TFX's Pusher in any pipeline: the same inputs and `push_destination`, and
-    the artifact has the custom properties of Pusher (pushed, pushed_destination, pushed_version).
+    It takes the place of TFX's Pusher in any pipeline: it has the same inputs, and the artifact has
+    the custom properties of Pusher (pushed, pushed_destination, pushed_version).
 
     Args:
         model: Exported model of ImageTrainer.
@@ -60,15 +57,13 @@ def ModelPusher(
             refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
             it.
         push_directory: Base path of the published versions.
-        push_destination: The same as TFX's Pusher takes it; exactly one of the two is given.
         keep: Number of versions to keep.
         facts: JSON object with further fields of the manifest, such as run key and vocabulary.
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
 
     Raises:
-        ConfigError: Not exactly one of push_directory and push_destination is given, or the model
-            is in a bucket.
+        ConfigError: The model or the directory is in a bucket.
         ResourceError: The directory cannot be written, or the model is not the one that was
             validated.
     """
@@ -78,7 +73,7 @@ def ModelPusher(
     exported = path_utils.serving_model_path(model.uri)
     beside = {"statistics": statistics, "schema": schema}
     outcome = push(
-        destination(push_directory, push_destination),
+        local_path(push_directory, "ModelPusher"),
         Path(exported),
         {name: Path(given.uri) for name, given in beside.items() if given is not None},
         {
@@ -112,22 +107,6 @@ def _image_size(exported: str) -> dict[str, int]:
         return {}
     size = json.loads(path.read_text("utf-8")).get("image_size")
     return {} if size is None else {"image_size": size}
-
-
-def destination(push_directory: str, push_destination: pusher_pb2.PushDestination | None) -> Path:
-    """Return the base path of the published versions, TFX's base directory of a destination.
-
-    Raises:
-        ConfigError: Not exactly one of the two is given, or it is not a local folder.
-    """
-    named = push_destination.filesystem.base_directory if push_destination is not None else ""
-    if bool(push_directory) == bool(named):
-        raise ConfigError(
-            "ModelPusher: expected either push_directory, or push_destination with "
-            f"filesystem.base_directory. Received: push_directory={push_directory!r}, "
-            f"push_destination={str(push_destination or '').strip()!r}"
-        )
-    return local_path(push_directory or named, "ModelPusher")
 
 
 def push(

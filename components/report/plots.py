@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ _COLOURS = {
     "train": "#0a0b04",
     "validation": "#0a0b05",
 }
-#: RGB of the cells of the matrix. Their transparency varies, which suits a light and a dark page.
-_ACCENT = (0.15, 0.39, 0.92)
-_MOST_ROWS = 500  # largest number of rows of a matrix, since a display cannot show more
 _FONT = 8.5  # points at a width of about 300
 _DASHED = (0, (4, 2))
 
@@ -103,43 +100,6 @@ def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Mark
     )
     axes.set(xlim=(0, 1), ylim=(0, 1))
     return _svg(figure, name)
-
-
-def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> markupsafe.Markup:
-    """Plot a confusion matrix of many classes, whose rows are the shares of each label.
-
-    Classes are shown by number.
-
-    Args:
-        cells: (label, predicted, count) of the cells that are not 0.
-        classes: Number of classes. Above 500, neighbouring classes share a row.
-        name: Name of the plot, unique on the page.
-    """
-    return _svg(matrix_figure(cells, classes), name)
-
-
-def matrix_figure(cells: Iterable[tuple[int, int, int]], classes: int) -> Figure:
-    """Draw the figure of `matrix`, with label 1 at the top and predicted class 1 at the left."""
-    import numpy as np
-
-    together = -(-classes // _MOST_ROWS)
-    side = -(-classes // together)
-    values = np.zeros((side, side))
-    for label, predicted, count in cells:
-        values[label // together, predicted // together] += count
-    share = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
-    colours = np.zeros((*share.shape, 4))
-    colours[..., :3] = _ACCENT
-    colours[..., 3] = np.sqrt(share)  # so that one mistake in a hundred is visible
-    figure, axes = _figure(4.2, 4.2, 0)
-    axes.grid(visible=False)
-    end = len(share) * together + 0.5
-    axes.imshow(colours, interpolation="nearest", extent=(0.5, end, end, 0.5))
-    axes.set_xlabel("predicted, class number", color=_COLOURS["muted"], fontsize=_FONT)
-    axes.set_ylabel("label, class number", color=_COLOURS["muted"], fontsize=_FONT)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_locator().set_params(integer=True, nbins=7)
-    return figure
 
 
 def _figure(width: float, height: float, margin: float) -> tuple[Figure, Any]:

@@ -80,8 +80,8 @@ def build_folds(context: Context) -> Content:
 FOLDS = Section("folds", "Cross-validation", build_folds, order=40)
 
 
-_TABLE = 20  # classes; a wider table is hard to read
-_PAIRS = 12  # most frequent confusions listed beside a plot
+_TABLE = 30  # classes; a wider table is hard to read
+_PAIRS = 30  # most frequent confusions that are listed instead
 
 
 def build_confusion(context: Context) -> Content:
@@ -95,7 +95,6 @@ def build_confusion(context: Context) -> Content:
             {
                 "split": split,
                 "rows": _cells(cells, classes, links) if small else [],
-                "plot": "" if small else plots.matrix(cells, len(classes), f"confusion-{split}"),
                 "pairs": [] if small else _pairs(cells, classes, links),
                 "count": sum(count for _, _, count in cells),
             }

@@ -323,11 +323,10 @@ def test_doubtful_labels_follow_the_training_and_less_clear_ones_are_collapsed()
     assert folded < text.index("rock/hard.jpg", doubtful)
 
 
-def test_many_classes_get_a_plot_and_the_most_confused_pairs():
+def test_of_many_classes_the_most_confused_pairs_are_listed():
     parsed = read(facts([f"class {i}" for i in range(250)], accuracy=0.5))
     assert "Most frequent confusions, validation" in parsed.text
     assert "200 of 250 classes are shown;" in parsed.text
-    assert parsed.tags.count("svg") == 6
 
 
 def test_an_error_in_one_section_leaves_the_others_on_the_page(monkeypatch):
