@@ -25,12 +25,6 @@ class Listener(Protocol):
     def say(self, text: str) -> None:
         """Show a sentence about the current step."""
 
-    def stoppable(self) -> contextlib.AbstractContextManager[None]:
-        """Lets a person end the current step early while the context is active."""
-
-    def stopped(self) -> bool:
-        """Return whether a person asked to end the step early and keep its result so far."""
-
 
 _listener: Listener | None = None
 _of_thread = threading.local()
@@ -75,16 +69,6 @@ def say(text: str) -> None:
         listener.say(text)
     else:
         logging.getLogger(__name__).info(text)
-
-
-def stoppable() -> contextlib.AbstractContextManager[None]:
-    """Lets a person end the current step early while the context is active; see `stopped`."""
-    return contextlib.nullcontext() if _listener is None else _listener.stoppable()
-
-
-def stopped() -> bool:
-    """Return whether a person wants the step to end with what it has found so far."""
-    return _listener is not None and _listener.stopped()
 
 
 def _heard() -> Listener | None:

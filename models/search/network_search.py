@@ -59,7 +59,7 @@ class Ended(NamedTuple):
     """Why the search ended.
 
     Attributes:
-        reason: "enough", "few_mistakes", "all", "no_gain", "minutes", "space" or "interrupted".
+        reason: "enough", "few_mistakes", "all", "no_gain", "minutes" or "space".
         text: The reason for people.
     """
 
@@ -95,8 +95,7 @@ def train(inputs: Inputs) -> Trained:
     known = np.isin(held_out.labels, training.labels)
     head = replace(trained, answers=replace(trained.answers, known=known))
     parts = folds(inputs) if judge_networks(len(training), len(held_out)) else []
-    with progress.stoppable():
-        return _Search(inputs, Part(training, held_out, head), parts).run()
+    return _Search(inputs, Part(training, held_out, head), parts).run()
 
 
 def folds(inputs: Inputs) -> list[Part]:
@@ -147,7 +146,6 @@ class _Budget:
     def __init__(self, settings: ModelSettings, images: int) -> None:
         self._settings, self._images = settings, images
         self._until, self.pass_seconds = float("inf"), 0.0
-        self.stopped = False  # whether a person has asked for the end, as far as it was noticed
 
     def begin(self, pass_seconds: float) -> float:
         """Let the time run, and return how many minutes there are."""
@@ -171,14 +169,9 @@ class _Budget:
         """Return whether that much time remains."""
         return time.monotonic() + seconds <= self._until
 
-    def interrupted(self) -> bool:
-        """Return whether a person asked for the end of the search."""
-        self.stopped = self.stopped or progress.stopped()
-        return self.stopped
-
     def over(self) -> bool:
-        """Return whether the time is over, or a person asked for the end of the search."""
-        return self.interrupted() or not self.has(0)
+        """Return whether the time is over."""
+        return not self.has(0)
 
 
 class _Search:
@@ -208,7 +201,6 @@ class _Search:
         settings = self._inputs.settings
         side = self._splits.training.usual_side()
         ended = self._try_all(ways(settings, backbone_of(settings), side))
-        self._budget.over()  # takes a Ctrl-C after the last of its calls, which would end the run
         best = self._splits.best
         if self._folds:  # which have more answers than the validation split
             best = replace(best, by_folds=self._best)
@@ -246,8 +238,6 @@ class _Search:
             if outcome == "slow":  # it is planned again, with the cost that was measured
                 left.insert(0, way)
                 continue
-            if self._budget.stopped:
-                return Ended("interrupted", "The search was ended by Ctrl-C.")
             if outcome == "late":
                 return Ended("minutes", f"The time ran out before {affordable} was evaluated.")
             failures = 0 if outcome == "kept" else failures + 1
@@ -342,9 +332,9 @@ class _Search:
             row = self._compared(fitted)
             shipped = fitted[0]
             if row["kept"] and self._folds:
-                over = self._budget.interrupted
-                whole = self._fitted(way, extractor, self._splits, over)
-                if whole is None or over():  # it is trained only in part; nothing has judged it
+                # It takes the time that it needs: trained only in part, nothing would judge it.
+                whole = self._fitted(way, extractor, self._splits, lambda: False)
+                if whole is None:
                     return "late"
                 shipped = whole
         except Diverged:

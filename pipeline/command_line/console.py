@@ -22,8 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from imgpipe.models import progress
-from imgpipe.pipeline.command_line import signals, standard_streams
-from imgpipe.pipeline.command_line.terminal import wrapped
+from imgpipe.pipeline.command_line import standard_streams
 from imgpipe.pipeline.component_names import TASKS
 from imgpipe.pipeline.output import temporary_files
 
@@ -131,13 +130,8 @@ class Display:
         self._steps: list[_ProgressStep] = []
         self._lock = threading.Lock()  # Live draws in a thread, and workers count in others
         self._live: Live | None = None
-        self._agreed = False  # to end the search
 
     def __enter__(self) -> Display:
-        self._start_live()
-        return self
-
-    def _start_live(self) -> None:
         if self.console.is_terminal:
             self._live = Live(
                 get_renderable=self._table,
@@ -147,6 +141,7 @@ class Display:
                 redirect_stderr=False,
             )
             self._live.start()
+        return self
 
     def __exit__(self, *exception: object) -> None:
         if self._live:
@@ -194,48 +189,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """See `imgpipe.models.progress.say`."""
-        line = Text(f"   {text}")
-        if self.console.is_terminal:
-            line = wrapped(line, self.console.width)
-        self.console.print(line, soft_wrap=True)
-
-    # --- Ctrl-C ------------------------------------------------------------------------------
-    def stoppable(self) -> contextlib.AbstractContextManager[None]:
-        """Keep a Ctrl-C for `stopped`, if the command runs in a terminal."""
-        asks = self.console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
-        return signals.holding() if asks else contextlib.nullcontext()
-
-    def stopped(self) -> bool:
-        """After Ctrl-C, ask whether the run continues with the best network so far.
-
-        Returns:
-            Whether it does; False where nobody pressed Ctrl-C.
-
-        Raises:
-            Stopped: It does not.
-        """
-        if not signals.held():
-            return False
-        if not self._agreed:
-            self._agreed = self._confirmed()
-        if not self._agreed:
-            signals.stop()
-        return True
-
-    def _confirmed(self) -> bool:
-        """Ask on the terminal whether the run continues; Enter says yes."""
-        question = "End the search and go on with the best network so far? n ends the run."
-        if self._live:
-            self._live.stop()
-        while True:
-            self.console.print(f"{question} [Y/n] ", markup=False, end="")
-            answer = sys.stdin.readline()
-            if not answer:  # Ctrl-D ends no line, and agrees to nothing
-                self.console.print()
-            if (word := answer.strip().lower()) in ("", "y", "yes", "n", "no"):
-                break
-        self._start_live()  # a new one, which does not overwrite the rows above the question
-        return bool(answer) and word not in ("n", "no")
+        self.console.print(Text(f"   {text}"), soft_wrap=True)
 
     # --- drawing -----------------------------------------------------------------------------
     def _cells(self, step: _ProgressStep) -> list[tuple[str, str]]:

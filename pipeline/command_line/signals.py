@@ -1,28 +1,22 @@
 """Handles SIGINT (Ctrl-C) and SIGTERM.
 
 The first signal raises `Stopped` in the main thread, so that context managers clean up; a second
-signal ends the process at once. While `holding` lasts, the first Ctrl-C is kept for the code that
-asks for it. A library may replace or swallow an exception that is raised while it is being
-imported, so `received` tells later whether a signal arrived. In a destructor or the callback of a
-weak reference, of which the import system has one for each module, Python prints an exception and
-ignores it; there `Stopped` is raised again a moment later.
+signal ends the process at once. A library may replace or swallow an exception that is raised while
+it is being imported, so `received` tells later whether a signal arrived. In a destructor or the
+callback of a weak reference, of which the import system has one for each module, Python prints an
+exception and ignores it; there `Stopped` is raised again a moment later.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from types import FrameType
 
 _SENTENCES = {signal.SIGINT: "interrupted by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
 _AGAIN_SECONDS = 0.01  # until `Stopped` is raised again; destructors and callbacks are shorter
 _received: int | None = None
-_holding = False
-_held = False
-_asked = False  # whether somebody has asked for the one that is kept
 
 
 class Stopped(BaseException):
@@ -53,49 +47,10 @@ def _stop_again(number: int, frame: FrameType | None) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    global _held, _received
-    if _holding and not _held and number == signal.SIGINT:
-        _held = True
-        return
+    global _received
     if _received is not None:
         os._exit(128 + number)  # at once, even if cleaning up after the first signal hangs
     _received = number
-    raise Stopped
-
-
-@contextlib.contextmanager
-def holding() -> Iterator[None]:
-    """Keep the first Ctrl-C for `held` instead of raising `Stopped`; the next one raises it.
-
-    Raises:
-        Stopped: At the end, for a Ctrl-C that nobody has asked for.
-    """
-    global _asked, _held, _holding
-    _holding, _held, _asked = True, False, False
-    try:
-        yield
-    finally:
-        missed = _held and not _asked
-        _holding = _held = False
-    if missed:
-        stop()
-
-
-def held() -> bool:
-    """Return whether a Ctrl-C is kept, see `holding`."""
-    global _asked
-    _asked = _held
-    return _held
-
-
-def stop() -> None:
-    """Raise `Stopped` for the Ctrl-C that is kept.
-
-    Raises:
-        Stopped: Always.
-    """
-    global _received
-    _received = signal.SIGINT
     raise Stopped
 
 

@@ -5,7 +5,6 @@ The penalty leaves the head so weak that any other network is better.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import re
 from collections.abc import Callable, Iterator
@@ -74,29 +73,16 @@ def grouped(noise_images, write_records, tmp_path_factory) -> Callable[..., Inpu
 
 
 class _Said:
-    """A display that keeps what is said, and where a person ends the search if `ends` is set."""
+    """A display that keeps what is said."""
 
-    def __init__(self, ends: bool = False) -> None:
+    def __init__(self) -> None:
         self.said: list[str] = []
-        self.ends = ends
-        self.trainings = 0
-        self.heard = False
-
-    def stoppable(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context manager that does nothing."""
-        return contextlib.nullcontext()
-
-    def stopped(self) -> bool:
-        """Return whether the person has ended the search."""
-        self.heard = self.heard or self.ends
-        return self.ends
 
     def advance(self, count: int, unit: str) -> None:
         """Ignore the count."""
 
     def total(self, count: int, unit: str) -> None:
-        """Count the trainings."""
-        self.trainings += unit == "epochs"
+        """Ignore the total."""
 
     def say(self, text: str) -> None:
         """Keep the sentence in `said`."""
@@ -272,48 +258,6 @@ def test_a_way_that_takes_longer_than_estimated_is_planned_again(
         assert _ended(trained) == "minutes"
         text = trained.history["search_ended"]["text"]
         assert "There was not enough time left (train.minutes) for layers above" in text
-
-
-class _AtTheEnd(_Said):
-    """A display on which a person presses Ctrl-C when the kept network is trained once more."""
-
-    def total(self, count: int, unit: str) -> None:
-        """End the search at the training after those of the folds."""
-        super().total(count, unit)
-        self.ends = self.trainings > FOLDS
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("by_folds")
-def test_a_network_whose_last_training_is_ended_is_not_shipped(given) -> None:
-    with progress.shown_by(_AtTheEnd()):
-        trained = network_search.train(given())
-    assert (trained.history["trained"], _ended(trained)) == (HEAD, "interrupted")
-
-
-def test_a_person_who_ends_the_search_gets_the_best_network_so_far(given) -> None:
-    with progress.shown_by(_Said(ends=True)):
-        trained = network_search.train(given())
-    assert (trained.history["trained"], _ended(trained)) == (HEAD, "interrupted")
-
-
-class _AfterTheLast(_Said):
-    """A display on which a person presses Ctrl-C when the last network has been judged."""
-
-    def say(self, text: str) -> None:
-        """Keep the sentence, and end the search at the first network that is kept."""
-        super().say(text)
-        self.ends = text.endswith(", kept")
-
-
-@pytest.mark.slow
-def test_a_person_who_ends_a_search_that_has_just_ended_is_heard(given) -> None:
-    """Otherwise `Listener.stoppable` would end the run, and the network would be lost."""
-    display = _AfterTheLast()
-    with progress.shown_by(display):
-        trained = network_search.train(given())
-    assert display.heard
-    assert _ended(trained) == "enough"
 
 
 def test_too_little_time_or_space_keeps_the_head(given, monkeypatch) -> None:

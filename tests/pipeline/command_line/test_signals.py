@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import signal
 import subprocess
@@ -11,10 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.command_line.console import Display
 from tests import python_program
 from tests.images import folder_of
 
@@ -135,76 +131,3 @@ def test_a_ctrl_c_before_the_handler_is_installed_ends_with_a_message(module: st
     )
     done = python_program.ended(program)
     assert (done.returncode, done.stderr) == (130, "imgpipe: interrupted by Ctrl-C\n")
-
-
-@pytest.mark.parametrize(
-    ("asks", "presses", "exit_code", "printed"),
-    [("signals.held()", 1, 0, "went on"), ("False", 1, 130, ""), ("signals.held()", 2, 130, "")],
-    ids=["asked for", "missed", "pressed twice"],
-)
-def test_one_ctrl_c_is_held_for_code_that_asks_for_it(
-    asks: str, presses: int, exit_code: int, printed: str
-):
-    program = (
-        "import os, signal, sys, typer\n"
-        "from imgpipe.pipeline import cli; from imgpipe.pipeline.command_line import signals\n"
-        "from imgpipe.pipeline import machine\n"
-        "def check(out):\n"
-        "    with signals.holding():\n"
-        f"        for _ in range({presses}):\n"
-        "            os.kill(os.getpid(), signal.SIGINT)\n"
-        f"        {asks}\n"
-        "    print('went on')\n"
-        "    raise typer.Exit\n"
-        "machine.CHECKS = (check,)\n"
-        "sys.argv = ['imgpipe', 'doctor']\n"
-        "cli.main()\n"
-    )
-    done = python_program.ended(program)
-    assert done.returncode == exit_code, done.stderr
-    assert done.stdout.strip() == printed
-
-
-@pytest.fixture
-def handlers(monkeypatch):
-    """Install the handlers of the command line for one test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    monkeypatch.setattr(signals, "_received", None)  # the state of the process at its start
-    signals.install()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize(
-    ("answer", "goes_on"), [("\n", True), ("y\n", True), ("n\n", False), ("", False)]
-)
-def test_after_ctrl_c_the_user_is_asked_once_whether_to_go_on(
-    monkeypatch, handlers, answer: str, goes_on: bool
-):
-    shown = io.StringIO()
-    display = Display(Console(file=shown, force_terminal=True, highlight=False))
-    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-    assert display.stopped() is False
-    with signals.holding():
-        signal.raise_signal(signal.SIGINT)
-        if goes_on:
-            assert display.stopped() and display.stopped()
-        else:
-            with pytest.raises(signals.Stopped, match=r"^$"):
-                display.stopped()
-    question = "End the search and go on with the best network so far? n ends the run. [Y/n]"
-    assert shown.getvalue().count(question) == 1
-    if not answer:  # Ctrl-D, where the terminal shows no newline
-        assert f"{question} \n" in shown.getvalue()
-
-
-def test_after_another_answer_the_user_is_asked_again(monkeypatch, handlers):
-    shown = io.StringIO()
-    display = Display(Console(file=shown, force_terminal=True, highlight=False))
-    monkeypatch.setattr("sys.stdin", io.StringIO("x\ny\n"))
-    with signals.holding():
-        signal.raise_signal(signal.SIGINT)
-        assert display.stopped()
-    assert shown.getvalue().count("[Y/n]") == 2
