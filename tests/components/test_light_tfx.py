@@ -61,17 +61,6 @@ def test_using_a_name_executes_the_package_body_once(package):
     assert (Other, sys.executions) == (2, [package])
 
 
-def test_an_unknown_attribute_raises_an_attribute_error(package):
-    import put_off_package
-
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        put_off_package.nothing  # noqa: B018 - the access is what is tested
-    with pytest.raises(ModuleNotFoundError, match="no_such_module_at_all"):
-        put_off_package.broken  # noqa: B018
-    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
-        put_off_package.Nothing  # noqa: B018
-
-
 @pytest.mark.slow
 def test_one_component_of_tfx_does_not_import_the_others():
     found, evaluator, same = python_program.printed(_REAL).splitlines()

@@ -172,21 +172,3 @@ def test_model_pusher_records_what_pusher_records(
     assert ours["pushed_version"].string_value == "1"
     assert ours["pushed_destination"].string_value == str(ran / "ours" / "1")
     assert ours["status"].string_value == "pushed"
-
-
-@pytest.mark.parametrize("name", ["ModelPusher", "ServingValidator"])
-def test_components_that_need_local_files_refuse_a_bucket(name: str) -> None:
-    import inspect
-
-    from tfx.types.standard_artifacts import Model
-
-    from imgpipe.components.model_pusher.component import ModelPusher
-    from imgpipe.components.serving_validator import ServingValidator
-
-    component = {"ModelPusher": ModelPusher, "ServingValidator": ServingValidator}[name]
-    function = component.EXECUTOR_SPEC.executor_class._FUNCTION
-    model = Model()
-    model.uri = "gs://bucket/model"
-    given = dict.fromkeys(inspect.signature(function).parameters) | {"model": model}
-    with pytest.raises(ConfigError, match=rf"{name}: expected a local folder.*'gs://bucket/model'"):
-        function(**given)

@@ -65,12 +65,6 @@ def test_added_files_move_no_image_and_copies_are_in_one_split(photos, read):
     assert after["dog/copy.jpg"] == after["dog/001.jpg"]
 
 
-def test_an_empty_test_split_still_has_a_shard_file(photos, read, tmp_path):
-    found = read(photos({"cat": 5, "dog": 5}), rule=SplitRule(validation=0.3, test=0.0))
-    assert "test" not in splits(found).values()
-    assert len(shard_files(str(tmp_path / "examples"), "test")) == 1
-
-
 def test_missing_validation_is_carved_out_of_train(photos, read):
     folder = photos({"train/cat": 40, "train/dog": 40, "test/cat": 5, "test/dog": 5})
     found = splits(read(folder))

@@ -10,20 +10,17 @@ import io
 import json
 import tarfile
 import zipfile
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
-from imgpipe.components.example_gen.sources import SOURCES, Kind, SourceOptions, open_source
-from imgpipe.components.example_gen.sources.object_store import ObjectStoreSource
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.components.storage.records import iterate, make, raw, text
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ResourceError
 
 COUNT = 12
 
@@ -113,43 +110,6 @@ def test_every_kind_of_source_gives_the_same_images(tmp_path, images, beam_pipel
     kept, rejected = run(beam_pipeline, tmp_path, str(write(tmp_path / "data", images)))
     assert rejected == {}
     assert sorted(kept.values()) == sorted((path[0], data) for path, data in images.items())
-
-
-def test_an_object_store_that_lost_an_object_since_planning_is_refused(
-    tmp_path, images, beam_pipeline, monkeypatch
-):
-    """A store that lists checksums is not read for the plan, and a failed read is not cached."""
-    _folder(tmp_path / "store", images)
-    kind = Kind("listed", lambda locator, options: _Listed(f"file:{locator}"), is_path=False)
-    monkeypatch.setitem(SOURCES, "listed", kind)
-    spec = f"listed://{tmp_path}/store"
-    kept, rejected = run(beam_pipeline, tmp_path, spec)
-    assert rejected == {} and len(kept) == COUNT
-    scan = open_source(spec).scan()
-    assert not any(item.sha256 for item in scan.items)
-    monkeypatch.setattr(_Listed, "gone", "a/00.png")
-    settings = IngestSettings(spec, scan.vocabulary, fingerprint=scan.fingerprint)
-    with pytest.raises(ResourceError, match="changed while the run was reading them"):
-        ingest(beam_pipeline(), str(tmp_path / "again"), settings)
-
-
-class _Listed(ObjectStoreSource):
-    """A fake object store over local files, which lists a checksum for each of them.
-
-    Reading the file with the path `gone` raises OSError.
-    """
-
-    gone = ""
-
-    def listing(self):
-        scan = super().listing()
-        items = (replace(item, version=f"ETag:{item.locator}") for item in scan.items)
-        return replace(scan, items=tuple(items))
-
-    def read(self, item):
-        if item.path == self.gone:
-            raise OSError("no such object")
-        return super().read(item)
 
 
 def test_rows_of_pixels_are_ingested_and_a_short_row_is_rejected(tmp_path, beam_pipeline):

@@ -102,19 +102,6 @@ def test_large_images_are_sampled_and_measure_nearly_the_same(encode):
         assert found[name] == pytest.approx(value, abs=0.02), name
 
 
-def test_images_of_one_colour_have_known_measurements():
-    black, white, red = (measure(solid(c)) for c in ((0, 0, 0), (255, 255, 255), (255, 0, 0)))
-    assert (black["brightness"], black["brightness_p99"], black["entropy"]) == (0, 0, 0)
-    assert white["brightness"] == pytest.approx(1) and white["brightness_p5"] == pytest.approx(1)
-    assert (
-        black["contrast"] == 0
-        and white["contrast"] == pytest.approx(0, abs=1e-6)
-        and black["colour"] == white["colour"] == 0
-    )
-    assert red["entropy"] == pytest.approx(np.log2(3)), "three channels, as Pillow counts them"
-    assert red["colour"] == 1 and red["brightness"] == pytest.approx(math.sqrt(0.241))
-
-
 def test_transparency_is_the_share_that_is_not_opaque():
     alpha = np.full((60, 80), 255, np.uint8)
     assert measure(solid(9), alpha)["transparency"] == 0

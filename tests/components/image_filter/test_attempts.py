@@ -12,7 +12,6 @@ import pytest
 
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.storage.records import write_bytes
 
 SIZE = 200_000
 
@@ -44,11 +43,6 @@ def readers_see_whole_files(write, path: Path) -> None:
 def content() -> bytes:
     """Return the bytes that every attempt writes."""
     return b"x" * SIZE
-
-
-def test_concurrent_writers_of_first_pass_files_leave_whole_files(tmp_path, content):
-    path = tmp_path / "train-0.decisions"
-    readers_see_whole_files(lambda: write_bytes(str(path), content), path)
 
 
 def test_concurrent_writers_of_rejected_files_leave_whole_files(tmp_path, content):

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 
-import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
@@ -45,13 +44,6 @@ def black(size=(60, 40)):
     return encoded(Image.new("RGB", size))
 
 
-def texture():
-    """Return an RGB image with structures of several sizes."""
-    random = np.random.default_rng(3)
-    blocks = Image.fromarray(random.integers(0, 255, (12, 16, 3), dtype=np.uint8))
-    return blocks.resize((320, 240), Image.Resampling.BICUBIC)
-
-
 def turned(orientation=6):
     """Return a JPEG of 45 x 30 pixels with this Exif orientation."""
     exif = Image.Exif()
@@ -73,17 +65,6 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
     assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, below 0.32"
 
 
-def test_severity_turns_a_warning_into_a_reject_and_back(photos, run):
-    folder = photos({"a": 3, "b": 3, "a/black.png": black(), "a/icon.png": black((9, 9))})
-    done = run(folder, settings=Settings(severity={"dark": "reject", "too_small": "ignore"}))
-    assert {path: r["reason"] for path, r in done.rejects.items()} == {
-        "a/black.png": "dark",
-        "a/icon.png": "dark",
-    }
-    spared = run(folder, name="spared", settings=Settings(severity={"too_small": "warn"}))
-    assert not spared.rejects and warned(spared)["too_small"] == ["a/icon.png"]
-
-
 def test_rotated_images_are_warned_of_or_repaired(photos, run):
     folder = photos({"a": 3, "b": 3, "a/side.jpg": turned()})
     assert warned(run(folder))["orientation"] == ["a/side.jpg"]
@@ -102,24 +83,6 @@ def test_rotated_images_are_warned_of_or_repaired(photos, run):
     )
     assert done.summary["repaired"] == 1 and done.summary["repaired_by"] == {"orientation": 1}
     assert "orientation" not in warned(done)
-
-
-def test_an_image_that_was_turned_resembles_its_upright_copy(photos, run):
-    """What the model is trained on decides whether a test image is known to it."""
-    image = texture()
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    lying = encoded(image.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
-    folder = photos(
-        {
-            **{f"{split}/{label}": 3 for split in ("train", "test") for label in "ab"},
-            "train/a/side.jpg": lying,
-            "test/a/upright.jpg": encoded(image, "JPEG", quality=90),
-        }
-    )
-    severity = {"orientation": "repair", "low_information": "ignore"}
-    done = run(folder, settings=Settings(severity=severity))
-    assert done.rejects["train/a/side.jpg"]["reason"] == "near_duplicate_across_splits"
 
 
 def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run):

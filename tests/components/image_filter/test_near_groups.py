@@ -102,14 +102,6 @@ def test_images_of_one_source_group_are_not_near_duplicates():
     assert len(outcome(member("1", group="film"), member("2", group="other"))) == 1
 
 
-def test_severities_of_near_duplicates_can_be_set():
-    copies = (member("1"), member("2"), member("3", "test"))
-    warned = outcome(*copies, near_duplicate_across_splits="warn")
-    assert {severity for _, severity, _ in warned.values()} == {"warn"}
-    ignored = outcome(*copies, near_duplicate_across_splits="ignore", near_duplicate="reject")
-    assert ignored == {"2": ("near_duplicate", "reject", "1")}
-
-
 def test_a_relabelled_copy_of_a_test_image_stays_rejected():
     leaking = (member("a"), member("b", "test"))
     assert [one.severity for one in near(leaking, a="relabel")] == ["reject"]
@@ -157,21 +149,3 @@ def test_rejected_training_images_are_counted_by_the_split_of_their_copy():
     more = [member("5"), member("6", "validation")]
     assert set_aside([*lines, line(more, 48, near(more))]) == {"validation": 1, "test": 2}
     assert set_aside([]) == {}
-
-
-def test_a_crop_is_described_as_a_crop_from_either_image():
-    rng = np.random.default_rng(3)
-    crop = member("crop")
-    drawn = rng.integers(0, 256, 2 * 32, np.uint8).tobytes()
-    whole = dataclasses.replace(member("whole"), hashes=drawn + drawn[:32] + crop.hashes[:32])
-    first = dataclasses.replace(crop, hashes=crop.hashes + drawn[32:] * 2)
-    (ruling,) = near([first, whole], 40)
-    assert (
-        ruling.detail
-        == "similar to crop: it is a crop of this, 0 of 256 bits of the perceptual hash differ"
-    )
-    (ruling,) = near([dataclasses.replace(first, path="z"), whole], 40)
-    assert (
-        ruling.detail
-        == "similar to whole: a crop of it, 0 of 256 bits of the perceptual hash differ"
-    )

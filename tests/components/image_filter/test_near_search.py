@@ -12,7 +12,6 @@ from imgpipe.components.image_file.perceptual_hash import (
     perceptual_hashes,
 )
 from imgpipe.components.image_file.pixels import Pixels
-from imgpipe.components.image_filter import near_search
 from imgpipe.components.image_filter.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.near_search import Hashes, search
 from tests.images import distance
@@ -120,25 +119,6 @@ def test_images_with_the_same_background_are_not_near_duplicates(count):
     assert len(set(search(Hashes(by_hash_alone), RADIUS).tolist())) < count / 2
     found = search(Hashes(hashes), RADIUS).tolist()
     assert found == [*range(count), 3]
-
-
-def test_the_comparisons_for_each_image_do_not_grow_with_the_number_of_images(monkeypatch):
-    compared = 0
-    within = near_search._within
-
-    def counted(one, other, radius):
-        nonlocal compared
-        compared += one.shape[1]
-        return within(one, other, radius)
-
-    monkeypatch.setattr(near_search, "_within", counted)
-    each = []
-    for count in (2_000, 20_000):
-        compared = 0
-        groups(drawn(count), RADIUS)
-        each.append(compared / count)
-    assert each[1] == pytest.approx(each[0], rel=0.01)
-    assert each[1] <= 2 * near_search.ORDERS * near_search.WINDOW
 
 
 def _hashes(*folders):

@@ -8,7 +8,7 @@ import filelock
 import pytest
 
 from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.checks import CHECKS, obstacle
+from imgpipe.components.image_filter.checks import obstacle
 from imgpipe.components.image_filter.checks.files import is_about_label
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError, ResourceError
@@ -155,19 +155,6 @@ def test_a_new_label_keeps_an_image_except_in_test():
     assert not relabel.accepts("test"), "labels of test never change"
     assert Override("ab" * 32, "accept").accepts("test")
     assert not Override("ab" * 32, "reject").accepts("train")
-
-
-def test_an_image_without_a_label_gets_one_in_the_review():
-    remedy = next(one.remedy for one in CHECKS if one.name == "no_label")
-    assert "imgpipe review" in obstacle("no_label", remedy, relabel=False)
-    assert obstacle("no_label", remedy, relabel=True) == ""
-
-
-def test_another_label_is_no_remedy_for_an_image_that_resembles_a_test_image():
-    reason = "near_duplicate_across_splits"
-    assert "accept it without one, or move it" in obstacle(reason, "move it", relabel=True)
-    assert obstacle(reason, "move it", relabel=False) == ""
-    assert obstacle("dark", "", relabel=True) == ""
 
 
 @pytest.mark.parametrize("reason", ["two_splits", "two_groups", "group_across_splits"])

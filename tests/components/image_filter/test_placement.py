@@ -98,28 +98,6 @@ def test_a_class_of_a_few_large_groups_is_not_refused(groups):
         assert counts["test"] >= 20 or groups < 4, seed
 
 
-def test_copies_with_several_labels_do_not_count_for_a_minimum():
-    """They are rejected later."""
-    for seed in range(10):
-        rule = SplitRule(seed, min_validation=3, min_test=1)
-        records = images(11, rule=rule)
-        conflict = [image("copies", label, rule=rule) for label in (0, 1)]
-        splits, _ = placed([*records, *conflict], rule=rule)
-        counts = collections.Counter(splits[record.path] for record in records)
-        assert counts["validation"] >= 3 and counts["test"] >= 1, seed
-
-
-def test_a_class_keeps_its_test_images_when_another_one_is_filled():
-    for seed in range(20):
-        rule = SplitRule(seed, min_validation=3, min_test=1)
-        shared = [image(f"s{n}", n % 2, group="both", rule=rule) for n in range(20)]
-        alone = [image(f"a{n}", 0, group="a", rule=rule) for n in range(20)]
-        records = [*shared, *alone, *images(60, 1, rule=rule)]
-        splits, _ = placed(records, rule=rule)
-        counts = collections.Counter((record.label, splits[record.path]) for record in records)
-        assert counts["b", "test"] >= 1, seed
-
-
 @pytest.mark.parametrize("count", [8, 40])
 def test_each_class_gets_the_minimum_of_images_in_each_split(count):
     for seed in range(10):

@@ -105,15 +105,6 @@ def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
     assert "is a URL; only files are read" in said["row-000008/a.jpg"]
 
 
-def test_a_list_may_have_another_root_and_its_missing_files_are_noted(folder, tmp_path_factory):
-    other = tmp_path_factory.mktemp("lists")
-    spec = write(other, [*ROWS, dict(ROWS[0], path="x/gone.jpg")])
-    scan = open_source(spec, SourceOptions(root=str(folder))).scan()
-    (note,) = scan.notes
-    assert (note.kind, note.path) == ("unreadable_file", "x/gone.jpg")
-    assert note.detail == f"{folder}/x/gone.jpg: No such file or directory"
-
-
 def test_a_list_without_a_single_file_is_refused_with_its_root(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("lists")
     refused = dict(ROWS[0], path="../secret")

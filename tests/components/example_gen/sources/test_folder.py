@@ -162,15 +162,3 @@ def test_scanning_imports_neither_tensorflow_nor_tfx(tmp_path):
         "print([m for m in ('tensorflow', 'tfx', 'apache_beam') if m in sys.modules])"
     )
     assert python_program.printed(code).strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    "classes",
-    [
-        *(("dev", "eval"), ("dev", "eval", "prod"), ("dev", "prod", "val"), ("dev", "test")),
-        *(("dev", "ops", "train"), ("bus", "eval", "train"), ("evaluation", "training_plan")),
-    ],
-)
-def test_words_for_evaluation_are_classes_unless_all_others_are_splits(tmp_path, classes):
-    scan = open_source(fill(tmp_path, *(f"{name}/1.jpg" for name in classes))).listing()
-    assert scan.vocabulary == classes and not scan.given_splits

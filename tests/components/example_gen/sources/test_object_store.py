@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -149,20 +148,6 @@ def test_a_store_that_does_not_answer_is_named(bucket: Bucket, monkeypatch: pyte
         ResourceError, match=r"(?s)'s3://bucket/photos' cannot be listed: .*network"
     ):
         open_source("s3://bucket/photos").listing()
-
-
-def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch):
-    real = builtins.__import__
-
-    def without(name, *arguments, **keywords):
-        if name.startswith("gcsfs"):
-            raise ImportError("No module named 'gcsfs'")
-        return real(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ResourceError, match=r"imgpipe\[object-store\]") as refused:
-        open_source("gs://bucket/photos").listing()
-    assert refused.value.exit_code == 5
 
 
 def test_a_store_that_lists_no_checksums_is_read_and_hashed(tmp_path: Path):

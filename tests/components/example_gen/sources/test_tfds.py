@@ -127,10 +127,3 @@ def test_the_error_of_a_set_that_cannot_be_prepared_says_where_to_put_it(tmp_pat
 def test_unknown_names_are_config_errors(options, spec, message):
     with pytest.raises(ConfigError, match=message):
         open_source(spec, options).listing()
-
-
-def test_an_unknown_label_feature_is_refused_with_the_known_features(prepared):
-    with pytest.raises(ConfigError, match="features are image, image/filename, label; name them"):
-        open_source(
-            "tfds:tiny_shapes", SourceOptions(tfds_dir=str(prepared), label_column="nope")
-        ).listing()

@@ -75,28 +75,6 @@ def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
         open_source(spec).listing()
 
 
-def test_examples_of_the_pipeline_are_a_source(tmp_path, encode):
-    for split in ("train", "validation"):
-        write(
-            tmp_path / f"Split-{split}/data_tfrecord-00000-of-00001",
-            [
-                {
-                    "image_bytes": encode(seed=n),
-                    "label": "ab"[n % 2],
-                    "split": split,
-                    "path": f"cat/{n}.jpg",
-                    "group": "g" if n else "",
-                }
-                for n in range(3)
-            ],
-        )
-    scan = open_source(f"tfrecord:{tmp_path}").listing()
-    first, second = scan.items[:2]
-    assert first.path == "Split-train/data_tfrecord-00000-of-00001/00000000/cat/0.jpg"
-    assert (first.split, first.group, second.group) == ("train", None, "g")
-    assert scan.given_splits == ("train", "validation")
-
-
 def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
     rows = [{"pic": encode(seed=n), "kind": n % 2, "label": "x"} for n in range(3)]
     spec = write(tmp_path / "x.tfrecord", rows)
