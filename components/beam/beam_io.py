@@ -27,27 +27,18 @@ class WriteSplits(beam.PTransform):
     A split without Examples gets an empty file, so that readers find every split.
     """
 
-    def __init__(
-        self, uri: str, splits: tuple[str, ...] = names.SPLITS, prefix: str = FILE_PREFIX
-    ) -> None:
+    def __init__(self, uri: str, splits: tuple[str, ...], prefix: str = FILE_PREFIX) -> None:
         super().__init__()
-        self._uri = uri
-        self._splits = splits
-        self._prefix = prefix
+        self._uri, self._splits, self._prefix = uri, splits, prefix
 
     def expand(self, pairs: Any) -> None:
         """Partition the pairs by split and write each split."""
         splits = self._splits
-        parts = pairs | "BySplit" >> beam.Partition(
-            lambda pair, n: splits.index(pair[0]), len(splits)
-        )
+        parts = pairs | beam.Partition(lambda pair, n: splits.index(pair[0]), len(splits))
         for split, part in zip(splits, parts, strict=True):
-            _ = (
-                part
-                | f"Value[{split}]" >> beam.Values()
-                | f"Write[{split}]"
-                >> beam.io.WriteToTFRecord(f"{self._uri}/Split-{split}/{self._prefix}")
-            )
+            path = f"{self._uri}/Split-{split}/{self._prefix}"
+            values = part | f"Value[{split}]" >> beam.Values()
+            _ = values | f"Write[{split}]" >> beam.io.WriteToTFRecord(path)
 
 
 class ReadSplits(beam.PTransform):
@@ -60,14 +51,9 @@ class ReadSplits(beam.PTransform):
 
     def __init__(self, uri: str, splits: tuple[str, ...] = names.SPLITS) -> None:
         super().__init__()
-        self._uri = uri
-        self._splits = splits
+        self._files = [path for split in splits for path in shard_files(uri, split)]
 
     def expand(self, pipeline: Any) -> Any:
         """Distribute the files over the workers and read them there."""
-        files = [path for split in self._splits for path in shard_files(self._uri, split)]
-        return (
-            pipeline
-            | "Files" >> beam.Create(files, reshuffle=True)
-            | "Records" >> beam.FlatMap(read_records)
-        )
+        files = pipeline | "Files" >> beam.Create(self._files, reshuffle=True)
+        return files | "Records" >> beam.FlatMap(read_records)

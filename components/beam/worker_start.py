@@ -1,19 +1,16 @@
-"""``imgpipe-beam-worker``: starts a Beam worker, or a pool of them, on a host of a cluster.
+"""``imgpipe-beam-worker``: starts a Beam worker on a host of a cluster.
 
 Flink and Spark start Python workers on their hosts, with the same flags as Beam's containers do
 (https://beam.apache.org/documentation/runtime/sdk-harness-config/). Beam's own starter is a Go
 program inside of its images. This one needs only the installation of imgpipe on the host: it asks
 the runner for the options of the pipeline, among them the plugin `beam_worker`, without which
-TFX's libraries cannot be loaded, and runs `apache_beam.runners.worker.sdk_worker_main`.
-
-With the environment PROCESS, the runner runs this program. With EXTERNAL, the runner asks the pool
-on the host, which runs this program. As the entry point of an image, it serves DOCKER.
+TFX's libraries cannot be loaded, and runs `apache_beam.runners.worker.sdk_worker_main`. With the
+environment PROCESS, the runner runs this program. As the entry point of an image, it serves DOCKER.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import json
 import logging
@@ -26,7 +23,6 @@ from typing import Any
 _log = logging.getLogger(__name__)
 #: In seconds. A busy host may take long to answer; afterwards the runner starts another worker.
 _ANSWER_SECONDS = 120
-DEFAULT_PORT = 50000
 _PLUGIN = "imgpipe.components.beam.beam_worker"
 
 
@@ -36,30 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Arguments of the command line, those of this process by default.
     """
-    parser = _parser()
+    parser = argparse.ArgumentParser(
+        prog="imgpipe-beam-worker",
+        description="Start a Python worker of Beam with what the components of imgpipe need.",
+    )
+    for name in ("id", "provision_endpoint"):
+        parser.add_argument(f"--{name}", required=True, help="supplied by the runner")
+    for name in ("logging_endpoint", "control_endpoint"):
+        parser.add_argument(f"--{name}", default="", help="supplied by the runner")
+    for name in ("artifact_endpoint", "semi_persist_dir"):
+        parser.add_argument(f"--{name}", default="", help="supplied by the runner, not used")
     parsed = parser.parse_args(arguments)
-    if not parsed.worker_pool and not (parsed.id and parsed.provision_endpoint):
-        parser.error(
-            "a worker needs --id and --provision_endpoint, which the runner supplies. Received: "
-            f"--id={parsed.id!r} --provision_endpoint={parsed.provision_endpoint!r}. Use "
-            "--worker_pool to serve workers to a runner with environment EXTERNAL."
-        )
-    if parsed.worker_pool:
-        from apache_beam.runners.worker import worker_pool_main
-
-        logging.basicConfig(level=logging.INFO)
-        address, server = worker_pool_main.BeamFnExternalWorkerPoolServicer.start(
-            use_process=True, port=parsed.service_port, container_executable=str(script())
-        )
-        _log.info(
-            "serving workers at port %s of all network interfaces, without authentication: whoever "
-            "reaches this port can start workers, which run the code that they are sent",
-            address.rpartition(":")[2],
-        )
-        with contextlib.suppress(KeyboardInterrupt):
-            server.wait_for_termination()
-        return
-    os.dup2(2, 1)  # a pool never reads its workers' standard output, and a full pipe stops them
+    os.dup2(2, 1)  # an engine may never read a worker's standard output, and a full pipe stops it
     os.environ.update(environment(parsed, _provision_info(parsed)))
     from apache_beam.runners.worker import sdk_worker_main
 
@@ -86,30 +70,6 @@ def prepare_local(beam_args: Sequence[str], directory: Path) -> None:
 def script() -> Path:
     """Path of the console script in the environment of this interpreter."""
     return Path(sys.executable).with_name("imgpipe-beam-worker")
-
-
-def _parser() -> argparse.ArgumentParser:
-    """Return the flags of Beam's containers; the runner supplies all but those of the pool."""
-    parser = argparse.ArgumentParser(
-        prog="imgpipe-beam-worker",
-        description="Start a Python worker of Beam with what the components of imgpipe need.",
-    )
-    parser.add_argument(
-        "--worker_pool",
-        action="store_true",
-        help="serve workers to a runner with environment EXTERNAL until stopped",
-    )
-    parser.add_argument(
-        "--service_port",
-        type=int,
-        default=DEFAULT_PORT,
-        help=f"port of the pool (default: {DEFAULT_PORT})",
-    )
-    for name in ("id", "provision_endpoint", "logging_endpoint", "control_endpoint"):
-        parser.add_argument(f"--{name}", default="", help="supplied by the runner")
-    for name in ("artifact_endpoint", "semi_persist_dir"):
-        parser.add_argument(f"--{name}", default="", help="supplied by the runner, not used")
-    return parser
 
 
 def _provision_info(parsed: argparse.Namespace) -> Any:

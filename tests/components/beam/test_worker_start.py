@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
-import sys
 import threading
 from concurrent import futures
 from pathlib import Path
@@ -13,7 +11,6 @@ from pathlib import Path
 import grpc
 import pytest
 from apache_beam.portability.api import (
-    beam_fn_api_pb2,
     beam_fn_api_pb2_grpc,
     beam_provision_api_pb2,
     beam_provision_api_pb2_grpc,
@@ -104,47 +101,3 @@ def test_a_worker_gets_its_options_from_the_runner(tmp_path):
             worker.wait()
     assert runner.asked == ["w-1"]
     assert "plugin True" in runner.said
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(200)
-def test_a_pool_starts_workers(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    pool = subprocess.Popen(
-        [worker_start.script(), "--worker_pool", f"--service_port={port}"],
-        env=plugin(tmp_path),
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with (
-            Runner().serving() as runner,
-            grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
-        ):
-            request = beam_fn_api_pb2.StartWorkerRequest(worker_id="w-2")
-            request.provision_endpoint.url = runner.address
-            stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
-            assert not stub.StartWorker(request, timeout=60, wait_for_ready=True).error
-            assert runner.connected.result(timeout=120) == "w-2"
-            stop = beam_fn_api_pb2.StopWorkerRequest(worker_id="w-2")
-            stub.StopWorker(stop, timeout=60)
-    finally:
-        pool.terminate()
-        pool.wait(timeout=30)
-
-
-def test_flags_of_a_worker_are_checked_before_beam_is_imported():
-    module = "imgpipe.components.beam.worker_start"
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", module, "--id=w-3"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "a worker needs --id and --provision_endpoint, which the runner supplies" in done.stderr
-    assert "Use --worker_pool to serve workers" in done.stderr
-    assert (
-        "argparse" in done.stderr and "apache_beam" not in done.stderr
-    )  # importtime lists the imports
