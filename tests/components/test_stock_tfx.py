@@ -14,7 +14,6 @@ from imgpipe import components
 from imgpipe.components.artifacts import DataBlessing
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError
 from tests.images import encoded, soft
 
 # TFX and ML Metadata warn about their own dependencies; none of these warnings can be fixed here.
