@@ -22,7 +22,7 @@ _MAY_IMPORT = {
 #: Largest number of lines of Python in each room. Whoever needs more raises it in the same change,
 #: and says there what went. The goals are 6,000, 13,000, 7,500, 11,500, 28,000 and 2,400.
 _MOST_LINES = {
-    "serving": 6_450,
+    "serving": 6_410,
     "components": 15_050,
     "models": 8_350,
     "pipeline": 15_700,

@@ -100,9 +100,8 @@ def unreachable(reason: object, target: str) -> Unavailable:
     )
     if "SSL" in str(reason):
         advice = (
-            "The TLS handshake failed. Name the authority of the server's certificate with --ca "
-            "(`tls=Tls(ca=...)` in Python), with --certificate and --key if the server demands "
-            "them, or do not use TLS if the server has none."
+            "The TLS handshake failed. Name the authority of the server's certificate with "
+            "`tls=Tls(ca=...)`, and a certificate and its key if the server demands them."
         )
     if "http1.x server" in str(reason):  # so says gRPC about an answer over HTTP/1
         advice = "This is a REST port; the client uses the gRPC port, which is 8500 by default."

@@ -67,11 +67,7 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
 
 
 def slices(counts: Sequence[int], most: int) -> Iterator[slice]:
-    """Yield the rows of a request that run at once, in order, at least one row each.
-
-    Args:
-        counts: Number of pixels of each row.
-        most: Largest allowed number of pixels of an image; 0 for any.
+    """Yield the rows of a request that run at once, in order, given the pixels of each row.
 
     Raises:
         StatusError: INVALID_ARGUMENT, there are more than ``MAX_ROWS`` rows.

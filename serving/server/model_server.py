@@ -130,11 +130,7 @@ def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: State
 
 
 def _leave(finished: bool) -> int:
-    """Return the exit code 0; exit at once, without waiting for threads, if requests were cut off.
-
-    Args:
-        finished: Whether all requests have finished.
-    """
+    """Return 0; exit at once, without waiting for threads, if requests were cut off."""
     if not finished:
         _log.warning("requests were cut off")
         logging.shutdown()

@@ -104,11 +104,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Bodies:
-    """Reads the bodies of requests, whose size is limited, each and all together.
-
-    Args:
-        seconds: Time limit from the head of a request to its answer.
-    """
+    """Reads bodies, of limited size each and together, within ``seconds`` from head to answer."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._held = seconds, 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -30,31 +29,21 @@ def ask() -> Callable[..., Any]:
 
 
 @dataclass
-class Scripted:
+class Scripted(grpc.GenericRpcHandler):
     """A gRPC server that records the bytes of every request and answers by ``answer``."""
 
     answer: Callable[[str, bytes, Any], bytes]
     seen: list[tuple[str, bytes]] = field(default_factory=list)
     left: list[float] = field(default_factory=list)
     """Seconds that were left until the deadline when each call arrived."""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def service(self, details: Any) -> Any:
         def handle(request: bytes, context: Any) -> bytes:
-            with self._lock:
-                self.seen.append((details.method, request))
-                self.left.append(context.time_remaining())
+            self.seen.append((details.method, request))
+            self.left.append(context.time_remaining())
             return self.answer(details.method, request, context)
 
         return grpc.unary_unary_rpc_method_handler(handle)
-
-
-class _Handler(grpc.GenericRpcHandler):
-    def __init__(self, scripted: Scripted) -> None:
-        self._scripted = scripted
-
-    def service(self, details: Any) -> Any:
-        return self._scripted.service(details)
 
 
 @pytest.fixture
@@ -72,7 +61,7 @@ def scripted() -> Iterator[Callable[..., tuple[str, Scripted]]]:
     ) -> tuple[str, Scripted]:
         made = Scripted(answer)
         server = grpc.server(futures.ThreadPoolExecutor(8))
-        server.add_generic_rpc_handlers([_Handler(made)])
+        server.add_generic_rpc_handlers([made])
         if credentials is None:
             port = server.add_insecure_port("127.0.0.1:0")
         else:

@@ -8,35 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from imgpipe.models.errors import ImgpipeError
-from imgpipe.pipeline.application import app
 from tests import json_formats
-
-
-@dataclass(frozen=True)
-class Done:
-    """The exit code and the output of a command."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def imgpipe(*arguments: object) -> Done:
-    """Run the command in this process, with the exit code that ``main`` gives to an error."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if isinstance(result.exception, ImgpipeError):
-        error = result.exception
-        return Done(error.exit_code, result.stdout, f"{result.stderr}{error}")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Done(result.exit_code, result.stdout, result.stderr)
+from tests.command import imgpipe
 
 
 @pytest.fixture
@@ -52,23 +29,7 @@ def folder(tmp_path: Path, make_image) -> Path:
 
 
 def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, images):
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "imgpipe.pipeline.cli",
-            "predict",
-            folder,
-            "--server",
-            images,
-            "--top=1",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=Path(__file__).parents[3],
-    )
+    result = imgpipe("predict", str(folder), "--server", images, "--top=1")
     assert result.returncode == 2
     lines = result.stdout.splitlines()
     assert len(lines) == 40
@@ -81,7 +42,7 @@ def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, 
 
 
 def test_the_json_output_has_a_row_for_every_file(folder, images):
-    result = imgpipe("predict", folder, "--server", images, "--json")
+    result = imgpipe("predict", str(folder), "--server", images, "--json")
     rows = json.loads(result.stdout)
     json_formats.conform("predict", rows)
     assert [Path(row["image"]).name for row in rows if "error" in row] == ["notes.txt", "empty.png"]
@@ -124,11 +85,8 @@ def test_refusals_are_reported_in_the_words_of_the_server(folder, images):
     for more, words in (
         (("--model", "other"), "Servable not found for request: Latest(other)"),
         (("--version", "3"), "Servable not found for request: Specific(imgpipe, 3)"),
-        (("--label", "stable"), "Unrecognized servable version label: stable"),
-        (("--version", "3", "--label", "stable"), "by version or by label"),
-        (("--key", "k.pem"), "certificate and its key together"),
         (("--server", f"http://{images}"), "The client speaks gRPC"),
     ):
-        result = imgpipe("predict", file, "--server", images, *more)
+        result = imgpipe("predict", str(file), "--server", images, *more)
         assert result.returncode in (1, 2), result.stderr
         assert words in result.stderr

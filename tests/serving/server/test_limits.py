@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -187,16 +186,6 @@ def test_a_cancelled_request_in_the_queue_does_not_run(narrow, stub):
     running.result()
     assert outcome(stub, ask(x=np.float32([1]))) == "OK"
     assert sum(call.signature == "serving_default" for call in seen) == 1
-
-
-def test_an_observer_that_fails_does_not_fail_the_request(narrow, stub, caplog):
-    def broken(call):
-        raise OSError("disk full")
-
-    narrow.calls.observers.append(broken)
-    assert outcome(stub, ask(x=np.float32([1]))) == "OK"
-    with caplog.at_level(logging.ERROR):
-        assert "observer of requests" in caplog.text
 
 
 def test_the_number_of_prepared_sets_of_outputs_is_limited(models):

@@ -9,10 +9,7 @@ import time
 
 import pytest
 
-from imgpipe.models.errors import ResourceError
-from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.rest import port, requests
-from tests.serving.quick import quick
 
 GOOD = {"instances": [1]}
 HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
@@ -156,11 +153,3 @@ def test_stop_finishes_running_requests_and_refuses_new_ones(serve, eventually):
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", server.port))
-
-
-def test_the_error_names_a_port_in_use(serve, tmp_path):
-    server = serve()
-    other = ModelServer("m", tmp_path, quick(rest_api_port=server.port))
-    with pytest.raises(ResourceError, match=rf":{server.port}: the port is taken.* another port"):
-        other.start()
-    other.stop(0)
