@@ -296,6 +296,7 @@ def test_a_deleted_schema_is_written_again(case: Case, first: Any):
 def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Case, first: Any):
     outcome = case.run("gate.min_validation=500")
     assert outcome.exit_code == 4
+    json_formats.conform("run", outcome.summary)
     assert outcome.verdict.startswith("the data was refused for 3 reasons:")
     assert "500" in outcome.verdict
     assert "ImageTrainer" not in outcome.summary["timings"]["components"]

@@ -183,11 +183,11 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
         Override(digests[2][:16], "relabel", "paper"),
         Override("0" * 64, "accept"),
     )
-    names = ("odd_size", "near_duplicate", "greyscale", "blurry", "misnamed")
+    names = ("odd_size", "near_duplicate", "greyscale", "blurry")
     severity = {**dict.fromkeys(names, "reject"), "orientation": "repair"}
-    settings = Settings(severity=severity, threshold={"greyscale": 0.5, "odd_size": 0.5})
+    settings = Settings(severity=severity, threshold={"odd_size": 0.5})
     judged = assert_same(tmp_path, faulty.directory, settings, overrides)
-    assert {"odd_size", "greyscale"} <= {row.reason for row in judged.rejects}
+    assert "odd_size" in {row.reason for row in judged.rejects}
     assert {row.reason for row in judged.reviews} == {"accept", "reject", "relabel"}
     assert judged.summary["overrides"]["unknown"] == ["0" * 64]
 
@@ -254,14 +254,6 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
     assert code == 0 and "clean: 16 images" in text
 
 
-def test_class_names_that_a_run_refuses_are_refused(clean):
-    """One name stands on each line of the model's vocabulary."""
-    next(clean.iterdir()).rename(clean / "two\nlines")
-    code, _, error = check(clean, *FEW)
-    assert code != 0 and isinstance(error, ConfigError)
-    assert "class names must not be empty or hold a line break" in str(error)
-
-
 def test_overridden_labels_and_proposals_are_counted(clean, tmp_path):
     digest = hashlib.sha256((clean / "rock/0.png").read_bytes()).hexdigest()
     other = hashlib.sha256((clean / "rock/1.png").read_bytes()).hexdigest()
@@ -278,18 +270,6 @@ def test_overridden_labels_and_proposals_are_counted(clean, tmp_path):
     found = json.loads((tmp_path / "c.json").read_text())
     assert sum(found["overrides"]["relabelled"].values()) == 1
     assert found["overrides"]["applied"] == {"relabel": 1}
-
-
-def test_check_says_that_a_label_of_test_was_not_overridden(tmp_path):
-    for label in ("rock", "paper"):
-        for split in ("train", "validation", "test"):
-            file = tmp_path / "set" / split / label / "1.png"
-            file.parent.mkdir(parents=True)
-            draw_hand(label, seed=len(split), size=64).save(file)
-    digest = hashlib.sha256((tmp_path / "set/test/rock/1.png").read_bytes()).hexdigest()
-    (tmp_path / "o.toml").write_text(to_toml([Override(digest, "relabel", "paper")]))
-    _, text, _ = check(tmp_path / "set", *FEW, "--set", f"judge.overrides={tmp_path}/o.toml")
-    assert "1 test image was not relabelled, because overrides change no label of test" in text
 
 
 def test_an_image_with_two_labels_is_used_once_a_person_chose_one_of_them(clean):
@@ -326,32 +306,11 @@ def test_the_page_shows_images_with_problems_and_loads_nothing(faulty, tmp_path)
     assert "<script" not in html and "Data refused" in html
 
 
-def test_the_page_gives_the_verdict_of_a_run(clean, tmp_path):
-    page = tmp_path / "page.html"
-    check(clean, "--html", page, *FEW)
-    html = page.read_text()
-    assert "</span> Data accepted</h1>" in html and "<title>imgpipe check: data accepted" in html
-    assert "A run would accept this data: 16 images, no problems found" in html
-    check(clean, "--html", page, "--set", "gate.min_train=100")
-    html = page.read_text()
-    assert "</span> Data refused</h1>" in html and "A run would refuse this data" in html
-    assert "expected at least 100" in html
-    assert "also compares the data with the accepted schema" in html
-
-
 def test_settings_change_the_findings_and_are_checked(clean):
     code, text, _ = check(clean, "--set", "judge.min_side=65", *FEW)
     assert code == 4 and "too_small" in text
     _, _, error = check(clean, "--set", "judge.min_sid=65")
     assert isinstance(error, ConfigError) and "did you mean 'judge.min_side'" in str(error)
-
-
-@pytest.mark.parametrize("arguments", [("nowhere",), ("tfdz:cats",), (".", "--json", "no/where")])
-def test_impossible_arguments_raise_a_config_error(arguments, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a").mkdir()
-    _, _, error = check(*arguments)
-    assert isinstance(error, ConfigError) and error.exit_code == 2
 
 
 def test_file_names_of_any_bytes_are_escaped(clean, tmp_path):
@@ -364,19 +323,6 @@ def test_file_names_of_any_bytes_are_escaped(clean, tmp_path):
     paths = {row["path"] for row in found["files"]["rejected"]}
     assert paths == {"rock/\udcff.jpg", "rock/\x1b[31mred.jpg", "rock/<b>[red].jpg"}
     assert "<b>[red]" not in (tmp_path / "c.html").read_text()
-
-
-def test_archives_and_tables_are_checked_like_folders(clean, tmp_path):
-    import shutil
-
-    archive = shutil.make_archive(str(tmp_path / "clean"), "zip", clean)
-    lines = ["path,label"] + [
-        f"{file.relative_to(clean)},{file.parent.name}" for file in sorted(clean.glob("*/*"))
-    ]
-    (clean / "list.csv").write_text("\n".join(lines))
-    for source in (archive, clean / "list.csv"):
-        judged = source_check.judge(source_check.Plan(str(source)))
-        assert (judged.summary["in"], judged.summary["kept"]) == (16, 16)
 
 
 def test_the_inspection_cache_is_used_only_when_it_is_configured(clean, tmp_path, monkeypatch):

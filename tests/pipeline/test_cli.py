@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.pipeline.output import run_folders
-from tests import json_formats, python_program
+from tests import python_program
 from tests.command import imgpipe
 from tests.images import class_folders
 
@@ -122,9 +122,13 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
     assert "needs at least" not in (tmp_path / "c.toml").read_text()
     assert max(map(len, (tmp_path / "c.toml").read_text().splitlines())) <= 100 + len(str(photos))
     assert result.stdout.count("a b") == 1, "the classes are printed once"
-    again = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
-    assert again.returncode == 2
-    assert "exists already" in again.stderr
+    for output, expected in (
+        (str(tmp_path / "c.toml"), "exists already"),
+        ("missing/x.toml", "--output missing/x.toml: its folder does not exist"),
+        ("-", "--output takes the name of a file"),
+    ):
+        refused = imgpipe("init", str(photos), "-o", output, cwd=tmp_path)
+        assert refused.returncode == 2 and expected in refused.stderr
 
 
 def test_suggested_commands_can_be_copied_where_names_have_spaces(photos: Path, tmp_path: Path):
@@ -256,6 +260,8 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
         (("init", "missing"), "missing"),
+        (("serve", "OUT", "--log-share", "0.1"), "--log-share needs --request-log PREFIX"),
+        (("explain", "--layers", "--layer", "nosuch"), "--layer needs an image"),
     ],
 )
 def test_bad_arguments_end_with_exit_code_2_and_a_message(tmp_path: Path, arguments, expected):
@@ -263,19 +269,6 @@ def test_bad_arguments_end_with_exit_code_2_and_a_message(tmp_path: Path, argume
     assert result.returncode == 2, result.stdout + result.stderr
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("serve", "OUT", "--log-share", "0.1"), "--log-share needs --request-log PREFIX"),
-        (("explain", "--layers", "--layer", "nosuch"), "--layer needs an image"),
-    ],
-)
-def test_options_that_would_have_no_effect_are_refused(tmp_path: Path, arguments, expected: str):
-    result = imgpipe(*arguments, cwd=tmp_path)
-    assert result.returncode == 2, result.stdout + result.stderr
-    assert expected in result.stderr
 
 
 @pytest.mark.parametrize("place", [(), ("model",)])
@@ -330,23 +323,6 @@ def test_init_writes_toml_whatever_the_names_of_classes_and_file(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("folder", "output", "expected"),
-    [
-        ("photos", "missing/x.toml", "--output missing/x.toml: its folder does not exist"),
-        ("photos", "-", "--output takes the name of a file"),
-    ],
-)
-def test_init_refuses_what_it_cannot_write(tmp_path: Path, folder, output, expected):
-    for label in "ab":
-        (tmp_path / folder / label).mkdir(parents=True)
-        (tmp_path / folder / label / "1.jpg").write_bytes(label.encode())
-    result = imgpipe("init", folder, "-o", output, cwd=tmp_path)
-    assert result.returncode == 2, result.stderr
-    assert expected in result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == [folder]
-
-
-@pytest.mark.parametrize(
     "command",
     [
         ("serve",),
@@ -387,19 +363,6 @@ SUMMARISED = {
 TIMINGS = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
 
 
-def test_summary_of_a_run_that_ended_early_has_every_field():
-    from imgpipe.pipeline.execution import summary
-
-    built = summary.build(SUMMARISED, TIMINGS, "r", "not_blessed", "v", "l")
-    json_formats.conform("run", built)
-    assert built["push"] == {"status": "refused", "version": None, "path": None}
-    assert built["data"].keys() >= {"in", "kept", "by_reason", "splits"} and not built["data"]["in"]
-    for absent in ("gate", "cross_validation", "expected", "training"):
-        assert built[absent] is None
-    assert (built["warnings"], built["metrics"]) == ([], {})
-    assert json.loads(json.dumps(built)) == built
-
-
 def test_summary_of_a_complete_run_has_what_its_facts_say():
     from imgpipe.pipeline.execution import summary
     from imgpipe.pipeline.records.run import Summary
@@ -438,15 +401,6 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     assert written == built and Summary.read(written).dump() == built
 
 
-def test_the_summary_of_an_older_run_is_read_without_its_fields():
-    from imgpipe.pipeline.records.run import Summary
-
-    parts = ("gate", "cross_validation", "training", "data", "push", "timings", "bank", "model")
-    assert Summary.read({"schema": 1, **{part: {} for part in parts}}).data.kept == 0
-    with pytest.raises(ValueError, match=r"data\.kept: input should be greater"):
-        Summary.read({"data": {"kept": -1}})
-
-
 def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for file in sorted(photos.rglob("*.png")):
@@ -483,17 +437,10 @@ def test_init_keeps_the_versions_of_an_image_together(tmp_path: Path):
 def test_all_messages_can_be_printed_on_an_ascii_terminal():
     """Symbols and file names that an ASCII terminal cannot show are written as escapes."""
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for arguments, code in ((["doctor"], {0, 5}), (["runs", "\u00fc"], {5})):
-        result = subprocess.run(
-            [sys.executable, "-m", "imgpipe.pipeline.cli", *arguments],
-            capture_output=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, **ascii_only},
-        )
-        assert result.returncode in code, result.stderr
-        assert (result.stdout + result.stderr).isascii()
-        assert b"Traceback" not in result.stderr
+    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "runs", "\u00fc"]
+    result = subprocess.run(command, capture_output=True, env={**os.environ, **ascii_only})
+    assert result.returncode == 5, result.stderr
+    assert result.stderr.isascii() and b"Traceback" not in result.stderr
 
 
 def _leaves(group, words=("imgpipe",)):
@@ -528,26 +475,6 @@ def test_every_command_shows_examples_that_its_options_allow():
                 assert context.params is not None
 
 
-def test_every_group_of_commands_shows_examples():
-    import typer
-
-    from imgpipe.pipeline.application import app
-
-    root = typer.main.get_command(app)
-    groups = [("imgpipe", root)]
-    groups += [(f"imgpipe {name}", one) for name, one in root.commands.items()]
-    leaves = {" ".join(words) for words, _ in _leaves(root)}
-    told = {name for name, one in groups if hasattr(one, "commands")}
-    assert told == {"imgpipe", "imgpipe kubeflow", "imgpipe quarantine"}
-    for name, group in groups:
-        if name in told:
-            heading, *examples = [
-                line.strip() for line in group.epilog.splitlines() if line.strip()
-            ]
-            assert heading == "Examples:" and examples, name
-            assert all(any(line.startswith(leaf) for leaf in leaves) for line in examples), name
-
-
 @pytest.mark.parametrize(
     ("option", "told"),
     [
@@ -574,14 +501,6 @@ def test_outputs_among_the_images_are_refused_and_nothing_is_written(photos: Pat
         assert result.returncode == 2
         assert "lies in the folder of the images" in result.stderr
     assert sorted(photos.iterdir()) == before
-
-
-def test_an_unknown_option_with_the_name_of_an_argument_shows_the_usage():
-    result = imgpipe("check", "--data", "photos")
-    assert result.returncode == 2
-    words = " ".join(result.stderr.replace("│", " ").split())
-    assert "Its value needs no option: " in words and "check [OPTIONS] {DATA}" in words
-    assert "--set" not in words
 
 
 def test_a_misspelled_output_folder_of_predict_is_named(photos: Path):
