@@ -28,8 +28,6 @@ _ALIKE_SHARE = 0.5  # classes with at least this share of the largest one are ab
 _WEAK_HEAD = 0.85
 #: Below this accuracy of the head in cross-validation, fine-tuning often helps.
 _HEAD_ALONE = 0.97
-#: Share of validation that is proposed where its images are too few for the search.
-_LARGER_VALIDATION = 0.3
 _MINUTES = 15  # for the search for a better network, where the run gave it no time
 _FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
 _WORTHWHILE = 0.5  # points of accuracy for twice the images
@@ -119,8 +117,7 @@ def _small_class(facts: Mapping[str, Any]) -> str:
         return ""
     most = max(counts.values())
     if least >= _ALIKE_SHARE * most:
-        many = plural(least, "training image") if least == most else f"{least} to {most} images"
-        return f"Each class has only {many}. Add images of every class."
+        return f"Each class has at most {plural(most, 'training image')}. Add images of all."
     other = f" (the median class has {usual:g})" if usual > least else ""
     return (
         f"Class {name} has only {plural(least, 'training image')}{other}. Add images of it first."
@@ -157,22 +154,18 @@ def _fine_tuning(facts: Mapping[str, Any]) -> str:
                 f"{reached}, but there are too few images to show whether another network is "
                 "better. Add images, so that the search for a better network can run."
             )
-        small = (changed.get("split.validation") or 0) < _LARGER_VALIDATION
-        example = f", such as --set split.validation={_LARGER_VALIDATION:g}" if small else ""
         return (
             f"{reached}, but it makes too few mistakes on the validation split to show whether "
             "another network is better. Add validation images, or give more of the images to "
-            f"validation{example}, so that the search for a better network can run."
+            "validation with --set split.validation, so that the search for a better network can "
+            "run."
         )
-    # A search has tried it, or a run with folds does not search.
+    # A search has tried it, a person does not want it, or a run with folds does not search.
     folds = (changed.get("evaluate.cross_validate") or 0) > 0
-    if training.get("fine_tune") or training.get("search") or folds:
+    if training.get("fine_tune") or training.get("search") or "fine_tune.mode" in changed or folds:
         return ""
-    options = ["--set fine_tune.mode=search"] if "fine_tune.mode" in changed else []
-    if not options or changed.get("train.minutes") == 0:
-        options.append(f"--minutes {_MINUTES}")
     return (
-        f"{reached}. With {' '.join(options)} further layers are trained too, which often helps "
+        f"{reached}. With --minutes {_MINUTES} further layers are trained too, which often helps "
         f"where the head alone reaches less than {_HEAD_ALONE:g}."
     )
 

@@ -70,6 +70,7 @@ class Executor(BaseExecutor):
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
         log = f"{run_directory}/run.log"
         facts = run_facts.collect(uris, json.loads(exec_properties["settings"]))
+        # `imgpipe kubeflow submit --wait` reads the verdict from this line.
         _log.info("the model is %s", verdict.sentence(facts))
         draw(facts, uris, folders, verdict.state(facts, log=log if Path(log).is_file() else ""))
 

@@ -40,7 +40,6 @@ STATUS = {
     "clean": ("Data accepted", "✓"),
     "usable": ("Data accepted", "✓"),
     "evaluated": ("Evaluated", "✓"),
-    "compared": ("Compared", "↔"),
     "below_threshold": ("Below the threshold", "✕"),
 }
 

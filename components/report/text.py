@@ -27,11 +27,6 @@ def percent(value: Any) -> str:
     return f"{100 * float(value or 0):.2f}%"
 
 
-def percent_words(value: Any) -> str:
-    """Format a share for reading: ``12 %``."""
-    return NONE if value is None else f"{100 * float(value):.0f} %"
-
-
 def seconds(value: Any) -> str:
     """Format a duration: ``0.4 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if value is None:
@@ -138,6 +133,5 @@ def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    function.__name__: function
-    for function in (count, share, percent, percent_words, seconds, plural)
+    function.__name__: function for function in (count, share, percent, seconds, plural)
 }
