@@ -22,22 +22,22 @@ from settings_pages import checks, settings
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def _home() -> str:
-    """Return the README with its links relative to docs/."""
-    text = (_ROOT / "README.md").read_text("utf-8")
+def _from_root(name: str) -> str:
+    """Return a file of the repository's root with its links relative to docs/."""
+    text = (_ROOT / name).read_text("utf-8")
     return text.replace("](docs/", "](").replace("](CHANGELOG.md", "](changelog.md")
 
 
 #: Pages that are made when the site is built, by their path below docs/.
 PAGES: dict[str, Callable[[], str]] = {
-    "index.md": _home,
+    "index.md": lambda: _from_root("README.md"),
     "reference/commands.md": commands,
     "reference/settings.md": settings,
     "reference/checks.md": checks,
     "reference/exit-codes.md": exit_codes,
     "reference/json.md": json_formats,
     "reference/metrics.md": metrics,
-    "changelog.md": lambda: (_ROOT / "CHANGELOG.md").read_text("utf-8"),
+    "changelog.md": lambda: _from_root("CHANGELOG.md"),
 }
 # The page of metrics imports TensorFlow, which would write to the terminal.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
