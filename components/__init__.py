@@ -19,7 +19,7 @@ _MODULES = {
     "Plan": "imgpipe.components.plan.component",
     "ImageExampleGen": "imgpipe.components.example_gen.component",
     "ImageFilter": "imgpipe.components.image_filter.component",
-    "StatisticsGen": "imgpipe.components.statistics_gen.component",
+    "StatisticsGen": "imgpipe.components.statistics_gen",
     "SchemaGen": "imgpipe.components.schema_gen",
     "DataGate": "imgpipe.components.data_gate.component",
     "FeatureBank": "imgpipe.components.feature_bank.component",

@@ -36,27 +36,16 @@ SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """Settings of `ingest`.
-
-    Attributes:
-        source: Source of the images, as `open_source` accepts it.
-        vocabulary: Class names in sorted order.
-        rule: Assigns the splits.
-        pixel_limit: Largest number of pixels of an image that is decoded.
-        fingerprint: Fingerprint of the source when the run was planned. "" skips the comparison.
-        shard_size: Number of images in one shard.
-        options: How the source is read.
-        store: Folder of the inspection cache, "" for none.
-    """
+    """Settings of `ingest`."""
 
     source: str
-    vocabulary: tuple[str, ...]
+    vocabulary: tuple[str, ...]  # class names in sorted order
     rule: SplitRule = field(default_factory=SplitRule)
-    pixel_limit: int = PIXEL_LIMIT
-    fingerprint: str = ""
-    shard_size: int = SHARD_SIZE
+    pixel_limit: int = PIXEL_LIMIT  # largest number of pixels of an image that is decoded
+    fingerprint: str = ""  # of the source when the run was planned; "" skips the comparison
+    shard_size: int = SHARD_SIZE  # images in one shard
     options: SourceOptions = field(default_factory=SourceOptions)
-    store: str = ""
+    store: str = ""  # folder of the inspection cache, "" for none
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,7 @@ class Tones:
     @property
     def contrast(self) -> float:
         """Standard deviation of the luminance, 0..0.5."""
-        values, total = np.arange(self.counts.size), self.counts.sum()
-        mean = (values * self.counts).sum() / total
-        return math.sqrt(((values - mean) ** 2 * self.counts).sum() / total) / (_LEVELS - 1)
+        return float(self.light.std(dtype=np.float64))
 
     @property
     def entropy(self) -> float:

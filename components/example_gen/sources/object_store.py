@@ -9,7 +9,7 @@ https://s3fs.readthedocs.io/en/latest/#credentials).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from imgpipe.components.example_gen.sources.archive import safe_path
@@ -69,7 +69,7 @@ class ObjectStoreSource(Source):
         The contents are read only if the store lists no checksums.
         """
         listing = self.listing()
-        if all(item.version or _too_large(item) for item in listing.items):
+        if all(item.version or _size(item) > BYTE_LIMIT for item in listing.items):
             return listing
         return hashed(listing, self.digest)
 
@@ -81,7 +81,7 @@ class ObjectStoreSource(Source):
                 when it was listed.
         """
         size, key = _size(item), item.locator.partition(":")[2]
-        if _too_large(item):
+        if size > BYTE_LIMIT:
             raise OSError(f"larger than {BYTE_LIMIT >> 20} MiB ({size:,} bytes)")
         system, root = _opened(self.uri)
         try:
@@ -126,12 +126,8 @@ def _item(path: str, key: str, about: dict[str, Any]) -> Item:
     The locator is the size and the key below the root, which is ``/cat//1.jpg`` for cat/1.jpg.
     """
     kind = next((kind for kind in _CHECKSUMS if about.get(kind)), "")
-    item = Item(path, locator=f"{about['size']}:{key}")
-    return item if not kind or _too_large(item) else replace(item, version=f"{kind}:{about[kind]}")
-
-
-def _too_large(item: Item) -> bool:
-    return _size(item) > BYTE_LIMIT
+    version = f"{kind}:{about[kind]}" if kind and about["size"] <= BYTE_LIMIT else ""
+    return Item(path, version=version, locator=f"{about['size']}:{key}")
 
 
 def _size(item: Item) -> int:

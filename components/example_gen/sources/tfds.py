@@ -53,9 +53,9 @@ class TfdsSource(Source):
             ResourceError: The data set is not prepared and cannot be downloaded.
         """
         match = _SPEC.match(self.locator)
-        if match is None:
-            raise ConfigError(f"data source 'tfds:{self.locator}': {_EXPECTED}")
         try:
+            if match is None:
+                raise ValueError("no such name")
             return self._listing(_builder(match["name"], self.options.tfds_dir), match["split"])
         except ImgpipeError:
             raise
@@ -117,11 +117,8 @@ class TfdsSource(Source):
         ours = {name: SPLIT_WORDS[name] for name in known if name in SPLIT_WORDS}
         if not ours or names.TRAIN not in ours.values():
             return dict.fromkeys(known), []
-        notes = [
-            Note("unused_split", name, "neither train, validation nor test; name it to use it")
-            for name in known
-            if name not in ours
-        ]
+        detail = "neither train, validation nor test; name it to use it"
+        notes = [Note("unused_split", name, detail) for name in known if name not in ours]
         # A set with train alone is divided by the rule of the run, like folders of classes.
         return dict(ours if len(ours) > 1 else dict.fromkeys(ours)), notes
 

@@ -21,10 +21,8 @@ SPLIT_FOLDERS = {
     "test": names.TEST,
     "testing": names.TEST,
 }
-#: Words for validation that count in the name of a file without another split: not in train_eval.
-_EVALUATION = {"eval", "evaluation"}
 #: Names of folders for validation that may as well be classes.
-_AMBIGUOUS_FOLDERS = {"dev", *_EVALUATION}
+_AMBIGUOUS_FOLDERS = {"dev", "eval", "evaluation"}
 #: Splits by their names in lists and in names of record files.
 SPLIT_WORDS = {**SPLIT_FOLDERS, **dict.fromkeys(_AMBIGUOUS_FOLDERS, names.VALIDATION)}
 #: Names of record files: x.tfrecord, x.tfrec, x.record-00000-of-00010, data_tfrecord-…-of-….gz.
@@ -87,7 +85,7 @@ def split_in(name: str) -> str | None:
         ConfigError: The name contains words for several splits.
     """
     words = SPLIT_WORDS.keys() & re.split(r"[^a-z]+", name.lower())
-    found = sorted({SPLIT_WORDS[word] for word in words - _EVALUATION or words})
+    found = sorted({SPLIT_WORDS[word] for word in words})
     if len(found) > 1:
         raise ConfigError(
             f"data source: the file name {name!r} contains {some(found)}; expected one of train, "

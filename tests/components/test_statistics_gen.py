@@ -59,7 +59,7 @@ def _canonical(statistics):
 
 
 def test_the_statistics_are_those_of_the_beam_pipeline(tmp_path):
-    from imgpipe.components.statistics_gen.component import describe
+    from imgpipe.components.statistics_gen import describe
 
     uri = _metadata(str(tmp_path / "metadata"), {"train": 300})  # and two splits without rows
     for split, expected in _stock(uri, tmp_path / "stock").items():

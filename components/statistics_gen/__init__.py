@@ -1,1 +1,0 @@
-"""StatisticsGen: the distributions of the images' metadata, by split."""
