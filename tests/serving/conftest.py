@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import os
 import shutil
+import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -254,48 +253,23 @@ class Certificates:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Create the certificates anew, because a private key in the repository is not secret."""
     folder = tmp_path_factory.mktemp("certificates")
-    ca = _issue(folder, "ca", None)
-    stranger = _issue(folder, "stranger", None)
-    return Certificates(
-        ca[0], _issue(folder, "server", ca), _issue(folder, "client", ca), stranger[0]
-    )
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificates")
 
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
-def _issue(folder: Path, name: str, issuer: Sequence[Path] | None) -> tuple[Path, Path]:
-    """Write a certificate and its key; it is self-signed if ``issuer`` is None."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
+    def new(name: str, kind: str) -> tuple[str, ...]:
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        return (*key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.{kind}")
 
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    signer, signed_by = key, subject
-    if issuer is not None:
-        authority = x509.load_pem_x509_certificate(issuer[0].read_bytes())
-        signer = serialization.load_pem_private_key(issuer[1].read_bytes(), None)
-        signed_by = authority.subject
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(signed_by)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-    )
-    certificate = builder.sign(signer, hashes.SHA256())
-    paths = folder / f"{name}.pem", folder / f"{name}.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
+    for name in ("ca", "stranger"):
+        openssl("req", "-x509", *new(name, "pem"), "-days", "2")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name in ("server", "client"):
+        openssl("req", *new(name, "csr"))
+        signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
+        files = ("-in", f"{name}.csr", "-extfile", "names", "-out", f"{name}.pem")
+        openssl("x509", "-req", *signer, *files)
+    server, client = ((folder / f"{n}.pem", folder / f"{n}.key") for n in ("server", "client"))
+    return Certificates(folder / "ca.pem", server, client, folder / "stranger.pem")
