@@ -160,11 +160,6 @@ def _called(side: int) -> keras.Model:
     return keras.Model(pixels, layers.Conv2D(4, 1, name="last")(x))
 
 
-def _single(side: int) -> keras.Model:
-    pixels = keras.Input((side, side, 3))
-    return keras.Model(pixels, layers.Conv2D(4, 3, strides=4, name="only")(pixels))
-
-
 @pytest.fixture
 def settings(request, monkeypatch) -> ModelSettings:
     """Return the settings of an own network that the function in `request.param` builds."""
@@ -202,14 +197,6 @@ def test_a_network_that_contains_a_model_can_be_cut_beside_it(settings, points) 
         answers = above(extractor(_PIXELS)[1], training=False)
         np.testing.assert_allclose(answers, expected, atol=1e-5)
         assert above.trainable_weights
-
-
-@pytest.mark.parametrize("settings", [_single], ids=["one layer"], indirect=True)
-def test_nothing_is_tried_above_the_only_layer(settings) -> None:
-    network = backbone_of(settings)
-    assert layer_graph.map_points(network) == ways(settings, network) == []
-    with pytest.raises(ConfigError, match="no layer above which layers could be trained"):
-        layer_graph.layer_at(network, layer_graph.USUAL)
 
 
 @pytest.mark.parametrize("settings", [_called], ids=["a call"], indirect=True)

@@ -161,13 +161,6 @@ def test_mobilenet_v2_loads_the_weights_that_keras_loads(
     np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max(), rtol=0)
 
 
-def test_another_width_names_a_layer_and_its_shapes(shared_data) -> None:
-    path = shared_data / "weights" / _SMALL
-    message = r"\(name, width\): A total of \d+ .*shape=\(3, 3, 3, 32\), Received: .*3, 3, 16"
-    with pytest.raises(ResourceError, match=message):
-        _model(96, name="mobilenet_v2", weights=str(path))
-
-
 def test_a_layer_that_the_file_lacks_is_named(tmp_path) -> None:
     path = tmp_path / "signs.weights.h5"
     _model(28, name="conv_64_64_grey", weights="none").save_weights(path)

@@ -1,7 +1,8 @@
-"""Tests that a file is replaced as a whole or not at all, also with several writers."""
+"""Tests that a file is replaced, and a folder moved, as a whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.models.files.atomic_write import atomic_write, writing
+from imgpipe.models.files.atomic_write import atomic_write, move_folder, writing
+from tests.folder_renames import refused
 
 
 def test_writes_bytes_and_text_and_makes_the_folder(tmp_path: Path):
@@ -68,12 +70,6 @@ def test_a_redirected_output_is_written_to_after_its_earlier_content(
     assert (tmp_path / "log").read_text() == "log before json after"
 
 
-def test_a_folder_in_the_way_is_an_error(tmp_path: Path):
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError, match=f"Is a directory: '{tmp_path}/folder'"):
-        atomic_write(tmp_path / "folder", "content")
-
-
 def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path):
     target = tmp_path / "file"
     contents = [bytes([number]) * 100_000 for number in range(8)]
@@ -106,3 +102,57 @@ def test_file_and_folder_are_forced_to_disk_around_the_rename(
     monkeypatch.setattr(Path, "replace", noted_replace)
     atomic_write(tmp_path / "file", "content")
     assert calls == ["file", "rename", "folder"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with files in it and in sub-folders."""
+    made = tmp_path / "made"
+    for name in ("a", "list", "sub/b", "sub/below/c", "z"):
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).write_text(name)
+    return made
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the relative paths of the files below a folder, each of which has its own content."""
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert all((folder / name).read_text() == name for name in names)
+    return sorted(names)
+
+
+def test_a_folder_is_renamed_where_that_is_possible(folder: Path, tmp_path: Path):
+    inode = folder.stat().st_ino
+    move_folder(folder, tmp_path / "target", last=("list",))
+    assert (tmp_path / "target").stat().st_ino == inode
+    assert not folder.exists()
+
+
+def test_elsewhere_the_last_files_come_after_all_others(folder: Path, tmp_path: Path):
+    with refused() as moved:
+        move_folder(folder, tmp_path / "target", last=("a", "list"))
+    assert [path.name for path in moved[2:]] == ["z", "a", "list"]
+    assert _files(tmp_path / "target") == ["a", "list", "sub/b", "sub/below/c", "z"]
+    assert not folder.exists()
+
+
+def test_what_is_at_the_target_already_is_kept(folder: Path, tmp_path: Path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target/a").write_text("other")
+    with refused(), pytest.raises(FileExistsError, match="target"):
+        move_folder(folder, tmp_path / "target")
+    assert (tmp_path / "target/a").read_text() == "other"
+    assert _files(folder) == ["a", "list", "sub/b", "sub/below/c", "z"]
+
+
+def test_an_incomplete_target_is_removed(folder: Path, tmp_path: Path):
+    with refused(files=3), pytest.raises(OSError, match="No space left"):
+        move_folder(folder, tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+def test_another_error_of_the_file_system_is_raised(folder: Path, tmp_path: Path):
+    with refused(errno.EROFS), pytest.raises(OSError, match="Read-only") as raised:
+        move_folder(folder, tmp_path / "target")
+    assert raised.value.errno == errno.EROFS
+    assert not (tmp_path / "target").exists()

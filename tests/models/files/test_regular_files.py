@@ -1,4 +1,4 @@
-"""Tests that only regular files are read, and only up to a limit."""
+"""Tests that only regular files are read, up to a limit, and only JSON objects from JSON files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import open_regular, read_bytes, sha256
 
 
@@ -49,3 +50,21 @@ def test_everything_but_a_regular_file_is_refused(tmp_path):
     ):
         with pytest.raises(OSError, match=message):
             open_regular(place)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "Expecting value"),
+        (b"[1]", "expected a JSON object, received list"),
+        (b'{"a": ' + b"[" * 100_000, "nested too deeply"),
+        (b"\xff{}", "can't decode byte"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "integer string conversion"),
+    ],
+)
+def test_anything_but_a_json_object_is_a_value_error(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        json_object.read(tmp_path / "x.json")

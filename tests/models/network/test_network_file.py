@@ -129,15 +129,6 @@ def test_a_missing_or_damaged_file_is_a_clear_error(version, text) -> None:
         network_file.load(version)
 
 
-def test_weights_other_than_those_exported_are_detected(version, tmp_path) -> None:
-    settings = ModelSettings(**_SMALL, hidden_units=5)
-    other = _export(build_classifier(None, ["cat", "dog"], settings), settings, tmp_path / "2")
-    shutil.rmtree(version / "variables")
-    shutil.copytree(other / "variables", version / "variables")
-    with pytest.raises(ResourceError, match="cannot be built again: KeyError"):
-        network_file.load(version)
-
-
 def test_code_in_the_configuration_is_not_run(version) -> None:
     import keras
 

@@ -202,6 +202,7 @@ def test_a_group_is_in_one_fold(grouped) -> None:
     found = folds(grouped(lambda split, i, label: b"film %d" % (i // 3)))  # of both splits
     assert sum(len(part.held_out.labels) for part in found) == _ALL
     films = [set(part.best.answers.groups.tolist()) for part in found]
+    assert folds(grouped(lambda split, i, label: b"film %d" % (i % 5))) == [], "too few groups"
     assert sum(map(len, films)) == len(set().union(*films)) == 12
 
 
@@ -218,10 +219,6 @@ def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
     assert not scores.losses[~every.known].any()
     per_fold = summary([part.best for part in found], [len(part.training) for part in found])
     assert per_fold["unlearned"] == [[2, 20]]
-
-
-def test_few_groups_leave_the_judgement_to_validation(grouped) -> None:
-    assert folds(grouped(lambda split, i, label: b"film %d" % (i % 5))) == []
 
 
 def test_folds_judge_if_there_are_few_images() -> None:
@@ -300,16 +297,6 @@ def test_without_minutes_or_with_the_mode_off_there_is_no_search(given, mode) ->
     assert "search" not in trained.history
 
 
-def test_settings_that_fix_the_training_disable_the_search() -> None:
-    assert ModelSettings().searches
-    assert not ModelSettings(optimizer="adam").searches
-    assert not ModelSettings(hidden_units=8).searches
-    assert not ModelSettings(fine_tune=FineTune(mode="auto")).searches
-    assert not ModelSettings(freeze="none").searches
-    assert not ModelSettings(weights="none").searches
-    assert ModelSettings(weights="none", freeze="all").searches
-
-
 @pytest.mark.slow
 def test_a_gain_in_one_film_is_not_kept(given, monkeypatch) -> None:
     """All validation images count as one film, whose error cannot be known."""
@@ -320,23 +307,6 @@ def test_a_gain_in_one_film_is_not_kept(given, monkeypatch) -> None:
     monkeypatch.setattr(stages, "train", lambda inputs: film)
     trained = network_search.train(inputs)
     assert [row["kept"] for row in trained.history["search"][1:]] == [False]
-
-
-@pytest.mark.slow
-def test_time_that_the_plan_did_not_need_is_spent_on_more_epochs(given, monkeypatch) -> None:
-    """The first estimate is much too high, so that fewer epochs are planned than there is time."""
-    settings = replace(_SETTINGS, minutes=60.0)
-    [way, *_] = ways.ways(settings, ways.backbone_of(settings))
-    planned = 0.99 * 60 * settings.minutes / replace(way, epochs=15).passes()
-    monkeypatch.setattr(
-        image_rows, "seconds_a_view", lambda images, extractor: planned * SIZE**2 / len(images)
-    )
-    monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)
-    monkeypatch.setattr(network_search, "ENOUGH", 1.1)
-    trained = network_search.train(given(minutes=60.0))
-    _, first, second, *_ = trained.history["search"]
-    assert first["what"] == str(replace(way, epochs=15)) and first["kept"]
-    assert second["what"] == str(way), "the same way again, with all of its epochs"
 
 
 @pytest.mark.slow
@@ -419,18 +389,6 @@ def test_a_cut_and_a_learning_rate_that_are_set_are_not_varied(network) -> None:
     assert {way.cut for way in ways.ways(cut, network)} == {"block11"}
     both = ModelSettings(image_size=224, fine_tune=FineTune(cut="block11", learning_rate=1e-3))
     assert _varied(both, network) == [("block11", 224, 1e-3)]
-
-
-def test_layers_between_tokens_are_no_cuts() -> None:
-    pixels = keras.Input((32, 32, 3))
-    x = keras.layers.Conv2D(8, 8, 8, name="patches")(pixels)
-    x = keras.layers.Reshape((16, 8))(x)
-    for number in range(6):
-        x = keras.layers.Dense(8, name=f"token{number}")(x)
-    x = keras.layers.Reshape((4, 4, 8), name="map")(x)
-    x = keras.layers.Conv2D(8, 1, name="last")(x)
-    found = ways.ways(ModelSettings(), keras.Model(pixels, x))
-    assert found and {way.cut for way in found} <= {"patches", "map"}
 
 
 def test_a_network_without_a_cut_is_not_searched() -> None:
