@@ -228,13 +228,7 @@ class _Near:
 
 
 def _crops(one: Indices, other: Indices, bits: Indices) -> Pairs:
-    """Pair images by the nearest crop of the others.
-
-    Args:
-        one: Indices of the images whose upright hashes were compared, [m].
-        other: Indices of the images that they were compared with, [m].
-        bits: Numbers of differing bits for each crop of the other image, [m, crops].
-    """
+    """Pair images by the nearest crop of the others, of which `bits` [m, crops] differ."""
     return Pairs(one, other, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))
 
 

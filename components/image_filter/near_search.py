@@ -110,11 +110,7 @@ def search(hashes: Hashes, radius: int) -> Indices:
 
 
 def _confirmed(hashes: Hashes, waiting: list[Pairs], firsts: Indices) -> Indices:
-    """Join the groups of pairs whose grey images are alike, and empty the list.
-
-    Pairs that were found in several orders count once. The nearest are confirmed first, and what
-    they connect needs no further confirmation.
-    """
+    """Join the groups of pairs whose grey images are alike, the nearest first; empty the list."""
     pairs = Pairs.join(waiting)
     waiting.clear()
     low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
@@ -223,8 +219,7 @@ def _within(one: Words, other: Words, radius: int) -> Indices:
 def _order(hashes: Words, bits: Indices) -> Indices:
     """Sort hashes, uint64 [m, 4], by the first few of `bits`, and return their indices [m].
 
-    As many bits are used as are needed to distinguish the hashes, and a few more. The lowest bits
-    of each sort key are the index, which is twice as fast as `argsort`.
+    The lowest bits of each sort key are the index, which is twice as fast as `argsort`.
     """
     wide = len(hashes).bit_length()
     keys = np.zeros(len(hashes), np.uint64)

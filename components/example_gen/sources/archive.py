@@ -256,11 +256,7 @@ def _collect_tar(stream: IO[bytes], kind: str, found: _Members) -> None:
 
 
 def _require_end(stream: IO[bytes], offset: int) -> None:
-    """Check that the members end with blocks of zeros, because `tarfile` stops at any other block.
-
-    Raises:
-        ReadError: The archive is cut off, a header is damaged, or another archive follows.
-    """
+    """Require blocks of zeros after the members, because `tarfile` stops at any other block."""
     stream.seek(offset)
     block = stream.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:

@@ -263,11 +263,7 @@ class ListSource(Source):
         return ConfigError(f"data source {self.file!r}, row {row}: {what}")
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the number of each row, and its path, label, split and group ("" where empty).
-
-        Raises:
-            ConfigError: The list cannot be read, or lacks a column.
-        """
+        """Yield the number of each row, and its path, label, split and group ("" where empty)."""
         path = Path(self.file).expanduser()
         try:
             is_json = self.file.lower().endswith(_JSON)

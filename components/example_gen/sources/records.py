@@ -219,11 +219,7 @@ def index(path: str, fields: Fields, name: str) -> tuple[Entry, ...]:
 
 
 def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
-    """Find the names of the features in the first records of a file; None if it has no record.
-
-    Raises:
-        ConfigError: There is no feature for the image, or one of the options is missing.
-    """
+    """Find the names of the features in the first records of a file; None if it has no record."""
     kinds: dict[str, str] = {}
     number = -1
     # Several, because records may omit features that have no value.
@@ -274,11 +270,7 @@ def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
 
 
 def _plain(file: str, store: str) -> str:
-    """Return the path of a file, or of an unpacked copy of one that is compressed with gzip.
-
-    Raises:
-        ConfigError: The file is damaged.
-    """
+    """Return the path of a file, or of an unpacked copy of one that is compressed with gzip."""
     with open_regular(Path(file)) as stream:
         if stream.read(len(local_files.GZIP_MAGIC)) != local_files.GZIP_MAGIC:
             return file

@@ -263,11 +263,7 @@ def repeated(members: Iterable[Item]) -> tuple[list[Item], list[Note]]:
 
 
 def _given_splits(where: str, folders: Sequence[str]) -> Mapping[str, str]:
-    """Return the split of each folder at the root by its name; empty when they are classes.
-
-    Raises:
-        ConfigError: Folders of splits are mixed with others, repeated, or there is none for train.
-    """
+    """Return the split of each folder at the root by its name; empty when they are classes."""
     given = {name: SPLIT_FOLDERS[name.lower()] for name in folders if is_split(name)}
     others = [name for name in folders if not is_split(name)]
     if names.TRAIN in given.values() and all(name.lower() in _AMBIGUOUS_FOLDERS for name in others):

@@ -153,10 +153,7 @@ def _classes_in_other_case(classes: Iterable[str]) -> list[Note]:
 
 
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
-    """Set the groups of items, and return the paths that the pattern does not match as well.
-
-    A group that the source itself gives, such as a column of a manifest, is kept.
-    """
+    """Set groups where the source gives none, and return the paths that do not match as well."""
     try:
         expression = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
