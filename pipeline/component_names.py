@@ -61,13 +61,12 @@ def find(name: str, config: Config) -> str:
         ConfigError: The graph of this configuration has no such component.
     """
     known = names(config)
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    if name.lower() in by_lower:
-        return by_lower[name.lower()]
-    # difflib rates "eval" and "ImageEvaluator" at 0.44, so parts of a name are looked for first.
-    inside = [candidate for candidate in known if name and name.lower() in candidate.lower()]
-    close = inside or difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    hint = f"did you mean {by_lower[close[0].lower()]!r}? " if close else ""
+    # A part of a name is enough for the hint; difflib rates "eval" and "ImageEvaluator" at 0.44.
+    close = [one for one in known if name and name.lower() in one.lower()]
+    if exact := [one for one in close if one.lower() == name.lower()]:
+        return exact[0]
+    close = close or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
     raise ConfigError(
         f"--from {name}: this pipeline has no such component; {hint}Components: {', '.join(known)}."
     )
