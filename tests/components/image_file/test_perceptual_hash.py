@@ -14,7 +14,6 @@ from imgpipe.components.image_file.perceptual_hash import (
     ALL_BYTES,
     BYTES,
     KINDS,
-    Pairs,
     perceptual_hashes,
 )
 from imgpipe.components.image_file.pixels import Pixels
@@ -148,10 +147,3 @@ def test_a_crop_is_alike_in_the_kind_whose_hash_is_nearest(left, top):
 def test_another_image_is_not_alike():
     others = [hashed(scene(seed)) for seed in range(1, 8)]
     assert max(similarity(ORIGINAL, other, 0) for other in others) < 0.5
-
-
-def test_equal_hashes_of_whole_images_need_no_confirmation_and_those_of_crops_do():
-    greys = np.stack([np.frombuffer(one.grey, np.uint8) for one in (ORIGINAL, hashed(scene(1)))])
-    first, second = np.zeros(4, np.int64), np.ones(4, np.int64)
-    pairs = Pairs(first, second, np.array([0, 1, 5, 0]), np.array([8, 0, 0, 9]))
-    assert perceptual_hash.alike(greys, pairs).tolist() == [True, True, False, False]

@@ -139,16 +139,6 @@ def test_a_first_entry_is_appended_and_a_later_one_replaces_it(file):
     assert path.read_text().startswith("# Decisions about single images")
 
 
-@pytest.mark.parametrize(
-    "text", ["override = []\n", f'override = [{{image_hash = "{B}", verdict = "accept"}}]\n']
-)
-def test_an_entry_is_added_to_a_file_in_another_toml_notation(file, text):
-    path = file(text)
-    before = overrides.load(path)
-    overrides.replace(path, A, [Override(A, "reject")])
-    assert overrides.load(path) == (*before, Override(A, "reject"))
-
-
 def test_a_new_label_keeps_an_image_except_in_test():
     relabel = Override("ab" * 32, "relabel", "dog")
     assert relabel.accepts("train") and relabel.accepts("validation")

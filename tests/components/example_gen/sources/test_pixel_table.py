@@ -100,15 +100,6 @@ def test_the_names_of_csv_files_in_a_folder_give_the_splits(table, tmp_path):
     assert again.given_splits == () and len(again.items) == 3
 
 
-def test_a_table_without_a_split_beside_others_with_one_is_refused(table, tmp_path):
-    table(draw(6, 4, 4), name="train.csv")
-    table(draw(3, 4, 4), name="signs.csv")
-    with pytest.raises(
-        ConfigError, match=r"\(train.csv \(train\)\) and others do not \(signs.csv\)"
-    ):
-        open_source(str(tmp_path)).listing()
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -6,7 +6,7 @@ import collections
 
 import pytest
 
-from imgpipe.components.example_gen.sources import Item, Scan, SourceOptions, open_source
+from imgpipe.components.example_gen.sources import Item, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.validation import vet
 from imgpipe.models.errors import ConfigError
 
@@ -80,25 +80,3 @@ def test_class_names_that_cannot_be_answered_or_told_apart_are_refused(other, me
     allowed = SourceOptions(classes=("caf\u00e9", "bar"))
     with pytest.raises(ConfigError, match=message):
         vet(scan(items[1]), allowed)
-
-
-def test_classes_that_differ_only_in_case_are_noted():
-    found = vet(
-        scan(Item("cat/1", "cat"), Item("Cat/2", "Cat"), Item("dog/3", "dog")), SourceOptions()
-    )
-    (note,) = found.notes
-    assert (note.kind, note.path) == ("similar_classes", "cat")
-    assert note.detail.startswith("differs from the class 'Cat' only in case")
-
-
-@pytest.mark.parametrize(
-    ("pattern", "groups"),
-    [
-        (r"/[a-z]+\.(.+)\.rf\.", 791),  # frames
-        (r"/[a-z]+\.(.+?)(?:_(?:mp4|MOV|mov|gif)-\d+)?(?:_[a-zA-Z]+)?\.rf\.", 516),  # sources
-    ],
-)
-def test_patterns_group_real_photographs_by_their_names(shared_data, pattern, groups):
-    folder = str(shared_data / "rps_photos/training")
-    found = open_source(folder, SourceOptions(group_pattern=pattern)).listing()
-    assert (len(found.items), found.groups(), kinds(found)) == (1877, groups, {})
