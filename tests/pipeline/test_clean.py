@@ -66,11 +66,6 @@ def test_without_yes_nothing_is_removed(out):
     assert "Delete the files with: imgpipe clean" in listed and "note:" not in listed
 
 
-def test_the_command_that_removes_quotes_a_name_with_spaces(out, tmp_path_factory):
-    moved = out.rename(tmp_path_factory.mktemp("moved") / "my runs")
-    assert f"Delete the files with: imgpipe clean '{moved}' --yes" in invoke(moved).stdout
-
-
 def test_yes_removes_what_neither_runs_nor_versions_need(out):
     result = invoke(out / "model", "--yes")
     assert result.exit_code == 0, result.output
@@ -143,13 +138,6 @@ def test_runs_of_older_releases_keep_all_artifacts(out):
     result = invoke(out, "--yes")
     assert exists(out, "ImageTrainer/model/6")
     assert "all artifacts are kept, because run 20260103-100000 did not record" in result.stdout
-
-
-def test_a_moved_output_folder_keeps_the_artifacts_that_it_needs(out, tmp_path_factory):
-    moved = out.rename(tmp_path_factory.mktemp("moved") / "out")
-    invoke(moved, "--yes")
-    assert exists(moved, "Predictor/predictions/7") and exists(moved, "Predictor/predictions/3")
-    assert not exists(moved, "Predictor/predictions/5")
 
 
 def test_clean_is_refused_while_a_run_is_working(out):

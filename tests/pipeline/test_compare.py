@@ -12,7 +12,6 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
-from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_comparison import paired
 from tests import json_formats
 from tests.pipeline.past_runs import CLASSES, leave
@@ -117,15 +116,6 @@ def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
         "dog/z.jpg: dog; B predicted cat (validation)",
     ):
         assert expected in result.stdout, result.stdout
-
-
-def test_the_runs_of_one_second_are_compared_in_their_order(tmp_path):
-    names = ["20260101-100000", *(f"20260101-100000-{n}" for n in range(2, 11))]
-    for name in names:
-        leave(tmp_path, name)
-    before, last = (PastRun(tmp_path / "runs" / name, None, False) for name in names[-2:])
-    chosen = compare._chosen(last.folder, None)
-    assert [run.name for run in chosen] == [before.name, last.name]
 
 
 def test_runs_without_predictions_are_compared_without_paired_accuracy(out):

@@ -9,7 +9,6 @@ import pytest
 import typer
 from PIL import Image
 
-from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import explain
 from tests.images import encoded, noise
@@ -121,17 +120,6 @@ def test_a_version_without_its_network_is_refused(run_folder, photo, tmp_path) -
     shutil.rmtree(version / "assets.extra" / "network")
     with pytest.raises(ResourceError, match="Only versions that a run has published"):
         explain.command([photo], version, [], False, tmp_path / "out")
-
-
-def test_the_network_is_covered_by_the_manifest(run_folder) -> None:
-    version = manifest.latest(run_folder / "model")
-    assert version is not None
-    assert "assets.extra/network/network.json" in version.manifest["files"]
-    (version.path / "assets.extra/network/network.json").rename(run_folder / "away")
-    try:
-        assert manifest.latest(run_folder / "model") is None
-    finally:
-        (run_folder / "away").rename(version.path / "assets.extra/network/network.json")
 
 
 def test_an_unwritable_target_folder_is_a_missing_resource(run_folder, photo, tmp_path) -> None:

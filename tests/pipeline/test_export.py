@@ -45,14 +45,6 @@ def test_an_exported_file_answers_as_the_version_does(out, tmp_path, kind):
     assert described["judged"] is None, "the images of its run do not exist"
 
 
-def test_the_python_function_writes_a_file_with_the_same_parity(out, tmp_path):
-    made = imgpipe.export("tflite", out, tmp_path / "model.tflite", version=1)
-    assert made.file == tmp_path / "model.tflite" and made.file.stat().st_size > 1000
-    assert made.largest_difference == made.summary["parity"]["largest_difference"] <= 2e-2
-    with pytest.raises(ConfigError, match=r"expected onnx, keras, .*\. Received: 'torch'"):
-        imgpipe.export("torch", out, tmp_path / "model.pt")
-
-
 def test_the_onnx_file_has_its_classes_and_runs_in_onnxruntime(out, tmp_path):
     import onnxruntime
 

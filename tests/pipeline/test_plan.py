@@ -70,16 +70,6 @@ def test_a_wrong_parameter_of_a_run_is_named(config: configs.Config):
     assert str(raised.value).startswith("the parameters of the pipeline: ")
 
 
-def test_outputs_among_the_images_of_a_run_are_refused(config: configs.Config, tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"run\.out: .* lies in the folder of the images"):
-        _planned(config, source=str(tmp_path))
-
-
-def test_a_missing_source_is_named(config: configs.Config, tmp_path: Path):
-    with pytest.raises(ConfigError, match="nowhere"):
-        _planned(config, source=str(tmp_path / "nowhere"))
-
-
 def test_the_accepted_schema_is_part_of_the_plan(config: configs.Config):
     assert _planned(config)["accepted_schema"] == ""
     config.schema_file.parent.mkdir(parents=True)

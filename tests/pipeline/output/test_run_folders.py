@@ -44,10 +44,3 @@ def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
         "20261025-033000",
     ]
     assert run_folders.in_order(reversed(made)) == made
-
-
-def test_other_folders_do_not_change_the_name_of_a_run(tmp_path: Path, clock):
-    (tmp_path / "of-a-killed-process").mkdir()
-    (tmp_path / "99999999-my-notes").mkdir()
-    clock(2)
-    assert run_folders.create(tmp_path).name == "20261025-023000"

@@ -7,9 +7,7 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -163,48 +161,6 @@ def test_the_page_loads_nothing_from_other_sites(browser):
     assert browser.ask("GET", "/web/web.py")[0] == 404
 
 
-@pytest.mark.parametrize("kind", ["archive", "tfrecord"])
-def test_images_of_other_sources_are_read(tmp_path, kind):
-    if kind == "archive":
-        photos = run_to_review.write(tmp_path / "photos")
-        source = shutil.make_archive(str(tmp_path / "photos"), "zip", photos)
-        paths = {}
-    else:
-        import tensorflow as tf
-
-        source = str(tmp_path / "photos.tfrecord")
-        paths = {}
-        with tf.io.TFRecordWriter(source) as writer:
-            for number, (path, data) in enumerate(IMAGES.items()):
-                feature = {
-                    "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])),
-                    "label": tf.train.Feature(
-                        bytes_list=tf.train.BytesList(value=[path.split("/")[0].encode()])
-                    ),
-                }
-                writer.write(
-                    tf.train.Example(
-                        features=tf.train.Features(feature=feature)
-                    ).SerializeToString()
-                )
-                paths[path] = number
-    run = run_to_review.leave(tmp_path / "out", source)
-    if kind == "tfrecord":
-        from imgpipe.pipeline import source as sources
-        from imgpipe.pipeline.configuration import config as configs
-
-        names = [
-            item.path
-            for item in sources.opened(configs.load(run.folder / "config.toml")).listing().items
-        ]
-        facts = (run.folder / "facts.json").read_text()
-        for path, number in paths.items():
-            facts = facts.replace(json.dumps(path), json.dumps(names[number]))
-        (run.folder / "facts.json").write_text(facts)
-    image = Image.open(io.BytesIO(command.prepare(run, None).images.jpeg(CAT)))
-    assert image.size == Image.open(io.BytesIO(IMAGES["cat/0.png"])).size
-
-
 def test_the_newest_run_and_its_overrides_file_are_used(tmp_path):
     photos = run_to_review.write(tmp_path / "photos")
     run = run_to_review.leave(
@@ -218,19 +174,6 @@ def test_the_newest_run_and_its_overrides_file_are_used(tmp_path):
     (run.folder / "facts.json").unlink()
     with pytest.raises(ResourceError, match="has come far enough to be reviewed"):
         command.find(tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("host", "named"),
-    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("[::1]", "[::1]"), ("localhost", "localhost")],
-)
-def test_the_printed_address_is_one_that_the_page_can_be_opened_at(review, host, named):
-    if ":" in host and not socket.has_dualstack_ipv6():
-        pytest.skip("this machine has no IPv6")
-    with web.running(review, host, 0) as (address, _):
-        browser = Browser(address)
-        assert browser.host.startswith(f"{named}:")
-        assert browser.json("GET", "/review")[0] == 200
 
 
 def test_a_taken_port_is_refused(review, browser):
