@@ -150,13 +150,10 @@ def test_the_python_function_gives_the_outcome_of_the_command(case: Case, first:
     assert caught.value.exit_code == 3
 
 
-def test_exports_are_compared_on_the_validation_images(case: Case, first: Any):
-    from imgpipe.pipeline.published import exports
-    from imgpipe.pipeline.published.evaluation import Model
-
-    origin, images = exports.compared_images(Model.of(case.out / "model" / "1"))
+def test_an_export_is_compared_on_the_validation_images(case: Case, first: Any, tmp_path: Path):
+    found = imgpipe.export("keras", case.out, tmp_path / "model.keras").summary
     validation = sum(first.summary["data"]["splits"]["validation"].values())
-    assert (origin, len(images)) == ("validation", validation)
+    assert (found["parity"]["origin"], found["parity"]["images"]) == ("validation", validation)
 
 
 def test_again_without_changes_everything_is_cached(case: Case, first: Any):
