@@ -11,7 +11,6 @@ import pytest
 from imgpipe.components import cross_validator as component
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import Diverged
 from imgpipe.models.settings import ModelSettings
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
@@ -77,13 +76,3 @@ def test_the_folds_of_the_search_decide_on_the_network_that_it_has_fine_tuned(tm
     assert (found["folds"], found["mean"], found["alike_apart"]) == (3, 0.75, 0)
     more = _found(str(tmp_path), 200, tuned=True, folds=3, mean=0.75, images=30)
     assert more["decides"] is True, "some of them have no label, so that the search counted fewer"
-
-
-def test_a_fold_that_cannot_be_trained_is_not_called_a_lack_of_images(tmp_path, monkeypatch):
-    def diverge(*_args):
-        raise Diverged("no epoch ended with a finite loss")
-
-    monkeypatch.setattr(component, "cross_validate", diverge)
-    found = _found(_bank(tmp_path, 6), 6)
-    assert found["decides"] is False
-    assert "could not be trained (no epoch ended with a finite loss)" in str(found["why"])

@@ -73,15 +73,6 @@ def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, views, said
     assert bool(note) == bool(said)
 
 
-def test_the_budget_is_a_share_of_the_free_disk(tmp_path) -> None:
-    store = tmp_path / "out" / "bank"
-    free = shutil.disk_usage(tmp_path).free
-    assert free_budget(str(store), str(tmp_path)) == pytest.approx(
-        free / 4, rel=0.2
-    )  # other processes write meanwhile
-    assert not store.exists()
-
-
 def test_what_the_store_holds_counts_as_free(tmp_path, monkeypatch) -> None:
     disk = SimpleNamespace(free=6_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)

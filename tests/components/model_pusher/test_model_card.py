@@ -43,11 +43,6 @@ def test_the_card_states_the_accuracy_over_folds_if_they_decided():
     assert "calibration and for the decision to publish" in text and "folds" not in text
 
 
-def test_a_card_without_metrics_states_none():
-    text = model_card({})
-    assert "Accuracy" not in text and "## Classes" not in text and "## Origin" not in text
-
-
 def test_every_pushed_version_has_a_card_that_is_not_part_of_the_identity(tmp_path):
     model = tmp_path / "export"
     model.mkdir()

@@ -107,12 +107,6 @@ def test_the_answers_of_both_models_are_stored(made: Path, tmp_path: Path):
             np.testing.assert_allclose(stored, _answers(made / model, images), atol=1e-6)
 
 
-def test_without_a_baseline_no_answers_of_a_baseline_are_stored(made: Path, tmp_path: Path):
-    out = _predict(made, tmp_path / "out", "model", "empty")
-    (first, *_) = records.iterate(str(out), names.VALIDATION)
-    assert names.BASELINE_PROBABILITIES not in first.features.feature
-
-
 def test_a_baseline_that_equals_the_candidate_is_not_loaded_separately(made: Path, tmp_path: Path):
     shutil.copytree(made / "model", tmp_path / "copy")
     own = str(made / "model" / "Format-Serving")

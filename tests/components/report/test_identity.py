@@ -20,10 +20,6 @@ def test_the_arguments_of_another_program_are_not_written(tmp_path):
     assert identity.of_run(str(tmp_path))["command"] == ""
 
 
-def test_without_a_folder_only_the_date_is_known():
-    assert set(identity.of_run("")) == {"date"}
-
-
 def test_versions_are_those_that_are_installed():
     import numpy
 

@@ -221,6 +221,22 @@ def with_parts(**parts):
             "0.970 with 0 augmented views, 0.975 with 1 augmented view; a further view",
         ),
         (
+            with_parts(
+                data={
+                    "repaired": 3,
+                    "repaired_by": {"orientation": 2, "transcoded": 1},
+                    "overrides": {
+                        "applied": {"accept": 2, "relabel": 4},
+                        "relabelled": {"train": 3, "validation": 1, "test": 0},
+                        "unknown": ["f" * 64],
+                    },
+                }
+            ),
+            "3 files were repaired (2 orientation, 1 transcoded); the original files are "
+            "unchanged. Overrides applied: 2 accept, 4 relabel. 4 labels were overridden (3 of "
+            "train, 1 of validation). 1 override does not match any file: ffffffffffff",
+        ),
+        (
             with_parts(near={"radius": 40, "set_aside": {"test": 12, "validation": 1}}),
             "12 images of train are set aside, because they are near-duplicates of test. 1 image "
             "of train is set aside, because it is a near-duplicate of validation.",
@@ -229,6 +245,22 @@ def with_parts(**parts):
 )
 def test_a_fact_is_said_in_a_sentence(found, words):
     assert words in read(found).text
+
+
+def test_a_warning_shows_its_first_images():
+    hashes = [f"{n:064x}" for n in range(9)]
+    warning = {
+        "reason": "blurry",
+        "count": 40,
+        "details": {f"sharpness 0.{n}, under 0.29": 1 for n in range(9)},
+        "paths": [f"cat/{n}.jpg" for n in range(9)],
+        "image_hashes": hashes,
+    }
+    found = with_parts(data={"warnings": [warning]})
+    assert images.shown_hashes(found["data"]) == set(hashes[: images.IMAGES])
+    parsed = read(found, images=dict.fromkeys(hashes, jpeg()))
+    assert len([alt for alt in parsed.alts if alt.startswith("blurry: cat/")]) == images.IMAGES
+    assert "40 blurry" in parsed.text and "sharpness 0.8" in parsed.text
 
 
 def test_hostile_names_are_escaped():
