@@ -6,12 +6,13 @@ import contextlib
 import json
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.report import verdict
 from imgpipe.components.report.section import RunState
+from imgpipe.components.report.verdict import expected, warnings
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline import inputs as run_inputs
@@ -19,8 +20,9 @@ from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.command_line.console import Display
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.execution import failures, repetition, summary
+from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
+from imgpipe.pipeline.records.run import Summary
 from imgpipe.pipeline.results import Run
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ class RunRecord:
         if unwritten is not None and error is None:
             error = failures.known(unwritten, self._config.out)
         state, log = self._state(error, facts), str(self.directory / LOG)
-        content = summary.build(facts, self._timings(), page, state.status, state.verdict, log)
+        content = build_summary(facts, self._timings(), page, state.status, state.verdict, log)
         if unwritten is not None:
             content["warnings"].append(
                 f"the report could not be written: {failures.cause(unwritten)}"
@@ -191,3 +193,81 @@ def exit_code(error: BaseException | None, blessed: bool) -> int:
     if error is None:
         return 0 if blessed else 3
     return error.exit_code if isinstance(error, ImgpipeError) else 1
+
+
+def build_summary(
+    facts: Mapping[str, Any],
+    timings: Mapping[str, Any],
+    report: str | None,
+    status: str,
+    verdict: str,
+    log: str,
+) -> dict[str, Any]:
+    """Assemble the summary.
+
+    Args:
+        facts: Facts of `imgpipe.components.report.facts.collect`.
+        timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``, in seconds.
+        report: Path of the report, None if none was written.
+        status: blessed, not_blessed, refused, failed or interrupted.
+        verdict: The outcome as a sentence.
+        log: Path of the run's log.
+
+    Returns:
+        The summary, which consists of JSON values only.
+    """
+    settings, data = facts["settings"], facts.get("data") or {}
+    summary = Summary.model_validate(
+        {
+            "status": status,
+            "blessed": status == "blessed",
+            "verdict": verdict,
+            "gate": facts.get("gate"),
+            "cross_validation": facts.get("cross_validation"),
+            "warnings": warnings(facts),
+            "expected": expected(facts),
+            "push": facts.get("push") or {},
+            "model": {**settings, "classes": settings["vocabulary"]},
+            "data": {
+                **data,
+                "warned": {one["reason"]: one["count"] for one in data.get("warnings", [])},
+                "set_aside": (facts.get("near") or {}).get("set_aside", {}),
+                "splits": data.get("by_split", {}),
+                "overrides": (data.get("overrides") or {}).get("relabelled", {}),
+                "proposals": settings.get("proposals", 0),
+            },
+            "training": _training(facts.get("training") or {}),
+            "metrics": facts.get("metrics") or {},
+            "timings": timings,
+            "bank": _bank(facts.get("bank") or {}, cached="FeatureBank" in timings["cached"]),
+            "cached": timings["cached"],
+            "report": report,
+            "log": log,
+        }
+    )
+    return summary.dump()
+
+
+def _bank(bank: Mapping[str, Any], cached: bool) -> dict[str, int]:
+    """Forward passes of this run and features that were reused.
+
+    Args:
+        bank: Numbers of the component FeatureBank.
+        cached: Whether its output is that of an earlier run, which made the forward passes.
+    """
+    # What the earlier run computed is read again by this one, and counts as reused.
+    made, reused = bank.get("forward_passes", 0), bank.get("reused", 0)
+    return {"forward_passes": 0 if cached else made, "reused": reused + made * cached}
+
+
+def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Training and fine-tuning with their numbers of epochs; None if no model was trained."""
+    if not history.get("epochs"):
+        return None
+    tuned = history.get("fine_tune")
+    return {
+        "trained": "head",
+        **history,
+        "epochs": len(history["epochs"]),
+        "fine_tune": tuned and {**tuned, "epochs": len(tuned["epochs"])},
+    }

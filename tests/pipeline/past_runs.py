@@ -8,7 +8,7 @@ from typing import Any
 
 from imgpipe.components.shares import wilson
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.execution import summary
+from imgpipe.pipeline.execution.run_record import build_summary
 
 CLASSES = ("cat", "dog")
 
@@ -71,7 +71,7 @@ def leave(
         facts["push"] = {"status": "pushed", "version": str(version), "path": str(out / "model")}
     timings = {"total_s": 63.0, "import_s": 1.0, "components": {}, "cached": []}
     page = str(folder / "report.html")
-    built = summary.build(facts, timings, page, status, f"{status}: a sentence", "run.log")
+    built = build_summary(facts, timings, page, status, f"{status}: a sentence", "run.log")
     (folder / "summary.json").write_text(json.dumps(built))
     (folder / "report.html").write_text("<p>page")
     return folder

@@ -364,7 +364,7 @@ TIMINGS = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
 
 
 def test_summary_of_a_complete_run_has_what_its_facts_say():
-    from imgpipe.pipeline.execution import summary
+    from imgpipe.pipeline.execution.run_record import build_summary
     from imgpipe.pipeline.records.run import Summary
 
     expect = {"text": "", "low": 0.9, "high": None, "split": "test", "time": "1 min"}
@@ -388,7 +388,7 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
         "metrics": {"test": {**figures, "per_class": {}, "correct": 19}},
     }
     timings = {**TIMINGS, "cached": ["FeatureBank"]}
-    built = summary.build(facts, timings, "p/\udcff", "blessed", "v", "l")
+    built = build_summary(facts, timings, "p/\udcff", "blessed", "v", "l")
     assert built["gate"] == {**gate, "baseline": None, "failed": [], "reasons": []}
     assert (built["data"]["in"], built["data"]["warned"]) == (3, {"dark": 2})
     assert built["push"] == {"status": "pushed", "version": "3", "path": "p"}
