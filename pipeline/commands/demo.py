@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import shutil
 import time
@@ -56,14 +57,15 @@ def _drawn(console: Console, photos: Path, out: Path) -> Config:
     from imgpipe.models import progress
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.demo import draw
+    from imgpipe.pipeline.demo import FAULTS, LABELS, draw
 
     display = consoles.Display(console)
     with display, display.step("drawing images"), progress.shown_by(display):
-        drawn = draw(photos, per_class=_PER_CLASS)
-    faults = ", ".join(f"{len(paths)} {name}" for name, paths in sorted(drawn.planted.items()))
+        draw(photos, per_class=_PER_CLASS)
+    planted = collections.Counter(fault.reason for fault in FAULTS)
+    faults = ", ".join(f"{count} {reason}" for reason, count in sorted(planted.items()))
     console.print(
-        f"{sum(drawn.counts.values())} images of rock, paper and scissors in "
+        f"{len(LABELS) * _PER_CLASS} images of rock, paper and scissors in "
         f"{escape(str(photos))}; planted: {faults}\n"
     )
     return configs.build(

@@ -22,19 +22,13 @@ class Fault:
 
     Attributes:
         reason: Reason under which ImageFilter finds it.
-        folder: Folder of the class in which it lies.
-        name: Name of the file.
+        path: Path of the file, in the folder of its class.
         build: Function that returns its bytes.
-        original: Class and number of the image that it copies; None if it copies none.
-        wrong: Which file is at fault: ``copy``, ``original`` or ``both``.
     """
 
     reason: str
-    folder: str
-    name: str
+    path: str
     build: Callable[[Tools], bytes]
-    original: tuple[str, int] | None = None
-    wrong: str = "copy"
 
 
 @dataclass(frozen=True)
@@ -46,17 +40,7 @@ class Tools:
 
 
 def encoded(image: Image.Image, suffix: str, quality: int = 90, **options: Any) -> bytes:
-    """Encode an image.
-
-    Args:
-        image: The image.
-        suffix: Suffix of the file, which names the format, such as ``.jpg`` or ``.PNG``.
-        quality: Quality of a JPEG.
-        **options: Further options of Pillow's `Image.save`.
-
-    Returns:
-        The bytes of the file.
-    """
+    """Encode an image in the format of a suffix, with a quality if it is JPEG."""
     buffer = io.BytesIO()
     form = Image.registered_extensions()[suffix.lower()]
     image.save(buffer, form, **({"quality": quality, **options} if form == "JPEG" else options))
@@ -114,34 +98,21 @@ def _one_pixel(tools: Tools) -> bytes:
 
 # The numbers that are passed to `Tools.image` have no meaning, but must differ.
 FAULTS: tuple[Fault, ...] = (
-    Fault("zero_byte", "rock", "IMG_9001.jpg", lambda tools: b""),
-    Fault("truncated", "paper", "IMG_9002.jpg", _image("paper", 1, ".jpg", 0.55)),
-    Fault("truncated", "scissors", "IMG_9003.JPG", _image("scissors", 2, ".jpg", 0.85)),
-    Fault("truncated", "rock", "IMG_9004.png", _image("rock", 3, ".png", 0.40)),
-    Fault("not_an_image", "rock", "IMG_9005.jpg", lambda tools: TEXT),
-    Fault("too_small", "scissors", "IMG_9006.png", _one_pixel),
-    Fault("animated", "scissors", "IMG_9007.gif", _animated("scissors", 4)),
-    Fault("duplicate", "rock", "IMG_0001_copy.jpg", _copy("rock", 0), ("rock", 0)),
-    Fault("duplicate", "scissors", "IMG_0001_copy.jpg", _copy("scissors", 0), ("scissors", 0)),
-    Fault("label_conflict", "paper", "IMG_9008.jpg", _copy("scissors", 1), ("scissors", 1), "both"),
-    Fault("misnamed", "paper", "IMG_9009.jpg", _image("paper", 7, ".png")),
-    Fault("transcoded", "paper", "IMG_9010.tif", _image("paper", 8, ".tif")),
-    Fault("rotated", "rock", "IMG_9011.jpg", _turned("rock", 9)),
-    Fault("mislabelled", "rock", "IMG_9012.jpg", _image("paper", 10, ".jpg")),
-    Fault("mislabelled", "scissors", "IMG_9013.jpg", _image("rock", 11, ".jpg")),
-    Fault("near_duplicate", "rock", "IMG_9014.jpg", _again("rock", 1, 60, 1.0), ("rock", 1)),
-    Fault("near_duplicate", "paper", "IMG_9015.jpg", _again("paper", 1, 85, 0.9), ("paper", 1)),
-)
-
-# Only with folders of splits: a training image that is in validation too. The file in train is at
-# fault, because no model may be evaluated on images that it was trained on.
-LEAKS: tuple[Fault, ...] = (
-    Fault(
-        "duplicate_across_splits",
-        "paper",
-        "IMG_9016.jpg",
-        _copy("paper", 0),
-        ("paper", 0),
-        "original",
-    ),
+    Fault("zero_byte", "rock/IMG_9001.jpg", lambda tools: b""),
+    Fault("truncated", "paper/IMG_9002.jpg", _image("paper", 1, ".jpg", 0.55)),
+    Fault("truncated", "scissors/IMG_9003.JPG", _image("scissors", 2, ".jpg", 0.85)),
+    Fault("truncated", "rock/IMG_9004.png", _image("rock", 3, ".png", 0.40)),
+    Fault("not_an_image", "rock/IMG_9005.jpg", lambda tools: TEXT),
+    Fault("too_small", "scissors/IMG_9006.png", _one_pixel),
+    Fault("animated", "scissors/IMG_9007.gif", _animated("scissors", 4)),
+    Fault("duplicate", "rock/IMG_0001_copy.jpg", _copy("rock", 0)),
+    Fault("duplicate", "scissors/IMG_0001_copy.jpg", _copy("scissors", 0)),
+    Fault("label_conflict", "paper/IMG_9008.jpg", _copy("scissors", 1)),  # the original too
+    Fault("misnamed", "paper/IMG_9009.jpg", _image("paper", 7, ".png")),
+    Fault("transcoded", "paper/IMG_9010.tif", _image("paper", 8, ".tif")),
+    Fault("orientation", "rock/IMG_9011.jpg", _turned("rock", 9)),
+    Fault("mislabelled", "rock/IMG_9012.jpg", _image("paper", 10, ".jpg")),
+    Fault("mislabelled", "scissors/IMG_9013.jpg", _image("rock", 11, ".jpg")),
+    Fault("near_duplicate", "rock/IMG_9014.jpg", _again("rock", 1, 60, 1.0)),
+    Fault("near_duplicate", "paper/IMG_9015.jpg", _again("paper", 1, 85, 0.9)),
 )

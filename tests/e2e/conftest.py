@@ -12,7 +12,7 @@ from tests.e2e.case import Case
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw the demo data set with its planted faults, 24 images of 112 px for each class."""
     from imgpipe.pipeline.demo import draw
 
@@ -20,9 +20,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def case(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Case:
+def case(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """Return the case that tests share; the fixture `first` fills its output folder."""
-    return Case(Path(drawn.directory), tmp_path_factory.mktemp("e2e") / "out")
+    return Case(drawn, tmp_path_factory.mktemp("e2e") / "out")
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     else:
         from imgpipe.pipeline.demo import draw
 
-        folder = Path(draw(folder, per_class=40, size=96).directory)
+        draw(folder, per_class=40, size=96)
     first = min(path for path in folder.rglob("*") if path.is_file())
     (first.parent / "cut_off.jpg").write_bytes(first.read_bytes()[:400])
     return folder

@@ -25,7 +25,7 @@ def draw(folder: Path) -> Path:
     """Draw images with planted faults into a folder, and return it."""
     from imgpipe.pipeline.demo import draw as drawn
 
-    return Path(drawn(folder, per_class=24, size=112).directory)
+    return drawn(folder, per_class=24, size=112)
 
 
 def compiled(photos: Path | str, output: Path, root: str, volumes: str, *settings: str) -> Path:

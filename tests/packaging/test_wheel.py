@@ -72,7 +72,7 @@ def test_check_and_run_work_in_a_project_with_packages_of_the_same_names(
 ):
     from imgpipe.pipeline.demo import draw
 
-    photos = draw(stranger / "photos", 24, 112).directory
+    photos = draw(stranger / "photos", 24, 112)
     command = (python, "-m", "imgpipe.pipeline.cli")
     settings = {
         f"{section}.{key}": value for section, row in SETTINGS.items() for key, value in row.items()

@@ -30,7 +30,7 @@ from imgpipe.components.storage.records import iterate, text
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.demo import draw, draw_hand
+from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
 from tests import json_formats, python_program
 
 # With these settings, sixteen images are enough for a run.
@@ -49,8 +49,8 @@ def check(*arguments):
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
-    """Draw the demo data set with its planted faults, in folders of splits."""
-    return draw(tmp_path_factory.mktemp("demo") / "photos", per_class=8, split_folders=True)
+    """Draw the demo data set with its planted faults."""
+    return draw(tmp_path_factory.mktemp("demo") / "photos", per_class=8)
 
 
 @pytest.fixture
@@ -167,15 +167,16 @@ def assert_same(root, photos, settings, overrides=(), ingested=None):
 
 
 def test_findings_equal_those_of_image_filter_on_the_drawn_set(faulty, tmp_path):
-    judged = assert_same(tmp_path, faulty.directory, Settings(min_side=16))
+    judged = assert_same(tmp_path, faulty, Settings(min_side=16))
     reasons = {row.path: row.reason for row in judged.rejects}
-    for reason in ("zero_byte", "truncated", "not_an_image", "duplicate_across_splits"):
-        assert {reasons.get(path) for path in faulty.planted[reason]} == {reason}
-    assert judged.summary["in"] == faulty.files
+    for fault in FAULTS:
+        if fault.reason in ("zero_byte", "truncated", "not_an_image", "duplicate"):
+            assert reasons.get(fault.path) == fault.reason
+    assert judged.summary["in"] == 3 * 8 + len(FAULTS)
 
 
 def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_path):
-    files = sorted((faulty.directory / "train" / "rock").glob("IMG_000?.jpg"))
+    files = sorted((faulty / "rock").glob("IMG_000?.jpg"))
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     overrides = (
         Override(digests[0], "accept"),
@@ -186,7 +187,7 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
     names = ("odd_size", "near_duplicate", "greyscale", "blurry")
     severity = {**dict.fromkeys(names, "reject"), "orientation": "repair"}
     settings = Settings(severity=severity, threshold={"odd_size": 0.5})
-    judged = assert_same(tmp_path, faulty.directory, settings, overrides)
+    judged = assert_same(tmp_path, faulty, settings, overrides)
     assert "odd_size" in {row.reason for row in judged.rejects}
     assert {row.reason for row in judged.reviews} == {"accept", "reject", "relabel"}
     assert judged.summary["overrides"]["unknown"] == ["0" * 64]
@@ -220,10 +221,10 @@ def test_a_source_without_problems_is_reported_as_clean(clean, tmp_path):
 
 
 def test_data_is_refused_above_the_limit_of_rejected_images_only(faulty, tmp_path):
-    code, text, _ = check(faulty.directory)
+    code, text, _ = check(faulty)
     assert code == 4 and "refused:" in text and "expected at most 10.0% of the images" in text
     assert "(--html shows them), or allow this share with --set gate.max_rejected_share=" in text
-    code, text, _ = check(faulty.directory, "--set", "gate.max_rejected_share=0.6", *FEW)
+    code, text, _ = check(faulty, "--set", "gate.max_rejected_share=0.6", *FEW)
     assert code == 0 and "usable:" in text
     assert any(line.split()[:3] == ["rejected", "truncated", "3"] for line in text.splitlines())
 
@@ -286,21 +287,21 @@ def test_an_image_with_two_labels_is_used_once_a_person_chose_one_of_them(clean)
 
 
 def test_json_to_standard_output_is_the_only_output_there(faulty):
-    result = CliRunner().invoke(app, ["check", str(faulty.directory), "--json", "-"])
+    result = CliRunner().invoke(app, ["check", str(faulty), "--json", "-"])
     json_formats.conform("check", json.loads(result.stdout))
     assert result.exit_code == 4, result.output
     found = json.loads(result.stdout)
-    assert found["in"] == faulty.files == found["kept"] + found["rejected"]
+    assert found["in"] == 3 * 8 + len(FAULTS) == found["kept"] + found["rejected"]
     assert {"paths", "reason", "count"} <= set(found["warnings"][0])
     assert "rejected" in result.stderr
 
 
 def test_the_page_shows_images_with_problems_and_loads_nothing(faulty, tmp_path):
     page = tmp_path / "page.html"
-    check(faulty.directory, "--html", page)
+    check(faulty, "--html", page)
     html = page.read_text()
-    for path in faulty.planted["truncated"]:
-        assert path in html
+    for fault in FAULTS:
+        assert fault.path in html or fault.reason != "truncated"
     assert html.count("data:image/jpeg;base64,") > 10
     assert "default-src 'none'" in html and "http://" not in html and "https://" not in html
     assert "<script" not in html and "Data refused" in html
