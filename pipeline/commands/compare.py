@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +13,8 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from imgpipe.pipeline.output.past_runs import PastRun
+    from imgpipe.pipeline.records.runs import Comparison, Paired
 
 app = typer.Typer()
 
@@ -53,8 +51,8 @@ def command(
 
     a, b = _chosen(first, second)
     with consoles.quiet():  # without the messages that TensorFlow prints
-        compared = run_comparison.compare(a, b).dump()
-    output_files.write_json(compared, json_file)
+        compared = run_comparison.compare(a, b)
+    output_files.write_json(compared.dump(), json_file)
     if json_file != output_files.STANDARD_OUTPUT:
         _print(compared)
 
@@ -75,76 +73,53 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
     return judged[-1], last
 
 
-def _print(compared: Mapping[str, Any]) -> None:
-    from imgpipe.components.report.text import metric
+def _print(compared: Comparison) -> None:
+    from imgpipe.components.report.text import metric, plural
 
     console = new_console()
-    for letter in ("a", "b"):
-        one = compared[letter]
-        version = f", version {one['version']}" if one["version"] is not None else ""
-        folder = escape(one["folder"])
-        console.print(f"[bold]{letter.upper()}[/]  {folder}{version}")
-        console.print(f"   {escape(one['verdict'] or one['status'], lines=True)}")
-    _print_changes(console, "Configuration", compared["configuration"])
-    _print_changes(console, "Data", compared["data"])
+    for letter, one in (("A", compared.a), ("B", compared.b)):
+        version = "" if one.version is None else f", version {one.version}"
+        console.print(f"[bold]{letter}[/]  {escape(one.folder)}{version}")
+        console.print(f"   {escape(one.verdict or one.status, lines=True)}")
+    for heading, changes in (("Configuration", compared.configuration), ("Data", compared.data)):
+        console.print(f"\n[bold]{heading}[/]")
+        for change in changes:
+            before, after = _value(change.before), _value(change.after)
+            console.print(escape(f"  {change.name}: {before} → {after}"))
+        if not changes:
+            console.print("  no difference")
     console.print("\n[bold]Metrics[/]")
-    for split, metrics in compared["metrics"].items():
+    for split, metrics in compared.metrics.items():
         for name, pair in metrics.items():
-            values = f"{_number(pair['a'])} → {_number(pair['b'])}"
-            console.print(f"  {split} {metric(name)}: {values}")
-    for split, pair in compared["paired"].items():
-        console.print(f"  {escape(_paired(split, pair))}")
-    if compared["paired_missing"]:
-        console.print(f"  The images cannot be compared: {escape(compared['paired_missing'])}.")
-    for key, who, other in (("only_a", "A", "B"), ("only_b", "B", "A")):
-        _print_images(console, compared[key], who, other)
-
-
-def _print_changes(console: Console, heading: str, changes: Sequence[Mapping[str, Any]]) -> None:
-    console.print(f"\n[bold]{heading}[/]")
-    for change in changes:
-        before, after = _value(change["before"]), _value(change["after"])
-        console.print(escape(f"  {change['name']}: {before} → {after}"))
-    if not changes:
-        console.print("  no difference")
+            console.print(f"  {split} {metric(name)}: {_value(pair.a)} → {_value(pair.b)}")
+    for split, found in compared.paired.items():
+        console.print(f"  {escape(_paired(split, found))}")
+    if compared.paired_missing:
+        console.print(f"  The images cannot be compared: {escape(compared.paired_missing)}.")
+    for rows, who, other in ((compared.only_a, "A", "B"), (compared.only_b, "B", "A")):
+        if rows:
+            console.print(f"\n[bold]Only {who} is right[/]: {plural(len(rows), 'image')}")
+        for row in rows[:_SHOWN]:
+            said = f"{row.path}: {row.label}; {other} predicted {row.predicted} ({row.split})"
+            console.print(f"  {escape(said)}")
+        if len(rows) > _SHOWN:
+            console.print(f"  and {len(rows) - _SHOWN:,} more; --json FILE lists all of them")
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return "none" if value is None else str(value) or "empty"
 
 
-def _print_images(
-    console: Console, rows: Sequence[Mapping[str, Any]], who: str, other: str
-) -> None:
-    from imgpipe.components.report.text import plural
-
-    if not rows:
-        return
-    console.print(f"\n[bold]Only {who} is right[/]: {plural(len(rows), 'image')}")
-    for row in rows[:_SHOWN]:
-        said = f"{row['label']}; {other} predicted {row['predicted']} ({row['split']})"
-        console.print(f"  {escape(row['path'])}: {escape(said)}")
-    if len(rows) > _SHOWN:
-        console.print(f"  and {len(rows) - _SHOWN:,} more; --json FILE lists all of them")
-
-
-def _paired(split: str, pair: Mapping[str, Any]) -> str:
+def _paired(split: str, pair: Paired) -> str:
     """Describe the difference of two accuracies on the same images in a sentence."""
-    # An interval that includes 0 leaves open which of the models is better.
-    low, high = pair["ci95"]
-    if low > 0:
-        meaning = "B is better"
-    elif high < 0:
-        meaning = "A is better"
-    else:
-        meaning = "the difference may be chance"
+    low, high = pair.ci95
+    meaning = "the difference may be chance"  # which an interval that includes 0 leaves open
+    if low > 0 or high < 0:
+        meaning = f"{'B' if low > 0 else 'A'} is better"
     return (
-        f"On the {pair['images']:,} images of {split} that both classified: accuracy "
-        f"{pair['a']:.3f} → {pair['b']:.3f}, difference {pair['difference']:+.3f} "
-        f"(95 % interval {low:+.3f} to {high:+.3f}, McNemar's p = {pair['p_value']:.2g}): "
-        f"{meaning}."
+        f"On the {pair.images:,} images of {split} that both classified: accuracy {pair.a:.3f} → "
+        f"{pair.b:.3f}, difference {pair.difference:+.3f} (95 % interval {low:+.3f} to "
+        f"{high:+.3f}, McNemar's p = {pair.p_value:.2g}): {meaning}."
     )
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"

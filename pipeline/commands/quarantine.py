@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import re
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +19,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.records.images import QuarantineRow
+    from imgpipe.pipeline.records.models import QuarantineRow
 
 _EXAMPLES = """Examples:\n
   imgpipe quarantine list --out imgpipe-out\n
@@ -35,25 +34,17 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_SHOWN = 12  # digits of a hash that are shown, enough to name a file
 _MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"
-_HASH = re.compile(r"[0-9a-f]{6,64}")
 _OUT = typer.Option(
     "--out",
     metavar="OUT",
     help="Output folder, one of its versions or runs, or a quarantine folder.",
 )
 _REASON = typer.Option("--reason", metavar="NAME", help="Only files with this reason.")
-_WHICH = typer.Argument(metavar="WHICH", help="Paths, patterns (cat/*.png) or content hashes.")
+_WHICH = typer.Argument(metavar="WHICH", help="Paths or patterns (cat/*.png).")
 
 
-_LIST_EXAMPLES = """Examples:\n
-  imgpipe quarantine list --out imgpipe-out\n
-  imgpipe quarantine list 'cat/*.png' --out imgpipe-out --json
-"""
-
-
-@app.command("list", epilog=_LIST_EXAMPLES)
+@app.command("list", epilog=_EXAMPLES)
 def list_(
     which: Annotated[list[str] | None, _WHICH] = None,
     source: Annotated[Path, _OUT] = Path("imgpipe-out"),
@@ -78,27 +69,15 @@ def list_(
         return
 
     console = new_console()
-    ordered = sorted(rows, key=lambda row: (row.reason, row.path))
-    for name, of_reason in groupby(ordered, lambda row: row.reason):
-        group = list(of_reason)
-        console.print(f"[bold]{escape(name)}[/]  {len(group)}")
-        for row in group:
-            digits = row.image_hash[:_SHOWN]
-            console.print(f"  {digits:<{_SHOWN}}  {escape(row.path)}  [dim]{escape(row.detail)}[/]")
-    if warnings:
-        what = plural(len(rows), "file with a warning", "files with a warning")
-    else:
-        what = plural(len(rows), "rejected file")
+    for name, number in sorted(Counter(row.reason for row in rows).items()):
+        console.print(f"[bold]{escape(name)}[/]  {number}")
+        for row in sorted((row for row in rows if row.reason == name), key=lambda row: row.path):
+            console.print(f"  {escape(row.path)}  [dim]{escape(row.detail)}[/]")
+    what = plural(len(rows), "file") + (" with a warning" if warnings else " rejected")
     console.print(f"{what} in {escape(str(folder))}")
 
 
-_RESTORE_EXAMPLES = """Examples:\n
-  imgpipe quarantine restore '*' --out imgpipe-out --to restored\n
-  imgpipe quarantine restore --reason too_small
-"""
-
-
-@app.command(epilog=_RESTORE_EXAMPLES)
+@app.command(epilog=_EXAMPLES)
 def restore(
     which: Annotated[list[str] | None, _WHICH] = None,
     to: Annotated[
@@ -106,27 +85,22 @@ def restore(
     ] = Path("restored"),
     source: Annotated[Path, _OUT] = Path("imgpipe-out"),
     reason: Annotated[str | None, _REASON] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
     from imgpipe.components.report.text import plural
 
     folder = find(source)
     console = new_console()
-    copied = there = 0
     if not which and reason is None:
-        raise ConfigError(
-            "no files were named. Expected paths, patterns or content hashes, or --reason NAME."
-        )
+        raise ConfigError("no files were named. Expected paths or patterns, or --reason NAME.")
+    copied = 0
     for row in _select(read(folder), which or (), reason):
-        if not row.stored:
-            console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
-        elif _copy(_inside(folder, row.stored), _inside(to, row.path), force):
+        if row.stored:
+            _copy(_inside(folder, row.stored), _inside(to, row.path))
             copied += 1
         else:
-            there += 1
-    rest = f"; already there: {there}" if there else ""
-    console.print(f"{plural(copied, 'file')} copied into {escape(str(to))}{rest}")
+            console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
+    console.print(f"{plural(copied, 'file')} copied into {escape(str(to))}")
 
 
 def find(path: Path) -> Path:
@@ -164,7 +138,7 @@ def read(folder: Path, warnings: bool = False) -> list[QuarantineRow]:
     Raises:
         ResourceError: A line is damaged.
     """
-    from imgpipe.pipeline.records.images import QuarantineRow
+    from imgpipe.pipeline.records.models import QuarantineRow
 
     file = folder / (_WARNINGS if warnings else _MANIFEST)
     rows = []
@@ -180,17 +154,16 @@ def read(folder: Path, warnings: bool = False) -> list[QuarantineRow]:
 
 
 def _select(
-    rows: Iterable[QuarantineRow], which: Sequence[str], reason: str | None
+    rows: Sequence[QuarantineRow], which: Sequence[str], reason: str | None
 ) -> list[QuarantineRow]:
-    """Select the rows of a reason whose path or hash one of the words matches; none for all.
+    """Select the rows of a reason whose path one of the words matches; none for all.
 
     Raises:
         ConfigError: No row has the reason, or a word matches no row.
     """
-    everything = list(rows)
-    found = [row for row in everything if reason in (None, row.reason)]
+    found = [row for row in rows if reason in (None, row.reason)]
     if reason is not None and not found:
-        reasons = ", ".join(sorted({row.reason for row in everything})) or "none"
+        reasons = ", ".join(sorted({row.reason for row in rows})) or "none"
         raise ConfigError(f"no file has the reason {reason!r}. The reasons are: {reasons}.")
     if missing := [word for word in which if not any(_matches(row, word) for row in found)]:
         raise ConfigError(
@@ -200,8 +173,7 @@ def _select(
 
 
 def _matches(row: QuarantineRow, word: str) -> bool:
-    by_hash = _HASH.fullmatch(word) and row.image_hash.startswith(word)
-    return bool(by_hash) or word == row.path or fnmatch.fnmatchcase(row.path, word)
+    return word == row.path or fnmatch.fnmatchcase(row.path, word)
 
 
 def _inside(folder: Path, path: str) -> Path:
@@ -213,17 +185,12 @@ def _inside(folder: Path, path: str) -> Path:
     return folder / parts
 
 
-def _copy(source: Path, target: Path, force: bool) -> bool:
-    """Copy a file atomically; return whether it was not there yet."""
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file atomically; one with other content is not overwritten."""
     try:
         content = source.read_bytes()
     except OSError as error:
         raise ResourceError(f"cannot read {source}: {error.strerror}. Run again.") from None
-    if target.is_file() and target.read_bytes() == content:
-        return False
-    if target.exists() and not force:
-        raise ConfigError(
-            f"{target} has other content. Choose another folder with --to, or use --force."
-        )
+    if target.exists() and target.read_bytes() != content:
+        raise ConfigError(f"{target} has other content. Choose another folder with --to.")
     output_files.write(target, content)
-    return True

@@ -24,15 +24,7 @@ _Z = 1.959964  # quantile of the normal distribution for a 95 % interval
 
 
 def compare(first: PastRun, second: PastRun) -> formats.Comparison:
-    """Compare two runs.
-
-    Args:
-        first: The run to compare with, called ``a`` in the result.
-        second: The other run, called ``b``.
-
-    Returns:
-        The comparison, as `--json` writes it.
-    """
+    """Compare a run, called ``a`` in the result, with a second one, called ``b``."""
     pairs: dict[str, formats.Paired] = {}
     only_a: list[formats.Disagreement] = []
     only_b: list[formats.Disagreement] = []
@@ -43,11 +35,11 @@ def compare(first: PastRun, second: PastRun) -> formats.Comparison:
             for folder, run in zip(folders, (first, second), strict=True)
         )
         # An image whose label was changed in between would count as a mistake of one of the models.
-        common = [key for key in a if key in b and a[key].label == b[key].label]
+        common = [key for key in a if key in b and a[key].image.label == b[key].image.label]
         if not common:
             continue
-        only_a += _only_first(a, b, common, split)
-        only_b += _only_first(b, a, common, split)
+        only_a += _only_first(a, b, common)
+        only_b += _only_first(b, a, common)
         correct = [(a[key].correct, b[key].correct) for key in common]
         pairs[split] = paired(
             both=correct.count((True, True)),
@@ -177,9 +169,9 @@ def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, formats.Pai
 
 @dataclass(frozen=True)
 class _Predicted:
-    path: str
-    label: str
-    predicted: str  # the most probable class, also where the model answers "unknown"
+    """A labelled image, with the most probable class, also where the model answers "unknown"."""
+
+    image: formats.Disagreement
     correct: bool
 
 
@@ -188,31 +180,24 @@ def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
     found = []
     for run in (first, second):
         uri = run.artifact("Predictor", "predictions")
-        path = Path(uri)
-        if not uri or not path.is_dir():
-            why = "has no predictions: it made none, or they were removed"
-            if run.artifacts is None:
-                why = f"recorded no artifacts: it made none, or its {ARTIFACTS} is damaged"
+        if run.artifacts is None:
+            why = f"recorded no artifacts: it made none, or its {ARTIFACTS} is damaged"
             return [], f"run {run.name} {why}"
-        if what := integrity.damage(path, complete=True):
+        if not uri or not Path(uri).is_dir():
+            return [], f"run {run.name} has no predictions: it made none, or they were removed"
+        if what := integrity.damage(Path(uri), complete=True):
             return [], f"the predictions of run {run.name} are damaged: {what}"
-        found.append(str(path))
+        found.append(uri)
     return found, ""
 
 
 def _only_first(
-    first: Mapping[str, _Predicted], second: Mapping[str, _Predicted], keys: list[str], split: str
+    first: Mapping[str, _Predicted], second: Mapping[str, _Predicted], keys: list[str]
 ) -> Iterator[formats.Disagreement]:
     """Yield the images that the first model alone classifies correctly."""
     for key in keys:
         if first[key].correct and not second[key].correct:
-            yield formats.Disagreement(
-                split=split,
-                path=first[key].path,
-                label=first[key].label,
-                predicted=second[key].predicted,
-                image_hash=key,
-            )
+            yield first[key].image.model_copy(update={"predicted": second[key].image.predicted})
 
 
 def _predictions(uri: str, split: str, run: PastRun) -> Iterator[tuple[str, _Predicted]]:
@@ -224,10 +209,12 @@ def _predictions(uri: str, split: str, run: PastRun) -> Iterator[tuple[str, _Pre
             best = prediction.read(example).predicted
             # A run that was killed left no summary, so that its class names are not known.
             served = records.text(example, names.PREDICTED)
-            predicted = classes[best] if best < len(classes) else served
-            correct = best == records.integer(example, names.LABEL_INDEX, -1)
-            path = records.text(example, names.PATH)
-            yield (
-                records.text(example, names.IMAGE_HASH),
-                _Predicted(path, label, predicted, correct),
+            image = formats.Disagreement(
+                split=split,
+                path=records.text(example, names.PATH),
+                label=label,
+                predicted=classes[best] if best < len(classes) else served,
+                image_hash=records.text(example, names.IMAGE_HASH),
             )
+            correct = best == records.integer(example, names.LABEL_INDEX, -1)
+            yield image.image_hash, _Predicted(image, correct)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from imgpipe.pipeline.records import images, models, run, runs, serving
+from imgpipe.pipeline.records import models, run, runs, serving
 
 #: The format of each command by its name, in the order of the reference.
 FORMATS: dict[str, Any] = {
     "run": run.Summary,
-    "check": images.Check,
-    "quarantine list": images.QuarantineRow,
+    "check": models.Check,
+    "quarantine list": models.QuarantineRow,
     "runs": runs.Runs,
     "compare": runs.Comparison,
     "evaluate": models.Evaluation,

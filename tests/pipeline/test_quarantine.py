@@ -75,11 +75,11 @@ def test_the_quarantine_of_a_run_is_found_from_any_folder(out, tmp_path):
         quarantine.find(moved / "model/2")
 
 
-def test_list_shows_reasons_paths_and_hashes(out):
+def test_list_shows_reasons_and_paths(out):
     text = call("list", "--out", out)
-    assert "blurry  1" in text and "aaaaaaaaaaaa  cat/blurred.jpg  sharpness 0.10" in text
-    assert "5 rejected files in" in text
-    assert "1 rejected file in" in call("list", "--out", out, "--reason", "blurry")
+    assert "blurry  1" in text and "cat/blurred.jpg  sharpness 0.10" in text
+    assert "5 files rejected in" in text
+    assert "1 file rejected in" in call("list", "--out", out, "--reason", "blurry")
     rows = [json.loads(x) for x in call("list", "--out", out, "--json", "cat/*").splitlines()]
     for row in rows:
         json_formats.conform("quarantine list", row)
@@ -101,17 +101,12 @@ def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
     to = tmp_path / "back"
     text = call("restore", "--out", out, "--to", to, "*")
     assert "4 files copied" in text and "not stored dog/gone.jpg" in text
-    assert "already there" not in text
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
-    again = call("restore", "--out", out, "--to", tmp_path / "again", "*")
-    assert "4 files copied" in again
-    once_more = call("restore", "--out", out, "--to", to, "*")
-    assert "0 files copied" in once_more and "; already there: 4" in once_more
+    assert "4 files copied" in call("restore", "--out", out, "--to", to, "*")
     (to / "dog/owl.jpg").write_bytes(b"mine")
     with pytest.raises(ConfigError, match=r"owl\.jpg has other content"):
         call("restore", "--out", out, "--to", to, "dog/owl.jpg")
-    call("restore", "--out", out, "--to", to, "dog/owl.jpg", "--force")
-    assert (to / "dog/owl.jpg").read_bytes() == b"owl"
+    assert (to / "dog/owl.jpg").read_bytes() == b"mine"
 
 
 def test_files_that_cannot_be_read_or_written_are_named(out, tmp_path):
@@ -126,32 +121,21 @@ def test_files_that_cannot_be_read_or_written_are_named(out, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["../x.jpg", "/tmp/x.jpg", "a/../../x.jpg"])
-def test_nothing_is_restored_outside_the_folder(tmp_path, path):
-    place = write(tmp_path / "q", [(path, "e" * 64, "blurry", "", b"x")])
+@pytest.mark.parametrize("field", ["path", "stored"])
+def test_nothing_is_copied_from_or_to_outside_of_the_folders(tmp_path, path, field):
+    place = write(tmp_path / "q", [("a.jpg", "e" * 64, "blurry", "", b"x")])
+    row = json.loads((place / "manifest.jsonl").read_text())
+    (place / "manifest.jsonl").write_text(json.dumps(row | {field: path}))
     with pytest.raises(ConfigError, match="leads out of"):
         call("restore", "--out", place, "--to", tmp_path / "back", "*")
-
-
-def test_names_that_are_not_utf8_are_listed(tmp_path):
-    place = write(tmp_path / "q", [("a/\udcff.jpg", "e" * 64, "blurry", "", b"x")])
-    assert "a/\\udcff.jpg" in call("list", "--out", place)
 
 
 def test_control_characters_in_names_are_escaped_on_the_terminal(tmp_path):
-    name = "a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202egpj.jpg"
+    name = "a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202e\udcffgpj.jpg"
     place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "\x1b[2J", b"x")])
     shown = call("list", "--out", place)
-    assert r"a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202egpj.jpg  \x1b[2J" in shown
+    assert r"a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202e\udcffgpj.jpg  \x1b[2J" in shown
     assert "\x1b" not in shown and len(shown.splitlines()) == 3
-
-
-def test_nothing_is_copied_from_outside_of_the_quarantine(tmp_path):
-    place = write(tmp_path / "q", [("a.jpg", "e" * 64, "blurry", "", b"x")])
-    (tmp_path / "secret").write_text("private")
-    row = {"path": "a.jpg", "image_hash": "", "reason": "x", "detail": "", "stored": "../secret"}
-    (place / "manifest.jsonl").write_text(json.dumps(row))
-    with pytest.raises(ConfigError, match="leads out of"):
-        call("restore", "--out", place, "--to", tmp_path / "back", "*")
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", "[" * 100_000, '{"path": "x"}'])
