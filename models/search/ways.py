@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imgpipe.models.backbones import layer_graph, registry
-from imgpipe.models.setting_sections import FineTune
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings import FineTune, ModelSettings
 
 if TYPE_CHECKING:
     import keras

@@ -23,8 +23,7 @@ from imgpipe.components.example_gen.sources import absolute
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, declared, describe
-from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSettings
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
 from imgpipe.pipeline.configuration import sections
 from imgpipe.pipeline.configuration.beam import Beam
 from imgpipe.pipeline.configuration.kubeflow import Kubeflow

@@ -35,8 +35,7 @@ from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, describe
 from imgpipe.models.head.answers import Scores
 from imgpipe.models.head.solved_head import read_tried
-from imgpipe.models.setting_sections import FineTune
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings import FineTune, ModelSettings
 from tests.images import encoded
 
 _KEPT = {"train": 100, "validation": 10, "test": 10}

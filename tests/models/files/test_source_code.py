@@ -16,7 +16,7 @@ from imgpipe.models.files import source_code
 #: settings, whose values are in the keys themselves, and files, whose content is.
 _DECIDE_NOTHING = (
     *("models/errors.py", "models/progress.py", "models/limits.py", "models/process.py"),
-    *("models/settings.py", "models/setting_sections.py", "models/files"),
+    *("models/settings.py", "models/files"),
     *("models/feature_names.py", "models/model_names.py", "models/dataset_tuning.py"),
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
     *("components/image_record.py", "components/shares.py"),

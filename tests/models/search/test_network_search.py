@@ -25,8 +25,7 @@ from imgpipe.models.head.answers import Answers
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import network_search, tried, ways
 from imgpipe.models.search.network_search import FOLDS, folds
-from imgpipe.models.setting_sections import FineTune
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings import FineTune, ModelSettings
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
 from imgpipe.models.training.stages import HEAD, Inputs, Trained

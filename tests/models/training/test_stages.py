@@ -20,8 +20,7 @@ from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import rows
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.setting_sections import FineTune
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings import FineTune, ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.image_rows import activations, pixels
 from imgpipe.models.training.stages import Inputs, Trained, train
