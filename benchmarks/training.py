@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.common import Figure, Finished
-from imgpipe.models.search import tried
+from imgpipe.models.search.ways import line_of
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FEW = "few"
@@ -170,7 +170,7 @@ def _say(name: str, run: Finished, split: str) -> None:
     training = run.summary.get("training") or {}
     tuned = training.get("fine_tune") or {}
     for row in training.get("search") or []:
-        print(f"  tried {tried.line(row)}")
+        print(f"  tried {line_of(row)}")
     if training.get("search_ended"):
         print(f"  {training['search_ended']['text']}")
     if found := run.summary["metrics"].get(split):

@@ -16,7 +16,6 @@ from typing import Any
 from imgpipe.components.report.features import REVIEW_FILE, clear
 from imgpipe.components.report.text import plural
 from imgpipe.models import feature_names as names
-from imgpipe.models.search import tried
 
 #: Number of sentences that are given; with more, people read none.
 MOST = 3
@@ -149,7 +148,7 @@ def _fine_tuning(facts: Mapping[str, Any]) -> str:
     changed = (facts.get("settings") or {}).get("changed") or {}
     reached = f"In cross-validation over the training images the head alone reaches {accuracy:.3f}"
     if (training.get("search_ended") or {}).get("reason") == "few_mistakes":
-        if any(map(tried.by_folds, training.get("search") or [])):
+        if any(row.get("judged_by") == "folds" for row in training.get("search") or []):
             return (
                 f"{reached}, but there are too few images to show whether another network is "
                 "better. Add images, so that the search for a better network can run."

@@ -29,8 +29,14 @@ from imgpipe.models.features.bank import read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, judge_networks
 from imgpipe.models.head.answers import Answers, better, standard_error
-from imgpipe.models.search import tried
-from imgpipe.models.search.ways import CONTINUED_GAIN, FEWEST_CORRECTED, Way, backbone_of, ways
+from imgpipe.models.search.ways import (
+    CONTINUED_GAIN,
+    FEWEST_CORRECTED,
+    Way,
+    backbone_of,
+    line_of,
+    ways,
+)
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
@@ -403,7 +409,7 @@ class _Search:
             **known,
         }
         self._rows.append(row)
-        progress.say(tried.line(row))
+        progress.say(line_of(row))
         return "kept" if row["kept"] else "not kept"
 
 

@@ -6,8 +6,9 @@ of one run, with layers, image sizes and learning rates, and sorts them by expec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imgpipe.models.backbones import layer_graph, registry
 from imgpipe.models.settings import FineTune, ModelSettings
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 _PASSES_A_STEP: Final = 4.0
 _FEWEST_EPOCHS: Final = 2  # fewer views rather than fewer epochs than this
 _STRIDE: Final = 32  # pixels of the image for each position of the feature map
+#: Why a network was not trained to its end, by the word in its row.
+FAILURES: Final = {
+    "diverged": "diverged",
+    "memory": "memory ran out",
+    "disk": "the disk was full",
+}
 
 
 class Idea(NamedTuple):
@@ -172,3 +179,20 @@ def allowed(settings: ModelSettings, side: int) -> list[Idea]:
 def _rounded(side: float) -> int:
     """Return the nearest multiple of the stride of most networks, at which no pixel is lost."""
     return max(1, round(side / _STRIDE)) * _STRIDE if side > _STRIDE else round(side)
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """Describe in one line what was tried, what it gained, and how long it took.
+
+    Args:
+        row: A row of the search, with the keys of `pipeline.records.run.Tried`.
+    """
+    seconds, kept = f"{row['seconds']:.0f} s", "kept" if row["kept"] else "not kept"
+    if row["accuracy"] is None:
+        return f"{row['what']}: {FAILURES[row['failure']]}, {seconds}, {kept}"
+    where = "cross-validation" if row["judged_by"] == "folds" else "validation"
+    accuracy = f"{where} accuracy {row['accuracy']:.3f}"
+    if row["gain"] is None:
+        return f"{row['what']}: {accuracy}, {seconds}"
+    gain = f"{row['gain']:+.3f}, standard error {row['standard_error']:.3f}"
+    return f"{row['what']}: {accuracy} ({gain}), {seconds}, {kept}"

@@ -171,10 +171,10 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:
     """Yield what was tried, and the result of fine-tuning."""
-    from imgpipe.models.search import tried
+    from imgpipe.models.search.ways import line_of
 
     for row in (training or {}).get("search") or []:
-        yield "tried", tried.line(row)
+        yield "tried", line_of(row)
     if training and training["search_ended"]:
         yield "", training["search_ended"]["text"]
     fine_tuned = (training or {}).get("fine_tune")

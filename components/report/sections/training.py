@@ -12,7 +12,7 @@ from imgpipe.components.report import plots
 from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.text import SERVED_NAME, serve_command
-from imgpipe.models.search import tried
+from imgpipe.models.search.ways import FAILURES
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
 _GATES = {"model": "ImageEvaluator", "serving": "ServingValidator"}
@@ -83,7 +83,7 @@ def build_training(context: Context) -> Content:
         return context.absent("No model was trained")
     tuned, solution = history.get("fine_tune") or {}, history.get("solution")
     search = history.get("search") or []
-    by_folds = any(map(tried.by_folds, search))
+    by_folds = any(row.get("judged_by") == "folds" for row in search)
     stages = [] if solution else [_stage("", history, "train")]
     if tuned.get("epochs"):
         kept = _LAST_KEPT if by_folds else _BY_CALIBRATED_LOSS
@@ -94,7 +94,7 @@ def build_training(context: Context) -> Content:
         "trained": history.get("trained", "head"),
         "outcome": _outcome(tuned) if tuned else "",
         "calibration": history.get("calibration") or {},
-        "search": [{**one, "failure": tried.FAILURES.get(one["failure"])} for one in search],
+        "search": [{**one, "failure": FAILURES.get(one["failure"])} for one in search],
         "by_folds": by_folds,
         "search_ended": (history.get("search_ended") or {}).get("text", ""),
     }

@@ -23,7 +23,7 @@ from imgpipe.models.examples import Labelled
 from imgpipe.models.features.folds import judge_networks
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.search import network_search, tried, ways
+from imgpipe.models.search import network_search, ways
 from imgpipe.models.search.network_search import FOLDS, folds
 from imgpipe.models.settings import FineTune, ModelSettings
 from imgpipe.models.training import image_rows, stages
@@ -116,7 +116,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert trained.history["fine_tune"]["accuracy"] == trained.answers.accuracy
     assert trained.history["solution"]["accuracy"] < network_search.ENOUGH
     assert "for at most 5 minutes (--minutes)" in said[0]
-    assert said[1] == tried.line(tuned)
+    assert said[1] == ways.line_of(tuned)
     assert re.fullmatch(
         r"layers above pool2.*: validation accuracy \d\.\d{3} \(\+\d\.\d{3}, standard error "
         r"\d\.\d{3}\), \d+ s, kept",
@@ -284,7 +284,9 @@ def test_a_network_that_memory_or_disk_cannot_hold_is_not_kept(
     trained = network_search.train(given())
     rows = trained.history["search"][1:]
     assert {row["failure"] for row in rows} == {failure}
-    assert all(tried.line(row).endswith(" s, not kept") and said in tried.line(row) for row in rows)
+    assert all(
+        ways.line_of(row).endswith(" s, not kept") and said in ways.line_of(row) for row in rows
+    )
     assert trained.history["trained"] == HEAD
 
 
