@@ -1,29 +1,36 @@
-"""Files of a published network for other programs: ONNX and Keras.
+"""Files of a published network for other programs: ONNX, Keras and LiteRT.
 
-Like the LiteRT files, they contain the network only, from pixels to probabilities. The caller
-decodes and resizes the image; `preprocess.whole_pixels` does this like the exported graph and
-rounds the result.
+They contain the network only, from pixels to probabilities. The caller decodes and resizes the
+image; `preprocess.whole_pixels` does this like the exported graph and rounds the result.
 
 | kind | input | output |
 |---|---|---|
 | ONNX | pixels uint8 [N, S, S, 3] | probabilities float32 [N, C] |
 | Keras | pixels [N, S, S, 3] of any number type, 0..255 | the same |
+| LiteRT, weights of 16 bits | pixels uint8 [N, S, S, 3] | the same |
+| LiteRT, 8 bits | pixels uint8 [N, S, S, 3] | probabilities uint8 [N, C] in 1/256 |
+
+A function ``to_…`` returns the content of a file, and a function ``open_…`` returns a function from
+resized images, uint8 [N, S, S, 3], to the probabilities [N, C] that such a file gives.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.export import litert
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.models.model_names import PROBABILITIES
 from imgpipe.models.network import network_file
 
@@ -31,9 +38,15 @@ from imgpipe.models.network import network_file
 OPSET: Final = 17
 #: Packages of the extra ``onnx``, by the names under which they are imported.
 ONNX_PACKAGES: Final = ("tf2onnx", "onnx", "onnxruntime")
+#: Number of training images from which the ranges of the int8 activations are measured.
+#: TensorFlow's guide recommends 100 to 500; a model of 224 px takes about 30 ms for each.
+CALIBRATION_IMAGES: Final = 200
+
+_RESIZE: Final = "ResizeBilinear"  # the op that resizes decoded images to the network's input size
 
 Pixels = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
+Answering = Callable[[Pixels], Probabilities]
 
 
 def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
@@ -44,8 +57,7 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
     """
     import tensorflow as tf
 
-    network = litert.load_network(str(version))
-    serve = litert.from_pixels(network, tf.uint8)
+    serve = _from_pixels(version, tf.uint8)
     with _without_warnings():
         import tf2onnx
 
@@ -72,30 +84,142 @@ def to_keras(version: Path) -> bytes:
         return file.read_bytes()
 
 
-def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Return the probabilities [N, C] of an ONNX file for resized images, uint8 [N, S, S, 3]."""
+def to_lite(version: Path, calibration: Sequence[Pixels] = ()) -> bytes:
+    """Convert a published version to the content of a ``.tflite`` file.
+
+    Args:
+        version: Folder of the version.
+        calibration: Pixels uint8 [S, S, 3] of training images, for a file of 8 bits. Without any,
+            its weights have 16 bits.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        ConfigError: The version has no signature for pixels.
+        Exception: TensorFlow's converter raises errors of several types for an op that it cannot
+            convert.
+    """
+    import tensorflow as tf
+
+    # For int8 the converter expects a float input and changes its type to uint8 itself.
+    serve = _from_pixels(version, tf.float32 if calibration else tf.uint8)
+    module = tf.Module()
+    module.serve = serve
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [serve.get_concrete_function()], module
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if calibration:
+        converter.representative_dataset = lambda: _representative(calibration)
+        # An op that has no int8 kernel is an error then, instead of a float op in an int8 file.
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    else:
+        converter.target_spec.supported_types = [tf.float16]
+    return bytes(converter.convert())
+
+
+def _from_pixels(version: Path, taken: Any) -> Any:
+    """Return the network of the signature for pixels, without its resize and with fixed weights.
+
+    It is a function from pixels [N, S, S, 3], 0..255, of a type to {probabilities [N, C]}.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework import convert_to_constants
+
+    loaded = tf.saved_model.load(str(version))
+    if SERVING_PIXELS not in loaded.signatures:
+        raise ConfigError(
+            f"export: expected a signature {SERVING_PIXELS} in {version}. "
+            f"Received: {sorted(loaded.signatures)}"
+        )
+    signature = loaded.signatures[SERVING_PIXELS]
+    index = sorted(signature.structured_outputs).index(PROBABILITIES)  # outputs are in sorted order
+    frozen = convert_to_constants.convert_variables_to_constants_v2(signature)
+    answer = frozen.outputs[index].name
+    # The signature resizes first; a backbone may contain further resizes. A graph lists each
+    # operation after those that it reads.
+    operations = frozen.graph.get_operations()
+    resized = next(op.outputs[0] for op in operations if op.type == _RESIZE)
+    graph = frozen.graph.as_graph_def()
+    for node in graph.node:  # only control inputs lead to the checks of the request; drop them
+        data = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(data)
+    # Without the control inputs, what lies before the resize is not needed and is cut away here.
+    graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [frozen.outputs[index].op.name])
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, *resized.shape[1:3], 3], taken, name="pixels")],
+        autograph=False,
+        jit_compile=False,
+    )
+    def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        [probabilities] = tf.graph_util.import_graph_def(
+            graph,
+            input_map={resized.name: tf.cast(pixels, tf.float32)},
+            return_elements=[answer],
+            name="",
+        )
+        return {PROBABILITIES: probabilities}
+
+    return serve
+
+
+def _representative(images: Sequence[Pixels]) -> Iterator[list[Any]]:
+    """Yield the images as the converter reads them.
+
+    One pixel of the first image becomes black and one white. With 0 and 255 among the values, the
+    scale of the input is exactly 1, so that pixels are used unchanged.
+    """
+    first: Any = images[0].astype(np.float32)
+    first[0, 0], first[0, 1] = 0.0, 255.0
+    for image in itertools.chain([first], images[1:]):
+        yield [image[None].astype(np.float32)]
+
+
+def open_onnx(content: bytes) -> Answering:
+    """Load an ONNX file into onnxruntime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    rows = [session.run([PROBABILITIES], {"pixels": image[None]})[0] for image in pixels]
-    return np.concatenate(rows)
+    return _one_by_one(lambda image: session.run([PROBABILITIES], {"pixels": image})[0])
 
 
-def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Return the probabilities [N, C] of a ``.keras`` file for images as `onnx_probabilities`."""
+def open_keras(content: bytes) -> Answering:
+    """Load a ``.keras`` file with Keras."""
     import keras
 
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
         file = Path(folder) / "model.keras"
         file.write_bytes(content)
         model: Any = keras.saving.load_model(file, compile=False)
-    rows = [np.asarray(model(image[None].astype(np.float32), training=False)) for image in pixels]
-    return np.concatenate(rows)
+    return _one_by_one(lambda image: np.asarray(model(image.astype(np.float32), training=False)))
 
 
-def lite_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Return the probabilities [N, C] of a ``.tflite`` file for images as `onnx_probabilities`."""
-    return litert.LiteModel(content).probabilities(pixels)
+def open_lite(content: bytes) -> Answering:
+    """Load a ``.tflite`` file into LiteRT's interpreter, which runs on all cores."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    threads = len(os.sched_getaffinity(0))
+    interpreter = Interpreter(model_content=content, num_threads=threads)
+    runner = interpreter.get_signature_runner(SERVING_DEFAULT)
+    [output] = runner.get_output_details().values()
+    scale, zero = output["quantization"]  # of probabilities as whole numbers
+
+    def answer(image: Pixels) -> npt.NDArray[Any]:
+        found = runner(pixels=image)[PROBABILITIES]
+        return found if found.dtype == np.float32 else (found.astype(np.float32) - zero) * scale
+
+    return _one_by_one(answer)
+
+
+def _one_by_one(answer: Callable[[Pixels], npt.NDArray[Any]]) -> Answering:
+    """Classify images one at a time, because another size of batch resizes all tensors."""
+    return lambda pixels: np.concatenate([answer(image[None]) for image in pixels]).astype(
+        np.float32
+    )
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ _BATCH = 16  # images in one call of a signature
 
 Pixels = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
+Answering = Callable[[Pixels], Probabilities]
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,15 @@ class Kind:
         tolerance: Largest difference of a probability on the same pixels; infinite for a file that
             is only judged by its labels.
         make: Function from a version to the content of the file.
-        answer: Function from the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
+        open: Function from the content to a function from pixels uint8 [N, S, S, 3] to
+            probabilities [N, C].
         packages: Packages that it needs, which are those of the extra of the same name.
     """
 
     suffix: str
     tolerance: float
     make: Callable[[Model], bytes]
-    answer: Callable[[bytes, Pixels], Probabilities]
+    open: Callable[[bytes], Answering]
     packages: tuple[str, ...] = ()
 
 
@@ -73,14 +75,17 @@ def kinds() -> dict[str, Kind]:
             ".onnx",
             1e-3,
             lambda model: files.to_onnx(model.folder, model.vocabulary),
-            files.onnx_probabilities,
+            files.open_onnx,
             files.ONNX_PACKAGES,
         ),
-        KERAS: Kind(
-            ".keras", 1e-3, lambda model: files.to_keras(model.folder), files.keras_probabilities
+        KERAS: Kind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
+        TFLITE: Kind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
+        INT8: Kind(
+            ".tflite",
+            float("inf"),
+            lambda model: files.to_lite(model.folder, _calibration(model)),
+            files.open_lite,
         ),
-        TFLITE: Kind(".tflite", 2e-2, _to_float16, files.lite_probabilities),
-        INT8: Kind(".tflite", float("inf"), _to_int8, files.lite_probabilities),
     }
 
 
@@ -134,7 +139,8 @@ def export(
         ResourceError: The version cannot be converted.
     """
     content = kind.make(model)
-    parity = _compare(kind, content, model)
+    answer = kind.open(content)
+    parity = _compare(kind, answer, model)
     if not parity["largest_difference"] <= kind.tolerance:  # true for NaN too
         raise NotEqual(
             f"the {name} file does not answer as {model.folder} does: on {parity['images']} images "
@@ -142,7 +148,7 @@ def export(
             f"and at most {kind.tolerance:g} is allowed. It was not written. Please report this "
             "with the name of the backbone."
         )
-    judged = _judge(content, model, max_loss) if kind.suffix == ".tflite" else None
+    judged = _judge(answer, model, max_loss) if kind.suffix == ".tflite" else None
     if judged and judged["reasons"]:
         raise NotEqual(f"the {name} file was not written: {'; '.join(judged['reasons'])}.")
     return content, {
@@ -156,58 +162,47 @@ def export(
     }
 
 
-def _to_float16(model: Model) -> bytes:
-    from imgpipe.models.export import litert
-
-    return litert.convert(litert.load_network(str(model.folder)), litert.FLOAT16)
-
-
-def _to_int8(model: Model) -> bytes:
-    """Convert a version to numbers of 8 bits, calibrated on training images of its run.
+def _calibration(model: Model) -> list[Pixels]:
+    """Return the pixels of training images of the run that made a version.
 
     Raises:
         ResourceError: The images of the run no longer exist.
     """
-    from imgpipe.models.export import litert
+    from imgpipe.models.export.exchange_files import CALIBRATION_IMAGES
 
     if (uri := model.training_images) is None:
         raise ResourceError(
             f"{INT8}: a file of 8 bits is calibrated and judged on the images of the run that made "
             f"{model.folder}, which no longer exist. Run the pipeline again, or export {TFLITE}."
         )
-    network = litert.load_network(str(model.folder))
     # Hashes are evenly distributed, so the smallest ones belong to a random sample of the images,
     # which is the same one for the same data.
     chosen = heapq.nsmallest(
-        litert.CALIBRATION_IMAGES,
+        CALIBRATION_IMAGES,
         (
             (records.raw(example, names.IMAGE_HASH), records.raw(example, names.IMAGE_BYTES))
             for example in records.iterate(uri, names.TRAIN)
         ),
     )
-    pixels = _resized([image for _, image in chosen], network.image_size)
-    return litert.convert(network, litert.INT8, list(pixels))
+    return list(_resized([image for _, image in chosen], model.image_size))
 
 
-def _judge(content: bytes, model: Model, max_loss: float) -> dict[str, Any] | None:
+def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] | None:
     """Judge a LiteRT file on the labelled validation images of the run, by the rule of the gate.
 
     Returns:
         The accuracies, the limits and the reasons to refuse the file; None if the images of the
         run no longer exist.
     """
-    from imgpipe.models.export import litert
-
     if (run := model.run) is None or (uri := model.training_images) is None:
         return None
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
     threshold = 0.0 if run.folds else run.gate.threshold
     right, right_model, same, images = 0, 0, 0, 0
-    lite = litert.LiteModel(content)
     with _opened(model, "serving_default") as served:
         for encoded, labels in _labelled(model, uri):
             expected = served(image_bytes=np.array(encoded, object)).argmax(axis=1)
-            received = lite.probabilities(_resized(encoded, lite.image_size)).argmax(axis=1)
+            received = answer(_resized(encoded, model.image_size)).argmax(axis=1)
             right += int((received == labels).sum())
             right_model += int((expected == labels).sum())
             same += int((received == expected).sum())
@@ -248,7 +243,7 @@ def _labelled(model: Model, uri: str) -> Iterator[tuple[list[bytes], npt.NDArray
         yield list(images), np.array(labels)
 
 
-def _compare(kind: Kind, content: bytes, model: Model) -> dict[str, Any]:
+def _compare(kind: Kind, answer: Answering, model: Model) -> dict[str, Any]:
     """Compare answers on the same pixels, and labels with those of the encoded images.
 
     The images are those of validation of the run that made the version, or noise if they are gone.
@@ -270,7 +265,7 @@ def _compare(kind: Kind, content: bytes, model: Model) -> dict[str, Any]:
     encoded = np.array(images, object)
     with _opened(model, "serving_default") as served:
         labels = [served(image_bytes=encoded[i : i + _BATCH]).argmax(axis=1) for i in starts]
-    received = kind.answer(content, pixels)
+    received = answer(pixels)
     same = received.shape == expected.shape  # NumPy might broadcast one to the other
     difference = float(np.abs(received - expected).max()) if same else float("inf")
     return {

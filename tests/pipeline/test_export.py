@@ -75,13 +75,13 @@ def test_an_export_with_other_answers_is_refused(out):
     model = Model.of(out / "model" / "1")
     right = exports.kinds()["keras"]
 
-    def swapped(content, pixels):
-        return right.answer(content, pixels)[:, ::-1]
+    def swapped(content):
+        return lambda pixels: right.open(content)(pixels)[:, ::-1]
 
     with pytest.raises(
         exports.NotEqual, match=r"does not answer as .* does: on 16 images"
     ) as error:
-        exports.export("keras", dataclasses.replace(right, answer=swapped), model)
+        exports.export("keras", dataclasses.replace(right, open=swapped), model)
     assert error.value.exit_code == 3
 
 
