@@ -74,11 +74,22 @@ def create_pipeline(
         node.add_upstream_node(first)
     model = _model_nodes(config, plan, data)
     gates = _gate_nodes(config, plan, data, model)
-    report = _report_node(plan, storage, {**data, **model, **gates})
+    nodes = [*data.values(), *model.values(), *gates.values()]
+    by_id = {node.id: node for node in nodes}
+    report = parts.Report(
+        settings=plan.report_settings,
+        run_directory=storage.run_directory,
+        # Components that the settings leave out, such as CrossValidator, have no row here.
+        **{
+            name: by_id[row.component].outputs[row.output]
+            for name, row in REPORTED.items()
+            if row.component in by_id
+        },
+    )
     return tfx_pipeline.Pipeline(
         pipeline_name=config.run.name,
         pipeline_root=storage.root,
-        components=[first, *data.values(), *model.values(), *gates.values(), report],
+        components=[first, *nodes, report],
         enable_cache=True,
         metadata_connection_config=storage.metadata,
         beam_pipeline_args=beam_options.arguments(config.beam),
@@ -87,6 +98,7 @@ def create_pipeline(
 
 def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
     """Components from the images and the last blessed version to the blessed data."""
+    rule = split_rule(config)
     baseline = parts.Baseline(
         push_directory=str(config.push_directory),
         version=plan.baseline_version,
@@ -94,34 +106,7 @@ def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
         vocabulary=plan.vocabulary,
         split_key=plan.split_key,
     )
-    examples = _example_gen_node(config, plan, source)
-    judged = _filter_node(config, plan, examples)
-    # The metadata, because TFDV can describe nothing about encoded images, and warns of every one:
-    # https://github.com/tensorflow/tfx/issues/1622
-    statistics = parts.StatisticsGen(examples=judged.outputs["metadata"], code=plan.code)
-    schema = parts.SchemaGen(
-        statistics=statistics.outputs["statistics"],
-        accepted_schema=plan.accepted_schema,
-        code=plan.code,
-    )
-    anomalies = ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    )
-    nodes = {
-        "baseline": baseline,
-        "examples": examples,
-        "judged": judged,
-        "statistics": statistics,
-        "schema": schema,
-        "anomalies": anomalies,
-    }
-    return {**nodes, "gate": _data_gate_node(config, plan, nodes)}
-
-
-def _example_gen_node(config: Config, plan: Plan, source: Any) -> Any:
-    """ImageExampleGen, which reads the source."""
-    rule = split_rule(config)
-    return parts.ImageExampleGen(
+    examples = parts.ImageExampleGen(
         source=source,
         fingerprint=plan.fingerprint,
         vocabulary=plan.vocabulary,
@@ -135,11 +120,7 @@ def _example_gen_node(config: Config, plan: Plan, source: Any) -> Any:
         store=str(config.judge_store),
         code=plan.code,
     )
-
-
-def _filter_node(config: Config, plan: Plan, examples: Any) -> Any:
-    """ImageFilter, which rejects and repairs images."""
-    return parts.ImageFilter(
+    judged = parts.ImageFilter(
         ingested=examples.outputs["examples"],
         vocabulary=plan.vocabulary,
         min_side=config.judge.min_side,
@@ -149,24 +130,37 @@ def _filter_node(config: Config, plan: Plan, examples: Any) -> Any:
         overrides=plan.overrides,
         code=plan.code,
     )
-
-
-def _data_gate_node(config: Config, plan: Plan, nodes: dict[str, Any]) -> Any:
-    """DataGate, which decides whether a model is trained on the data."""
-    return parts.DataGate(
-        statistics=nodes["statistics"].outputs["statistics"],
-        schema=nodes["schema"].outputs["schema"],
-        anomalies=nodes["anomalies"].outputs["anomalies"],
-        quarantine=nodes["judged"].outputs["quarantine"],
+    # The metadata, because TFDV can describe nothing about encoded images, and warns of every one:
+    # https://github.com/tensorflow/tfx/issues/1622
+    described = parts.StatisticsGen(examples=judged.outputs["metadata"], code=plan.code)
+    statistics = described.outputs["statistics"]
+    schema = parts.SchemaGen(
+        statistics=statistics, accepted_schema=plan.accepted_schema, code=plan.code
+    )
+    anomalies = ExampleValidator(statistics=statistics, schema=schema.outputs["schema"])
+    gate = parts.DataGate(
+        statistics=statistics,
+        schema=schema.outputs["schema"],
+        anomalies=anomalies.outputs["anomalies"],
+        quarantine=judged.outputs["quarantine"],
         vocabulary=plan.vocabulary,
         section=config.gate.model_dump_json(),
         accept_changes=plan.accept_changes,
-        baseline_statistics=nodes["baseline"].outputs["statistics"],
+        baseline_statistics=baseline.outputs["statistics"],
         accept_schema_to=str(config.schema_file),
         data_key=plan.data_key,
         decision_to=str(config.decision_file),
         code=plan.code,
     )
+    return {
+        "baseline": baseline,
+        "examples": examples,
+        "judged": judged,
+        "statistics": described,
+        "schema": schema,
+        "anomalies": anomalies,
+        "gate": gate,
+    }
 
 
 def _model_nodes(config: Config, plan: Plan, data: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +208,14 @@ def _gate_nodes(
         infra_blessing=validator.outputs["blessing"],
         code=plan.code,
     )
-    folds = _folds_node(config, plan, model)
+    folds = {}
+    if config.folds:  # otherwise the settings leave the threshold to validation
+        folds["folds"] = parts.CrossValidator(
+            bank=model["bank"].outputs["features"],
+            model_run=model["trainer"].outputs["model_run"],
+            folds=config.folds,
+            training=plan.training,
+        )
     evaluator = parts.ImageEvaluator(
         predictions=predictor.outputs["predictions"],
         model=exported,
@@ -242,32 +243,3 @@ def _gate_nodes(
         "evaluator": evaluator,
         "pusher": pusher,
     }
-
-
-def _folds_node(config: Config, plan: Plan, model: dict[str, Any]) -> dict[str, Any]:
-    """CrossValidator, unless the settings leave the threshold to validation."""
-    if not config.folds:
-        return {}
-    node = parts.CrossValidator(
-        bank=model["bank"].outputs["features"],
-        model_run=model["trainer"].outputs["model_run"],
-        folds=config.folds,
-        training=plan.training,
-    )
-    return {"folds": node}
-
-
-def _report_node(plan: Plan, storage: Storage, nodes: dict[str, Any]) -> Any:
-    """Return the Report component, which reads the artifacts of all others."""
-    by_id = {node.id: node for node in nodes.values()}
-    # Components that the settings leave out, such as CrossValidator, have no row here.
-    reported = {
-        name: by_id[row.component].outputs[row.output]
-        for name, row in REPORTED.items()
-        if row.component in by_id
-    }
-    return parts.Report(
-        settings=plan.report_settings,
-        run_directory=storage.run_directory,
-        **reported,
-    )

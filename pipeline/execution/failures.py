@@ -54,19 +54,12 @@ class Interrupted(ImgpipeError):
 
 
 def cause(error: BaseException | None) -> str:
-    """Describe an error for people.
+    """Return an error as a sentence, "" for None.
 
-    Args:
-        error: The error of a run, or None.
-
-    Returns:
-        A sentence, or the type and the first line of the message of an unexpected error; "" for
-        None.
+    Of an unexpected one, that is the type and the first line of the message.
     """
-    if error is None:
-        return ""
-    if isinstance(error, ImgpipeError):
-        return str(error)
+    if error is None or isinstance(error, ImgpipeError):
+        return str(error or "")
     text = str(error).strip() or type(error).__name__
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
 
@@ -98,12 +91,10 @@ def known(error: BaseException, out: Path) -> BaseException:
     if any(map(_is_of_metadata, causes)):
         return metadata_file.cannot_be_used(out)
     for one in causes:
-        if not isinstance(one, OSError) or not isinstance(one.filename, str):
-            continue
-        if Path(one.filename).is_relative_to(out):
+        if isinstance(one, OSError) and Path(str(one.filename)).is_relative_to(out):
             return ResourceError(
-                f"{one.filename} ({one.strerror}) cannot be used. Move it away, or choose another "
-                "folder with --out OUT."
+                f"{one.filename} ({one.strerror}) cannot be used. Move it away, or choose "
+                "another folder with --out OUT."
             )
     return error
 

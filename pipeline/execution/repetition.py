@@ -18,55 +18,33 @@ from imgpipe.models.files import json_object, source_code
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import CONFIG
+from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, SUMMARY
 from imgpipe.pipeline.plan import Plan
 
 FILE = "repeat.json"
 #: Number of images above which no earlier run is searched for: hashing them takes longer than the
 #: imports, and is done while these are running.
 MOST_IMAGES = 50_000
-_FINISHED = ("blessed", "not_blessed")
-_SUMMARY, _ARTIFACTS = "summary.json", "artifacts.json"
-
-
-def key(config: Config, plan: Plan, settings_key: str) -> str:
-    """Compute the fingerprint of everything that decides the outcome of a run.
-
-    Args:
-        config: The configuration.
-        plan: Plan of the run.
-        settings_key: What `settings` returned.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    parts = {
-        "settings": settings_key,
-        "plan": asdict(plan),
-        # Also entries that nobody confirmed, which the report counts.
-        "overrides": _content(config.overrides_file),
-        "schema": _content(config.schema_file),
-    }
-    return _digest(parts)
-
-
-def _content(file: Path | None) -> str:
-    return integrity.sha256(file) if file is not None and file.is_file() else ""
 
 
 def settings(config: Config) -> str:
     """Compute the fingerprint of what is known before the images are listed.
 
     A run does so when it starts, because a new version may be installed before it ends.
-
-    Args:
-        config: The configuration.
-
-    Returns:
-        64 hexadecimal digits.
     """
-    made_by = source_code.fingerprint()
-    return _digest([config.with_absolute_paths().model_dump(mode="json"), made_by])
+    return _digest(
+        [config.with_absolute_paths().model_dump(mode="json"), source_code.fingerprint()]
+    )
+
+
+def _key(config: Config, plan: Plan) -> str:
+    """Compute the fingerprint of the images and files that decide the outcome of a run."""
+    # Of the overrides also entries that nobody confirmed, which the report counts.
+    return _digest([asdict(plan), _content(config.overrides_file), _content(config.schema_file)])
+
+
+def _content(file: Path | None) -> str:
+    return integrity.sha256(file) if file is not None and file.is_file() else ""
 
 
 def _digest(value: Any) -> str:
@@ -82,17 +60,13 @@ def remember(directory: Path, config: Config, plan: Plan, settings_key: str) -> 
         plan: Plan of the run.
         settings_key: What `settings` returned when the run started.
     """
-    content = {
-        "settings": settings_key,
-        "key": key(config, plan, settings_key),
-        "files": _digests(directory),
-    }
-    atomic_write(directory / FILE, json.dumps(content, indent=1) + "\n")
+    key = {"settings": settings_key, "key": _key(config, plan), "files": _digests(directory)}
+    atomic_write(directory / FILE, json.dumps(key, indent=1) + "\n")
 
 
 def _digests(directory: Path) -> dict[str, str]:
     """Digests of the files from which a repetition takes its outcome."""
-    return {name: _content(directory / name) for name in (_SUMMARY, _ARTIFACTS)}
+    return {name: _content(directory / name) for name in (SUMMARY, ARTIFACTS)}
 
 
 def candidate(config: Config, runs: Path) -> Path | None:
@@ -117,7 +91,7 @@ def candidate(config: Config, runs: Path) -> Path | None:
     # The digests are compared too, because an edited summary would be reported as this outcome.
     if known.get("settings") != settings(config) or known.get("files") != _digests(directory):
         return None
-    images = _read(directory / _SUMMARY)["data"]["in"]
+    images = _read(directory / SUMMARY)["data"]["in"]
     return directory if 0 < images <= MOST_IMAGES else None
 
 
@@ -132,22 +106,23 @@ def summary(directory: Path, config: Config, plan: Plan) -> dict[str, Any] | Non
     Returns:
         The summary, in which every component is cached; None if the run has to be repeated.
     """
-    before = _read(directory / _SUMMARY)
-    artifacts = _read(directory / _ARTIFACTS)
-    if _read(directory / FILE).get("key") != key(config, plan, settings(config)):
-        return None
-    if before.get("status") not in _FINISHED or not _is_served(config, before["push"]):
-        return None
+    before, artifacts = _read(directory / SUMMARY), _read(directory / ARTIFACTS)
     # By size and time, as a run compares the artifacts that it takes from the cache.
     folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
-    if not folders or any(integrity.damage(folder, complete=False) for folder in folders):
+    if (
+        _read(directory / FILE).get("key") != _key(config, plan)
+        or before.get("status") not in ("blessed", "not_blessed")
+        or not _is_served(config, before["push"])
+        or not folders
+        or any(integrity.damage(folder, complete=False) for folder in folders)
+        or not before["report"]
+        or not Path(before["report"]).is_file()
+    ):
         return None
-    if not before["report"] or not Path(before["report"]).is_file():
-        return None
-    made, pushed = before["bank"], before["push"]["status"] == "pushed"
+    made, push = before["bank"], before["push"]
     return {
         **before,
-        "push": {**before["push"], "status": "unchanged" if pushed else before["push"]["status"]},
+        "push": {**push, "status": push["status"].replace("pushed", "unchanged")},
         "cached": sorted(artifacts),
         # The repetition would find the features that the run computed in the bank.
         "bank": {"forward_passes": 0, "reused": made["forward_passes"] + made["reused"]},

@@ -21,7 +21,6 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
-from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline import inputs
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
@@ -87,22 +86,15 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             consoles.Display(console) as display,
         ):
             record = RunRecord(config, directory, display, began)
-            return record.close(_error(config, record, [listed] if listed else [], start, accept))
-
-
-def _error(
-    config: Config, record: RunRecord, listed: list[Scan], start: str | None, accept: bool
-) -> BaseException | None:
-    """Run the components, and return the error that ended the run, if any."""
-    try:
-        with progress.shown_by(record.display):
-            _pipeline(config, record, listed, start, accept)
-    except (KeyboardInterrupt, signals.Stopped):
-        return failures.Interrupted()
-    except Exception as caught:
-        traceback.print_exc()  # into the log
-        return failures.known(caught, config.out)
-    return None
+            try:
+                with progress.shown_by(display):
+                    _pipeline(config, record, [listed] if listed else [], start, accept)
+            except (KeyboardInterrupt, signals.Stopped):
+                return record.close(failures.Interrupted())
+            except Exception as caught:
+                traceback.print_exc()  # into the log
+                return record.close(failures.known(caught, out))
+            return record.close(None)
 
 
 def _repeated(config: Config, began: float) -> tuple[Scan | None, Run | None]:
@@ -180,7 +172,6 @@ def _pipeline(
     with record.step("finding weights"):  # before time is spent on the images
         settings = config.settings
         settings.backbone_spec().fetch(settings.size)
-        check_layers(settings)
     record.vocabulary = tuple(listed[0].vocabulary)
     # The listing is freed here: 37 bytes per image, while the components run.
     plan = record.plan = plans.make(config, listed.pop(), accept)
@@ -200,29 +191,6 @@ def _pipeline(
     finally:
         if "DataGate" in record.outputs and not plan.accepted_schema:
             _keep_schema(config, record, plan.data_key)
-
-
-def check_layers(settings: ModelSettings) -> None:
-    """Refuse names of layers that the network does not have.
-
-    Args:
-        settings: Settings of the network, whose weights are on this machine.
-
-    Raises:
-        ConfigError: There is no such layer, or the network cannot be cut at it.
-    """
-    looked_at = settings.frozen and (settings.fine_tune.wanted or settings.searches)
-    tuned = settings.fine_tune.cut if looked_at else ""
-    if not settings.cut and not tuned:
-        return
-    import keras
-
-    from imgpipe.models.backbones import layer_graph
-
-    pixels = keras.Input((settings.size, settings.size, 3))
-    network = keras.Model(pixels, settings.backbone_spec().build(pixels))
-    if tuned:
-        layer_graph.layer_at(network, tuned)
 
 
 def _keep_schema(config: Config, record: RunRecord, data_key: str) -> None:

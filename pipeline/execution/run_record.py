@@ -47,14 +47,7 @@ class RunRecord:
     """
 
     def __init__(self, config: Config, directory: Path, display: Display, began: float) -> None:
-        """Set up the record of a run.
-
-        Args:
-            config: The validated configuration.
-            directory: Folder of the run.
-            display: Display of the steps.
-            began: Start of the run, as `time.monotonic` counts.
-        """
+        """Set up the record of a run that began at this time of `time.monotonic`."""
         self.import_seconds = 0.0
         self.plan: plans.Plan | None = None
         self.vocabulary: tuple[str, ...] = ()
@@ -111,45 +104,30 @@ class RunRecord:
         Args:
             error: The error that ended the run; None if all components have finished.
         """
-        facts, page, unwritten = self._report(error)
-        if unwritten is not None and error is None:
-            error = failures.known(unwritten, self._config.out)
+        fingerprint = self.plan.fingerprint if self.plan else ""
+        settings = run_inputs.report_settings(self._config, self.vocabulary, fingerprint)
+        facts: dict[str, Any] = {"settings": settings}
+        page, unwritten = None, ""
+        try:
+            self._write(_TIMINGS, self._timings())
+            # Drawing the page needs the libraries whose loading was interrupted.
+            if not isinstance(error, failures.Interrupted) or self._failed_step != LOADING:
+                page = self._page(error, facts)
+        except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
+            traceback.print_exc()  # into the log
+            unwritten = f"the report could not be written: {failures.cause(caught)}"
+            error = error or failures.known(caught, self._config.out)
         state, log = self._state(error, facts), str(self.directory / LOG)
         content = build_summary(facts, self._timings(), page, state.status, state.verdict, log)
-        if unwritten is not None:
-            content["warnings"].append(
-                f"the report could not be written: {failures.cause(unwritten)}"
-            )
+        content["warnings"] += [unwritten] if unwritten else []
         self._write(SUMMARY, content)
         if error is None and self.plan is not None:
             repetition.remember(self.directory, self._config, self.plan, self._settings_key)
         code = exit_code(error, state.status == "blessed")
         return Run(code, state.verdict, content, self.directory)
 
-    def _report(
-        self, error: BaseException | None
-    ) -> tuple[dict[str, Any], str | None, BaseException | None]:
-        """Write the report, and return its facts, its path, and what prevented it."""
-        fingerprint = self.plan.fingerprint if self.plan else ""
-        settings = run_inputs.report_settings(self._config, self.vocabulary, fingerprint)
-        facts: dict[str, Any] = {"settings": settings}
-        try:
-            self._write(_TIMINGS, self._timings())
-            # Drawing the page needs the libraries whose loading was interrupted.
-            if isinstance(error, failures.Interrupted) and self._failed_step == LOADING:
-                return facts, None, None
-            return facts, self._page(error, facts), None
-        except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
-            traceback.print_exc()  # into the log
-            return facts, None, caught
-
     def _page(self, error: BaseException | None, facts: dict[str, Any]) -> str:
-        """Return the path of the page of the Report component; after an error, it is drawn here.
-
-        Args:
-            error: The error that ended the run.
-            facts: The settings that the report shows; the other facts are added.
-        """
+        """Return the path of the page, which is drawn here after an error, and add its facts."""
         from imgpipe.components.report import component as report
         from imgpipe.components.report.facts import REPORTED, collect
 
@@ -249,13 +227,8 @@ def build_summary(
 
 
 def _bank(bank: Mapping[str, Any], cached: bool) -> dict[str, int]:
-    """Forward passes of this run and features that were reused.
-
-    Args:
-        bank: Numbers of the component FeatureBank.
-        cached: Whether its output is that of an earlier run, which made the forward passes.
-    """
-    # What the earlier run computed is read again by this one, and counts as reused.
+    """Forward passes of this run and features that were reused."""
+    # What an earlier run computed is read again by this one, and counts as reused.
     made, reused = bank.get("forward_passes", 0), bank.get("reused", 0)
     return {"forward_passes": 0 if cached else made, "reused": reused + made * cached}
 

@@ -31,7 +31,7 @@ from imgpipe.components.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.output import metadata_file, past_runs
-from imgpipe.pipeline.runners import beam_lookups, seals
+from imgpipe.pipeline.runners import seals
 
 _log = logging.getLogger(__name__)
 
@@ -91,20 +91,17 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     """
     ir = compiler.Compiler().compile(pipeline)
     root = Path(pipeline.pipeline_info.pipeline_root)
-    seals.start_run()
+    seals.compared.clear()
+    seals.written.clear()
     wanted, reported = set(fresh), set[str]()
     while True:
         try:
-            with (
-                _without_arguments(),
-                beam_lookups.remembered(),
-                loaded_model.dropped_at_end(),
-            ):
+            with _without_arguments(), loaded_model.dropped_at_end():
                 # A copy, because launching writes the id of the run into the compiled pipeline.
                 return _launch_all(copy.deepcopy(ir), observer, wanted, reported, root)
         except seals.Damaged as found:
             # An earlier execution with the same parameters may be in the cache, and damaged too.
-            if seals.was_written(found.folder):
+            if found.folder in seals.written:
                 raise ResourceError(
                     f"{found.folder} was made in this run and is damaged already: "
                     f"{found.what}. Check the disk with its own tools, or choose --out OUT."
@@ -134,14 +131,10 @@ def _without_arguments() -> Iterator[None]:
 def _launch_all(
     ir: Any, observer: Observer, fresh: set[str], reported: Collection[str], root: Path
 ) -> None:
-    """Launch all nodes once.
+    """Launch all nodes of the compiled pipeline `ir` once, which changes it.
 
-    Args:
-        ir: The compiled pipeline, which is changed.
-        observer: Receives the events of all nodes but those in `reported`.
-        fresh: Nodes whose cached outputs are not used. A node that has ended is removed.
-        reported: Nodes that are taken from the cache and were reported to the observer before.
-        root: Folder of all artifacts.
+    The nodes in `reported` were reported to the observer before. A node that has ended is removed
+    from `fresh`, the nodes whose cached outputs are not used.
     """
     runtime_parameter_utils.substitute_runtime_parameter(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
@@ -186,7 +179,7 @@ def _launch(
         result = _result(connection.store, name, time.monotonic() - start, info)
         # TFX takes an artifact from the cache as long as its folder exists.
         if result.cached:
-            seals.require_whole(result.outputs.values())
+            seals.require_whole(map(Path, result.outputs.values()))
     except seals.Damaged as found:
         observer.damaged(name, str(found))
         raise
@@ -217,11 +210,8 @@ class _Connection(metadata.Metadata):
 def _result(store: mlmd.MetadataStore, name: str, seconds: float, info: Any) -> NodeResult:
     """State and output URIs of an execution according to ML Metadata."""
     [execution] = store.get_executions_by_id([info.execution_id])
-    events = [
-        event
-        for event in store.get_events_by_execution_ids([execution.id])
-        if event.type == metadata_store_pb2.Event.OUTPUT
-    ]
+    events = store.get_events_by_execution_ids([execution.id])
+    events = [event for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
     artifacts = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in events])}
     cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
     outputs = {event.path.steps[0].key: artifacts[event.artifact_id].uri for event in events}
@@ -232,18 +222,12 @@ def _fail_interrupted(store: mlmd.MetadataStore, root: Path) -> None:
     """Mark the executions of a killed run as failed and remove their incomplete artifacts.
 
     TFX would leave them in the state RUNNING. The caller holds the lock of the run, so no execution
-    in this state is alive. Their artifacts were not published; their folder follows from the id of
-    the execution: ``<root>/<node>/<output>/<execution id>``.
+    in this state is alive. Their folders are ``<root>/<node>/<output>/<execution id>``.
     """
-    dead = [
-        execution
-        for execution in store.get_executions()
-        if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
-    ]
+    states = metadata_store_pb2.Execution
+    dead = [one for one in store.get_executions() if one.last_known_state == states.RUNNING]
     for execution in dead:
-        execution.last_known_state = metadata_store_pb2.Execution.FAILED
-        note = execution.custom_properties["imgpipe_note"]
-        note.string_value = "the process ended before this execution did"
+        execution.last_known_state = states.FAILED
         for folder in root.glob(f"*/*/{execution.id}"):
             shutil.rmtree(folder, ignore_errors=True)
     if dead:
@@ -257,14 +241,11 @@ def _forget_moved(store: mlmd.MetadataStore, root: Path) -> None:
     taken its former place, and TFX only asks whether the folder of an artifact exists.
     """
     here = root.resolve()  # the same folder may have been named by a link
-    moved = [
-        artifact
-        for artifact in store.get_artifacts()
-        if artifact.state == metadata_store_pb2.Artifact.LIVE
-        and not Path(artifact.uri).resolve().is_relative_to(here)
-    ]
+    states = metadata_store_pb2.Artifact
+    live = [artifact for artifact in store.get_artifacts() if artifact.state == states.LIVE]
+    moved = [one for one in live if not Path(one.uri).resolve().is_relative_to(here)]
     for artifact in moved:
-        artifact.state = metadata_store_pb2.Artifact.DELETED
+        artifact.state = states.DELETED
     if moved:
         store.put_artifacts(moved)
 

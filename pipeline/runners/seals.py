@@ -15,9 +15,12 @@ from tfx.proto.orchestration import executable_spec_pb2
 
 from imgpipe.components.storage import integrity
 
-#: Components that run every time and read a small part of large inputs. Their inputs are compared
-#: by size and modification time; otherwise a run without changes would read all images.
-READS_LITTLE = frozenset({"Report"})
+#: Runs every time and reads a small part of large inputs, which are compared by size and
+#: modification time; otherwise a run without changes would read all images.
+_READS_LITTLE = "Report"
+#: Artifacts of which this run has compared or written every byte, and those that it has written.
+compared: set[Path] = set()
+written: set[Path] = set()
 
 
 class Damaged(Exception):
@@ -35,58 +38,36 @@ class Damaged(Exception):
         super().__init__(f"{folder} is damaged: {what}")
 
 
-def require_whole(uris: Iterable[str]) -> None:
-    """Compare cached artifacts with their seals, by size and modification time.
-
-    Args:
-        uris: Folders of artifacts.
+def require_whole(folders: Iterable[Path], complete: bool = False) -> None:
+    """Compare artifacts with their seals, by size and modification time or, if complete, by bytes.
 
     Raises:
         Damaged: An artifact differs from its seal; the error names the first one.
     """
-    for folder in map(Path, uris):
-        if what := integrity.damage(folder, complete=False):
+    for folder in folders:
+        if what := integrity.damage(folder, complete=complete):
             raise Damaged(folder, what)
+        if complete:
+            compared.add(folder)
 
 
-def _folders(artifacts: Mapping[str, Iterable[Any]]) -> list[Path]:
-    return [Path(artifact.uri) for found in artifacts.values() for artifact in found]
+def _folders(artifacts: Mapping[str, Iterable[Any]]) -> set[Path]:
+    return {Path(artifact.uri) for found in artifacts.values() for artifact in found}
 
 
 class _Sealing:
     """Checks and sealing for both operators; the other base class executes the component."""
 
-    #: Artifacts of which this process has compared or written every byte.
-    compared: set[Path] = set()  # noqa: RUF012 - shared by all operators on purpose
-    #: Artifacts that this run has written.
-    written: set[Path] = set()  # noqa: RUF012
-
     def run_executor(self, execution_info: Any) -> Any:
-        """Execute a component.
-
-        Args:
-            execution_info: Inputs, outputs and parameters from TFX's launcher.
-
-        Returns:
-            The result of TFX's operator.
-
-        Raises:
-            Damaged: An input differs from what its component wrote.
-        """
-        complete = execution_info.pipeline_node.node_info.id not in READS_LITTLE
-        for folder in _folders(execution_info.input_dict):
-            if folder in self.compared:  # several components read the Examples
-                continue
-            if what := integrity.damage(folder, complete=complete):
-                raise Damaged(folder, what)
-            if complete:
-                self.compared.add(folder)
+        """Execute a component with what TFX's launcher passes; may raise `Damaged`."""
+        complete = execution_info.pipeline_node.node_info.id != _READS_LITTLE
+        # Several components read the Examples.
+        require_whole(_folders(execution_info.input_dict) - compared, complete)
         result = super().run_executor(execution_info)  # type: ignore[misc]
-        outputs = _folders(execution_info.output_dict)
-        for folder in outputs:
+        for folder in _folders(execution_info.output_dict):
             integrity.seal(folder)
-        self.compared.update(outputs)
-        self.written.update(outputs)
+            compared.add(folder)
+            written.add(folder)
         return result
 
 
@@ -103,18 +84,3 @@ OPERATORS = {
     executable_spec_pb2.PythonClassExecutableSpec: _Python,
     executable_spec_pb2.BeamExecutableSpec: _Beam,
 }
-
-
-def start_run() -> None:
-    """Forget which artifacts the run before has compared and written."""
-    _Sealing.compared.clear()
-    _Sealing.written.clear()
-
-
-def was_written(folder: Path) -> bool:
-    """Whether this run has written the artifact in a folder.
-
-    Args:
-        folder: Folder of the artifact.
-    """
-    return folder in _Sealing.written
