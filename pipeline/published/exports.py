@@ -25,6 +25,9 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.export import exchange_files as files
+from imgpipe.models.export.exchange_files import Answering, Pixels, Probabilities
+from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.pipeline.published.model import Model
 
 ONNX, KERAS, TFLITE, INT8 = "onnx", "keras", "tflite", "tflite-int8"
@@ -32,10 +35,6 @@ MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit i
 _IMAGES = 64  # images whose probabilities are compared, at most
 _NOISE = 16  # images of noise that are compared if those of the run are gone
 _BATCH = 16  # images in one call of a signature
-
-Pixels = npt.NDArray[np.uint8]
-Probabilities = npt.NDArray[np.float32]
-Answering = Callable[[Pixels], Probabilities]
 
 
 @dataclass(frozen=True)
@@ -65,28 +64,24 @@ class NotEqual(ImgpipeError):
     exit_code = 3
 
 
-def kinds() -> dict[str, Kind]:
-    """Return the kinds of files by name."""
-    from imgpipe.models.export import exchange_files as files
-
-    return {
-        # float32, whose sums are rounded otherwise in another order; in LiteRT, weights of 16 bits.
-        ONNX: Kind(
-            ".onnx",
-            1e-3,
-            lambda model: files.to_onnx(model.folder, model.vocabulary),
-            files.open_onnx,
-            files.ONNX_PACKAGES,
-        ),
-        KERAS: Kind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
-        TFLITE: Kind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
-        INT8: Kind(
-            ".tflite",
-            float("inf"),
-            lambda model: files.to_lite(model.folder, _calibration(model)),
-            files.open_lite,
-        ),
-    }
+#: The kinds of files by name. Sums of float32 are rounded otherwise in another order.
+KINDS = {
+    ONNX: Kind(
+        ".onnx",
+        1e-3,
+        lambda model: files.to_onnx(model.folder, model.vocabulary),
+        files.open_onnx,
+        files.ONNX_PACKAGES,
+    ),
+    KERAS: Kind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
+    TFLITE: Kind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
+    INT8: Kind(
+        ".tflite",
+        float("inf"),
+        lambda model: files.to_lite(model.folder, _calibration(model)),
+        files.open_lite,
+    ),
+}
 
 
 def require(name: str, target: Path) -> Kind:
@@ -100,10 +95,8 @@ def require(name: str, target: Path) -> Kind:
         ConfigError: The kind or the name of the file is wrong, or packages are missing.
         ResourceError: The folder of the file does not exist.
     """
-    known = kinds()
-    if name not in known:
-        raise ConfigError(f"kind of export: expected {', '.join(known)}. Received: {name!r}.")
-    kind = known[name]
+    if (kind := KINDS.get(name)) is None:
+        raise ConfigError(f"kind of export: expected {', '.join(KINDS)}. Received: {name!r}.")
     missing = [one for one in kind.packages if importlib.util.find_spec(one) is None]
     if missing:
         raise ConfigError(
@@ -168,8 +161,6 @@ def _calibration(model: Model) -> list[Pixels]:
     Raises:
         ResourceError: The images of the run no longer exist.
     """
-    from imgpipe.models.export.exchange_files import CALIBRATION_IMAGES
-
     if (uri := model.training_images) is None:
         raise ResourceError(
             f"{INT8}: a file of 8 bits is calibrated and judged on the images of the run that made "
@@ -178,7 +169,7 @@ def _calibration(model: Model) -> list[Pixels]:
     # Hashes are evenly distributed, so the smallest ones belong to a random sample of the images,
     # which is the same one for the same data.
     chosen = heapq.nsmallest(
-        CALIBRATION_IMAGES,
+        files.CALIBRATION_IMAGES,
         (
             (records.raw(example, names.IMAGE_HASH), records.raw(example, names.IMAGE_BYTES))
             for example in records.iterate(uri, names.TRAIN)
@@ -199,7 +190,7 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
     threshold = 0.0 if run.folds else run.gate.threshold
     right, right_model, same, images = 0, 0, 0, 0
-    with _opened(model, "serving_default") as served:
+    with _opened(model, SERVING_DEFAULT) as served:
         for encoded, labels in _labelled(model, uri):
             expected = served(image_bytes=np.array(encoded, object)).argmax(axis=1)
             received = answer(_resized(encoded, model.image_size)).argmax(axis=1)
@@ -248,12 +239,8 @@ def _compare(kind: Kind, answer: Answering, model: Model) -> dict[str, Any]:
 
     The images are those of validation of the run that made the version, or noise if they are gone.
     """
-    from imgpipe.models.export.signatures import SERVING_PIXELS
-
-    examples = (
-        records.iterate(model.training_images, names.VALIDATION) if model.training_images else ()
-    )
-    first = itertools.islice(examples, _IMAGES)
+    uri = model.training_images
+    first = itertools.islice(records.iterate(uri, names.VALIDATION) if uri else (), _IMAGES)
     found = [records.raw(example, names.IMAGE_BYTES) for example in first]
     images = found or _noise(model.image_size)
     # The files take uint8, so the pixels are rounded for both sides of the comparison.
@@ -263,7 +250,7 @@ def _compare(kind: Kind, answer: Answering, model: Model) -> dict[str, Any]:
         expected = np.concatenate([served(pixels=pixels[i : i + _BATCH]) for i in starts])
     # The served signature resizes the encoded images itself, so its labels show what that changes.
     encoded = np.array(images, object)
-    with _opened(model, "serving_default") as served:
+    with _opened(model, SERVING_DEFAULT) as served:
         labels = [served(image_bytes=encoded[i : i + _BATCH]).argmax(axis=1) for i in starts]
     received = answer(pixels)
     same = received.shape == expected.shape  # NumPy might broadcast one to the other
