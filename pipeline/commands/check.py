@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,7 @@ import typer
 
 from imgpipe.models.errors import DataRefused
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, printable
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,10 +27,8 @@ app = typer.Typer()
 
 SCHEMA = 1  # of the file that --json writes
 _STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
-_WIDTH_PLAIN = 120  # columns when the output is not a terminal
 _OF_REJECTS = ("no_images", "rejected_share")  # kinds of reasons; all others concern a class
 _ADVICE = "repair or remove the files (--html shows them)"
-_LINES = 40  # rows of the table, so that it fits on most terminals
 _EXAMPLES = """Examples:\n
   imgpipe check photos\n
   imgpipe check photos.zip --html page.html\n
@@ -60,13 +57,8 @@ def check(
     if html_file is not None:
         output_files.write(html_file, page(found), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
-    elif not json_file and _rows(found.judged):
-        given = ["--config", config] if config else []
-        given += ["--preset", preset] if preset else []
-        for setting in settings or []:
-            given += ["--set", setting]
-        shown = shlex.join(["imgpipe", "check", data, *given, "--html", "check.html"])
-        console.print(f"  to see these images: {escape(shown)}", soft_wrap=True)
+    elif found.judged.rejects or found.judged.repairs or found.judged.warnings:
+        console.print("  to see these images, add: --html check.html")
     output_files.write_json(as_json(found), json_file)
     if found.refused:
         raise typer.Exit(DataRefused.exit_code)
@@ -98,7 +90,10 @@ class Examined:
 
 
 def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
-    """Inspect the data of a configuration.
+    """Inspect the data of a configuration, and judge the numbers of images as DataGate does.
+
+    The inspection cache is used only if `judge.store` names its folder, so that a check writes
+    only the files that were asked for.
 
     Args:
         config: The validated configuration.
@@ -111,23 +106,14 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
     Raises:
         ConfigError: The source or a setting is wrong.
     """
-    plan = _plan_of(config)
-    judged, images = _judge(plan, with_images, to_stderr)
-    refused = _refused(judged, config)
-    return Examined(plan, judged, images, refused, _verdict(judged, bool(refused)))
-
-
-def _plan_of(config: Config) -> Plan:
-    """Build the plan of an inspection from the settings of a run.
-
-    The inspection cache is used only if `judge.store` names its folder, so that a check writes
-    only the files that were asked for.
-    """
+    from imgpipe.components import source_check
+    from imgpipe.components.data_gate import rules
     from imgpipe.components.image_filter import overrides
-    from imgpipe.components.source_check import Plan
-    from imgpipe.pipeline.inputs import judge_settings, source_options, split_rule
+    from imgpipe.models.process import quick_imports
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.inputs import gate_settings, judge_settings, source_options, split_rule
 
-    return Plan(
+    plan = source_check.Plan(
         source=config.data.source,
         settings=judge_settings(config),
         options=source_options(config),
@@ -135,15 +121,7 @@ def _plan_of(config: Config) -> Plan:
         overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
         store=str(config.judge_store) if config.judge.store else "",
     )
-
-
-def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
-    """Return the result and, if wanted, the images for the page; progress is displayed."""
-    from imgpipe.components import source_check
-    from imgpipe.models.process import quick_imports
-    from imgpipe.pipeline.command_line import console as consoles
-
-    found: dict[str, bytes] = {}
+    images: dict[str, bytes] = {}
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
@@ -153,45 +131,32 @@ def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict
             from imgpipe.components.report.check_page import paths_shown
 
             with display.step("reading images for the page"):
-                found = source_check.read_images(plan, judged, paths_shown(judged))
-    return judged, found
-
-
-def _refused(judged: Judged, config: Config) -> list[rules.Reason]:
-    """Return why the data gate of a run would refuse the data, judging by the numbers of images.
-
-    Schema and drift are not examined.
-    """
-    from imgpipe.components.data_gate import rules
-    from imgpipe.pipeline.inputs import gate_settings
-
+                images = source_check.read_images(plan, judged, paths_shown(judged))
     demanded = gate_settings(config, judged.scan.vocabulary)
-    return [
+    refused = [
         # DataGate's advice names the quarantine, which a check does not write.
         dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))
         for reason in rules.counted(judged.summary, demanded)
     ]
+    return Examined(plan, judged, images, refused, _verdict(judged, bool(refused)))
 
 
 def _verdict(judged: Judged, refused: bool) -> str:
     from imgpipe.components.report.text import overridden, plural
 
     summary = judged.summary
-    images, kept, rejected = (int(summary[key]) for key in ("in", "kept", "rejected"))
-    warned = len({found.path for found in judged.warnings})
-    parts = [
-        f"{rejected:,} rejected",
-        f"{summary['repaired']:,} repaired",
-        plural(warned, "image") + " with warnings",
-    ]
-    said = ", ".join(part for part in parts if not part.startswith("0 "))
-    clauses = f"{kept:,} of {plural(images, 'image')} kept", said, overridden(summary)
-    outcome = "; ".join(clause for clause in clauses if clause)
-    if refused:
-        return f"refused: a run would refuse this data ({outcome})"
-    if clauses[1:] == ("", ""):  # nothing was found, and no label was overridden
-        return f"clean: {plural(images, 'image')}, no problems found"
-    return f"usable: {outcome}"
+    counts = {
+        "rejected": summary["rejected"],
+        "repaired": summary["repaired"],
+        "with warnings": len({found.path for found in judged.warnings}),
+    }
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    clauses = [clause for clause in (said, overridden(summary)) if clause]
+    images = plural(summary["in"], "image")
+    if not clauses and not refused:
+        return f"clean: {images}, no problems found"
+    outcome = "; ".join((f"{summary['kept']:,} of {images} kept", *clauses))
+    return f"refused: a run would refuse this data ({outcome})" if refused else f"usable: {outcome}"
 
 
 def as_json(found: Examined) -> dict[str, Any]:
@@ -223,14 +188,12 @@ def _print(console: Console, found: Examined) -> None:
     from imgpipe.models import feature_names as names
 
     judged = found.judged
-    _print_table(console, _rows(judged))
-    console.print()
+    _print_findings(console, judged)
     for split in names.SPLITS:
         counts = judged.summary["by_split"][split]
-        if any(counts.values()):
-            classes = _short(", ".join(f"{name} {count:,}" for name, count in counts.items()))
-            total = sum(counts.values())
-            console.print(f"  {split:<10} {total:,}: {escape(classes)}")
+        if total := sum(counts.values()):
+            classes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            console.print(f"  {split:<10} {total:,}: {escape(_short(classes))}")
     for line in (*moves(judged.summary["moved"]), *aside(set_aside(judged.near or ()))):
         console.print(f"  {line}")
     if proposals := len(found.plan.overrides) - len(overrides.confirmed(found.plan.overrides)):
@@ -244,46 +207,27 @@ def _print(console: Console, found: Examined) -> None:
         console.print(f"  {escape(reason)}")
 
 
-def _print_table(console: Console, rows: Sequence[tuple[str, str, int, str]]) -> None:
-    from rich.markup import escape as escape_markup
-
-    if not rows:
-        return
-    widest = max(len(reason) for _, reason, _, _ in rows)
-    # 21 columns for the fate, the number of files, and the spaces between.
-    columns = (console.width if console.is_terminal else _WIDTH_PLAIN) - widest - 21
-    console.print(f"\n[dim]{'':<9} {'reason':<{widest}} {'files':>8}  example[/]")
-    for fate, reason, count, example in rows[:_LINES]:
-        text = printable(example)
-        text = text if len(text) <= columns else text[: max(columns - 1, 0)] + "…"
-        name = escape_markup(f"{reason:<{widest}}")
-        console.print(
-            f"[{_STYLES[fate]}]{fate:<9}[/] {name} {count:>8,}  [dim]{escape_markup(text)}[/]"
-        )
-    if len(rows) > _LINES:
-        console.print(f"… and {len(rows) - _LINES} more rows; --json writes them all")
-
-
-def _rows(judged: Judged) -> list[tuple[str, str, int, str]]:
-    """Return the rows of the table: fate, reason, number of files, and an example."""
-    from imgpipe.components.report.check_page import findings
-
-    rows = []
-    for fate, found in findings(judged).items():
-        groups: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
-        for row in found:
-            groups[str(row["reason"])].append(row)
-        for reason, group in sorted(groups.items(), key=lambda one: (-len(one[1]), one[0])):
-            example = f"{group[0]['path']}: {group[0]['detail']}"
-            rows.append((fate, reason, len(group), example))
-    for note in judged.summary["notes"]:
-        example = ": ".join(filter(None, (note["paths"][0], note["detail"])))
-        rows.append(("noted", note["kind"], note["count"], example))
-    return rows
-
-
 def _short(text: str, length: int = 400) -> str:
     return text if len(text) <= length else text[:length].rsplit(",", 1)[0] + ", …"
+
+
+def _print_findings(console: Console, judged: Judged) -> None:
+    """Print what happens to files, why, to how many, and an example."""
+    from imgpipe.components.report.check_page import findings
+
+    for fate, rows in findings(judged).items():
+        for reason, count in collections.Counter(row["reason"] for row in rows).most_common():
+            first = next(row for row in rows if row["reason"] == reason)
+            _print_row(console, fate, reason, count, f"{first['path']}: {first['detail']}")
+    for note in judged.summary["notes"]:
+        example = ": ".join(filter(None, (note["paths"][0], note["detail"])))
+        _print_row(console, "noted", note["kind"], note["count"], example)
+    console.print()
+
+
+def _print_row(console: Console, fate: str, reason: str, count: int, example: str) -> None:
+    columns = f"[{_STYLES[fate]}]{fate:<9}[/] {escape(reason):<24} {count:>8,}"
+    console.print(f"{columns}  [dim]{escape(example)}[/]")
 
 
 def page(found: Examined) -> str:
