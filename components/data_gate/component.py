@@ -75,20 +75,20 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
     """
     import tensorflow_data_validation as tfdv
 
-    statistics_by_split = read_statistics(statistics_uri)
-    if not statistics_by_split:
+    found = read_statistics(statistics_uri).values()
+    if not found:
         raise ResourceError(
             f"there are no statistics in {statistics_uri}: the artifacts of the run have been "
             "removed. Run again."
         )
     schema = schema_pb2.Schema()
-    for statistics in statistics_by_split.values():
-        if not statistics.datasets[0].num_examples:
-            continue
-        if schema.feature:
-            schema = tfdv.update_schema(schema, statistics)
-        else:
-            schema = tfdv.infer_schema(statistics, infer_feature_shape=True)
+    for one in found:
+        if comparison.image_count(one):
+            schema = (
+                tfdv.update_schema(schema, one)
+                if schema.feature
+                else tfdv.infer_schema(one, infer_feature_shape=True)
+            )
     return schema
 
 
@@ -151,9 +151,8 @@ def DataGate(
         reasons = [one for one in reasons if one.kind != "anomaly"]
         if anomalous and not reasons:
             warned += anomalous
-            features = {one.subject for one in anomalous if one.subject}
-            inferred = infer_schema(statistics.uri)
-            current = schemas.revised(current, inferred, features, settings.vocabulary)
+            seen = [one for split, one in now.items() if examples[split]]
+            current = schemas.revised(current, seen, settings.vocabulary)
             schemas.write(current, accept_schema_to)
     accepted = "" if reasons else _accept(current, settings, accept_schema_to, data_key)
     decision = {

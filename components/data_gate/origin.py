@@ -21,21 +21,15 @@ def write(schema: Path, data_key: str) -> None:
         schema: Path of the accepted schema.
         data_key: Fingerprint of the data, its division into splits and its checks.
     """
-    origin = {"schema_sha256": _digest(schema), "data_key": data_key}
-    atomic_write(_file(schema), json.dumps(origin, indent=1, sort_keys=True))
+    atomic_write(_file(schema), json.dumps(_origin(schema, data_key), indent=1, sort_keys=True))
 
 
 def is_from(schema: Path, data_key: str) -> bool:
-    """Whether a schema was inferred from this data, and nobody has changed it since.
-
-    Args:
-        schema: Path of the accepted schema.
-        data_key: Fingerprint of the data, its division into splits and its checks.
-    """
+    """Whether a schema was inferred from this data, and nobody has changed it since."""
     try:
-        origin = json.loads(_file(schema).read_text(encoding="utf-8"))
-        return [origin["schema_sha256"], origin["data_key"]] == [_digest(schema), data_key]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads(_file(schema).read_text(encoding="utf-8"))
+        return bool(found == _origin(schema, data_key))
+    except (OSError, ValueError):
         return False
 
 
@@ -43,5 +37,6 @@ def _file(schema: Path) -> Path:
     return schema.with_suffix(".origin.json")
 
 
-def _digest(schema: Path) -> str:
-    return hashlib.sha256(schema.read_bytes()).hexdigest()
+def _origin(schema: Path, data_key: str) -> dict[str, str]:
+    digest = hashlib.sha256(schema.read_bytes()).hexdigest()
+    return {"schema_sha256": digest, "data_key": data_key}

@@ -13,7 +13,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from imgpipe.components.data_gate.drift import with_comparators
+from imgpipe.components.data_gate.drift import Statistics, with_comparators
 from imgpipe.components.storage.records import write_text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
@@ -50,55 +50,28 @@ def accepted(inferred: schema_pb2.Schema, vocabulary: Sequence[str]) -> schema_p
 
 
 def revised(
-    current: schema_pb2.Schema,
-    inferred: schema_pb2.Schema,
-    features: Iterable[str],
-    vocabulary: Sequence[str],
+    current: schema_pb2.Schema, statistics: Iterable[Statistics], vocabulary: Sequence[str]
 ) -> schema_pb2.Schema:
-    """Revise a schema so that it accepts some features as they are in other data.
-
-    Limits that people set are kept. A feature that the other data lacks becomes optional.
+    """Widen a schema so that it allows other data; limits that people set are kept.
 
     Args:
-        current: Schema to revise; it is not changed.
-        inferred: Schema that TFDV inferred from the other data.
-        features: Names of the features to accept; all others stay as they are.
-        vocabulary: Class names in sorted order.
-
-    Returns:
-        The revised schema.
+        current: Schema to widen; it is not changed.
+        statistics: Statistics of the other data, one for each split that has images.
+        vocabulary: Class names in sorted order, which are listed exactly.
     """
-    fresh = accepted(inferred, vocabulary)
+    import tensorflow_data_validation as tfdv
+
     out = schema_pb2.Schema()
     out.CopyFrom(current)
-    new = {feature.name: feature for feature in fresh.feature}
-    old = {feature.name: feature for feature in out.feature}
-    for name in sorted(set(features)):
-        if name not in new:
-            if name in old:
-                old[name].presence.min_fraction = 0.0
-            continue
-        known = [v for domain in out.string_domain if domain.name == name for v in domain.value]
-        values = [v for domain in fresh.string_domain if domain.name == name for v in domain.value]
-        target = old[name] if name in old else out.feature.add()
-        limits = schema_pb2.Feature()
-        limits.CopyFrom(target)
-        target.CopyFrom(new[name])
-        for limit in ("drift_comparator", "skew_comparator"):
-            if limits.HasField(limit):
-                getattr(target, limit).CopyFrom(getattr(limits, limit))
-        _drop_domain(out, name)
-        if values:
-            # Classes and splits are listed exactly; formats and modes are added to the known ones.
-            kept = [] if name in (names.LABEL, names.SPLIT) else known
-            _set_domain(out, target, list(dict.fromkeys([*kept, *values])))
-    return out
-
-
-def _drop_domain(schema: schema_pb2.Schema, name: str) -> None:
-    others = [domain for domain in schema.string_domain if domain.name != name]
-    del schema.string_domain[:]
-    schema.string_domain.extend(others)
+    for found in statistics:
+        out = tfdv.update_schema(out, found)
+    others = [domain for domain in out.string_domain if domain.name != names.LABEL]
+    del out.string_domain[:]
+    out.string_domain.extend(others)
+    for feature in out.feature:
+        if feature.name == names.LABEL:
+            _set_domain(out, feature, vocabulary)
+    return with_comparators(out)
 
 
 def _set_domain(

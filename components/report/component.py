@@ -32,9 +32,7 @@ TIMINGS = "timings.json"  # the local runner updates it during the run
 PAGE = "report.html"
 FACTS = "facts.json"
 _log = logging.getLogger(__name__)
-#: Images that are read for the page: mistakes and what is near them, doubtful labels,
-#: near-duplicates.
-_THUMBNAILS = 600
+_THUMBNAILS = 600  # mistakes, doubtful labels and near-duplicates that are read for the page
 
 
 def _artifact_type(name: str) -> type[Artifact]:
@@ -131,10 +129,8 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
         if reject.get("stored") and tf.io.gfile.exists(path):
             with tf.io.gfile.GFile(path, "rb") as file:
                 found[reject["image_hash"]] = file.read()
-    mistakes = [row for rows in facts["mistakes"].values() for row in rows]
     shown = [
-        *mistakes,
-        *(near for row in mistakes for near in row.get("nearest") or []),
+        *(row for rows in facts["mistakes"].values() for row in rows),
         *(facts["suspects"] or {}).get("rows", [])[: images.DOUBTFUL],
         *(one for group in (facts["near"] or {}).get("rows", []) for one in group["members"]),
     ]

@@ -28,8 +28,6 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BANK_FILE
 from imgpipe.models.model_names import HISTORY_FILE
 
-_EXPLAINED_BY_NEIGHBOURS = 24  # mistakes of each split that are shown with the images near them
-
 
 @dataclass(frozen=True)
 class Reported:
@@ -93,18 +91,14 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
     found = {
         row.fact or name: _json(uris, name, row.file) for name, row in REPORTED.items() if row.file
     }
-    mistakes = {split: table.mistakes() for split, table in predictions.items()}
     suspects = None
     if found["bank"] and found["bank"]["dim"]:
-        features = Features(uris["bank"], settings["vocabulary"])
         # A label that a person has accepted or corrected is not doubted again.
         reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
         settled = [row for row in reviewed if row["reason"] in ("accept", "relabel")]
-        suspects = features.doubtful({row["image_hash"] for row in settled})
-        asked = [row for rows in mistakes.values() for row in rows[:_EXPLAINED_BY_NEIGHBOURS]]
-        near = features.nearest([row["image_hash"] for row in asked])
-        for row in asked:
-            row["nearest"] = near.get(row["image_hash"], [])
+        suspects = Features(uris["bank"], settings["vocabulary"]).doubtful(
+            {row["image_hash"] for row in settled}
+        )
     groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
     folds = found["cross_validation"] or {}
     decide = folds.get("decides", True)
@@ -123,7 +117,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "confusion": {split: table.confusion() for split, table in predictions.items()},
         "reliability": {split: table.reliability() for split, table in predictions.items()},
         "slices": kinds.summary(),
-        "mistakes": mistakes,
+        "mistakes": {split: table.mistakes() for split, table in predictions.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""What the stored features say: labels that look wrong, and the training images near a mistake.
+"""What the stored features say: labels that look wrong.
 
 Every image of the bank is scored by a linear head that was fitted without it (k folds). The images
 are ranked by the difference between the score of the best other class and that of their label,
@@ -30,8 +30,7 @@ REVIEW_FILE = "suspects.toml"
 #: Smallest margin of a label that is clearly doubtful. The score of a class is between about 0 and
 #: 1, so the score of the other class is higher by three tenths of this range.
 CLEAR = 0.3
-#: Number of doubtful labels that are listed, and of training images near a mistake.
-LIMIT, NEAR = 500, 3
+LIMIT = 500  # doubtful labels that are listed
 _DECAY = 0.3  # weight decay as a multiple of the mean squared feature
 _FEWEST = 20  # number of images for which folds are meaningful
 _ROWS = 4096  # images in float64 at once: 42 MB
@@ -100,41 +99,6 @@ class Features:
             for place in worst
         ]
         return {"images": len(rows), "folds": FOLDS, "disagree": len(doubtful), "rows": found}
-
-    def nearest(self, asked: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """Find the training images nearest to some images.
-
-        Those with another label show what the model has learned a mistake from: a wrong label in
-        the training data, or two classes that look alike to the backbone.
-
-        Args:
-            asked: Hashes of the images; unknown ones are left out.
-
-        Returns:
-            ``{"path", "label", "image_hash", "similarity"}`` of at most `NEAR` training images by
-            image hash, the nearest first; the similarity is the cosine of the features.
-        """
-        rows = self._rows
-        wanted = np.flatnonzero(np.isin(rows.hashes, [digest.encode() for digest in asked]))
-        queries = _unit(rows.features[wanted], np.float32)
-        best = np.empty((len(wanted), 0), np.float32)
-        places = np.empty((len(wanted), 0), np.int64)
-        for part, block in blocks(rows.features, _ROWS):
-            train = np.flatnonzero(self._splits[part] == names.SPLITS.index(names.TRAIN))
-            cosines = queries @ _unit(block[train], np.float32).T
-            best = np.concatenate([best, cosines], axis=1)
-            numbers = np.tile(part.start + train, (len(wanted), 1))
-            places = np.concatenate([places, numbers], axis=1)
-            order = np.lexsort((places, -best), axis=1)[:, :NEAR]
-            best = np.take_along_axis(best, order, axis=1)
-            places = np.take_along_axis(places, order, axis=1)
-        return {
-            rows.hashes[asking].decode(): [
-                {**self._image(place), "similarity": round(float(cosine), 4)}
-                for cosine, place in zip(best[i], places[i], strict=True)
-            ]
-            for i, asking in enumerate(wanted)
-        }
 
     def _image(self, place: int) -> dict[str, Any]:
         return {

@@ -67,9 +67,9 @@ class Context:
         """DataGate's reasons for refusing the data as sentences, grouped when there are many."""
         return rules.summarised(self.part("data_gate").get("reasons") or [])
 
-    def with_image(self, row: Mapping[str, Any], small: bool = False) -> dict[str, Any]:
+    def with_image(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row about an image with its thumbnail; see `Thumbnails.uri`."""
-        return {**row, "image": self.thumbnails.uri(row.get("image_hash"), small)}
+        return {**row, "image": self.thumbnails.uri(row.get("image_hash"))}
 
     def absent(self, what: str) -> Absent:
         """Say what is missing, such as "No model was trained".

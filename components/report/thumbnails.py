@@ -38,25 +38,19 @@ class Thumbnails:
 
     def __init__(self, images: Mapping[str, bytes]) -> None:
         self._images = images
-        self._made: dict[tuple[str, bool], str] = {}
+        self._made: dict[str, str] = {}
         self._bytes = 0
 
-    def uri(self, image_hash: str | None, small: bool = False) -> str:
-        """Return ``data:image/jpeg;base64,…``, or "" when there is no image to show.
-
-        Args:
-            image_hash: Hash of the image.
-            small: Whether the image is only shown small, and never enlarged.
-        """
+    def uri(self, image_hash: str | None) -> str:
+        """Return ``data:image/jpeg;base64,…``, or "" when there is no image to show."""
         data = self._images.get(image_hash or "")
         if not image_hash or not data:
             return ""
-        key = image_hash, small
-        if key not in self._made:
-            side = SMALL_SIDE if small or self._bytes >= _LARGE_BYTES else SIDE
-            self._made[key] = thumbnail(data, side)
-        self._bytes += len(self._made[key])  # an image is written each time it is shown
-        return self._made[key]
+        if image_hash not in self._made:
+            side = SMALL_SIDE if self._bytes >= _LARGE_BYTES else SIDE
+            self._made[image_hash] = thumbnail(data, side)
+        self._bytes += len(self._made[image_hash])  # an image is written each time it is shown
+        return self._made[image_hash]
 
 
 def thumbnail(data: bytes, side: int = SIDE) -> str:

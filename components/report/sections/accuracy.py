@@ -90,12 +90,11 @@ def build_confusion(context: Context) -> Content:
     small = len(classes) <= _TABLE
     splits = []
     for split, cells in context.measured("confusion").items():
-        links = anchors(context, split)
         splits.append(
             {
                 "split": split,
-                "rows": _cells(cells, classes, links) if small else [],
-                "pairs": [] if small else _pairs(cells, classes, links),
+                "rows": _cells(cells, classes) if small else [],
+                "pairs": [] if small else _pairs(cells, classes),
                 "count": sum(count for _, _, count in cells),
             }
         )
@@ -104,7 +103,7 @@ def build_confusion(context: Context) -> Content:
     return {"splits": splits, "classes": classes}
 
 
-def _cells(cells: Sequence[Cell], classes: Sequence[str], links: Anchors) -> list[dict[str, Any]]:
+def _cells(cells: Sequence[Cell], classes: Sequence[str]) -> list[dict[str, Any]]:
     """Make rows of cells; the square root of the opacity makes single mistakes visible."""
     counts = [[0] * len(classes) for _ in classes]
     for label, predicted, count in cells:
@@ -117,7 +116,6 @@ def _cells(cells: Sequence[Cell], classes: Sequence[str], links: Anchors) -> lis
                 "count": n,
                 "opacity": 0.6 * math.sqrt(n / total) if total else 0,
                 "right": name == guess,
-                "anchor": links.get((name, guess), ""),
             }
             for guess, n in zip(classes, row, strict=True)
         ]
@@ -125,7 +123,7 @@ def _cells(cells: Sequence[Cell], classes: Sequence[str], links: Anchors) -> lis
     return rows
 
 
-def _pairs(cells: Sequence[Cell], classes: Sequence[str], links: Anchors) -> list[dict[str, Any]]:
+def _pairs(cells: Sequence[Cell], classes: Sequence[str]) -> list[dict[str, Any]]:
     """Return the most frequent confusions, the largest first."""
     totals: collections.Counter[int] = collections.Counter()
     for label, _, count in cells:
@@ -137,7 +135,6 @@ def _pairs(cells: Sequence[Cell], classes: Sequence[str], links: Anchors) -> lis
             "predicted": classes[j],
             "count": n,
             "of": totals[i],
-            "anchor": links.get((classes[i], classes[j]), ""),
         }
         for i, j, n in wrong[:_PAIRS]
     ]
@@ -200,20 +197,6 @@ def _slice(row: Mapping[str, Any], usual: float) -> dict[str, Any]:
 SLICES = Section("slices", "Accuracy by slice", build_slices, order=65)
 
 
-#: Ids of the first image on the page, by label and predicted class.
-Anchors = dict[tuple[str, str], str]
-
-
-def anchors(context: Context, split: str) -> Anchors:
-    """Return the ids of the mistakes of a split to which the confusion matrix links."""
-    found: Anchors = {}
-    if not context.part("metrics").get(split):  # without them, this section shows no mistake
-        return found
-    for row in context.part("mistakes").get(split) or []:
-        found.setdefault((row["label"], row["predicted"]), f"mistakes-{split}-{len(found) + 1}")
-    return found
-
-
 def build_mistakes(context: Context) -> Content:
     """Return the mistakes with their images, by split."""
     splits = [
@@ -230,16 +213,11 @@ def build_mistakes(context: Context) -> Content:
 
 def _mistake_rows(context: Context, split: str) -> list[dict[str, Any]]:
     """Return the mistakes with their images, those between the same classes side by side."""
-    ids = anchors(context, split)
-    by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {pair: [] for pair in ids}
+    by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in context.part("mistakes").get(split) or []:
-        same = by_pair[row["label"], row["predicted"]]
-        more = {
-            "anchor": "" if same else ids[row["label"], row["predicted"]],
-            "cam": context.thumbnails.uri(cam_key(row["image_hash"])),
-            "nearest": [context.with_image(one, small=True) for one in row.get("nearest", [])],
-        }
-        same.append(context.with_image(row) | more)
+        cam = context.thumbnails.uri(cam_key(row["image_hash"]))
+        same = by_pair.setdefault((row["label"], row["predicted"]), [])
+        same.append(context.with_image(row) | {"cam": cam})
     return [row for rows in by_pair.values() for row in rows]
 
 

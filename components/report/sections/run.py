@@ -11,13 +11,12 @@ from imgpipe.components.report.advice import advice
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.text import NONE, count, seconds, share
 
-_STEP = 0.05  # the left end of the gauge is a multiple of this
 #: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
 
 
 def build_verdict(context: Context) -> Mapping[str, Any]:
-    """Collect the sentence, the figures of the gate, the gauge and the key figures."""
+    """Collect the sentence, the figures of the gate and the key figures."""
     gate = context.part("gate")
     baseline = context.part("baseline")
     folds = context.part("cross_validation")
@@ -25,7 +24,6 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
         "state": context.state,
         "gate": gate,
         "baseline": baseline,
-        "gauge": _gauge(gate, folds) if gate else None,
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),
@@ -47,28 +45,6 @@ def _sentence(context: Context) -> str:
             return text
         text = text.removeprefix(heading)
     return text[:1].upper() + text[1:]
-
-
-def _gauge(gate: Mapping[str, Any], folds: Mapping[str, Any]) -> dict[str, float | None] | None:
-    """Return the positions, 0..1, of the figures on a line that goes from accuracy `left` to 1.
-
-    The figure is the one that decides: the mean of the folds with their standard deviation, or the
-    validation accuracy with its interval.
-    """
-    value = folds["mean"] if folds else gate.get("value")
-    if value is None:
-        return None
-    low, high = gate["ci95"]
-    if folds:
-        low, high = max(0.0, value - folds["std"]), min(1.0, value + folds["std"])
-    marks = {"value": value, "threshold": gate["threshold"], "baseline": gate["baseline"]}
-    lowest = min([low, *(mark for mark in marks.values() if mark is not None)])
-    left = max(0.0, (lowest // _STEP) * _STEP - _STEP)
-    positions = {
-        name: None if mark is None else (mark - left) / (1 - left)
-        for name, mark in {"low": low, "high": high, **marks}.items()
-    }
-    return {"left": left, **positions}
 
 
 def _close(gate: Mapping[str, Any]) -> bool:

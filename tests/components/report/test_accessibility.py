@@ -28,9 +28,6 @@ def page(request, window, tmp_path_factory):
     """Open a report with every section in the browser and return the browser window."""
     classes = [LONG, *(f"class {i}" for i in range(1, request.param))]
     found = facts(classes, [reject(i, path=f"{'folder/' * 20}{i}.jpg") for i in range(20)], 0.6)
-    for row in found["mistakes"]["validation"]:
-        near = {"image_hash": "n", "path": "a.jpg", "label": LONG, "similarity": 0.9}
-        row["nearest"] = [near] * 3
     file = tmp_path_factory.mktemp("page") / "report.html"
     file.write_text(render(found, None, Everywhere(), BLESSED))
     window.open(file.as_uri())

@@ -1,8 +1,7 @@
-"""Wrong labels are ranked first, and the nearest training images are those of a full search."""
+"""Wrong labels are ranked first."""
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
 
 import numpy as np
@@ -38,11 +37,6 @@ def flipped(labels, share, seed=1):
 def number(row):
     """Return the number of the image that a row names."""
     return int(row["path"].split("/")[1][:-4])
-
-
-def digest(i):
-    """Return the content hash that the fixture `bank` gives to image i."""
-    return hashlib.sha256(str(i).encode()).hexdigest()
 
 
 # Flatten gives 40,000 numbers for each image, and sums over all of them would take 13 GB.
@@ -143,23 +137,3 @@ def test_an_image_with_a_confirmed_label_is_no_suspect(bank):
     after = found.doubtful(confirmed={first, "0" * 64})
     assert after["rows"][0]["image_hash"] == second
     assert after["disagree"] == before["disagree"] - 1 and after["images"] == before["images"]
-
-
-@pytest.mark.parametrize("at_once", [7, 4096])
-def test_the_nearest_training_images_are_those_of_a_full_search(bank, monkeypatch, at_once):
-    monkeypatch.setattr(reported, "_ROWS", at_once)
-    features, labels = clouds(60)
-    features[4] = features[3] * 2  # 3 is in train, 4 in validation
-    found = Features(bank(features, labels), CLASSES).nearest([digest(4), digest(5), "0" * 64])
-    assert sorted(found) == sorted([digest(4), digest(5)])
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    train = np.arange(0, 60, 3)
-    for i in (4, 5):
-        cosines = unit[train] @ unit[i]
-        rows = found[digest(i)]
-        best = train[np.argsort(-cosines)][: reported.NEAR]
-        assert [number(row) for row in rows] == best.tolist()
-        assert [row["label"] for row in rows] == [CLASSES[labels[n]] for n in best]
-        assert [row["image_hash"] for row in rows] == [digest(n) for n in best]
-        similar = [row["similarity"] for row in rows]
-        assert similar == pytest.approx(sorted(cosines, reverse=True)[:3], abs=1e-3)
