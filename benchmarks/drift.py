@@ -36,7 +36,6 @@ class Asker:
         from imgpipe.pipeline.request_drift import reference
         from imgpipe.serving.server.served import Served
 
-        self._out = out
         self.versions = reference.versions(out)
         self._number = max(self.versions)
         self._served = Served(str(self.versions[self._number].path))
@@ -75,7 +74,7 @@ class Asker:
         from imgpipe.pipeline.request_drift import examination
 
         found = examination.read(prefix, self.versions)
-        examined = examination.examine(found, self.versions, self._out)
+        examined = examination.examine(found, self.versions)
         over = [
             f"{one.feature} {one.distance:.2f} > {one.limit:.2f}"
             for compared in examined.compared

@@ -197,14 +197,6 @@ def image_count(statistics: Statistics) -> int:
     return int(sum(dataset.num_examples for dataset in statistics.datasets))
 
 
-def bounds(statistics: Statistics, name: str) -> tuple[float, float] | None:
-    """Smallest and largest value of the measurement `name`; None when it is absent."""
-    feature = _feature(statistics, name)
-    if feature is None or not feature.HasField("num_stats"):
-        return None
-    return feature.num_stats.min, feature.num_stats.max
-
-
 def description(statistics: Statistics, name: str) -> str:
     """Describe the distribution of a feature for messages.
 

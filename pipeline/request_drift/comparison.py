@@ -8,9 +8,8 @@ TFDV, which has to be imported after TFX.
 
 from __future__ import annotations
 
-import collections
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +21,8 @@ from imgpipe.components.data_gate import drift
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.feature_distribution import FAR_SHARE
+from imgpipe.pipeline.request_drift.log import VersionRequests
 from imgpipe.pipeline.request_drift.reference import Blessed
-from imgpipe.pipeline.request_drift.survey import VersionRequests
 from imgpipe.pipeline.request_drift.unfamiliar_images import NONE_LOOKED_AT, Share
 
 #: With fewer answers, or fewer different images, nothing is judged: chance would decide.
@@ -35,9 +34,6 @@ _CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measure
 SHOWN = (names.WIDTH, names.HEIGHT, names.BYTE_SIZE)
 _NEVER = 1.0  # no Jensen-Shannon divergence in bits is greater
 _TRAINING = "training data"
-#: Share of the range of the training data that is added on either side, because the ends of the
-#: range come from single images and new images may lie slightly outside.
-_MARGIN = 0.1
 UNFAMILIAR = "features unlike the training data"
 FAR = "features far from the training data"
 #: Share of the requests that may be of another kind, on top of what chance may show. With it, none
@@ -147,33 +143,7 @@ def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Com
         if feature.name in SHOWN and not feature.HasField("drift_comparator"):
             feature.drift_comparator.jensen_shannon_divergence.threshold = _NEVER
     columns = {name: [row[name] for row in measured] for name in measured[0]}
-    moved = _moved("pictures", _TRAINING, columns, reference, limits)
-    return [*moved, *_outside(columns, reference)]
-
-
-def _outside(
-    columns: Mapping[str, Sequence[float]], reference: drift.Statistics
-) -> Iterator[Comparison]:
-    """Images outside the range of the training data, if there are too many of them.
-
-    Among halves of five real sets, 4 of 200 samples of 50 images were over the limit, and none of
-    100 samples of 300; so fewer images than the data gate compares are not judged by it.
-    """
-    if min(len(columns[names.WIDTH]), drift.image_count(reference)) < drift.MIN_IMAGES:
-        return
-    for name in drift.DIVERGENCE_LIMITS:
-        bounds = drift.bounds(reference, name)
-        if bounds is None or name not in columns:
-            continue
-        margin = _MARGIN * (bounds[1] - bounds[0])
-        low, high = bounds[0] - margin, bounds[1] + margin
-        values = np.asarray(columns[name], np.float64)
-        number = int(((values < low) | (values > high)).sum())
-        # By definition, no training image lies outside of the range.
-        now, was = Share(number, len(values)), Share(0, drift.image_count(reference))
-        found = _mixed("pictures", f"{name} outside {low:.3g} to {high:.3g}", _TRAINING, was, now)
-        if found.over:
-            yield found
+    return _moved("pictures", _TRAINING, columns, reference, limits)
 
 
 def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparison]:
@@ -182,7 +152,7 @@ def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparis
     if known is None:
         notes.append(
             "no feature distribution is stored with the model (too few images, or an older run): "
-            "whether some images are of another kind was decided by their measurements alone"
+            "the share of images of another kind is not known"
         )
         return []
     if now.of < FEWEST:
@@ -195,13 +165,8 @@ def far_images(now: Share, held_out: int) -> Comparison:
     """Compare the share of images far from the training data with the one that is expected.
 
     The few held-out images of a small data set say little about a share of 1 %, but their highest
-    scores show how fast the scores thin out. With 140 of them and 400 or 2,000 requests, this share
-    found 83 % of 240 mixtures with 4 % of images from another set, where the other share found
-    17 %, and 2 of 360 samples of the same set were over the limit.
-
-    Args:
-        now: Share of the requests that are far from the training data.
-        held_out: Number of held-out images.
+    scores show how fast the scores thin out. With 140 of them, this found 83 % of 240 mixtures with
+    4 % of images from another set, where `_unfamiliar` found 17 %.
     """
     usual = max(FAR_SHARE, 0.5 / held_out)  # no smaller share can be known
     # The standard deviation of a share is that of a binomial distribution.
@@ -221,7 +186,8 @@ def _mixed(subject: str, feature: str, reference: str, was: Share, now: Share) -
 
 
 def _predictions(requests: VersionRequests, blessed: Blessed, notes: list[str]) -> list[Comparison]:
-    columns: dict[str, Any] = {names.LABEL: _repeated(requests.labels)}
+    # TFDV computes statistics from values, not from their counts.
+    columns: dict[str, Any] = {names.LABEL: list(requests.labels.elements())}
     limits, validation = _limits(blessed.schema), blessed.predictions
     if validation is None:
         notes.append(f"{blessed.missing}: confidence was not compared")
@@ -279,12 +245,6 @@ def _limits(schema: schema_pb2.Schema) -> schema_pb2.Schema:
     return limits
 
 
-def _repeated(counts: collections.Counter[str]) -> Any:
-    # TFDV computes statistics from values, not from their counts.
-    values = np.array(list(counts), object)
-    return np.repeat(values, list(counts.values()))
-
-
 def _statistics(columns: Mapping[str, Any]) -> drift.Statistics:
     import pandas as pd
     import tensorflow_data_validation as tfdv
@@ -303,32 +263,27 @@ def verdict(compared: Iterable[VersionComparison], images: bool) -> tuple[bool |
         Whether there is drift, None if nothing could be judged, and a sentence that says so.
     """
     found = list(compared)
-    sentences = [
+    drifted = [
         f"version {one.requests.version} receives requests unlike its training data: "
         f"{', '.join(map(_named, one.over))}"
         for one in found
         if one.over
     ]
-    if sentences:
-        return True, f"drift: {'; '.join(sentences)}"
+    if drifted:
+        return True, f"drift: {'; '.join(drifted)}"
     judged = [one for one in found if one.judged]
-    answers = sum(one.requests.answers for one in judged or found)
+    answers = f"{sum(one.requests.answers for one in judged or found):,} answers"
     if not judged:
-        return (
-            None,
-            f"not compared: {answers:,} answers in the log, {FEWEST} of a version are needed",
-        )
+        return None, f"not compared: {answers} in the log, {FEWEST} of a version are needed"
     numbers = ", ".join(str(one.requests.version) for one in judged)
     compares = sum(c.limit is not None for one in judged for c in one.comparisons)
-    words = (
-        f"{answers:,} answers of version {numbers}, none of {compares} comparisons over its limit"
+    where = "" if images else " in the predictions"
+    return False, (
+        f"no drift{where}: {answers} of version {numbers}, none of {compares} comparisons over its "
+        "limit"
     )
-    return False, f"no drift{'' if images else ' in the predictions'}: {words}"
-
-
-_WORDS = {names.LABEL: "labels", CONFIDENCE: "confidence"}
 
 
 def _named(comparison: Comparison) -> str:
-    name = _WORDS.get(comparison.feature, comparison.feature.replace("_", " "))
+    name = "labels" if comparison.feature == names.LABEL else comparison.feature.replace("_", " ")
     return f"{name} ({comparison.was} → {comparison.now})"

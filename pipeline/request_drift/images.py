@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,23 +40,28 @@ class MeasuredImages:
 
 
 def fetch(
-    files: Sequence[Path], model: log.Model, wanted: Collection[log.Location]
-) -> Iterator[log.Answer]:
-    """Read the answers at some locations again, with their images.
+    files: Sequence[Path], version: int, vocabulary: Sequence[str], wanted: Set[log.Location]
+) -> Iterator[tuple[str, bytes]]:
+    """Read the images at some locations.
 
     Args:
         files: Files of the log, in the order in which the locations number them.
-        model: Model whose answers are read.
+        version: Version that received the images.
+        vocabulary: Its classes.
         wanted: Locations of the images.
 
     Yields:
-        The answers. Those whose file the server has removed are left out.
+        File, record and row of an image for people, and its bytes. Images whose file the server has
+        removed are left out.
     """
+    progress.total(len(wanted), "images")
     only = {(location.file, location.record) for location in wanted}
     left = len(wanted)
-    for answer in log.read(files, model, log.ReadStatistics(), only):
-        if answer.location in wanted and answer.image:
-            yield answer
+    answers = log.read(files, {version: vocabulary}, log.ReadStatistics(), only) if left else ()
+    for answer in answers:
+        at = answer.location
+        if at in wanted and answer.image:
+            yield f"{files[at.file].name}, record {at.record}, image {at.row}", answer.image
             left -= 1
         if not left:  # the rest of the log need not be read
             return
@@ -119,20 +124,7 @@ class _Memory(Source):
 
 
 def spread(locations: Sequence[log.Location], most: int) -> list[log.Location]:
-    """Choose locations that are evenly spread from the first to the last.
-
-    Args:
-        locations: Locations in the order of the log.
-        most: Number of locations that are chosen at most.
-
-    Returns:
-        The chosen locations, in the same order.
-    """
+    """Choose at most so many locations, evenly spread from the first to the last."""
     if len(locations) <= most:
         return list(locations)
     return [locations[i * len(locations) // most] for i in range(most)]
-
-
-def named(files: Sequence[Path], location: log.Location) -> str:
-    """Name of a logged image for people: its file, record and row."""
-    return f"{files[location.file].name}, record {location.record}, image {location.row}"

@@ -1,40 +1,41 @@
-"""Reads the request log of the embedded server, record by record.
+"""Reads the request log of the embedded server, and counts the answers of each version.
 
 The server appends to the log and removes its oldest file while it is read. A file that ends in the
-middle of a record, or that disappears, is reported by name; the records before that count.
+middle of a record, or that disappears, is reported by name; the records before that count. A few
+bytes for each answer and 16 bytes for each different image, but no image, stay in memory.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence, Set
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from imgpipe.components.image_file.content import first_line
-from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.serving import request_log_files, tensors
 from imgpipe.serving.request_log_files import SUFFIX
 
-if TYPE_CHECKING:
-    import numpy as np
-
 _CLASSES = "classes"  # output with the vocabulary in each row, beside `names.PROBABILITIES`
-_EXAMPLES = "examples"  # input of the signature that takes tf.Examples
 _SHOWN = 5  # classes named in a message
 _BATCHED = 2  # dimensions of the probabilities: [N, C]
+_DIGEST = 16  # bytes of the SHA-256 by which images are compared; half of it saves memory
 
 #: Reasons why a record is skipped.
 NO_LOG = "no PredictionLog"
 NO_ANSWER = "no probabilities in it"
 OTHER_CLASSES = "other classes"
-REMOVED = "removed version with other classes"
 UNREADABLE = "unreadable tensors"
+#: Classes of each version of a model, in the order of the probabilities.
+Vocabularies = Mapping[int, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,7 @@ class Answer:
     version: int
     time: int  # seconds since 1970
     label: str  # as answered, possibly `names.UNKNOWN`
-    probabilities: np.ndarray  # float32 [C]
-    classes: Sequence[str]  # names of the C classes
+    confidence: float  # the highest probability; 0 if they are not numbers
     image: bytes | None  # encoded; None if the log does not hold it
 
 
@@ -78,9 +78,53 @@ class ReadStatistics:
 
     records: int = 0
     skipped: collections.Counter[str] = field(default_factory=collections.Counter)
-    classes: collections.Counter[tuple[str, ...]] = field(default_factory=collections.Counter)
+    other: tuple[str, ...] = ()  # classes of another model whose answers the log holds
     broken: list[Broken] = field(default_factory=list)
-    removed: set[int] = field(default_factory=set)  # versions whose records were `REMOVED`
+    gone: set[int] = field(default_factory=set)  # versions that no longer exist
+
+
+@dataclass
+class VersionRequests:
+    """The requests and answers of one version."""
+
+    version: int
+    labels: collections.Counter[str] = field(default_factory=collections.Counter)
+    confidence: array[float] = field(default_factory=lambda: array("f"))
+    images: int = 0  # number of answers whose image the log holds
+    locations: list[Location] = field(default_factory=list)  # first one of each different image
+    first: int = 0  # time of the first answer, seconds since 1970
+    last: int = 0  # time of the last answer
+
+    @property
+    def answers(self) -> int:
+        """Number of answers; a request for N images has N of them."""
+        return len(self.confidence)
+
+    @property
+    def unknown(self) -> float:
+        """Share of the answers that are "unknown", 0..1."""
+        return self.labels[names.UNKNOWN] / max(self.answers, 1)
+
+
+def survey(answers: Iterable[Answer]) -> dict[int, VersionRequests]:
+    """Read all answers once, and count them by version."""
+    found: dict[int, VersionRequests] = {}
+    seen: set[tuple[int, bytes]] = set()
+    for answer in answers:
+        new = VersionRequests(answer.version, first=answer.time)
+        requests = found.setdefault(answer.version, new)
+        requests.labels[answer.label] += 1
+        requests.confidence.append(answer.confidence)
+        requests.first = min(requests.first, answer.time)
+        requests.last = max(requests.last, answer.time)
+        if answer.image is None:
+            continue
+        requests.images += 1
+        key = answer.version, hashlib.sha256(answer.image).digest()[:_DIGEST]
+        if key not in seen:
+            seen.add(key)
+            requests.locations.append(answer.location)
+    return found
 
 
 def find(path: Path) -> list[Path]:
@@ -88,9 +132,6 @@ def find(path: Path) -> list[Path]:
 
     Args:
         path: A file, a folder of files, or the prefix that the server was given.
-
-    Returns:
-        The paths of the files.
 
     Raises:
         ConfigError: There is no file.
@@ -113,22 +154,9 @@ def find(path: Path) -> list[Path]:
     return [file for _, file in sorted(found)]
 
 
-@dataclass(frozen=True)
-class Model:
-    """The classes of each version of a model, in the order of the probabilities."""
-
-    classes: Mapping[int, tuple[str, ...]]  # by version
-
-    def of(self, version: int) -> tuple[str, ...]:
-        """Classes of one version; those of the newest version if it was removed."""
-        # Most often, versions of one model have the same classes. Where they do not, `_answered`
-        # skips the record, because the number or the names of the classes differ.
-        return self.classes.get(version) or self.classes[max(self.classes)]
-
-
 def read(
     files: Sequence[Path],
-    model: Model,
+    vocabularies: Vocabularies,
     statistics: ReadStatistics,
     only: Set[tuple[int, int]] | None = None,
 ) -> Iterator[Answer]:
@@ -136,7 +164,7 @@ def read(
 
     Args:
         files: Files of the log, as `find` lists them.
-        model: Model whose answers are read.
+        vocabularies: Classes of the versions whose answers are read.
         statistics: Counts that are updated while reading.
         only: File and record indices of the wanted records; others are skipped without parsing.
             None for all.
@@ -153,66 +181,11 @@ def read(
                 continue
             try:
                 log = prediction_log_pb2.PredictionLog.FromString(content)
-                about = log.log_metadata
-                classes = model.of(about.model_spec.version.value)
-                found = _answered(log, model, statistics)
-                if found is None:
-                    continue
-                probabilities, labels = found
-                images = _images(log.predict_log.request, len(labels))
+                yield from _answers(log, (number, index), vocabularies, statistics)
             except tensors.TensorError:
                 statistics.skipped[UNREADABLE] += 1
-                continue
             except DecodeError:
                 statistics.skipped[NO_LOG] += 1
-                continue
-            for row, label in enumerate(labels):
-                yield Answer(
-                    Location(number, index, row),
-                    about.model_spec.version.value,
-                    about.timestamp_secs,
-                    label,
-                    probabilities[row],
-                    classes,
-                    images.get(row),
-                )
-
-
-def refusal(statistics: ReadStatistics, where: Path, model: Model) -> ImgpipeError:
-    """Make the error for a log that holds no answer of the model.
-
-    Args:
-        statistics: Counts of what was read.
-        where: Path of the log, for the message.
-        model: Model whose answers were expected.
-
-    Returns:
-        A ResourceError if the log is empty. A ConfigError if it is the log of another model, or no
-        request log.
-    """
-    broken = "".join(f" {found.sentence()}." for found in statistics.broken)
-    if not statistics.records:
-        return ResourceError(
-            f"the request log {where} is empty.{broken} Send requests to the server first; its "
-            "option --log-share sets the share of the requests that are logged."
-        )
-    if statistics.classes:
-        ((other, _),) = statistics.classes.most_common(1)
-        whose = "another model or a removed version" if statistics.removed else "another model"
-        return ConfigError(
-            f"{where} is the log of {whose}, with the classes {_listed(other) or 'unknown'}; "
-            f"expected {_listed(model.of(0))}. Name the folder of the logged model with --model."
-        )
-    why = ", ".join(f"{count:,} × {reason}" for reason, count in statistics.skipped.most_common())
-    return ConfigError(
-        f"{where} holds no answers of an image classifier: {why}. Expected PredictionLog records "
-        f"with the outputs {_CLASSES!r} and {names.PROBABILITIES!r}."
-    )
-
-
-def _listed(classes: Sequence[str]) -> str:
-    more = f" and {len(classes) - _SHOWN} more classes" if len(classes) > _SHOWN else ""
-    return ", ".join(classes[:_SHOWN]) + more
 
 
 def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, bytes]]:
@@ -229,64 +202,83 @@ def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, byte
             statistics.broken.append(Broken(str(path), count, first_line(error)))
 
 
-def _answered(
-    log: Any, model: Model, statistics: ReadStatistics
-) -> tuple[np.ndarray, list[str]] | None:
-    """Probabilities [N, C] and labels [N] of a record; None if it is not of this model."""
-    kind = log.WhichOneof("log_type")
-    if kind != "predict_log":
-        statistics.skipped[NO_ANSWER if kind else NO_LOG] += 1
-        return None
+def _answers(
+    log: Any, place: tuple[int, int], vocabularies: Vocabularies, statistics: ReadStatistics
+) -> Iterator[Answer]:
+    """Yield the answers of one record; none if it is not of this model."""
     outputs = log.predict_log.response.outputs
+    version = log.log_metadata.model_spec.version.value
     if names.PROBABILITIES not in outputs:
-        statistics.skipped[NO_ANSWER] += 1
-        return None
+        statistics.skipped[NO_ANSWER if log.WhichOneof("log_type") else NO_LOG] += 1
+        return
+    if version not in vocabularies:
+        statistics.gone.add(version)
+        return
     probabilities = tensors.to_array(outputs[names.PROBABILITIES])
     if probabilities.ndim != _BATCHED:
         raise tensors.TensorError("probabilities are not [N, C]")
-    width = probabilities.shape[1]
-    values = outputs[_CLASSES].string_val[:width] if _CLASSES in outputs else ()
-    named = tuple(name.decode(errors="replace") for name in values)
-    version = log.log_metadata.model_spec.version.value
-    vocabulary = model.of(version)
-    if width != len(vocabulary) or (named and named != vocabulary):
-        if version in model.classes:
-            statistics.skipped[OTHER_CLASSES] += 1
-        else:
-            statistics.skipped[REMOVED] += 1
-            statistics.removed.add(version)
-        statistics.classes[named] += 1
-        return None
-    return probabilities, _labels(outputs, probabilities, vocabulary)
-
-
-def _labels(
-    outputs: Mapping[str, Any], probabilities: np.ndarray, vocabulary: Sequence[str]
-) -> list[str]:
-    """Labels as answered, or the most probable classes if the request did not ask for labels."""
-    if names.LABEL not in outputs:
-        return [vocabulary[top] for top in probabilities.argmax(axis=1)]
-    found = outputs[names.LABEL].string_val
-    if len(found) != len(probabilities):
+    rows, width = probabilities.shape
+    vocabulary = tuple(vocabularies[version])
+    said = outputs[_CLASSES].string_val[:width] if _CLASSES in outputs else ()
+    classes = tuple(name.decode(errors="replace") for name in said)
+    if width != len(vocabulary) or (classes and classes != vocabulary):
+        statistics.skipped[OTHER_CLASSES] += 1
+        statistics.other = classes
+        return
+    if names.LABEL in outputs:
+        labels = [label.decode(errors="replace") for label in outputs[names.LABEL].string_val]
+    else:  # the request did not ask for them
+        labels = [vocabulary[top] for top in probabilities.argmax(axis=1)]
+    if len(labels) != rows:
         raise tensors.TensorError("labels and probabilities differ in number")
-    return [label.decode(errors="replace") for label in found]
+    inputs = log.predict_log.request.inputs
+    images = list(inputs[names.IMAGE_BYTES].string_val) if names.IMAGE_BYTES in inputs else []
+    if len(images) != rows:  # it is not known which answer belongs to which image
+        images = [b""] * rows
+    confidence = np.nan_to_num(probabilities).max(axis=1)
+    time = log.log_metadata.timestamp_secs
+    for row, (label, image) in enumerate(zip(labels, images, strict=True)):
+        where = Location(*place, row)
+        yield Answer(where, version, time, label, float(confidence[row]), image or None)
 
 
-def _images(request: Any, rows: int) -> dict[int, bytes]:
-    """Return the encoded images of a request by row; empty if the log does not hold them."""
-    inputs = request.inputs
-    if names.IMAGE_BYTES in inputs:
-        found = list(inputs[names.IMAGE_BYTES].string_val)
-    elif _EXAMPLES in inputs:
-        found = [_of_example(item) for item in inputs[_EXAMPLES].string_val]
-    else:
-        return {}
-    if len(found) != rows:  # it is not known which answer belongs to which image
-        return {}
-    return {row: image for row, image in enumerate(found) if image}
+def refusal(statistics: ReadStatistics, where: Path, vocabularies: Vocabularies) -> ImgpipeError:
+    """Make the error for a log that holds no answer of the model.
+
+    Args:
+        statistics: Counts of what was read.
+        where: Path of the log, for the message.
+        vocabularies: Classes of the versions whose answers were expected.
+
+    Returns:
+        A ResourceError if the log is empty or all versions that answered were removed. A
+        ConfigError if it is the log of another model, or no request log.
+    """
+    if not statistics.records:
+        broken = "".join(f" {found.sentence()}." for found in statistics.broken)
+        return ResourceError(
+            f"the request log {where} is empty.{broken} Send requests to the server first; its "
+            "option --log-share sets the share of the requests that are logged."
+        )
+    name = "Name the folder of the model that answered with --model."
+    if statistics.skipped[OTHER_CLASSES]:
+        expected = _listed(vocabularies[max(vocabularies)])
+        return ConfigError(
+            f"{where} is the log of another model, with the classes "
+            f"{_listed(statistics.other) or 'unknown'}; expected {expected}. {name}"
+        )
+    if statistics.gone:
+        return ResourceError(
+            f"the log has answers of version {', '.join(map(str, sorted(statistics.gone)))}; there "
+            f"are only versions {', '.join(map(str, sorted(vocabularies)))}. {name}"
+        )
+    why = ", ".join(f"{count:,} × {reason}" for reason, count in statistics.skipped.most_common())
+    return ConfigError(
+        f"{where} holds no answers of an image classifier: {why}. Expected PredictionLog records "
+        f"with the outputs {_CLASSES!r} and {names.PROBABILITIES!r}."
+    )
 
 
-def _of_example(item: bytes) -> bytes:
-    import tensorflow as tf
-
-    return records.raw(tf.train.Example.FromString(item), names.IMAGE_BYTES)
+def _listed(classes: Sequence[str]) -> str:
+    more = f" and {len(classes) - _SHOWN} more classes" if len(classes) > _SHOWN else ""
+    return ", ".join(classes[:_SHOWN]) + more

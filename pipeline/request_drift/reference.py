@@ -6,7 +6,7 @@ validation split stay among the artifacts of the run that published it. This mod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,38 +65,11 @@ def versions(path: Path) -> dict[int, manifest.Version]:
     return found
 
 
-def choose(
-    found: Mapping[int, manifest.Version], asked: Iterable[int]
-) -> tuple[list[manifest.Version], list[int]]:
-    """Find the versions that answered requests.
-
-    Args:
-        found: Existing versions by number.
-        asked: Numbers of the versions that answered.
-
-    Returns:
-        The existing versions that answered, the newest first, and the numbers of the removed ones.
-
-    Raises:
-        ResourceError: All versions that answered were removed.
-    """
-    numbers = sorted(asked, reverse=True)
-    known = [found[number] for number in numbers if number in found]
-    if not known:
-        raise ResourceError(
-            f"the log has answers of version {', '.join(map(str, numbers))}; there are only "
-            f"versions {', '.join(map(str, sorted(found)))}. Name the folder of the model that "
-            "answered with --model."
-        )
-    return known, [number for number in numbers if number not in found]
-
-
-def load(version: manifest.Version, run: Path | None = None) -> Blessed:
+def load(version: manifest.Version) -> Blessed:
     """Read the reference of a version.
 
     Args:
         version: One of `versions`.
-        run: Output folder of the run that made it. None for the folder above the versions.
 
     Returns:
         Statistics, schema and, where they still exist, predictions and distribution of the
@@ -116,16 +89,15 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
             "version that it publishes."
         )
     schema = component.read_schema(str(beside / "schema"))
-    predictions, missing = _predictions(version, run or version.path.absolute().parent.parent)
+    predictions, missing = _predictions(version)
     features = feature_distribution.load(str(version.path))
     return Blessed(version, schema, statistics, predictions, missing, features)
 
 
-def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | None, str]:
+def _predictions(version: manifest.Version) -> tuple[Predictions | None, str]:
     """Read what the runs that published a version recorded, the newest first."""
+    out = version.path.absolute().parent.parent
     runs = past_runs.read(out)
-    if not runs:
-        return None, f"no run beside the model in {out}; name its folder with --run"
     for run in reversed(past_runs.publishers(runs, version.path.absolute())):
         uri = run.artifact("Predictor", "predictions")
         if not uri or not Path(uri).is_dir():
@@ -139,4 +111,4 @@ def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | No
             confidence.append(prediction.read(example).confidence)
         if labels:
             return Predictions(labels, np.array(confidence, np.float32)), ""
-    return None, f"{out} holds no predictions of this model any more"
+    return None, f"{out} holds no run with predictions of this model"

@@ -21,15 +21,10 @@ _BATCH = 32  # images in one forward pass
 
 @dataclass(frozen=True)
 class Share:
-    """A share of images or answers.
+    """A share of images or answers."""
 
-    Attributes:
-        number: Number of those with the property.
-        of: Number of all that were examined.
-    """
-
-    number: int
-    of: int
+    number: int  # of those with the property
+    of: int  # of all that were examined
 
     @property
     def value(self) -> float:
@@ -41,17 +36,11 @@ class Share:
         return f"{self.value:.3f} of {self.of:,}"
 
     def by_chance(self, reference: Share) -> float:
-        """Compute how much larger than the reference this share may be by chance.
+        """Return how much larger than the reference this share may be by chance, 0..1.
 
         The standard deviation is that of the reference's share, estimated with one more case on
         either side (Laplace's rule), because no case among few images does not mean that there are
         none.
-
-        Args:
-            reference: Share with which this one is compared.
-
-        Returns:
-            The difference that chance explains, 0..1.
         """
         usual = (reference.number + 1) / (reference.of + 2)
         return _SIGMAS * math.sqrt(usual * (1 - usual) * (1 / self.of + 1 / reference.of))

@@ -85,7 +85,7 @@ def request_log(file: Path) -> object:
     from imgpipe.pipeline.request_drift import log
 
     statistics = log.ReadStatistics()
-    answers = list(log.read([file], log.Model({1: MODEL_CLASSES}), statistics))
+    answers = list(log.read([file], {1: MODEL_CLASSES}, statistics))
     skipped = " ".join(sorted(statistics.skipped))
     return f"{bool(answers)} {skipped} {bool(statistics.broken)}"
 

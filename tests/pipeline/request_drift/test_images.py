@@ -53,9 +53,9 @@ def test_images_are_fetched_by_their_location(tmp_path):
     sent = [image(i) for i in range(4)]
     files = write_log(tmp_path / "r", probabilities(4), sent, batch=2)
     wanted = {log.Location(0, 0, 1), log.Location(0, 1, 0)}
-    found = list(images.fetch(files, log.Model({1: CLASSES}), wanted))
-    assert [answer.image for answer in found] == sent[1:3]
-    assert images.named(files, found[0].location) == f"{files[0].name}, record 0, image 1"
+    found = list(images.fetch(files, 1, CLASSES, wanted))
+    assert [image for _, image in found] == sent[1:3]
+    assert found[0][0] == f"{files[0].name}, record 0, image 1"
 
 
 def test_a_limited_number_of_locations_is_spread_over_all():

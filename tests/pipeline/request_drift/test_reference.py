@@ -54,11 +54,10 @@ def test_predictions_are_found_after_a_rollback(out):
     assert reference.load(reference.versions(out)[3]).predictions is not None
 
 
-def test_a_model_outside_its_run_needs_the_folder_of_the_run(out, tmp_path):
+def test_a_model_outside_its_run_has_no_predictions(out, tmp_path):
     shutil.move(out / "model", tmp_path / "elsewhere")
     version = reference.versions(tmp_path / "elsewhere")[1]
-    assert "name its folder with --run" in reference.load(version).missing
-    assert reference.load(version, out).predictions is not None
+    assert "holds no run with predictions of this model" in reference.load(version).missing
 
 
 def test_a_version_without_statistics_is_refused(out):
@@ -79,14 +78,6 @@ def test_a_model_that_no_run_pushed_is_refused(tmp_path):
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ResourceError, match=r"no model in .*name another folder"):
         reference.versions(tmp_path)
-
-
-def test_answers_of_removed_versions_are_listed_separately(pushed):
-    found = reference.versions(pushed)
-    known, gone = reference.choose(found, [1, 5])
-    assert [version.number for version in known] == [1] and gone == [5]
-    with pytest.raises(ResourceError, match="answers of version 5; there are only versions 1"):
-        reference.choose(found, [5])
 
 
 def test_damaged_predictions_are_named(tmp_path):
