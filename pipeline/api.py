@@ -1,7 +1,7 @@
 """The Python interface: ``imgpipe.run``, ``check``, ``evaluate``, ``export`` and ``load``.
 
-All but ``load`` do what the commands of the same names do, with the same code. The functions are
-reached as attributes of the package ``imgpipe``.
+All but ``load`` do what the commands of the same names do, with the same code, and print progress
+to standard error. The functions are reached as attributes of the package ``imgpipe``.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def run(
 ) -> Run:
     """Run the pipeline, from images to a blessed, published model, as ``imgpipe run`` does.
 
-    Progress is printed to standard error. A run whose data was refused, that failed in a component
-    or whose model is not blessed is returned too; see `Run.raise_for_status`.
+    A run whose data was refused, that failed in a component or whose model is not blessed is
+    returned too; see `Run.raise_for_status`.
 
         run = imgpipe.run("photos", "imgpipe-out", evaluate={"threshold": 0.95})
         print(run.verdict, run.accuracy)
@@ -51,9 +51,6 @@ def run(
         accept: Whether it is accepted that the images differ from those of earlier runs.
         **settings: Settings by section, such as ``model={"image_size": 160}``. They override those
             of ``config``.
-
-    Returns:
-        The outcome.
 
     Raises:
         ConfigError: A setting or the source is wrong.
@@ -78,18 +75,7 @@ def run(
 def check(data: str | Path, *, config: str | Path | None = None, **settings: Any) -> Check:
     """Report what a run would reject, repair and warn about, as ``imgpipe check`` does.
 
-    Progress is printed to standard error, and nothing is written.
-
-    Args:
-        data: Source of the images.
-        config: TOML file, or name of a preset; None for the defaults.
-        **settings: Settings by section, such as ``gate={"min_train": 20}``.
-
-    Returns:
-        The verdict and all findings.
-
-    Raises:
-        ConfigError: A setting or the source is wrong.
+    Nothing is written. The arguments and errors are those of `run`.
     """
     from imgpipe.pipeline.commands.check import as_json, examine, page
     from imgpipe.pipeline.source import require_classes
@@ -108,7 +94,7 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
         images = source_check.read_images(found.plan, found.judged, shown)
         return page(replace(found, images=images))
 
-    return Check(found.verdict, bool(found.refused), tuple(summary["reasons"]), summary, draw)
+    return Check(found.verdict, summary, draw)
 
 
 def evaluate(
@@ -122,8 +108,6 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a published model on labelled images, as ``imgpipe evaluate`` does.
 
-    Progress is printed to standard error.
-
         found = imgpipe.evaluate("imgpipe-out", "new-photos")
         print(found.accuracy, found.interval)
 
@@ -135,9 +119,6 @@ def evaluate(
         config: TOML file, or name of a preset, that says how to read the data; None for the
             defaults.
         **settings: Settings by their names, such as ``**{"data.label_column": "species"}``.
-
-    Returns:
-        The metrics, and the page of the mistakes.
 
     Raises:
         ConfigError: The source, a label or a setting is wrong.
@@ -174,7 +155,7 @@ def export(
 
     The file takes resized pixels, and is written only if its answers are those of the served model.
     LiteRT files are judged on the validation images: they have to reach the threshold, and may lose
-    little accuracy. Progress is printed to standard error.
+    little accuracy.
 
         imgpipe.export("onnx", "imgpipe-out", "model.onnx")
 
@@ -185,9 +166,6 @@ def export(
             exists is replaced.
         version: Number of the version; None for the newest intact one.
         max_loss: Validation accuracy that a LiteRT file may lose against the served model.
-
-    Returns:
-        The path of the file, and how it was compared.
 
     Raises:
         ConfigError: An argument is wrong, or packages of an extra are missing.
@@ -209,27 +187,13 @@ def load(path: str | Path, version: int | None = None) -> LoadedModel:
             for answer in model.predict(["cat.jpg", "dog.jpg"]):
                 print(answer.label, answer.probability)
 
-    Args:
-        path: Output folder of a run, folder of numbered versions, or one version.
-        version: Number of the version; None for the newest intact one.
-
-    Returns:
-        The model.
-
-    Raises:
-        ConfigError: There is no version of this number.
-        ResourceError: There is no model, it is damaged, or this process was forked from one that
-            has loaded a model.
+    The arguments and errors are those of `LoadedModel`.
     """
     return LoadedModel(Path(path), version)
 
 
 def _prepare() -> None:
-    """Prepare the process as the command line does.
-
-    TensorFlow prints nothing of what it is built with, and no file that is opened later gets the
-    number of a standard stream that is closed.
-    """
+    """Prepare the process as the command line does, for closed streams and TensorFlow's output."""
     from imgpipe.pipeline.command_line import standard_streams
 
     standard_streams.open_descriptors()

@@ -69,11 +69,10 @@ class Run:
         return Path(self.summary["report"]) if self.summary["report"] else None
 
     def raise_for_status(self) -> Run:
-        """Return the run itself if its model is blessed.
+        """Return the run itself if its model is blessed, otherwise raise the verdict.
 
         Raises:
-            ImgpipeError: The data was refused, the run failed, or the model is not blessed. Its
-                ``exit_code`` is that of the command line.
+            ImgpipeError: The model is not blessed; ``exit_code`` is that of the command line.
         """
         if self.exit_code:
             error = ImgpipeError(f"{self.verdict}. Log: {self.summary['log']}")
@@ -90,11 +89,18 @@ class Run:
         return _frame(self.report.read_text("utf-8")) if self.report else None
 
 
+@dataclass(frozen=True)
 class _Page:
-    """A result with a page."""
+    """A result with a page.
+
+    Attributes:
+        verdict: The sentence that the command prints.
+        summary: What the command writes with ``--json``, which the reference documents.
+    """
 
     verdict: str
-    _draw: Callable[[], str]
+    summary: Mapping[str, Any] = field(repr=False)
+    _draw: Callable[[], str] = field(repr=False, compare=False)
 
     @cached_property
     def html(self) -> str:
@@ -102,14 +108,7 @@ class _Page:
         return self._draw()
 
     def save(self, file: str | Path) -> Path:
-        """Write the page to a file.
-
-        Args:
-            file: Path of the HTML file.
-
-        Returns:
-            Its absolute path.
-        """
+        """Write the page to an HTML file, and return the absolute path of the file."""
         from imgpipe.models.files.atomic_write import atomic_write
 
         path = Path(file).expanduser().absolute()
@@ -131,16 +130,18 @@ class Check(_Page):
 
     Attributes:
         verdict: The sentence that the command prints.
-        refused: Whether a run would refuse the data.
-        reasons: Why it would, as sentences.
         summary: What ``imgpipe check --json`` writes, which the reference documents.
     """
 
-    verdict: str
-    refused: bool
-    reasons: tuple[str, ...]
-    summary: Mapping[str, Any] = field(repr=False)
-    _draw: Callable[[], str] = field(repr=False, compare=False)
+    @property
+    def refused(self) -> bool:
+        """Whether a run would refuse the data."""
+        return bool(self.summary["refused"])
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it would, as sentences."""
+        return tuple(self.summary["reasons"])
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,6 @@ class Evaluation(_Page):
         verdict: The sentence that the command prints.
         summary: What ``imgpipe evaluate --json`` writes, which the reference documents.
     """
-
-    verdict: str
-    summary: Mapping[str, Any] = field(repr=False)
-    _draw: Callable[[], str] = field(repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
@@ -191,14 +188,12 @@ class Export:
 
 
 def _show(result: object, verdict: str, page: Path | None = None) -> None:
-    """Display a result: in the output of a notebook's cell, otherwise its page in a browser.
-
-    Args:
-        result: The result, of which a notebook displays the page.
-        verdict: What is printed if there is no page.
-        page: Path of the page, if it is a file.
-    """
-    if _in_notebook():
+    """Display a result in a notebook's cell, otherwise its page in a browser, or its verdict."""
+    # IPython in a terminal cannot display HTML.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    kinds = {kind.__name__ for kind in type(shell).__mro__}
+    if shell is not None and "TerminalInteractiveShell" not in kinds:
         from IPython.display import display
 
         display(result)
@@ -215,14 +210,3 @@ def _frame(page: str) -> str:
         '<iframe sandbox="allow-popups" style="width: 100%; height: 800px; border: 0" '
         f'srcdoc="{html.escape(page)}"></iframe>'
     )
-
-
-def _in_notebook() -> bool:
-    """Whether the program runs in a notebook, which can display HTML.
-
-    IPython in a terminal cannot.
-    """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    kinds = {kind.__name__ for kind in type(shell).__mro__}
-    return shell is not None and "TerminalInteractiveShell" not in kinds

@@ -64,13 +64,7 @@ def predict(
     ] = False,
 ) -> None:
     """Classify images, using a server or, with --model OUT, a local model."""
-    from imgpipe.serving.client import (
-        Client,
-        DeadlineExceeded,
-        NotFound,
-        ServingError,
-        Unavailable,
-    )
+    from imgpipe.serving.client import Client, InvalidArgument, ServingError
     from imgpipe.serving.client.images import files_of
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
@@ -82,11 +76,13 @@ def predict(
     classifier: Client | LoadedModel
     try:
         files = files_of(images)
-        # The default name is not taken for a folder, such as that of a clone of the repository.
-        if server is None and model is not None and _is_folder(model):
+        # The default name is not taken for a folder, such as that of a clone of the repository. No
+        # served model has a slash in its name, so a path that does not exist is reported as one.
+        folder = model and (os.sep in model or Path(model).expanduser().is_dir())
+        if server is None and folder:
             from imgpipe.pipeline.published.loaded_model import LoadedModel
 
-            classifier = LoadedModel(Path(model).expanduser(), version)
+            classifier = LoadedModel(Path(name).expanduser(), version)
         else:
             classifier = Client(address, name, timeout, version=version)
         with classifier, _progress(len(files), done) as progress:
@@ -98,29 +94,18 @@ def predict(
     if answers:
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
+        where = f"{address}, model {name!r}: " if failure.from_server else ""
         hint = ""
-        unknown = isinstance(failure, NotFound | Unavailable | DeadlineExceeded)
-        if unknown and model is not None and server is None:
+        if model and not server and not isinstance(failure, InvalidArgument):
             hint = f" (There is no folder {name!r}, so --model was taken for a model's name.)"
-        raise ServerError(address, name, failure, hint) from failure
+        failed = ServerError(f"{where}{failure}{hint}")
+        failed.exit_code = failure.exit_code
+        raise failed from failure
     raise typer.Exit(_refusals(answers))
 
 
 class ServerError(ImgpipeError):
-    """A failed request, with the exit code of the client's error.
-
-    The message names the server if the error came from it.
-    """
-
-    def __init__(self, server: str, model: str, error: ServingError, hint: str = "") -> None:
-        where = f"{server}, model {model!r}: " if error.from_server else ""
-        super().__init__(f"{where}{error}{hint}")
-        self.exit_code = error.exit_code
-
-
-def _is_folder(model: str) -> bool:
-    # No served model has a slash in its name, so a path that does not exist is reported as one.
-    return os.sep in model or Path(model).expanduser().is_dir()
+    """A failed request, with the exit code of the client's error."""
 
 
 @contextlib.contextmanager
@@ -152,8 +137,7 @@ def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
         # Without the trace of TensorFlow's graph, which does not help a caller.
         line = str(error).split("\n", 1)[0].strip()
         console.print(f"[red]{escape(line)}[/]")
-    images = "image" if len(answers) == 1 else "images"
-    console.print(f"{len(refused)} of {len(answers)} {images} could not be classified.")
+    console.print(f"{len(refused)} of {len(answers)} images could not be classified.")
     return _SOME_REFUSED
 
 

@@ -29,11 +29,7 @@ _process: int | None = None  # the one that has loaded a model, whose threads no
 
 
 def _check_process() -> None:
-    """Refuse a fork of the process that has loaded the first model.
-
-    Raises:
-        ResourceError: This process is such a fork.
-    """
+    """Refuse a fork of the process that has loaded the first model."""
     global _process
     _process = _process or os.getpid()
     if _process != os.getpid():
@@ -101,17 +97,14 @@ class LoadedModel(Classifier):
             ResourceError: This process was forked after the model had been loaded.
             ServingError: The model is closed.
         """
-        given: Sequence[Any] = [images] if _is_one(images) else images  # type: ignore[assignment]
+        if isinstance(images, np.ndarray):
+            one = images.ndim < 4  # [N, height, width, 3] is a sequence of images
+        else:
+            one = isinstance(images, str | bytes | bytearray) or not isinstance(images, Sequence)
+        given: Any = [images] if one else images
         return self.classify(given, top=top)
 
     def _predict_images(self, images: Sequence[bytes], question: Question) -> Prediction:
-        """Answer encoded images.
-
-        Raises:
-            InvalidArgument: The model refuses them, because one is not an image.
-            ResourceError: The model was loaded by the process of which this one is a fork.
-            ServingError: The model is closed.
-        """
         _check_process()
         if self._closed:
             raise ServingError(f"The model in {self.folder} is closed. Load it again")
@@ -141,10 +134,3 @@ class LoadedModel(Classifier):
 
     def __repr__(self) -> str:
         return f"LoadedModel({str(self.folder)!r}, {len(self.classes)} classes)"
-
-
-def _is_one(images: Any) -> bool:
-    """Return whether it is one image instead of a sequence of images."""
-    if isinstance(images, np.ndarray):
-        return images.ndim < 4  # [N, height, width, 3] is a sequence of images
-    return not isinstance(images, Sequence) or isinstance(images, str | bytes | bytearray)
