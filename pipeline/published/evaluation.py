@@ -37,21 +37,13 @@ _NAMED = 20  # labels that an error names
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is evaluated.
-
-    Attributes:
-        model: The version.
-        config: The configuration, which holds the limit of pixels.
-        source: The source of the images.
-        scan: Its listing.
-        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
-    """
+    """What is evaluated."""
 
     model: Model
     config: Config
     source: Source
     scan: Scan
-    threshold: float
+    threshold: float  # accuracy that the model has to reach; 0 if it has to reach none
 
 
 def prepare(path: Path, version: int | None, config: Config, threshold: float) -> EvaluationRequest:
@@ -164,10 +156,7 @@ def _row(record: ImageRecord, probabilities: Any) -> Prediction:
 
 
 def _seen(examples_uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
-    """Find the images that a run had, or near-duplicates of which it had, with their splits.
-
-    Where an image is similar to images of several splits, train comes first.
-    """
+    """Find the split of each image that a run had, or near-duplicates of which it had."""
     from imgpipe.components.image_filter.checks.whole_set import RADIUS
     from imgpipe.components.image_filter.near_search import near_groups
 
@@ -194,10 +183,6 @@ def _seen(examples_uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
 
 def shown_images(request: EvaluationRequest, found: Mapping[str, Any]) -> dict[str, bytes]:
     """Read the images that the page of an evaluation shows, and explain the worst mistakes.
-
-    Args:
-        request: What was evaluated.
-        found: What `evaluate` returned.
 
     Returns:
         Encoded images of the mistakes, by image hash, and their Grad-CAM, by

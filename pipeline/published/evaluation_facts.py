@@ -16,35 +16,28 @@ from imgpipe.pipeline.published.model import Model
 if TYPE_CHECKING:
     from imgpipe.components.predictor.prediction import Prediction
 
-SCHEMA = 1  # of the file that --json writes
 _NAMED = 20  # images and labels of each kind that are named
 _EXPLAINED = 3  # files that a sentence names with their reasons
 
 
 @dataclass
 class Judged:
-    """The images of an evaluation, of which only hashes, figures and answers are kept.
+    """The images of an evaluation, of which only hashes, figures and answers are kept."""
 
-    Attributes:
-        rows: The images that were judged, with their predictions.
-        hashes: Perceptual hashes by content hash, of the images that were judged; b"" for an image
-            that cannot be compared.
-        undecodable: Paths and reasons of files that cannot be read, that the source rejects or that
-            the served signature does not decode.
-        unknown: Number of images by label, of labels that are none of the model's classes.
-        seen: The split of each image that the run of the version had, by content hash; None if
-            that is not known.
-    """
-
+    #: The images that were judged, with their predictions.
     rows: list[Prediction] = field(default_factory=list)
+    #: Their perceptual hashes by content hash; b"" for an image that cannot be compared.
     hashes: dict[str, bytes] = field(default_factory=dict)
+    #: Paths and reasons of files that cannot be read or decoded.
     undecodable: list[tuple[str, str]] = field(default_factory=list)
+    #: Number of images by label, of labels that are none of the model's classes.
     unknown: collections.Counter[str] = field(default_factory=collections.Counter)
+    #: Split of each image that the run of the version had, by content hash; None if unknown.
     seen: Mapping[str, str] | None = None
 
 
 def facts(model: Model, source: str, judged: Judged, threshold: float) -> dict[str, Any]:
-    """Compute what ``--json`` writes; `imgpipe.pipeline.records` declares it.
+    """Compute what ``--json`` writes.
 
     Args:
         model: The version that was evaluated.
@@ -58,28 +51,28 @@ def facts(model: Model, source: str, judged: Judged, threshold: float) -> dict[s
     from imgpipe.components.report import metrics
     from imgpipe.components.report.slices import Slices
 
+    excluded = _excluded(judged)
     if not judged.rows:
         raise ConfigError(
-            f"{source}: no image could be evaluated. {_excluded(judged)} Expected: images that the "
+            f"{source}: no image could be evaluated. {excluded} Expected: images that the "
             "model decodes (JPEG, PNG, BMP, GIF, WebP), with labels that it knows."
         )
-    seen = judged.seen
-    kinds = Slices()
+    seen, kinds = judged.seen, Slices()
     table = metrics.Table(model.vocabulary, kinds.counted(judged.rows))
     summary = table.summary()
     name = dict(enumerate(model.vocabulary))
     # Images that the model was made with raise the accuracy, so it is computed without them too.
     used = {key for key, split in (seen or {}).items() if split != names.TEST}
     new = [row for row in judged.rows if row.image_hash not in used]
-    excluded = len(judged.undecodable) + judged.unknown.total()
+    overall = _accuracy(judged.rows)
     found = {
-        "schema": SCHEMA,
+        "schema": 1,
         "model": str(model.folder),
         "version": model.version,
         "source": source,
         "classes": list(model.vocabulary),
-        "images": len(judged.rows) + excluded,
-        **_accuracy(judged.rows),
+        "images": len(judged.rows) + len(judged.undecodable) + judged.unknown.total(),
+        **overall,
         **{key: summary[key] for key in ("loss", "ece", "ece_by_chance", "per_class")},
         "confusion": [
             {"label": name[label], "predicted": name[predicted], "count": count}
@@ -96,9 +89,9 @@ def facts(model: Model, source: str, judged: Judged, threshold: float) -> dict[s
         "seen": None if seen is None else _count_seen(judged.rows, seen),
         "unseen": _accuracy(new) if used and new else None,
         "threshold": threshold or None,  # every accuracy reaches 0
+        "passed": overall["accuracy"] >= threshold,
     }
-    found["passed"] = found["accuracy"] >= threshold
-    return {**found, "verdict": _verdict(found), "warnings": _warnings(found, judged)}
+    return {**found, "verdict": _verdict(found), "warnings": _warnings(found, excluded)}
 
 
 def _accuracy(rows: Sequence[Prediction]) -> dict[str, Any]:
@@ -122,13 +115,11 @@ def _verdict(found: Mapping[str, Any]) -> str:
     accuracy, threshold = f"{found['accuracy']:.3f}", found["threshold"]
     if not found["passed"]:
         accuracy = shares.below(found["accuracy"], threshold)
-    text = (
+    reached = f"{'reaches' if found['passed'] else 'is below'} the threshold"
+    return (
         f"accuracy {accuracy} ({found['correct']:,} of {found['count']:,} correct, "
         f"95 % interval {low:.2f}–{high:.2f})"
-    )
-    if threshold is None:
-        return text
-    return f"{text} {'reaches' if found['passed'] else 'is below'} the threshold {threshold:g}"
+    ) + (f" {reached} {threshold:g}" if threshold else "")
 
 
 def _excluded(judged: Judged) -> str:
@@ -145,9 +136,9 @@ def _excluded(judged: Judged) -> str:
     return " ".join(sentences)
 
 
-def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
+def _warnings(found: Mapping[str, Any], excluded: str) -> list[str]:
     """Return sentences about what the metrics do not show."""
-    sentences = [f"Not evaluated: {text}"] if (text := _excluded(judged)) else []
+    sentences = [f"Not evaluated: {excluded}"] if excluded else []
     if found["seen"] is None:
         sentences.append(
             "It is not known which images the model was trained on, because the run that made it "
