@@ -9,6 +9,7 @@ import contextlib
 import os
 import shlex
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -126,11 +127,7 @@ def find(path: Path) -> PastRun:
 
 
 def prepare(run: PastRun, to: Path | None) -> Review:
-    """Read what there is to decide about a run.
-
-    Args:
-        run: The run.
-        to: Overrides file; None for that of the run, or else OUT/overrides.toml.
+    """Read what there is to decide about a run; ``to`` is the overrides file, or None.
 
     Raises:
         ConfigError: The overrides file is invalid.
@@ -167,11 +164,7 @@ def _described(name: str, asked: Sequence[Question]) -> str:
     """Say what there is to decide."""
     from imgpipe.components.report.text import plural
 
-    kinds = {
-        "doubtful": "doubtful label",
-        "near": "near-duplicate",
-        "rejected": "rejected image",
-    }
-    counts = {kind: sum(one.kind == kind for one in asked) for kind in kinds}
-    parts = [plural(n, kinds[kind]) for kind, n in counts.items() if n]
+    words = {"doubtful": "doubtful label", "near": "near-duplicate", "rejected": "rejected image"}
+    counts = Counter[str](one.kind for one in asked)
+    parts = [plural(counts[kind], word) for kind, word in words.items() if counts[kind]]
     return f"run {name}: {', '.join(parts) or 'there is nothing to decide'}"

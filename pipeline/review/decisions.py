@@ -19,7 +19,6 @@ from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.review.questions import Question, Questions
 
-Verdict = Literal["accept", "reject", "relabel", "skip"]
 _NOTE = "imgpipe review"
 
 
@@ -27,12 +26,16 @@ _NOTE = "imgpipe review"
 class Answer:
     """What was decided about an image."""
 
-    verdict: Verdict
+    verdict: Literal["accept", "reject", "relabel", "skip"]
     label: str = ""  # the right class, for relabel
 
 
 class Refused(Exception):
-    """An answer that is not possible; the message is for the person at the page."""
+    """An answer or another request that is not possible, as the person at the page is told."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status  # of HTTP
 
 
 class Decisions:
@@ -67,15 +70,12 @@ class Decisions:
             return found
 
     def answer(self, image_hash: str, verdict: str, label: str = "") -> Answer:
-        """Decide about an image, and save the decision before returning.
+        """Decide about an image, and save the decision before returning it.
 
         Args:
             image_hash: Hash of an image that is asked about.
             verdict: ``accept``, ``reject``, ``relabel`` or ``skip``.
             label: The right class, for ``relabel``.
-
-        Returns:
-            The answer that was saved.
 
         Raises:
             Refused: The answer is not possible.
@@ -97,10 +97,7 @@ class Decisions:
             return Answer(entries[0].verdict, entries[0].label) if entries else Answer("skip")
 
     def undo(self) -> str:
-        """Take back the last answer.
-
-        Returns:
-            Hash of the image that it was about, "" when there is no answer to undo.
+        """Take back the last answer; return the hash of its image, "" if there is none.
 
         Raises:
             ConfigError: The file of overrides is invalid.

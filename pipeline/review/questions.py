@@ -45,42 +45,25 @@ class Shown:
 
 @dataclass(frozen=True)
 class Question:
-    """An image to decide about.
-
-    Attributes:
-        image: The image.
-        kind: What was found in it first.
-        why: What was found, one sentence or clause each.
-        suggestion: The class that the image looks like, "" when there is none.
-        beside: Similar images, to compare with.
-        rejected: Whether the run rejected the image.
-        no_accept: Why the image cannot be accepted, "" when it can.
-        no_relabel: Why the image cannot be given another label, "" when it can.
-    """
+    """An image to decide about."""
 
     image: Shown
-    kind: Kind
-    why: tuple[str, ...]
-    suggestion: str = ""
-    beside: tuple[Shown, ...] = ()
-    rejected: bool = False
-    no_accept: str = ""
-    no_relabel: str = ""
+    kind: Kind  # what was found in it first
+    why: tuple[str, ...]  # what was found, one sentence or clause each
+    suggestion: str = ""  # the class that the image looks like
+    beside: tuple[Shown, ...] = ()  # similar images, to compare with
+    rejected: bool = False  # whether the run rejected it
+    no_accept: str = ""  # why it cannot be accepted, "" when it can
+    no_relabel: str = ""  # why it cannot be given another label, "" when it can
 
 
 @dataclass(frozen=True)
 class Questions:
-    """All questions of a run.
+    """All questions of a run, in the order of the page."""
 
-    Attributes:
-        classes: Class names in sorted order.
-        asked: The questions, in the order of the page.
-        unusable: Number of rejected files that no override can make usable.
-    """
-
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in sorted order
     asked: tuple[Question, ...]
-    unusable: int = 0
+    unusable: int = 0  # rejected files that no override can make usable
 
     @cached_property
     def by_hash(self) -> Mapping[str, Question]:

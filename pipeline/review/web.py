@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from imgpipe.components.example_gen.sources import Item, Source
 from imgpipe.components.report import thumbnails
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.review.decisions import Decisions, Refused
 from imgpipe.pipeline.review.questions import Shown
 from imgpipe.serving.server.rest.port import HttpPort, host_to_open
@@ -36,15 +36,6 @@ from imgpipe.serving.server.web import pages
 _SIDE, _QUALITY = 1280, 88
 TOKEN = "X-Imgpipe-Token"
 _STOP_S = 5.0  # seconds for the last answers
-_LARGEST = 16 << 10  # bytes of an answer
-
-
-class Denied(Exception):
-    """A request that is refused."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Images:
@@ -67,60 +58,44 @@ class Images:
             image_hash: Hash of an image that the page shows.
 
         Raises:
-            Denied: It is not one of the images, or its file is gone, has changed or is damaged.
+            Refused: It is not one of the images, or its file is gone, has changed or is damaged.
+            ImgpipeError: The source of the images cannot be read.
         """
         # The hash comes from the browser, and must not become a way to read other files.
         if image_hash not in self._shown:
-            raise Denied(404, "This review does not show this image.")
+            raise Refused("This review does not show this image.", 404)
         image = thumbnails.shrunk(self._content(image_hash), _SIDE, _QUALITY)
         if not image:
-            raise Denied(404, "The file cannot be shown, because it is damaged or very large.")
+            raise Refused("The file cannot be shown, because it is damaged or very large.", 404)
         return image
 
     def _content(self, image_hash: str) -> bytes:
-        item = self._listed().get(self._shown[image_hash].path)
-        if item is None:
-            raise Denied(404, "The file is no longer in the source. Run the pipeline again.")
-        try:
-            data = self._source.read(item)
-        except OSError as error:
-            raise Denied(404, f"The file cannot be read: {error.strerror or error}.") from error
-        if hashlib.sha256(data).hexdigest() != image_hash:
-            raise Denied(404, "The file has changed since the run. Run the pipeline again.")
-        return data
-
-    def _listed(self) -> dict[str, Item]:
-        """List the source once, and keep the items of the images that are shown."""
         with self._listing:  # the browser asks for several images at the same time
             if self._items is None:
                 wanted = {image.path for image in self._shown.values()}
-                try:
-                    items = self._source.listing().items
-                except ImgpipeError as error:
-                    raise Denied(
-                        404, f"The source of the images cannot be read: {error}"
-                    ) from error
+                items = self._source.listing().items
                 self._items = {item.path: item for item in items if item.path in wanted}
-            return self._items
+        item = self._items.get(self._shown[image_hash].path)
+        if item is None:
+            raise Refused("The file is no longer in the source. Run the pipeline again.", 404)
+        try:
+            data = self._source.read(item)
+        except OSError as error:
+            raise Refused(f"The file cannot be read: {error.strerror or error}.", 404) from error
+        if hashlib.sha256(data).hexdigest() != image_hash:
+            raise Refused("The file has changed since the run. Run the pipeline again.", 404)
+        return data
 
 
 @dataclass(frozen=True)
 class Review:
-    """What the page needs.
+    """What the page needs."""
 
-    Attributes:
-        run: Name of the run.
-        apply: The command that applies the decisions.
-        decisions: The questions and their answers.
-        images: The images.
-        token: The secret in the address of the page.
-    """
-
-    run: str
-    apply: str
+    run: str  # name of the run
+    apply: str  # the command that applies the decisions
     decisions: Decisions
     images: Images
-    token: str
+    token: str  # the secret in the address of the page
 
 
 def make_app(review: Review) -> Starlette:
@@ -135,8 +110,14 @@ def make_app(review: Review) -> Starlette:
         return Response(data, headers=pages.HEADERS, media_type="image/jpeg")
 
     async def answer(request: Request) -> Response:
-        given = await _body(request)
-        made = await run_in_threadpool(review.decisions.answer, *given)
+        try:
+            given = await request.json()  # of a person who knows the token
+            values = [given.get(key, "") for key in ("image", "verdict", "label")]
+        except (ValueError, AttributeError, RecursionError):
+            values = [None]
+        if not all(isinstance(value, str) for value in values):
+            raise Refused('An answer is JSON: {"image": HASH, "verdict": WORD, "label": CLASS}.')
+        made = await run_in_threadpool(review.decisions.answer, *values)
         return _json({"answer": dataclasses.asdict(made)})
 
     async def undo(request: Request) -> Response:
@@ -186,37 +167,17 @@ def _guarded(token: str, handle: _Handler) -> _Handler:
             # As bytes and in constant time: the time of `==` tells how many characters are right.
             given = request.headers.get(TOKEN, "").encode("latin-1")
             if is_foreign(request) or not hmac.compare_digest(given, token.encode()):
-                raise Denied(403, "Open the page at the address that imgpipe review prints.")
+                raise Refused("Open the page at the address that imgpipe review prints.", 403)
             return await handle(request)
-        except Denied as error:
-            return _json({"error": str(error)}, error.status)
         except Refused as error:
-            return _json({"error": str(error)}, 400)
-        except (ConfigError, ResourceError) as error:  # the file was edited, or is being edited
+            return _json({"error": str(error)}, error.status)
+        except ImgpipeError as error:  # the file was edited, or is being edited
             return _json({"error": str(error)}, 409)
         except OSError as error:
             why = error.strerror or str(error)
             return _json({"error": f"The decision could not be saved: {why}."}, 500)
 
     return guarded
-
-
-async def _body(request: Request) -> tuple[str, str, str]:
-    """Read an answer: hash of the image, verdict and label."""
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > _LARGEST:  # while it is read, since the header may name no length
-            raise Denied(413, f"An answer has at most {_LARGEST:,} bytes.")
-    try:
-        given = json.loads(data)
-        values = [given.get(key, "") for key in ("image", "verdict", "label")]
-    except (ValueError, AttributeError, RecursionError):
-        values = [None]
-    if not all(isinstance(value, str) for value in values):
-        raise Denied(400, 'An answer is JSON: {"image": HASH, "verdict": WORD, "label": CLASS}.')
-    image, verdict, label = values
-    return image, verdict, label
 
 
 def _json(content: Any, status: int = 200) -> Response:
@@ -227,12 +188,7 @@ def _json(content: Any, status: int = 200) -> Response:
 
 @contextlib.contextmanager
 def running(review: Review, host: str, port: int) -> Iterator[tuple[str, HttpPort]]:
-    """Serve a review while the context lasts.
-
-    Args:
-        review: The review.
-        host: Address to bind.
-        port: Port; 0 for any free one.
+    """Serve a review while the context lasts, on any free port for port 0.
 
     Yields:
         The address of the page with its token, and the port.

@@ -120,25 +120,23 @@ def test_requests_without_the_token_or_from_another_site_are_refused(browser, re
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "words"),
+    ("content", "words"),
     [
-        (b"{", 400, "An answer is JSON"),
-        (b"[" * 9000, 400, "An answer is JSON"),
-        ({"image": 3, "verdict": "accept"}, 400, "An answer is JSON"),
-        (b" " * 20_000, 413, "at most 16,384 bytes"),
-        ({"image": CAT, "verdict": "relabel", "label": "../cow"}, 400, "'../cow' is not a class"),
-        ({"image": CAT, "verdict": "keep"}, 400, "one of accept, reject, relabel, skip"),
-        ({"image": "0" * 64, "verdict": "accept"}, 400, "does not ask about this image"),
+        (b"{", "An answer is JSON"),
+        (b"[" * 9000, "An answer is JSON"),
+        ({"image": 3, "verdict": "accept"}, "An answer is JSON"),
+        ({"image": CAT, "verdict": "relabel", "label": "../cow"}, "'../cow' is not a class"),
+        ({"image": CAT, "verdict": "keep"}, "one of accept, reject, relabel, skip"),
+        ({"image": "0" * 64, "verdict": "accept"}, "does not ask about this image"),
         (
             {"image": digest("dog/test.png"), "verdict": "relabel", "label": "cat"},
-            400,
             "test split",
         ),
     ],
 )
-def test_a_wrong_answer_is_refused_and_writes_nothing(browser, review, content, status, words):
-    found, answer = browser.json("POST", "/review/answers", content)
-    assert found == status and words in answer["error"]
+def test_a_wrong_answer_is_refused_and_writes_nothing(browser, review, content, words):
+    status, answer = browser.json("POST", "/review/answers", content)
+    assert status == 400 and words in answer["error"]
     assert not review.decisions.file.exists()
 
 
