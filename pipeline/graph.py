@@ -21,8 +21,8 @@ from imgpipe.components.report.facts import REPORTED
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.inputs import source_options, split_rule
-from imgpipe.pipeline.plan import Plan
+from imgpipe.pipeline.plan import Plan, split_rule
+from imgpipe.pipeline.source import source_options
 
 #: Components whose cache each runner turns off, because they depend on folders that others change
 #: too: Plan would miss new images, and a cached push would report a version that somebody has

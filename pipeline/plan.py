@@ -18,19 +18,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from imgpipe.components.data_gate import origin
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.image_filter import overrides as override_files
+from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage import manifest
+from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
 from imgpipe.models.files import source_code
-from imgpipe.pipeline import inputs, source
+from imgpipe.pipeline import source
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration.config import Config, flat, put
+from imgpipe.pipeline.configuration.config import Config, changed, flat, put
 
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"
@@ -108,67 +110,110 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         ConfigError: Settings do not fit the classes, or a file that is named does not exist.
     """
     config.settings.check_classes(scan.vocabulary)
+    vocabulary, code = list(scan.vocabulary), source_code.fingerprint()
     overrides = _overrides(config, scan)
     # Where the files lie does not change the result; the fingerprint stands for their content.
-    how = asdict(config.data)
+    how = {**asdict(config.data), "vocabulary": vocabulary}
     for name in ("source", "follow_links", "root", "tfds_dir"):
         del how[name]
-    how["vocabulary"] = list(scan.vocabulary)
-    rule = asdict(inputs.split_rule(config, tuple(sorted(scan.given_splits))))
     near = config.judge.threshold.model_dump(include={"near_duplicate"})  # stays in one split
-    split_key = _fingerprint(rule, how, near)
-    code = source_code.fingerprint()
+    rule = split_rule(config, tuple(sorted(scan.given_splits)))
+    split_key = _fingerprint(asdict(rule), how, near)
     run_key = _fingerprint(
         config.model_dump(include=_DECIDING, exclude=_PATHS),
         *(how, scan.fingerprint, code, overrides),
         *(resolve_precision(config.bank.precision), config.bank.budget),
         config.settings.backbone_spec().key(),
     )
-    judging = config.model_dump(include={"split", "judge"}, exclude=_PATHS)
-    rule_of_data = asdict(inputs.split_rule(config))
-    data_key = _fingerprint(judging, rule_of_data, scan.fingerprint, overrides)
+    data_key = _fingerprint(
+        config.model_dump(include={"split", "judge"}, exclude=_PATHS),
+        *(asdict(split_rule(config)), scan.fingerprint, overrides),
+    )
     baseline = manifest.baseline_for(config.push_directory, run_key)
-    network = describe(config.settings, config.bank.precision)
+    number = baseline.number if baseline else 0
+    accepted = accept or any(
+        one.run_key == run_key and one.manifest.get("accepted_changes")
+        for one in manifest.versions(config.push_directory)
+    )
     extractor = FeatureExtractor.of(config.settings, config.bank.precision)
     training = {
         "model": asdict(config.settings),
-        "vocabulary": list(scan.vocabulary),
+        "vocabulary": vocabulary,
         "source_hash": code,
     }
-    versions = manifest.versions(config.push_directory)
-    accepted = accept or any(
-        one.run_key == run_key and one.manifest.get("accepted_changes") for one in versions
-    )
     facts = {
         "run_key": run_key,
         "accepted_changes": accepted,
         "split_key": split_key,
         "name": config.run.name,
-        "vocabulary": list(scan.vocabulary),
+        "vocabulary": vocabulary,
         "fingerprint": scan.fingerprint,
         "backbone": config.model.network,
         "image_size": config.settings.size,
-        "baseline_version": baseline.number if baseline else 0,
+        "baseline_version": number,
     }
     return Plan(
         fingerprint=scan.fingerprint,
-        vocabulary=_json(scan.vocabulary),
+        vocabulary=_json(vocabulary),
         code=code,
         overrides=overrides,
         split_key=split_key,
         data_key=data_key,
-        baseline_version=baseline.number if baseline else 0,
+        baseline_version=number,
         baseline_digest=baseline.digest if baseline else "",
         accepted_schema=_accepted_schema(config, data_key),
         accept_changes=int(accepted),
-        network=network,
+        network=describe(config.settings, config.bank.precision),
         # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
         training=_json(training),
         evaluate=_json(config.evaluate.model_dump()),
         facts=_json(facts),
-        report_settings=_json(inputs.report_settings(config, scan.vocabulary, scan.fingerprint)),
+        report_settings=_json(report_settings(config, vocabulary, scan.fingerprint)),
     )
+
+
+def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
+    """Return the rule of the splits, of which the source itself names those in `given`."""
+    split, gate = config.split, config.gate
+    # Nothing is required of test, but a class with enough images gets one.
+    return SplitRule(split.seed, split.validation, split.test, given, gate.min_validation, 1)
+
+
+def report_settings(
+    config: Config, vocabulary: Sequence[str], fingerprint: str = ""
+) -> dict[str, object]:
+    """Select the settings that the report shows.
+
+    Args:
+        config: The validated configuration.
+        vocabulary: Class names in sorted order.
+        fingerprint: Fingerprint of the source, "" while it is not known.
+    """
+    return {
+        "name": config.run.name,
+        "source": config.data.source,
+        "vocabulary": list(vocabulary),
+        "proposals": _proposals(config),
+        "threshold": config.evaluate.threshold,
+        "max_drop": config.evaluate.max_drop,
+        "cross_validate": config.folds,
+        "backbone": config.model.network,
+        "image_size": config.settings.size,
+        "expect": config.expect.model_dump(),
+        "fingerprint": fingerprint,
+        "seeds": {"split": config.split.seed, "train": config.train.seed},
+        "changed": changed(config),
+    }
+
+
+def _proposals(config: Config) -> int:
+    """Return the number of unconfirmed overrides; 0 if the file cannot be read any more."""
+    try:
+        found = override_files.load(config.overrides_file) if config.overrides_file else ()
+    except ConfigError:
+        return 0
+    return len(found) - len(override_files.confirmed(found))
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -196,7 +241,7 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
         put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    inputs.check_files(built)
+    source.check_files(built)
     source.require_outside(built)
     return asdict(make(built, source.scan(built)))
 

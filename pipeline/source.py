@@ -1,4 +1,8 @@
-"""Opens and lists the source of images that a configuration names."""
+"""Opens and lists the source of images that a configuration names, and checks what a run is given.
+
+Nothing here imports TensorFlow or TFX, since the command line calls it while they are still
+loading.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,23 @@ import dataclasses
 import os
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources import Scan, Source, open_source, split_spec
-from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import inputs as run_inputs
-from imgpipe.pipeline.configuration.config import Config
+from imgpipe.components.example_gen.sources import (
+    Scan,
+    Source,
+    SourceOptions,
+    open_source,
+    split_spec,
+)
+from imgpipe.components.image_filter import overrides
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
+
+
+def source_options(config: Config) -> SourceOptions:
+    """Options of the source: the section [data] without the source itself."""
+    given = dataclasses.asdict(config.data)
+    del given["source"]
+    return SourceOptions(**given)
 
 
 def opened(config: Config, least_classes: int = 2) -> Source:
@@ -31,7 +48,7 @@ def opened(config: Config, least_classes: int = 2) -> Source:
             "of images, with imgpipe run DATA or data.source."
         )
     options = dataclasses.replace(
-        run_inputs.source_options(config),
+        source_options(config),
         least_classes=least_classes,
         store=str(config.judge_store),
     )
@@ -40,9 +57,6 @@ def opened(config: Config, least_classes: int = 2) -> Source:
 
 def require_classes(config: Config) -> None:
     """List the images without reading them, and refuse classes that no model can have.
-
-    Args:
-        config: The configuration, which names the source.
 
     Raises:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
@@ -61,6 +75,20 @@ def outputs(config: Config) -> dict[str, Path]:
     }
 
 
+def check_files(config: Config) -> None:
+    """Check the files that the configuration names.
+
+    Raises:
+        ConfigError: The overrides are missing or malformed.
+        ResourceError: The weights are missing.
+    """
+    if config.overrides_file is not None:
+        overrides.load(config.overrides_file)
+    weights = config.settings.weights
+    if weights.endswith(WEIGHT_FILES) and not Path(weights).is_file():
+        raise ResourceError(f"model.weights: there is no file {weights}.")
+
+
 def require_outside(config: Config) -> None:
     """Refuse outputs in the folder of the images, which the next run would take for a class.
 
@@ -77,7 +105,7 @@ def require_outside(config: Config) -> None:
                 f"{name}: expected a path without *, ? and [, which Beam and TensorFlow take for "
                 f"patterns of other folders. Received: {path}"
             )
-    _, place = split_spec(config.data.source, run_inputs.source_options(config))
+    _, place = split_spec(config.data.source, source_options(config))
     images = os.path.realpath(place)
     if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
         return
@@ -91,15 +119,5 @@ def require_outside(config: Config) -> None:
 
 
 def scan(config: Config) -> Scan:
-    """List and hash the images.
-
-    Args:
-        config: The configuration, which names the source.
-
-    Returns:
-        All files of the source with their hashes and labels.
-
-    Raises:
-        ConfigError: No source is named, or it cannot be read as one.
-    """
+    """List the images with their hashes and labels; raises like `opened`."""
     return opened(config).scan()

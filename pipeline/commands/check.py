@@ -109,13 +109,21 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
     from imgpipe.components import source_check
     from imgpipe.components.data_gate import rules
     from imgpipe.components.image_filter import overrides
+    from imgpipe.components.image_filter.check import Settings
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.inputs import gate_settings, judge_settings, source_options, split_rule
+    from imgpipe.pipeline.plan import split_rule
+    from imgpipe.pipeline.source import source_options
 
+    judging = config.judge
     plan = source_check.Plan(
         source=config.data.source,
-        settings=judge_settings(config),
+        settings=Settings(
+            judging.min_side,
+            judging.pixel_limit,
+            judging.severity.model_dump(exclude_defaults=True),
+            judging.threshold.model_dump(exclude_defaults=True),
+        ),
         options=source_options(config),
         rule=split_rule(config),
         overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
@@ -132,7 +140,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
 
             with display.step("reading images for the page"):
                 images = source_check.read_images(plan, judged, paths_shown(judged))
-    demanded = gate_settings(config, judged.scan.vocabulary)
+    demanded = rules.GateSettings.of(config.gate.model_dump(), judged.scan.vocabulary)
     refused = [
         # DataGate's advice names the quarantine, which a check does not write.
         dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))

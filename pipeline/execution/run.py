@@ -21,7 +21,6 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
-from imgpipe.pipeline import inputs
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
@@ -32,7 +31,7 @@ from imgpipe.pipeline.execution.run_record import LOADING, LOG, RunRecord, exit_
 from imgpipe.pipeline.output import metadata_file, run_folders, temporary_files
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
 from imgpipe.pipeline.results import Run
-from imgpipe.pipeline.source import require_classes, require_outside, scan
+from imgpipe.pipeline.source import check_files, require_classes, require_outside, scan
 
 
 def execute(
@@ -64,7 +63,7 @@ def execute(
 def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -> Run:
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
-    inputs.check_files(config)
+    check_files(config)
     require_outside(config)
     require_classes(config)
     out = config.out

@@ -15,7 +15,6 @@ from imgpipe.components.report.section import RunState
 from imgpipe.components.report.verdict import expected, warnings
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.command_line.console import Display
@@ -105,7 +104,7 @@ class RunRecord:
             error: The error that ended the run; None if all components have finished.
         """
         fingerprint = self.plan.fingerprint if self.plan else ""
-        settings = run_inputs.report_settings(self._config, self.vocabulary, fingerprint)
+        settings = plans.report_settings(self._config, self.vocabulary, fingerprint)
         facts: dict[str, Any] = {"settings": settings}
         page, unwritten = None, ""
         try:

@@ -11,7 +11,7 @@ from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import inputs, plan
+from imgpipe.pipeline import plan
 from imgpipe.pipeline.configuration import config as configs
 
 SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
@@ -50,7 +50,7 @@ def test_a_proposal_does_not_change_the_run_key_and_is_counted(find, tmp_path):
     assert proposed.overrides == "[]" and run_key(proposed) == run_key(none)
     given = [f"judge.overrides={tmp_path / 'overrides.toml'}"]
     config = configs.build({"run": {"out": str(tmp_path / "out")}}, given)
-    assert inputs.report_settings(config, SCAN.vocabulary)["proposals"] == 1
+    assert plan.report_settings(config, SCAN.vocabulary)["proposals"] == 1
 
 
 def test_the_place_of_the_inspection_cache_does_not_change_the_run_key(find):

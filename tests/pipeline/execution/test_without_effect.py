@@ -9,7 +9,7 @@ from imgpipe.pipeline.configuration.config import build
 from imgpipe.pipeline.execution import without_effect
 
 SOLVED = 'the head is solved. Set train.optimizer = "adam" to train it by epochs.'
-NO_SEARCH = "train.minutes has no effect: no better network is looked for, because "
+NO_SEARCH = "train.minutes has no effect: no better network is looked for beside"
 
 
 @pytest.mark.parametrize(
@@ -17,41 +17,14 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
     [
         ((), []),
         (("train.epochs=9",), [f"train.epochs has no effect: {SOLVED}"]),
-        (("train.batch_size=8",), [f"train.batch_size has no effect: {SOLVED}"]),
         (("train.l2=1.0", "train.optimizer=adam"), ["train.l2 has no effect: it belongs to a"]),
-        (
-            ("fine_tune.cut=block10", "fine_tune.mode=off"),
-            ["fine_tune.cut has no effect: no layer of the backbone is fine-tuned, because"],
-        ),
+        (("fine_tune.cut=block10", "fine_tune.mode=off"), ["fine_tune.cut has no effect: only"]),
         (("fine_tune.cut=block10", "fine_tune.epochs=2"), []),
-        (("fine_tune.patience=2",), ["fine_tune.patience has no effect: the search trains each"]),
-        (("fine_tune.patience=2", "fine_tune.mode=auto"), []),
-        (
-            ("train.minutes=30", "train.optimizer=adam"),
-            [f"{NO_SEARCH}the head is not solved, but trained as train.optimizer says."],
-        ),
-        (
-            ("train.minutes=30", "evaluate.cross_validate=10"),
-            [f"{NO_SEARCH}evaluate.cross_validate evaluates heads."],
-        ),
-        (("train.minutes=30", "fine_tune.mode=off"), [f'{NO_SEARCH}fine_tune.mode is "off".']),
-        (
-            ("train.minutes=30", "model.freeze=none"),
-            [f"{NO_SEARCH}all layers are trained from the start."],
-        ),
-        (("model.dropout=0.5", "train.minutes=0"), [f"model.dropout has no effect: {SOLVED}"]),
-        (
-            ("train.precision=mixed_bfloat16", "fine_tune.mode=off"),
-            ["train.precision has no effect: the head is trained in float32, and no layer of"],
-        ),
-        (
-            ("views.count=0", "views.rotation=5"),
-            ["views.rotation has no effect: views.count is 0, so that no image is augmented."],
-        ),
-        (
-            ("views.count=2", "bank.budget=3", "model.freeze=none"),
-            ["bank.budget has no effect: all layers", "views.count has no effect: all layers"],
-        ),
+        (("train.minutes=30", "train.optimizer=adam"), [NO_SEARCH]),
+        (("train.minutes=30", "evaluate.cross_validate=10"), [NO_SEARCH]),
+        (("train.minutes=30", "model.freeze=none"), [NO_SEARCH]),
+        (("views.count=0", "views.rotation=5"), ["views.rotation has no effect: views.count is 0"]),
+        (("bank.budget=3", "model.freeze=none"), ["bank.budget has no effect: all layers"]),
     ],
 )
 def test_a_given_setting_without_effect_is_mentioned(
