@@ -111,11 +111,16 @@ def require_outside(config: Config) -> None:
         return
     for name, path in outputs(config).items():
         if Path(images) in (found := Path(os.path.realpath(path)), *found.parents):
-            named = "--out OUT" if name == "run.out" else f"--set {name}=FOLDER"
-            raise ConfigError(
-                f"{name}: {path} lies in the folder of the images, {images}, where its files would "
-                f"be taken for images. Name a folder outside of it: {named}"
-            )
+            raise ConfigError(among_images(name, path, images))
+
+
+def among_images(name: str, path: Path, images: str) -> str:
+    """Say that the folder of outputs that a setting names lies in the folder of the images."""
+    named = "--out OUT or --set run.out=FOLDER" if name == "run.out" else f"--set {name}=FOLDER"
+    return (
+        f"{name}: {path} lies in the folder of the images, {images}, where its files would be "
+        f"taken for images. Name a folder outside of it: {named}"
+    )
 
 
 def scan(config: Config) -> Scan:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from imgpipe.components.beam import worker_start
-from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.sections import SettingsSection
 
 _CLUSTERS = ("flink", "spark", "portable")
@@ -57,14 +55,10 @@ class Beam(SettingsSection):
 
 
 def arguments(beam: Beam) -> list[str]:
-    """Return the pipeline options of all components.
+    """Return the pipeline options of all components, as they are written on a command line.
 
-    Args:
-        beam: The section of the configuration.
-
-    Returns:
-        Options as they are written on a command line. Those of `beam.args` come last, so that they
-        win over the others; TFX puts the options of a single component behind them.
+    Those of `beam.args` come last, so that they win over the others; TFX puts the options of a
+    single component behind them.
     """
     options = [] if _names(beam.args, "--runner") else _runner(beam)
     # Without a container image or a package, TFX packs itself into an archive for every component.
@@ -95,26 +89,3 @@ def _runner(beam: Beam) -> list[str]:
     if beam.runner == "processes":  # 0 workers are one for each core
         options += ["--direct_running_mode=multi_processing", "--direct_num_workers=0"]
     return options
-
-
-def require_local_workers(beam: Beam) -> None:
-    """Check that the components of a pipeline on Kubeflow do not send their work elsewhere.
-
-    Args:
-        beam: The section of the configuration of a pipeline that is compiled.
-
-    Raises:
-        ConfigError: The runner is a cluster.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--runner", default="")
-    given = str(parser.parse_known_args(beam.args)[0].runner) or beam.runner
-    # Beam accepts a name in any case, with and without "Runner", and as the path of a class.
-    engine = given.rpartition(".")[2].lower().removesuffix("runner")
-    if engine in _CLUSTERS:
-        raise ConfigError(
-            "Kubeflow Pipelines puts the artifacts of a component into its container, where the "
-            f'workers of a cluster cannot read them. Expected: beam.runner = "local" or '
-            f'"processes", which uses all cores of the container. Received: {engine!r}. For Flink '
-            "or Spark, use `imgpipe run` on a host of the cluster."
-        )

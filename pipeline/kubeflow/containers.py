@@ -31,14 +31,6 @@ def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> N
         ConfigError: The pipeline has no component of this name.
     """
     tasks = spec["root"]["dag"]["tasks"]
-    _require_known(resources, tasks)
-    for name, task in tasks.items():
-        if limits := _limits(resources.get(name) or resources.get(_DEFAULT) or Resources()):
-            label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
-            spec["deploymentSpec"]["executors"][label]["container"]["resources"] = limits
-
-
-def _require_known(resources: Mapping[str, Resources], tasks: Collection[str]) -> None:
     for name in resources:
         if name not in (known := [_DEFAULT, *tasks]):
             close = difflib.get_close_matches(name, known, n=1)
@@ -47,6 +39,10 @@ def _require_known(resources: Mapping[str, Resources], tasks: Collection[str]) -
                 f"kubeflow.resources: this pipeline has no component {name!r}; {hint}"
                 f"Expected one of {', '.join(known)}."
             )
+    for name, task in tasks.items():
+        if limits := _limits(resources.get(name) or resources.get(_DEFAULT) or Resources()):
+            label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+            spec["deploymentSpec"]["executors"][label]["container"]["resources"] = limits
 
 
 def _limits(given: Resources) -> dict[str, Any]:
@@ -58,12 +54,9 @@ def _limits(given: Resources) -> dict[str, Any]:
         gigabytes = _number(given.memory) / 1e9
         limits |= {"resourceMemoryLimit": given.memory, "memoryLimit": gigabytes}
     if given.gpu:
-        limits["accelerator"] = {
-            "resourceType": given.gpu_type,
-            "resourceCount": str(given.gpu),
-            "type": given.gpu_type,
-            "count": str(given.gpu),
-        }
+        kind, count = given.gpu_type, str(given.gpu)
+        named = {"resourceType": kind, "resourceCount": count}
+        limits["accelerator"] = {**named, "type": kind, "count": count}
     return limits
 
 
@@ -85,18 +78,9 @@ def set_retries(spec: dict[str, Any], retries: int) -> None:
 
 
 def platforms(spec: dict[str, Any], volumes: Collection[Volume]) -> dict[str, Any]:
-    """Build the second document of the compiled file, which Kubernetes alone reads.
-
-    Args:
-        spec: The PipelineSpec.
-        volumes: Volumes that every container mounts.
-
-    Returns:
-        A PlatformSpec of Kubeflow Pipelines as plain values.
-    """
+    """Build the second document of the compiled file, a PlatformSpec with the volumes."""
     config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
-    for volume in volumes:
-        # Older servers read `constant`, newer ones the parameter.
+    for volume in volumes:  # older servers read `constant`, newer ones the parameter
         mount = config.pvc_mount.add(mount_path=volume.path, constant=volume.claim)
         mount.pvc_name_parameter.runtime_value.constant.string_value = volume.claim
     mounted = json_format.MessageToDict(config)

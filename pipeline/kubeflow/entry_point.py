@@ -31,7 +31,6 @@ from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.kubeflow.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
     from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentInputsSpec, ExecutorInput
 
 _UMASK = 0o022  # Argo sets 0, with which everybody could change what is published
@@ -39,11 +38,7 @@ _INPUT, _SPEC = "--json_serialized_invocation_args", "--json_serialized_inputs_s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one component.
-
-    Args:
-        arguments: Arguments of the command line, as TFX's compiler writes them; None for those of
-            the process. Unknown arguments are options of Beam.
+    """Run one component with arguments as TFX's compiler writes them; unknown ones are Beam's.
 
     Returns:
         The exit code, with the same meaning as that of ``imgpipe run``: 0 when the component has
@@ -73,36 +68,28 @@ def _known(error: Exception, folder: RunFolder) -> tuple[str, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m imgpipe.pipeline.kubeflow.entry_point",
-        description="Run one component of a compiled pipeline in its container.",
-        allow_abbrev=False,  # an option of Beam must not be taken for the beginning of one of these
-    )
-    parser.add_argument(
-        "--executor_class_path", required=True, help="Executor, as <module>.<class>."
-    )
-    parser.add_argument(
-        _INPUT, required=True, help="ExecutorInput as JSON, which Kubeflow Pipelines fills in."
-    )
-    parser.add_argument(
-        _SPEC, required=True, help="Inputs of the component as JSON, from the compiled pipeline."
-    )
-    parser.add_argument(
-        "--run_folder",
-        type=RunFolder.parse,
-        default="",
-        help="Folder of the run, and what the report shows of the task, as JSON.",
-    )
+    # An option of Beam must not be taken for the beginning of one of these.
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    for name in ("--executor_class_path", _INPUT, _SPEC):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--run_folder", type=RunFolder.parse, default="")
     return parser
 
 
 def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
+    from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    given = pipeline_spec_pb2.ExecutorInput()
-    _parse(_INPUT, parsed.json_serialized_invocation_args, given)
-    spec = pipeline_spec_pb2.ComponentInputsSpec()
-    _parse(_SPEC, parsed.json_serialized_inputs_spec_args, spec)
+    given, spec = pipeline_spec_pb2.ExecutorInput(), pipeline_spec_pb2.ComponentInputsSpec()
+    sent = parsed.json_serialized_invocation_args
+    try:  # fields that this version of kfp does not know are ignored
+        json_format.Parse(sent, given, ignore_unknown_fields=True)
+    except json_format.ParseError as error:
+        raise ConfigError(
+            f"{_INPUT} is not what Kubeflow Pipelines sends: received {sent[:80]!r} ({error}). Run "
+            "this command in a task of a pipeline written by `imgpipe kubeflow compile`."
+        ) from error
+    json_format.Parse(parsed.json_serialized_inputs_spec_args, spec, ignore_unknown_fields=True)
     folder: RunFolder = parsed.run_folder
     run = _name_run(given, folder.directory)
     translate(given, spec)
@@ -137,20 +124,6 @@ def _run_executor(parsed: argparse.Namespace, beam: list[str], given: ExecutorIn
         kubeflow_v2_run_executor.main((parsed, beam))
 
 
-def _parse(argument: str, text: str, message: Message) -> None:
-    """Read JSON into `message`; fields that this version of kfp does not know are ignored."""
-    from google.protobuf import json_format
-
-    try:
-        json_format.Parse(text, message, ignore_unknown_fields=True)
-    except json_format.ParseError as error:
-        raise ConfigError(
-            f"{argument} is not what Kubeflow Pipelines sends: expected a JSON object of type "
-            f"{message.DESCRIPTOR.name}, received {text[:80]!r} ({error}). Run this command in a "
-            "task of a pipeline written by `imgpipe kubeflow compile`."
-        ) from error
-
-
 def _name_run(given: ExecutorInput, directory: str) -> str:
     """Return the folder of the run with the id of the run, also in the component's parameters.
 
@@ -169,10 +142,8 @@ def _name_run(given: ExecutorInput, directory: str) -> str:
 def translate(given: ExecutorInput, spec: ComponentInputsSpec) -> None:
     """Change what Kubeflow Pipelines sent into what TFX's entry point expects.
 
-    Args:
-        given: Inputs and outputs, changed in place: artifacts that the component does not have are
-            removed, and the others get their type, and paths in this container instead of URIs.
-        spec: Inputs of the component, from the compiled pipeline.
+    In `given`, artifacts that the component does not have are removed, and the others get their
+    type, from its inputs in the compiled pipeline, and paths in this container instead of URIs.
     """
     for name in set(given.inputs.artifacts) - set(spec.artifacts):
         del given.inputs.artifacts[name]
@@ -195,12 +166,7 @@ def _artifacts(described: Any) -> Iterator[Any]:
 
 
 def _complete(output_file: Path, parameters: Sequence[str]) -> None:
-    """Add the output parameters, and name the outputs by URI, where other tasks find them.
-
-    Args:
-        output_file: File in which TFX described the outputs by their paths in this container.
-        parameters: Names of the output parameters, which are fields of Plan's file.
-    """
+    """Add the output parameters to TFX's file, and name the outputs by URI instead of by path."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 

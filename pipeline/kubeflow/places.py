@@ -12,11 +12,10 @@ from pathlib import PurePosixPath
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE
-from imgpipe.pipeline.configuration import beam
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, flat, marked
 from imgpipe.pipeline.configuration.kubeflow import Volume
 from imgpipe.pipeline.kubeflow import mounts
-from imgpipe.pipeline.source import outputs
+from imgpipe.pipeline.source import among_images, outputs
 
 #: Beginnings of sources that are read from the network instead of a volume.
 _REMOTE = ("gs://", "s3://")
@@ -42,14 +41,24 @@ def on_volumes(config: Config) -> Config:
     if outside := {name: path for name, path in found.items() if not _reachable(path, volumes)}:
         raise ConfigError(_unreachable(outside, volumes))
     placed = config.replaced(found)
-    _require_outside(placed)
+    images = placed.data.source
+    for name, path in outputs(placed).items():  # which exist in the containers only
+        if path.is_relative_to(images):
+            raise ConfigError(among_images(name, path, images))
     _refuse_unsupported(placed)
     return placed
 
 
 def _refuse_unsupported(config: Config) -> None:
     """Refuse settings that would fail, or have no effect, in the compiled pipeline."""
-    beam.require_local_workers(config.beam)
+    if config.beam.job_endpoint or any(one.startswith("--runner") for one in config.beam.args):
+        raise ConfigError(
+            "Kubeflow Pipelines puts the artifacts of a component into its container, where the "
+            'workers of a cluster cannot read them. Expected: beam.runner = "local" or '
+            '"processes", which uses all cores of the container, and no --runner in beam.args. '
+            f"Received: {config.beam.runner!r}. For Flink or Spark, use `imgpipe run` on a host of "
+            "the cluster."
+        )
     if not _NAME.fullmatch(config.run.name):
         raise ConfigError(
             "run.name: expected small letters, digits and hyphens, beginning with a letter or a "
@@ -61,21 +70,6 @@ def _refuse_unsupported(config: Config) -> None:
             'train.strategy: expected "none" or "mirrored", because a pipeline has one container '
             'for ImageTrainer, and no other workers. Received: "multi_worker".'
         )
-
-
-def _require_outside(config: Config) -> None:
-    """Refuse outputs in the folder of the images, like `source.require_outside`.
-
-    Only the paths are compared, because the folders are those of the containers.
-    """
-    images = config.data.source
-    for name, path in outputs(config).items():
-        if path.is_relative_to(images):
-            raise ConfigError(
-                f"{name}: {path} lies in the folder of the images, {images}, where its files would "
-                f"be taken for images. Set {name} to a folder on a volume that is not inside of "
-                f"{images} (--set {name}=FOLDER), or move the images into a folder of their own."
-            )
 
 
 def _paths(config: Config) -> dict[str, str]:

@@ -60,10 +60,3 @@ def test_args_alone_choose_the_runner():
     assert options(args=given) == ["--sdk_container_image=none", *given]
     # Without --runner, Beam would take DirectRunner, which downloads a program.
     assert options(args=["--direct_num_workers=2"])[0] == "--runner=FnApiRunner"
-
-
-@pytest.mark.parametrize("beam", [FLINK, {"args": ["--runner=spark"]}])
-def test_a_pipeline_on_kubeflow_refuses_workers_outside_of_its_containers(beam):
-    with pytest.raises(ConfigError, match="where the workers of a cluster cannot read them"):
-        beam_options.require_local_workers(configs.build({"beam": beam}).beam)
-    beam_options.require_local_workers(configs.build({"beam": {"runner": "processes"}}).beam)
