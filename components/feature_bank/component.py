@@ -7,6 +7,8 @@ exceed the budget or the backbone itself is trained, the records hold no feature
 reads the images.
 """
 
+import json
+
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
@@ -20,13 +22,13 @@ from tfx.types.standard_artifacts import Examples
 from imgpipe.components.artifacts import DataBlessing
 from imgpipe.components.beam import beam_io
 from imgpipe.components.blessings import require_data_blessing
-from imgpipe.components.feature_bank.content import FREE_DISK, bytes_of, free_budget, make_plan
-from imgpipe.components.feature_bank.extraction import extract
-from imgpipe.components.feature_bank.view_choice import choose_views
+from imgpipe.components.feature_bank.content import FREE_DISK, free_budget, make_plan
+from imgpipe.components.feature_bank.extraction import Bank
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.features.extractor import described, resolve_precision
+from imgpipe.models.settings import ModelSettings
 
 
 @component(use_beam=True)
@@ -59,7 +61,7 @@ def FeatureBank(
         code: Fingerprint of the code that extracts, which is part of TFX's cache key.
         vocabulary: JSON list of class names in sorted order.
         head: JSON of the `ModelSettings` of a head that is solved. Views are then added one by one,
-            as long as they make this head better; see `choose_views`. "" makes all views at once.
+            as long as they make this head better; see `helpful_views`. "" makes all at once.
         beam_pipeline: Beam pipeline, supplied by TFX.
 
     Raises:
@@ -75,15 +77,15 @@ def FeatureBank(
     facts = {
         "dim": plan.dim,
         "note": note,
-        "bytes": bytes_of(kept, plan.views, plan.dim),
         "budget_bytes": int(allowed),
         "backbone": settings.network,
         "image_size": settings.size,
-        "views": plan.views,
         "weights_key": weights_key,
         "precision": resolve_precision(precision),
     }
+    bank = Bank(plan, examples.uri, features.uri, kept, facts)
     if head and plan.dim and plan.views:
-        choose_views(beam_pipeline, plan, examples.uri, features.uri, facts, kept, head, vocabulary)
+        solved = ModelSettings.from_mapping(json.loads(head))
+        bank.choose_views(beam_pipeline, solved, len(json.loads(vocabulary)))
     else:
-        extract(beam_pipeline, plan, examples.uri, features.uri, facts)
+        bank.extract(beam_pipeline, plan)

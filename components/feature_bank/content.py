@@ -43,11 +43,7 @@ class StoragePlan:
 
 
 def shared_extractor(network: str) -> FeatureExtractor:
-    """Return the extractor of a backbone, which all threads of a process share.
-
-    Args:
-        network: Description of the backbone, as `models.features.extractor.describe` returns it.
-    """
+    """Return the extractor of a backbone, which all threads of a process share."""
     # A file of weights or an own network may change between two runs of a process.
     return _shared(network, FeatureExtractor.of(*described(network)).key(0))
 
@@ -112,11 +108,8 @@ def free_budget(store: str, artifact: str) -> float:
         artifact: Folder of the artifact.
     """
     held = BlobStore(store, STORE).stored_bytes()
-    folder, beside = _existing(Path(store)), _existing(Path(artifact))
-    free = shutil.disk_usage(folder).free
-    other_disk = folder.stat().st_dev != beside.stat().st_dev
-    others = [shutil.disk_usage(beside).free] if other_disk else []
-    return min(_FREE_SHARE * min([free + held, *others]), min([free, *others]) / _COPIES)
+    free = min(shutil.disk_usage(_existing(Path(folder))).free for folder in (store, artifact))
+    return min(_FREE_SHARE * (free + held), free / _COPIES)
 
 
 def _existing(folder: Path) -> Path:

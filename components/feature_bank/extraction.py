@@ -1,7 +1,13 @@
-"""Extraction of features by Beam: what the store lacks is computed, and everything is written."""
+"""Extraction of features by Beam: what the store lacks is computed, and everything is written.
+
+Augmented views are made for a head that is solved alone, as long as they make it better. A search
+that trains layers below the head makes views of its own and replaces the head, so no view is made
+for a head that a search will replace.
+"""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -9,12 +15,18 @@ import numpy as np
 import tensorflow as tf
 
 from imgpipe.components.beam import beam_io
-from imgpipe.components.feature_bank.content import StoragePlan, shared_extractor
+from imgpipe.components.feature_bank.content import StoragePlan, bytes_of, shared_extractor
 from imgpipe.components.feature_bank.store import FeatureStore, record_key
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.features.bank import BANK_FILE
+from imgpipe.models.features.bank import BANK_FILE, read_rows
+from imgpipe.models.features.folds import ENOUGH, judge_networks
+from imgpipe.models.head import solved_head
+from imgpipe.models.head.answers import Scores, better
+from imgpipe.models.head.solved_head import Tried
+from imgpipe.models.search.ways import FEWEST_CORRECTED, IDEAS
+from imgpipe.models.settings import ModelSettings
 
 #: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.
@@ -107,41 +119,135 @@ def _record(example: tf.train.Example, view: int, vector: np.ndarray) -> tuple[s
     return split, records.serialise(records.make(values))
 
 
-def _write_bank_json(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -> None:
-    """Write the description of the bank; the counts of earlier passes are in `facts`."""
-    forward, reused = counts
-    found = {
-        **facts,
-        "forward_passes": facts.get("forward_passes", 0) + forward,
-        "reused": facts.get("reused", 0) + reused,
-    }
-    records.write_json(f"{uri}/{BANK_FILE}", found)
+@dataclass
+class Bank:
+    """The bank that a run writes, one Beam pipeline for each pass.
 
+    Attributes:
+        plan: What is stored, with the most views.
+        examples: URI of the kept images.
+        features: URI of the artifact that is written.
+        images: Number of images by split.
+        facts: Content of ``bank.json``, except for the counts of the passes and the views.
+    """
 
-def extract(
-    pipeline: beam.Pipeline, plan: StoragePlan, examples: str, features: str, facts: dict[str, Any]
-) -> None:
-    """Extract the views of a plan, and add them to what the artifact `features` holds."""
-    splits = (names.TRAIN,) if plan.first else names.SPLITS
-    prefix = prefix_of(plan.first)
-    with pipeline as root:
-        outputs = (
-            root
-            | "Read" >> beam_io.ReadSplits(examples, splits)
-            | "Batch" >> beam.BatchElements(_BATCH_BYTES, _BATCH_BYTES, element_size_fn=_weight)
-            | "Extract"
-            >> beam.ParDo(ExtractFeatures(plan)).with_outputs(
-                ExtractFeatures.COUNTS, main="features"
+    plan: StoragePlan
+    examples: str
+    features: str
+    images: Mapping[str, int]
+    facts: dict[str, Any]
+
+    def extract(self, pipeline: beam.Pipeline, plan: StoragePlan) -> None:
+        """Extract the views of a plan, and add them to what the artifact holds."""
+        splits = (names.TRAIN,) if plan.first else names.SPLITS
+        with pipeline as root:
+            outputs = (
+                root
+                | "Read" >> beam_io.ReadSplits(self.examples, splits)
+                | "Batch" >> beam.BatchElements(_BATCH_BYTES, _BATCH_BYTES, element_size_fn=_weight)
+                | "Extract"
+                >> beam.ParDo(ExtractFeatures(plan)).with_outputs(
+                    ExtractFeatures.COUNTS, main="features"
+                )
             )
-        )
-        _ = outputs.features | "Write" >> beam_io.WriteSplits(features, splits, prefix)
-        _ = (
-            outputs[ExtractFeatures.COUNTS]
-            | "Sum" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
-            | "Facts" >> beam.Map(_write_bank_json, features, {**facts, "views": plan.views})
-        )
+            prefix = _prefix(plan.first)
+            _ = outputs.features | "Write" >> beam_io.WriteSplits(self.features, splits, prefix)
+            described = self.facts | self._content(plan.views)
+            _ = (
+                outputs[ExtractFeatures.COUNTS]
+                | "Sum" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
+                | "Facts" >> beam.Map(_write_facts, self.features, described)
+            )
+        self.facts = records.read_json(f"{self.features}/{BANK_FILE}")
+
+    def choose_views(self, pipeline: beam.Pipeline, head: ModelSettings, classes: int) -> None:
+        """Extract the images, then one augmented view after the other, while views help the head.
+
+        A view that does not help is removed from the artifact and stays in the store; see
+        `helpful_views`. The other passes have the runner and the options of `pipeline`.
+        """
+        tried: list[Tried] = []
+
+        def judged(view: int) -> Scores | None:
+            again = beam.Pipeline(runner=pipeline.runner, options=pipeline.options)
+            self.extract(again if view else pipeline, replace(self.plan, first=view, views=view))
+            rows = read_rows(self.features, names.TRAIN, classes)
+            found = solved_head.judge(rows, classes, head)
+            tried.extend(filter(None, [found]))
+            return found.best if found else None
+
+        training, judging = (self.images.get(one, 0) for one in (names.TRAIN, names.VALIDATION))
+        if judge_networks(training, judging):
+            judging += training
+        helpful = helpful_views(judged, self.plan.views, head, judging)
+        if helpful:
+            tried[len(helpful) - 1].save(self.features)  # ImageTrainer need not compute it again
+            self.facts["views_accuracy"] = [found.accuracy for found in helpful]
+        kept = max(0, len(helpful) - 1)
+        if kept < self.facts["views"]:
+            prefix = _prefix(self.facts["views"])
+            for file in tf.io.gfile.glob(f"{self.features}/Split-{names.TRAIN}/{prefix}-*"):
+                tf.io.gfile.remove(file)
+        self.facts |= self._content(kept)
+        records.write_json(f"{self.features}/{BANK_FILE}", self.facts)
+
+    def _content(self, views: int) -> dict[str, int]:
+        return {"views": views, "bytes": bytes_of(self.images, views, self.plan.dim)}
 
 
-def prefix_of(view: int) -> str:
+def _write_facts(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -> None:
+    """Write ``bank.json``; the counts of earlier passes are in `facts`."""
+    added = {
+        name: facts.get(name, 0) + count
+        for name, count in zip(("forward_passes", "reused"), counts, strict=True)
+    }
+    records.write_json(f"{uri}/{BANK_FILE}", facts | added)
+
+
+def _prefix(view: int) -> str:
     """Return the beginning of the names of the files that hold the views from `view` on."""
     return f"{records.FILE_PREFIX}-view{view}" if view else records.FILE_PREFIX
+
+
+def helpful_views(
+    judged: Callable[[int], Scores | None],
+    most: int,
+    settings: ModelSettings,
+    judging: int,
+) -> list[Scores]:
+    """Add augmented views one at a time, as long as each of them improves the head.
+
+    A view improves the head if heads that also use this view are better on held-out training
+    images by more than chance; see `answers.better`. No view is made if the head is accurate enough
+    without it, so that no better network would be searched for either, or if a search will try
+    networks and the head is so inaccurate that views could not make the search unnecessary.
+
+    Args:
+        judged: Makes the view with this number (0 is the image itself) and evaluates heads on all
+            views so far. It returns None if there are too few images.
+        most: Number of views besides the image itself.
+        settings: Settings of the head.
+        judging: Number of images on which a search would judge its networks.
+
+    Returns:
+        The evaluations of the heads, one for the images alone and one for each view that improves
+        the head.
+    """
+    helpful: list[Scores] = []
+    for view in range(most + 1):
+        found = judged(view)
+        if found is None or (helpful and not better(found, helpful[-1])):
+            break
+        helpful.append(found)
+        replaced = _search_replaces(found, settings, judging)
+        if replaced or found.accuracy >= ENOUGH:
+            break
+    return helpful
+
+
+def _search_replaces(found: Scores, settings: ModelSettings, judging: int) -> bool:
+    """Whether a search will try networks, even if views make the head better."""
+    mistakes = (1 - found.accuracy) * judging
+    tries = mistakes * max(idea.gain for idea in IDEAS) >= FEWEST_CORRECTED
+    may_be_enough = found.accuracy + 2 * found.error >= ENOUGH
+    return settings.searches and tries and not may_be_enough

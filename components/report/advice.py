@@ -148,16 +148,10 @@ def _fine_tuning(facts: Mapping[str, Any]) -> str:
     changed = (facts.get("settings") or {}).get("changed") or {}
     reached = f"In cross-validation over the training images the head alone reaches {accuracy:.3f}"
     if (training.get("search_ended") or {}).get("reason") == "few_mistakes":
-        if any(row.get("judged_by") == "folds" for row in training.get("search") or []):
-            return (
-                f"{reached}, but there are too few images to show whether another network is "
-                "better. Add images, so that the search for a better network can run."
-            )
         return (
-            f"{reached}, but it makes too few mistakes on the validation split to show whether "
-            "another network is better. Add validation images, or give more of the images to "
-            "validation with --set split.validation, so that the search for a better network can "
-            "run."
+            f"{reached}, but too few images are held out to show whether another network is "
+            "better. Add images, or give more of them to validation with --set split.validation, "
+            "so that the search for a better network can run."
         )
     # A search has tried it, a person does not want it, or a run with folds does not search.
     folds = (changed.get("evaluate.cross_validate") or 0) > 0

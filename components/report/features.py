@@ -34,10 +34,9 @@ LIMIT = 500  # doubtful labels that are listed
 _DECAY = 0.3  # weight decay as a multiple of the mean squared feature
 _FEWEST = 20  # number of images for which folds are meaningful
 _ROWS = 4096  # images in float64 at once: 42 MB
-#: Number of features above which a sketch of them is used, and the length of the sketch. Backbones
-#: that flatten their feature map have more features than this. Memory grows with the square of
-#: this number, and time with its cube.
-_WIDEST, _SKETCH = 2048, 1024
+#: Number of features above which some are drawn, and how many. Backbones that flatten their feature
+#: map have more. Memory grows with the square of this number, and time with its cube.
+_WIDEST, _DRAWN = 2048, 1024
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -132,7 +131,7 @@ def out_of_fold(
         For each row, score of the best other class minus that of the label, [n], above 0 where they
         disagree; and the class with the highest score, [n].
     """
-    width = (features.shape[1] if features.shape[1] <= _WIDEST else _SKETCH) + 1
+    width = (features.shape[1] if features.shape[1] <= _WIDEST else _DRAWN) + 1
     numbers = np.unique(folds).tolist()
     gram = {number: np.zeros((width, width)) for number in numbers}
     moments = {number: np.zeros((width, classes)) for number in numbers}
@@ -174,7 +173,7 @@ def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Fl
     The rows are float64, scaled to length √d, with a column of ones.
     """
     for part, block in blocks(features, _ROWS):
-        rows = _unit(_sketch(block), np.float64)
+        rows = _unit(_some(block), np.float64)
         rows = np.column_stack([rows * np.sqrt(rows.shape[1]), np.ones(len(rows))])
         for number in np.unique(folds[part]).tolist():
             mine = np.flatnonzero(folds[part] == number)
@@ -188,20 +187,14 @@ def _unit(rows: npt.NDArray[Any], kind: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.asarray(rows / np.where(lengths > 0, lengths, 1), kind)
 
 
-def _sketch(rows: Rows) -> Rows:
-    """Return rows [n, d] unchanged, or sums of many features with random signs, [n, `_SKETCH`].
-
-    This is a count sketch (Charikar et al. 2002), which keeps the products of rows on average.
-    """
+def _some(rows: Rows) -> Rows:
+    """Return rows [n, d] unchanged, or `_DRAWN` of many features, always the same ones."""
     dim = rows.shape[1]
     if dim <= _WIDEST:
         return rows
-    drawing = np.random.default_rng(0)
-    signs = drawing.integers(0, 2, dim).astype(np.float32) * 2 - 1
-    mixed = np.zeros((len(rows), -(-dim // _SKETCH) * _SKETCH), np.float32)
-    mixed[:, drawing.permutation(dim)] = rows * signs
-    sums: Rows = mixed.reshape(len(rows), -1, _SKETCH).sum(axis=1)
-    return sums
+    chosen = np.random.default_rng(0).choice(dim, _DRAWN, replace=False)
+    drawn: Rows = rows[:, np.sort(chosen)]
+    return drawn
 
 
 def clear(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -8,7 +8,6 @@ page.
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -57,27 +56,6 @@ def curves(
             axes.plot([best], [value], "o", color=_COLOURS["validation"], markersize=5)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
     return _svg(figure, name)
-
-
-def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsafe.Markup:
-    """Plot accuracy over the number of training images, on a logarithmic axis.
-
-    The axis of the accuracy spans at least a tenth, so that a gain of a hundredth does not look
-    like a leap.
-
-    Args:
-        images: Numbers of training images, in rising order.
-        accuracy: Accuracy with each of them.
-    """
-    figure, axes = _figure(4.2, 2.3, 0.05)
-    axes.plot(images, accuracy, "o-", color=_COLOURS["validation"], markersize=4)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(list(images), [f"{count:.0f}" for count in images])
-    axes.minorticks_off()
-    low, high = min(accuracy), max(accuracy)
-    top = min(1.0, math.ceil(10 * high + 0.1) / 10)
-    axes.set_ylim(max(0.0, min(math.floor(10 * low - 0.1) / 10, top - 0.1)), top + 0.005)
-    return _svg(figure, "learning-curve")
 
 
 def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Markup:

@@ -27,7 +27,6 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),
-        "close": not folds and _close(gate),
         "folds": folds,
         "warnings": verdict.warnings(context.facts),
         "expected": verdict.expected_lines(verdict.expected(context.facts)),
@@ -45,14 +44,6 @@ def _sentence(context: Context) -> str:
             return text
         text = text.removeprefix(heading)
     return text[:1].upper() + text[1:]
-
-
-def _close(gate: Mapping[str, Any]) -> bool:
-    """Whether the threshold is within the interval, so other images could change the verdict."""
-    if gate.get("value") is None:
-        return False
-    low, high = gate["ci95"]
-    return bool(low < gate["threshold"] < high)
 
 
 def _keys(context: Context) -> list[tuple[str, str]]:

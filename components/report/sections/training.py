@@ -101,14 +101,11 @@ def build_training(context: Context) -> Content:
 
 
 def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect the facts about a solved head, with its learning curve."""
-    curve = solution.get("learning_curve") or []
-    points = [point["images"] for point in curve], [point["accuracy"] for point in curve]
+    """Collect the facts about a solved head."""
     return {
         **solution,
         "epoch": history["epochs"][0],
         "seconds": history.get("seconds"),
-        "curve": plots.learning_curve(*points) if len(curve) > 1 else None,
         "more": would_more_help(solution),
     }
 

@@ -6,10 +6,9 @@ That is features, with as many views as fit, or nothing.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,15 +16,15 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
-from imgpipe.components.feature_bank import view_choice
+from imgpipe.components.feature_bank import extraction
 from imgpipe.components.feature_bank.content import (
     bytes_of,
     free_budget,
     make_plan,
     shared_extractor,
 )
+from imgpipe.components.feature_bank.extraction import Bank, helpful_views
 from imgpipe.components.feature_bank.store import STORE
-from imgpipe.components.feature_bank.view_choice import choose_views, helpful_views
 from imgpipe.components.storage import records
 from imgpipe.components.storage.blob_store import BlobStore
 from imgpipe.models import feature_names as names
@@ -123,9 +122,9 @@ def _chosen(folder: Path, labels: np.ndarray, mode: str) -> tuple[str, dict]:
     """Choose the views of a bank of these labels; return the bank's folder and its facts."""
     settings = replace(_SETTINGS, fine_tune=FineTune(mode=mode))
     plan, _ = make_plan(describe(settings, "float32"), str(folder / "store"), _KEPT, 1e12)
-    uri, head = str(folder / "features"), json.dumps(asdict(settings))
-    examples = _examples(folder, labels)
-    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
+    uri = str(folder / "features")
+    bank = Bank(plan, _examples(folder, labels), uri, _KEPT, {"dim": _DIM})
+    bank.choose_views(beam.Pipeline(), settings, 2)
     return uri, records.read_json(f"{uri}/bank.json")
 
 
@@ -177,7 +176,7 @@ def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> 
     """
     counted: Counter[str] = Counter()
     monkeypatch.setattr(progress, "advance", lambda n, unit: counted.update({unit: n}))
-    monkeypatch.setattr(view_choice, "better", lambda new, old: True)
+    monkeypatch.setattr(extraction, "better", lambda new, old: True)
     uri, facts = _chosen(tmp_path, _NOISE, "off")
     assert (facts["views"], len(facts["views_accuracy"])) == (2, 3)
     assert counted["images"] == 68, "each image once, not once for each view"
