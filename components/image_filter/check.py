@@ -46,22 +46,8 @@ class Settings:
     splits: SplitRule | None = None
 
 
-class Rejected(TypedDict):
-    """A rejected file."""
-
-    path: Annotated[str, "Path in the source."]
-    label: Annotated[str, "Label of the file."]
-    split: Annotated[str, "Split of the file."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
-    reason: Annotated[str, "Name of the check."]
-    detail: Annotated[str, "What was found."]
-    override: Annotated[str, "What to do to keep the file."]
-    kept_copy: Annotated[str, "Path of the file that is kept instead; empty without one."]
-    stored: Annotated[str, "Name of the file in the quarantine; empty without a run."]
-
-
-class Found(TypedDict):
-    """A file with a finding that is kept."""
+class Row(TypedDict):
+    """A finding as it is written to JSON."""
 
     path: Annotated[str, "Path in the source."]
     label: Annotated[str, "Label of the file."]
@@ -70,6 +56,9 @@ class Found(TypedDict):
     reason: Annotated[str, "Name of the check."]
     detail: Annotated[str, "What was found."]
     score: Annotated[float, "Score of the image in this check; the lowest is the worst."]
+    override: Annotated[str, "What to do to keep a rejected file."]
+    kept_copy: Annotated[str, "Path of the file that is kept instead; empty without one."]
+    stored: Annotated[str, "Name of the file in the quarantine; empty without a run."]
 
 
 @dataclass(frozen=True)
@@ -105,16 +94,11 @@ class Finding:
         )
 
     def row(self) -> dict[str, Any]:
-        """Return a row of the quarantine's files and of the JSON: `Rejected` or `Found`."""
-        fields = ("path", "label", "split", "image_hash", "reason", "detail")
-        row = {name: getattr(self, name) for name in fields}
+        """Return the `Row` of the quarantine's files and of the JSON."""
+        values = {**vars(self), "override": self.remedy}
         if self.severity != "reject":
-            return row | {"score": self.score}
-        return row | {
-            "override": self.remedy,
-            "kept_copy": self.kept_copy,
-            "stored": self.stored,
-        }
+            values |= {"override": "", "kept_copy": ""}
+        return {name: values[name] for name in Row.__annotations__}
 
 
 #: What the function of a check returns: what was found in words, a finding if it has a score or

@@ -15,12 +15,11 @@ until a person confirms it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
@@ -99,21 +98,12 @@ def load(path: Path) -> tuple[Override, ...]:
         ConfigError: The file cannot be read, is not valid TOML, or an entry is invalid.
     """
     try:
-        text = read_bytes(path, _LARGEST).decode()
+        tree = tomllib.loads(read_bytes(path, _LARGEST).decode())
     except OSError as error:
         raise ConfigError(
             f"judge.overrides: cannot read {path}: {error.strerror or error}."
         ) from None
-    except ValueError as error:  # no UTF-8
-        raise ConfigError(f"judge.overrides: {path} is not valid TOML: {error}.") from None
-    return _parsed(text, path)
-
-
-def _parsed(text: str, path: Path) -> tuple[Override, ...]:
-    """Read the text of a file of overrides; the path is for the errors."""
-    try:
-        tree = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # no TOML, too deep
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, too deep
         raise ConfigError(f"judge.overrides: {path} is not valid TOML: {error}.") from None
     entries = tree.pop(_TABLE, [])
     tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
@@ -235,29 +225,18 @@ def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[O
         ConfigError: The file is invalid.
         ResourceError: Another process does not finish writing the file.
     """
-    with _locked(path):
-        there = load(path) if path.exists() else ()
-        old = of_image(there, image_hash)
-        wanted = (*(one for one in there if one not in old), *entries)
-        text = _HEADER + to_toml(wanted)
-        if there and not old:
-            appended = path.read_text(encoding="utf-8").rstrip("\n") + "\n" + to_toml(entries)
-            # A list of inline tables cannot be appended to.
-            with contextlib.suppress(ConfigError):
-                text = appended if _parsed(appended, path) == wanted else text
-        atomic_write(path, text)
-    return old
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Be the only process that edits the file; the system frees the lock if the process dies."""
     file = path.resolve()
     try:
         with filelock.FileLock(file.with_name(f".{file.name}.lock"), timeout=_LOCK_SECONDS):
-            yield
+            there = load(path) if path.exists() else ()
+            old = of_image(there, image_hash)
+            before = path.read_text(encoding="utf-8") if there else ""
+            if old or f"[[{_TABLE}]]" not in before:  # inline tables cannot be appended to
+                before = _HEADER + to_toml(one for one in there if one not in old)
+            atomic_write(path, before.rstrip("\n") + "\n" + to_toml(entries))
     except filelock.Timeout:
         raise ResourceError(
             f"{path}: another process has been writing this file for {_LOCK_SECONDS:.0f} s. Wait "
             "for it and try again."
         ) from None
+    return old

@@ -137,7 +137,7 @@ def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
 
 def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[dict[str, Any]] | None:
     text = _text(uris, artifact, file)
-    return None if text is None else list(records.json_lines(text.splitlines()))
+    return None if text is None else [json.loads(line) for line in text.splitlines()]
 
 
 def _predictions(uri: str, vocabulary: Sequence[str], kinds: Slices) -> dict[str, metrics.Table]:

@@ -83,8 +83,6 @@ def difference(folder: Path, files: Files, described: int, *, complete: bool) ->
                 return f"{name} has changed since it was written"
     except FileNotFoundError as error:
         return f"{Path(error.filename).relative_to(folder)} is missing"
-    except PermissionError as error:
-        return f"this user may not read {Path(error.filename).relative_to(folder)}"
     return ""
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,18 +241,6 @@ def read_json(path: str) -> Any:
 
     with tf.io.gfile.GFile(path, "r") as file:
         return json.load(file)
-
-
-def json_lines(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
-    """Parse the JSON objects of JSON Lines that a component wrote, without TensorFlow.
-
-    Args:
-        lines: The lines, such as those of an open file. Empty ones are skipped.
-
-    Raises:
-        ValueError: A line is not JSON.
-    """
-    return (json.loads(line) for line in lines if line.strip())
 
 
 class ShardWriter:

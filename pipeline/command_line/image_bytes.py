@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources.local_files import read_bytes
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.header import probe
+from imgpipe.models.files.regular_files import read_bytes
 
 
 def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes, str]]:
@@ -22,7 +23,7 @@ def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes,
     """
     for path in paths:
         try:
-            data = read_bytes(path)
+            data = read_bytes(path, BYTE_LIMIT)
         except OSError as error:
             yield path, b"", error.strerror or str(error)
             continue

@@ -36,7 +36,7 @@ class Beam(SettingsSection):
     args: tuple[str, ...] = Field(
         (),
         description="Other pipeline options of Beam, such as --parallelism=4 or "
-        "--environment_type=EXTERNAL; they win over those of imgpipe. An option --runner takes "
+        "--environment_type=DOCKER; they win over those of imgpipe. An option --runner takes "
         "the place of beam.runner.",
     )
 

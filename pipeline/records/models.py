@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.image_filter.check import Found, Rejected
+from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.quarantine import Summary
 from imgpipe.pipeline.records.base import ClassMetrics, Document, Interval, Probability, Record
@@ -17,10 +17,10 @@ _VERSION = "Number of the version; null if its folder is not named by a number."
 class Files(TypedDict):
     """Files by what happens to them."""
 
-    rejected: Annotated[list[Rejected], "Files that a run would put into quarantine."]
-    repaired: Annotated[list[Found], "Files that a run would re-encode."]
-    warned: Annotated[list[Found], "Kept files with a warning."]
-    reviewed: Annotated[list[Found], "Files with an override."]
+    rejected: Annotated[list[Row], "Files that a run would put into quarantine."]
+    repaired: Annotated[list[Row], "Files that a run would re-encode."]
+    warned: Annotated[list[Row], "Kept files with a warning."]
+    reviewed: Annotated[list[Row], "Files with an override."]
 
 
 class Check(Summary):

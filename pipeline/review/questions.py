@@ -6,6 +6,7 @@ about once, whatever was found in it. Files that no override can make usable are
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +16,6 @@ from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE, obstacle
 from imgpipe.components.image_filter.checks.whole_set import LABEL_CONFLICT
 from imgpipe.components.image_filter.comparison import ACROSS_SPLITS, DUPLICATE
 from imgpipe.components.image_filter.quarantine import NEAR as NEAR_FILE
-from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
@@ -87,7 +87,7 @@ def read(run: PastRun) -> Questions:
         facts = json_object.read(file)
         near = run.quarantine / NEAR_FILE if run.quarantine else None
         if near and near.is_file():
-            groups = list(records.json_lines(near.read_bytes().splitlines()))
+            groups = [json.loads(line) for line in near.read_bytes().splitlines()]
         else:  # those of the page
             groups = list((facts.get("near") or {}).get("rows") or [])
         return collect(facts, groups)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Kind,
@@ -22,14 +21,15 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceOptions,
 )
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.tree import (
     EXPECTED_TREE,
-    RECORD_FILE,
     is_hidden,
     is_split,
     lay_out,
 )
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import regular_files
 
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")  # suffixes of files that may list the classes
 _Identity = tuple[int, int]  # (device, inode)
@@ -96,7 +96,7 @@ class _Walk:
             self.note("symlink", path, os.path.realpath(file))
         if symlink and kind == "folder" and not self.follow_links:
             try:
-                local_files.check_inside(Path(file), Path(self.root))
+                check_inside(Path(file), Path(self.root))
             except OSError as error:
                 self.note("outside_link", path, error.strerror or str(error))
                 kind = "outside"
@@ -159,15 +159,6 @@ class FolderSource(Source):
         """
         walk = _Walk(str(self._root()), self.options.follow_links)
         walk.collect()
-        # An image may be called x.record, too.
-        names = [item.path.lower() for item in walk.items]
-        records = sum(bool(RECORD_FILE.search(name)) and "tfrec" in name for name in names)
-        if walk.folders and 2 * records > len(names):
-            raise ConfigError(
-                f"data source {self.directory!r}: {records:,} of {len(names):,} files in its "
-                "folders are TFRecord files, which are not read as images. Give "
-                f"{shlex.quote(f'tfrecord:{self.directory}')} to read their records"
-            )
         least = self.options.least_classes
         lists = [name for name in (item.path for item in walk.items) if name.endswith(_LISTS)]
         try:
@@ -185,11 +176,11 @@ class FolderSource(Source):
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
-        return local_files.read_bytes(self._file(item))
+        return regular_files.read_bytes(self._file(item), BYTE_LIMIT)
 
     def digest(self, item: Item) -> str:
         """Hash one file; see `Source.digest`."""
-        return local_files.sha256(self._file(item))
+        return regular_files.sha256(self._file(item), BYTE_LIMIT)
 
     def _path(self) -> Path:
         return Path(self.directory).expanduser().absolute()
@@ -198,7 +189,7 @@ class FolderSource(Source):
         """Path of an item; OSError when a link leads out of the root."""
         root = self._path()
         if not self.options.follow_links:
-            local_files.check_inside(root / item.path, root)
+            check_inside(root / item.path, root)
         return root / item.path
 
     def _root(self) -> Path:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -27,14 +26,11 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceOptions,
 )
-from imgpipe.components.example_gen.sources.tree import (
-    listed,
-    some,
-    split_word,
-)
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
+from imgpipe.components.example_gen.sources.tree import listed, some, split_word
 from imgpipe.components.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.files.regular_files import open_regular
+from imgpipe.models.files.regular_files import open_regular, read_bytes
 
 _JSON = (".jsonl", ".ndjson")
 _TABLE = (".csv", ".tsv")
@@ -230,7 +226,7 @@ class ListSource(Source):
         items, least = [entry.item() for entry in entries.values()], self.options.least_classes
         scan = listed(self.file, items, _EXPECTED, least, notes, labels)
         paths = [entry.path for entry in entries.values() if not entry.locator]
-        if paths and all(_is_missing(root / path) for path in paths):
+        if paths and not any(os.path.lexists(root / path) for path in paths):
             raise ConfigError(
                 f"data source {self.file!r}: none of its {len(paths):,} files exists below "
                 f"{str(root)!r} (first: {paths[0]!r}). Paths start at the folder of the list, or "
@@ -248,9 +244,9 @@ class ListSource(Source):
             raise OSError(item.locator[1:])
         root = self._root()
         if not self.options.follow_links:
-            local_files.check_inside(root / item.path, root)
+            check_inside(root / item.path, root)
         try:
-            return local_files.read_bytes(root / item.path)
+            return read_bytes(root / item.path, BYTE_LIMIT)
         except FileNotFoundError as error:  # the list and `data.root` decide where it should be
             raise OSError(f"{root / item.path}: {error.strerror}") from None
 
@@ -315,22 +311,11 @@ class ListSource(Source):
         return header, [(row, [_text(value.get(k)) for k in header]) for row, value in objects]
 
 
-def _is_missing(file: Path) -> bool:
-    """Whether there is no such file; a file that cannot be examined may exist."""
-    try:
-        file.lstat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def _suffix(root: Path, first: str) -> str:
     """Return the suffix that a list leaves out, judged by its first file; "" for none."""
-    if not first or Path(first).suffix or not _is_missing(root / first):
+    if not first or Path(first).suffix or os.path.lexists(root / first):
         return ""
-    return next((one for one in _SUFFIXES if not _is_missing(root / f"{first}{one}")), "")
+    return next((one for one in _SUFFIXES if os.path.lexists(root / f"{first}{one}")), "")
 
 
 def _text(value: Any) -> str:

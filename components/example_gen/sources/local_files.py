@@ -35,24 +35,6 @@ _inflating = threading.Lock()
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def read_bytes(file: Path) -> bytes:
-    """Read one image file.
-
-    Raises:
-        OSError: The file cannot be read or is larger than `BYTE_LIMIT`.
-    """
-    return regular_files.read_bytes(file, BYTE_LIMIT)
-
-
-def sha256(file: Path) -> str:
-    """Hex SHA-256 of the content that `read_bytes` returns, without holding it in memory.
-
-    Raises:
-        OSError: The file cannot be read or is larger than `BYTE_LIMIT`.
-    """
-    return regular_files.sha256(file, BYTE_LIMIT)
-
-
 def check_inside(file: Path, root: Path) -> None:
     """Check that symbolic links do not lead from `file` to a path outside of `root`.
 

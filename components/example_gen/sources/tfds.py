@@ -27,7 +27,7 @@ from imgpipe.components.example_gen.sources.records import (
     index,
     read_locator,
 )
-from imgpipe.components.example_gen.sources.tree import SPLIT_WORDS, checked, some
+from imgpipe.components.example_gen.sources.tree import SPLIT_WORDS, listed, some
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 
@@ -77,8 +77,8 @@ class TfdsSource(Source):
         held = {item.label for item in items if item.label}
         notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
         source, expected = f"tfds:{self.locator}", "expected a labelled set of images"
-        classes, least = held.union(class_names), self.options.least_classes
-        return checked(source, items, classes, splits.values(), notes, expected, least)
+        least = self.options.least_classes
+        return listed(source, items, expected, least, notes, class_names, splits.values())
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""

@@ -179,7 +179,7 @@ def lay_out(
     empty = [path for path in classes if path not in filled]
     found += [Note("empty_class", path.rstrip("/"), "no file in it") for path in empty]
     labels, splits = classes.values(), given.values()
-    return checked(where, items, labels, splits, found, EXPECTED_TREE, least_classes)
+    return listed(where, items, EXPECTED_TREE, least_classes, found, labels, splits)
 
 
 def listed(
@@ -189,8 +189,9 @@ def listed(
     least_classes: int = 2,
     notes: Iterable[Note] = (),
     classes: Iterable[str] = (),
+    splits: Iterable[str | None] = (),
 ) -> Scan:
-    """Create the scan of a list of items that have labels and splits.
+    """Create the scan of items that have labels and splits.
 
     Args:
         source: The source, for messages.
@@ -199,52 +200,33 @@ def listed(
         least_classes: Number of classes that there have to be.
         notes: Notes of the source.
         classes: Classes besides those of the items.
+        splits: Splits besides those of the items.
 
     Raises:
         ConfigError: There are too few classes, or no labelled item, or no image for train, unless
             one class is enough, as for an evaluation.
     """
-    held = list(items)
-    labels = {item.label for item in held if item.label}.union(classes)
-    splits = {item.split for item in held}
-    scan = checked(source, held, labels, splits, notes, expected, least_classes)
-    if least_classes > 1 and not splits & {names.TRAIN, None}:
-        raise ConfigError(
-            f"data source {source!r} gives {some(scan.given_splits)} but no image for train; "
-            "leave the split empty where it is to be assigned"
-        )
-    return scan
-
-
-def checked(
-    source: str,
-    items: Iterable[Item],
-    classes: Iterable[str],
-    splits: Iterable[str | None],
-    notes: Iterable[Note],
-    expected: str,
-    least_classes: int,
-) -> Scan:
-    """Create a scan, and check that it has enough classes and a labelled item; see `listed`.
-
-    Raises:
-        ConfigError: There are too few classes, or no labelled item.
-    """
     ordered = sorted(items, key=lambda item: item.path)
-    given = tuple(split for split in names.SPLITS if split in set(splits))
-    scan = Scan(source, ordered, tuple(sorted(set(classes))), given, tuple(notes))
-    if len(scan.vocabulary) < least_classes:
-        found = f"one class only ({scan.vocabulary[0]})" if scan.vocabulary else "no class"
+    vocabulary = sorted({item.label for item in ordered if item.label}.union(classes))
+    found = {item.split for item in ordered}.union(splits)
+    given = tuple(split for split in names.SPLITS if split in found)
+    if len(vocabulary) < least_classes:
+        some_class = f"one class only ({vocabulary[0]})" if vocabulary else "no class"
         raise ConfigError(
-            f"data source {source!r}: found {found} in {len(ordered)} files, at least "
+            f"data source {source!r}: found {some_class} in {len(ordered)} files, at least "
             f"{_NUMBERS[least_classes]} needed; {expected}"
         )
     if not any(item.label for item in ordered):
         raise ConfigError(
-            f"data source {source!r}: found {len(scan.vocabulary)} classes "
-            f"({some(scan.vocabulary)}) without a single file; {expected}"
+            f"data source {source!r}: found {len(vocabulary)} classes "
+            f"({some(vocabulary)}) without a single file; {expected}"
         )
-    return scan
+    if least_classes > 1 and not found & {names.TRAIN, None}:
+        raise ConfigError(
+            f"data source {source!r} gives {some(given)} but no image for train; "
+            "leave the split empty where it is to be assigned"
+        )
+    return Scan(source, ordered, tuple(vocabulary), given, tuple(notes))
 
 
 def repeated(members: Iterable[Item]) -> tuple[list[Item], list[Note]]:

@@ -6,11 +6,10 @@ A source only finds its images. `VettedSource` wraps a source and applies these 
 from __future__ import annotations
 
 import collections
-import contextlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imgpipe.components.example_gen.sources.base import (
@@ -39,13 +38,11 @@ class VettedSource(Source):
 
     def listing(self) -> Scan:
         """List the items; see `Source.listing`."""
-        with _explained_permissions():
-            return vet(self.inner.listing(), self.options)
+        return vet(self.inner.listing(), self.options)
 
     def scan(self) -> Scan:
         """List and hash the items, and compute the fingerprint; see `Source.scan`."""
-        with _explained_permissions():
-            found = vet(self.inner.scan(), self.options)
+        found = vet(self.inner.scan(), self.options)
         # Computed here, because the rules change groups, splits and problems, which the keys hold.
         keys = (item.key(item.content) for item in found.items)
         return replace(found, fingerprint=fingerprint(keys))
@@ -53,18 +50,6 @@ class VettedSource(Source):
     def read(self, item: Item) -> bytes:
         """Read one item; see `Source.read`."""
         return self.inner.read(item)
-
-
-@contextlib.contextmanager
-def _explained_permissions() -> Iterator[None]:
-    """Turn a PermissionError into a ConfigError that names the file."""
-    try:
-        yield
-    except PermissionError as error:
-        raise ConfigError(
-            f"data source: {error.filename!r} cannot be read by this user ({error.strerror}); "
-            "expected a source with read permission"
-        ) from None
 
 
 def vet(scan: Scan, options: SourceOptions) -> Scan:

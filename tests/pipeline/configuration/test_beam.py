@@ -47,12 +47,12 @@ def test_each_runner_gets_its_options():
     process = ["--environment_type=PROCESS", f"--environment_config={worker}"]
     local = ["--runner=FnApiRunner", "--no_pipeline_type_check"]
     workers = ["--direct_running_mode=multi_processing", "--direct_num_workers=0"]
-    pool = ["--environment_type=EXTERNAL", "--environment_config=localhost:50000"]
+    images = ["--environment_type=DOCKER", "--environment_config=workers:1"]
     assert options() == [*local, *common]
     assert options(runner="processes") == [*local, *workers, *common]
     given = ["--flink_version=1.20"]
     assert options(**FLINK, args=given) == [*portable, *process, *common, *given]
-    assert options(**FLINK, args=pool) == [*portable, *common, *pool]
+    assert options(**FLINK, args=images) == [*portable, *common, *images]
 
 
 def test_args_alone_choose_the_runner():
