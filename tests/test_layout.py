@@ -23,7 +23,7 @@ _MAY_IMPORT = {
 #: and says there what went. The goals are 6,000, 13,000, 7,500, 11,500, 28,000 and 2,400.
 _MOST_LINES = {
     "serving": 6_410,
-    "components": 14_780,
+    "components": 14_600,
     "models": 8_350,
     "pipeline": 14_200,
     "tests": 32_900,
@@ -114,4 +114,4 @@ def test_folders_in_a_large_folder_have_no_circular_imports(
     arrows: list[tuple[str, str]], folder: str
 ) -> None:
     inside = [(a, b) for a, b in arrows if _folder(a) == folder == _folder(b)]
-    assert len(_order(inside, lambda name: ".".join(name.split(".")[:3]))) > 10
+    assert len(_order(inside, lambda name: ".".join(name.split(".")[:3]))) > 8

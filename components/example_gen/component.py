@@ -3,10 +3,15 @@
 It is a plain component instead of TFX's FileBasedExampleGen, whose driver computes fingerprints
 from modification times and does not run on Kubeflow. Here the fingerprint and the vocabulary are
 parameters, computed from the contents, so that one new image is noticed and `touch` changes
-nothing. The work is done by `imgpipe.components.example_gen.ingestion`.
+nothing. Each element of its Beam pipeline is a list of files, and its worker reads, decodes and
+writes them. Image bytes are never passed between stages, so that memory does not grow with the
+source.
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -18,10 +23,143 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from imgpipe.components.beam.beam_io import mark_examples
-from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
-from imgpipe.components.example_gen.sources.base import SourceOptions
+from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, SourceOptions, fingerprint
 from imgpipe.components.image_file.header import PIXEL_LIMIT
+from imgpipe.components.image_record import INGEST_SUMMARY
 from imgpipe.components.splits import SplitRule
+from imgpipe.components.storage.records import (
+    ShardWriter,
+    read_json,
+    remove_temporary,
+    shard_path,
+    write_text,
+)
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
+from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.regular_files import local_path
+
+SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """Settings of `ingest`."""
+
+    source: str
+    vocabulary: tuple[str, ...]  # class names in sorted order
+    rule: SplitRule = field(default_factory=SplitRule)
+    pixel_limit: int = PIXEL_LIMIT  # largest number of pixels of an image that is decoded
+    fingerprint: str = ""  # of the source when the run was planned; "" skips the comparison
+    shard_size: int = SHARD_SIZE  # images in one shard
+    options: SourceOptions = field(default_factory=SourceOptions)
+    store: str = ""  # folder of the inspection cache, "" for none
+
+
+@dataclass(frozen=True)
+class _Shard:
+    number: int
+    of: int
+    items: Sequence[Item]
+
+
+def _write_shard(shard: _Shard, settings: IngestSettings, uri: str) -> dict[str, Any]:
+    """Read the files of a shard, write one file for each split, and return keys and counts."""
+    keys: list[bytes] = []
+    paths = {split: shard_path(uri, split, shard.number, shard.of) for split in names.SPLITS}
+    with ShardWriter(paths) as writer:
+        records = inspect(
+            open_source(settings.source, settings.options),
+            shard.items,
+            settings.pixel_limit,
+            settings.store,
+            settings.rule,
+            settings.vocabulary,
+        )
+        for item, record in zip(shard.items, records, strict=True):
+            writer.write(record.split, record.to_example())
+            # An item that cannot be read has another key than in the plan, even with a version.
+            keys.append(item.key(record.image_hash and (item.version or record.image_hash)))
+            progress.advance(1, "images")
+    # Only the keys (32 bytes an image) and the counts leave the worker.
+    return {"keys": b"".join(keys), "splits": writer.written}
+
+
+def _shards(items: Sequence[Item], size: int) -> list[_Shard]:
+    """Divide the items into shards; an empty source has one empty shard, which writes its files."""
+    cut = [items[start : start + size] for start in range(0, len(items), size)] or [()]
+    return [_Shard(number, len(cut), part) for number, part in enumerate(cut)]
+
+
+def _write_summary(
+    results: list[dict[str, Any]], uri: str, notes: list[dict[str, Any]], rule: SplitRule
+) -> None:
+    keys = [result["keys"] for result in results]  # those of a shard joined
+    summary = {
+        "images": sum(map(len, keys)) // KEY_BYTES,
+        "splits": {split: sum(one["splits"][split] for one in results) for split in names.SPLITS},
+        "fingerprint": fingerprint(keys),
+        "notes": notes,
+        "rule": asdict(rule),
+    }
+    write_text(f"{uri}/{INGEST_SUMMARY}", json.dumps(summary, indent=1))
+
+
+def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[str, Any]:
+    """Read a whole source into an Examples artifact.
+
+    Args:
+        pipeline: Beam pipeline.
+        uri: URI of the artifact.
+        settings: What is read, and how.
+
+    Returns:
+        The summary: numbers of images and splits, the fingerprint, and notes of the source.
+
+    Raises:
+        ConfigError: The source is not laid out as expected.
+        ResourceError: The source has changed since the run was planned.
+    """
+    folder = str(local_path(settings.store, "judge.store")) if settings.store else ""
+    settings = replace(settings, options=replace(settings.options, store=folder))
+    scan = open_source(settings.source, settings.options).listing()
+    settings = replace(settings, rule=replace(settings.rule, given=scan.given_splits))
+    progress.total(len(scan.items), "images")
+    notes = [asdict(note) for note in scan.notes]
+    shards = _shards(scan.items, settings.shard_size)
+    with pipeline as root:
+        (
+            root
+            # A runner may fuse this step with the next one, which would leave all shards to one
+            # worker; a reshuffle prevents it (https://beam.apache.org/documentation/runtime/model).
+            | "Shards" >> beam.Create(shards, reshuffle=True)
+            | "Read, decode, write" >> beam.Map(_write_shard, settings, uri)
+            | "Gather" >> beam.combiners.ToList()
+            # Values do not return from the workers of a cluster, so a step writes them to a file.
+            | "Summary" >> beam.Map(_write_summary, uri, notes, settings.rule)
+        )
+    remove_temporary(uri)
+    summary = read_json(f"{uri}/{INGEST_SUMMARY}")
+    _check(settings, len(scan.items), summary)
+    return summary
+
+
+def _check(settings: IngestSettings, listed: int, summary: dict[str, Any]) -> None:
+    """Check that every listed file has a record, and that the source has not changed."""
+    records = sum(summary["splits"].values())
+    if not listed == summary["images"] == records:
+        raise RuntimeError(
+            f"images were lost while reading: {listed} listed, {summary['images']} read, "
+            f"{records} written; this is a defect"
+        )
+    if settings.fingerprint and settings.fingerprint != summary["fingerprint"]:
+        raise ResourceError(
+            f"the images in {settings.source!r} changed while the run was reading them "
+            f"(fingerprint {settings.fingerprint[:12]} when planned, "
+            f"{summary['fingerprint'][:12]} now); wait until nothing writes to it and run again"
+        )
 
 
 @component(use_beam=True)

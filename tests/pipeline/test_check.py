@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 from imgpipe.components import source_check
 from imgpipe.components.data_gate import rules
 from imgpipe.components.data_gate.rules import GateSettings
-from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
+from imgpipe.components.example_gen.component import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.component import Uris, filter_examples
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import iterate, text

@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
+from imgpipe.components.example_gen.component import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import first, read_examples, shard_files, text

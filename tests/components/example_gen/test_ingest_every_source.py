@@ -14,10 +14,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
+from imgpipe.components.example_gen.component import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.component import Uris, filter_examples
 from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.components.storage.records import iterate, make, raw, text
 from imgpipe.models import feature_names as names

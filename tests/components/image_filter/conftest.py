@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
+from imgpipe.components.example_gen.component import IngestSettings, ingest
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.component import Uris, filter_examples
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names

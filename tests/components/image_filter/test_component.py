@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.image_filter import beam_driver, comparison, quarantine
-from imgpipe.components.image_filter.beam_driver import Uris
+from imgpipe.components.image_filter import comparison, component, quarantine
 from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.component import Uris
 from imgpipe.components.image_filter.quarantine import check_conservation
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import integer, shard_files, text
@@ -237,9 +237,9 @@ def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
     settings = Settings(splits=SplitRule.from_json(rule))
     (done.root / "q" / ".parts").mkdir()
     for _ in range(2):
-        shards = beam_driver._shards(uris)
-        parts = [beam_driver._examine(shard, settings) for shard in shards]
+        shards = component._shards(uris)
+        parts = [component._examine(shard, settings) for shard in shards]
         compared = comparison.compare(parts, settings)
         for shard in shards:
-            beam_driver._settle(shard, settings, compared)
+            component._settle(shard, settings, compared)
         assert {path: path.read_bytes() for path in files} == files
