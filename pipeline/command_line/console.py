@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -32,33 +32,13 @@ _NAMES_WIDE, _NAMES_NARROW = 45, 27  # columns for what a step does and the name
 _SOON = 2.0  # seconds after which the rate of a step says how long it takes
 
 
-class _Terminal(Console):
-    """A console that determines the size of the terminal from its own file.
-
-    Rich uses standard input, output and error. Here the last two are the log, and standard input
-    may not be a terminal, so Rich would guess the width and miscount wrapped rows.
-    """
-
-    @property  # type: ignore[misc]  # Rich has a setter too, which is not used here
-    def size(self) -> ConsoleDimensions:
-        if self._width is None and self.is_terminal:
-            try:
-                columns, lines = os.get_terminal_size(self.file.fileno())
-            except OSError:
-                return super().size
-            # Some terminals, such as serial ones, report a size of 0.
-            return ConsoleDimensions(columns or _WIDTH_PLAIN, lines or 25)
-        return super().size
-
-
 @contextlib.contextmanager
 def quiet(log: Path | None = None, to_stderr: bool = False) -> Iterator[Console]:
     """Redirect file descriptors 1 and 2 to a log, and restore them afterwards.
 
     Args:
         log: File to which the output of libraries is appended; None for one that is removed.
-        to_stderr: Whether the console writes to the original standard error instead of the original
-            standard output, because the latter carries the JSON of ``--json -``.
+        to_stderr: Whether the console writes to standard error, because of ``--json -``.
 
     Yields:
         A console that writes to the original standard output or error.
@@ -66,7 +46,6 @@ def quiet(log: Path | None = None, to_stderr: bool = False) -> Iterator[Console]
     with contextlib.ExitStack() as stack:
         if log is None:
             log = stack.enter_context(temporary_files.folder()) / "log"
-        stack.enter_context(standard_streams.present())
         yield stack.enter_context(_redirected(log, to_stderr))
 
 
@@ -85,7 +64,7 @@ def _redirected(log: Path, to_stderr: bool) -> Iterator[Console]:
     terminal = standard_streams.open_text(os.dup(shown), encoding, close=True)
     try:
         width = None if terminal.isatty() else _WIDTH_PLAIN
-        yield _Terminal(file=terminal, width=width, highlight=False, emoji=False)
+        yield Console(file=terminal, width=width, highlight=False, emoji=False)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -101,20 +80,20 @@ class _ProgressStep:
     """One line of the display."""
 
     name: str
-    state: str = "running"  # a key of _MARKS
+    state: str = "running"  # a key of _STATES
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
 
 
-_MARKS = {"running": "…", "done": "✓", "cached": "=", "failed": "✗", "damaged": "!"}
-_STYLES = {
-    "running": "cyan",
-    "done": "green",
-    "cached": "dim",
-    "failed": "bold red",
-    "damaged": "yellow",
+#: Symbol and style of a step by its state.
+_STATES = {
+    "running": ("…", "cyan"),
+    "done": ("✓", "green"),
+    "cached": ("=", "dim"),
+    "failed": ("✗", "bold red"),
+    "damaged": ("!", "yellow"),
 }
 
 
@@ -147,7 +126,6 @@ class Display:
         if self._live:
             self._live.stop()
 
-    # --- steps -------------------------------------------------------------------------------
     def started(self, name: str) -> None:
         """Start a step."""
         with self._lock:
@@ -165,7 +143,7 @@ class Display:
         self.ended("done")
 
     def ended(self, state: str) -> None:
-        """End the step that was started last, in a state of `_MARKS`."""
+        """End the step that was started last, in a state of `_STATES`."""
         with self._lock:
             step = self._steps[-1]
             step.state = state
@@ -173,7 +151,6 @@ class Display:
         if self._live is None:
             self.console.print(Text.assemble(*self._cells(step)), soft_wrap=True)
 
-    # --- counts ------------------------------------------------------------------------------
     def advance(self, count: int, unit: str) -> None:
         """See `imgpipe.models.progress.advance`."""
         with self._lock:
@@ -191,17 +168,16 @@ class Display:
         """See `imgpipe.models.progress.say`."""
         self.console.print(Text(f"   {text}"), soft_wrap=True)
 
-    # --- drawing -----------------------------------------------------------------------------
     def _cells(self, step: _ProgressStep) -> list[tuple[str, str]]:
         seconds = step.seconds or time.monotonic() - step.started
-        style = _STYLES[step.state]
+        mark, style = _STATES[step.state]
         task = TASKS.get(step.name, step.name[:1].upper() + step.name[1:])
         wide = self.console.width >= _WIDE
         component = f" · {step.name}" if wide and step.name in TASKS else ""
         columns = _NAMES_WIDE if wide else _NAMES_NARROW
         space = " " * (columns - len(task) - len(component))
         return [
-            (f" {_MARKS[step.state]} ", style),
+            (f" {mark} ", style),
             (task, style if step.state != "done" else ""),
             (f"{component}{space}{seconds:6.1f} s  ", "dim"),
             (_counts(step, seconds) if step.state != "cached" else "cached", "dim"),
@@ -228,29 +204,17 @@ def _counts(step: _ProgressStep, seconds: float) -> str:
         # A rate over less than half a second, or below one a second, says nothing.
         rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count >= seconds else ""
         parts.append(f"{count:,}{of} {unit}{rate}")
-    return ", ".join([*parts, *_time_left(step, seconds)])
-
-
-def _time_left(step: _ProgressStep, seconds: float) -> list[str]:
-    """Return the time left of a running step whose number of units is known."""
     unit = next((unit for unit, total in step.totals.items() if total), "")
     count = step.counts.get(unit, 0)
-    if step.state != "running" or not count or seconds < _SOON:
-        return []
-    left = seconds * max(step.totals[unit] / count - 1, 0)
-    return [f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left"]
+    if step.state == "running" and count and seconds >= _SOON:
+        left = seconds * max(step.totals[unit] / count - 1, 0)
+        parts.append(f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left")
+    return ", ".join(parts)
 
 
 @contextlib.contextmanager
 def counted(to_stderr: bool = False) -> Iterator[Display]:
-    """Show the steps of a command with what the code below counts; see `quiet`.
-
-    Args:
-        to_stderr: Whether they are printed to standard error instead of standard output.
-
-    Yields:
-        The display, whose `step` shows a step.
-    """
+    """Show the steps of a command with what the code below counts; see `quiet`."""
     with (
         quiet(to_stderr=to_stderr) as console,
         Display(console) as display,

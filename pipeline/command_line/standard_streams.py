@@ -6,11 +6,9 @@ without "→" affects only what is printed, neither the run nor its exit code.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
 from typing import TextIO
 
 
@@ -46,24 +44,6 @@ def open_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-
-
-@contextlib.contextmanager
-def present() -> Iterator[None]:
-    """Replace ``sys.stdout`` and ``sys.stderr`` during the block if they are missing or closed.
-
-    They are so in programs without a terminal that call `imgpipe.run`.
-    """
-    given = sys.stdout, sys.stderr
-    open_descriptors()
-    sys.stdout, sys.stderr = (
-        open_text(descriptor) if getattr(stream, "closed", stream is None) else stream
-        for descriptor, stream in enumerate(given, 1)
-    )
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = given
 
 
 def failure(stream: TextIO) -> OSError | None:

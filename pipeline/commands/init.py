@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,86 +73,46 @@ def init(
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
     source = absolute(source, Path.cwd())
     scan = open_source(source).scan()
-    config, notes = propose(scan, source)
+    config = propose(scan, source)
     try:
-        atomic_write(output, text(config, notes, None if everything else output.name))
+        atomic_write(output, _text(config, None if everything else output.name))
     except OSError as error:
         raise ResourceError(f"cannot write {output}: {error.strerror}.") from None
     console = new_console()
-    lines = "\n".join(notes.values()).splitlines()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     classes = plural(len(scan.vocabulary), "class", "classes")
     console.print(f"{plural(len(scan.items), 'file')} in {classes}: {escape(counts)}")
-    for note in lines[1:]:  # the first one is the classes again
-        console.print(f"[dim]{escape(note)}[/]")
+    if config.data.group_pattern:
+        console.print("several versions of an image, by their names, stay in one split")
+    elif scan.groups():
+        console.print(f"{scan.groups()} groups, each of which stays in one split")
+    if seen := scan.noted():
+        found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
+        console.print(f"reported: {escape(found)}")
     command = f"imgpipe run --config {shlex.quote(str(output))}"
     console.print(f"wrote {escape(str(output))}; next: {escape(command)}")
 
 
-def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
-    """Write the configuration.
-
-    Args:
-        config: The configuration.
-        notes: Comments by section.
-        name: Name of the file, to write the settings that matter most and those that differ from
-            their defaults; None to write all.
-
-    Returns:
-        A TOML text that loads back to `config`.
-    """
+def _text(config: Config, name: str | None) -> str:
+    """Write the settings that matter most or differ from their defaults; without a name, all."""
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.config import flat
 
     if name is None:
-        return configs.to_toml(config, notes)
+        return configs.to_toml(config)
     different = flat(config.model_dump(mode="json", exclude_defaults=True))
     only = {*_SETTINGS, *(key for key, _ in different)}
-    return _HEADER.format(name=printable(shlex.quote(name))) + configs.to_toml(config, notes, only)
+    return _HEADER.format(name=printable(shlex.quote(name))) + configs.to_toml(config, only)
 
 
-def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
-    """Propose settings that fit the data.
-
-    Args:
-        scan: The files of the source.
-        source: The source, as in `data.source`.
-
-    Returns:
-        The configuration, and comments that explain it, by section.
-    """
-    from imgpipe.components.report.text import plural
+def propose(scan: Scan, source: str) -> Config:
+    """Propose settings that fit the files of a source, named as in `data.source`."""
     from imgpipe.pipeline.configuration import config as configs
 
-    counts = scan.counts()
-    notes = {
-        "data": "classes: " + ", ".join(f"{printable(name)} ({n})" for name, n in counts.items())
-    }
-    if scan.given_splits:
-        notes["split"] = (
-            f"the source has the splits {', '.join(scan.given_splits)}; shares apply to the others"
-        )
-    smallest = min(counts.values(), default=0)
-    tree: dict[str, dict[str, object]] = {
-        "run": {"name": _name(source)},
-        "data": {"source": source},
-    }
-    pattern = _group_pattern(scan)
-    if pattern:
-        tree["data"]["group_pattern"] = pattern
-        notes["data"] += "\nfile names show several versions of an image; these stay in one split"
-    elif scan.groups():
-        notes["data"] += f"\n{scan.groups()} groups, each of which stays in one split"
-    if seen := scan.noted():
-        found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
-        notes["data"] += f"\nreported: {found}"
-    gate = configs.Config().gate
-    if smallest < (needed := gate.min_train + gate.min_validation):
-        notes["gate"] = (
-            f"the smallest class has {plural(smallest, 'image')}, and a run needs at least "
-            f"{needed} of each class; add images, or lower gate.min_train and gate.min_validation"
-        )
-    return configs.build(tree), notes
+    data = {"source": source}
+    if pattern := _group_pattern(scan):
+        data["group_pattern"] = pattern
+    return configs.build({"run": {"name": _name(source)}, "data": data})
 
 
 def _group_pattern(scan: Scan) -> str:

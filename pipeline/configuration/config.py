@@ -387,34 +387,28 @@ def toml_value(value: Any) -> str:
     return text.replace("\x7f", "\\u007f")  # the only character that JSON allows and TOML does not
 
 
-def to_toml(
-    config: Config, notes: Mapping[str, str] | None = None, only: Collection[str] | None = None
-) -> str:
+def to_toml(config: Config, only: Collection[str] | None = None) -> str:
     """Write a configuration as TOML with comments.
 
     Args:
         config: The configuration to write.
-        notes: Extra comment lines by section name, written under the section's heading.
         only: Settings to write, as ``section.key``; None for all of them.
 
     Returns:
         A text that loads back to `config`, if the settings that it lacks have their defaults.
     """
-    blocks = [
-        _block(name, getattr(config, name), notes or {}, only) for name in Config.model_fields
-    ]
+    blocks = [_block(name, getattr(config, name), only) for name in Config.model_fields]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[str] | None) -> str:
+def _block(name: str, section: Any, only: Collection[str] | None) -> str:
     """Text of a section and of the sections in it; "" if none of its settings is wanted."""
-    heading = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
-    heading += [f"# {note}" for note in notes.get(name, "").splitlines()]
+    heading = f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"
     below, lines = [], []
     for key, info in declared(section).items():
         value = getattr(section, key)
         if declared(value):
-            below.append(_block(f"{name}.{key}", value, notes, only))
+            below.append(_block(f"{name}.{key}", value, only))
         elif only is None or f"{name}.{key}" in only:
             lines += _COMMENT.wrap(info.description or "")
             example = (info.examples or [0.999])[0]
@@ -422,4 +416,4 @@ def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[s
             lines.append(
                 f"# {key} = {example}" if value is None else f"{key} = {toml_value(value)}"
             )
-    return "\n\n".join(filter(None, ["\n".join([*heading, *lines]) if lines else "", *below]))
+    return "\n\n".join(filter(None, ["\n".join([heading, *lines]) if lines else "", *below]))

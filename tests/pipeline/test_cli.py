@@ -119,9 +119,7 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
     config = configs.load(tmp_path / "c.toml")
     assert config.data.source == str(photos)
     assert config.split == configs.Config().split, "folds decide where validation has few images"
-    assert "needs at least" not in (tmp_path / "c.toml").read_text()
     assert max(map(len, (tmp_path / "c.toml").read_text().splitlines())) <= 100 + len(str(photos))
-    assert result.stdout.count("a b") == 1, "the classes are printed once"
     for output, expected in (
         (str(tmp_path / "c.toml"), "exists already"),
         ("missing/x.toml", "--output missing/x.toml: its folder does not exist"),
@@ -139,20 +137,6 @@ def test_suggested_commands_can_be_copied_where_names_have_spaces(photos: Path, 
     folder = tmp_path / "my photos"
     folder.mkdir()
     assert f"imgpipe run '{folder}'" in imgpipe("run", "--config", str(folder)).stderr
-
-
-def test_init_notes_a_class_with_too_few_images(photos: Path):
-    from imgpipe.components.example_gen.sources import open_source
-    from imgpipe.pipeline.commands.init import propose
-
-    for image in sorted((photos / "ü").iterdir())[2:]:
-        image.unlink()
-    config, notes = propose(open_source(str(photos)).scan(), str(photos))
-    assert notes["gate"] == (
-        "the smallest class has 2 images, and a run needs at least 7 of each class; add images, or "
-        "lower gate.min_train and gate.min_validation"
-    )
-    assert config.gate.min_validation == 3
 
 
 @pytest.mark.parametrize("command", ["demo", "check"])
@@ -319,7 +303,7 @@ def test_init_writes_toml_whatever_the_names_of_classes_and_file(tmp_path: Path)
     assert result.returncode == 0, result.stderr
     written = tomllib.loads((tmp_path / "x\ny.toml").read_text())
     assert written["data"]["source"] == str(tmp_path / "photos")
-    assert r"# classes: a\n[run] (1), b\x01\x1b[31m (1)" in (tmp_path / "x\ny.toml").read_text()
+    assert r"a\n[run] 1, b\x01\x1b[31m 1" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -429,9 +413,8 @@ def test_init_keeps_the_versions_of_an_image_together(tmp_path: Path):
         (tmp_path / label).mkdir()
         for number in range(30):
             (tmp_path / label / f"x{number // 3}_png.rf.{number:032x}.jpg").write_bytes(b"")
-    config, notes = propose(open_source(str(tmp_path)).scan(), str(tmp_path))
+    config = propose(open_source(str(tmp_path)).scan(), str(tmp_path))
     assert config.data.group_pattern == r"([^/]+)\.rf\."
-    assert "stay in one split" in notes["data"]
 
 
 def test_all_messages_can_be_printed_on_an_ascii_terminal():

@@ -40,17 +40,12 @@ with consoles.quiet(Path(sys.argv[1])) as console, consoles.Display(console) as 
 
 
 def on_terminal(program: list[str], columns: int) -> str:
-    """Run a program on a pseudo-terminal of ``columns`` characters and return what it prints.
-
-    The standard input of the program is not a terminal.
-    """
+    """Run a program on a pseudo-terminal of ``columns`` characters and return what it prints."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
     environment["TERM"] = "xterm"
-    process = subprocess.Popen(
-        program, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment
-    )
+    process = subprocess.Popen(program, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     received = b""
     try:

@@ -44,17 +44,6 @@ def test_an_output_that_cannot_be_written_does_not_change_the_exit_code(script: 
     assert "Error" not in done.stderr
 
 
-def test_a_program_without_standard_streams_can_check_images(photos: Path, tmp_path: Path):
-    program = (
-        "import sys; from pathlib import Path; import imgpipe\n"
-        "found = imgpipe.check(sys.argv[1])\n"
-        "Path(sys.argv[2]).write_text(found.verdict)\n"
-    )
-    script = 'python="$1"; shift 4; "$python" -c "$PROGRAM" "$@" >&- 2>&-'
-    shell(script, photos, tmp_path / "verdict", PROGRAM=program)
-    assert (tmp_path / "verdict").read_text().startswith("refused: ")
-
-
 def test_a_latin_1_output_does_not_change_the_exit_code_and_gets_ascii_json(photos: Path):
     done = shell('"$@"', "check", photos, "--json", "-", PYTHONIOENCODING="latin-1")
     assert done.returncode == 4, done.stderr
