@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -201,23 +200,13 @@ def ServingValidator(
     # The digests are taken before the checks, so that ModelPusher notices a file changed later.
     files = manifest.describe(Path(directory))
     checks = validate(directory, images, expected, loaded_model.keep(files))
-    if not all(check.passed for check in checks):
-        loaded_model.drop()
-    report(blessing, checks)
-    records.write_json(f"{blessing.uri}/{blessings.VALIDATED}", files)
-
-
-def report(blessing: Any, checks: list[Check]) -> None:
-    """Write the results, and the marker file that TFX's own Pusher reads as well.
-
-    Args:
-        blessing: InfraBlessing artifact.
-        checks: Results as `validate` returns them.
-    """
     passed = all(check.passed for check in checks)
-    records.write_json(
-        f"{blessing.uri}/{blessings.VALIDATION}", [asdict(check) for check in checks]
-    )
-    name = blessings.INFRA_BLESSED if passed else blessings.INFRA_NOT_BLESSED
-    blessings.write(blessing.uri, name)
+    if not passed:
+        loaded_model.drop()
+    records.write_json(f"{blessing.uri}/{blessings.VALIDATED}", files)
+    listed = [asdict(check) for check in checks]
+    records.write_json(f"{blessing.uri}/{blessings.VALIDATION}", listed)
+    # TFX's own Pusher reads the marker file as well.
+    marker = blessings.INFRA_BLESSED if passed else blessings.INFRA_NOT_BLESSED
+    blessings.write(blessing.uri, marker)
     blessing.set_int_custom_property("blessed", int(passed))

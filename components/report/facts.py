@@ -19,7 +19,7 @@ from imgpipe.components.image_evaluator import rules
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report import metrics
-from imgpipe.components.report.features import Features
+from imgpipe.components.report.features import doubtful
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections.images import condensed
 from imgpipe.components.report.slices import Slices
@@ -96,8 +96,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         # A label that a person has accepted or corrected is not doubted again.
         reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
         settled = [row for row in reviewed if row["reason"] in ("accept", "relabel")]
-        suspects = Features(uris["bank"], settings["vocabulary"]).doubtful(
-            {row["image_hash"] for row in settled}
+        suspects = doubtful(
+            uris["bank"], settings["vocabulary"], {row["image_hash"] for row in settled}
         )
     groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
     folds = found["cross_validation"] or {}

@@ -42,69 +42,61 @@ Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
 
-class Features:
-    """The images of a feature bank without their augmented views.
+def doubtful(
+    bank_uri: str,
+    vocabulary: Sequence[str],
+    confirmed: Set[str] = frozenset(),
+    limit: int = LIMIT,
+) -> dict[str, Any] | None:
+    """Rank the doubtful labels of a feature bank, the most likely label errors first.
 
     Args:
         bank_uri: URI of the Examples of FeatureBank, which holds features.
         vocabulary: Class names in sorted order.
+        confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
+        limit: Largest number of rows in the result.
+
+    Returns:
+        ``{"images", "folds", "disagree", "rows": [{"path", "label", …}, …]}``; `disagree` counts
+        all images that look like another class, `rows` holds the first `limit`. None if there are
+        too few images, groups or classes for a ranking.
     """
-
-    def __init__(self, bank_uri: str, vocabulary: Sequence[str]) -> None:
-        self._classes = vocabulary
-        self._rows = rows = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
-        self._paths = np.empty(len(rows), object)
-        self._splits = np.zeros(len(rows), np.int8)
-        for number, split in enumerate(names.SPLITS if len(rows) else ()):
-            files = records.shard_files(bank_uri, split)
-            for batch in columns(files, names.IMAGE_HASH, names.PATH):
-                digests = batch[names.IMAGE_HASH].astype("S")
-                places = np.minimum(np.searchsorted(rows.hashes, digests), len(rows) - 1)
-                known = rows.hashes[places] == digests  # images without a label have no row
-                self._paths[places[known]] = batch[names.PATH][known]
-                self._splits[places[known]] = number
-
-    def doubtful(
-        self, confirmed: Set[str] = frozenset(), limit: int = LIMIT
-    ) -> dict[str, Any] | None:
-        """Rank the doubtful labels, the most likely label errors first.
-
-        Args:
-            confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
-            limit: Largest number of rows in the result.
-
-        Returns:
-            ``{"images", "folds", "disagree", "rows": [{"path", "label", …}, …]}``; `disagree`
-            counts all images that look like another class, `rows` holds the first `limit`. None if
-            there are too few images, groups or classes for a ranking.
-        """
-        rows = self._rows
-        if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
-            return None
-        folds = rows.folds(FOLDS)
-        if len(np.unique(folds)) < 2:  # one large group, such as a film
-            return None
-        margins, best = out_of_fold(rows.features, rows.labels, folds, len(self._classes))
-        settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
-        doubtful = np.flatnonzero((margins > 0) & ~settled & ~_alone(rows.labels, folds))
-        worst = doubtful[np.argsort(-margins[doubtful], kind="stable")][:limit]
-        found = [
-            {
-                **self._image(place),
-                "split": names.SPLITS[self._splits[place]],
-                "looks_like": self._classes[best[place]],
-                "margin": round(float(margins[place]), 4),
-            }
-            for place in worst
-        ]
-        return {"images": len(rows), "folds": FOLDS, "disagree": len(doubtful), "rows": found}
-
-    def _image(self, place: int) -> dict[str, Any]:
-        return {
-            "path": self._paths[place].decode("utf-8", "surrogateescape"),
-            "label": self._classes[self._rows.labels[place]],
-            "image_hash": self._rows.hashes[place].decode(),
+    rows = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
+    if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
+        return None
+    folds = rows.folds(FOLDS)
+    if len(np.unique(folds)) < 2:  # one large group, such as a film
+        return None
+    margins, best = out_of_fold(rows.features, rows.labels, folds, len(vocabulary))
+    settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
+    found = np.flatnonzero((margins > 0) & ~settled & ~_alone(rows.labels, folds))
+    worst = found[np.argsort(-margins[found], kind="stable")][:limit]
+    where = _places(bank_uri, rows.hashes[worst])
+    listed = [
+        {
+            "path": where[rows.hashes[place]][1],
+            "label": vocabulary[rows.labels[place]],
+            "image_hash": rows.hashes[place].decode(),
+            "split": where[rows.hashes[place]][0],
+            "looks_like": vocabulary[best[place]],
+            "margin": round(float(margins[place]), 4),
         }
+        for place in worst
+    ]
+    return {"images": len(rows), "folds": FOLDS, "disagree": len(found), "rows": listed}
+
+
+def _places(bank_uri: str, hashes: npt.NDArray[np.bytes_]) -> dict[bytes, tuple[str, str]]:
+    """Return split and path of the images with these hashes."""
+    found = {}
+    for split in names.SPLITS:
+        files = records.shard_files(bank_uri, split)
+        for batch in columns(files, names.IMAGE_HASH, names.PATH):
+            digests = batch[names.IMAGE_HASH].astype("S")
+            wanted = np.isin(digests, hashes)
+            for digest, path in zip(digests[wanted], batch[names.PATH][wanted], strict=True):
+                found[digest] = split, path.decode("utf-8", "surrogateescape")
+    return found
 
 
 def _alone(labels: Integers, folds: Integers) -> npt.NDArray[np.bool_]:

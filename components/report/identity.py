@@ -1,8 +1,4 @@
-"""What identifies a run: when and how it was started, and the packages that it used.
-
-The local runner notes its start in a file of the run's folder. Elsewhere, the page has the time at
-which it was drawn.
-"""
+"""What identifies a run: when and how it was started, and the packages that it used."""
 
 from __future__ import annotations
 
@@ -42,11 +38,7 @@ def note_start(folder: Path, arguments: Sequence[str]) -> None:
 
 
 def of_run(folder: str) -> dict[str, str]:
-    """Return date and command of the run with this folder; only the date of now if none is noted.
-
-    Args:
-        folder: Folder of the run, "" when there is none.
-    """
+    """Return date and command of a run from its folder; only the date of now if none is noted."""
     found: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):  # as if the start had not been noted
         found = json_object.read(Path(folder) / FILE) if folder else {}

@@ -124,14 +124,3 @@ class Table:
             }
             for row in self._mistakes
         ]
-
-
-def most_confused(
-    vocabulary: Sequence[str], confusion: Iterable[Cell]
-) -> tuple[str, str, int] | None:
-    """Return (label, predicted class, count) of the most frequent confusion, or None."""
-    wrong = [cell for cell in confusion if cell[0] != cell[1]]
-    if not wrong:
-        return None
-    label, predicted, count = max(wrong, key=lambda cell: cell[2])
-    return vocabulary[label], vocabulary[predicted], count

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.metrics import most_confused
 from imgpipe.components.report.section import RunState
 from imgpipe.components.report.text import overridden, plural
 from imgpipe.models import feature_names as names
@@ -58,9 +57,6 @@ def sentence(facts: Mapping[str, Any]) -> str:
         why_folds = f"; the folds decide, because the validation split has only {images}"
     if not gate["blessed"]:
         text = f"not blessed: {gate['figures']}: {'; '.join(gate['reasons'])}{why_folds}"
-        matrix = (facts.get("confusion") or {}).get(gate["split"])
-        worst = most_confused(facts["settings"]["vocabulary"], matrix) if matrix else None
-        text += f"; most frequent error: {worst[0]} predicted as {worst[1]}" if worst else ""
     else:
         text = f"blessed: {gate['figures']} reaches the threshold {gate['threshold']:g}{why_folds}"
         text += _against_baseline(facts)

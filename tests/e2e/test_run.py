@@ -254,7 +254,6 @@ def test_a_model_below_threshold_and_baseline_is_not_blessed_and_not_pushed(
     assert outcome.verdict.startswith("not blessed: validation accuracy")
     assert "is below the threshold 1" in outcome.verdict
     assert ", which version" in outcome.verdict
-    assert "most frequent error:" in outcome.verdict
     assert outcome.summary["gate"]["baseline"] is not None, "compared with the published version 1"
     assert outcome.summary["gate"]["failed"][:2] == ["threshold", "baseline"]
     assert outcome.summary["push"]["status"] == "refused"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.report import features as reported
-from imgpipe.components.report.features import Features, out_of_fold
+from imgpipe.components.report.features import doubtful, out_of_fold
 from imgpipe.models import feature_names as names
 
 CLASSES = ("cat", "dog", "owl")
@@ -45,7 +45,7 @@ def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
     features, truth = clouds(dim=dim)
     labels, wrong = flipped(truth, 0.03)
     uri = bank(features, labels)
-    found = Features(uri, CLASSES).doubtful()
+    found = doubtful(uri, CLASSES)
     assert found["images"] == 300 and found["disagree"] >= 0.9 * len(wrong)
     assert wrong <= {number(row) for row in found["rows"][:15]}
     for row in found["rows"][:9]:
@@ -55,7 +55,7 @@ def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
     margins = [row["margin"] for row in found["rows"]]
     assert margins == sorted(margins, reverse=True) and margins[-1] > 0
     monkeypatch.setattr("imgpipe.models.features.rows.IN_MEMORY", 0)
-    assert Features(uri, CLASSES).doubtful() == found, "a bank larger than memory"
+    assert doubtful(uri, CLASSES) == found, "a bank larger than memory"
 
 
 @pytest.mark.parametrize(("images", "classes", "groups"), [(12, 3, 12), (40, 1, 40), (300, 3, 1)])
@@ -67,11 +67,11 @@ def test_few_images_one_class_or_one_film_give_no_ranking(
         "imgpipe.models.features.bank.BankRows.folds",
         lambda rows, count: np.arange(len(rows)) % min(groups, count),
     )
-    assert Features(bank(features, labels % classes), CLASSES).doubtful() is None
+    assert doubtful(bank(features, labels % classes), CLASSES) is None
 
 
 def test_true_labels_give_hardly_any_doubtful_labels(bank):
-    assert Features(bank(*clouds()), CLASSES).doubtful()["disagree"] <= 6
+    assert doubtful(bank(*clouds()), CLASSES)["disagree"] <= 6
 
 
 def test_a_class_of_one_fold_is_not_doubtful_as_a_whole(bank, monkeypatch):
@@ -81,7 +81,7 @@ def test_a_class_of_one_fold_is_not_doubtful_as_a_whole(bank, monkeypatch):
         "imgpipe.models.features.bank.BankRows.folds",
         lambda rows, count: np.where(rows.labels == 2, 0, np.arange(len(rows)) % count),
     )
-    found = Features(bank(features, truth), CLASSES).doubtful()
+    found = doubtful(bank(features, truth), CLASSES)
     assert "owl" not in {row["label"] for row in found["rows"]}
 
 
@@ -114,7 +114,7 @@ def test_the_review_file_holds_proposals_and_no_decisions(bank, tmp_path):
 
     features, truth = clouds()
     labels, _ = flipped(truth, 0.03)
-    found = Features(bank(features, labels), CLASSES).doubtful(limit=10)
+    found = doubtful(bank(features, labels), CLASSES, limit=10)
     path = tmp_path / "suspects.toml"
     path.write_text(reported.review_file(found))
     loaded = overrides.load(path)
@@ -131,9 +131,9 @@ def test_the_review_file_holds_proposals_and_no_decisions(bank, tmp_path):
 def test_an_image_with_a_confirmed_label_is_no_suspect(bank):
     features, labels = clouds()
     noisy, _ = flipped(labels, 0.05)
-    found = Features(bank(features, noisy), CLASSES)
-    before = found.doubtful()
+    uri = bank(features, noisy)
+    before = doubtful(uri, CLASSES)
     first, second = (row["image_hash"] for row in before["rows"][:2])
-    after = found.doubtful(confirmed={first, "0" * 64})
+    after = doubtful(uri, CLASSES, confirmed={first, "0" * 64})
     assert after["rows"][0]["image_hash"] == second
     assert after["disagree"] == before["disagree"] - 1 and after["images"] == before["images"]

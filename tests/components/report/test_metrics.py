@@ -6,7 +6,7 @@ import pytest
 
 from imgpipe.components.predictor import prediction
 from imgpipe.components.predictor.prediction import Prediction
-from imgpipe.components.report.metrics import Table, most_confused
+from imgpipe.components.report.metrics import Table
 from imgpipe.components.shares import wilson
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
@@ -63,12 +63,6 @@ def test_wilson_is_symmetric_and_reaches_its_bounds_where_all_or_none_are_correc
 
 def test_confusion_is_label_by_prediction(three):
     assert three.confusion() == [(0, 0, 2), (1, 0, 1), (1, 2, 1), (2, 2, 1)]
-
-
-def test_most_confused_returns_label_prediction_and_count(three):
-    assert most_confused(["a", "b", "c"], three.confusion()) == ("b", "a", 1)
-    assert most_confused(["a", "b"], [(0, 0, 5), (1, 0, 3), (1, 1, 2)]) == ("b", "a", 3)
-    assert most_confused(["a", "b"], [(0, 0, 5), (1, 1, 5)]) is None
 
 
 def test_recall_precision_and_f1_per_class_agree_with_hand_computation(three):

@@ -29,7 +29,6 @@ def test_the_verdict_of_a_blessed_model_names_the_figures_the_threshold_and_the_
 
 def test_the_verdict_of_a_refused_model_gives_every_reason():
     found = by_validation()
-    found["confusion"] = {}
     found["gate"] |= {"blessed": False, "figures": "validation accuracy 0.95 (…)"}
     found["gate"] |= {"failed": ["a", "b"], "reasons": ["it never predicts 'x'", "it is bad"]}
     state = verdict.state(found)
