@@ -27,7 +27,6 @@ BYTE_SIZE: Final = "byte_size"  # int64, bytes of the file
 FRAMES: Final = "frames"  # int64, 1 for a still image
 ORIENTATION: Final = "orientation"  # int64, Exif orientation, 1 when absent
 ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
-DECODE_ERROR: Final = "decode_error"  # bytes: first line of the serving op's refusal, "" when fine
 GROUP: Final = "group"  # bytes: images of one group share a split; "" when there is no group
 NEAR_GROUP: Final = "near_group"  # int64 ≥ 1: images of one number are near-duplicates; or absent
 

@@ -183,7 +183,8 @@ def _rename(staging: Path, target: Path) -> None:
 
 def _failed(base: Path, error: OSError) -> ResourceError:
     # shutil keeps the errors of the system in (source, target, text) tuples.
-    why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
+    listed = isinstance(error, shutil.Error) and isinstance(error.args[0], list)
+    why = error.args[0][0][-1] if listed else error
     return ResourceError(
         f"could not publish a version in {base}: {why}. Nothing was changed there; free space, "
         "give this user the permission or choose another push.directory, and run again."

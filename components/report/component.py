@@ -118,7 +118,10 @@ def draw(
 def read_timings(folder: str) -> dict[str, Any] | None:
     """Read the timings of a run; None where the local runner has written none."""
     file = Path(folder) / TIMINGS
-    return json_object.read(file) if file.is_file() else None
+    try:
+        return json_object.read(file) if file.is_file() else None
+    except (OSError, ValueError):  # a page without timings is better than none
+        return None
 
 
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:

@@ -128,7 +128,7 @@ def expected(facts: Mapping[str, Any]) -> dict[str, Any] | None:
         facts: Facts from `imgpipe.components.report.facts.collect`.
 
     Returns:
-        text, low, high, split, time, value (None when nothing was measured) and compared ("within",
+        text, low, high, split, value (None when nothing was measured) and compared ("within",
         "above", "below", or None when there is nothing to compare). None when nothing is expected.
     """
     expect = (facts.get("settings") or {}).get("expect") or {}

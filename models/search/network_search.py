@@ -143,7 +143,7 @@ def _with_history(trained: Trained, rows: list[dict[str, Any]], ended: Ended) ->
 
 
 class _Budget:
-    """The remaining time of a search, which a person may also end.
+    """The remaining time of a search.
 
     Costs are in forward passes of an image of 1 x 1 pixels, because the time of a convolution grows
     with the number of pixels. The time runs as soon as the seconds of such a pass are known.

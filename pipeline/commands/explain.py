@@ -6,7 +6,7 @@ version. It needs neither TFX nor Beam.
 
 from __future__ import annotations
 
-import collections
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -103,12 +103,14 @@ def command(
 
 def _folders(images: Sequence[Path]) -> Iterator[str]:
     """Yield a folder name for each image: the name of the file, numbered if it recurs."""
-    used: collections.Counter[str] = collections.Counter()
+    used: set[str] = set()
     for path in images:
         # The stem of "...jpg" is "..", which would lead out of the folder for the drawings.
         stem = path.stem if path.stem.strip(".") else path.name
-        used[stem] += 1
-        yield stem if used[stem] == 1 else f"{stem}-{used[stem]}"
+        numbered = (f"{stem}-{number}" for number in itertools.count(2))
+        name = next(one for one in itertools.chain([stem], numbered) if one not in used)
+        used.add(name)
+        yield name
 
 
 def _explain(

@@ -191,6 +191,6 @@ def _copy(source: Path, target: Path) -> None:
         content = source.read_bytes()
     except OSError as error:
         raise ResourceError(f"cannot read {source}: {error.strerror}. Run again.") from None
-    if target.exists() and target.read_bytes() != content:
+    if target.exists() and not (target.is_file() and target.read_bytes() == content):
         raise ConfigError(f"{target} has other content. Choose another folder with --to.")
     output_files.write(target, content)

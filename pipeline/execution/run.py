@@ -21,6 +21,7 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
+from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
@@ -171,6 +172,7 @@ def _pipeline(
     with record.step("finding weights"):  # before time is spent on the images
         settings = config.settings
         settings.backbone_spec().fetch(settings.size)
+        check_layers(settings)
     record.vocabulary = tuple(listed[0].vocabulary)
     # The listing is freed here: 37 bytes per image, while the components run.
     plan = record.plan = plans.make(config, listed.pop(), accept)
@@ -190,6 +192,19 @@ def _pipeline(
     finally:
         if "DataGate" in record.outputs and not plan.accepted_schema:
             _keep_schema(config, record, plan.data_key)
+
+
+def check_layers(settings: ModelSettings) -> None:
+    """Refuse names of layers that the network does not have; see `layer_graph.layer_at`."""
+    looked_at = settings.frozen and (settings.fine_tune.wanted or settings.searches)
+    tuned = settings.fine_tune.cut if looked_at else ""
+    if settings.cut or tuned:
+        from imgpipe.models.backbones import layer_graph
+        from imgpipe.models.search import ways
+
+        network = ways.backbone_of(settings)
+        if tuned:
+            layer_graph.layer_at(network, tuned)
 
 
 def _keep_schema(config: Config, record: RunRecord, data_key: str) -> None:

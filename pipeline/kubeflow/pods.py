@@ -59,7 +59,7 @@ class Pods:
         """Return what Kubernetes says about a pod that does not start, "" if there is none."""
         for task, pod in self._pods():
             containers = [one.state.waiting for one in pod.status.container_statuses or ()]
-            said = [one for one in containers if one and not one.reason.endswith("ing")]
+            said = [one for one in containers if one and not (one.reason or "ing").endswith("ing")]
             said += [
                 one
                 for one in pod.status.conditions or ()

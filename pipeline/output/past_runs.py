@@ -154,8 +154,8 @@ class PastRun:
     @property
     def quarantine(self) -> Path | None:
         """Folder of the files that the run rejected, None if it no longer exists."""
-        folder = Path(self.artifact("ImageFilter", "quarantine"))
-        return folder if (folder / "manifest.jsonl").is_file() else None
+        uri = self.artifact("ImageFilter", "quarantine")
+        return Path(uri) if uri and (Path(uri) / "manifest.jsonl").is_file() else None
 
     def require_readable(self) -> None:
         """Refuse a run whose summary is damaged.

@@ -260,7 +260,9 @@ def _compare(kind: Kind, answer: Answering, model: Model) -> dict[str, Any]:
         "origin": names.VALIDATION if found else "noise",
         "tolerance": kind.tolerance if np.isfinite(kind.tolerance) else None,
         "largest_difference": difference,
-        "agreement": float((received.argmax(axis=1) == np.concatenate(labels)).mean()),
+        "agreement": float((received.argmax(axis=1) == np.concatenate(labels)).mean())
+        if same
+        else 0.0,
     }
 
 

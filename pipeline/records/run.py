@@ -60,7 +60,6 @@ class Expected(Record):
     low: Annotated[float | None, "Lowest accuracy that is expected."] = None
     high: Annotated[float | None, "Highest accuracy that is expected."] = None
     split: Annotated[str, "Split on which the accuracies are compared."] = ""
-    time: Annotated[str, "Time that the training takes, in words."] = ""
     value: Annotated[float | None, "Accuracy of this run."] = None
     compared: Annotated[
         Literal["within", "above", "below"] | None,

@@ -207,7 +207,8 @@ def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
                 f"--grpc_channel_arguments is name=value,name=value. Received: {part!r}."
             )
         # gRPC takes an argument as a number or as text, depending on its type in Python.
-        pairs.append((name, int(value) if re.fullmatch(r"-?[0-9]{1,9}", value) else value))
+        number = re.fullmatch(r"-?[0-9]{1,10}", value) and abs(int(value)) < 1 << 31
+        pairs.append((name, int(value) if number else value))
     return pairs
 
 

@@ -23,6 +23,7 @@ from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.version import Loader, State, Version, VersionState
 
 _log = logging.getLogger(__name__)
+_MAX_ENDED = 64  # unloaded versions whose state is still told
 _LEAST_PAUSE_S = 0.1
 """A version whose retry is due may have no files at the moment; polling must not fill a core."""
 _Look = Callable[[int], Version]
@@ -129,8 +130,12 @@ class ModelManager:
                 self._notify()
         if nothing_asked:
             self._retire_all()
+        ended = sorted(n for n, v in self._versions.items() if v.state is State.END)
+        forgotten = set(ended[:-_MAX_ENDED]) - set(seen)
         self._versions = {
-            n: v for n, v in self._versions.items() if v.state is not State.START or n in seen
+            n: v
+            for n, v in self._versions.items()
+            if (v.state is not State.START or n in seen) and n not in forgotten
         }
         self._settle(config)
 

@@ -101,7 +101,7 @@ class _Writer:
     def __init__(self, prefix: str, max_bytes: int) -> None:
         self._prefix, self._max_bytes = Path(prefix), max_bytes
         self._numbers = itertools.count()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._file: Any = None
         self._path = Path()
         self._left = 0
@@ -165,6 +165,7 @@ class _Writer:
                 self._path.unlink()
 
     def close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        with self._lock:
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()

@@ -319,7 +319,7 @@ def _suffix(root: Path, first: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a JSON value as text; null and nested values are "", and 3.0 is "3"."""
+    """Return a JSON value as text; null and nested values are ""."""
     if value is None or isinstance(value, list | dict):
         return ""
     return str(value).strip()

@@ -27,6 +27,7 @@ _EXAMPLES = """Examples:\n
   imgpipe kubeflow submit pipeline.yaml --host http://localhost:8888 --param epochs=12 --wait
 """
 _SECONDS = 5.0  # between two requests for the state of the run
+_ABSENT_SECONDS = 300  # for which a server that restarts is asked again
 _PENDING_SECONDS = 60  # after which it is said why a pod does not start
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
@@ -101,13 +102,20 @@ def _wait(client: Client, host: str, namespace: str, run: str) -> int:
     """
     from imgpipe.pipeline.kubeflow.pods import Pods
 
-    console, pods, started = new_console(), Pods(run, namespace), time.monotonic()
+    console, pods = new_console(), Pods(run, namespace)
+    started = answered = time.monotonic()
     state = told = ""
     while state not in _ENDED:
         if state:
             time.sleep(_SECONDS)
-        with _answered(host):
-            found = client.get_run(run)
+        try:
+            with _answered(host):
+                found = client.get_run(run)
+            answered = time.monotonic()
+        except ResourceError:
+            if not state or time.monotonic() - answered > _ABSENT_SECONDS:
+                raise
+            continue
         if found.state != state:
             state = str(found.state)
             console.print(escape(state.lower()))

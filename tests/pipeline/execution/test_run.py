@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from pathlib import Path
 
@@ -91,6 +92,22 @@ def test_a_database_that_stays_locked_is_no_defect(tmp_path: Path, monkeypatch: 
     known = failures.known(caught.value, tmp_path)
     assert run.exit_code(known, blessed=False) == 5
     assert "was temporarily unavailable" in str(known)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("model.cut=conv2", "fine_tune.cut=conv1"), ""),
+        (("model.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
+        (("fine_tune.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
+        (("fine_tune.cut=nowhere", "fine_tune.mode=off"), ""),
+    ],
+)
+def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...], expected: str):
+    model = {"backbone": "conv_8_8_8", "weights": "none", "freeze": "all", "image_size": 32}
+    refused = pytest.raises(ConfigError, match=expected) if expected else contextlib.nullcontext()
+    with refused:
+        run.check_layers(configs.build({"model": model}, settings).settings)
 
 
 @pytest.fixture
