@@ -20,6 +20,7 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceOptions,
+    first_line,
     hashed,
 )
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
@@ -87,7 +88,7 @@ class ObjectStoreSource(Source):
         try:
             data = bytes(system.cat_file(f"{root}{key}"))
         except Exception as error:  # each store has error types of its own
-            raise OSError(_first_line(error)) from error
+            raise OSError(first_line(error)) from error
         if len(data) != size:
             raise OSError(f"has {len(data):,} bytes, but {size:,} when it was listed")
         return data
@@ -100,7 +101,7 @@ class ObjectStoreSource(Source):
             return {}
         except Exception as error:  # each store has error types of its own
             raise ResourceError(
-                f"data source {self.uri!r} cannot be listed: {_first_line(error)}. Check the "
+                f"data source {self.uri!r} cannot be listed: {first_line(error)}. Check the "
                 "network, the name of the bucket and the credentials in the environment."
             ) from error
 
@@ -113,7 +114,7 @@ def _opened(uri: str) -> tuple[Any, str]:
         system, root = url_to_fs(uri)
     except ImportError as error:
         raise ResourceError(
-            f"data source {uri!r}: {_first_line(error)}. It comes with the extra "
+            f"data source {uri!r}: {first_line(error)}. It comes with the extra "
             "imgpipe[object-store]: run `uv sync --extra object-store`, or, for pip, "
             "`pip install gcsfs s3fs`."
         ) from error
@@ -133,11 +134,6 @@ def _item(path: str, key: str, about: dict[str, Any]) -> Item:
 def _size(item: Item) -> int:
     """Return the size of an object in bytes."""
     return int(item.locator.partition(":")[0])
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300].rstrip(".")
 
 
 def _kind(scheme: str) -> Kind:

@@ -6,7 +6,6 @@ A row is converted to PNG when it is read, so that it is handled like every othe
 
 from __future__ import annotations
 
-import collections
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -142,13 +141,12 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
 
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
     """Whether the first row holds the name of a column, or several words that are no roles."""
-    given = (options.label_column,)
-    usual = {name for names in _ROLES.values() for name in names}
-    names = {*usual, *(name.lower() for name in given if not name.isdecimal())} - {""}
+    given = options.label_column
+    names = {given.lower(), *(name for usual in _ROLES.values() for name in usual)} - {""}
     words = {n: cell.lower() for n, cell in enumerate(first) if not is_number(cell)}
-    # Columns that are given by their number may hold words in each row.
-    others = words.keys() - {int(name) for name in given if name.isdecimal()}
-    if len(others) > 1 or any(word in names for word in words.values()):
+    # A column that is given by its number may hold a word in each row.
+    others = words.keys() - {int(given) if given.isdecimal() else -1}
+    if len(others) > 1 or names.intersection(words.values()):
         return True
     # A single word may be the label of an image. It is in a header if only numbers follow.
     return len(words) == 1 < len(first) and bool(second) and all(map(is_number, second))
@@ -210,10 +208,8 @@ class PixelSource(Source):
     def _items(self) -> Iterator[Item]:
         """One item for each row; its path has the number of the line in a folder of the table."""
         files = self._files()
-        stems = collections.Counter(file.stem for file in files)
         named: dict[str, str | None] = {}
         for file in files:
-            folder = file.stem if stems[file.stem] == 1 else file.name
             split = split_in(file.name) if len(files) > 1 else None
             try:
                 table = _pixels(str(file), self.options)
@@ -227,7 +223,7 @@ class PixelSource(Source):
                 if not word:
                     named[file.name] = split
                 yield Item(
-                    f"{folder}/{line:07d}.png",
+                    f"{file.stem}/{line:07d}.png",
                     without_decimals(label) or None,
                     split_word(word, f"{str(file)!r}, line {line}") if word else split,
                     group=group or None,

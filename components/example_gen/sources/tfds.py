@@ -20,6 +20,7 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceOptions,
+    first_line,
 )
 from imgpipe.components.example_gen.sources.records import (
     PATH_FEATURES,
@@ -61,7 +62,7 @@ class TfdsSource(Source):
             raise
         except Exception as error:  # TFDS uses a damaged description unchecked
             raise ConfigError(
-                f"data source 'tfds:{self.locator}' cannot be used: {_first_line(error)}; "
+                f"data source 'tfds:{self.locator}' cannot be used: {first_line(error)}; "
                 f"{_EXPECTED}. If it is prepared, remove its folder and prepare it again"
             ) from error
 
@@ -140,10 +141,6 @@ class TfdsSource(Source):
                 number += 1
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 @functools.lru_cache(maxsize=8)
 def _builder(name: str, folder: str) -> Any:
     """Return the builder of a prepared data set; ResourceError when it cannot be prepared."""
@@ -158,7 +155,7 @@ def _builder(name: str, folder: str) -> Any:
     except Exception as error:  # downloads, checksums, disks and builders fail in many ways
         raise ResourceError(
             f"the data set 'tfds:{name}' is not prepared in {builder.data_dir} and cannot be "
-            f"downloaded: {_first_line(error)}. On a machine with network run `tfds build {name}` "
+            f"downloaded: {first_line(error)}. On a machine with network run `tfds build {name}` "
             f"(from the package tensorflow-datasets), then copy its folder "
             f"{builder.info.full_name} from ~/tensorflow_datasets to {builder.data_dir}; another "
             "folder is named by data.tfds_dir or TFDS_DATA_DIR."

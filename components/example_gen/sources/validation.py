@@ -75,7 +75,6 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
         notes = [note for note in notes if note.kind != "empty_class"]
         notes += [Note("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
     check_class_names(scan.source, {*scan.vocabulary, *vocabulary})
-    notes += _classes_in_other_case(vocabulary)
     items = _one_split_a_group(items)
     # Equal scans have equal notes.
     ordered = sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail))
@@ -120,21 +119,6 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
                 f"{name!r}; they differ only in spaces at their ends or in Unicode normalisation "
                 "(NFC and NFD); give both the same name"
             )
-
-
-def _classes_in_other_case(classes: Iterable[str]) -> list[Note]:
-    """Return notes on classes whose names differ only in case, as "cat" and "Cat" do."""
-    first: dict[str, str] = {}
-    return [
-        Note(
-            "similar_classes",
-            name,
-            f"differs from the class {other!r} only in case; if both are one class, give both the "
-            "same name",
-        )
-        for name in sorted(classes)
-        if (other := first.setdefault(name.casefold(), name)) != name
-    ]
 
 
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
