@@ -7,7 +7,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ _CONTAINER_LIMITS = (
 )
 #: They exist where the driver of a GPU is loaded; the second one on Windows' subsystem for Linux.
 _DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
-_PORT = 8500  # the default port of TensorFlow Serving
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 
 
@@ -111,15 +109,5 @@ def _disk(out: Path) -> Finding:
     )
 
 
-def _port(out: Path) -> Finding:
-    with socket.socket() as probe:
-        busy = probe.connect_ex(("127.0.0.1", _PORT)) == 0
-    text = f"{_PORT} is {'in use' if busy else 'free'}"
-    return Finding("serving port", not busy, text, "Use another port: imgpipe serve --port N.")
-
-
 #: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
-CHECKS: tuple[Callable[[Path], Finding], ...] = (
-    *(_python, _packages, _processor),
-    *(_memory, _disk, _port),
-)
+CHECKS: tuple[Callable[[Path], Finding], ...] = (_python, _packages, _processor, _memory, _disk)

@@ -3,24 +3,34 @@
 The API server of Kubeflow Pipelines accepts only schema 2.1. TFX writes a bare
 PipelineSpec if the name of the file ends in ``.yaml``. Volumes stand in a second YAML document,
 which Vertex AI does not read: there, the containers share buckets and mount nothing.
+
+The graph is compiled with a runtime parameter of TFX for each value that a run is given, such as
+the source, and for each value that the task Plan determines. In the PipelineSpec, the first become
+parameters of the pipeline with defaults, and those of Plan become outputs of Plan, which other
+tasks read.
 """
 
 from __future__ import annotations
 
 import tempfile
+import typing
 from pathlib import Path
+from typing import Any
 
 import yaml
 from tfx.orchestration import pipeline as tfx_pipeline
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.graph import NEVER_CACHED
-from imgpipe.pipeline.kubeflow import containers, mounts, parameters, run_folder
+from imgpipe.pipeline.kubeflow import containers, mounts, run_folder
+from imgpipe.pipeline.plan import RUN_SETTINGS, Plan, settings
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
+_PREFIX = "plan_"  # tells Plan's parameters from those of a run, such as "source"
 _TFX_FILE = "pipeline.yaml"  # TFX's part, which would replace an earlier file before an error
 
 
@@ -61,7 +71,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
         spec = yaml.safe_load(Path(folder, _TFX_FILE).read_text(encoding="utf-8"))
     # TFX writes the root only into a file that describes a job of Vertex AI.
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
-    parameters.connect(spec, pipeline)
+    _connect(spec, pipeline)
     for name in NEVER_CACHED:  # TFX knows one setting for all components
         spec["root"]["dag"]["tasks"][name]["cachingOptions"] = {}
     containers.set_resources(spec, kubeflow.resources)
@@ -71,3 +81,49 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     atomic_write(target, yaml.safe_dump_all([spec, *mounted], sort_keys=False))
     return target
+
+
+def placeholders(config: Config) -> tuple[Plan, dict[str, Any]]:
+    """Create the parameters with which the graph is compiled.
+
+    Args:
+        config: The configuration, whose settings are the defaults of the parameters of a run.
+
+    Returns:
+        The plan, and the settings of a run; all values are runtime parameters of TFX.
+    """
+    types = typing.get_type_hints(Plan)
+    planned: dict[str, Any] = {
+        name: RuntimeParameter(_PREFIX + name, ptype=kind) for name, kind in types.items()
+    }
+    given = {
+        name: RuntimeParameter(name, ptype=type(default), default=default)
+        for name, default in settings(config).items()
+    }
+    return Plan(**planned), given
+
+
+def _connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:
+    """Make the placeholders parameters of the pipeline and outputs of Plan, in place."""
+    declared = spec["root"]["inputDefinitions"]["parameters"]
+    first = next(node for node in pipeline.components if node.id == "Plan")
+    for name, setting in RUN_SETTINGS.items():
+        declared[name]["description"] = f"The setting {setting}."
+        default = first.exec_properties[name].default
+        if default != "":  # a pipeline without a source is given one at each start
+            declared[name] |= {"defaultValue": default, "isOptional": True}
+    planned = {name: declared.pop(name) for name in list(declared) if name.startswith(_PREFIX)}
+    outputs = spec["components"]["Plan"]["outputDefinitions"].setdefault("parameters", {})
+    for name, kind in planned.items():
+        outputs[name.removeprefix(_PREFIX)] = kind
+    for task in spec["root"]["dag"]["tasks"].values():
+        for source in task.get("inputs", {}).get("parameters", {}).values():
+            name = source.get("componentInputParameter")
+            if name in planned:
+                del source["componentInputParameter"]
+                source["taskOutputParameter"] = {
+                    "producerTask": "Plan",
+                    "outputParameterKey": name.removeprefix(_PREFIX),
+                }
+                # TFX saw no dependency, because the parameter was one of the pipeline.
+                task["dependentTasks"] = sorted({*task.get("dependentTasks", ()), "Plan"})

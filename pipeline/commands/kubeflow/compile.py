@@ -5,16 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
-
-if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.kubeflow import Kubeflow
 
 app = typer.Typer()
 
@@ -59,14 +56,19 @@ def command(
     if image:
         settings = [*(settings or []), f"kubeflow.image={json.dumps(image)}"]
     placed = places.on_volumes(configuration(config, data, None, settings or []))
-    _check_root_of_buckets(root, placed.kubeflow)
+    if placed.kubeflow.on_vertex and not root.startswith("gs://"):
+        raise ConfigError(
+            f"--root {root}: expected a URI that begins with gs://, because kubeflow.volumes names "
+            "buckets, which containers have only on Vertex AI. For example: "
+            f"--root gs://{placed.kubeflow.volumes[0].bucket}/root"
+        )
     with consoles.quiet():
         with quick_imports():
             from imgpipe.pipeline import graph
-            from imgpipe.pipeline.kubeflow import compiler, parameters
+            from imgpipe.pipeline.kubeflow import compiler
 
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(placed))
-        plan, given = parameters.placeholders(placed)
+        plan, given = compiler.placeholders(placed)
         pipeline = graph.create_pipeline(placed, plan, storage, given)
         written = compiler.compile_pipeline(pipeline, placed, output)
     tasks, image = len(pipeline.components), placed.kubeflow.image
@@ -100,14 +102,4 @@ def check_root(root: str) -> None:
             f"--root {root}: expected the URI of an object store, beginning with "
             f"{', '.join(mounts.SCHEMES)}, because the containers of a pipeline share no folder. "
             f"For example: --root {DEFAULT_ROOT}"
-        )
-
-
-def _check_root_of_buckets(root: str, kubeflow: Kubeflow) -> None:
-    """Check that the root is in Cloud Storage, if the volumes are buckets."""
-    if kubeflow.on_vertex and not root.startswith("gs://"):
-        raise ConfigError(
-            f"--root {root}: expected a URI that begins with gs://, because kubeflow.volumes names "
-            "buckets, which containers have only on Vertex AI. For example: "
-            f"--root gs://{kubeflow.volumes[0].bucket}/root"
         )
