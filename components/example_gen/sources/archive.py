@@ -132,13 +132,9 @@ class ArchiveSource(Source):
             ) from None
         members, notes = repeated(found.items)
         notes += found.notes
-        if not members and not found.folders and notes:
-            raise ConfigError(
-                f"data source {self.file!r}: all {len(notes)} members were refused, the first of "
-                f"them {notes[0].path!r} ({notes[0].detail}); repack the images with relative names"
-            )
         if not members and not found.folders:
-            raise ConfigError(f"data source {self.file!r}: found no file in it; {_EXPECTED}")
+            why = f", but {notes[0].path!r} ({notes[0].detail})" if notes else ""
+            raise ConfigError(f"data source {self.file!r}: found no file in it{why}; {_EXPECTED}")
         return lay_out(self.file, members, found.folders, notes, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:

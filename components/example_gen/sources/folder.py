@@ -194,11 +194,6 @@ class FolderSource(Source):
 
     def _root(self) -> Path:
         root = self._path()
-        if "://" in self.directory:
-            raise ConfigError(
-                f"data source {self.directory!r}: only local and mounted folders are read; "
-                "mount the bucket or copy the images"
-            )
         if root.is_file():
             raise ConfigError(f"data source {self.directory!r} is a file; {EXPECTED_TREE}")
         if not root.is_dir():

@@ -11,27 +11,11 @@ import pkgutil
 from collections.abc import Mapping
 
 from imgpipe.components.image_file.pixels import STATISTICS_ONLY, Measurement
-from imgpipe.components.image_filter.check import Check, Choice, Finding, Settings
+from imgpipe.components.image_filter.check import Check, Choice, Settings
 from imgpipe.components.image_filter.checks.files import NOT_ABOUT_LABEL
 from imgpipe.components.image_filter.checks.whole_set import ACROSS_SPLITS
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
-
-__all__ = [
-    "CHECKS",
-    "CHOICES",
-    "MEASUREMENTS",
-    "METADATA",
-    "THRESHOLDS",
-    "UNUSABLE",
-    "Check",
-    "Choice",
-    "Finding",
-    "Settings",
-    "obstacle",
-    "validate",
-]
-
 
 _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.header import probe
-from imgpipe.components.image_filter.checks import CHECKS, Settings
+from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.checks import CHECKS
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
 from tests.images import encoded
