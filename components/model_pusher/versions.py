@@ -40,18 +40,6 @@ _LOCK_SECONDS = 120.0  # a publisher needs a second or two
 _GRAPH = "saved_model.pb"
 
 
-def _copy(sources: Mapping[str, Path], target: Path) -> None:
-    """Copy each source tree to its path below `target` and sync everything to disk."""
-    for path, source in sources.items():
-        shutil.copytree(
-            source,
-            target / path,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns(manifest.MANIFEST),
-        )
-    sync_tree(target)
-
-
 def next_number(base: Path) -> int:
     """Return a free version number, higher than that of any version that exists or existed."""
     try:
@@ -150,7 +138,10 @@ def _publish(
     staging = base / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         staging.mkdir()
-        _copy(sources, staging)
+        skipped = shutil.ignore_patterns(manifest.MANIFEST)
+        for path, source in sources.items():
+            shutil.copytree(source, staging / path, dirs_exist_ok=True, ignore=skipped)
+        sync_tree(staging)
         for name, text in texts.items():
             atomic_write(staging / name, text)
         number = next_number(base)
@@ -164,21 +155,17 @@ def _publish(
         atomic_write(staging / manifest.MANIFEST, listed)
         # Before the rename: if the process dies between the two, a number is skipped, never reused.
         atomic_write(base / _LAST, str(number))
-        _rename(staging, base / str(number))
+        # With this name, servers may load the version from now on.
+        move_folder(staging, base / str(number), last=(_GRAPH, manifest.MANIFEST))
     except OSError as error:
         raise _failed(base, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)  # exists only if something failed
-    return manifest.Version(number, base / str(number), described)
-
-
-def _rename(staging: Path, target: Path) -> None:
-    """Give a complete version its number; servers may load it from now on."""
-    move_folder(staging, target, last=(_GRAPH, manifest.MANIFEST))
     try:
-        sync(target.parent)
+        sync(base)
     except OSError as error:  # a power loss may undo the rename; then the next run publishes again
-        _log.warning("could not sync the name of %s to disk: %s", target, error)
+        _log.warning("could not sync the name of version %d of %s: %s", number, base, error)
+    return manifest.Version(number, base / str(number), described)
 
 
 def _failed(base: Path, error: OSError) -> ResourceError:

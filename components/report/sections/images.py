@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -87,13 +88,9 @@ def shown(rejects: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[Mapp
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for reject in rejects:
         groups.setdefault(reject["reason"], []).append(reject)
-    quota = dict.fromkeys(groups, 0)
-    left = min(limit, sum(map(len, groups.values())))
-    while left:  # in turn, so that a rare reason is shown beside thousands of files of another
-        for reason, rows in groups.items():
-            if left and quota[reason] < len(rows):
-                quota[reason] += 1
-                left -= 1
+    # In turn, so that a rare reason is shown beside thousands of files of another one.
+    turns = ((turn, reason) for reason, rows in groups.items() for turn in range(len(rows)))
+    quota = collections.Counter(reason for _, reason in heapq.nsmallest(limit, turns))
     return [row for reason, rows in groups.items() for row in rows[: quota[reason]]]
 
 
