@@ -23,7 +23,7 @@ _MAY_IMPORT = {
 #: and says there what went. The goals are 6,000, 13,000, 7,500, 11,500, 28,000 and 2,400.
 _MOST_LINES = {
     "serving": 6_410,
-    "components": 14_500,
+    "components": 14_430,
     "models": 8_350,
     "pipeline": 13_000,
     "tests": 32_900,
