@@ -28,21 +28,13 @@ _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-anal
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check.
+    """The result of one check."""
 
-    Attributes:
-        name: What was checked.
-        fit: Whether it is as expected.
-        detail: What was found.
-        advice: What to do if it is not as expected.
-        fatal: Whether no run and no server can work if it is not as expected.
-    """
-
-    name: str
-    fit: bool
-    detail: str
-    advice: str = ""
-    fatal: bool = False
+    name: str  # what was checked
+    fit: bool  # whether it is as expected
+    detail: str  # what was found
+    advice: str = ""  # what to do if it is not as expected
+    fatal: bool = False  # whether no run and no server can work if it is not as expected
 
 
 def _python(out: Path) -> Finding:
@@ -56,14 +48,12 @@ def _packages(out: Path) -> Finding:
 
     packaged = [registry.architecture(name).packaged for name in registry.names()]
     names = (*_PACKAGES, *sorted({one.distribution for one in packaged if one}))
-    found = {name for name in names if any(importlib.metadata.distributions(name=name))}
-    missing = ", ".join(name for name in names if name not in found)
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in names if not missing
-    )
-    advice = "Install with: uv sync --frozen"
-    text = f"missing: {missing}" if missing else versions
-    return Finding("packages", not missing, text, advice, fatal=True)
+    missing, versions = [], []
+    for name in names:
+        found = next(iter(importlib.metadata.distributions(name=name)), None)
+        versions.append(f"{name} {found.version}") if found else missing.append(name)
+    text = f"missing: {', '.join(missing)}" if missing else ", ".join(versions)
+    return Finding("packages", not missing, text, "Install with: uv sync --frozen", fatal=True)
 
 
 def _processor(out: Path) -> Finding:

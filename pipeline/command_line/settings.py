@@ -60,12 +60,12 @@ def configuration(
         ConfigError: There is no such file or preset, or a setting is wrong.
     """
     extra = list(settings)
-    if data is not None and not data.strip():
-        raise ConfigError(
-            "The source of the images is empty; expected a folder or another source. "
-            "For the current folder use: ."
-        )
     if data is not None:
+        if not data.strip():
+            raise ConfigError(
+                "The source of the images is empty; expected a folder or another source. "
+                "For the current folder use: ."
+            )
         extra.append(f"data.source={_quoted(absolute(data, Path.cwd()))}")
     if out is not None:
         extra.append(f"run.out={_quoted(str(out))}")
@@ -95,13 +95,10 @@ def configuration(
 
 
 def assignments(settings: Mapping[str, Any]) -> list[str]:
-    """Write settings that are given in Python as ``--set`` takes them.
+    """Write settings that are given in Python as ``--set`` takes them: ``SECTION.KEY=VALUE``.
 
     Args:
         settings: Values by ``section.key``, or mappings of the keys of a section by its name.
-
-    Returns:
-        Assignments ``SECTION.KEY=VALUE``.
 
     Raises:
         ConfigError: There is no setting of a name, or a value is of a type that no setting has.

@@ -129,7 +129,7 @@ def run_config(
     if push["status"] in ("pushed", "unchanged"):
         state = "unchanged" if push["status"] == "unchanged" else "published"
         console.print(f"  model    {escape(push['path'])} ({state})")
-    for heading, text in _training(outcome.summary["training"], outcome.folder):
+    for heading, text in _training(outcome.summary["training"]):
         console.print(f"  {heading:<8} {escape(text)}")
     for heading, text in verdict.expected_lines(outcome.summary["expected"]):
         console.print(f"  {heading} {escape(text)}")
@@ -169,7 +169,7 @@ def _data(data: Mapping[str, Any]) -> str:
     return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {rejected}"
 
 
-def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:
+def _training(training: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Yield what was tried, and the result of fine-tuning."""
     from imgpipe.models.search.ways import line_of
 
@@ -179,15 +179,10 @@ def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[t
         yield "", training["search_ended"]["text"]
     fine_tuned = (training or {}).get("fine_tune")
     if fine_tuned and fine_tuned["stopped"] == "diverged" and not fine_tuned["shipped"]:
-        yield (
-            "trained",
-            "only the head, because fine-tuning diverged; lower fine_tune.learning_rate",
-        )
+        advice = "because fine-tuning diverged; lower fine_tune.learning_rate"
+        yield "trained", f"only the head, {advice}"
     elif fine_tuned:
         before, after = fine_tuned["head_accuracy"], fine_tuned["accuracy"]
         exported = "fine-tuned model" if fine_tuned["shipped"] else "model before fine-tuning"
-        yield (
-            "trained",
-            f"{fine_tuned['trained']}: validation accuracy {before:.3f} before and "
-            f"{after:.3f} after fine-tuning; the {exported} is exported",
-        )
+        change = f"validation accuracy {before:.3f} before and {after:.3f} after fine-tuning"
+        yield "trained", f"{fine_tuned['trained']}: {change}; the {exported} is exported"

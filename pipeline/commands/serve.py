@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -134,13 +135,8 @@ def serve(
 @contextlib.contextmanager
 def _opened(json_file: str | None) -> Iterator[Callable[[str], object] | None]:
     """Yield the function that writes to the file of ``--json``; None without it."""
-    if json_file is None:
-        yield None
-        return
-    import sys
-
-    if json_file == output_files.STANDARD_OUTPUT:
-        yield sys.stdout.write
+    if json_file is None or json_file == output_files.STANDARD_OUTPUT:
+        yield None if json_file is None else sys.stdout.write
         return
     try:
         # With a buffer of one line, since other programs read the file while the server runs.
