@@ -25,7 +25,7 @@ _VOCABULARY = ["paper", "rock", "scissors"]
 def ran(write_bank, write_records, draw, tmp_path_factory) -> Path:
     """Return the folder of a run with bank/, images, model/ and run/."""
     directory = tmp_path_factory.mktemp("training")
-    bank = write_bank(directory / "bank", dim=1280, images=4, views=2)
+    bank = write_bank(directory / "bank", dim=1280, images=30, views=2)
     rows = [
         {
             names.IMAGE_BYTES: draw(seed),
@@ -86,11 +86,6 @@ def test_the_model_gives_the_recorded_probabilities(ran: Path) -> None:
     np.testing.assert_array_equal(inside, parity[names.PROBABILITIES])
 
 
-def test_the_vocabulary_and_the_warm_up_are_exported(ran: Path) -> None:
-    assert (ran / "model" / "assets" / "vocabulary.txt").read_text().split() == _VOCABULARY
-    assert (ran / "model" / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
-
-
 def test_the_same_images_are_picked_in_any_order(ran: Path, write_records, draw) -> None:
     patterns = [str(ran / "images-*")]
     picked = some_images(patterns, 4)
@@ -101,29 +96,11 @@ def test_the_same_images_are_picked_in_any_order(ran: Path, write_records, draw)
     assert some_images(patterns, 0) == some_images([str(ran / "none-*")], 4) == []
 
 
-def test_the_distribution_of_the_features_is_exported(
-    write_bank, write_records, draw, tmp_path
-) -> None:
-    """It is computed from the bank if only the head was trained; the network runs on no image."""
-    bank = write_bank(tmp_path / "bank", dim=1280, images=30, views=2)
-    row = {names.IMAGE_BYTES: draw(1), names.IMAGE_HASH: b"1", names.LABEL_INDEX: 0}
-    write_records(tmp_path / "images-00000-of-00001", [row])
-    run_fn(
-        SimpleNamespace(
-            custom_config={
-                "model": {"image_size": 32, "epochs": 1, "backbone": "efficientnet_lite0"},
-                "vocabulary": _VOCABULARY,
-                "bank_uri": bank,
-            },
-            train_files=[],
-            eval_files=[str(tmp_path / "images-*")],
-            serving_model_dir=str(tmp_path / "model"),
-            model_run_dir=str(tmp_path / "run"),
-        )
-    )
-    found = feature_distribution.load(str(tmp_path / "model"))
+def test_the_distribution_of_the_features_is_exported(ran: Path) -> None:
+    """It is computed from the bank if only the head was trained."""
+    found = feature_distribution.load(str(ran / "model"))
     assert found is not None and found.held_out == 90
-    validation = read_split(bank, names.VALIDATION, 3).features
+    validation = read_split(str(ran / "bank"), names.VALIDATION, 3).features
     above = found.scores(validation) > found.threshold
     assert above.sum() == found.held_out_above == 1
     others = np.random.default_rng(0).normal(size=(50, 1280))

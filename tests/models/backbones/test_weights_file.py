@@ -27,10 +27,6 @@ _SIZE = 75  # pixels; the smallest side that InceptionV3 accepts
 _SMALL = "mobilenet_v2_0.35_224_no_top_from_tm.weights.h5"
 _FULL = "mobilenet_v2_1.0_224_no_top_from_coral_ptq.weights.h5"
 
-#: Pooled features (channel: value) of scikit-image's image "chelsea" at 224 px with the weights
-#: `_SMALL`, computed by Keras' own MobileNetV2 and loader, without folding its BatchNorm.
-_GOLDEN = {199: 5.115, 564: 4.485, 1232: 4.122, 663: 4.045, 1207: 3.988}
-
 
 def _pixels(size: int) -> np.ndarray:
     """Return random pixels as float32 [2, size, size, 3] in 0..255."""
