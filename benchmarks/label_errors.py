@@ -16,6 +16,7 @@ from benchmarks import common
 from benchmarks.common import Figure, ImageSet
 from imgpipe.components.report import features as suspects
 from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.settings import ModelSettings
 
 FLIPPED, FIRST = 0.03, 0.05  # shares of the images: flipped labels, and first ranks
 SEEDS = range(10)
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="images to rank (default: all)")
     options = parser.parse_args()
     images = ImageSet.of(common.sample(common.data_set(options.data, options.set), options.images))
-    truth, extractor, rows = images.labels, FeatureExtractor(), []
+    truth, extractor, rows = images.labels, FeatureExtractor(ModelSettings()), []
     for start in range(0, len(images), _AT_ONCE):
         part = images.rows(range(start, min(start + _AT_ONCE, len(images))))
         rows += [

@@ -125,7 +125,7 @@ def _splits(out: Path) -> dict[str, ImageSet]:
 def scikit_learn(splits: dict[str, ImageSet]) -> Result:
     """Fit a logistic regression to the features of the unchanged images."""
     started = time.perf_counter()
-    extractor = FeatureExtractor()
+    extractor = FeatureExtractor(ModelSettings())
 
     def features(split: str) -> np.ndarray:
         one = splits[split]

@@ -135,7 +135,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         one.run_key == run_key and one.manifest.get("accepted_changes")
         for one in manifest.versions(config.push_directory)
     )
-    extractor = FeatureExtractor.of(config.settings, config.bank.precision)
+    extractor = FeatureExtractor(config.settings, config.bank.precision)
     training = {
         "model": asdict(config.settings),
         "vocabulary": vocabulary,

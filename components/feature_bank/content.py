@@ -45,12 +45,12 @@ class StoragePlan:
 def shared_extractor(network: str) -> FeatureExtractor:
     """Return the extractor of a backbone, which all threads of a process share."""
     # A file of weights or an own network may change between two runs of a process.
-    return _shared(network, FeatureExtractor.of(*described(network)).key(0))
+    return _shared(network, FeatureExtractor(*described(network)).key(0))
 
 
 @functools.lru_cache(maxsize=2)
 def _shared(network: str, key: str) -> FeatureExtractor:
-    return FeatureExtractor.of(*described(network))
+    return FeatureExtractor(*described(network))
 
 
 def make_plan(

@@ -83,7 +83,7 @@ class BankFacts(NamedTuple):
 
     dim: int  # length of a feature vector; 0 when the bank holds no vectors
     note: str = ""  # why the bank holds less than was asked for; "" when it holds everything
-    precision: str = "auto"  # precision of the forward passes, see `extractor.PRECISIONS`
+    precision: str = "auto"  # precision of the forward passes, see `FeatureExtractor`
 
 
 def read_facts(bank_uri: str) -> BankFacts:

@@ -232,7 +232,7 @@ class _Search:
             if self._deepest is not None and self._deepest.share > way.share:
                 way = replace(way, cut=self._deepest.cut, share=self._deepest.share)
             network = way.settings(self._inputs.settings)
-            extractor = FeatureExtractor.of(network, precision, way.cut)
+            extractor = FeatureExtractor(network, precision, way.cut)
             if not self._budget.pass_seconds:  # the first way: the budget is in passes of it
                 a_view = image_rows.seconds_a_view(self._splits.training, extractor)
                 self._announce(self._budget.begin(a_view / way.image_size**2))

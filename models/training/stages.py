@@ -188,7 +188,7 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     cut = settings.fine_tune.cut or layer_graph.USUAL
     training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
     part = Part(training, held_out, head)
-    extractor = FeatureExtractor.of(settings, precision, cut)
+    extractor = FeatureExtractor(settings, precision, cut)
     views = image_rows.most_views(extractor, len(part.training))
     if views < 0:
         raise ResourceError(

@@ -31,7 +31,7 @@ SETTINGS = ModelSettings.from_mapping(
         "fine_tune": {"cut": CUT, "batch_size": 16},
     }
 )
-EXTRACTOR = FeatureExtractor(SETTINGS.backbone_spec(), SIZE, "float32", SETTINGS.views, tap=CUT)
+EXTRACTOR = FeatureExtractor(SETTINGS, "float32", CUT)
 
 
 def image(label: int, seed: int) -> bytes:
@@ -67,7 +67,7 @@ def write_features(
         write_records: The fixture.
         group_of: Group of an image by its split, its number and its label.
     """
-    extractor = FeatureExtractor(SETTINGS.backbone_spec(), SIZE, "float32", SETTINGS.views)
+    extractor = FeatureExtractor(SETTINGS, "float32")
     for split, views in ((names.TRAIN, [0, 1]), (names.VALIDATION, [0])):
         images = Labelled.read([str(examples / f"{split}-*")])
         rows: list[dict[str, object]] = []

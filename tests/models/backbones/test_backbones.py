@@ -131,7 +131,8 @@ def test_computing_fingerprints_imports_no_tensorflow() -> None:
         "import sys; from imgpipe.models import backbones; "
         "[backbones.get(name, weights='none').key() for name in backbones.registry.names()]; "
         "from imgpipe.models.features.extractor import FeatureExtractor; "
-        "FeatureExtractor(precision='float32').key(1); "
+        "from imgpipe.models.settings import ModelSettings; "
+        "FeatureExtractor(ModelSettings(), 'float32').key(1); "
         "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'h5py' in sys.modules)"
     )
     assert python_program.printed(code).split() == ["False", "False", "False"]

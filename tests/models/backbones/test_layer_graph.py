@@ -13,7 +13,7 @@ from keras import layers
 from imgpipe.models import backbones
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.features.extractor import build_features
+from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.search.ways import backbone_of, ways
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
@@ -191,7 +191,7 @@ def test_a_network_that_contains_a_model_can_be_cut_beside_it(settings, points) 
     assert all(0 < way.share <= 1 for way in found)
     whole = stages.network(3, settings)
     for cut in (*points, layer_graph.USUAL):
-        extractor = build_features(settings.backbone_spec(), _SIZE, "float32", tap=cut)
+        extractor = FeatureExtractor(settings, "float32", cut).build()
         above = stages.network(3, settings, cut, whole)
         expected = whole(_PIXELS, training=False)
         answers = above(extractor(_PIXELS)[1], training=False)

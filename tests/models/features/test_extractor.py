@@ -10,19 +10,21 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from imgpipe.models import backbones, preprocess
+from imgpipe.models import preprocess
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import extractor as module
 from imgpipe.models.features.extractor import FeatureExtractor, resolve_precision
+from imgpipe.models.settings import ModelSettings
 
 _SIZE = 64  # pixels; small, so that the tests are quick
+_SETTINGS = ModelSettings(image_size=_SIZE)
 
 
 @pytest.fixture(scope="module")
 def float32() -> FeatureExtractor:
     """Return a float32 extractor of the default backbone at 64 px."""
-    return FeatureExtractor(image_size=_SIZE, precision="float32")
+    return FeatureExtractor(_SETTINGS, "float32")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_features_do_not_depend_on_the_batch(float32, images, hashes) -> None:
 
 
 def test_features_are_the_pooled_map_of_the_decoded_image(float32, images, hashes) -> None:
-    model = module.build_features(float32.backbone, _SIZE, "float32")
+    model = float32.build()
     expected = model(preprocess.batch_decode(images, _SIZE), training=False).numpy()
     found = np.concatenate(float32.extract(images, hashes, [[0]] * len(images)))
     np.testing.assert_allclose(found, expected, atol=2e-3)
@@ -70,7 +72,7 @@ def test_bfloat16_features_have_nearly_the_direction_of_float32_features(
 
     before = keras.config.dtype_policy()
     views = [[0, 1]] * len(images)
-    low = FeatureExtractor(image_size=_SIZE, precision="bfloat16").extract(images, hashes, views)
+    low = FeatureExtractor(_SETTINGS, "bfloat16").extract(images, hashes, views)
     assert keras.config.dtype_policy() == before
     a, b = (
         np.concatenate(one).astype(np.float32)
@@ -81,10 +83,10 @@ def test_bfloat16_features_have_nearly_the_direction_of_float32_features(
 
 
 def test_the_fingerprint_changes_with_every_setting_that_changes_features(monkeypatch) -> None:
-    base = FeatureExtractor(image_size=_SIZE, precision="float32")
+    base = FeatureExtractor(_SETTINGS, "float32")
     others = [
-        FeatureExtractor(image_size=_SIZE + 1, precision="float32"),
-        FeatureExtractor(image_size=_SIZE, precision="bfloat16"),
+        FeatureExtractor(replace(_SETTINGS, image_size=_SIZE + 1), "float32"),
+        FeatureExtractor(_SETTINGS, "bfloat16"),
     ]
     keys = {base.key(0), *(other.key(0) for other in others)}
     monkeypatch.setattr(module.source_code, "fingerprint", lambda *_: "of other code")
@@ -97,9 +99,10 @@ def test_the_fingerprint_changes_with_every_setting_that_changes_features(monkey
 
 
 def test_the_fingerprint_of_view_0_ignores_the_augmentation() -> None:
-    one = FeatureExtractor(precision="float32")
-    other = FeatureExtractor(precision="float32", views=ViewSpec(rotation=10))
-    more = FeatureExtractor(precision="float32", views=ViewSpec(count=8))
+    one, other, more = (
+        FeatureExtractor(ModelSettings(views=views), "float32")
+        for views in (ViewSpec(), ViewSpec(rotation=10), ViewSpec(count=8))
+    )
     assert one.key(0) == other.key(0) == more.key(0)
     assert one.key(1) == more.key(1)
     assert one.key(1) != other.key(1)
@@ -140,20 +143,11 @@ def test_features_that_float16_cannot_hold_are_refused(
     own = ModuleType("large_values")
     own.build = build
     monkeypatch.setitem(sys.modules, own.__name__, own)
-    backbone = backbones.get("large_values:build", "none")
-    extractor = FeatureExtractor(backbone, 8, "float32")
+    settings = ModelSettings(builder="large_values:build", weights="none", image_size=8)
+    extractor = FeatureExtractor(settings, "float32")
     if not refused:
         extractor.extract(images, hashes, [[0]] * len(images))
         return
     message = r"large_values:build: expected features .* 65,504.*NaN or too large.*Normalise the"
     with pytest.raises(ConfigError, match=message):
         extractor.extract(images, hashes, [[0]] * len(images))
-
-
-def test_an_invalid_argument_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"precision: expected one of .* Received: 'int8'"):
-        FeatureExtractor(precision="int8")
-    with pytest.raises(ConfigError, match="image_size"):
-        FeatureExtractor(image_size=0)
-    with pytest.raises(ValueError, match="1 images, 0 hashes"):
-        FeatureExtractor().extract([b""], [], [[0]])
