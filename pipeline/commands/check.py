@@ -153,13 +153,11 @@ def _verdict(judged: Judged, refused: bool) -> str:
     from imgpipe.components.report.text import overridden, plural
 
     summary = judged.summary
-    counts = {
-        "rejected": summary["rejected"],
-        "repaired": summary["repaired"],
-        "with warnings": len({found.path for found in judged.warnings}),
-    }
-    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    clauses = [clause for clause in (said, overridden(summary)) if clause]
+    warned = len({found.path for found in judged.warnings})
+    counts = {"rejected": summary["rejected"], "repaired": summary["repaired"]}
+    said = [f"{count:,} {what}" for what, count in counts.items() if count]
+    said += [f"{plural(warned, 'image')} with warnings"] if warned else []
+    clauses = [clause for clause in (", ".join(said), overridden(summary)) if clause]
     images = plural(summary["in"], "image")
     if not clauses and not refused:
         return f"clean: {images}, no problems found"
@@ -224,7 +222,8 @@ def _print_findings(console: Console, judged: Judged) -> None:
     from imgpipe.components.report.check_page import findings
 
     for fate, rows in findings(judged).items():
-        for reason, count in collections.Counter(row["reason"] for row in rows).most_common():
+        counts = collections.Counter(str(row["reason"]) for row in rows)
+        for reason, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
             first = next(row for row in rows if row["reason"] == reason)
             _print_row(console, fate, reason, count, f"{first['path']}: {first['detail']}")
     for note in judged.summary["notes"]:
