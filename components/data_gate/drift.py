@@ -183,10 +183,12 @@ def _divergence(*both: FeatureStatistics) -> float:
 
 
 def _share_below(stats: statistics_pb2.NumericStatistics, edges: Floats) -> Floats:
-    """Return the share of the values below each edge, spread evenly within the buckets."""
-    buckets = next(
-        one.buckets for one in stats.histograms if one.type == Histogram.STANDARD and one.buckets
-    )
+    """Return the share of the values below each edge, spread evenly between quantiles.
+
+    Buckets of equal width would spread a value that most images share, such as the aspect ratio of
+    a camera, over a tenth of the range.
+    """
+    buckets = next(one.buckets for one in stats.histograms if one.type == Histogram.QUANTILES)
     counts = np.cumsum([0.0, *(bucket.sample_count for bucket in buckets)])
     bounds = [buckets[0].low_value, *(bucket.high_value for bucket in buckets)]
     return np.interp(edges, bounds, counts / counts[-1])
