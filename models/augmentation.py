@@ -4,7 +4,7 @@ A view depends only on the content hash of the image and on the number of the vi
 batch, the order, the split or the thread. Therefore the feature bank is reproducible, and a stored
 view stays valid. Keras' preprocessing layers draw random numbers for a batch, and a chain of them
 resamples the image once for each layer, which takes longer. Here, one affine warp applies rotation,
-shifts, shear, zoom and flip.
+shifts, shear, zoom, scale and flip.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class ViewSpec:
     zoom: Annotated[float, Field(ge=0, le=0.99)] = Field(
         default=0.2,
         description="Maximum zoom in or out, as a share; width and height change independently.",
+    )
+    scale: Annotated[float, Field(ge=0, le=3)] = Field(
+        default=0.0,
+        description="Maximum change of the size of the whole image: at most 1 + scale times larger "
+        "or smaller.",
     )
     horizontal_flip: bool = Field(default=True, description="Whether every other view is mirrored.")
     fill: Fill = Field(
@@ -165,6 +170,12 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     shear, zoom_x, zoom_y = shear * spec.shear, 1 + zoom_x * spec.zoom, 1 + zoom_y * spec.zoom
     if spec.horizontal_flip:
         zoom_x = tf.where(flip < 0, -zoom_x, zoom_x)
+    if spec.scale:
+        # Log-uniform, so that half of the images shrink; a draw of its own changes no other view.
+        other = seed + tf.constant([0, 2**32], tf.int64)  # more than the number of views
+        draw = tf.random.stateless_uniform([2], other, -1.0, 1.0, alg="philox")[1]
+        size = tf.exp(tf.where(seed[1] > 0, draw, 0.0) * math.log1p(spec.scale))
+        zoom_x, zoom_y = zoom_x * size, zoom_y * size
     cos, sin = tf.cos(angle), tf.sin(angle)
     a, b = cos * zoom_x, (cos * shear - sin) * zoom_y
     d, e = sin * zoom_x, (sin * shear + cos) * zoom_y

@@ -111,11 +111,6 @@ class TrainSettings:
         description="auto solves a linear head on stored features exactly, without epochs, and "
         "trains everything else with adam; or adam, adamw, rmsprop or sgd (momentum 0.9).",
     )
-    l2: Annotated[float, Field(ge=0, le=1e9)] = Field(
-        default=0.0,
-        description="Penalty of the squared weights of a solved head, for standardised features. "
-        "0: cross-validation over train chooses it.",
-    )
     learning_rate: LearningRate = Field(default=1e-3, description=_RATE)
     schedule: Schedule = Field(default="constant", description=_SCHEDULE)
     batch_size: BatchSize = Field(

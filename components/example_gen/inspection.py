@@ -35,7 +35,6 @@ _HEADER = ("width", "height", "channels", "format", "mode", "frames", "orientati
 STORE = "verdicts"
 #: Part of every key: the code that reads, decodes and measures a file.
 CODE = (
-    "components/example_gen/inspection.py",
     "components/image_file",
     "components/image_filter/check.py",
     "components/image_filter/checks",

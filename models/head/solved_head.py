@@ -77,7 +77,7 @@ def solve(
     Args:
         rows: Training rows of view 0 and of any augmented views.
         classes: Number of classes.
-        settings: Settings of the training: `l2`, `label_smoothing` and `balance` are used.
+        settings: Settings of the training: `label_smoothing` and `balance` are used.
         learning_curve: Whether to compute the learning curve, which takes as long as the choice of
             the penalty. The head does not depend on it.
         tried: Scores of the folds of a feature bank, which are used if they are those of these rows
@@ -221,9 +221,9 @@ def _choose(
     tried: Tried | None,
 ) -> tuple[float, dict[str, Any]]:
     """Return the penalty, and the results over the folds of heads with this penalty."""
-    folds = [] if settings.l2 and not learning_curve else _folds(rows)
+    folds = _folds(rows)
     if not folds:
-        return settings.l2 or _USUAL_PENALTY, {}
+        return _USUAL_PENALTY, {}
     if tried is None or tried.key != _key(rows, classes, settings):
         tried = _tried(rows, folds, classes, settings)
     penalty = _strongest_as_good(tried)
@@ -248,7 +248,7 @@ def _choose(
 
 def _key(rows: BankRows, classes: int, settings: ModelSettings) -> str:
     """Return a hash of everything but the features that the scores of the folds depend on."""
-    used = (classes, settings.l2, settings.label_smoothing, settings.balance, rows.features.shape)
+    used = (classes, settings.label_smoothing, settings.balance, rows.features.shape)
     digest = hashlib.sha256(repr(used).encode())
     for column in (rows.labels, rows.views, rows.hashes, rows.groups):
         digest.update(f"{column.dtype}".encode() + np.ascontiguousarray(column).tobytes())
@@ -267,7 +267,7 @@ def _tried(rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSett
     bytes_of_a_fold = _BYTES_A_WEIGHT * classes * folds[0].train.features.shape[1]
     count = min(len(folds), cores, max(1, _SOLVER_BYTES // bytes_of_a_fold))
     with one_blas_thread(), ThreadPoolExecutor(count) as threads:
-        for penalty in (settings.l2,) if settings.l2 else PENALTIES:
+        for penalty in PENALTIES:
             scores = list(threads.map(functools.partial(_scores, penalty), folds, problems))
             losses, right = (np.concatenate(parts) for parts in zip(*scores, strict=True))
             tried[penalty] = Scores(losses, right, groups)

@@ -21,8 +21,6 @@ def notes(config: Config) -> list[str]:
     if settings.solved:
         solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
         reasons |= {f"train.{name}": solved for name in _BY_EPOCHS}
-    else:
-        reasons["train.l2"] = "it belongs to a head that is solved"
     if not settings.views.count:
         none = "views.count is 0, so that no image is augmented"
         reasons |= {f"views.{field.name}": none for field in fields(ViewSpec)}

@@ -21,6 +21,7 @@ from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features.folds import judge_networks
+from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import network_search, ways
@@ -34,16 +35,18 @@ from tests.models import noise_data
 from tests.models.noise_data import CUT, EXTRACTOR, SIZE, TRAIN, VALIDATION
 
 _STAGE = replace(noise_data.SETTINGS.fine_tune, learning_rate=0.05, epochs=25, schedule="constant")
-_SETTINGS = replace(noise_data.SETTINGS, l2=1e9, minutes=5.0, fine_tune=_STAGE)
+_SETTINGS = replace(noise_data.SETTINGS, minutes=5.0, fine_tune=_STAGE)
 _ALL = TRAIN + VALIDATION
 Given = Callable[..., Inputs]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def judged_on_validation() -> Iterator[None]:
-    """Let the validation split judge, although it is small; see `by_folds` for the folds."""
+    """Let the validation split judge, although it is small (or `by_folds`), a head that is bad."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_search, "judge_networks", lambda train, validation: False)
+        for name, value in (("PENALTIES", (1e9,)), ("_USUAL_PENALTY", 1e9)):
+            patch.setattr(solved_head, name, value)  # of a head that is no better than chance
         yield
 
 

@@ -17,7 +17,6 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for beside
     [
         ((), []),
         (("train.epochs=9",), [f"train.epochs has no effect: {SOLVED}"]),
-        (("train.l2=1.0", "train.optimizer=adam"), ["train.l2 has no effect: it belongs to a"]),
         (("fine_tune.cut=block10", "fine_tune.mode=off"), ["fine_tune.cut has no effect: only"]),
         (("fine_tune.cut=block10", "fine_tune.epochs=2"), []),
         (("train.minutes=30", "train.optimizer=adam"), [NO_SEARCH]),
