@@ -3,7 +3,7 @@
 TFX's InfraValidator needs Docker or Kubernetes and only checks that the model loads. An exported
 model can load and still fail every request, as one from ``tf.saved_model.save`` of a Keras 3 model
 does. This gate therefore starts the embedded server on the loopback interface, which loads the
-model through the C++ session loader of TensorFlow Serving, and queries it over gRPC.
+model into a session of TensorFlow, as TensorFlow Serving does, and queries it over gRPC.
 """
 
 import tempfile

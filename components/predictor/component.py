@@ -1,4 +1,4 @@
-"""Predictor: runs the served signature on the held-out images, in the C++ session loader.
+"""Predictor: runs the served signature on the held-out images, in a session of TensorFlow.
 
 ImageEvaluator, the report and later comparisons read these predictions, so that no other component
 runs the model on these images. The answers of the baseline are stored beside them.
