@@ -85,7 +85,7 @@ def require_kfp() -> None:
         raise ResourceError(
             "imgpipe kubeflow needs the package kfp, which is not installed. It comes with the "
             "extra imgpipe[kubeflow]: run `uv sync --extra kubeflow`, or, for pip, "
-            "`pip install 'kfp>=2.6,<2.17' 'kfp-kubernetes>=2.16,<2.17'`."
+            "`pip install 'kfp>=2.6,<2.17' 'kfp-kubernetes>=2.16,<2.17' 'kubernetes>=26'`."
         )
 
 
