@@ -89,15 +89,15 @@ class Kubeflow(SettingsSection):
     )
     resources: dict[str, Resources] = Field(
         {},
-        description="Limits of the containers, as tables {cpu, memory, gpu} by component name; "
-        "'default' holds for all components without an entry.",
+        description="Limits of the containers, as tables {cpu, memory, gpu} by task: Plan, Data, "
+        "Training, Evaluation or Publishing; 'default' holds for all without an entry.",
     )
     retries: int = Field(
         1,
         ge=0,
         le=10,
-        description="How often a failed task is tried again. DataGate is never tried again, "
-        "because it would decide the same.",
+        description="How often a failed task is tried again. Data is never tried again, "
+        "because its gate would decide the same.",
     )
 
     @field_validator("volumes")

@@ -24,8 +24,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.graph import NEVER_CACHED
-from imgpipe.pipeline.kubeflow import containers, mounts, run_folder
+from imgpipe.pipeline.kubeflow import containers, groups, mounts
 from imgpipe.pipeline.plan import RUN_SETTINGS, Plan, settings
 
 #: The command of each container.
@@ -52,7 +51,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
         The path of the written file.
 
     Raises:
-        ConfigError: Resources are given for a component that the pipeline does not have.
+        ConfigError: Resources are given for a task that the pipeline does not have.
     """
     kubeflow = config.kubeflow
     named = output.suffix in (".yaml", ".yml")
@@ -72,11 +71,9 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     # TFX writes the root only into a file that describes a job of Vertex AI.
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
     _connect(spec, pipeline)
-    for name in NEVER_CACHED:  # TFX knows one setting for all components
-        spec["root"]["dag"]["tasks"][name]["cachingOptions"] = {}
+    groups.group(spec, run_directory(config))
     containers.set_resources(spec, kubeflow.resources)
     containers.set_retries(spec, kubeflow.retries)
-    run_folder.describe(spec, run_directory(config))
     mounted = [] if kubeflow.on_vertex else [containers.platforms(spec, kubeflow.volumes)]
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     atomic_write(target, yaml.safe_dump_all([spec, *mounted], sort_keys=False))
@@ -125,5 +122,3 @@ def _connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:
                     "producerTask": "Plan",
                     "outputParameterKey": name.removeprefix(_PREFIX),
                 }
-                # TFX saw no dependency, because the parameter was one of the pipeline.
-                task["dependentTasks"] = sorted({*task.get("dependentTasks", ()), "Plan"})

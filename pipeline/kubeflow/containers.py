@@ -14,8 +14,9 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.kubeflow import Resources, Volume
 
 _DEFAULT = "default"
-#: The decision of DataGate depends on the data alone, so another attempt would decide the same.
-_NEVER_RETRIED = ("DataGate",)
+#: The decision of DataGate, in this task, depends on the data alone; another attempt would decide
+#: the same.
+_NEVER_RETRIED = ("Data",)
 #: The first wait is a minute; each further one is twice as long, up to an hour.
 _BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
 
@@ -25,10 +26,10 @@ def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> N
 
     Args:
         spec: The PipelineSpec, which is changed. All of its tasks are at the top.
-        resources: Limits by component name; those of "default" hold for all others.
+        resources: Limits by the name of the task; those of "default" hold for all others.
 
     Raises:
-        ConfigError: The pipeline has no component of this name.
+        ConfigError: The pipeline has no task of this name.
     """
     tasks = spec["root"]["dag"]["tasks"]
     for name in resources:
@@ -36,7 +37,7 @@ def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> N
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise ConfigError(
-                f"kubeflow.resources: this pipeline has no component {name!r}; {hint}"
+                f"kubeflow.resources: this pipeline has no task {name!r}; {hint}"
                 f"Expected one of {', '.join(known)}."
             )
     for name, task in tasks.items():

@@ -1,10 +1,10 @@
-"""The program of each container of the compiled pipeline. It runs one component with TFX's code.
+"""The program of each container of the compiled pipeline. It runs a group of components with TFX.
 
-TFX's entry point expects what Vertex AI sends. The driver and the launcher of Kubeflow Pipelines
-2.17 send something else, which is translated here:
+TFX's entry point runs one component and expects what Vertex AI sends. The driver and the launcher
+of Kubeflow Pipelines 2.17 send something else, which is translated here:
 
-- Input artifacts carry an empty type. The types are taken from the inputs of the compiled task,
-  which the command line repeats.
+- Input artifacts carry an empty type. The types are taken from the inputs of the components, which
+  the command line repeats.
 - There is an output artifact ``executor-logs`` of Kubeflow's own type ``system.Artifact``. It
   belongs to the launcher, which writes it itself.
 - URIs name an object store; the files lie in folders of the container (see `mounts`).
@@ -27,136 +27,140 @@ from imgpipe.components.beam import worker_start
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.process import quick_imports
-from imgpipe.pipeline.kubeflow import mounts
-from imgpipe.pipeline.kubeflow.run_folder import RunFolder
+from imgpipe.pipeline.kubeflow import mounts, run_folder
+from imgpipe.pipeline.kubeflow.groups import artifact_name
 
 if TYPE_CHECKING:
-    from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentInputsSpec, ExecutorInput
+    from kfp.pipeline_spec.pipeline_spec_pb2 import ExecutorInput, ExecutorOutput
 
 _UMASK = 0o022  # Argo sets 0, with which everybody could change what is published
-_INPUT, _SPEC = "--json_serialized_invocation_args", "--json_serialized_inputs_spec_args"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one component with arguments as TFX's compiler writes them; unknown ones are Beam's.
+    """Run the components that `groups` describes; unknown arguments are Beam's.
 
     Returns:
-        The exit code, with the same meaning as that of ``imgpipe run``: 0 when the component has
+        The exit code, with the same meaning as that of ``imgpipe run``: 0 when all components have
         finished, 1 for a defect, 2 for a wrong argument, 4 for refused data, 5 for a missing
         resource.
     """
-    parsed, beam = _parser().parse_known_args(arguments)
+    # An option of Beam must not be taken for the beginning of one of these.
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--components", type=json.loads, required=True)
+    parser.add_argument("--input", required=True)
+    parser.add_argument("--run_directory", default="")
+    parsed, beam = parser.parse_known_args(arguments)
     os.umask(_UMASK)
     try:
         _run(parsed, beam)
     except Exception as error:
         traceback.print_exc()
-        cause, code = _known(error, parsed.run_folder)
+        cause, code = _known(error, parsed.run_directory)
         print(f"imgpipe: {cause}", file=sys.stderr)
         return code
     return 0
 
 
-def _known(error: Exception, folder: RunFolder) -> tuple[str, int]:
-    """Message and exit code of an error."""
+def _known(error: Exception, directory: str) -> tuple[str, int]:
+    """Message and exit code of an error; `directory` is the folder of the run in ``run.out``."""
     from imgpipe.pipeline.execution import failures
 
-    known = failures.known(error, folder.output_folder)
+    known = failures.known(error, Path(directory).parent.parent if directory else Path.cwd())
     # A container has no command line on which people could name a folder.
     cause = failures.cause(known).replace("--out OUT", "run.out")
     return cause, known.exit_code if isinstance(known, ImgpipeError) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    # An option of Beam must not be taken for the beginning of one of these.
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    for name in ("--executor_class_path", _INPUT, _SPEC):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--run_folder", type=RunFolder.parse, default="")
-    return parser
 
 
 def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    given, spec = pipeline_spec_pb2.ExecutorInput(), pipeline_spec_pb2.ComponentInputsSpec()
-    sent = parsed.json_serialized_invocation_args
+    given, completed = pipeline_spec_pb2.ExecutorInput(), pipeline_spec_pb2.ExecutorOutput()
     try:  # fields that this version of kfp does not know are ignored
-        json_format.Parse(sent, given, ignore_unknown_fields=True)
+        json_format.Parse(parsed.input, given, ignore_unknown_fields=True)
     except json_format.ParseError as error:
         raise ConfigError(
-            f"{_INPUT} is not what Kubeflow Pipelines sends: received {sent[:80]!r} ({error}). Run "
-            "this command in a task of a pipeline written by `imgpipe kubeflow compile`."
+            f"--input is not what Kubeflow Pipelines sends: received {parsed.input[:80]!r} "
+            f"({error}). Run this command in a task of a pipeline written by "
+            "`imgpipe kubeflow compile`."
         ) from error
-    json_format.Parse(parsed.json_serialized_inputs_spec_args, spec, ignore_unknown_fields=True)
-    folder: RunFolder = parsed.run_folder
-    run = _name_run(given, folder.directory)
-    translate(given, spec)
-    for artifact in _artifacts(given.outputs):  # TFX makes them on one machine
-        Path(artifact.uri).mkdir(parents=True, exist_ok=True)
-    wanted = list(given.outputs.parameters)
-    given.outputs.parameters.clear()  # TFX would look for an artifact of each
-    try:
-        _run_executor(parsed, beam, given)
-    except Exception as error:
-        if run:
-            folder.fail(given, run, *_known(error, folder))
-        raise
-    folder.keep_plan(given, run)
-    _complete(Path(given.outputs.output_file), wanted)
+    run = ""
+    if parsed.run_directory:
+        run = mounts.in_run(parsed.run_directory, next(_artifacts(given.outputs)).uri)
+    for artifact in (*_artifacts(given.inputs), *_artifacts(given.outputs)):
+        artifact.uri = mounts.to_path(artifact.uri)
+    with tempfile.TemporaryDirectory(prefix="imgpipe-task-") as folder:
+        worker_start.prepare_local(beam, Path(folder))
+        for described in parsed.components:
+            constants = described["constants"]
+            constants |= {k: run for k, v in constants.items() if v and v == parsed.run_directory}
+            file = Path(folder, described["name"], "output.json")
+            try:
+                written = _run_component(described, given, file, beam)
+            except Exception as error:
+                if run:
+                    every = (*given.outputs.artifacts.items(), *given.inputs.artifacts.items())
+                    places = {name: one.artifacts[0].uri for name, one in every}
+                    found = {name: place for name, place in places.items() if Path(place).exists()}
+                    known = _known(error, parsed.run_directory)
+                    run_folder.fail(described["name"], found, Path(run), *known)
+                raise
+            for key, made in written.artifacts.items():  # the next component may read them
+                name = artifact_name(described["name"], key)
+                given.inputs.artifacts[name].CopyFrom(made)
+                completed.artifacts[name].CopyFrom(made)
+    _complete(completed, given, run)
 
 
-def _run_executor(parsed: argparse.Namespace, beam: list[str], given: ExecutorInput) -> None:
-    """Run the component with TFX's own entry point."""
+def _run_component(
+    described: dict[str, Any], given: ExecutorInput, file: Path, beam: list[str]
+) -> ExecutorOutput:
+    """Run one component with TFX's own entry point.
+
+    Args:
+        described: The component, as `groups` describes it.
+        given: Inputs and outputs of the group, with paths in this container. Its inputs include
+            what the components before have made.
+        file: File for what TFX says of the outputs, in a folder of its own.
+        beam: Arguments of Beam.
+
+    Returns:
+        The outputs.
+    """
     from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
 
+    call = pipeline_spec_pb2.ExecutorInput()
+    for key, name in described["artifacts"].items():
+        for artifact in given.inputs.artifacts[name].artifacts:
+            read = call.inputs.artifacts[key].artifacts.add()
+            read.CopyFrom(artifact)
+            kind = described["spec"]["artifacts"][key]["artifactType"]
+            json_format.ParseDict(kind, read.type)
+    for key, value in described["constants"].items():
+        json_format.ParseDict(value, call.inputs.parameter_values[key])
+    for key, name in described["parameters"].items():
+        call.inputs.parameter_values[key].CopyFrom(given.inputs.parameter_values[name])
+    for key in described["outputs"]:
+        output = given.outputs.artifacts[artifact_name(described["name"], key)]
+        call.outputs.artifacts[key].CopyFrom(output)
+        for artifact in output.artifacts:  # TFX makes the folders on one machine
+            Path(artifact.uri).mkdir(parents=True, exist_ok=True)
+    call.outputs.output_file = str(file)
     with quick_imports():
         from absl import logging
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
         from tfx.utils import import_utils
 
-        import_utils.import_class_by_path(parsed.executor_class_path)
+        import_utils.import_class_by_path(described["executor"])
     logging.use_absl_handler()
-    parsed.json_serialized_invocation_args = json_format.MessageToJson(given)
-    with tempfile.TemporaryDirectory(prefix="imgpipe-beam-") as folder:
-        worker_start.prepare_local(beam, Path(folder))
-        kubeflow_v2_run_executor.main((parsed, beam))
-
-
-def _name_run(given: ExecutorInput, directory: str) -> str:
-    """Return the folder of the run with the id of the run, also in the component's parameters.
-
-    The parameters in `given` are changed in place. In `directory`, `mounts.RUN` stands for the id.
-    """
-    first = next(_artifacts(given.outputs), None)
-    if not directory or first is None:
-        return ""
-    named = mounts.in_run(directory, first.uri)
-    for value in given.inputs.parameter_values.values():
-        if value.string_value == directory:
-            value.string_value = named
-    return named
-
-
-def translate(given: ExecutorInput, spec: ComponentInputsSpec) -> None:
-    """Change what Kubeflow Pipelines sent into what TFX's entry point expects.
-
-    In `given`, artifacts that the component does not have are removed, and the others get their
-    type, from its inputs in the compiled pipeline, and paths in this container instead of URIs.
-    """
-    for name in set(given.inputs.artifacts) - set(spec.artifacts):
-        del given.inputs.artifacts[name]
-    for name, found in list(given.outputs.artifacts.items()):
-        # TFX's compiler writes an instance schema for each output, Kubeflow for none of its own.
-        if not all(artifact.type.instance_schema for artifact in found.artifacts):
-            del given.outputs.artifacts[name]
-    for name, found in given.inputs.artifacts.items():
-        for artifact in found.artifacts:
-            artifact.type.CopyFrom(spec.artifacts[name].artifact_type)
-    for artifact in (*_artifacts(given.inputs), *_artifacts(given.outputs)):
-        artifact.uri = mounts.to_path(artifact.uri)
-    given.outputs.output_file = mounts.to_path(given.outputs.output_file)
+    arguments = argparse.Namespace(
+        executor_class_path=described["executor"],
+        json_serialized_invocation_args=json_format.MessageToJson(call),
+        json_serialized_inputs_spec_args=json.dumps(described["spec"]),
+    )
+    kubeflow_v2_run_executor.main((arguments, beam))
+    return json_format.Parse(file.read_text("utf-8"), pipeline_spec_pb2.ExecutorOutput())
 
 
 def _artifacts(described: Any) -> Iterator[Any]:
@@ -165,20 +169,22 @@ def _artifacts(described: Any) -> Iterator[Any]:
         yield from found.artifacts
 
 
-def _complete(output_file: Path, parameters: Sequence[str]) -> None:
-    """Add the output parameters to TFX's file, and name the outputs by URI instead of by path."""
+def _complete(completed: ExecutorOutput, given: ExecutorInput, run: str) -> None:
+    """Write what the launcher reads: all outputs by URI, and the output parameters of Plan."""
     from google.protobuf import json_format
-    from kfp.pipeline_spec import pipeline_spec_pb2
 
-    written = json.loads(output_file.read_text(encoding="utf-8"))
-    if parameters:
-        [plan] = written["artifacts"]["plan"]["artifacts"]
-        values = json.loads((Path(plan["uri"]) / PLAN_FILE).read_text(encoding="utf-8"))
-        written["parameterValues"] = {name: values[name] for name in parameters}
-    completed = json_format.ParseDict(written, pipeline_spec_pb2.ExecutorOutput())
+    if given.outputs.parameters:
+        plan = Path(completed.artifacts[artifact_name("Plan", "plan")].artifacts[0].uri)
+        if run:
+            run_folder.keep_plan(plan, Path(run))
+        values = json.loads((plan / PLAN_FILE).read_text(encoding="utf-8"))
+        for name in given.outputs.parameters:
+            json_format.ParseDict(values[name], completed.parameter_values[name])
     for artifact in _artifacts(completed):
         artifact.uri = mounts.to_uri(artifact.uri)
-    output_file.write_text(json_format.MessageToJson(completed), encoding="utf-8")
+    file = Path(mounts.to_path(given.outputs.output_file))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json_format.MessageToJson(completed), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ _LOG_LINES = 20  # the cause, and what the launcher writes after it
 _BY_EXIT_CODE: dict[int, type[ImgpipeError]] = {2: ConfigError, 4: DataRefused, 5: ResourceError}
 _NODE = "workflows.argoproj.io/node-name"  # such as hands-x7.root.DataGate.executor(0)
 _TASK = re.compile(r"(\w+)(?:\(\d+\))?\.executor(?:\(\d+\))?$")
-_VERDICT = re.compile(r"the model is ((?:not )?blessed\b.*)")  # in the log of Report
+_VERDICT = re.compile(r"the model is ((?:not )?blessed\b.*)")  # in the log of Publishing
 #: The launcher itself always ends with 1; its last line names the code of the component.
 _EXIT_STATUS = re.compile(r"exit status (\d+)")
 
@@ -71,7 +71,7 @@ class Pods:
 
     def verdict(self) -> str:
         """Return the verdict, which begins with "blessed" or "not blessed"; "" if unknown."""
-        logs = [self._log(pod) for task, pod in self._pods() if task == "Report"]
+        logs = [self._log(pod) for task, pod in self._pods() if task == "Publishing"]
         return next(iter(_VERDICT.findall("\n".join(logs))), "")
 
     def failure(self) -> ImgpipeError:

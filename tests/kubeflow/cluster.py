@@ -87,7 +87,7 @@ class Cluster:
         failed = {name: self.logs[name][-2000:] for name, code in self.exit_codes.items() if code}
         assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in failed.items())
         assert set(self.exit_codes) == set(self.tasks)
-        page = self.stored(self.outputs["Report"]["report"]["uri"])
+        page = self.stored(self.outputs["Publishing"]["Report_report"]["uri"])
         assert (page / "report.html").is_file()
         return dict(json.loads((page / "facts.json").read_text()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -16,8 +17,8 @@ from typer.testing import CliRunner
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands.kubeflow import app, submit
 from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
-from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.kubeflow import mounts
+from imgpipe.pipeline.kubeflow.groups import GROUPS
 from tests.conftest import REPOSITORY
 
 
@@ -60,7 +61,7 @@ def test_every_task_is_a_plain_container_that_runs_the_entry_point(spec: dict[st
     assert spec["schemaVersion"] == "2.1.0"
     assert spec["defaultPipelineRoot"] == "minio://bucket/root"
     executors = spec["deploymentSpec"]["executors"]
-    assert len(_tasks(spec)) == len(executors) == 16
+    assert set(_tasks(spec)) == set(GROUPS) and len(executors) == len(GROUPS)
     for name, executor in executors.items():
         assert set(executor) == {"container"}, f"{name} is no container: {sorted(executor)}"
         container = executor["container"]
@@ -69,22 +70,21 @@ def test_every_task_is_a_plain_container_that_runs_the_entry_point(spec: dict[st
         assert container["command"] == ["python", "-m", "imgpipe.pipeline.kubeflow.entry_point"]
 
 
-def test_guarded_components_depend_on_their_gates(spec: dict[str, Any]):
+def test_guarded_tasks_depend_on_their_gates(spec: dict[str, Any]):
     tasks = _tasks(spec)
-    for guarded in ("FeatureBank", "ImageTrainer"):
-        assert "DataGate" in tasks[guarded]["dependentTasks"]
-    pusher = tasks["ModelPusher"]["inputs"]["artifacts"]
-    assert {"model_blessing", "infra_blessing"} <= set(pusher)
-    assert "folds" in tasks["ImageEvaluator"]["inputs"]["artifacts"]
-    assert "cross_validation" in tasks["Report"]["inputs"]["artifacts"]
+    assert "DataGate_blessing" in tasks["Training"]["inputs"]["artifacts"]
+    published = set(tasks["Publishing"]["inputs"]["artifacts"])
+    assert {"ImageEvaluator_blessing", "ServingValidator_blessing"} <= published
+    assert "CrossValidator_result" in published & set(tasks["Evaluation"]["inputs"]["artifacts"])
+    assert tasks["Publishing"]["dependentTasks"] == ["Data", "Evaluation", "Plan", "Training"]
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert set(tasks) - cached == set(NEVER_CACHED)
+    assert set(tasks) - cached == {"Plan", "Publishing"}
 
 
 def test_some_settings_are_parameters_of_a_run(spec: dict[str, Any], tmp_path: Path):
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     defaults = {name: one.get("defaultValue") for name, one in parameters.items()}
-    source = _tasks(spec)["ImageExampleGen"]["inputs"]["parameters"]["source"]
+    source = _tasks(spec)["Data"]["inputs"]["parameters"]["source"]
     assert source == {"componentInputParameter": "source"}
     assert defaults.pop("source").endswith("/photos")
     assert defaults == {"threshold": 0.9, "epochs": 60, "image_size": 0}
@@ -102,7 +102,7 @@ def test_parameters_that_depend_on_the_images_are_outputs_of_plan(spec: dict[str
         for key, source in task["inputs"].get("parameters", {}).items()
         if "taskOutputParameter" in source
     }
-    assert read["ImageExampleGen", "fingerprint"] == "fingerprint"
+    assert read["Data", "fingerprint"] == "fingerprint"
     assert set(read.values()) == set(produced)
     assert all("Plan" in tasks[name]["dependentTasks"] for name, _ in read)
     for name, key in read:
@@ -114,7 +114,7 @@ def test_parameters_that_depend_on_the_images_are_outputs_of_plan(spec: dict[str
 def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
     from kfp import components
 
-    resources = "{default = {cpu = 2, memory = '4Gi'}, ImageTrainer = {memory = '16Gi', gpu = 1}}"
+    resources = "{default = {cpu = 2, memory = '4Gi'}, Training = {memory = '16Gi', gpu = 1}}"
     file = _compiled(tmp_path, f"kubeflow.resources={resources}", "kubeflow.retries=3")
     loaded = components.load_component_from_file(str(file))
     assert loaded.pipeline_spec.default_pipeline_root == "minio://bucket/root"
@@ -134,13 +134,13 @@ def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
         for name, task in _tasks(spec).items()
     }
     gpu = {"resourceType": "nvidia.com/gpu", "resourceCount": "1"}
-    assert limits["StatisticsGen"] == {
+    assert limits["Data"] == {
         "resourceCpuLimit": "2",
         "resourceMemoryLimit": "4Gi",
         "cpuLimit": 2.0,
         "memoryLimit": 4.294967296,
     }
-    assert limits["ImageTrainer"] == {
+    assert limits["Training"] == {
         "resourceMemoryLimit": "16Gi",
         "memoryLimit": 17.179869184,
         "accelerator": {**gpu, "type": "nvidia.com/gpu", "count": "1"},
@@ -149,7 +149,7 @@ def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
         name: task.get("retryPolicy", {}).get("maxRetryCount", 0)
         for name, task in _tasks(spec).items()
     }
-    assert retries.pop("DataGate") == 0 and set(retries.values()) == {3}
+    assert retries.pop("Data") == 0 and set(retries.values()) == {3}
 
 
 def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(
@@ -161,14 +161,15 @@ def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(
     monkeypatch.delenv(mounts.ROOT, raising=False)
     file = _for_buckets(tmp_path)
     assert len(list(yaml.safe_load_all(file.read_text()))) == 1
-    pusher = _tasks(_spec(file))["ModelPusher"]["inputs"]["parameters"]["push_directory"]
-    assert pusher["runtimeValue"]["constant"] == "/gcs/bucket/out/model"
+    container = _spec(file)["deploymentSpec"]["executors"]["Publishing_executor"]["container"]
+    pusher, _ = json.loads(container["args"][1])
+    assert pusher["constants"]["push_directory"] == "/gcs/bucket/out/model"
     place = {"project": "p", "location": "us-central1", "credentials": AnonymousCredentials()}
     job = aiplatform.PipelineJob("hands", str(file), parameter_values={"epochs": 3}, **place)
     described = job.to_dict()
     assert described["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/root"
     assert described["runtimeConfig"]["parameterValues"] == {"epochs": 3.0}
-    assert "ImageTrainer" in described["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert "Training" in described["pipelineSpec"]["root"]["dag"]["tasks"]
     with pytest.raises(ConfigError, match=r"is compiled for Vertex AI: .*aiplatform\.PipelineJob"):
         submit.command(file)
 
@@ -182,8 +183,8 @@ def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(
         (["beam.args=['--runner=spark']"], r"no --runner in beam\.args"),
         (["data.source='/elsewhere'"], r"data\.source lies on no volume"),
         (
-            ["kubeflow.resources={ImageTrainr = {cpu = 1}}"],
-            "'ImageTrainr'; did you mean 'ImageTrainer'",
+            ["kubeflow.resources={Trainin = {cpu = 1}}"],
+            "'Trainin'; did you mean 'Training'",
         ),
     ],
 )

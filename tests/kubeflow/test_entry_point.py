@@ -1,48 +1,16 @@
-"""Tests that an ExecutorInput of Kubeflow Pipelines is translated for TFX, or refused."""
+"""Tests of the program of the containers: URIs and folders, errors, and wrong arguments."""
 
 from __future__ import annotations
 
 import errno
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from imgpipe.pipeline.kubeflow import entry_point, mounts
-from imgpipe.pipeline.kubeflow.run_folder import RunFolder
 
-MODEL = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
 UUID = "7f0a1b2c-0000-4000-8000-0123456789ab"
-SPEC = {"artifacts": {"model": {"artifactType": MODEL}}}
-
-
-def test_what_kubeflow_sends_is_translated_for_tfx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """The ExecutorInput is as driver and launcher of Kubeflow Pipelines 2.17 make it."""
-    from google.protobuf import json_format
-    from kfp.pipeline_spec import pipeline_spec_pb2
-
-    monkeypatch.setenv(mounts.ROOT, str(tmp_path))
-    log_type = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
-    untyped = {"type": {"instanceSchema": ""}, "uri": "minio://bucket/a/model"}
-    model = {"type": MODEL, "uri": "s3://bucket/b/model"}
-    log = {"type": log_type, "uri": "s3://bucket/b/executor-logs"}
-    outputs = {"copy": {"artifacts": [model]}, "executor-logs": {"artifacts": [log]}}
-    file = "/tmp/kfp_outputs/output_metadata.json"
-    sent = {
-        "inputs": {"artifacts": {"model": {"artifacts": [untyped]}}},
-        "outputs": {"artifacts": outputs, "outputFile": file},
-    }
-    given = json_format.ParseDict(sent, pipeline_spec_pb2.ExecutorInput())
-    spec = json_format.ParseDict(SPEC, pipeline_spec_pb2.ComponentInputsSpec())
-    entry_point.translate(given, spec)
-    (read,) = given.inputs.artifacts["model"].artifacts
-    assert read.type.instance_schema == MODEL["instanceSchema"], "from the compiled task"
-    assert read.uri == f"{tmp_path}/minio/bucket/a/model"
-    assert list(given.outputs.artifacts) == ["copy"], "the log belongs to the launcher"
-    assert given.outputs.artifacts["copy"].artifacts[0].uri == f"{tmp_path}/s3/bucket/b/model"
-    assert given.outputs.output_file == file
 
 
 @pytest.mark.parametrize(
@@ -91,24 +59,18 @@ def test_the_id_of_the_run_is_found_in_uris_of_kubeflow_and_of_vertex_ai(uri: st
 def test_a_folder_that_cannot_be_written_is_a_defect_only_outside_of_the_output_folder(
     path: str, told: str, code: int
 ):
-    notes = RunFolder(f"/data/out/runs/{mounts.RUN}")
     error = PermissionError(errno.EACCES, "Permission denied", path)
-    assert entry_point._known(error, notes) == (told, code)
+    assert entry_point._known(error, f"/data/out/runs/{mounts.RUN}") == (told, code)
 
 
 def test_an_invalid_executor_input_is_named(capsys: pytest.CaptureFixture[str]):
-    arguments = ("--executor_class_path=a.B", "--json_serialized_invocation_args={{$}}")
-    assert (
-        entry_point.main([*arguments, f"--json_serialized_inputs_spec_args={json.dumps(SPEC)}"])
-        == 2
-    )
+    assert entry_point.main(["--components=[]", "--input={{$}}"]) == 2
     error = capsys.readouterr().err
-    assert "imgpipe: --json_serialized_invocation_args is not what Kubeflow Pipelines" in error
-    assert "received '{{$}}'" in error
+    assert "imgpipe: --input is not what Kubeflow Pipelines sends: received '{{$}}'" in error
 
 
 def test_a_missing_argument_ends_with_exit_code_2_without_loading_tensorflow():
     program = "-X", "importtime", "-m", "imgpipe.pipeline.kubeflow.entry_point"
     ended = subprocess.run([sys.executable, *program], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
-    assert "--executor_class_path" in ended.stderr and "| tensorflow" not in ended.stderr
+    assert "--components" in ended.stderr and "| tensorflow" not in ended.stderr

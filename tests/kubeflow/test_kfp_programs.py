@@ -17,7 +17,6 @@ import pytest
 import yaml
 
 from imgpipe.components.storage import manifest
-from imgpipe.pipeline.graph import NEVER_CACHED
 from tests.kubeflow import pod
 from tests.kubeflow.argo import Workflow
 from tests.kubeflow.loopback import BUCKET, Services, services
@@ -105,7 +104,7 @@ def test_driver_and_launcher_push_the_model_of_a_local_run(
     shown = {name: blessed.logs[name][-3000:] for name in failed if name in blessed.logs}
     assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in shown.items())
     assert not blessed.cached
-    assert "the model is blessed: " in blessed.logs["Report"]
+    assert "the model is blessed: " in blessed.logs["Publishing"]
     require_same_version(volume / "out" / "model", volume / "photos", tmp_path / "local")
 
 
@@ -116,20 +115,17 @@ def test_a_second_run_takes_its_tasks_from_the_cache(
     again = _run(cluster, volume, tmp_path)
     assert "Failed" not in again.states.values(), again.logs
     tasks = {name.removesuffix("-driver") for name in again.states if name.endswith("-driver")}
-    assert tasks - again.cached == {"root", *NEVER_CACHED}
+    assert tasks - again.cached == {"root", "Plan", "Publishing"}
     assert len(list(manifest.versions(volume / "out" / "model"))) == 1
 
 
 @pytest.mark.usefixtures("blessed")
-def test_refused_data_fails_the_data_gate_with_exit_code_4(
-    cluster: Services, volume: Path, tmp_path: Path
-):
+def test_refused_data_end_the_run_with_exit_code_4(cluster: Services, volume: Path, tmp_path: Path):
     refused = _run(cluster, volume, tmp_path, "gate.min_train=1000")
-    assert refused.states["DataGate"] == "Failed"
-    assert "ImageFilter" in refused.cached
-    log = refused.logs["DataGate"]
+    assert refused.states["Data"] == "Failed"
+    log = refused.logs["Data"]
     _, told = log.rsplit("\nimgpipe: ", 1)
     assert "too few 'scissors' in train: expected at least 1000" in told
     # `imgpipe kubeflow submit --wait` reads the exit code from the launcher's last line.
     assert "failed to execute component: exit status 4" in log.splitlines()[-1]
-    assert not {"ImageTrainer", "ModelPusher"} & set(refused.logs)
+    assert not {"Training", "Publishing"} & set(refused.logs)

@@ -102,8 +102,8 @@ def test_settings_that_kubernetes_would_refuse_are_refused(kubeflow: Any, expect
 
 
 def test_the_section_kubeflow_is_written_and_read_again(tmp_path):
-    given = {**VOLUMES, "resources": {"ImageTrainer": {"cpu": 4, "memory": "8Gi", "gpu": 1}}}
+    given = {**VOLUMES, "resources": {"Training": {"cpu": 4, "memory": "8Gi", "gpu": 1}}}
     config = _config(kubeflow=given)
     (tmp_path / "c.toml").write_text(configs.to_toml(config))
     assert configs.load(tmp_path / "c.toml") == config
-    assert config.kubeflow.resources["ImageTrainer"].cpu == "4"
+    assert config.kubeflow.resources["Training"].cpu == "4"

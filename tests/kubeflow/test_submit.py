@@ -78,7 +78,7 @@ def test_waiting_ends_with_the_verdict_of_the_report(
     monkeypatch.setattr(submit.time, "sleep", lambda _: None)
     server.states = ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
     line = f"I1121 01:00:00.000000 7 component.py:70] the model is {verdict}\n"
-    server.pods = {"Report": ("Succeeded", f"first\n{line}last\n", "")}
+    server.pods = {"Publishing": ("Succeeded", f"first\n{line}last\n", "")}
     ended = _submit(server, file, "--wait")
     assert ended.exit_code == code, ended.output
     assert ended.output.splitlines()[1:] == ["pending", "running", "succeeded", verdict]
@@ -93,18 +93,18 @@ def test_a_failed_task_raises_the_error_of_a_local_run_with_its_log(
     server.states = ["FAILED"]
     said = "imgpipe: too few 'scissors' in train: expected at least 1000"
     log = "\n".join(["line"] * 50) + f"\n{said}\n" + LAUNCHER.format(code)
-    server.pods = {"Plan": ("Succeeded", "", ""), "DataGate": ("Failed", log, "")}
+    server.pods = {"Plan": ("Succeeded", "", ""), "Data": ("Failed", log, "")}
     raised = _error(_submit(server, file, "--wait"))
     first, *lines = str(raised).splitlines()
     assert type(raised) is error and raised.exit_code == code
-    assert first == "the task DataGate failed. The last lines of its log:"
+    assert first == "the task Data failed. The last lines of its log:"
     assert len(lines) == 20 and said in lines
 
 
 @pytest.mark.parametrize(
     ("states", "pods", "code", "told"),
     [
-        (["FAILED"], {"ImageTrainer": ("Failed", "signal: killed", "")}, 5, "for want of memory"),
+        (["FAILED"], {"Training": ("Failed", "signal: killed", "")}, 5, "for want of memory"),
         (["FAILED"], _NO_PODS, 1, r"its pods cannot be read here \(its pods are gone\)"),
         (["CANCELING", "FAILED"], _NO_PODS, 5, "was cancelled"),
     ],
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_or_started_is_said(
     ended = _submit(server, file, "--wait")
     assert ended.exit_code == 0
     told = " ".join(ended.output.split())
-    assert "succeeded; its verdict is in the log of Report, which cannot be read" in told
+    assert "succeeded; its verdict is in the log of Publishing, which cannot be read" in told
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ import yaml
 
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.storage import manifest
-from imgpipe.pipeline.graph import NEVER_CACHED
 from tests.kubeflow import pod
 from tests.kubeflow.bucket import BUCKET, Storage, storage
 from tests.kubeflow.cluster import records_of
@@ -105,7 +104,7 @@ def test_a_run_on_a_bucket_pushes_the_model_of_a_local_run(
     assert {key: facts["gate"][key] for key in local.summary["gate"]} == local.summary["gate"]
     assert facts["data"]["by_split"] == local.summary["data"]["splits"]
     (kept,) = (out / "artifacts/ImageFilter/examples").glob("[0-9]*")
-    found = records_of(blessed.stored(blessed.outputs["ImageFilter"]["examples"]["uri"]))
+    found = records_of(blessed.stored(blessed.outputs["Data"]["ImageFilter_examples"]["uri"]))
     assert found["train"] and found == records_of(kept)
     assert (mounted.bucket / "out" / "runs" / blessed.run_id / "report.html").is_file()
 
@@ -113,14 +112,14 @@ def test_a_run_on_a_bucket_pushes_the_model_of_a_local_run(
 def test_a_repeated_run_publishes_nothing(mounted: Mounted, blessed: VertexCluster):
     same = blessed.again()
     same.facts()
-    assert set(same.exit_codes) - same.cached == set(NEVER_CACHED)
+    assert set(same.exit_codes) - same.cached == {"Plan", "Publishing"}
     assert manifest.version_numbers(mounted.bucket / "out" / "model") == [1]
 
 
 def test_refused_data_leave_a_report_in_the_folder_of_the_job(mounted: Mounted):
     cluster = _run(mounted, 3, "gate.min_train=1000", 'run.out="refused"')
-    assert cluster.exit_codes["DataGate"] == 4, cluster.logs["DataGate"][-2000:]
-    assert not {"FeatureBank", "ImageTrainer", "ModelPusher"} & set(cluster.exit_codes)
+    assert cluster.exit_codes["Data"] == 4, cluster.logs["Data"][-2000:]
+    assert set(cluster.exit_codes) == {"Plan", "Data"}
     folder = mounted.bucket / "refused" / "runs" / cluster.run_id
     assert "too few &#39;scissors&#39; in train" in (folder / "report.html").read_text()
     facts = json.loads((folder / "facts.json").read_text())

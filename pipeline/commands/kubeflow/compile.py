@@ -65,14 +65,14 @@ def command(
     with consoles.quiet():
         with quick_imports():
             from imgpipe.pipeline import graph
-            from imgpipe.pipeline.kubeflow import compiler
+            from imgpipe.pipeline.kubeflow import compiler, groups
 
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(placed))
         plan, given = compiler.placeholders(placed)
         pipeline = graph.create_pipeline(placed, plan, storage, given)
         written = compiler.compile_pipeline(pipeline, placed, output)
-    tasks, image = len(pipeline.components), placed.kubeflow.image
-    new_console().print(escape(f"wrote {written}: {tasks} tasks, image {image}"))
+    image = placed.kubeflow.image
+    new_console().print(escape(f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}"))
 
 
 def require_kfp() -> None:

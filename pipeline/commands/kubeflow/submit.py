@@ -134,7 +134,7 @@ def _wait(client: Client, host: str, namespace: str, run: str) -> int:
     console.print(
         escape(
             verdict
-            or f"the run succeeded; its verdict is in the log of Report, "
+            or f"the run succeeded; its verdict is in the log of Publishing, "
             f"which cannot be read here ({pods.fault})"
         )
     )
