@@ -29,7 +29,6 @@ from imgpipe.pipeline.plan import RUN_SETTINGS, Plan, settings
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
-_PREFIX = "plan_"  # tells Plan's parameters from those of a run, such as "source"
 _TFX_FILE = "pipeline.yaml"  # TFX's part, which would replace an earlier file before an error
 
 
@@ -91,7 +90,7 @@ def placeholders(config: Config) -> tuple[Plan, dict[str, Any]]:
     """
     types = typing.get_type_hints(Plan)
     planned: dict[str, Any] = {
-        name: RuntimeParameter(_PREFIX + name, ptype=kind) for name, kind in types.items()
+        name: RuntimeParameter(groups.PLANNED + name, ptype=kind) for name, kind in types.items()
     }
     given = {
         name: RuntimeParameter(name, ptype=type(default), default=default)
@@ -101,7 +100,7 @@ def placeholders(config: Config) -> tuple[Plan, dict[str, Any]]:
 
 
 def _connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:
-    """Make the placeholders parameters of the pipeline and outputs of Plan, in place."""
+    """Declare the placeholders as parameters of the pipeline and as outputs of Plan, in place."""
     declared = spec["root"]["inputDefinitions"]["parameters"]
     first = next(node for node in pipeline.components if node.id == "Plan")
     for name, setting in RUN_SETTINGS.items():
@@ -109,16 +108,9 @@ def _connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:
         default = first.exec_properties[name].default
         if default != "":  # a pipeline without a source is given one at each start
             declared[name] |= {"defaultValue": default, "isOptional": True}
-    planned = {name: declared.pop(name) for name in list(declared) if name.startswith(_PREFIX)}
+    planned = {
+        name: declared.pop(name) for name in list(declared) if name.startswith(groups.PLANNED)
+    }
     outputs = spec["components"]["Plan"]["outputDefinitions"].setdefault("parameters", {})
     for name, kind in planned.items():
-        outputs[name.removeprefix(_PREFIX)] = kind
-    for task in spec["root"]["dag"]["tasks"].values():
-        for source in task.get("inputs", {}).get("parameters", {}).values():
-            name = source.get("componentInputParameter")
-            if name in planned:
-                del source["componentInputParameter"]
-                source["taskOutputParameter"] = {
-                    "producerTask": "Plan",
-                    "outputParameterKey": name.removeprefix(_PREFIX),
-                }
+        outputs[name.removeprefix(groups.PLANNED)] = kind

@@ -29,6 +29,8 @@ GROUPS = {
     "Evaluation": ("ServingValidator", "Predictor", "ImageEvaluator"),
     "Publishing": ("ModelPusher", "Report"),
 }
+#: Begins the names of the placeholders for what Plan determines; others are parameters of a run.
+PLANNED = "plan_"
 _OF_TFX = 6  # arguments of a container before those of Beam: three names, each with its value
 
 
@@ -100,10 +102,12 @@ class _Group:
             if "runtimeValue" in source:
                 constants[key] = source["runtimeValue"]["constant"]
                 continue
-            planned = source.get("taskOutputParameter", {}).get("outputParameterKey")
-            parameters[key] = parameter = planned or source["componentInputParameter"]
+            name_given = source["componentInputParameter"]
+            parameters[key] = parameter = name_given.removeprefix(PLANNED)
             given["parameters"][parameter] = declared["parameters"][key]
-            self._inputs["parameters"][parameter] = source
+            made = {"producerTask": "Plan", "outputParameterKey": parameter}
+            planned = {"taskOutputParameter": made}
+            self._inputs["parameters"][parameter] = source if parameter == name_given else planned
         for key, described in written.get("artifacts", {}).items():
             self.component["outputDefinitions"]["artifacts"][artifact_name(name, key)] = described
         self.component["outputDefinitions"]["parameters"] |= written.get("parameters", {})
