@@ -20,7 +20,7 @@ class Run:
     """The outcome of a run.
 
     Attributes:
-        exit_code: Exit code that ``imgpipe run`` would have ended with; 0 for a blessed model.
+        exit_code: Exit code that ``imgpipe run`` would have ended with; 0 for a published model.
         verdict: The sentence that the command prints.
         summary: The summary that ``--json`` writes, which the reference documents.
         folder: Folder of the run with its report, summary, log and configuration.
@@ -69,10 +69,10 @@ class Run:
         return Path(self.summary["report"]) if self.summary["report"] else None
 
     def raise_for_status(self) -> Run:
-        """Return the run itself if its model is blessed, otherwise raise the verdict.
+        """Return the run itself if its model is published, otherwise raise the verdict.
 
         Raises:
-            ImgpipeError: The model is not blessed; ``exit_code`` is that of the command line.
+            ImgpipeError: The model is not published; ``exit_code`` is that of the command line.
         """
         if self.exit_code:
             error = ImgpipeError(f"{self.verdict}. Log: {self.summary['log']}")

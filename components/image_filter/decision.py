@@ -14,7 +14,7 @@ from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
-_REVIEWED_REMEDY = "remove its entry from the file that judge.overrides names"
+_REVIEWED_REMEDY = "remove its entry from the overrides file"
 _LAST = 1 << 30  # order of a rejection by an override: it comes after all checks
 
 

@@ -40,7 +40,7 @@ _LARGEST = 64 << 20  # bytes of a file, enough for about 300,000 entries
 _TABLE = "override"
 _HEADER = """\
 # Decisions about single images, by content hash: accept, reject or relabel.
-# Review and commit this file; judge.overrides names it.
+# Runs apply OUT/overrides.toml, or the file that judge.overrides names.
 """
 
 
@@ -158,7 +158,7 @@ def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping
             raise ConfigError(
                 f"judge.overrides: {override.image_hash[:_LEAST]}… is relabelled to "
                 f"{override.label!r}, which is not a class; expected one of "
-                + ", ".join(vocabulary)
+                f"{', '.join(vocabulary)}. Correct its entry in the overrides file."
             )
         index = indices.get(override.label, -1)
         found.append(dataclasses.replace(override, label_index=index))

@@ -202,9 +202,9 @@ def review_file(found: dict[str, Any]) -> str:
     header = (
         "# Likely label errors, the most likely first. Each entry is a proposal, which changes\n"
         "# nothing while it says `confirmed = false`. Look at each image and set\n"
-        "# `confirmed = true` where the label is wrong, then name this file in judge.overrides.\n"
-        "# The next run relabels the confirmed images. Labels of the test split are corrected in\n"
-        "# the data source alone.\n"
+        "# `confirmed = true` where the label is wrong, then copy those entries to the file\n"
+        "# overrides.toml in the output folder. The next run relabels the images. Labels of the\n"
+        "# test split are corrected in the data source alone.\n"
     )
     entries = [
         Override(

@@ -82,7 +82,7 @@ def aside(counts: Mapping[str, int]) -> list[str]:
 
 
 def overridden(data: Mapping[str, Any]) -> str:
-    """Count the overridden labels: ``4 labels were overridden (3 of train, 1 of validation)``.
+    """Count the overrides: ``overrides were applied to 2 images (1 accept, 1 reject)``.
 
     Args:
         data: The quarantine's summary.
@@ -94,13 +94,17 @@ def overridden(data: Mapping[str, Any]) -> str:
     from imgpipe.components.image_filter.quarantine import NOT_RELABELLED
 
     found = data.get("overrides") or {}
-    by_split = found.get("relabelled") or {}
-    parts = [f"{number:,} of {split}" for split, number in by_split.items() if number]
-    clauses = []
+    applied, by_split = dict(found.get("applied") or {}), found.get("relabelled") or {}
+    kept, clauses = applied.pop(NOT_RELABELLED, 0), []
+    if total := sum(applied.values()):
+        parts = [f"{number:,} {verdict}" for verdict, number in applied.items()]
+        images = plural(total, "image")
+        clauses.append(f"overrides were applied to {images} ({', '.join(parts)})")
     if total := sum(by_split.values()):
+        parts = [f"{number:,} of {split}" for split, number in by_split.items() if number]
         labels = plural(total, "label was", "labels were")
         clauses.append(f"{labels} overridden ({', '.join(parts)})")
-    if kept := (found.get("applied") or {}).get(NOT_RELABELLED):
+    if kept:
         images = plural(kept, "test image was", "test images were")
         clauses.append(f"{images} not relabelled, because overrides change no label of test")
     return "; ".join(clauses)

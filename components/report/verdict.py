@@ -94,7 +94,7 @@ def warnings(facts: Mapping[str, Any]) -> list[str]:
     ]
     if proposals:
         found.append(
-            f"judge.overrides holds {plural(proposals, 'unconfirmed proposal')}, which changed "
+            f"the overrides file holds {plural(proposals, 'unconfirmed proposal')}, which changed "
             "nothing; look at each image and set confirmed = true where the proposal is right"
         )
     note = str((facts.get("bank") or {}).get("note") or "")

@@ -28,7 +28,6 @@ app = typer.Typer()
 
 PORT = 8502
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
-FILE = "overrides.toml"
 _EXAMPLES = """Examples:\n
   imgpipe review imgpipe-out\n
   imgpipe review imgpipe-out/runs/20260131-140559 --to overrides.toml
@@ -144,16 +143,17 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     asked = questions.read(run)
     kept = run.folder / CONFIG
     config = configs.load(kept)
-    file, out = config.overrides_file, config.out
-    if file is not None and file.is_relative_to(out):  # which may have been moved or copied since
+    out = config.out
+    file = config.overrides_file or out / configs.DECISIONS
+    if file.is_relative_to(out):  # which may have been moved or copied since
         file = run.out / file.relative_to(out)
-    file = (to or file or run.out / FILE).expanduser().absolute()
+    file = (to or file).expanduser().absolute()
     decisions.check(file)
     moved = [] if out == run.out else ["--out", str(run.out)]
-    again = ["imgpipe", "run", "--config", str(kept)]
+    named = ["--set", f"judge.overrides={file}"] if to or config.judge.overrides else []
     return Review(
         run.name,
-        shlex.join([*again, *moved, "--set", f"judge.overrides={file}"]),
+        shlex.join(["imgpipe", "run", "--config", str(kept), *moved, *named]),
         decisions.Decisions(asked, file),
         Images(source.opened(config), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +12,6 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from imgpipe.pipeline.configuration.config import Config
 
 app = typer.Typer()
@@ -114,7 +111,6 @@ def run_config(
     from imgpipe.pipeline.execution.run import execute
 
     console = output_files.console_beside(json_file)
-    _mention_decisions(console, config)
     for note in without_effect.notes(config):
         console.print(f"note: {escape(note)}")
     outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
@@ -145,16 +141,6 @@ def run_config(
         console.print(f"  serve it: {escape(command)}", soft_wrap=True)
     output_files.write_json(outcome.summary, json_file)
     return outcome.exit_code
-
-
-def _mention_decisions(console: Console, config: Config) -> None:
-    """Say that there are decisions of a review that the configuration does not name."""
-    from imgpipe.pipeline.commands import review
-
-    file = config.out / review.FILE
-    if config.overrides_file is None and file.is_file():
-        console.print(f"note: the decisions of a review in {escape(str(file))} are not used. Add:")
-        console.print(f"  --set judge.overrides={escape(shlex.quote(str(file)))}", soft_wrap=True)
 
 
 def _data(data: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from imgpipe.pipeline.configuration.kubeflow import Kubeflow
 
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
+DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
 #: Breaks the comments of a written file into lines, between words.
 _COMMENT = textwrap.TextWrapper(
@@ -155,7 +156,8 @@ class Config(sections.SettingsSection):
     @property
     def overrides_file(self) -> Path | None:
         """Absolute path of the file of overrides, None if there is none."""
-        return _path(self.judge.overrides) if self.judge.overrides else None
+        file = self._absolute(self.judge.overrides, DECISIONS)
+        return file if self.judge.overrides or file.is_file() else None
 
     @property
     def schema_file(self) -> Path:

@@ -108,7 +108,7 @@ def _repeated(config: Config, began: float) -> tuple[Scan | None, Run | None]:
         return listed, None
     total = round(time.monotonic() - began, 3)
     found["timings"] = {"total_s": total, "import_s": 0.0, "components": {}}
-    code = exit_code(None, found["blessed"])
+    code = exit_code(None, found["push"]["status"] != "refused")
     return listed, Run(code, found["verdict"], found, directory, repeated=True)
 
 

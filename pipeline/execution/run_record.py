@@ -122,7 +122,7 @@ class RunRecord:
         self._write(SUMMARY, content)
         if error is None and self.plan is not None:
             repetition.remember(self.directory, self._config, self.plan, self._settings_key)
-        code = exit_code(error, state.status == "blessed")
+        code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)
 
     def _page(self, error: BaseException | None, facts: dict[str, Any]) -> str:
@@ -165,10 +165,10 @@ class RunRecord:
         return verdict.state(facts, cause, self._failed_step, log, interrupted)
 
 
-def exit_code(error: BaseException | None, blessed: bool) -> int:
+def exit_code(error: BaseException | None, published: bool) -> int:
     """Return the exit code of a run that ended with ``error``, or with a model where None."""
     if error is None:
-        return 0 if blessed else 3
+        return 0 if published else 3
     return error.exit_code if isinstance(error, ImgpipeError) else 1
 
 
@@ -210,6 +210,7 @@ def build_summary(
                 "warned": {one["reason"]: one["count"] for one in data.get("warnings", [])},
                 "set_aside": (facts.get("near") or {}).get("set_aside", {}),
                 "splits": data.get("by_split", {}),
+                "applied": (data.get("overrides") or {}).get("applied", {}),
                 "overrides": (data.get("overrides") or {}).get("relabelled", {}),
                 "proposals": settings.get("proposals", 0),
             },

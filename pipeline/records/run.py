@@ -107,6 +107,11 @@ class RunData(Record):
         "the split of the held-out images.",
     ] = {}
     splits: Annotated[dict[str, dict[str, Count]], "Number of images by split and class."] = {}
+    applied: Annotated[
+        dict[str, Count],
+        "Number of images to which an override applies, by verdict; `kept_test_label` where it "
+        "would change a label of test.",
+    ] = {}
     overrides: Annotated[dict[str, Count], "Number of labels that people overrode, by split."] = {}
     proposals: Annotated[int, "Overrides that nobody has confirmed; they change nothing."] = 0
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from imgpipe.components.image_filter.overrides import Override, to_toml
+from imgpipe.pipeline.commands import rollback
 from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
 
-FOLDS = "evaluate.cross_validate=3"
+FOLDS = ("evaluate.cross_validate=3", "evaluate.max_drop=1")
 
 
 @pytest.fixture(scope="module")
 def gated(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
     """Run the shared images with folds in a new output folder; return case and outcome."""
     own = Case(case.photos, tmp_path_factory.mktemp("gates") / "out")
-    return own, own.run(FOLDS)
+    return own, own.run(*FOLDS)
 
 
 def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
@@ -39,7 +42,7 @@ def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
 
 def test_again_without_changes_everything_is_cached(gated: tuple[Case, Any]):
     case, _ = gated
-    outcome = case.run(FOLDS)
+    outcome = case.run(*FOLDS)
     assert "CrossValidator" in set(outcome.summary["cached"])
     assert outcome.summary["push"]["status"] == "unchanged"
 
@@ -52,3 +55,20 @@ def test_a_cross_validation_below_the_threshold_refuses_the_model(gated: tuple[C
     assert outcome.summary["gate"]["failed"] == ["threshold"]
     assert outcome.summary["push"]["status"] == "refused"
     assert any("threshold 1" in reason for reason in outcome.summary["gate"]["reasons"])
+
+
+def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tuple[Case, Any]):
+    case, _ = gated
+    photos = sorted((case.photos / "rock").iterdir())[-3:]
+    hashes = [hashlib.sha256(photo.read_bytes()).hexdigest() for photo in photos]
+    decided = [Override(hashes[0], "accept"), *(Override(one, "reject") for one in hashes[1:])]
+    (case.out / "overrides.toml").write_text(to_toml(decided), encoding="utf-8")
+    outcome = case.run(*FOLDS)
+    assert (outcome.exit_code, outcome.repeated) == (0, False), outcome.verdict
+    assert "overrides were applied to 3 images (1 accept, 2 reject)" in outcome.verdict
+    assert outcome.summary["data"]["applied"] == {"accept": 1, "reject": 2}
+    rollback.rollback(case.out / "model", None)
+    for repeated in (False, True):
+        outcome = case.run(*FOLDS)
+        assert (outcome.exit_code, outcome.repeated) == (3, repeated)
+        assert "not published, because a rollback withdrew this model" in outcome.verdict

@@ -262,11 +262,11 @@ def test_overridden_labels_and_proposals_are_counted(clean, tmp_path):
         Override(digest, "relabel", "paper"),
         Override(other, "relabel", "paper", confirmed=False),
     ]
-    file = tmp_path / "overrides.toml"
-    file.write_text(to_toml(decided))
-    more = ("--set", f"judge.overrides={file}", "--set", "split.test=0")
+    (tmp_path / "overrides.toml").write_text(to_toml(decided))
+    more = ("--set", f"run.out={tmp_path}", "--set", "split.test=0")
     code, text, _ = check(clean, *FEW, *more, "--json", tmp_path / "c.json")
     assert code == 0 and "; 1 label was overridden (1 of " in text
+    assert "overrides were applied to 1 image (1 relabel)" in text
     assert "1 override is not confirmed, so nothing was changed" in text
     found = json.loads((tmp_path / "c.json").read_text())
     assert sum(found["overrides"]["relabelled"].values()) == 1

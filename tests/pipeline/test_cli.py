@@ -97,19 +97,6 @@ def photos(tmp_path: Path) -> Path:
     )
 
 
-def test_a_run_warns_when_the_decisions_of_a_review_are_not_used(tmp_path: Path):
-    out = tmp_path / "of mine"
-    out.mkdir()
-    file = out / "overrides.toml"
-    file.write_text("")
-    arguments = ("run", str(tmp_path / "missing"), "--out", str(out))
-    result = imgpipe(*arguments)
-    assert f"the decisions of a review in {file} are not used" in result.stdout
-    assert f"--set judge.overrides='{file}'" in result.stdout
-    result = imgpipe(*arguments, "--set", f"judge.overrides={file}")
-    assert "decisions of a review" not in result.stdout + result.stderr
-
-
 def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path):
     result = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
     assert result.returncode == 0, result.stderr

@@ -26,10 +26,11 @@ def run_key(found: plan.Plan) -> str:
 def find(tmp_path):
     """Return a function that gives the inputs of a run with certain overrides and settings."""
 
-    def make(*decisions, place="overrides.toml", settings=()):
-        file = tmp_path / place
+    def make(*decisions, place=configs.DECISIONS, settings=()):
+        file = tmp_path / "out" / place
+        file.parent.mkdir(exist_ok=True)
         file.write_text(overrides.to_toml(decisions), encoding="utf-8")
-        chosen = [f"judge.overrides={file}"] if decisions else []
+        chosen = [] if place == configs.DECISIONS else [f"judge.overrides={file}"]
         config = configs.build({"run": {"out": str(tmp_path / "out")}}, [*chosen, *settings])
         return plan.make(config, SCAN)
 
@@ -48,8 +49,7 @@ def test_an_override_changes_the_run_key_but_its_note_does_not(find):
 def test_a_proposal_does_not_change_the_run_key_and_is_counted(find, tmp_path):
     none, proposed = find(), find(Override("0" * 64, "relabel", "a", confirmed=False))
     assert proposed.overrides == "[]" and run_key(proposed) == run_key(none)
-    given = [f"judge.overrides={tmp_path / 'overrides.toml'}"]
-    config = configs.build({"run": {"out": str(tmp_path / "out")}}, given)
+    config = configs.build({"run": {"out": str(tmp_path / "out")}})
     assert plan.report_settings(config, SCAN.vocabulary)["proposals"] == 1
 
 

@@ -41,7 +41,6 @@ def build_data(context: Context) -> Content:
         "warnings": [_finding(warning, context) for warning in data["warnings"]],
         "notes": [_finding(note, context) for note in data["notes"]],
         "repairs": _counts(data["repaired_by"]),
-        "overrides": _counts(overrides["applied"]),
         "overridden": overridden(data),
         "moved": moves(data["moved"]),
         "unknown": overrides["unknown"],

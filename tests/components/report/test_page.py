@@ -216,8 +216,8 @@ def with_parts(**parts):
                 }
             ),
             "3 files were repaired (2 orientation, 1 transcoded); the original files are "
-            "unchanged. Overrides applied: 2 accept, 4 relabel. 4 labels were overridden (3 of "
-            "train, 1 of validation). 1 override does not match any file: ffffffffffff",
+            "unchanged. Overrides were applied to 6 images (2 accept, 4 relabel); 4 labels were "
+            "overridden (3 of train, 1 of validation). 1 override does not match any file: ffff",
         ),
         (
             with_parts(near={"radius": 40, "set_aside": {"test": 12, "validation": 1}}),

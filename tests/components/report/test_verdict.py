@@ -52,7 +52,7 @@ def test_proposals_and_classes_that_no_fold_could_learn_give_hints():
     class_hint, proposals = warnings(found)
     assert class_hint.startswith("no fold could learn rock, because all of its images are in one")
     assert "40 images of it counted as wrong" in class_hint
-    assert proposals.startswith("judge.overrides holds 44 unconfirmed proposals, which changed no")
+    assert proposals.startswith("the overrides file holds 44 unconfirmed proposals, which changed")
 
 
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])

@@ -43,7 +43,7 @@ def _raised(error: Exception, cause: BaseException) -> Exception:
     ],
 )
 def test_the_exit_code_is_that_of_the_cause(error: Exception, exit_code: int):
-    assert run.exit_code(failures.known(error, OUT), blessed=False) == exit_code
+    assert run.exit_code(failures.known(error, OUT), published=False) == exit_code
 
 
 def test_the_cause_of_an_unknown_error_is_one_line():
@@ -90,7 +90,7 @@ def test_a_database_that_stays_locked_is_no_defect(tmp_path: Path, monkeypatch: 
     ):
         pass
     known = failures.known(caught.value, tmp_path)
-    assert run.exit_code(known, blessed=False) == 5
+    assert run.exit_code(known, published=False) == 5
     assert "was temporarily unavailable" in str(known)
 
 
