@@ -92,9 +92,10 @@ def known(error: BaseException, out: Path) -> BaseException:
         return metadata_file.cannot_be_used(out)
     for one in causes:
         if isinstance(one, OSError) and Path(str(one.filename)).is_relative_to(out):
+            remedy = "Make it writable" if isinstance(one, PermissionError) else "Move it away"
             return ResourceError(
-                f"{one.filename} ({one.strerror}) cannot be used. Move it away, or choose "
-                "another folder with --out OUT."
+                f"{one.filename} ({one.strerror}) cannot be used. {remedy}, or choose another "
+                "folder with --out OUT."
             )
     return error
 

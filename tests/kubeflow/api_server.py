@@ -32,7 +32,8 @@ class ApiServer:
 
     Attributes:
         host: URL of the server.
-        states: States of the run, of which each request takes the next; the last one stays.
+        states: States of the run, of which each request takes the next; the last one stays. At
+            "", the server restarts.
         history: States that the run has had.
         refusal: Status and message of the answer to a new run, or None to accept the run.
         pods: Phase, log and waiting reason of the pods, by task.
@@ -61,6 +62,8 @@ class ApiServer:
             self.tokens.add(headers["Authorization"])
         try:
             return 200, self._get(url.path, parse_qs(url.query))
+        except ConnectionError:
+            return 503, {"error": "upstream connect error"}
         except LookupError as error:
             return 404, {"error": f"Not Found: {error}", "code": 5}
 
@@ -71,12 +74,14 @@ class ApiServer:
             return {"experiments": [{"experiment_id": "e4eb554a", "display_name": "imgpipe"}]}
         if path == f"/apis/v2beta1/runs/{RUN}":
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            if not state:
+                raise ConnectionError
             history = [{"state": one} for one in (*self.history, state)]
             run = {"run_id": RUN, "state": state, "run_details": {"task_details": TASKS}}
             return {**run, "state_history": history}
         if path == "/api/v1/namespaces/kubeflow/pods":
             assert query["labelSelector"] == [f"pipeline/runid={RUN}"]
-            return {"kind": "PodList", "items": [self._pod(task) for task in self.pods]}
+            return {"kind": "PodList", "items": list(map(self._pod, self.pods))}
         task = path.removeprefix("/api/v1/namespaces/kubeflow/pods/").removesuffix("/log")
         return self.pods[task][1]
 
@@ -86,10 +91,14 @@ class ApiServer:
         state = {"waiting": {"reason": waiting, "message": "no such image"}} if waiting else {}
         status = {"name": "main", "state": state, "image": "i", "imageID": "", "ready": False}
         return {
-            "metadata": {"name": task, "annotations": node},
+            "metadata": {
+                "name": task,
+                "namespace": "kubeflow",
+                "annotations": node,
+                "creationTimestamp": f"2026-11-24T13:0{list(self.pods).index(task)}:00Z",
+            },
             "status": {
                 "phase": phase,
-                "startTime": "2026-11-24T13:08:00Z",
                 "containerStatuses": [{**status, "restartCount": 0}],
             },
         }

@@ -49,8 +49,8 @@ def test_the_id_of_the_run_is_found_in_uris_of_kubeflow_and_of_vertex_ai(uri: st
     [
         (
             "/data/out/bank",
-            "/data/out/bank (Permission denied) cannot be used. Move it away, or choose another "
-            "folder with run.out.",
+            "/data/out/bank (Permission denied) cannot be used. Make it writable, or choose "
+            "another folder with run.out.",
             5,
         ),
         ("/etc/bank", "PermissionError: [Errno 13] Permission denied: '/etc/bank'", 1),

@@ -32,7 +32,8 @@ _NO_PODS: dict[str, tuple[str, str, str]] = {}
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServer]:
-    """Return running fakes, which the kubeconfig names."""
+    """Return running fakes, which the kubeconfig names, and do not wait between requests."""
+    monkeypatch.setattr(submit.time, "sleep", lambda _: None)
     with running() as started:
         monkeypatch.setenv("KUBECONFIG", str(started.kubeconfig(tmp_path / "kubeconfig")))
         yield started
@@ -56,10 +57,10 @@ def _error(ended: Result) -> ImgpipeError:
 
 
 def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file: Path):
-    given = ["--param", "epochs=12", "--param", "source=7", "--token", "secret\n"]
+    given = ["--param", "epochs=12", "--param", "source=7", "--token", "secret"]
     ended = _submit(server, file, *given)
     assert ended.exit_code == 0, ended.output
-    assert f"submitted the run {RUN} (photos 20" in ended.output
+    assert f"submitted the run {RUN}" in ended.output
     runtime = server.posted["runtime_config"]
     # The API server of Kubeflow Pipelines 2.17 reads no default from the pipeline.
     parameters = {"epochs": 12, "source": "7"}
@@ -73,12 +74,12 @@ def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file
     [("blessed: 0.91 reaches 0.5", 0), ("not blessed: 0.41 is under 0.5", 3)],
 )
 def test_waiting_ends_with_the_verdict_of_the_report(
-    server: ApiServer, file: Path, verdict: str, code: int, monkeypatch: pytest.MonkeyPatch
+    server: ApiServer, file: Path, verdict: str, code: int
 ):
-    monkeypatch.setattr(submit.time, "sleep", lambda _: None)
-    server.states = ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
+    server.states = ["PENDING", "RUNNING", "", "RUNNING", "SUCCEEDED"]
     line = f"I1121 01:00:00.000000 7 component.py:70] the model is {verdict}\n"
-    server.pods = {"Publishing": ("Succeeded", f"first\n{line}last\n", "")}
+    server.pods = {"Plan": ("Succeeded", "", "")}
+    server.pods |= {"Publishing": ("Succeeded", f"first\n{line}last\n", "")}
     ended = _submit(server, file, "--wait")
     assert ended.exit_code == code, ended.output
     assert ended.output.splitlines()[1:] == ["pending", "running", "succeeded", verdict]
@@ -104,8 +105,8 @@ def test_a_failed_task_raises_the_error_of_a_local_run_with_its_log(
 @pytest.mark.parametrize(
     ("states", "pods", "code", "told"),
     [
-        (["FAILED"], {"Training": ("Failed", "signal: killed", "")}, 5, "for want of memory"),
-        (["FAILED"], _NO_PODS, 1, r"its pods cannot be read here \(its pods are gone\)"),
+        (["FAILED"], {"Training": ("Failed", "signal: killed", "")}, 5, "Training.memory: memory"),
+        (["SUCCEEDED"], _NO_PODS, 5, "its pods are gone"),
         (["CANCELING", "FAILED"], _NO_PODS, 5, "was cancelled"),
     ],
 )
@@ -119,20 +120,23 @@ def test_runs_that_end_in_other_ways_are_named(
         raise raised
 
 
-def test_what_cannot_be_read_or_started_is_said(
+def test_a_task_that_cannot_start_is_said(
     server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(submit.time, "sleep", lambda _: None)
     monkeypatch.setattr(submit, "_PENDING_SECONDS", -1)
-    server.states = ["RUNNING", "RUNNING", "SUCCEEDED"]
+    server.states = ["RUNNING", "RUNNING", "FAILED"]
     server.pods = {"Plan": ("Pending", "", "ImagePullBackOff")}
     ended = _submit(server, file, "--wait")
     assert ended.output.count("a task cannot start: Plan: ImagePullBackOff no such image") == 1
+
+
+def test_nothing_is_submitted_without_the_kubeconfig_that_waiting_needs(
+    server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("KUBECONFIG", str(file.parent / "none"))
-    ended = _submit(server, file, "--wait")
-    assert ended.exit_code == 0
-    told = " ".join(ended.output.split())
-    assert "succeeded; its verdict is in the log of Publishing, which cannot be read" in told
+    with pytest.raises(ResourceError, match="Check --host and KUBECONFIG"):
+        raise _error(_submit(server, file, "--wait"))
+    assert not server.posted
 
 
 @pytest.mark.parametrize(
@@ -140,6 +144,7 @@ def test_what_cannot_be_read_or_started_is_said(
     [
         ((500, "InternalServerError: InvalidInputError: json: no field"), ConfigError),
         ((500, "Internal Server Error: no database"), ResourceError),
+        ((400, "parameter source is not optional"), ConfigError),
         ((403, "forbidden"), ResourceError),
     ],
 )
@@ -155,7 +160,8 @@ def test_a_refusal_of_the_server_is_told(
     ("given", "told"),
     [
         ("epoch=3", r"expected NAME=VALUE .*epochs, source, threshold"),
-        ("epochs=many", "expected a number"),
+        ("epochs=many", "train.epochs: input should be a valid integer"),
+        ("threshold=2.5", r"evaluate.threshold: input should be less than or equal to 1"),
     ],
 )
 def test_a_wrong_parameter_is_refused(server: ApiServer, file: Path, given: str, told: str):
@@ -171,5 +177,5 @@ def test_a_file_that_is_no_compiled_pipeline_is_refused(tmp_path: Path, content:
 
 
 def test_a_server_that_does_not_answer_is_told_before_kfp_is_loaded(file: Path):
-    with pytest.raises(ResourceError, match=r"no API server .* answers at http://127\.0\.0\.1:9"):
+    with pytest.raises(ResourceError, match=r"no answer from http://127\.0\.0\.1:9"):
         submit.command(file, "http://127.0.0.1:9")

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
+import os
+import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
-
-if TYPE_CHECKING:
-    from kfp.client import Client
 
 app = typer.Typer()
 
@@ -29,184 +26,185 @@ _EXAMPLES = """Examples:\n
 _SECONDS = 5.0  # between two requests for the state of the run
 _ABSENT_SECONDS = 300  # for which a server that restarts is asked again
 _PENDING_SECONDS = 60  # after which it is said why a pod does not start
-_ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+_LOG_LINES = 20  # the cause of a failure, and what the launcher writes after it
+_NODE = "workflows.argoproj.io/node-name"  # such as hands-x7(0).root(0).Data(0).executor(0)
+_TASK = re.compile(r"(\w+)(?:\(\d+\))?\.executor")
+_VERDICT = re.compile(r"the model is ((?:not )?blessed\b.*)")  # in the log of Publishing
+#: Ends of the reasons for which a pod does not start, such as ImagePullBackOff.
+_STUCK = ("Unschedulable", "ErrImagePull", "InvalidImageName", "BackOff", "Error")
 
 
 @app.command("submit", epilog=_EXAMPLES)
 def command(
-    file: Annotated[
-        Path, typer.Argument(help="Compiled pipeline, as `imgpipe kubeflow compile` writes it.")
-    ],
+    file: Annotated[Path, typer.Argument(help="File that `imgpipe kubeflow compile` wrote.")],
     host: Annotated[
-        str, typer.Option("--host", envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server.")
+        str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server.")
     ] = "http://localhost:8888",
-    root: Annotated[
-        str | None, typer.Option("--root", metavar="URI", help="Folder of all artifacts.")
+    root: Annotated[str, typer.Option(metavar="URI", help="Folder of all artifacts.")] = "",
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Parameter; repeatable.")
     ] = None,
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option("--param", metavar="NAME=VALUE", help="Parameter of the run; repeatable."),
-    ] = None,
-    wait: Annotated[
-        bool,
-        typer.Option("--wait", help="Wait for the end of the run, and exit with its exit code."),
-    ] = False,
-    name: Annotated[str | None, typer.Option("--name", help="Shown in the list of runs.")] = None,
-    experiment: Annotated[
-        str, typer.Option("--experiment", help="Group of runs, by name.")
-    ] = "imgpipe",
-    namespace: Annotated[
-        str, typer.Option("--namespace", help="Namespace of the runs.")
-    ] = "kubeflow",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end and exit code.")] = False,
+    name: Annotated[str | None, typer.Option(help="Shown in the list of runs.")] = None,
+    experiment: Annotated[str, typer.Option(help="Group of runs, by name.")] = "imgpipe",
+    namespace: Annotated[str, typer.Option(help="Namespace of the runs.")] = "kubeflow",
     token: Annotated[
-        str | None,
-        typer.Option("--token", envvar="IMGPIPE_KUBEFLOW_TOKEN", help="Bearer token."),
+        str | None, typer.Option(envvar="IMGPIPE_KUBEFLOW_TOKEN", help="Bearer token.")
     ] = None,
 ) -> None:
     """Run a compiled pipeline on a Kubeflow Pipelines server."""
     compiling.require_kfp()
-    if root is not None:
-        compiling.check_root(root)
-    spec = _read(file)
-    given = _arguments(spec, parameters or ())
-    console = new_console()
+    usual_root, values = _read(file, param or ())
+    root = root or usual_root  # the API server itself ignores the root in the file
+    compiling.check_root(root)
     with _answered(host):
         from kfp.client import Client
+        from kubernetes import config
 
-        token = (token or "").strip()  # without the end of a line, from a file with the token
-        client = Client(host=host, existing_token=token or None, namespace=namespace)
-        title = name or f"{spec['pipelineInfo'].get('name', 'imgpipe')} {datetime.now(UTC):%F %T}"
-        made = client.create_run_from_pipeline_package(
-            str(file),
-            given,
-            run_name=title,
-            experiment_name=experiment,
-            namespace=namespace,
-            # The API server itself ignores the pipeline's default.
-            pipeline_root=root or spec.get("defaultPipelineRoot"),
-        )
-    console.print(f"submitted the run {escape(made.run_id)} ({escape(title)})")
+        if wait:  # kubernetes itself reads the variable only when it is imported
+            config.load_kube_config(os.environ.get("KUBECONFIG"))
+        client = Client(host, namespace=namespace, existing_token=token)
+        run = client.create_run_from_pipeline_package(
+            str(file), values, name, experiment, namespace, root
+        ).run_id
+    new_console().print(f"submitted the run {escape(run)}")
     if wait:
-        raise typer.Exit(_wait(client, host, namespace, made.run_id))
+        raise typer.Exit(_wait(client, host, namespace, run))
 
 
-def _wait(client: Client, host: str, namespace: str, run: str) -> int:
-    """Wait until a run has ended.
-
-    Returns:
-        The exit code: 0 for a blessed model, 3 for one that was not blessed.
-
-    Raises:
-        ImgpipeError: A task failed; its exit code is that of a run on one machine.
-        ResourceError: The run was cancelled, or the server is gone.
-    """
-    from imgpipe.pipeline.kubeflow.pods import Pods
-
-    console, pods = new_console(), Pods(run, namespace)
-    started = answered = time.monotonic()
-    state = told = ""
-    while state not in _ENDED:
-        if state:
-            time.sleep(_SECONDS)
-        try:
-            with _answered(host):
-                found = client.get_run(run)
-            answered = time.monotonic()
-        except ResourceError:
-            if not state or time.monotonic() - answered > _ABSENT_SECONDS:
-                raise
-            continue
-        if found.state != state:
-            state = str(found.state)
-            console.print(escape(state.lower()))
-        if state not in _ENDED and time.monotonic() - started > _PENDING_SECONDS:
-            waiting = pods.waiting()
-            if waiting not in ("", told):
-                console.print(escape(f"a task cannot start: {waiting}"))
-                told = waiting
-    # A run that is cancelled ends as failed.
-    history = {one.state for one in found.state_history or ()}
-    if state not in ("SUCCEEDED", "FAILED") or "CANCELING" in history:
-        raise ResourceError(f"the run {run} was cancelled. Submit it again.")
-    if state == "FAILED":
-        raise pods.failure()
-    verdict = pods.verdict()
-    console.print(
-        escape(
-            verdict
-            or f"the run succeeded; its verdict is in the log of Publishing, "
-            f"which cannot be read here ({pods.fault})"
-        )
-    )
-    return 3 if verdict.startswith("not") else 0
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Read the PipelineSpec, which is the first document of the file."""
+def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return the root in a compiled pipeline, and the given values of its parameters."""
     import yaml
 
+    from imgpipe.pipeline import plan
+    from imgpipe.pipeline.configuration import config
+
     try:
-        documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
-        spec = documents[0]
-        spec["pipelineInfo"], spec["root"]["dag"]
+        spec, *volumes = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+        root, known = spec["defaultPipelineRoot"], spec["root"]["inputDefinitions"]["parameters"]
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
         raise ConfigError(
             f"{file} is not a compiled pipeline ({' '.join(str(error).split())[:200]}). Write one "
             "with `imgpipe kubeflow compile`."
         ) from error
-    if len(documents) == 1:  # the second one has the volumes
-        raise ConfigError(
-            f"{file} is compiled for Vertex AI: its containers share buckets and mount no volumes. "
-            "Submit it with google.cloud.aiplatform.PipelineJob, as docs/kubeflow.md shows, or "
-            "compile it with volumes {claim, path} in kubeflow.volumes."
-        )
-    return dict(spec)
-
-
-def _arguments(spec: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
-    """Return the values of the pipeline's parameters, of the types that it declares."""
-    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    values: dict[str, Any] = {}
+    if not volumes:
+        raise ConfigError(f"{file} is for Vertex AI: docs/kubeflow.md shows how to submit it.")
+    assigned: dict[str, str] = {}
     for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or key not in declared:
+        name, _, value = text.partition("=")
+        if name not in known:
             raise ConfigError(
                 f"--param {text}: expected NAME=VALUE with one of the pipeline's parameters: "
-                f"{', '.join(sorted(declared))}. Other settings are fixed by the compilation."
+                f"{', '.join(sorted(known))}. Other settings are fixed by the compilation."
             )
-        values[key] = value
-        if declared[key].get("parameterType") != "STRING":
-            try:
-                values[key] = json.loads(value)
-            except ValueError:
-                raise ConfigError(f"--param {text}: expected a number.") from None
-    missing = [n for n, one in declared.items() if n not in values and not one.get("isOptional")]
-    if missing:
-        raise ConfigError(f"the parameter {missing[0]!r} has no default: --param {missing[0]}=…")
-    return values
+        assigned[name] = f"{plan.RUN_SETTINGS[name]}={value}"
+    checked = plan.settings(config.build({}, assigned.values(), "--param"))
+    return root, {name: checked[name] for name in assigned}
+
+
+def _wait(client: Any, host: str, namespace: str, run: str) -> int:
+    """Wait until a run has ended, and return 0 for a blessed model, 3 for one that is not.
+
+    Raises:
+        ImgpipeError: A task failed; the exit code is that of a run on one machine.
+        ResourceError: The run was cancelled, or a server is gone.
+    """
+    from kubernetes.client import CoreV1Api
+
+    api, console = CoreV1Api(), new_console()
+    started = answered = time.monotonic()
+    state = told = ""
+    while state not in ("SUCCEEDED", "FAILED", "CANCELED"):
+        time.sleep(_SECONDS)
+        late = time.monotonic() - started > _PENDING_SECONDS
+        try:
+            with _answered(host):
+                found = client.get_run(run)
+                cause = _waiting(_pods(api, namespace, run)) if late else ""
+        except ResourceError:
+            if time.monotonic() - answered > _ABSENT_SECONDS:
+                raise
+            continue
+        answered, state = time.monotonic(), str(found.state)
+        said = f"a task cannot start: {cause}" if cause else state.lower()
+        if said != told:
+            console.print(escape(said))
+            told = said
+    # A run that is cancelled ends as failed.
+    if {"CANCELING", "CANCELED"} & {one.state for one in found.state_history or ()}:
+        raise ResourceError(f"the run {run} was cancelled. Submit it again.")
+    with _answered(host):
+        verdict = _verdict(api, _pods(api, namespace, run))
+    console.print(escape(verdict))
+    return 3 if verdict.startswith("not") else 0
+
+
+def _pods(api: Any, namespace: str, run: str) -> list[tuple[str, Any]]:
+    """Return the pods that run tasks, without those of drivers, with the names of the tasks.
+
+    They are read from Kubernetes, because the API server of Kubeflow Pipelines names none.
+    """
+    label = f"pipeline/runid={run}"
+    pods = api.list_namespaced_pod(namespace, label_selector=label).items
+    found = [(_TASK.search(pod.metadata.annotations[_NODE]), pod) for pod in pods]
+    return [(task[1], pod) for task, pod in found if task]
+
+
+def _waiting(pods: Sequence[tuple[str, Any]]) -> str:
+    """Return what Kubernetes says about a pod that does not start, "" if there is none."""
+    for task, pod in pods:
+        states = [one.state.waiting for one in pod.status.container_statuses or ()]
+        for one in (*states, *(pod.status.conditions or ())):
+            if one and str(one.reason).endswith(_STUCK):
+                return f"{task}: {one.reason} {one.message or ''}".strip()
+    return ""
+
+
+def _verdict(api: Any, pods: Sequence[tuple[str, Any]]) -> str:
+    """Return the verdict in the log of the last task, such as "not blessed: …".
+
+    Raises:
+        ImgpipeError: The task failed; the error has its exit code.
+    """
+    if not pods:
+        raise ResourceError(
+            "the run has ended, and its pods are gone. The verdict is in report.html, or the cause "
+            "in failure.json, in the run's folder."
+        )
+    task, pod = max(pods, key=lambda one: one[1].metadata.creation_timestamp)
+    where = pod.metadata.name, pod.metadata.namespace
+    log = api.read_namespaced_pod_log(*where, container="main").rstrip()
+    if pod.status.phase == "Succeeded" and (verdict := _VERDICT.search(log)):
+        return verdict[1]
+    lines = "\n".join(log.splitlines()[-_LOG_LINES:])
+    told = f"the task {task} failed. The last lines of its log:\n{lines}"
+    if "signal: killed" in lines:
+        raise ResourceError(f"{told}\nRaise kubeflow.resources.{task}.memory: memory ran out.")
+    # The launcher itself always ends with 1; its last line names the code of the task.
+    for error in (ConfigError, DataRefused, ResourceError):
+        if lines.endswith(f"exit status {error.exit_code}"):
+            raise error(told)
+    raise ImgpipeError(told)
 
 
 @contextlib.contextmanager
 def _answered(host: str) -> Iterator[None]:
-    """Turn what the client raises into errors for people, and hide what it prints."""
+    """Turn what the clients raise into errors for people, and hide what they print."""
     import kfp_server_api
-    from urllib3 import exceptions
+    import kubernetes
+    from urllib3.exceptions import HTTPError
 
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
             yield
-    except kfp_server_api.ApiException as error:
-        text = f"{host} answered {error.status} {error.reason}: {str(error.body)[:500]}"
-        # The server also answers 500 for a pipeline that it cannot read.
-        at_fault = error.status < 500 or "InvalidInput" in str(error.body)
-        if at_fault and error.status not in (401, 403):
-            raise ConfigError(text) from error
-        raise ResourceError(f"{text}. Check the server's own log and --token.") from error
-    except (exceptions.HTTPError, OSError) as error:
+    except (kfp_server_api.ApiException, kubernetes.client.ApiException) as error:
+        # Kubeflow also answers 500 for a pipeline that it cannot read.
+        wrong = error.status == 400 or "InvalidInput" in str(error.body)
+        text = f"the server answered {error.status} {error.reason}: {str(error.body)[:500]}"
+        raise (ConfigError if wrong else ResourceError)(text) from error
+    except (HTTPError, OSError, kubernetes.config.ConfigException) as error:
         raise ResourceError(
-            f"no API server of Kubeflow Pipelines answers at {host} ({error}). Check --host, or "
-            "make the server of a cluster reachable: kubectl port-forward -n kubeflow "
-            "svc/ml-pipeline 8888, then --host http://localhost:8888. A run that was submitted "
-            "keeps running."
+            f"no answer from {host}, or from Kubernetes for --wait ({error}). Check --host and "
+            "KUBECONFIG, or make the API server reachable: kubectl port-forward -n kubeflow "
+            "svc/ml-pipeline 8888. A run that was submitted keeps running."
         ) from error
