@@ -41,8 +41,6 @@ class Core:
         # Replaced as a whole, never changed: requests read them without a lock.
         self.models: Mapping[str, ModelManager] = {}
         self.configs: Mapping[str, ModelConfig] = {}
-        # The models of the first configuration: None before it, empty once they have been loaded.
-        self._initial: frozenset[str] | None = None
         self._changing = threading.Lock()
 
     @contextmanager
@@ -65,10 +63,10 @@ class Core:
             try:
                 if model is None:
                     raise not_found(spec.name, version)
-                number, runtime = held.enter_context(model.acquire(version))
+                handle = held.enter_context(model.acquire(version))
             except StatusError as error:
                 raise self._absent(error) from error
-            yield Handle(spec.name, number, runtime, self._settings.max_image_pixels)
+            yield handle
 
     def states(self, name: str, version: int | None = None) -> list[VersionState]:
         """Return the states of all known versions of a model, newest first, or of one version.
@@ -92,22 +90,17 @@ class Core:
 
         TensorFlow Serving opens its ports once this list is empty.
         """
-        if not self._initial:
-            return []
-        models = self.models
-        names = [name for name in self._initial if name in models and not models[name].tried]
-        if not names:
-            self._initial = frozenset()  # later requests can skip this check
-        return sorted(names)
+        return sorted(name for name, model in self.models.items() if not model.tried)
 
     def _absent(self, error: StatusError) -> StatusError:
         """Return ``error``, or UNAVAILABLE while the server starts, which clients retry."""
         starting = self.starting()
         if error.code != Code.NOT_FOUND or not starting:
             return error
+        causes = ", ".join(name + self.models[name].trouble() for name in starting)
         return StatusError(
             Code.UNAVAILABLE,
-            f"The server is still loading its models ({', '.join(starting)}). Try again later.",
+            f"The server is still loading its models ({causes}). Try again later.",
         )
 
     def ready(self) -> bool:
@@ -151,13 +144,12 @@ class Core:
 
     def _apply(self, wanted: Sequence[ModelConfig]) -> list[ModelManager]:
         """Serve ``wanted`` and return the models that are new or were changed."""
-        if self._initial is None:
-            self._initial = frozenset(config.name for config in wanted)
         before, models, changed = self.models, {}, []
         for config in wanted:
             model = before.get(config.name)
             if model is None:
                 model = ModelManager(config, self._loader, self._settings)
+                model.tried = bool(before)  # the server has started without it
                 changed.append(model)
             elif replace(config, labels={}) != replace(model.config, labels={}):
                 model.update(config)

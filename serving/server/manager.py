@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from imgpipe.serving.server import storage
 from imgpipe.serving.server.model_configs import ModelConfig
-from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.predict import Handle
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.version import Loader, State, Version, VersionState
@@ -25,8 +25,7 @@ from imgpipe.serving.server.version import Loader, State, Version, VersionState
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64  # unloaded versions whose state is still told
 _LEAST_PAUSE_S = 0.1
-"""A version whose retry is due may have no files at the moment; polling must not fill a core."""
-_Look = Callable[[int], Version]
+"""Where a poll fails before a retry that is due, the polls after it must not fill a core."""
 
 
 class ModelManager:
@@ -97,90 +96,58 @@ class ModelManager:
 
     def poll(self) -> None:
         """Read the base path once, and load and unload versions accordingly."""
-        config = self.config
-        try:
-            paths = storage.versions(config.base_path)
-        except OSError as error:
-            # Nothing is unloaded: the disk may only be out of reach.
-            self._warn_of(f"base path {config.base_path} cannot be read ({error.strerror})")
-            self._forget(())
-            self._settle(config)
-            return
-        seen: dict[int, Version] = {}
+        config, policy, problem = self.config, self.config.policy, ""
+        paths: dict[int, Path] = {}
+        looked: dict[int, Version] = {}
 
         def look(number: int) -> Version:
             """Look at a version once a poll, and only at those that may be served."""
-            if number not in seen:
-                seen[number] = self._look(number, paths[number])
-            return seen[number]
+            if number not in looked:
+                if number not in self._versions:
+                    version = Version(config.name, number, self._settings)
+                    self._versions = {**self._versions, number: version}
+                looked[number] = self._versions[number]
+                looked[number].look(paths[number], first=self._settled is None)
+            return looked[number]
 
-        incomplete = [look(n) for n in config.policy.choose(paths) if look(n).missing]
-        wanted = self._aspired(config, paths, look)
-        nothing_asked = config.policy.asks_for_nothing
-        self._forget(paths)
-        if not wanted and not nothing_asked:
-            # TensorFlow Serving unloads every version here. A folder that is being replaced or
-            # mounted would end the service.
-            why = "; ".join(f"{version.number}: {version.missing}" for version in incomplete)
-            self._warn_of(f"no complete version under {config.base_path}{why and f' ({why})'}")
-        else:
-            self._warn_of("no version is asked for" if nothing_asked else "")
-            # One action at a time, because each of them changes which one is next.
-            while not self._stop.is_set() and self._step(self._aspired(config, paths, look), look):
-                self._notify()
-        if nothing_asked:
-            self._retire_all()
-        ended = sorted(n for n, v in self._versions.items() if v.state is State.END)
-        forgotten = set(ended[:-_MAX_ENDED]) - set(seen)
-        self._versions = {
-            n: v
-            for n, v in self._versions.items()
-            if (v.state is not State.START or n in seen) and n not in forgotten
-        }
-        self._settle(config)
+        def wanted() -> list[Version]:
+            numbers = policy.choose(paths, lambda n: not look(n).missing, lambda n: look(n).failing)
+            return [looked[number] for number in numbers]
 
-    def _look(self, number: int, path: Path) -> Version:
-        """Look at the files of a version, which becomes known if it was not."""
-        version = self._versions.get(number)
-        if version is None:
-            version = Version(self.config.name, number, self._settings)
-            self._versions = {**self._versions, number: version}
-        version.look(path, first=self._settled is None)
-        return version
-
-    def _forget(self, numbers: Collection[int]) -> None:
-        """Make no further attempts to load versions without a folder."""
+        try:
+            paths = storage.versions(config.base_path)
+        except OSError as error:
+            problem = f"base path {config.base_path} cannot be read ({error.strerror})"
         for number, version in self._versions.items():
-            if number not in numbers:
+            if number not in paths:
                 version.vanish()
-
-    def _aspired(self, config: ModelConfig, numbers: Collection[int], look: _Look) -> list[int]:
-        """Return the versions to serve now.
-
-        These are the versions that the policy selects. While one of them fails to load, they are
-        joined by older versions that load.
-        """
-        wanted = config.policy.choose(numbers, lambda n: not look(n).missing)
-        if config.policy.kind != "latest" or not any(look(n).failing for n in wanted):
-            return wanted
-        instead = config.policy.choose(
-            numbers, lambda n: not look(n).missing and not look(n).failing
-        )
-        # Failed versions between them remain, so that their loads are retried.
-        oldest = min(instead, default=min(numbers))
-        failing = [n for n in numbers if n >= oldest and look(n).failing]
-        return sorted({*wanted, *instead, *failing}, reverse=True)
+        if policy.asks_for_nothing:
+            problem = "no version is asked for"
+            self._retire_all()
+        elif not problem and not wanted():
+            why = "; ".join(f"{number}: {version.missing}" for number, version in looked.items())
+            problem = f"no complete version under {config.base_path}{why and f' ({why})'}"
+        self._warn_of(problem)
+        # TensorFlow Serving unloads every version where there is none to serve. A folder that is
+        # being replaced or mounted, or a disk out of reach, would end the service.
+        while not problem and not self._stop.is_set() and self._step(wanted()):
+            self._notify()
+        ended = sorted(n for n, version in self._versions.items() if version.state is State.END)
+        told = {*looked, *ended[-_MAX_ENDED:]}
+        self._versions = {
+            n: version
+            for n, version in self._versions.items()
+            if n in told or State.START < version.state < State.END
+        }
+        self._settled = config
+        self.tried = self.tried or self._first_load_is_over(config)
+        self._notify()
 
     def _warn_of(self, problem: str) -> None:
         # The same problem is logged once and not at every poll.
         if problem and problem != self._problem:
             _log.warning("model %s: %s; the loaded versions stay", self.config.name, problem)
         self._problem = problem
-
-    def _settle(self, config: ModelConfig) -> None:
-        self._settled = config
-        self.tried = self.tried or self._first_load_is_over(config)
-        self._notify()
 
     def _first_load_is_over(self, config: ModelConfig) -> bool:
         versions = self._versions.values()
@@ -192,23 +159,22 @@ class ModelManager:
             return True
         return bool(versions) and self._versions[max(self._versions)].error is not None
 
-    def _step(self, aspired: list[int], look: _Look) -> bool:
-        """Take one action of the availability-preserving policy; return False if none is left."""
-        for number, version in self._versions.items():
-            if number not in aspired:
-                version.give_up()
-        ready = set(self.available())
-        # As in core/availability_preserving_policy.cc: the lowest version that is no longer wanted
-        # is unloaded as soon as another one can answer, otherwise the highest wanted version is
-        # loaded.
-        leaving = sorted(ready.difference(aspired))
-        if leaving and (ready.intersection(aspired) or len(leaving) > 1):
-            self._versions[leaving[0]].retire()
+    def _step(self, wanted: Sequence[Version]) -> bool:
+        """Take one action of the availability-preserving policy; return False if none is left.
+
+        As in core/availability_preserving_policy.cc: the lowest version that is no longer wanted is
+        unloaded as soon as another one can answer, otherwise the highest wanted version is loaded.
+        """
+        ready = [self._versions[number] for number in reversed(self.available())]
+        others = [version for version in self._versions.values() if version not in wanted]
+        for version in others:
+            version.give_up()
+        leaving = [version for version in ready if version in others]
+        if leaving and len(ready) > 1:
+            leaving[0].retire()
             return True
-        for number in aspired:
-            version = look(number)
-            if version.is_due and not version.missing:
-                self._notify()
+        for version in wanted:
+            if version.is_due:
                 version.load(self._loader)
                 return True
         return False
@@ -218,27 +184,27 @@ class ModelManager:
             self._changed.notify_all()
 
     @contextmanager
-    def acquire(self, version: int | None) -> Iterator[tuple[int, Runtime]]:
-        """Hold ``version`` (None: the newest available) and yield its number and runtime.
+    def acquire(self, version: int | None) -> Iterator[Handle]:
+        """Hold ``version`` (None: the newest available) while it is used.
 
         Raises:
-            StatusError: NOT_FOUND, the version is not available.
+            StatusError: NOT_FOUND, the version is not available; the message has the cause.
         """
         while True:
             versions = self._versions
             for number in sorted(versions, reverse=True) if version is None else [version]:
                 found = versions.get(number)
-                runtime = found.acquire() if found else None
-                if found and runtime is not None:
+                handle = found.acquire() if found else None
+                if found and handle is not None:
                     try:
-                        yield number, runtime
+                        yield handle
                     finally:
                         found.release()
                     return
             # If the newest version was wanted and there is one now, a swap happened meanwhile.
             swapped = version is None and self.available()
             if versions is self._versions and not swapped:
-                raise not_found(self.config.name, version)
+                raise not_found(self.config.name, version, self.trouble(version))
 
     def available(self) -> list[int]:
         """Return the available versions, newest first."""
@@ -248,6 +214,11 @@ class ModelManager:
     def states(self) -> list[VersionState]:
         """Return every known version, newest first; incomplete directories are in state START."""
         return [version.line for _, version in sorted(self._versions.items(), reverse=True)]
+
+    def trouble(self, version: int | None = None) -> str:
+        """Return why ``version`` (None: the newest) does not answer, to follow other words."""
+        asked = (line for line in self.states() if version in (None, line.version))
+        return next((f": {line}" for line in asked if line.message), "")
 
     def wait_until_available(self, timeout: float, *, may_come_later: bool = True) -> int:
         """Wait until the server has tried all configured versions, and one is available.
@@ -279,7 +250,7 @@ class ModelManager:
                     raise StatusError(Code.NOT_FOUND, self._problem)
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    known = ", ".join(f"version {n.version} {n.state.name}" for n in lines)
+                    known = ", ".join(map(str, lines))
                     raise StatusError(
                         Code.DEADLINE_EXCEEDED,
                         f"Model {name} is not available after {timeout:g} s: "
@@ -288,7 +259,7 @@ class ModelManager:
                 self._changed.wait(left)
 
 
-def not_found(model: str, version: int | None) -> StatusError:
+def not_found(model: str, version: int | None, cause: str = "") -> StatusError:
     """Return TensorFlow Serving's error for a model or version that does not exist."""
     wanted = f"Latest({model})" if version is None else f"Specific({model}, {version})"
-    return StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+    return StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}{cause}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -36,20 +35,26 @@ class VersionPolicy:
         return self.kind == "specific" and not self.versions
 
     def choose(
-        self, found: Iterable[int], usable: Callable[[int], bool] = lambda number: True
+        self, found: Iterable[int], usable: Callable[[int], bool], failing: Callable[[int], bool]
     ) -> list[int]:
-        """Return the versions among ``found`` to serve, newest first.
+        """Return the versions among ``found`` to serve now, newest first.
+
+        With ``latest``, a version that fails to load stays among them, so that its load is tried
+        again, and an older version serves in its place.
 
         Args:
             found: The numbers of all existing versions.
-            usable: Returns whether a version can be served. It is called for no more versions than
-                necessary, because it must read the files of the version.
+            usable: Returns whether the files of a version are complete. It is called for no more
+                versions than necessary, because it must read the files.
+            failing: Returns whether a usable version fails to load.
         """
-        newest = sorted(found, reverse=True)
-        if self.kind == "specific":
-            newest = [number for number in newest if number in self.versions]
-        chosen = (number for number in newest if usable(number))
-        return list(islice(chosen, max(self.num_versions, 1) if self.kind == "latest" else None))
+        chosen, left = [], max(self.num_versions, 1)
+        for number in sorted(found, reverse=True):
+            asked = self.kind != "specific" or number in self.versions
+            if left and asked and usable(number):
+                chosen.append(number)
+                left -= self.kind == "latest" and not failing(number)
+        return chosen
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,10 @@ class VersionState:
     code: int = Code.OK
     message: str = ""
 
+    def __str__(self) -> str:
+        reason = f" ({self.message})" if self.message else ""
+        return f"version {self.version} {self.state.name}{reason}"
+
 
 class Version:
     """What is known of one version, from the first look at its folder on.
@@ -66,6 +70,7 @@ class Version:
         self._model, self._settings = model, settings
         self.state = State.START
         self.error: StatusError | None = None
+        """The error of the last attempt to load it, also while the next attempt waits or runs."""
         self.missing = ""
         """The reason why its files cannot be loaded yet; empty when they are complete."""
         self.retry_at: float | None = None
@@ -78,7 +83,7 @@ class Version:
         self._tried: storage.Files | None = None
         """The files that the last load began with."""
         self._failures = 0
-        self._runtime: Runtime | None = None
+        self._handle: Handle | None = None
         self._lock = threading.Lock()
 
     def look(self, path: Path, *, first: bool) -> None:
@@ -99,6 +104,7 @@ class Version:
             return
         self._path, files, now = path, storage.look(path), time.monotonic()
         if files is None:
+            self.vanish()
             self.missing = "its folder is being removed"
             return
         if files != self._files:
@@ -123,8 +129,7 @@ class Version:
     @property
     def failing(self) -> bool:
         """Whether its files cannot be loaded, so that an older version serves instead."""
-        given_up = self.error is not None and self.error.code != Code.CANCELLED
-        return given_up or self.retry_at is not None
+        return self.error is not None and self.error.code != Code.CANCELLED
 
     @property
     def coming(self) -> bool:
@@ -154,14 +159,16 @@ class Version:
 
         While attempts are left, a failure leaves it LOADING with ``retry_at`` set.
         """
-        self.state, self.retry_at, self.error = State.LOADING, None, None
+        self.state, self.retry_at = State.LOADING, None
         self._tried = self._files
         began = time.monotonic()
         runtime: Runtime | None = None
         try:
             storage.verify(self._path)
             runtime = loader(self._path)
-            replayed = _warm_up(Handle(self._model, self.number, runtime), self._path)
+            most = self._settings.max_image_pixels
+            handle = Handle(self._model, self.number, runtime, most)
+            replayed = _warm_up(handle, self._path)
         except Exception as error:  # a model can raise any exception
             _log.debug("load of %s", self._title, exc_info=True)
             if runtime is not None:
@@ -169,20 +176,20 @@ class Version:
             self._failed(_load_error(error))
             return
         with self._lock:
-            self._runtime, self.state = runtime, State.AVAILABLE
+            self._handle, self.state, self.error = handle, State.AVAILABLE, None
         self._failures = 0
         took = time.monotonic() - began
         _log.info("%s is available (%.1f s, %d warm-up requests)", self._title, took, replayed)
 
     def _failed(self, error: StatusError) -> None:
-        self._failures += 1
+        self._failures, self.error = self._failures + 1, error
         attempts, pause = self._settings.max_load_retries + 1, self._settings.load_retry_seconds
         if self._failures < attempts:
             self.retry_at = time.monotonic() + pause
             words = f"failed (attempt {self._failures} of {attempts}, next in {pause:g} s)"
             _log.error("%s %s: %s", self._title, words, error)
             return
-        self.error, self.state = error, State.END
+        self.state = State.END
         _log.error("%s failed: %s", self._title, error)
 
     def give_up(self) -> None:
@@ -192,13 +199,13 @@ class Version:
             words = "Its load was cancelled, because the version is gone or no longer needed"
             self.error = StatusError(Code.CANCELLED, words)
 
-    def acquire(self) -> Runtime | None:
-        """Add a reference and return the runtime; None if the version is not available."""
+    def acquire(self) -> Handle | None:
+        """Add a reference and return the handle; None if the version is not available."""
         with self._lock:
             if self.state is not State.AVAILABLE:
                 return None
             self.references += 1
-            return self._runtime
+            return self._handle
 
     def release(self) -> None:
         """Release a reference; the last reference of a retired version closes it."""
@@ -216,12 +223,12 @@ class Version:
 
     def _close_if_idle(self) -> None:
         with self._lock:
-            if self.state is not State.UNLOADING or self.references or self._runtime is None:
+            if self.state is not State.UNLOADING or self.references or self._handle is None:
                 return
-            runtime, self._runtime = self._runtime, None
+            handle, self._handle = self._handle, None
         # Outside the lock, which no request should wait for while a session is closed.
         try:
-            runtime.close()
+            handle.runtime.close()
         finally:
             self.state = State.END
             _log.info("%s is unloaded", self._title)
