@@ -93,11 +93,11 @@ class Kubeflow(SettingsSection):
         "Training, Evaluation or Publishing; 'default' holds for all without an entry.",
     )
     retries: int = Field(
-        1,
+        0,
         ge=0,
         le=10,
-        description="How often a failed task is tried again. Data is never tried again, "
-        "because its gate would decide the same.",
+        description="How often Vertex AI tries a failed task other than Data again; a default "
+        "installation of Kubeflow Pipelines repeats deleted pods alone, and does it by itself.",
     )
 
     @field_validator("volumes")
