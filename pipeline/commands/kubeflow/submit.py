@@ -88,7 +88,10 @@ def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
             "with `imgpipe kubeflow compile`."
         ) from error
     if not volumes:
-        raise ConfigError(f"{file} is for Vertex AI: docs/kubeflow.md shows how to submit it.")
+        raise ConfigError(
+            f"{file} is compiled for Vertex AI: it names buckets in place of volumes. Submit it "
+            "with google.cloud.aiplatform.PipelineJob, as docs/kubeflow.md shows."
+        )
     assigned: dict[str, str] = {}
     for text in given:
         name, _, value = text.partition("=")
