@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from imgpipe.serving.tools import client_protos
+import subprocess
+import sys
+from pathlib import Path
+
+from imgpipe.serving.client import protos
 from tests import python_program
+from tests.conftest import REPOSITORY
 
 
 def test_the_client_does_not_import_tensorflow():
@@ -28,14 +33,16 @@ def test_the_client_works_in_one_process_with_tensorflow(half):
     import numpy as np
     from tensorflow_serving.apis import predict_pb2
 
-    from imgpipe.serving.client import Client, protos
+    from imgpipe.serving.client import Client
 
     assert predict_pb2.PredictRequest is not protos.PredictRequest
     with Client(half, "half") as client:
         assert client.predict({"x": np.float32([2.0])}).outputs["y"].tolist() == [3.0]
 
 
-def test_the_checked_in_descriptors_are_those_of_the_locked_packages():
-    assert client_protos.TARGET.read_bytes() == client_protos.descriptor_set(), (
-        "stale: run python -m imgpipe.serving.tools.client_protos"
+def test_the_checked_in_descriptors_are_those_of_the_locked_packages(tmp_path):
+    program, file = REPOSITORY / "packaging" / "client_protos.py", tmp_path / "protos.binpb"
+    subprocess.run([sys.executable, program, file], check=True)
+    assert file.read_bytes() == Path(protos.__file__).with_name("protos.binpb").read_bytes(), (
+        "stale: run python packaging/client_protos.py serving/client/protos.binpb"
     )

@@ -1,32 +1,25 @@
-"""Write ``serving/client/protos.binpb``, the descriptors of the client's message types.
+"""Writes the descriptors of the client's message types, which are ``serving/client/protos.binpb``.
 
-The official stubs need TensorFlow for these definitions. The client does not, because it reads them
-from this file, a FileDescriptorSet made from the locked ``tensorflow-serving-api``. Run the script
-after an upgrade of either package; a test fails when the file is stale::
-
-    python -m imgpipe.serving.tools.client_protos
+Usage: ``python packaging/client_protos.py serving/client/protos.binpb``, after an upgrade of
+``tensorflow-serving-api`` or of TensorFlow; a test fails when the file is stale. The official stubs
+need TensorFlow for these definitions. The client reads them from the file, a FileDescriptorSet.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).parents[1] / "client" / "protos.binpb"
-MODULES = (
-    "predict",
-    "get_model_metadata",
-    "get_model_status",
-    "model_management",
-)
+from google.protobuf import descriptor_pb2
+
+MODULES = ("predict", "get_model_metadata", "get_model_status", "model_management")
 """The files whose messages the client uses; the files that they import are included too."""
 
 
 def descriptor_set() -> bytes:
     """Return the serialized FileDescriptorSet, with each file after the files that it imports."""
-    from google.protobuf import descriptor_pb2
-
     files: dict[str, Any] = {}
 
     def collect(file: Any) -> None:
@@ -44,5 +37,4 @@ def descriptor_set() -> bytes:
 
 
 if __name__ == "__main__":
-    TARGET.write_bytes(descriptor_set())
-    print(f"{TARGET}: {TARGET.stat().st_size} bytes")
+    Path(sys.argv[1]).write_bytes(descriptor_set())

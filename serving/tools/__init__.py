@@ -1,1 +1,0 @@
-"""Scripts for maintainers, which no other module imports."""
