@@ -27,6 +27,7 @@ SPEC: dict[str, Any] = {
 }
 #: The last line that the real launcher of Kubeflow Pipelines 2.17 writes; it has the exit code.
 LAUNCHER = "F1121 01:00:00.000000 7 main.go:49] failed to execute component: exit status {}\n"
+_DEFAULT = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
 _NO_PODS: dict[str, tuple[str, str, str]] = {}
 
 
@@ -35,7 +36,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServe
     """Return running fakes, which the kubeconfig names, and do not wait between requests."""
     monkeypatch.setattr(submit.time, "sleep", lambda _: None)
     with running() as started:
-        monkeypatch.setenv("KUBECONFIG", str(started.kubeconfig(tmp_path / "kubeconfig")))
+        # kubernetes reads the variable KUBECONFIG only when it is imported.
+        monkeypatch.setattr(_DEFAULT, str(started.kubeconfig(tmp_path / "kubeconfig")))
         yield started
 
 
@@ -133,7 +135,7 @@ def test_a_task_that_cannot_start_is_said(
 def test_nothing_is_submitted_without_the_kubeconfig_that_waiting_needs(
     server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("KUBECONFIG", str(file.parent / "none"))
+    monkeypatch.setattr(_DEFAULT, str(file.parent / "none"))
     with pytest.raises(ResourceError, match="Check --host and KUBECONFIG"):
         raise _error(_submit(server, file, "--wait"))
     assert not server.posted

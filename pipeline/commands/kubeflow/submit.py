@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import time
 import warnings
@@ -61,8 +60,8 @@ def command(
         from kfp.client import Client
         from kubernetes import config
 
-        if wait:  # kubernetes itself reads the variable only when it is imported
-            config.load_kube_config(os.environ.get("KUBECONFIG"))
+        if wait:
+            config.load_kube_config()
         client = Client(host, namespace=namespace, existing_token=token)
         run = client.create_run_from_pipeline_package(
             str(file), values, name, experiment, namespace, root
