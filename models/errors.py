@@ -45,5 +45,5 @@ def nearest(received: str, known: Iterable[str]) -> str:
     """Return the end of a message that names the known word most like a wrong one, if any is."""
     import difflib  # not for every `imgpipe --help`
 
-    found = difflib.get_close_matches(received, known, 1)
+    found = difflib.get_close_matches(received.lower(), known, 1)
     return f"; nearest: {found[0]}" if found else ""

@@ -77,15 +77,17 @@ def make_plan(
         return StoragePlan(network, store, views, 0), note
     dim = FeatureStore(store).learn_dim(shared_extractor(network))
     sizes = {count: bytes_of(kept, count, dim) for count in range(views, -1, -1)}
-    over = (
-        f"features would take {sizes[views] / 2**30:.1f} GiB, over bank.budget "
-        f"({budget / 2**30:.3g} GiB)"
-    )
+    over = f"features would take {_size(sizes[views])}, over bank.budget, which is {_size(budget)}"
     count = next((count for count, size in sizes.items() if size <= budget), None)
     if count is None:
         return StoragePlan(network, store, views, 0), over
     stored = f"those of {count} augmented views of each training image are stored"
     return StoragePlan(network, store, count, dim), f"{over}; {stored}" if count < views else ""
+
+
+def _size(count: float) -> str:
+    """Format a number of bytes in the unit that fits: ``1.794 MiB``, ``12.5 GiB``."""
+    return f"{count / 2**20:.4g} MiB" if count < 2**30 else f"{count / 2**30:.4g} GiB"
 
 
 def bytes_of(kept: Mapping[str, int], views: int, dim: int) -> int:

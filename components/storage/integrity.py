@@ -66,7 +66,7 @@ def difference(folder: Path, files: Files, described: int, *, complete: bool) ->
         The first difference, as a sentence without its full stop; "" if there is none.
 
     Raises:
-        OSError: A file cannot be read.
+        OSError: The disk fails.
         ValueError, KeyError, TypeError, AttributeError: The description is damaged.
     """
     try:
@@ -83,6 +83,8 @@ def difference(folder: Path, files: Files, described: int, *, complete: bool) ->
                 return f"{name} has changed since it was written"
     except FileNotFoundError as error:
         return f"{Path(error.filename).relative_to(folder)} is missing"
+    except PermissionError as error:
+        return f"this user may not read {Path(error.filename).relative_to(folder)}"
     return ""
 
 

@@ -14,6 +14,10 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 app = typer.Typer()
 
+_KEPT = (
+    "Versions, reports and summaries are kept. The predictions of these runs, which "
+    "`imgpipe compare` needs for single images, and the files in their quarantine are not."
+)
 _EXAMPLES = """Examples:\n
   imgpipe clean imgpipe-out\n
   imgpipe clean imgpipe-out --yes
@@ -59,11 +63,11 @@ def command(
     if not any(found.values()):
         console.print(f"Nothing in {escape(str(out))} can be removed.")
     elif yes:
-        console.print(f"{_megabytes(total)} were freed. Versions, reports and summaries were kept.")
+        console.print(f"{_megabytes(total)} were freed. {_KEPT}")
     else:
         console.print(
-            f"{_megabytes(total)} can be freed. Versions, reports and summaries are kept. Delete "
-            f"the files with: imgpipe clean {escape(shlex.quote(str(out)))} --yes"
+            f"{_megabytes(total)} can be freed. {_KEPT} Delete the files with: "
+            f"imgpipe clean {escape(shlex.quote(str(out)))} --yes"
         )
 
 

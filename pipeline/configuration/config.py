@@ -314,7 +314,8 @@ def build(
         The validated configuration.
 
     Raises:
-        ConfigError: A key is unknown or a value is wrong; the message names all of them.
+        ConfigError: A key is unknown or a value is wrong. The message names all that are wrong in
+            the mapping, or, if nothing is, all that are wrong with the assignments.
     """
     # A deep copy through JSON, in which TOML's dates are texts; no setting is a date.
     copy: dict[str, Any] = json.loads(json.dumps(tree, default=str))
@@ -329,6 +330,9 @@ def build(
     try:
         return Config.model_validate(copy)
     except ValidationError as error:
+        if assignments:
+            build(tree, (), where)
+            where = "arguments"
         raise _explain(error, where) from None
 
 

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from imgpipe.components.report.text import plural
 from imgpipe.components.storage import integrity, manifest
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.machine import Finding
@@ -29,7 +30,9 @@ def metadata(out: Path) -> Finding:
     except ResourceError as error:
         return Finding("metadata", False, str(error), fatal=True)
     there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
-    advice = "The next run sets it aside and executes every component again."
+    if there == "none yet" and (runs := past_runs.read(out)):
+        wrong = f"{metadata_file.NAME} is missing beside {plural(len(runs), 'run')}"
+    advice = "The next run starts a new one and executes every component again."
     return Finding("metadata", not wrong, wrong or there, advice)
 
 

@@ -29,7 +29,7 @@ _CHECK, _RUN = imgpipe.check, imgpipe.run
         (
             _CHECK,
             {"model": {"image_size": np.int64(5000), "dropout": np.float32(0.5)}},
-            r"^config: model.image_size: .* Received: 5000\.$",
+            r"^arguments: model.image_size: .* Received: 5000\.$",
         ),
         (_CHECK, {"data.classes": np.array(["cat"])}, r"two or more different names: \('cat',\)"),
         (_CHECK, {"evaluate": {"threshold": None}}, "^evaluate.threshold: expected a number"),

@@ -9,7 +9,7 @@ from typing import Any
 from imgpipe.components.report import verdict
 from imgpipe.components.report.advice import advice
 from imgpipe.components.report.section import Absent, Content, Context, Section
-from imgpipe.components.report.text import NONE, count, seconds, share
+from imgpipe.components.report.text import NONE, count, plural, seconds, share
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
@@ -57,10 +57,18 @@ def _keys(context: Context) -> list[tuple[str, str]]:
         ("classes", count(len(context.vocabulary) or None)),
         ("validation accuracy", share(validation.get("accuracy"))),
         ("test accuracy", share(test.get("accuracy"))),
+        ("lowest validation recall", _worst(validation.get("per_class") or {})),
         ("total time", seconds(context.timings.get("total_s"))),
         ("served version", str(push.get("version") or NONE)),
     ]
     return [entry for entry in found if entry[1] != NONE]
+
+
+def _worst(classes: Mapping[str, Any]) -> str:
+    """Name the class of which the smallest share is recognised; NONE if all images are."""
+    found = [(one["recall"], name, one["count"]) for name, one in classes.items() if one["count"]]
+    recall, name, images = min(found, default=(1, "", 0))
+    return NONE if recall == 1 else f"{name}: {recall:.3f} ({plural(images, 'image')})"
 
 
 VERDICT = Section("verdict", "Verdict", build_verdict, order=10)

@@ -91,6 +91,7 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         "Validation accuracy 0.950 reaches 0.9",
         "threshold 0.900",
         "last blessed model (version 3) 0.961",
+        "lowest validation recall scissors: 0.900 (20 images)",
         "181 read = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
         "training ended because the validation loss had not improved for train.patience epochs",

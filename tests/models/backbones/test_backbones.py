@@ -34,7 +34,7 @@ def test_every_application_of_keras_is_registered() -> None:
     ("arguments", "message"),
     [
         ({"name": "resnet"}, r"unknown backbone.*efficientnet_lite0.*Received: 'resnet'"),
-        ({"name": "mobilenetv2"}, "nearest: mobilenet_v2"),
+        ({"name": "MobileNetV2"}, "nearest: mobilenet_v2"),
         ({"name": "conv_0_8"}, "unknown backbone"),
         ({"name": "inception_v3", "weights": "imagnet"}, "Received: 'imagnet'; nearest: imagenet"),
         ({"name": "conv_16_32_64"}, 'has no ImageNet weights.*weights = "none"'),

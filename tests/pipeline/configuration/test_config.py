@@ -125,6 +125,16 @@ def test_set_overrides_and_parses_toml_values():
     assert config.beam.args == ("--a=b",)
 
 
+def test_a_wrong_argument_is_not_blamed_on_the_file(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    file.write_text("[train]\nepochs = 3\n")
+    with pytest.raises(ConfigError, match=r"^arguments: train\.epochs: .*-1"):
+        configs.load(file, ["train.epochs=-1"])
+    file.write_text("[train]\nepochs = 0\n")
+    with pytest.raises(ConfigError, match=r"^.*c\.toml: train\.epochs: .*0"):
+        configs.load(file, ["train.patience=-1"])
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [(b"[train\n", "is not valid TOML"), (b"\xff\xfe", "is not UTF-8"), (None, "cannot read")],

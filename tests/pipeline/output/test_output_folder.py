@@ -48,6 +48,7 @@ def test_the_folder_of_versions_of_the_newest_run_is_checked(out: Path, tmp_path
     (out / "runs" / "20260101-000000").mkdir(parents=True)
     file = out / "runs" / "20260101-000000" / "config.toml"
     file.write_text("[push")
+    assert findings(out)["metadata"] == (False, "metadata.sqlite is missing beside 1 run")
     assert findings(out)["served versions"] == (True, f"2 intact in {out / 'model'}")
     file.write_text(configs.to_toml(configs.build({"push": {"directory": f"{tmp_path}/served"}})))
     (out / "model").rename(tmp_path / "served")
