@@ -10,11 +10,12 @@ Threads may share a client; in a coroutine, ``await asyncio.to_thread(client.cla
 speaks to tensorflow_model_server and to the embedded server alike.
 
 The modules, from the lowest layer to the highest: ``protos`` and ``messages`` (wire format) -
-``options`` (settings) - ``images`` and ``classifier`` (many images) - ``client``.
+``channel`` (connection) - ``images`` and ``classifier`` (many images) - ``client``.
 """
 
 from __future__ import annotations
 
+from imgpipe.serving.client.channel import Tls
 from imgpipe.serving.client.client import Client
 from imgpipe.serving.client.errors import (
     Cancelled,
@@ -37,7 +38,6 @@ from imgpipe.serving.client.messages import (
     TensorSpec,
     VersionStatus,
 )
-from imgpipe.serving.client.options import Tls
 
 __all__ = [
     "Cancelled",

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from imgpipe.serving.client import messages, protos
+from imgpipe.serving.client import channel, messages, protos
 from imgpipe.serving.client.classifier import Classifier, Question
 from imgpipe.serving.client.errors import (
     DeadlineExceeded,
@@ -24,7 +24,6 @@ from imgpipe.serving.client.errors import (
     from_rpc,
 )
 from imgpipe.serving.client.messages import Metadata, Prediction, Servable, VersionStatus
-from imgpipe.serving.client.options import ClientOptions
 from imgpipe.serving.client.protos import Method
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
@@ -33,14 +32,54 @@ _LONGEST_TIMEOUT_S = 365 * 24 * 3600.0
 lies in the past."""
 
 
-class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring of the base class)
-    __doc__ = f"{ClientOptions.__doc__}\n    Threads may share one client.\n    "
+class Client(Classifier):
+    """A connection to one model on one server, which threads may share.
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._servable = Servable(self.model, self.version, self.label)
-        self._metadata = self.call_metadata()
-        self._channel = self.channel()
+    Args:
+        target: ``host:port`` or any gRPC target (``dns:///name:port``, ``unix:path``,
+            ``ipv4:a:port,b:port``); requests are distributed over its addresses.
+        model: Name of the model on the server.
+        timeout: Deadline of each call in seconds, including retries.
+        version: Version to ask; None for the newest available one.
+        label: Version label to ask, such as ``stable``; it excludes ``version``.
+        wait_for_ready: Whether to wait until the deadline for a server that cannot be reached, for
+            example during its restart, instead of failing at once.
+        attempts: Attempts of each call within its deadline, at most 5; 1 does not retry. A call is
+            repeated when the server is UNAVAILABLE, or has CANCELLED it, which is how a Python gRPC
+            server ends the calls that reach it while it stops.
+        tls: Settings for encryption and for the client certificate; None for plain connections.
+        headers: Headers of every call, sent as gRPC metadata: ``Authorization: Bearer …`` for a
+            gateway, ``Host`` for KServe's ingress, which becomes the authority.
+
+    Raises:
+        InvalidArgument: A setting is not valid.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        model: str = "imgpipe",
+        timeout: float = 30.0,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        wait_for_ready: bool = False,
+        attempts: int = channel.MAX_ATTEMPTS,
+        tls: channel.Tls | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        if not model:
+            raise InvalidArgument("The name of the model must not be empty.")
+        if version is not None and label is not None:
+            raise InvalidArgument(
+                "Select a model by version or by label, not by both. "
+                f"Received: version {version} and label {label!r}."
+            )
+        self.target, self.model, self.timeout = target, model, _checked(timeout)
+        self._servable = Servable(model, version, label)
+        self._wait_for_ready = wait_for_ready
+        self._metadata = channel.metadata(headers or {})
+        self._channel = channel.opened(target, attempts, tls, headers or {})
         self._method = functools.cache(self._multicallable)
 
     def _multicallable(self, method: Method) -> Any:
@@ -63,16 +102,12 @@ class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring
         Raises:
             ServingError: The server refuses the request or does not answer.
         """
-        seconds = self.timeout if timeout is None else timeout
-        if not seconds > 0:
-            raise InvalidArgument(
-                f"timeout must be a number of seconds above 0. Received: {timeout!r}."
-            )
+        seconds = self.timeout if timeout is None else _checked(timeout)
         try:
             return self._method(method)(
                 request,
                 timeout=min(seconds, _LONGEST_TIMEOUT_S),
-                wait_for_ready=self.wait_for_ready if wait_for_ready is None else wait_for_ready,
+                wait_for_ready=self._wait_for_ready if wait_for_ready is None else wait_for_ready,
                 metadata=self._metadata,
             )
         except grpc.RpcError as error:
@@ -153,7 +188,7 @@ class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring
         Raises:
             NotFound: The server does not know the model, the version or the label.
         """
-        if version is None and self.label is not None:
+        if version is None and self._servable.label is not None:
             # Servers ignore a label in the question for the status.
             asked = messages.metadata_request(self._servable)
             try:
@@ -177,7 +212,7 @@ class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring
         """
         try:
             # Without waiting for a server: that none answers is an answer here.
-            states = self._states(self.version, timeout, False)
+            states = self._states(self._servable.version, timeout, False)
         except (Unavailable, NotFound, DeadlineExceeded):
             return False
         return any(state.state == "AVAILABLE" for state in states)
@@ -196,7 +231,7 @@ class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring
             Unavailable: The version (or every version) failed to load; the message has the cause.
             DeadlineExceeded: The model was not available in time; the message has the last answer.
         """
-        version = self.version if version is None else version
+        version = self._servable.version if version is None else version
         deadline = time.monotonic() + timeout
         pause, last = _FIRST_PAUSE_S, "no answer yet"
         while (left := deadline - time.monotonic()) > 0:
@@ -208,7 +243,8 @@ class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring
                 newest = _newest_available(states, self.model)
                 if newest is not None:
                     return newest
-                last = ", ".join(f"version {s.version} {s.state}" for s in states)
+                told = [f"version {s.version} {s.state} {s.error_message}" for s in states]
+                last = ", ".join(told).strip()
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
         raise DeadlineExceeded(
@@ -251,6 +287,14 @@ class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _checked(timeout: float) -> float:
+    if not timeout > 0:
+        raise InvalidArgument(
+            f"timeout must be a number of seconds above 0. Received: {timeout!r}."
+        )
+    return timeout
 
 
 def _newest_available(states: Sequence[VersionStatus], model: str) -> int | None:

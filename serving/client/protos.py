@@ -49,22 +49,16 @@ STATES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Method:
-    """One RPC: its service, its name and the class of its response."""
+    """One RPC: its path and the class of its response."""
 
-    service: str
-    name: str
+    path: str
     response: Any
-
-    @property
-    def path(self) -> str:
-        """The path of the RPC, ``/package.Service/Name``."""
-        return f"/{self.service}/{self.name}"
 
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 
-PREDICT = Method(PREDICTION_SERVICE, "Predict", PredictResponse)
-METADATA = Method(PREDICTION_SERVICE, "GetModelMetadata", GetModelMetadataResponse)
-STATUS = Method(MODEL_SERVICE, "GetModelStatus", GetModelStatusResponse)
-RELOAD = Method(MODEL_SERVICE, "HandleReloadConfigRequest", ReloadConfigResponse)
+PREDICT = Method(f"/{PREDICTION_SERVICE}/Predict", PredictResponse)
+METADATA = Method(f"/{PREDICTION_SERVICE}/GetModelMetadata", GetModelMetadataResponse)
+STATUS = Method(f"/{MODEL_SERVICE}/GetModelStatus", GetModelStatusResponse)
+RELOAD = Method(f"/{MODEL_SERVICE}/HandleReloadConfigRequest", ReloadConfigResponse)
