@@ -11,12 +11,17 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-    predict_pb2,
+from tensorflow_serving.apis.get_model_metadata_pb2 import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    SignatureDefMap,
 )
+from tensorflow_serving.apis.get_model_status_pb2 import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+)
+from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest, ReloadConfigResponse
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import model_configs as configs
@@ -103,14 +108,14 @@ class Services:
         wait = _RELOAD_WAIT_S if left is None else left
         # A wait of 0 would mean not to wait at all.
         self._core.reload(configs.from_proto(request.config), wait=max(wait, 0.001))
-        response = model_management_pb2.ReloadConfigResponse()
+        response = ReloadConfigResponse()
         response.status.SetInParent()
         return response
 
 
 def predict_response(handle: Handle, answer: Prediction) -> Any:
     """Return a PredictResponse with the answer of a version."""
-    response = predict_pb2.PredictResponse()
+    response = PredictResponse()
     response.model_spec.name = handle.name
     response.model_spec.signature_name = answer.signature_name
     response.model_spec.version.value = handle.version
@@ -121,8 +126,8 @@ def predict_response(handle: Handle, answer: Prediction) -> Any:
 
 def metadata_response(handle: Handle) -> Any:
     """Return a GetModelMetadataResponse with the SignatureDefMap of a version."""
-    response = get_model_metadata_pb2.GetModelMetadataResponse()
-    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response = GetModelMetadataResponse()
+    signatures = SignatureDefMap()
     for key, signature in handle.signatures.items():
         signatures.signature_def[key].CopyFrom(signature)
     response.model_spec.name = handle.name
@@ -133,7 +138,7 @@ def metadata_response(handle: Handle) -> Any:
 
 def status_message(states: Sequence[VersionState]) -> Any:
     """Return a GetModelStatusResponse with the given states of versions."""
-    response = get_model_status_pb2.GetModelStatusResponse()
+    response = GetModelStatusResponse()
     for state in states:
         item = response.model_version_status.add(version=state.version, state=int(state.state))
         item.status.error_code = state.code
@@ -149,32 +154,17 @@ def handlers(services: Services, calls: Calls, pool: SheddingPool) -> list[Any]:
         calls: Counts the calls of Predict.
         pool: The threads that do the work; the handlers themselves are coroutines.
     """
-    uncounted = Calls()
+    others = Calls()
     prediction = {
-        "Predict": (predict_pb2.PredictRequest, services.predict, calls),
-        "GetModelMetadata": (
-            get_model_metadata_pb2.GetModelMetadataRequest,
-            services.metadata,
-            uncounted,
-        ),
+        "Predict": _handler(PredictRequest, services.predict, calls, pool),
+        "GetModelMetadata": _handler(GetModelMetadataRequest, services.metadata, others, pool),
     }
     model = {
-        "GetModelStatus": (
-            get_model_status_pb2.GetModelStatusRequest,
-            services.status,
-            uncounted,
-        ),
-        "HandleReloadConfigRequest": (
-            model_management_pb2.ReloadConfigRequest,
-            services.reload,
-            uncounted,
-        ),
+        "GetModelStatus": _handler(GetModelStatusRequest, services.status, others, pool),
+        "HandleReloadConfigRequest": _handler(ReloadConfigRequest, services.reload, others, pool),
     }
     return [
-        grpc.method_handlers_generic_handler(
-            f"tensorflow.serving.{service}",
-            {name: _handler(*method, pool) for name, method in methods.items()},
-        )
+        grpc.method_handlers_generic_handler(f"tensorflow.serving.{service}", methods)
         for service, methods in (("PredictionService", prediction), ("ModelService", model))
     ]
 
