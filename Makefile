@@ -14,20 +14,26 @@ DIST := dist
 # the long runs of tests/e2e begin early; in the order of their number of tests they would be last.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all test-engines lint types fuzz docs requirements wheel bill clean
+.PHONY: demo test test-all test-engines test-cluster lint types fuzz docs requirements wheel bill clean
 
 demo: .venv/.ready
 	$(RUN)/imgpipe demo
 
 test: .venv/.ready
-	$(RUN)/pytest $(PARALLEL) -m "not slow and not engines"
+	$(RUN)/pytest $(PARALLEL) -m "not slow and not engines and not cluster"
 
 test-all: .venv/.ready
-	$(RUN)/pytest -m "not engines"
+	$(RUN)/pytest -m "not engines and not cluster"
 
 # Clusters of Flink and Spark on this machine. It needs Java 17 and Maven.
 test-engines: .venv/.ready .engines/.ready
 	$(RUN)/pytest -m engines tests/engines
+
+# Kubernetes and Kubeflow Pipelines in a network namespace of this machine, in .cluster. It needs root,
+# Go, git and Debian 12, whose packages it installs; its programs are built once.
+test-cluster: .venv/.ready
+	tests/cluster/build.sh
+	$(RUN)/pytest -m cluster -s --durations=0 tests/cluster
 
 lint: .venv/.ready
 	$(RUN)/ruff check .
@@ -78,4 +84,4 @@ bill: .venv/.ready requirements
 	  || { rm -rf .tools && $(PYTHON) -m pip install --quiet --target .tools uv; }
 
 clean:
-	rm -rf .venv .tools .engines dist build site imgpipe-demo
+	rm -rf .venv .tools .engines .cluster dist build site imgpipe-demo

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +13,12 @@ from typing import Any
 @contextmanager
 def running(
     answer: Callable[[str, Mapping[str, str], Any], tuple[int, object]],
-    tls: ssl.SSLContext | None = None,
 ) -> Iterator[int]:
     """Serve HTTP on a free port, which is yielded, until the block ends.
 
     Args:
         answer: Takes the path with the query, the headers and the parsed body of a request, which
             is None for GET. Returns the status and the answer: a text, or what becomes JSON.
-        tls: Settings of HTTPS, or None for HTTP.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -42,8 +39,6 @@ def running(
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        http.socket = tls.wrap_socket(http.socket, server_side=True)
     threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield http.server_port

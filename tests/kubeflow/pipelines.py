@@ -1,24 +1,13 @@
-"""The pipeline that the tests compile and run, and the programs of Kubeflow and Google they use."""
+"""The pipeline that the tests compile and run."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from imgpipe.components.storage import manifest
 from tests.e2e.case import SETTINGS, Case
-
-
-def program(variable: str) -> Path:
-    """Return the path that an environment variable names, or skip the test."""
-    path = os.environ.get(variable)
-    if not path:
-        pytest.skip(f"{variable} names no program; docs/kubeflow.md says how to build it")
-    return Path(path)
 
 
 def draw(folder: Path) -> Path:

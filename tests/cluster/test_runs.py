@@ -1,0 +1,163 @@
+"""Runs of the compiled pipeline on a Kubernetes with Kubeflow Pipelines, which `up.sh` starts.
+
+`make test-cluster` builds what they need. They need root, for a network namespace and containers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imgpipe.components.storage import manifest
+from tests.conftest import REPOSITORY
+from tests.e2e.case import Case
+from tests.kubeflow.pipelines import compiled, draw
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
+
+_HERE = Path(__file__).resolve().parent
+_FOLDER = Path(os.environ.get("IMGPIPE_CLUSTER", REPOSITORY / ".cluster"))
+_USER, _OTHER_USER = 1000, 2000  # the second one is that of the image imgpipe:other
+
+
+@pytest.fixture(scope="module")
+def volume() -> Iterator[Path]:
+    """Start the cluster; return the folder of its volume, with drawn images, and stop it."""
+    try:
+        subprocess.run([_HERE / "up.sh"], check=True, timeout=600)
+        folder = _FOLDER / "volume"
+        draw(folder / "photos")
+        for out, user in (("out", _USER), ("other", _OTHER_USER)):
+            (folder / out).mkdir()
+            os.chown(folder / out, user, user)
+        yield folder
+    finally:
+        subprocess.run([_HERE / "down.sh"], timeout=300)
+
+
+def _inside(*words: str | Path) -> list[str | Path]:
+    """Return the words that run a command in the network of the cluster."""
+    return ["nsenter", "--net=/run/netns/imgpipe-cluster", "--", *words]
+
+
+def _compiled(folder: Path, out: str, *settings: str, tag: str = "1") -> Path:
+    """Compile the pipeline of the images, with its outputs in a folder of the volume."""
+    given = (f'kubeflow.image="registry/imgpipe:{tag}"', f'run.out="/data/{out}"', *settings)
+    limits = 'kubeflow.resources={default = {cpu = 2, memory = "4Gi"}}'
+    claim = "{claim = 'images', path = '/data'}"
+    root = "minio://mlpipeline/imgpipe"
+    return compiled("/data/photos", folder / f"{out}.yaml", root, claim, *given, limits)
+
+
+class _Run(threading.Thread):
+    """``imgpipe kubeflow submit --wait`` of a file, with what it printed and its exit code."""
+
+    def __init__(self, file: Path, *words: str) -> None:
+        super().__init__()
+        program = Path(sys.executable).with_name("imgpipe")
+        self.command = _inside(program, "kubeflow", "submit", file, "--wait", *words)
+        self.text, self.code = "", -1
+        self.start()
+
+    def run(self) -> None:
+        process = subprocess.Popen(
+            self.command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=_environment(),
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.text += line
+        self.code = process.wait()
+
+    def ended(self) -> int:
+        """Wait for the end of the run, print what the command printed, and return its exit code."""
+        began = time.monotonic()
+        self.join()
+        print(f"{self.text}exit code {self.code} after {time.monotonic() - began:.0f} s")
+        return self.code
+
+    def id(self) -> str:
+        """Wait until the run is submitted, and return its id."""
+        while "submitted the run " not in self.text:
+            assert self.is_alive(), self.text
+            time.sleep(0.2)
+        return self.text.split("submitted the run ")[1].split()[0]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "KUBECONFIG": str(_FOLDER / "pki/admin.kubeconfig")}
+
+
+def _running_pod(run: str, task: str) -> str:
+    """Wait until a task of a run has started, and return the name of its pod."""
+    listed = ("get", "pods", "-n", "kubeflow", "-l", f"pipeline/runid={run}", "-o", "json")
+    while True:
+        words = _inside(_FOLDER / "bin/kubectl", *listed)
+        found = subprocess.run(words, check=True, capture_output=True, env=_environment())
+        for pod in json.loads(found.stdout)["items"]:
+            node = pod["metadata"]["annotations"].get("workflows.argoproj.io/node-name", "")
+            if f".{task}(" in node and pod["status"]["phase"] == "Running":
+                return str(pod["metadata"]["name"])
+        time.sleep(1)
+
+
+def test_a_run_publishes_the_model_of_a_local_run_and_a_repeated_run_none(
+    volume: Path, tmp_path: Path
+):
+    file = _compiled(tmp_path, "out")
+    first = _Run(file)
+    assert first.ended() == 0, first.text
+    assert "blessed: " in first.text
+    [version] = manifest.versions(volume / "out" / "model")
+    files = [version.path, *version.path.rglob("*")]
+    assert not [path for path in files if path.stat().st_mode & 0o022], "others may write"
+    assert {path.stat().st_uid for path in files} == {_USER}
+    local = Case(volume / "photos", tmp_path / "local")
+    assert local.run().exit_code == 0
+    [ours] = manifest.versions(tmp_path / "local" / "model")
+    assert version.identity == ours.identity, "the weights of the local run"
+
+    assert _Run(file).ended() == 0
+    assert manifest.version_numbers(volume / "out" / "model") == [1]
+    assert _Run(file, "--param", "threshold=1.0").ended() == 3
+    assert manifest.version_numbers(volume / "out" / "model") == [1]
+
+
+def test_refused_data_a_wrong_source_and_a_cancelled_run_have_their_exit_codes(
+    volume: Path, tmp_path: Path
+):
+    refused = _Run(_compiled(tmp_path, "out", "gate.min_train=1000"))
+    assert refused.ended() == 4
+    assert "too few 'scissors' in train" in refused.text
+    failure = json.loads((volume / "out/runs" / refused.id() / "failure.json").read_text())
+    assert (failure["component"], failure["exit_code"]) == ("DataGate", 4)
+
+    file = _compiled(tmp_path, "out")
+    wrong = _Run(file, "--param", "source=/data/nothing")
+    assert wrong.ended() == 2
+    cancelled = _Run(file)
+    _running_pod(cancelled.id(), "Plan")
+    stop = "import kfp, sys; kfp.Client(host='http://localhost:8888').terminate_run(sys.argv[1])"
+    subprocess.run(_inside(sys.executable, "-c", stop, cancelled.id()), check=True)
+    assert cancelled.ended() == 5
+
+
+def test_a_deleted_pod_of_another_user_is_started_again(volume: Path, tmp_path: Path):
+    run = _Run(_compiled(tmp_path, "other", tag="other"))
+    pod = _running_pod(run.id(), "Training")
+    words = ("delete", "pod", "-n", "kubeflow", pod, "--wait=false")
+    subprocess.run(_inside(_FOLDER / "bin/kubectl", *words), check=True, env=_environment())
+    assert run.ended() == 0, run.text
+    [version] = manifest.versions(volume / "other" / "model")
+    assert version.path.stat().st_uid == _OTHER_USER
