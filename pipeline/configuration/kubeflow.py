@@ -92,13 +92,6 @@ class Kubeflow(SettingsSection):
         description="Limits of the containers, as tables {cpu, memory, gpu} by task: Plan, Data, "
         "Training, Evaluation or Publishing; 'default' holds for all without an entry.",
     )
-    retries: int = Field(
-        0,
-        ge=0,
-        le=10,
-        description="How often Vertex AI tries a failed task other than Data again; a default "
-        "installation of Kubeflow Pipelines repeats deleted pods alone, and does it by itself.",
-    )
 
     @field_validator("volumes")
     @classmethod

@@ -72,7 +72,6 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     _connect(spec, pipeline)
     groups.group(spec, run_directory(config))
     containers.set_resources(spec, kubeflow.resources)
-    containers.set_retries(spec, kubeflow.retries)
     mounted = [] if kubeflow.on_vertex else [containers.platforms(spec, kubeflow.volumes)]
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     atomic_write(target, yaml.safe_dump_all([spec, *mounted], sort_keys=False))

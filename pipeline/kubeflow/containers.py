@@ -1,4 +1,4 @@
-"""Volumes, CPUs, memory, GPUs and retries of the containers of the compiled pipeline."""
+"""Volumes, CPUs, memory and GPUs of the containers of the compiled pipeline."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.kubeflow import Resources, Volume
 
 _DEFAULT = "default"
-#: The decision of DataGate, in this task, depends on the data alone; another attempt would decide
-#: the same.
-_NEVER_RETRIED = ("Data",)
-#: The first wait is a minute; each further one is twice as long, up to an hour.
-_BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
 
 
 def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> None:
@@ -69,13 +64,6 @@ def _number(quantity: str) -> float:
         return float(digits) / 1000
     base = 1024 if unit.endswith("i") else 1000
     return float(digits) * float(base ** " KMGTPE".index(unit[:1].upper() or " "))
-
-
-def set_retries(spec: dict[str, Any], retries: int) -> None:
-    """Write how often a failed task is tried again, at growing intervals."""
-    for name, task in spec["root"]["dag"]["tasks"].items():
-        if retries and name not in _NEVER_RETRIED:
-            task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}
 
 
 def platforms(spec: dict[str, Any], volumes: Collection[Volume]) -> dict[str, Any]:

@@ -111,11 +111,11 @@ def test_parameters_that_depend_on_the_images_are_outputs_of_plan(spec: dict[str
         assert wanted == produced[read[name, key]], f"{name}.{key}"
 
 
-def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
+def test_each_container_has_its_volumes_and_resources(tmp_path: Path):
     from kfp import components
 
     resources = "{default = {cpu = 2, memory = '4Gi'}, Training = {memory = '16Gi', gpu = 1}}"
-    file = _compiled(tmp_path, f"kubeflow.resources={resources}", "kubeflow.retries=3")
+    file = _compiled(tmp_path, f"kubeflow.resources={resources}")
     loaded = components.load_component_from_file(str(file))
     assert loaded.pipeline_spec.default_pipeline_root == "minio://bucket/root"
     spec, platforms = yaml.safe_load_all(file.read_text())
@@ -145,11 +145,6 @@ def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
         "memoryLimit": 17.179869184,
         "accelerator": {**gpu, "type": "nvidia.com/gpu", "count": "1"},
     }
-    retries = {
-        name: task.get("retryPolicy", {}).get("maxRetryCount", 0)
-        for name, task in _tasks(spec).items()
-    }
-    assert retries.pop("Data") == 0 and set(retries.values()) == {3}
 
 
 def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(
