@@ -132,13 +132,15 @@ def test_a_task_that_cannot_start_is_said(
     assert ended.output.count("a task cannot start: Plan: ImagePullBackOff no such image") == 1
 
 
-def test_nothing_is_submitted_without_the_kubeconfig_that_waiting_needs(
-    server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("state", "code"), [("SUCCEEDED", 0), ("FAILED", 1)])
+def test_without_a_kubeconfig_the_state_of_the_run_is_told(
+    server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch, state: str, code: int
 ):
     monkeypatch.setattr(_DEFAULT, str(file.parent / "none"))
-    with pytest.raises(ResourceError, match="Check --host and KUBECONFIG"):
-        raise _error(_submit(server, file, "--wait"))
-    assert not server.posted
+    server.states = ["RUNNING", state]
+    ended = _submit(server, file, "--wait")
+    assert ended.exit_code == 0 if code == 0 else _error(ended).exit_code == code
+    assert "neither the verdict nor the cause of a failure" in " ".join(ended.output.split())
 
 
 @pytest.mark.parametrize(

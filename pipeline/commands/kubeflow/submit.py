@@ -58,10 +58,7 @@ def command(
     compiling.check_root(root)
     with _answered(host):
         from kfp.client import Client
-        from kubernetes import config
 
-        if wait:
-            config.load_kube_config()
         client = Client(host, namespace=namespace, existing_token=token)
         run = client.create_run_from_pipeline_package(
             str(file), values, name, experiment, namespace, root
@@ -111,9 +108,7 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
         ImgpipeError: A task failed; the exit code is that of a run on one machine.
         ResourceError: The run was cancelled, or a server is gone.
     """
-    from kubernetes.client import CoreV1Api
-
-    api, console = CoreV1Api(), new_console()
+    api, console = _kubernetes(), new_console()
     started = answered = time.monotonic()
     state = told = ""
     while state not in ("SUCCEEDED", "FAILED", "CANCELED"):
@@ -122,7 +117,7 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
         try:
             with _answered(host):
                 found = client.get_run(run)
-                cause = _waiting(_pods(api, namespace, run)) if late else ""
+                cause = _waiting(_pods(api, namespace, run)) if api and late else ""
         except ResourceError:
             if time.monotonic() - answered > _ABSENT_SECONDS:
                 raise
@@ -135,10 +130,29 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
     # A run that is cancelled ends as failed.
     if {"CANCELING", "CANCELED"} & {one.state for one in found.state_history or ()}:
         raise ResourceError(f"the run {run} was cancelled. Submit it again.")
+    if api is None and state == "FAILED":
+        raise ImgpipeError(f"the run {run} failed. Its cause is in failure.json in its folder.")
+    if api is None:
+        return 0
     with _answered(host):
         verdict = _verdict(api, _pods(api, namespace, run))
     console.print(escape(verdict))
     return 3 if verdict.startswith("not") else 0
+
+
+def _kubernetes() -> Any:
+    """Return the API of Kubernetes that the user's kubeconfig names, None without a kubeconfig."""
+    from kubernetes import client, config
+
+    try:
+        config.load_kube_config()
+    except config.ConfigException as error:
+        new_console().print(
+            escape(f"without a kubeconfig ({error}), only the state of the run is known here, and ")
+            + "neither the verdict nor the cause of a failure"
+        )
+        return None
+    return client.CoreV1Api()
 
 
 def _pods(api: Any, namespace: str, run: str) -> list[tuple[str, Any]]:
@@ -204,7 +218,7 @@ def _answered(host: str) -> Iterator[None]:
         wrong = error.status == 400 or "InvalidInput" in str(error.body)
         text = f"the server answered {error.status} {error.reason}: {str(error.body)[:500]}"
         raise (ConfigError if wrong else ResourceError)(text) from error
-    except (HTTPError, OSError, kubernetes.config.ConfigException) as error:
+    except (HTTPError, OSError) as error:
         raise ResourceError(
             f"no answer from {host}, or from Kubernetes for --wait ({error}). Check --host and "
             "KUBECONFIG, or make the API server reachable: kubectl port-forward -n kubeflow "
