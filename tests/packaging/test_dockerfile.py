@@ -129,7 +129,7 @@ def test_the_command_and_the_entry_point_run_as_another_user(root: Root, tmp_pat
     assert "kubeflow" in root.run(*as_user, command, "--help", cwd=Path("/"))
     module = "imgpipe.pipeline.kubeflow.entry_point"
     help_ = root.run(*as_user, "python", "-m", module, "--help", cwd=Path("/"))
-    assert "--executor_class_path" in help_
+    assert "--components" in help_
     loaded = "import tfx, kfp.kubernetes, imgpipe.components as c; print(c.Report, c.__file__)"
     where = root.run(*as_user, "python", "-c", loaded, cwd=Path("/"))
     assert f"{root.folder}/opt/venv/lib" in where, "it is installed, not read from the sources"
