@@ -16,9 +16,6 @@ class ServingError(Exception):
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "UNKNOWN"
-    from_server = False
-    """Whether the error was sent by a server. Otherwise the client found a bad argument, or could
-    not reach the server."""
 
     def __init_subclass__(cls, code: str = "", exit_code: int = 0) -> None:
         super().__init_subclass__()
@@ -82,35 +79,30 @@ errors do not tell otherwise whether a server sent them."""
 
 def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     """Return the typed error of a failed call to ``target`` that had ``timeout`` seconds."""
-    code, details = error.code(), error.details() or ""
-    if code.name == "UNAVAILABLE" and any(text in details.lower() for text in _NOT_REACHED):
-        return unreachable(details, target)
-    if code.name == DeadlineExceeded.code:  # the deadline of the call, which gRPC tells the server
-        return too_late(details or code.name, target, timeout)
-    answered = _CLASSES.get(code.name, ServingError)(details or code.name)
-    answered.from_server = True
-    return answered
+    name = error.code().name
+    details = error.details() or name
+    if name == Unavailable.code and any(text in details.lower() for text in _NOT_REACHED):
+        return Unavailable(
+            f"No model server is available at {target} ({details}). {_advice(details)}"
+        )
+    if name == DeadlineExceeded.code:  # the deadline of the call, which gRPC tells the server
+        return DeadlineExceeded(
+            f"No answer from {target} within {timeout:g} s ({details}). Allow more time with "
+            "`timeout`, or send fewer images at once."
+        )
+    return _CLASSES.get(name, ServingError)(details)
 
 
-def unreachable(reason: object, target: str) -> Unavailable:
-    """Return the error of a call to ``target`` that no server answered."""
-    advice = (
-        "Start one with `imgpipe serve OUT`, check the address, or wait until the server has "
-        "loaded its models."
-    )
-    if "SSL" in str(reason):
-        advice = (
+def _advice(details: str) -> str:
+    """Return what to do about a failed connection."""
+    if "http1.x server" in details:  # so says gRPC about an answer over HTTP/1
+        return "This is a REST port; the client uses the gRPC port, which is 8500 by default."
+    if "SSL" in details:
+        return (
             "The TLS handshake failed. Name the authority of the server's certificate with "
             "`tls=Tls(ca=...)`, and a certificate and its key if the server demands them."
         )
-    if "http1.x server" in str(reason):  # so says gRPC about an answer over HTTP/1
-        advice = "This is a REST port; the client uses the gRPC port, which is 8500 by default."
-    return Unavailable(f"No model server is available at {target} ({reason}). {advice}")
-
-
-def too_late(details: str, target: str, timeout: float) -> DeadlineExceeded:
-    """Return the error of a call that ``target`` did not answer in time."""
-    return DeadlineExceeded(
-        f"No answer from {target} within {timeout:g} s ({details}). Allow more time with "
-        "`timeout`, or send fewer images at once."
+    return (
+        "Start one with `imgpipe serve OUT`, check the address, or wait until the server has "
+        "loaded its models."
     )

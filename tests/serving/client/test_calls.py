@@ -14,7 +14,6 @@ from PIL import Image
 from imgpipe.serving.client import (
     Client,
     DeadlineExceeded,
-    FailedPrecondition,
     InvalidArgument,
     NotFound,
     ServingError,
@@ -39,23 +38,9 @@ def test_every_error_says_what_is_wrong(ask, half):
     with pytest.raises(NotFound, match=r"Latest\(nope\)") as e:
         ask(half, "predict", x, client={"model": "nope"})
     assert e.value.exit_code == 2
-    with pytest.raises(NotFound, match=r"\(half, 5\)"):
-        ask(half, "predict", x, client={"model": "half", "version": 5})
-    with pytest.raises(FailedPrecondition, match="not found"):
-        ask(half, "predict", x, "nope", client={"model": "half"})
-    with pytest.raises(InvalidArgument, match="not found in signature"):
-        ask(half, "predict", x, "", ["z"], client={"model": "half"})
-    with pytest.raises(InvalidArgument, match="label"):
-        ask(half, "predict", x, client={"model": "half", "label": "stable"})
     with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
-        ask(
-            half,
-            "predict",
-            {"seconds": np.float32(0.9)},
-            "slow",
-            client={"model": "half"},
-            timeout=0.05,
-        )
+        slow = {"seconds": np.float32(0.9)}
+        ask(half, "predict", slow, "slow", client={"model": "half"}, timeout=0.05)
     with pytest.raises(Unavailable, match=r"No model server is available at .*Start one") as e:
         ask("127.0.0.1:9", "status", client={"timeout": 5.0})
     assert e.value.exit_code == 5
@@ -263,27 +248,3 @@ def test_every_grpc_status_code_has_an_error_with_an_exit_code(ask, scripted):
         with pytest.raises(ServingError, match="my words") as error:
             ask(target, "status", client={"attempts": 1})
         assert error.value.exit_code in (1, 2, 5)
-
-
-def test_labels_can_be_used_after_a_reload(ask, push, tmp_path):
-    for version in (1, 2):
-        push("half_plus_two", tmp_path, version)
-    config = f"""
-    model_config_list {{ config {{
-      name: "m" base_path: "{tmp_path}" model_platform: "tensorflow"
-      model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}
-      LABELS
-    }} }}
-    """
-    with ModelServer("m", tmp_path, quick(enable_reload_config_rpc=True)) as running:
-        ask(running.target, "reload", config.replace("LABELS", ""), timeout=30.0)
-        labels = 'version_labels { key: "stable" value: 1 }'
-        ask(running.target, "reload", config.replace("LABELS", labels), timeout=30.0)
-        stable = {"model": "m", "label": "stable"}
-        x = {"x": np.float32([2])}
-        assert ask(running.target, "predict", x, client=stable).version == 1
-        assert ask(running.target, "ready", client=stable) is True
-        assert ask(running.target, "wait_until_available", client=stable) == 1
-        assert ask(running.target, "predict", x, client={"model": "m"}).version == 2
-        with pytest.raises(InvalidArgument, match="not the text of a ModelServerConfig"):
-            ask(running.target, "reload", "config {")

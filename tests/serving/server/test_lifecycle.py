@@ -417,8 +417,9 @@ def test_refused_reloads_change_nothing(reloading):
         with pytest.raises(error, match=words):
             reload(client, *models)
         assert ask(server) == (3, 3.0)
-    with pytest.raises(InvalidArgument, match="needs a model_config_list"):
-        client.reload("")
+    for text, words in (("", "needs a model_config_list"), ("config {", "not the text of a Model")):
+        with pytest.raises(InvalidArgument, match=words):
+            client.reload(text)
 
 
 def test_reload_names_the_models_that_fail(reloading):
@@ -445,6 +446,8 @@ def test_labels_select_versions_and_follow_reloads(reloading):
     reload(client, m)
     reload(client, (*m, {"stable": 1, "canary": 2}))
     assert ask(server, label="stable") == (1, 3.0) and ask(server, label="canary") == (2, 3.0)
+    with Client(server.target, "m", label="stable") as stable:
+        assert stable.ready() and stable.wait_until_available() == 1
     reload(client, (*m, {"stable": 2}))
     assert ask(server, label="stable") == (2, 3.0)
     with pytest.raises(InvalidArgument, match="Unrecognized servable version label: canary"):
