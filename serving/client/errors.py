@@ -16,6 +16,9 @@ class ServingError(Exception):
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "UNKNOWN"
+    from_server = False
+    """Whether the error was sent by a server. Otherwise the client found a bad argument, or could
+    not reach the server."""
 
     def __init_subclass__(cls, code: str = "", exit_code: int = 0) -> None:
         super().__init_subclass__()
@@ -90,7 +93,9 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
             f"No answer from {target} within {timeout:g} s ({details}). Allow more time with "
             "`timeout`, or send fewer images at once."
         )
-    return _CLASSES.get(name, ServingError)(details)
+    answered = _CLASSES.get(name, ServingError)(details)
+    answered.from_server = True
+    return answered
 
 
 def _advice(details: str) -> str:
