@@ -25,9 +25,11 @@ _EXAMPLES = """Examples:\n
 _SECONDS = 5.0  # between two requests for the state of the run
 _ABSENT_SECONDS = 300  # for which a server that restarts is asked again
 _PENDING_SECONDS = 60  # after which it is said why a pod does not start
-_LOG_LINES = 20  # the cause of a failure, and what the launcher writes after it
+_LOG_LINES = 12  # the cause of a failure and what came before it
 _NODE = "workflows.argoproj.io/node-name"  # such as hands-x7(0).root(0).Data(0).executor(0)
 _TASK = re.compile(r"(\w+)(?:\(\d+\))?\.executor")
+_LAUNCHER = re.compile(r"[IWEF]\d{4} |time=|Error: ")  # begins lines that are not the component's
+_EXIT_STATUS = re.compile(r"failed to execute component: exit status (\d+)")
 _VERDICT = re.compile(r"the model is ((?:not )?blessed\b.*)")  # in the log of Publishing
 #: Ends of the reasons for which a pod does not start, such as ImagePullBackOff.
 _STUCK = ("Unschedulable", "ErrImagePull", "InvalidImageName", "BackOff", "Error")
@@ -192,15 +194,14 @@ def _verdict(api: Any, pods: Sequence[tuple[str, Any]]) -> str:
     log = api.read_namespaced_pod_log(*where, container="main").rstrip()
     if pod.status.phase == "Succeeded" and (verdict := _VERDICT.search(log)):
         return verdict[1]
-    lines = "\n".join(log.splitlines()[-_LOG_LINES:])
-    told = f"the task {task} failed. The last lines of its log:\n{lines}"
-    if "signal: killed" in lines:
+    lines = [line for line in log.splitlines() if not _LAUNCHER.match(line)][-_LOG_LINES:]
+    told = "\n".join([f"the task {task} failed. The last lines of its log:", *lines])
+    if "signal: killed" in log:
         raise ResourceError(f"{told}\nRaise kubeflow.resources.{task}.memory: memory ran out.")
-    # The launcher itself always ends with 1; its last line names the code of the task.
-    for error in (ConfigError, DataRefused, ResourceError):
-        if lines.endswith(f"exit status {error.exit_code}"):
-            raise error(told)
-    raise ImgpipeError(told)
+    # The launcher itself always ends with 1, and names the code of the task.
+    ended = _EXIT_STATUS.search(log)
+    by_code = {str(one.exit_code): one for one in (ConfigError, DataRefused, ResourceError)}
+    raise by_code.get(ended[1] if ended else "", ImgpipeError)(told)
 
 
 @contextlib.contextmanager
