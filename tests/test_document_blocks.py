@@ -5,6 +5,7 @@ All pages that need a run of the pipeline share the run of the tutorial.
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import os
@@ -14,10 +15,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
+from imgpipe.models import preprocess
 from imgpipe.pipeline.application import app
 from tests import json_formats
 from tests.document_blocks import RUN, Block, blocks, matches
@@ -75,6 +79,18 @@ def _parse(line: str, where: str) -> None:
     except Exception as error:
         message = getattr(error, "message", error)
         raise AssertionError(f"{where}: {line}: {message}") from error
+
+
+def test_the_documents_resize_as_the_served_model_does() -> None:
+    found = blocks(_DOCS / "how-to" / "phones.md")
+    code = ast.parse(next(one.text for one in found if "def resize" in one.text))
+    code.body = [one for one in code.body if isinstance(one, ast.FunctionDef)]
+    names: dict[str, Any] = {"np": np}
+    exec(compile(code, "phones.md", "exec"), names)
+    for shape in ((3, 5, 3), (480, 640, 3), (37, 999, 3), (224, 224, 3)):
+        pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        expected = preprocess.resize(pixels, 224).numpy()
+        np.testing.assert_allclose(names["resize"](pixels, 224), expected, atol=1e-3)
 
 
 @pytest.fixture(scope="session")
