@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from imgpipe.serving.server import model_configs as configs
-from imgpipe.serving.server.manager import ModelManager, not_found
+from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.model_configs import ModelConfig
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.settings import Settings
@@ -56,16 +56,14 @@ class Core:
             version = config.labels.get(spec.label) if config else None
             if version is None:
                 raise invalid(f"Unrecognized servable version label: {spec.label}")
-        # The ExitStack keeps errors of the block itself out of the ``except`` below, which would
-        # take a NOT_FOUND of the request for one of the version.
         model = self.models.get(spec.name)
-        with ExitStack() as held:
-            try:
-                if model is None:
-                    raise not_found(spec.name, version)
-                handle = held.enter_context(model.acquire(version))
-            except StatusError as error:
-                raise self._absent(error) from error
+        with model.acquire(version) if model else nullcontext() as handle:
+            if handle is None:
+                which = f"Latest({spec.name})"
+                if version is not None:
+                    which = f"Specific({spec.name}, {version})"
+                cause = model.trouble(version) if model else ""
+                raise self._absent(f"Servable not found for request: {which}{cause}")
             yield handle
 
     def states(self, name: str, version: int | None = None) -> list[VersionState]:
@@ -80,9 +78,7 @@ class Core:
             lines = [line for line in lines if line.version == version]
         if not lines:
             which = "any versions" if version is None else f"version {version}"
-            raise self._absent(
-                StatusError(Code.NOT_FOUND, f"Could not find {which} of model {name}")
-            )
+            raise self._absent(f"Could not find {which} of model {name}")
         return lines
 
     def starting(self) -> list[str]:
@@ -92,11 +88,11 @@ class Core:
         """
         return sorted(name for name, model in self.models.items() if not model.tried)
 
-    def _absent(self, error: StatusError) -> StatusError:
-        """Return ``error``, or UNAVAILABLE while the server starts, which clients retry."""
+    def _absent(self, message: str) -> StatusError:
+        """Return a NOT_FOUND error, or UNAVAILABLE while the server starts, which clients retry."""
         starting = self.starting()
-        if error.code != Code.NOT_FOUND or not starting:
-            return error
+        if not starting:
+            return StatusError(Code.NOT_FOUND, message)
         causes = ", ".join(name + self.models[name].trouble() for name in starting)
         return StatusError(
             Code.UNAVAILABLE,

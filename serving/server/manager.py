@@ -184,12 +184,8 @@ class ModelManager:
             self._changed.notify_all()
 
     @contextmanager
-    def acquire(self, version: int | None) -> Iterator[Handle]:
-        """Hold ``version`` (None: the newest available) while it is used.
-
-        Raises:
-            StatusError: NOT_FOUND, the version is not available; the message has the cause.
-        """
+    def acquire(self, version: int | None) -> Iterator[Handle | None]:
+        """Hold ``version`` (None: the newest available) in a block; None if it is not available."""
         while True:
             versions = self._versions
             for number in sorted(versions, reverse=True) if version is None else [version]:
@@ -204,7 +200,8 @@ class ModelManager:
             # If the newest version was wanted and there is one now, a swap happened meanwhile.
             swapped = version is None and self.available()
             if versions is self._versions and not swapped:
-                raise not_found(self.config.name, version, self.trouble(version))
+                yield None
+                return
 
     def available(self) -> list[int]:
         """Return the available versions, newest first."""
@@ -257,9 +254,3 @@ class ModelManager:
                         f"{self._problem or known or 'not looked at yet'}.",
                     )
                 self._changed.wait(left)
-
-
-def not_found(model: str, version: int | None, cause: str = "") -> StatusError:
-    """Return TensorFlow Serving's error for a model or version that does not exist."""
-    wanted = f"Latest({model})" if version is None else f"Specific({model}, {version})"
-    return StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}{cause}")
