@@ -46,7 +46,7 @@ class ImageRecord:
     mode: str = ""  # Pillow's mode, such as "RGB"
     byte_size: int = 0
     frames: int = 1
-    orientation: int = 1  # Exif: 1 is upright, 2 to 8 are mirrored or rotated
+    orientation: int = 1  # Exif value that is not applied: 2 to 8 are mirrored or rotated
     channels: int = 0
     read_error: str = ""  # why the file could not be read
     decode_error: str = ""  # why the serving op cannot decode the file, "" when it can

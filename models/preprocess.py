@@ -7,12 +7,14 @@ of the backbone. Only core TensorFlow ops are used, so every function can run in
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 _PARALLEL_DECODES: Final = 32  # images of one request that are decoded at once, to limit memory
+_EXIF_WITHIN: Final = 1024  # bytes of a JPEG in which the Exif orientation is looked for
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -20,14 +22,55 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
 
     JPEG, PNG, BMP, GIF and WebP can be decoded. Grey, palette, CMYK and 16-bit images are
     converted. The op ignores the palette of a BMP, and takes its indices for grey values. Other
-    bytes raise an InvalidArgumentError when the op runs.
+    bytes raise an InvalidArgumentError when the op runs. A JPEG is turned by the Exif orientation
+    in its first kilobyte, if there is one; other formats stay as they are stored.
     """
     import tensorflow as tf
 
     # With `expand_animations`, a GIF would have a fourth axis for its frames.
     pixels = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
     pixels.set_shape([None, None, 3])  # the op leaves it open, and `resize` has to know the rank
-    return pixels
+    return _upright()(pixels, tf.convert_to_tensor(image_bytes))
+
+
+@functools.cache
+def _upright() -> tf.types.experimental.GenericFunction:
+    """Return the turning of stored pixels, uint8 [H, W, 3], by the Exif segment of their file."""
+    import tensorflow as tf
+
+    def orientation(before: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
+        """Read the first directory (Exif 3.0, 4.5 and 4.6); 1, which is upright, for odd ones."""
+        marker = tf.strings.substr(before, tf.maximum(tf.strings.length(before) - 4, 0), 2)
+        little = tf.strings.substr(tiff, 0, 2) == b"II"
+        orders = [tf.io.decode_raw(tiff, tf.uint16, one, _EXIF_WITHIN) for one in (True, False)]
+        words = tf.cast(tf.where(little, *orders), tf.int32)
+        high, low = tf.where(little, words[3], words[2]), tf.where(little, words[2], words[3])
+        fields = words[low // 2 :]  # after a word that holds their number, six words each
+        fields = fields[1 : 1 + 6 * tf.reduce_sum(fields[:1])]
+        fields = tf.reshape(fields[: tf.size(fields) // 6 * 6], [-1, 6])
+        tag, kind, high_count, low_count, value, _ = tf.unstack(fields, axis=1)
+        is_it = (tag == 0x0112) & (kind == 3) & (high_count + low_count == 1)  # one SHORT
+        found = tf.reduce_sum(tf.where(is_it, value, 0))
+        is_exif = (marker == b"\xff\xe1") & (little | (words[0] == 0x4D4D)) & (words[1] == 42)
+        is_valid = is_exif & (high == 0) & (low % 2 == 0) & (found >= 1) & (found <= 8)
+        return tf.where(is_valid, found, 1)
+
+    def turned(pixels: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
+        stored = tf.cond(turn >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
+        # The axes, rows and columns, that are then reversed.
+        axes = [tf.reduce_any(turn == some) for some in ([3, 4, 7, 8], [2, 3, 6, 7])]
+        return tf.reverse(stored, tf.boolean_mask([0, 1], axes))
+
+    def upright(pixels: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
+        start = tf.strings.substr(image_bytes, 0, _EXIF_WITHIN)
+        parts = tf.strings.split(start, b"Exif\0\0", maxsplit=1)
+        has_exif = (tf.strings.substr(start, 0, 3) == b"\xff\xd8\xff") & (tf.size(parts) == 2)
+        turn = tf.cond(has_exif, lambda: orientation(parts[0], parts[1]), lambda: 1)
+        return tf.cond(turn > 1, lambda: turned(pixels, turn), lambda: pixels)
+
+    # Compiled, because outside of a graph these operations would take milliseconds.
+    spec = [tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([], tf.string)]
+    return tf.function(upright, input_signature=spec, autograph=False, jit_compile=False)
 
 
 def resize(pixels: tf.Tensor, image_size: int) -> tf.Tensor:

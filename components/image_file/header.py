@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from imgpipe.serving import image_header
 
@@ -34,8 +34,9 @@ PILLOW_FORMATS = (
 #: Formats that are read, and one that begins with the same bytes as TGA, which has no magic bytes.
 _NOT_NAMED = {*PILLOW_FORMATS, "CUR"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
-#: Formats whose Exif block Pillow reads without decoding.
-_WITH_EXIF = {"JPEG", "WEBP", "TIFF", "AVIF"}
+#: Formats whose Exif block Pillow reads without decoding, and that nothing makes upright: the
+#: served model turns JPEG files, and Pillow turns TIFF files when it decodes them.
+_WITH_EXIF = {"WEBP", "AVIF"}
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
 
@@ -50,7 +51,7 @@ class Header:
     format: str = ""
     mode: str = ""
     frames: int = 1
-    orientation: int = 1  # Exif value: 1 is upright, 2 to 8 are mirrored or rotated
+    orientation: int = 1  # Exif value that is not applied: 2 to 8 are mirrored or rotated
     error: str = ""  # why Pillow cannot read the header, "" when it can
 
     @property
@@ -94,6 +95,20 @@ def pillow(data: bytes) -> Iterator[Image.Image]:
                 yield image
         finally:
             Image.MAX_IMAGE_PIXELS = previous
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an opened JPEG by its Exif orientation, as `preprocess.decode` does with TensorFlow.
+
+    Other formats stay as they are stored, and so does a JPEG with a broken Exif block.
+    """
+    if image.format not in ("JPEG", *_SAME_AS_JPEG):
+        return image
+    image.info.pop("xmp", None)  # Pillow would look for an orientation there too
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # parts of Pillow raise exceptions of any type for broken blocks
+        return image
 
 
 def probe(data: bytes, pixel_limit: int) -> Header:
@@ -142,7 +157,7 @@ def _frames(image: Image.Image) -> int:
 
 
 def _orientation(image: Image.Image, kind: str) -> int:
-    """Return the Exif orientation, 1 when there is none or it is out of range."""
+    """Return the Exif orientation that is not applied, 1 when there is none or a wrong one."""
     try:
         if kind in _WITH_EXIF:
             exif = image.getexif()

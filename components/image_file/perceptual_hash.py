@@ -76,8 +76,6 @@ Indices = npt.NDArray[np.int64]
 def perceptual_hashes(image: Pixels) -> bytes:
     """Compute all perceptual hashes of an image.
 
-    The Exif orientation is not applied, because the serving op does not apply it either.
-
     Returns:
         `ALL_BYTES` bytes: the hashes of the upright image, the mirrored image and `CROPS` crops,
         and the grey image. When the image is too plain or too smooth to be distinguished from

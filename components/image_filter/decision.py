@@ -220,8 +220,6 @@ def _rewritten(record: ImageRecord, data: bytes, reasons: Sequence[str]) -> Imag
     content, _ = Content.decoded(data, MEASUREMENTS)
     if content is None:
         return None
-    # Pillow makes TIFF files upright while they are transcoded.
-    upright = repairs.orientation.name in reasons or record.format == "TIFF"
     return dataclasses.replace(
         record,
         image_bytes=data,
@@ -231,5 +229,5 @@ def _rewritten(record: ImageRecord, data: bytes, reasons: Sequence[str]) -> Imag
         height=content.height,
         figures=content.figures,
         perceptual_hash=content.perceptual_hash,
-        orientation=1 if upright else record.orientation,
+        orientation=1 if repairs.orientation.name in reasons else record.orientation,
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from PIL import Image, ImageFile
 
-from imgpipe.components.image_file.header import pillow
+from imgpipe.components.image_file.header import pillow, upright
 
 #: Longer side in pixels of an image that is enlarged by a click, and of the images that follow once
 #: the page holds `_LARGE_BYTES` of them. The second is shown at half its size, for dense screens.
@@ -56,8 +56,8 @@ class Thumbnails:
 def thumbnail(data: bytes, side: int = SIDE) -> str:
     """Make a small JPEG as a data URI; "" when the bytes are not an image. Never raises.
 
-    Exif orientation is not applied: the image is shown as the model sees it. The readable part
-    of a truncated file is shown.
+    The image is shown as the model sees it, so that only a JPEG is turned by its Exif orientation.
+    The readable part of a truncated file is shown.
 
     Args:
         data: An encoded image, which is not trusted.
@@ -76,7 +76,7 @@ def shrunk(data: bytes, side: int, quality: int = _QUALITY) -> bytes:
                 return b""
             # Pillow first averages whole blocks, to at least twice the size, which is faster.
             image.thumbnail((side, side), reducing_gap=2.0)
-            return _jpeg(image.convert("RGB"), quality)
+            return _jpeg(upright(image).convert("RGB"), quality)
     except Exception:  # Pillow's plugins raise exceptions of any type
         return b""
 

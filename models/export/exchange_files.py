@@ -1,7 +1,7 @@
 """Files of a published network for other programs: ONNX, Keras and LiteRT.
 
-They contain the network only, from pixels to probabilities. The caller decodes and resizes the
-image; `preprocess.whole_pixels` does this like the exported graph and rounds the result.
+They contain the network only, from pixels to probabilities. The caller decodes, turns and resizes
+the image; `preprocess.whole_pixels` does this like the exported graph and rounds the result.
 
 | kind | input | output |
 |---|---|---|

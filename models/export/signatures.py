@@ -3,7 +3,7 @@
 | signature | input | outputs |
 |---|---|---|
 | serving_default | image_bytes string [N] | the five outputs of `answer` |
-| serving_pixels | pixels uint8 [N, H, W, 3] | the same |
+| serving_pixels | pixels uint8 [N, H, W, 3], turned by the caller | the same |
 | serving_examples | examples string [N], tf.Examples with `image_bytes` | the same, label [N, 1] |
 | features | image_bytes string [N] | features float32 [N, D] |
 | cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
@@ -64,12 +64,6 @@ def signatures(
         # string, because `bytes` has no dtype. A column of length 1 gives rows that are arrays.
         return {**outputs, names.LABEL: outputs[names.LABEL][:, None]}
 
-    def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {FEATURES: network(decoded(image_bytes))[FEATURES]}
-
-    def cam(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return grad_cam(classifier, decoded(image_bytes))
-
     encoded = tf.TensorSpec([None], tf.string, name=names.IMAGE_BYTES)
     pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
     examples = tf.TensorSpec([None], tf.string, name="examples")
@@ -77,8 +71,10 @@ def signatures(
         SERVING_DEFAULT: _traced(from_bytes, encoded),
         SERVING_PIXELS: _traced(from_pixels, pixels),
         SERVING_EXAMPLES: _traced(from_examples, examples),
-        FEATURE_VECTORS: _traced(features, encoded),
-        CAM: _traced(cam, encoded),
+        FEATURE_VECTORS: _traced(
+            lambda given: {FEATURES: network(decoded(given))[FEATURES]}, encoded
+        ),
+        CAM: _traced(lambda given: grad_cam(classifier, decoded(given)), encoded),
     }
 
 
@@ -140,8 +136,7 @@ def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
     cam = tf.nn.relu(tf.reduce_sum(weights * feature_map, axis=-1))
     cam = tf.math.divide_no_nan(cam, tf.reduce_max(cam, axis=[1, 2], keepdims=True))
     probabilities = outputs[PROBABILITIES]
-    label = _label(classifier, probabilities)
-    return {CAM: cam, names.LABEL: label, PROBABILITIES: probabilities}
+    return {CAM: cam, names.LABEL: _label(classifier, probabilities), PROBABILITIES: probabilities}
 
 
 def _not_empty(images: tf.Tensor) -> tf.Tensor:

@@ -73,13 +73,13 @@ def _again(label: str, number: int, quality: int, scale: float) -> Callable[[Too
 
 
 def _turned(label: str, number: int) -> Callable[[Tools], bytes]:
-    """Return a builder of a JPEG that is stored rotated, with the Exif tag that corrects it."""
+    """Return a builder of a WebP file that is stored rotated, with the Exif tag that says so."""
 
     def build(tools: Tools) -> bytes:
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = 6  # shown after a quarter turn clockwise
         stored = tools.image(label, number).transpose(Image.Transpose.ROTATE_90)
-        return encoded(stored, ".jpg", exif=exif)
+        return encoded(stored, ".webp", exif=exif)
 
     return build
 
@@ -110,7 +110,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("label_conflict", "paper/IMG_9008.jpg", _copy("scissors", 1)),  # the original too
     Fault("misnamed", "paper/IMG_9009.jpg", _image("paper", 7, ".png")),
     Fault("transcoded", "paper/IMG_9010.tif", _image("paper", 8, ".tif")),
-    Fault("orientation", "rock/IMG_9011.jpg", _turned("rock", 9)),
+    Fault("orientation", "rock/IMG_9011.webp", _turned("rock", 9)),
     Fault("mislabelled", "rock/IMG_9012.jpg", _image("paper", 10, ".jpg")),
     Fault("mislabelled", "scissors/IMG_9013.jpg", _image("rock", 11, ".jpg")),
     Fault("near_duplicate", "rock/IMG_9014.jpg", _again("rock", 1, 60, 1.0)),

@@ -12,7 +12,7 @@ import struct
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from imgpipe.components.image_file.header import other_format, pillow
+from imgpipe.components.image_file.header import other_format, pillow, upright
 from imgpipe.components.image_filter.check import Finding, Result, Settings, check
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.serving.image_header import sniff
@@ -67,7 +67,7 @@ def transcode(data: bytes) -> tuple[bytes, str]:
     with pillow(data) as image:
         described = f"{image.format} ({image.mode})"
         image.load()
-        plain = eight_bits(image)
+        plain = eight_bits(upright(image))
     out = io.BytesIO()
     plain.save(out, format="PNG")
     return out.getvalue(), described

@@ -1,9 +1,9 @@
 """Images that the serving operation shows otherwise than a viewer; both can be repaired.
 
-The serving operation drops the alpha channel, which shows hidden colours, and does not apply the
-Exif orientation. The default is a warning and not a repair, because a model should be trained on
-the images that it will see. With "repair", the images are put on white or rotated and stored as
-PNG.
+The serving operation drops the alpha channel, which shows hidden colours, and applies the Exif
+orientation of JPEG files alone. The default is a warning and not a repair, because a model should
+be trained on the images that it will see. With "repair", the images are put on white or rotated
+and stored as PNG.
 """
 
 from __future__ import annotations
@@ -102,11 +102,8 @@ def alpha(record: ImageRecord, settings: Settings) -> Result:
     repair=turned,
 )
 def orientation(record: ImageRecord, settings: Settings) -> Result:
-    """Exif orientation, which the model ignores; repair: rotated, as PNG.
-
-    TIFF files are not reported, because Pillow makes them upright while they are transcoded.
-    """
-    if record.orientation not in _TURNS or record.format == "TIFF":
+    """Exif orientation that the model ignores, since it is no JPEG; repair: rotated, as PNG."""
+    if record.orientation not in _TURNS:
         return None
     how = _TURNS[record.orientation][1]
     return f"stored {how} (Exif orientation {record.orientation})"

@@ -2,6 +2,7 @@
 
 import { element, percent } from "./answers.js";
 import { Gone, classify } from "./server.js";
+import { orientation } from "./shown_image.js";
 
 const AT_ONCE = 4;
 const ROWS_SHOWN = 200; // a table of thousands of images would make the page slow
@@ -139,6 +140,7 @@ export class Folder {
   #row(entry) {
     entry.url = URL.createObjectURL(entry.file);
     const image = element("img", { alt: "", loading: "lazy", src: entry.url });
+    image.style.imageOrientation = orientation(entry.file);
     image.addEventListener("error", () => (image.hidden = true));
     const open = element("button", { type: "button", ariaLabel: `Open ${entry.path}` }, image);
     open.addEventListener("click", () => this.opened(entry.file));

@@ -10,6 +10,9 @@ const HEAT = [255, 60, 20];
 const COLD = [25, 60, 200]; // of what says nothing; red alone would not show on a red image
 const VEIL = 120; // opacity of the colours, of 255
 
+/** What the model sees: it turns a JPEG by its Exif orientation, and files of no other format. */
+export const orientation = (file) => (file.type === "image/jpeg" ? "from-image" : "none");
+
 const inside = (value) => Math.min(Math.max(value, 0), 1);
 
 export class ShownImage {
@@ -35,11 +38,12 @@ export class ShownImage {
     this.clearHeat();
     this.select(WHOLE);
     if (this.image.src) URL.revokeObjectURL(this.image.src);
+    this.image.style.imageOrientation = orientation(blob);
     this.image.src = URL.createObjectURL(blob);
     this.image.alt = `The image ${name}`;
     try {
       await this.image.decode();
-      const bitmap = await createImageBitmap(blob, { imageOrientation: "none" });
+      const bitmap = await createImageBitmap(blob, { imageOrientation: orientation(blob) });
       if (this.blob !== blob) return false;
       this.bitmap = bitmap;
       this.frame.style.setProperty("--ratio", bitmap.width / bitmap.height);
