@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 
 def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
@@ -23,6 +23,21 @@ def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) 
     made = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     made.save(out, kind, **options)
     return out.getvalue()
+
+
+def exif(orientation: int, order: str = ">") -> bytes:
+    """Return an Exif block as Pillow writes it, in the order of bytes ">" or "<"."""
+    block = Image.Exif()
+    block.endian = order
+    block[ExifTags.Base.Orientation], block[ExifTags.Base.Software] = orientation, "camera"
+    return block.tobytes()
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Return pixels that are stored with this Exif orientation as Pillow turns them upright."""
+    image = Image.fromarray(pixels)
+    image.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.asarray(ImageOps.exif_transpose(image))
 
 
 def noise(seed: int = 0, size: tuple[int, int] = (40, 32)) -> np.ndarray:

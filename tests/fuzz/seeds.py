@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.images import encoded
+from tests.images import encoded, exif
 
 _NAMES = [f"{'ab'[n % 2]}/{n}.jpg" for n in range(4)]
 
@@ -99,10 +99,8 @@ def pixel_tables() -> Iterator[bytes]:
 def images() -> Iterator[bytes]:
     """An image in every accepted format, with Exif data in JPEG, PNG and WebP."""
     image = Image.fromarray(np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
-    exif = Image.Exif()
-    exif[274] = 6
     for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "PCX", "JPEG2000", "QOI"):
-        yield encoded(image, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}))
+        yield encoded(image, kind, **({"exif": exif(6)} if kind in ("JPEG", "PNG", "WEBP") else {}))
 
 
 def network() -> Any:

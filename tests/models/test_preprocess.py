@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import random
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from imgpipe.models import preprocess
-from tests.images import encoded
+from tests.images import encoded, exif, noise, turned
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "GIF", "WEBP"])
@@ -65,3 +69,56 @@ def test_undecodable_bytes_are_an_invalid_argument(draw, cut: int, message: str)
 
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         preprocess.decode(draw(4)[:cut])
+
+
+def test_photographs_are_turned_as_pillow_turns_them(shared_data: Path) -> None:
+    photographs = sorted((shared_data / "cats_dogs").rglob("*.jpg"))[:125]
+    if not photographs:
+        pytest.skip("needs ../shared/data/cats_dogs")
+    for number, photograph in enumerate(photographs):
+        data = photograph.read_bytes()
+        stored = preprocess.decode(data).numpy()
+        # Before the JFIF segment, as a camera writes it, or behind it, as Pillow does.
+        at = 20 if number % 2 and data[2:4] == b"\xff\xe0" else 2
+        for order in "<>":
+            for orientation in range(1, 9):
+                block = exif(orientation, order)
+                segment = b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block
+                pixels = preprocess.decode(data[:at] + segment + data[at:]).numpy()
+                np.testing.assert_array_equal(pixels, turned(stored, orientation))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about broken blocks
+def test_a_broken_exif_block_is_upright_or_turned_as_pillow_turns_it() -> None:
+    pixels = noise(0, (16, 8))
+    chance, stored, agreed = random.Random(0), None, 0
+    for _ in range(2000):
+        orientation = chance.randint(1, 8)
+        data = bytearray(encoded(pixels, "JPEG", exif=exif(orientation, chance.choice("<>"))))
+        stored = preprocess.decode(encoded(pixels, "JPEG")).numpy() if stored is None else stored
+        block = data.index(b"Exif")
+        for _ in range(chance.choice([1, 2, 5])):
+            data[block + chance.randrange(32)] = chance.randrange(256)
+        found = preprocess.decode(bytes(data)).numpy()
+        with Image.open(io.BytesIO(data)) as image:
+            value = image.getexif().get(0x0112, 1)
+        expected = turned(stored, value) if isinstance(value, int) else stored
+        same = np.array_equal(found, expected)
+        assert same or np.array_equal(found, stored), bytes(data[: block + 40])
+        agreed += same
+    assert agreed > 1950
+
+
+@pytest.mark.parametrize("cut", [4, 12, 24, 30, 36, 44, 52])
+def test_a_header_that_ends_early_is_no_error_of_the_turn(cut: int) -> None:
+    import tensorflow as tf
+
+    data = encoded(noise(0, (16, 8)), "JPEG", exif=exif(6))[:cut]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid JPEG data"):
+        preprocess.decode(data)
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_other_formats_are_not_turned(format: str) -> None:
+    data = encoded(noise(0, (16, 8)), format, exif=exif(6), lossless=True)
+    np.testing.assert_array_equal(preprocess.decode(data).numpy(), noise(0, (16, 8)))

@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from PIL import ExifTags, Image
+from PIL import Image
 
 from imgpipe.components.image_filter import overrides, quarantine
 from imgpipe.components.image_filter.check import Settings
@@ -15,7 +15,7 @@ from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from tests.images import encoded, noise
+from tests.images import encoded, exif, noise
 
 
 def digest(data):
@@ -44,11 +44,9 @@ def black(size=(60, 40)):
     return encoded(Image.new("RGB", size))
 
 
-def turned(orientation=6):
-    """Return a JPEG of 45 x 30 pixels with this Exif orientation."""
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    return encoded(noise(5, (45, 30)), "JPEG", exif=exif)
+def turned():
+    """Return a WebP file of 45 x 30 pixels with the Exif orientation 6."""
+    return encoded(noise(5, (45, 30)), "WEBP", exif=exif(6))
 
 
 def test_measurements_are_written_to_examples_and_metadata(photos, run):
@@ -66,10 +64,10 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
 
 
 def test_rotated_images_are_warned_of_or_repaired(photos, run):
-    folder = photos({"a": 3, "b": 3, "a/side.jpg": turned()})
-    assert warned(run(folder))["orientation"] == ["a/side.jpg"]
+    folder = photos({"a": 3, "b": 3, "a/side.webp": turned()})
+    assert warned(run(folder))["orientation"] == ["a/side.webp"]
     done = run(folder, name="repaired", settings=Settings(severity={"orientation": "repair"}))
-    example = kept(done, "a/side.jpg")
+    example = kept(done, "a/side.webp")
     data = records.raw(example, names.IMAGE_BYTES)
     assert Image.open(io.BytesIO(data)).size == (30, 45)
     assert records.integer(example, names.WIDTH) == 30

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from imgpipe.components.report import thumbnails
 from imgpipe.components.report.thumbnails import SIDE, SMALL_SIDE, Thumbnails, thumbnail
 from tests.components.report.report_facts import jpeg
-from tests.images import encoded
+from tests.images import encoded, exif, soft, turned
 
 BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"
 
@@ -29,6 +29,16 @@ def opened(uri):
 def test_the_longer_side_is_limited_and_proportions_are_kept(size, shown):
     with opened(thumbnail(jpeg(size=size))) as image:
         assert image.size == shown
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_shown_upright_as_the_model_sees_it(orientation):
+    stored = soft(0, (600, 400))
+    with opened(thumbnail(encoded(stored, "JPEG", exif=exif(orientation)))) as image:
+        expected = Image.fromarray(turned(np.asarray(stored), orientation)).resize(image.size)
+        assert np.abs(np.asarray(image, np.int64) - np.asarray(expected)).mean() < 4
+    with opened(thumbnail(encoded(stored, "WEBP", exif=exif(orientation)))) as image:
+        assert image.size == (SIDE, 213)
 
 
 def test_thumbnails_become_smaller_once_the_page_holds_many_large_ones():

@@ -15,6 +15,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.network.classifier import Classifier, build_classifier, build_head
 from imgpipe.models.settings import ModelSettings
+from tests.images import encoded, exif, soft, turned
 
 _SIZE = 64
 _OUTPUTS = {"label", "classes", "probabilities", "top_k_classes", "top_k_probabilities"}
@@ -129,6 +130,20 @@ def test_the_signature_serving_pixels_gives_the_same_probabilities(
         found = session("serving_pixels", preprocess.decode(image).numpy()[None])
         assert set(found) == _OUTPUTS
         np.testing.assert_allclose(found["probabilities"], row[None], atol=1e-5)
+
+
+def test_a_jpeg_is_turned_by_its_exif_orientation_in_the_graph(session) -> None:
+    from imgpipe.models import preprocess
+
+    image = soft(0, (90, 60))
+    files = [encoded(image, "JPEG", exif=exif(orientation)) for orientation in range(1, 9)]
+    found = session("serving_default", np.array(files, object))["probabilities"]
+    features = session("features", np.array(files, object))["features"]
+    assert len(np.unique(features.round(3), axis=0)) == 8
+    stored = preprocess.decode(encoded(image, "JPEG")).numpy()
+    for orientation, row in enumerate(found, 1):
+        upright = session("serving_pixels", turned(stored, orientation)[None])["probabilities"]
+        np.testing.assert_allclose(row[None], upright, atol=1e-5)
 
 
 def test_the_signature_features_returns_the_inputs_of_the_head(

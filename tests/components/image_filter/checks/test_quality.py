@@ -13,10 +13,11 @@ from PIL import Image, ImageFilter
 from imgpipe.components.image_filter import checks
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import validate, whole_set
+from imgpipe.components.image_filter.checks.decodable import transcode
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
-from tests.images import encoded
+from tests.images import encoded, exif, turned
 
 QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale")
 
@@ -167,14 +168,12 @@ def sixteen_bit_rgb():
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_rotated_images_are_warned_of_or_turned_upright(look, turn, kind):
-    from PIL import ExifTags, ImageOps
+    from PIL import ImageOps
 
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = turn
-    data = encoded(scene((48, 32)), kind, exif=exif, quality=95)
-    record = look(data, {"JPEG": "jpg"}.get(kind, kind.lower()))
+    data = encoded(scene((48, 32)), kind, exif=exif(turn), quality=95)
+    record = look(data, kind.lower())
     assert ("orientation" in warned(record)) == (turn > 1)
     repaired = decide(record, Settings(severity={"orientation": "repair"}))
     turned = repaired.kept.image_bytes
@@ -184,6 +183,27 @@ def test_rotated_images_are_warned_of_or_turned_upright(look, turn, kind):
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(turned))), expected)
     assert Image.open(io.BytesIO(turned)).format == "PNG"
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
+    """The model turns it, so that nothing has to be reported or repaired."""
+    data = encoded(scene((480, 320)), "JPEG", exif=exif(turn), quality=95)
+    record = look(data, "jpg")
+    found = decide(record, Settings(severity={"orientation": "repair"}))
+    assert not found.warnings and found.kept.image_bytes == data
+    upright = Image.fromarray(turned(np.asarray(scene((480, 320))), turn))
+    assert (record.width, record.height) == upright.size
+    copy = look(encoded(upright, "PNG"), "png")
+    assert np.bitwise_count(hashed(record) ^ hashed(copy)).sum() <= 8
+    transcoded, _ = transcode(data)
+    stored = np.asarray(Image.open(io.BytesIO(data)))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(transcoded))), turned(stored, turn))
+
+
+def hashed(record):
+    """Return the hash of the whole image."""
+    return np.frombuffer(record.perceptual_hash[:32], np.uint8)
 
 
 def test_a_repair_that_fails_is_a_warning_and_loses_nothing(look):
