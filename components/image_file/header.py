@@ -158,15 +158,10 @@ def _frames(image: Image.Image) -> int:
 
 def _orientation(image: Image.Image, kind: str) -> int:
     """Return the Exif orientation that is not applied, 1 when there is none or a wrong one."""
+    if kind not in _WITH_EXIF and (kind != "PNG" or "exif" not in image.info):  # before the pixels
+        return 1
     try:
-        if kind in _WITH_EXIF:
-            exif = image.getexif()
-        elif kind == "PNG" and "exif" in image.info:  # before the pixels
-            exif = Image.Exif()
-            exif.load(image.info["exif"])
-        else:
-            return 1
-        value = int(exif.get(ExifTags.Base.Orientation, 1))
+        value = int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a broken Exif block must not make the image unusable
         return 1
     return value if 1 <= value <= 8 else 1
