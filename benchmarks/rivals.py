@@ -176,7 +176,7 @@ def keras_guide(splits: dict[str, ImageSet], seconds: float) -> Result:
 
 def _batches(images: ImageSet, size: int) -> tf.data.Dataset:
     """Decode and resize the images once, and keep their pixels in memory."""
-    decoded = (preprocess.decode_and_resize(one, size) for one in images.images)
+    decoded = (preprocess.decode(one, size) for one in images.images)
     pixels = np.stack([np.asarray(tf.cast(tf.round(one), tf.uint8)) for one in decoded])
     return tf.data.Dataset.from_tensor_slices((pixels, images.labels))
 

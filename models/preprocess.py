@@ -17,8 +17,10 @@ _PARALLEL_DECODES: Final = 32  # images of one request that are decoded at once,
 _EXIF_WITHIN: Final = 1024  # bytes of a JPEG in which the Exif orientation is looked for
 
 
-def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+def decode(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.Tensor:
     """Decode one image, and the first frame of an animation, to 8-bit RGB, uint8 [H, W, 3].
+
+    With an `image_size` S, the image is resized to float32 [S, S, 3], 0..255.
 
     JPEG, PNG, BMP, GIF and WebP can be decoded. Grey, palette, CMYK and 16-bit images are
     converted. The op ignores the palette of a BMP, and takes its indices for grey values. Other
@@ -30,12 +32,14 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     # With `expand_animations`, a GIF would have a fourth axis for its frames.
     pixels = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
     pixels.set_shape([None, None, 3])  # the op leaves it open, and `resize` has to know the rank
-    return _upright()(pixels, tf.convert_to_tensor(image_bytes))
+    if image_size:  # first, because it takes long to turn the millions of pixels of a phone
+        pixels = resize(pixels, image_size)
+    return _upright(image_size)(pixels, tf.convert_to_tensor(image_bytes))
 
 
 @functools.cache
-def _upright() -> tf.types.experimental.GenericFunction:
-    """Return the turning of stored pixels, uint8 [H, W, 3], by the Exif segment of their file."""
+def _upright(side: int | None) -> tf.types.experimental.GenericFunction:
+    """Return the turning of the pixels that `decode` returns by the Exif segment of their file."""
     import tensorflow as tf
 
     def orientation(before: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
@@ -69,7 +73,8 @@ def _upright() -> tf.types.experimental.GenericFunction:
         return tf.cond(turn > 1, lambda: turned(pixels, turn), lambda: pixels)
 
     # Compiled, because outside of a graph these operations would take milliseconds.
-    spec = [tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([], tf.string)]
+    pixels = tf.TensorSpec([side, side, 3], tf.float32 if side else tf.uint8)
+    spec = [pixels, tf.TensorSpec([], tf.string)]
     return tf.function(upright, input_signature=spec, autograph=False, jit_compile=False)
 
 
@@ -84,17 +89,12 @@ def resize(pixels: tf.Tensor, image_size: int) -> tf.Tensor:
     return tf.image.resize(pixels, [image_size, image_size], method="bilinear", antialias=False)
 
 
-def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decode and resize one image to float32 [S, S, 3], 0..255."""
-    return resize(decode(image_bytes), image_size)
-
-
 def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
     """Decode and resize one image to uint8 [S, S, 3], for models that take resized images."""
     import tensorflow as tf
 
     # A cast alone would cut off the fractions, which darkens the image by half a level.
-    return tf.cast(tf.round(decode_and_resize(image_bytes, image_size)), tf.uint8)
+    return tf.cast(tf.round(decode(image_bytes, image_size)), tf.uint8)
 
 
 def batch_decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -103,7 +103,7 @@ def batch_decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
 
     # The op decodes one image at a time, and the images of a batch differ in size until resized.
     return tf.map_fn(
-        lambda image: decode_and_resize(image, image_size),
+        lambda image: decode(image, image_size),
         tf.convert_to_tensor(image_bytes),
         fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
         parallel_iterations=_PARALLEL_DECODES,

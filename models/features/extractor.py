@@ -160,7 +160,7 @@ class FeatureExtractor:
 
         @tf.autograph.experimental.do_not_convert
         def repeat(image: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            pixels = preprocess.decode_and_resize(image, self.image_size)  # once for all views
+            pixels = preprocess.decode(image, self.image_size)  # once for all views
             count = tf.size(numbers)
             return tf.repeat(pixels[None], count, 0), tf.repeat(seed, count), numbers
 

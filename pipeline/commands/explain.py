@@ -134,7 +134,7 @@ def _explain(
     top = [(classifier.vocabulary[i], float(probabilities[i])) for i in best]
     image = preprocess.decode(tf.constant(data)).numpy()
     drawings = {"grad_cam.png": activation_images.grad_cam(image, answer["cam"][0], label, top)}
-    pixels = preprocess.decode_and_resize(tf.constant(data), classifier.image_size).numpy()
+    pixels = preprocess.decode(tf.constant(data), classifier.image_size).numpy()
     found = activation_images.outputs(classifier.network, chosen, pixels)
     for number, name in enumerate(chosen, 1):  # a listing of the folder has the network's order
         height, width, depth = found[name].shape

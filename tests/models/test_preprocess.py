@@ -35,7 +35,7 @@ def test_the_first_frame_of_an_animation_is_decoded() -> None:
 
 
 def test_resized_pixels_keep_the_range_0_to_255(draw) -> None:
-    pixels = preprocess.decode_and_resize(draw(2, (300, 200)), 64).numpy()
+    pixels = preprocess.decode(draw(2, (300, 200)), 64).numpy()
     assert pixels.shape == (64, 64, 3) and pixels.dtype == np.float32
     assert pixels.min() >= 0
     assert 100 < pixels.max() <= 255
@@ -43,14 +43,14 @@ def test_resized_pixels_keep_the_range_0_to_255(draw) -> None:
 
 def test_an_image_of_the_right_size_is_not_changed(draw) -> None:
     encoded = draw(3, (64, 64), "PNG")
-    resized = preprocess.decode_and_resize(encoded, 64).numpy()
+    resized = preprocess.decode(encoded, 64).numpy()
     np.testing.assert_array_equal(resized, preprocess.decode(encoded).numpy())
 
 
 def test_a_batch_equals_its_images(draw) -> None:
     images = [draw(seed, (40 + seed, 50)) for seed in range(5)]
     batch = preprocess.batch_decode(images, 32).numpy()
-    single = [preprocess.decode_and_resize(image, 32).numpy() for image in images]
+    single = [preprocess.decode(image, 32).numpy() for image in images]
     np.testing.assert_array_equal(batch, single)
 
 
