@@ -80,7 +80,7 @@ if ! [ -e "$C/images/programs" ]; then
   named() {
     local name=$1; shift
     container=$(images from --pull-never localhost/programs)
-    images config --env PATH=/usr/bin:/bin "$@" "$container"
+    images config --env PATH=/usr/bin:/bin "$@" "$container" 2>/dev/null
     images commit -q --rm "$container" "$name" >/dev/null
     images push -q --disable-compression "$name" "oci:$C/images/programs.new:$name"
   }
@@ -98,12 +98,15 @@ if ! [ -e "$C/images/programs" ]; then
   mv "$C/images/programs.new" "$C/images/programs"
 fi
 
-# imgpipe's own image, as its Dockerfile has it; it is built again where the code has changed.
-images build -q --isolation chroot --pull-never --layers -t docker.io/registry/imgpipe:1 "$PROJECT" >/dev/null
-rm -rf "$C/images/imgpipe"
-container=$(images from --pull-never docker.io/registry/imgpipe:1)
-images config --user 2000 "$container"
-images commit -q --rm "$container" docker.io/registry/imgpipe:other >/dev/null
-for tag in 1 other; do
-  images push -q --disable-compression docker.io/registry/imgpipe:$tag "oci:$C/images/imgpipe:docker.io/registry/imgpipe:$tag"
-done
+# imgpipe's own image, as its Dockerfile has it, and the same for another user.
+id=$(images build -q --isolation chroot --pull-never --layers -t docker.io/registry/imgpipe:1 "$PROJECT" 2>"$C/log/image.log")
+if [ "$(cat "$C/images/imgpipe.id" 2>/dev/null)" != "$id" ]; then
+  rm -rf "$C/images/imgpipe"
+  container=$(images from --pull-never docker.io/registry/imgpipe:1)
+  images config --user 2000 "$container"
+  images commit -q --rm "$container" docker.io/registry/imgpipe:other >/dev/null
+  for tag in 1 other; do
+    images push -q --disable-compression docker.io/registry/imgpipe:$tag "oci:$C/images/imgpipe:docker.io/registry/imgpipe:$tag"
+  done
+  echo "$id" >"$C/images/imgpipe.id"
+fi
