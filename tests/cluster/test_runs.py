@@ -50,11 +50,12 @@ def _inside(*words: str | Path) -> list[str | Path]:
 
 def _compiled(folder: Path, out: str, *settings: str, tag: str = "1") -> Path:
     """Compile the pipeline of the images, with its outputs in a folder of the volume."""
-    given = (f'kubeflow.image="registry/imgpipe:{tag}"', f'run.out="/data/{out}"', *settings)
-    limits = 'kubeflow.resources={default = {cpu = 2, memory = "4Gi"}}'
+    given = (f'run.out="/data/{out}"', *settings)
+    limits = 'kubeflow.resources={default = {cpu = 1, memory = "4Gi"}}'
     claim = "{claim = 'images', path = '/data'}"
     root = "minio://mlpipeline/imgpipe"
-    return compiled("/data/photos", folder / f"{out}.yaml", root, claim, *given, limits)
+    file, image = folder / f"{out}.yaml", f"registry/imgpipe:{tag}"
+    return compiled("/data/photos", file, root, claim, *given, limits, image=image)
 
 
 class _Run(threading.Thread):

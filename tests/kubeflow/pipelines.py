@@ -17,7 +17,14 @@ def draw(folder: Path) -> Path:
     return drawn(folder, per_class=24, size=112)
 
 
-def compiled(photos: Path | str, output: Path, root: str, volumes: str, *settings: str) -> Path:
+def compiled(
+    photos: Path | str,
+    output: Path,
+    root: str,
+    volumes: str,
+    *settings: str,
+    image: str = "image:1",
+) -> Path:
     """Compile the pipeline of the images with the settings of a short run; return its file.
 
     Args:
@@ -26,6 +33,7 @@ def compiled(photos: Path | str, output: Path, root: str, volumes: str, *setting
         root: URI below which artifacts are written.
         volumes: Entries of the list ``kubeflow.volumes``, in TOML.
         settings: Further settings, such as ``train.epochs=2``.
+        image: Container image of the tasks.
     """
     from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
 
@@ -35,7 +43,7 @@ def compiled(photos: Path | str, output: Path, root: str, volumes: str, *setting
         for key, value in values.items()
     ]
     given += [f"kubeflow.volumes=[{volumes}]", *settings]
-    compile_(None, str(photos), output, "image:1", root, given)
+    compile_(None, str(photos), output, image, root, given)
     return output
 
 
