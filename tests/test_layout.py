@@ -22,8 +22,8 @@ _MAY_IMPORT = {
 #: Largest number of lines of Python in each room. Whoever needs more raises it in the same change,
 #: and says there what went. The goals are 6,000, 13,000, 7,500, 11,500, 28,000 and 2,400.
 _MOST_LINES = {
-    "serving": 6_350,
-    "components": 14_430,
+    "serving": 6_320,
+    "components": 14_440,
     "models": 8_200,
     "pipeline": 12_950,
     "tests": 32_120,

@@ -140,7 +140,14 @@ def _publish(
         staging.mkdir()
         skipped = shutil.ignore_patterns(manifest.MANIFEST)
         for path, source in sources.items():
-            shutil.copytree(source, staging / path, dirs_exist_ok=True, ignore=skipped)
+            # Without the modes: Kubeflow's launcher lets everybody change the files that it copies.
+            shutil.copytree(
+                source,
+                staging / path,
+                ignore=skipped,
+                copy_function=shutil.copyfile,
+                dirs_exist_ok=True,
+            )
         sync_tree(staging)
         for name, text in texts.items():
             atomic_write(staging / name, text)

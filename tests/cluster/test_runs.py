@@ -69,17 +69,11 @@ class _Run(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        process = subprocess.Popen(
-            self.command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=_environment(),
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            self.text += line
-        self.code = process.wait()
+        words = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen(self.command, env=_environment(), **words) as process:
+            for line in process.stdout or ():
+                self.text += line
+        self.code = process.returncode
 
     def ended(self) -> int:
         """Wait for the end of the run, print what the command printed, and return its exit code."""

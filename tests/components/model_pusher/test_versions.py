@@ -32,8 +32,10 @@ def saved_model(tmp_path: Path) -> Path:
 
 def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_model: Path):
     base = tmp_path / "model"
+    (saved_model / "saved_model.pb").chmod(0o666)  # as Kubeflow's launcher leaves its files
     version = versions.publish(base, {"": saved_model}, {"run_key": "k", "vocabulary": ["a"]})
     assert version.number == 1
+    assert not (base / "1" / "saved_model.pb").stat().st_mode & 0o022
     found = manifest.latest(base)
     assert (found.number, found.run_key) == (1, "k")
     assert manifest.baseline_for(base, "k") is None, "a version of the same run"
