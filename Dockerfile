@@ -23,14 +23,14 @@ RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra 
     && cd /opt/venv/lib/python3.11/site-packages && rm -rf tensorflow/include clang \
     && find . -type d -name tests -prune -exec rm -rf {} +
 
-# imgpipe alone, in a layer that changes with the code.
+# imgpipe alone, in a layer that changes with the code; uv's cache would keep the wheel of older code.
 COPY README.md LICENSE NOTICE ./
 COPY src src
 COPY components components
 COPY models models
 COPY pipeline pipeline
 COPY serving serving
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-editable
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-editable --reinstall-package imgpipe
 
 WORKDIR /tmp
 USER 1000

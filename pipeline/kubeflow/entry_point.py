@@ -54,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(parsed, beam)
     except Exception as error:
-        traceback.print_exc()
         cause, code = _known(error, parsed.run_directory)
+        if code == 1:
+            traceback.print_exc()
         print(f"imgpipe: {cause}", file=sys.stderr)
         return code
     return 0
