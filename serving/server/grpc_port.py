@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.serving.server import ports
 from imgpipe.serving.server.settings import Settings
 
@@ -71,7 +72,10 @@ class GrpcPort:
     Args:
         handlers: Generic handlers, whose behaviours are coroutines.
         health: The health service.
-        settings: The largest message.
+        settings: The largest message, and the arguments of the channel, which override all others.
+
+    Raises:
+        ConfigError: An argument of the channel is malformed.
     """
 
     def __init__(self, handlers: Sequence[Any], health: Health, settings: Settings) -> None:
@@ -89,6 +93,7 @@ class GrpcPort:
             # connections (https://github.com/grpc/grpc/blob/master/doc/keepalive.md).
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.max_receive_message_length", settings.max_message_bytes),
+            *_channel_arguments(settings.grpc_channel_arguments),
         ]
         self._server: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -191,6 +196,20 @@ def _free_socket(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise ResourceError(f"cannot listen on unix:{path}: {error.strerror}.") from error
+
+
+def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
+    pairs: list[tuple[str, int | str]] = []
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise ConfigError(
+                f"--grpc_channel_arguments is name=value,name=value. Received: {part!r}."
+            )
+        # gRPC takes an argument as a number or as text, depending on its type in Python.
+        number = re.fullmatch(r"-?[0-9]{1,10}", value) and abs(int(value)) < 1 << 31
+        pairs.append((name, int(value) if number else value))
+    return pairs
 
 
 def _handle_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

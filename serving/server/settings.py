@@ -49,6 +49,7 @@ class Settings:
     )
     host: str = _flag("127.0.0.1", "address to listen on; 0.0.0.0 for all networks")
     grpc_socket_path: str = _flag("", "Unix socket to listen on in addition")
+    grpc_channel_arguments: str = _flag("", "arguments of the gRPC server as name=value,…")
     # TensorFlow releases Python's lock while it runs.
     grpc_max_threads: int = _flag(0, "number of requests at once; 0 for 16 for each core", 0)
     rest_api_port: int = _flag(0, "REST port; 0 for none, -1 for any free port", -1, _MAX_PORT)

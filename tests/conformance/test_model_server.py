@@ -170,6 +170,15 @@ def test_model_config_reload(model, serve, tmp_path, poll):
             time.sleep(0.2)
 
 
+def test_good_grpc_channel_arguments(model, serve):
+    """testGoodGrpcChannelArgs"""
+    server = serve(
+        f"--model_base_path={model('two')}",
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.lb_policy_name=grpclb",
+    )
+    ask(server.grpc, 3.0, only_y=False)
+
+
 def test_predict_over_a_unix_socket(model, serve):
     """testPredictUDS"""
     with tempfile.TemporaryDirectory(prefix="s") as folder:  # a path of at most 107 bytes

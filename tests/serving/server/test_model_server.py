@@ -72,6 +72,7 @@ def test_bad_flags_are_refused(given, words, capsys):
     [
         ("--model_name=", "needs a model"),
         ("--model_base_path=gs://bucket/m", "a folder on this machine"),
+        ("--grpc_channel_arguments=a=1,b", "is name=value,name=value. Received: 'b'"),
         ("--model_config_file=some.config", "Error parsing text-format tensorflow.serving.Model"),
         ("--model_base_path=some.config", "is a folder. Received a file"),
     ],
