@@ -14,7 +14,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
 
-from imgpipe.components.storage import manifest, records
+from imgpipe.components.storage import known_images, manifest, records
 from imgpipe.models.errors import ResourceError
 
 STATE = "baseline.json"
@@ -41,7 +41,8 @@ def Baseline(
     """Copy the baseline version and its provenance.
 
     Args:
-        model: Output: SavedModel of the baseline, empty when there is none to compare with.
+        model: Output: SavedModel of the baseline, empty when there is none to compare with, and
+            the list of the images that it knows.
         statistics: Output: statistics of the data that the baseline was trained on.
         schema: Output: schema that this data was validated against.
         push_directory: Base path of the published versions.
@@ -76,6 +77,8 @@ def Baseline(
         for name, uri in (("statistics", statistics.uri), ("schema", schema.uri)):
             if (provenance / name).is_dir():
                 shutil.copytree(provenance / name, uri, dirs_exist_ok=True)
+        if (provenance / known_images.FILE).is_file():
+            shutil.copyfile(provenance / known_images.FILE, f"{model.uri}/{known_images.FILE}")
     records.write_json(f"{model.uri}/{STATE}", state)
 
 

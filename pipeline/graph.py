@@ -232,6 +232,7 @@ def _gate_nodes(
         infra_blessing=validator.outputs["blessing"],
         statistics=data["statistics"].outputs["statistics"],
         schema=data["schema"].outputs["schema"],
+        images=data["judged"].outputs["metadata"],
         push_directory=str(config.push_directory),
         keep=config.push.keep,
         facts=plan.facts,

@@ -14,6 +14,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import (
+    Examples,
     ExampleStatistics,
     InfraBlessing,
     Model,
@@ -26,7 +27,7 @@ from tfx.utils import io_utils, path_utils
 from imgpipe.components import blessings
 from imgpipe.components.image_evaluator.rules import DECISION
 from imgpipe.components.model_pusher import model_card, versions
-from imgpipe.components.storage import manifest, records
+from imgpipe.components.storage import known_images, manifest, records
 from imgpipe.models.files.regular_files import local_path
 
 PUSH = "push.json"
@@ -43,6 +44,7 @@ def ModelPusher(
     facts: Parameter[str] = "{}",
     statistics: InputArtifact[ExampleStatistics] = None,
     schema: InputArtifact[Schema] = None,
+    images: InputArtifact[Examples] = None,
 ) -> None:
     """Publish the model if all gates blessed it and it is not published already.
 
@@ -61,6 +63,7 @@ def ModelPusher(
         facts: JSON object with further fields of the manifest, such as run key and vocabulary.
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
+        images: Examples of the kept images, which are listed beside the model for Baseline.
 
     Raises:
         ConfigError: The model or the directory is in a bucket.
@@ -84,6 +87,7 @@ def ModelPusher(
         keep,
         records.read_json(validated) if fileio.exists(validated) else None,
         records.read_json(decision) if fileio.exists(decision) else None,
+        known_images.text(images.uri) if images else None,
     )
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
@@ -118,6 +122,7 @@ def push(
     keep: int,
     validated: Mapping[str, Mapping[str, Any]] | None = None,
     decision: Mapping[str, Any] | None = None,
+    images: str | None = None,
 ) -> dict[str, Any]:
     """Publish a model unless a gate refused it or it is the newest version already.
 
@@ -131,6 +136,7 @@ def push(
         validated: Files of the validated model, as `manifest.describe` returns them. None skips the
             comparison.
         decision: Decision of ImageEvaluator, whose figures the model card gives.
+        images: List of the images of the run; see `known_images.text`.
 
     Returns:
         ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model
@@ -160,10 +166,12 @@ def push(
     published = None
     if not refused:
         beside = {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
-        card = model_card.model_card(facts, decision)
+        texts = {manifest.CARD: model_card.model_card(facts, decision)}
+        if images is not None:
+            texts[f"{manifest.PROVENANCE}/{known_images.FILE}"] = images
         sources = {"": model, **beside}
         published = versions.publish(
-            base, sources, facts, keep, decide, expected=validated, texts={manifest.CARD: card}
+            base, sources, facts, keep, decide, expected=validated, texts=texts
         )
     current = None if refused else published or current
     status = "refused" if refused else "pushed" if published else "unchanged"
