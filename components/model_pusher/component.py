@@ -60,7 +60,9 @@ def ModelPusher(
             it.
         push_directory: Base path of the published versions.
         keep: Number of versions to keep.
-        facts: JSON object with further fields of the manifest, such as run key and vocabulary.
+        facts: JSON object with further fields of the manifest, such as run key and vocabulary. With
+            ``run_key`` and ``baseline_version``, the model is only published while that version is
+            still the one to compare with.
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
         images: Examples of the kept images, which are listed beside the model for Baseline.
@@ -140,7 +142,8 @@ def push(
 
     Returns:
         ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model
-        that a rollback withdrew is refused by "rollback".
+        that a rollback withdrew is refused by "rollback", and one that was compared with another
+        version than the one to compare with now by "other_version".
 
     Raises:
         ResourceError: The directory cannot be written, or the model is not the one that was
@@ -160,8 +163,11 @@ def push(
         withdrawn = manifest.withdrawn(base)
         if identity in withdrawn:
             refused.append("rollback")
-        known = refused or _is_published(base, newest, identity)
-        return None if known else {"withdrawn": withdrawn}
+        elif _is_published(base, newest, identity):
+            return None
+        elif _other_baseline(base, facts):
+            refused.append("other_version")
+        return None if refused else {"withdrawn": withdrawn}
 
     published = None
     if not refused:
@@ -181,6 +187,14 @@ def push(
         "path": str(current.path) if current else None,
         "refused_by": refused,
     }
+
+
+def _other_baseline(base: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether another run or a rollback has changed the version to compare with meanwhile."""
+    if not {"run_key", "baseline_version"} <= facts.keys():  # of a pipeline without Plan
+        return False
+    found = manifest.baseline_for(base, facts["run_key"])
+    return (found.number if found else 0) != facts["baseline_version"]
 
 
 def _is_published(base: Path, newest: manifest.Version | None, identity: str) -> bool:

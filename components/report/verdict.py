@@ -60,11 +60,18 @@ def sentence(facts: Mapping[str, Any]) -> str:
     else:
         text = f"blessed: {gate['figures']} reaches the threshold {gate['threshold']:g}{why_folds}"
         text += _against_baseline(facts)
-        if "rollback" in (facts.get("push") or {}).get("refused_by", []):
+        refused = (facts.get("push") or {}).get("refused_by", [])
+        if "rollback" in refused:
             text += (
                 "; not published, because a rollback withdrew this model (`imgpipe rollback --to` "
                 "serves it again)"
             )
+        elif "other_version" in refused:
+            compared = (facts.get("baseline") or {}).get("version")
+            why = "another version was published meanwhile"
+            if compared:
+                why = f"version {compared}, which it was compared with, is no longer the served one"
+            text += f"; not published, because {why}: run again"
     return text + (f"; {changed}" if changed else "")
 
 

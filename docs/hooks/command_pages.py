@@ -35,7 +35,8 @@ def exit_codes() -> str:
         0: "The command did what it was asked. A run was blessed and published.",
         1: "A defect of imgpipe. The log in the folder of the run holds the traceback.",
         3: "The run finished, and the model was not blessed, or not published, because a rollback "
-        "has withdrawn it. The previous version stays served. "
+        "has withdrawn it or the version that it was compared with is no longer the served one. "
+        "The previous version stays served. "
         "`imgpipe evaluate` ends with it below its threshold, and `imgpipe export` if the file "
         "would answer differently.",
         130: "Interrupted by Ctrl-C. Finished work is kept.",

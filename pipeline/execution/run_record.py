@@ -120,7 +120,9 @@ class RunRecord:
         content = build_summary(facts, self._timings(), page, state.status, state.verdict, log)
         content["warnings"] += [unwritten] if unwritten else []
         self._write(SUMMARY, content)
-        if error is None and self.plan is not None:
+        # Where another version is served now, the verdict asks for a new run.
+        outdated = "other_version" in (facts.get("push") or {}).get("refused_by", [])
+        if error is None and self.plan is not None and not outdated:
             repetition.remember(self.directory, self._config, self.plan, self._settings_key)
         code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)

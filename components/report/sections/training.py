@@ -15,7 +15,11 @@ from imgpipe.components.report.text import SERVED_NAME, serve_command
 from imgpipe.models.search.ways import FAILURES
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
-_GATES = {"model": "ImageEvaluator", "serving": "ServingValidator"}
+_GATES = {
+    "model": "ImageEvaluator",
+    "serving": "ServingValidator",
+    "other_version": "ModelPusher, because the served version changed meanwhile",
+}
 
 
 def build_model(context: Context) -> Content:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -256,6 +257,15 @@ def test_concurrent_publishers_of_one_folder_lose_no_version(tmp_path: Path, sav
     assert len(list(manifest.versions(base))) == 10
 
 
+def _publish(base: Path, graph: bytes, run_key: str) -> None:
+    """Publish a version with this graph and otherwise the files of `saved_model`."""
+    other = base.parent / "other"
+    shutil.copytree(base.parent / "export", other)
+    (other / "saved_model.pb").write_bytes(graph)
+    versions.publish(base, {"": other}, {"run_key": run_key})
+    shutil.rmtree(other)
+
+
 class TestRollback:
     """A rollback publishes an earlier model under a new number and withdraws the later one."""
 
@@ -327,6 +337,38 @@ class TestRollback:
         assert outcome["status"] == "pushed"
         worst = next(version for version in manifest.versions(base) if version.run_key == "worst")
         assert worst.identity in manifest.withdrawn(base)
+
+    @pytest.mark.parametrize(
+        ("meanwhile", "status"),
+        [
+            (lambda base: rollback.rollback(base, 3), "refused"),
+            (lambda base: _publish(base, b"theirs", "theirs"), "refused"),
+            (lambda base: _publish(base, b"mine", "mine"), "unchanged"),
+            (lambda base: None, "pushed"),
+        ],
+        ids=["a rollback", "another model", "the same model at the same time", "nothing"],
+    )
+    def test_a_model_is_published_only_if_the_version_it_was_compared_with_is_still_the_one(
+        self, base: Path, saved_model: Path, before_the_lock, meanwhile, status: str
+    ):
+        _publish(base, b"compared", "another day")
+        facts = {"run_key": "mine", "baseline_version": 4}
+        (saved_model / "saved_model.pb").write_bytes(b"mine")
+        before_the_lock(lambda: meanwhile(base))
+        outcome = component.push(base, saved_model, {}, GATES, facts, keep=9)
+        assert outcome["status"] == status
+        assert outcome["refused_by"] == (["other_version"] if status == "refused" else [])
+        now = {"run_key": "mine", "baseline_version": 5}  # as when it is run again
+        again = component.push(base, saved_model, {}, GATES, now, keep=9)["status"]
+        assert again == ("pushed" if status == "refused" else "unchanged")
+
+    def test_of_two_first_runs_at_once_one_publishes(self, tmp_path: Path, saved_model: Path):
+        base, first = tmp_path / "none yet", {"baseline_version": 0}
+        for run_key, refused_by in (("a", []), ("b", ["other_version"])):
+            (saved_model / "saved_model.pb").write_text(run_key)
+            facts = first | {"run_key": run_key}
+            outcome = component.push(base, saved_model, {}, GATES, facts, keep=9)
+            assert outcome["refused_by"] == refused_by
 
     def test_a_push_during_a_rollback_is_withdrawn(
         self, base: Path, saved_model: Path, before_the_lock

@@ -27,6 +27,19 @@ def test_the_verdict_of_a_blessed_model_names_the_figures_the_threshold_and_the_
     assert why in verdict.sentence(found)
 
 
+def test_the_verdict_names_the_version_that_is_no_longer_served():
+    found = facts()
+    found["push"] |= {"status": "refused", "refused_by": ["other_version"]}
+    assert verdict.sentence(found).endswith(
+        "; not published, because version 3, which it was compared with, is no longer the served "
+        "one: run again"
+    )
+    found["baseline"]["version"] = 0
+    assert verdict.sentence(found).endswith(
+        "; not published, because another version was published meanwhile: run again"
+    )
+
+
 def test_the_verdict_of_a_refused_model_gives_every_reason():
     found = by_validation()
     found["gate"] |= {"blessed": False, "figures": "validation accuracy 0.95 (…)"}
