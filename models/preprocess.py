@@ -34,7 +34,11 @@ def decode(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.Tensor:
     pixels.set_shape([None, None, 3])  # the op leaves it open, and `resize` has to know the rank
     if image_size:  # first, because it takes long to turn the millions of pixels of a phone
         pixels = resize(pixels, image_size)
-    return _upright(image_size)(pixels, tf.convert_to_tensor(image_bytes))
+    image_bytes = tf.convert_to_tensor(image_bytes)
+    # Outside of a graph, the call takes as long as decoding a small photograph.
+    if tf.executing_eagerly() and b"Exif" not in image_bytes.numpy()[:_EXIF_WITHIN]:
+        return pixels
+    return _upright(image_size)(pixels, image_bytes)
 
 
 @functools.cache
