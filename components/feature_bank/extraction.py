@@ -24,7 +24,6 @@ from imgpipe.models.features.bank import BANK_FILE, read_rows
 from imgpipe.models.features.folds import ENOUGH, judge_networks
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Scores, better
-from imgpipe.models.head.solved_head import Tried
 from imgpipe.models.search.ways import FEWEST_CORRECTED, IDEAS
 from imgpipe.models.settings import ModelSettings
 
@@ -166,22 +165,18 @@ class Bank:
         A view that does not help is removed from the artifact and stays in the store; see
         `helpful_views`. The other passes have the runner and the options of `pipeline`.
         """
-        tried: list[Tried] = []
 
         def judged(view: int) -> Scores | None:
             again = beam.Pipeline(runner=pipeline.runner, options=pipeline.options)
             self.extract(again if view else pipeline, replace(self.plan, first=view, views=view))
             rows = read_rows(self.features, names.TRAIN, classes)
-            found = solved_head.judge(rows, classes, head)
-            tried.extend(filter(None, [found]))
-            return found.best if found else None
+            return solved_head.judge(rows, classes, head)
 
         training, judging = (self.images.get(one, 0) for one in (names.TRAIN, names.VALIDATION))
         if judge_networks(training, judging):
             judging += training
         helpful = helpful_views(judged, self.plan.views, head, judging)
         if helpful:
-            tried[len(helpful) - 1].save(self.features)  # ImageTrainer need not compute it again
             self.facts["views_accuracy"] = [found.accuracy for found in helpful]
         kept = max(0, len(helpful) - 1)
         if kept < self.facts["views"]:

@@ -11,6 +11,7 @@ which scores are usual. Where there are too few of them, training images are hel
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
@@ -19,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.features import folds, rows
-from imgpipe.models.files import array_archive
 from imgpipe.models.process import one_blas_thread
 
 FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
@@ -91,13 +91,24 @@ class FeatureDistribution:
 
         path = f"{directory.rstrip('/')}/{FILE}"
         tf.io.gfile.makedirs(path.rpartition("/")[0])
-        array_archive.write(path, vars(self))
+        content = io.BytesIO()  # NumPy must seek in the file, which TensorFlow's files cannot do
+        np.savez(content, allow_pickle=False, **vars(self))
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(content.getvalue())
 
 
 def load(directory: str) -> FeatureDistribution | None:
     """Read the distribution of an exported model; None when it has none that can be read."""
-    stored = array_archive.read(f"{directory.rstrip('/')}/{FILE}")
-    if stored is None or stored.keys() != {one.name for one in fields(FeatureDistribution)}:
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{FILE}", "rb") as file:
+            content = io.BytesIO(file.read())
+        with np.load(content, allow_pickle=False) as arrays:
+            stored = dict(arrays)
+    except Exception:  # NumPy, zipfile and zlib raise errors of many kinds for a damaged archive
+        return None
+    if stored.keys() != {one.name for one in fields(FeatureDistribution)}:
         return None
     values: dict[str, Any] = {k: v if v.ndim else v.item() for k, v in stored.items()}
     return FeatureDistribution(**values)

@@ -14,7 +14,6 @@ import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,7 +21,6 @@ import numpy.typing as npt
 
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.files import array_archive
 from imgpipe.models.head.answers import Flags, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression
 from imgpipe.models.process import one_blas_thread
@@ -46,9 +44,6 @@ Losses = npt.NDArray[np.float32]
 _SOLVER_BYTES: Final = 1 << 30
 _BYTES_A_WEIGHT: Final = 25 * 8
 
-#: File of the feature bank with the scores of the folds by which it has chosen the views.
-FOLDS_FILE: Final = "folds.npz"
-
 
 class Solution(NamedTuple):
     """A solved head.
@@ -70,7 +65,6 @@ def solve(
     classes: int,
     settings: ModelSettings,
     learning_curve: bool = True,
-    tried: Tried | None = None,
 ) -> Solution:
     """Find the best linear head for the rows of a feature bank.
 
@@ -80,68 +74,23 @@ def solve(
         settings: Settings of the training: `label_smoothing` and `balance` are used.
         learning_curve: Whether to compute the learning curve, which takes as long as the choice of
             the penalty. The head does not depend on it.
-        tried: Scores of the folds of a feature bank, which are used if they are those of these rows
-            and settings.
-
     """
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    penalty, facts = _choose(_some(rows, classes), classes, settings, learning_curve, tried)
+    penalty, facts = _choose(_some(rows, classes), classes, settings, learning_curve)
     problem = _problem(rows, classes, settings)
     linear = problem.minimise(penalty)
     return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
 
 
-@dataclass(frozen=True)
-class Tried:
-    """Scores of the heads of all folds on the images that they were not trained on.
-
-    Attributes:
-        key: Hash of what the scores depend on, besides the features.
-        scores: Scores of the heads with each penalty, for the same images in the same order.
-    """
-
-    key: str
-    scores: Mapping[float, Scores]
-
-    @property
-    def best(self) -> Scores:
-        """Scores of the heads with the lowest loss."""
-        return min(self.scores.values(), key=lambda one: float(one.losses.mean()))
-
-    def save(self, bank_uri: str) -> None:
-        """Write the scores into a feature bank, for ImageTrainer."""
-        scores = self.scores.values()
-        arrays = {
-            "key": self.key,
-            "penalties": list(self.scores),
-            "losses": [one.losses for one in scores],
-            "right": [one.right for one in scores],
-            "groups": self.best.groups,
-        }
-        array_archive.write(f"{bank_uri}/{FOLDS_FILE}", arrays)
-
-
-def read_tried(bank_uri: str) -> Tried | None:
-    """Read the scores of the folds of a feature bank; None where it has none that can be read."""
-    stored = array_archive.read(f"{bank_uri}/{FOLDS_FILE}")
-    if stored is None:
-        return None
-    columns = (stored[name] for name in ("penalties", "losses", "right"))
-    scores = {
-        float(penalty): Scores(losses, right, stored["groups"])
-        for penalty, losses, right in zip(*columns, strict=True)
-    }
-    return Tried(str(stored["key"]), scores)
-
-
-def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Tried | None:
+def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | None:
     """Evaluate training rows by cross-validation; None when there are too few images.
 
-    Rows of other views of the same images are evaluated on the same images in the same order.
+    These are the scores with the penalty of the lowest loss. Rows of other views of the same images
+    are evaluated on the same images in the same order.
     """
     rows = _some(rows, classes)
     folds = _folds(rows)
-    return _tried(rows, folds, classes, settings) if folds else None
+    return _best(_tried(folds, classes, settings)) if folds else None
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
@@ -218,16 +167,14 @@ def _choose(
     classes: int,
     settings: ModelSettings,
     learning_curve: bool,
-    tried: Tried | None,
 ) -> tuple[float, dict[str, Any]]:
     """Return the penalty, and the results over the folds of heads with this penalty."""
     folds = _folds(rows)
     if not folds:
         return _USUAL_PENALTY, {}
-    if tried is None or tried.key != _key(rows, classes, settings):
-        tried = _tried(rows, folds, classes, settings)
+    tried = _tried(folds, classes, settings)
     penalty = _strongest_as_good(tried)
-    scores = tried.scores[penalty]
+    scores = tried[penalty]
     facts: dict[str, Any] = {
         "folds": FOLDS,
         "images": len(scores.right),
@@ -246,16 +193,7 @@ def _choose(
     return penalty, facts
 
 
-def _key(rows: BankRows, classes: int, settings: ModelSettings) -> str:
-    """Return a hash of everything but the features that the scores of the folds depend on."""
-    used = (classes, settings.label_smoothing, settings.balance, rows.features.shape)
-    digest = hashlib.sha256(repr(used).encode())
-    for column in (rows.labels, rows.views, rows.hashes, rows.groups):
-        digest.update(f"{column.dtype}".encode() + np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()
-
-
-def _tried(rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSettings) -> Tried:
+def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Scores]:
     """Return the scores of the folds for each penalty, until weaker penalties are worse."""
     problems = [_problem(fold.train, classes, settings) for fold in folds]
     groups = np.concatenate([fold.held.groups for fold in folds])
@@ -275,7 +213,12 @@ def _tried(rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSett
             lowest = min(lowest, float(losses.mean()))
             if worse == _WORSE:
                 break
-    return Tried(_key(rows, classes, settings), tried)
+    return tried
+
+
+def _best(tried: Mapping[float, Scores]) -> Scores:
+    """Return the scores of the heads with the lowest loss."""
+    return min(tried.values(), key=lambda one: float(one.losses.mean()))
 
 
 def _scores(penalty: float, fold: _Fold, problem: LogisticRegression) -> tuple[Losses, Flags]:
@@ -283,16 +226,16 @@ def _scores(penalty: float, fold: _Fold, problem: LogisticRegression) -> tuple[L
     return fold.scores(problem.minimise(penalty, _ROUGH))
 
 
-def _strongest_as_good(tried: Tried) -> float:
+def _strongest_as_good(tried: Mapping[float, Scores]) -> float:
     """Return the strongest penalty whose loss is within one standard error of the lowest.
 
     This is the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
     Trees": of models that cannot be told apart, it takes the simplest. The error is that of paired
     differences, since all penalties are evaluated on the same images.
     """
-    best = tried.best
+    best = _best(tried)
     good = []
-    for penalty, one in tried.scores.items():
+    for penalty, one in tried.items():
         excess = one.losses - best.losses
         if excess.mean() <= standard_error(excess, best.groups):
             good.append(penalty)

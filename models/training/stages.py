@@ -27,7 +27,6 @@ from imgpipe.models.features.extractor import FeatureExtractor, has_gpu, resolve
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.answers import Answers, better
 from imgpipe.models.head.calibration import calibrated_losses
-from imgpipe.models.head.solved_head import read_tried
 from imgpipe.models.network.classifier import build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
@@ -155,8 +154,7 @@ def _head(inputs: Inputs) -> Trained:
         read_rows(inputs.bank_uri, split, inputs.classes, most_view)
         for split, most_view in ((names.TRAIN, settings.views.count), (names.VALIDATION, 0))
     )
-    tried = read_tried(inputs.bank_uri)
-    found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir, tried=tried)
+    found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
     rows = datasets.Rows(validation.features, validation.labels)
     head = _judged(found, rows, HEAD, validation.groups)
     if training.features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory

@@ -21,7 +21,6 @@ from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import Linear
-from imgpipe.models.head.solved_head import Tried
 from imgpipe.models.model_names import HEAD
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.process import one_blas_thread
@@ -58,7 +57,6 @@ def fit_head(
     settings: ModelSettings,
     log_dir: Path | None = None,
     learning_curve: bool = True,
-    tried: Tried | None = None,
 ) -> Fit:
     """Trains a head on every row of `train`, or solves it if `settings.solved` says so.
 
@@ -71,14 +69,13 @@ def fit_head(
         settings: Settings of head and training.
         log_dir: Folder for TensorBoard's event files; None writes none.
         learning_curve: Whether to compute the learning curve of a solved head.
-        tried: Scores of the folds of the bank; see `solved_head.solve`.
 
     Raises:
         DataRefused: A split has no labelled row.
     """
     if settings.solved:
         with one_blas_thread():
-            return _solved(train, validation, classes, settings, learning_curve, tried)
+            return _solved(train, validation, classes, settings, learning_curve)
     return fit(
         functools.partial(build_head, train.features.shape[1], classes, settings),
         datasets.Rows(train.features, train.labels),
@@ -95,12 +92,11 @@ def _solved(
     classes: int,
     settings: ModelSettings,
     learning_curve: bool,
-    tried: Tried | None,
 ) -> Fit:
     """Return a head with the weights of the solution, recorded like a training of one epoch."""
     _require_rows(train, validation)
     started = time.perf_counter()
-    solution = solved_head.solve(train, classes, settings, learning_curve, tried)
+    solution = solved_head.solve(train, classes, settings, learning_curve)
     kernel, bias = solution.linear.kernel, solution.linear.bias
     if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]

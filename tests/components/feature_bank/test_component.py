@@ -33,7 +33,6 @@ from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, describe
 from imgpipe.models.head.answers import Scores
-from imgpipe.models.head.solved_head import read_tried
 from imgpipe.models.settings import FineTune, ModelSettings
 from tests.images import encoded
 
@@ -144,7 +143,6 @@ def test_views_that_do_not_improve_the_head_are_not_in_the_bank(
     rows = read_rows(uri, "train", 2)
     assert rows.views.max() == 0
     assert len(rows) == 60
-    assert read_tried(uri).best.accuracy == facts["views_accuracy"][0]
 
 
 @pytest.mark.parametrize(

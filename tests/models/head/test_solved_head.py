@@ -11,8 +11,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head import solved_head
-from imgpipe.models.head.logistic_regression import LogisticRegression
-from imgpipe.models.head.solved_head import PENALTIES, judge, read_tried, solve
+from imgpipe.models.head.solved_head import PENALTIES, solve
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import Fit, fit_head
 from tests.models.banks import best, read_split
@@ -79,37 +78,6 @@ def test_the_same_rows_give_the_same_weights(rows) -> None:
     assert first.history["solution"] == second.history["solution"]
 
 
-def test_folds_of_rows_that_the_bank_has_judged_are_not_solved_again(
-    rows, tmp_path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """FeatureBank judges the rows on which ImageTrainer then solves the head."""
-    settings, bank = ModelSettings(), str(tmp_path)
-    expected = solve(rows[0], 3, settings, learning_curve=False)
-    assert read_tried(bank) is None
-    judge(rows[0], 3, settings).save(bank)
-    solved: list[float] = []
-    minimise = LogisticRegression.minimise
-
-    def counted(self, penalty, *rest):
-        solved.append(penalty)
-        return minimise(self, penalty, *rest)
-
-    monkeypatch.setattr(LogisticRegression, "minimise", counted)
-    tried = read_tried(bank)
-    found = solve(rows[0], 3, settings, learning_curve=False, tried=tried)
-    assert len(solved) == 1
-    np.testing.assert_array_equal(found.linear.kernel, expected.linear.kernel)
-    assert found.facts == expected.facts
-    other = dataclasses.replace(rows[0], labels=(rows[0].labels + 1) % 3)
-    smoothed = dataclasses.replace(settings, label_smoothing=0.1)
-    for of_others in ((other, 3, settings), (rows[0], 3, smoothed)):
-        solved.clear()
-        solve(*of_others, learning_curve=False, tried=tried)
-        assert len(solved) > FOLDS
-    (tmp_path / "folds.npz").write_bytes(b"damaged")
-    assert read_tried(bank) is None
-
-
 def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
     fit = _fit(rows)
     other_validation = _fit((rows[0], clean_rows(rows[0])))
@@ -145,7 +113,7 @@ def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None
     grouped = dataclasses.replace(clean, groups=films)
     monkeypatch.setattr(solved_head, "_CHOOSING", 36)
     settings = ModelSettings()
-    judged, solution = judge(grouped, 3, settings).best, solve(grouped, 3, settings)
+    judged, solution = solved_head.judge(grouped, 3, settings), solve(grouped, 3, settings)
     assert len(judged.right) == solution.facts["images"] <= 36
     assert len(np.unique(judged.groups)) >= 2 * FOLDS
 
@@ -157,7 +125,8 @@ def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch) ->
     for name in range(20):  # which decides whether the film comes early or late
         groups = np.array([b"image %d" % number for number in range(len(clean))])
         groups[30:] = b"film %d" % name
-        judged = judge(dataclasses.replace(clean, groups=groups), 3, ModelSettings()).best
+        grouped = dataclasses.replace(clean, groups=groups)
+        judged = solved_head.judge(grouped, 3, ModelSettings())
         assert len(judged.right) >= 30
         assert len(np.unique(judged.groups)) >= 30
 
