@@ -1,8 +1,8 @@
 """Rows of numbers for training: arrays in memory while they are small, otherwise mapped files.
 
 A mapped file is an array like any other, `numpy.memmap`. It lies in the system's folder for
-temporary files (TMPDIR). Training reads it in chunks of neighbouring rows, and gives back the
-memory of each, so memory does not grow with the number of rows, and the disk reads in sequence.
+temporary files (TMPDIR). What was read or written is given back to the system at once, so memory
+does not grow with the number of rows.
 """
 
 from __future__ import annotations
@@ -19,15 +19,11 @@ import numpy.typing as npt
 
 Rows = npt.NDArray[Any]
 
-#: Largest size in bytes of an array that is kept in memory, and size of a chunk of a file. Both are
-#: small compared with the gigabyte of TensorFlow and TFX, so memory barely grows with the rows.
+#: Largest size in bytes of an array that is kept in memory, and of rows that are copied at once.
+#: Both are small compared with the gigabyte of TensorFlow and TFX.
 IN_MEMORY: Final = 64 << 20
-CHUNK: Final = 32 << 20
-#: A chunk of small rows holds at least this many rows, so that shuffling within a chunk mixes
-#: enough images, unless these rows would take more than `_ENOUGH_BYTES`.
-ENOUGH_ROWS: Final = 4096
+COPIED: Final = 32 << 20
 _MOST_BYTES: Final = 128 << 20  # see `blocks`
-_ENOUGH_BYTES: Final = 192 << 20
 
 
 def empty(count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> Rows:
@@ -57,14 +53,6 @@ def mapped(rows: Rows) -> bool:
     return isinstance(rows, np.memmap)
 
 
-def chunk_of(rows: Rows) -> int:
-    """Return the number of neighbouring rows to read at once; all rows while they are in memory."""
-    if not mapped(rows):
-        return max(len(rows), 1)
-    row = math.prod(rows.shape[1:]) * rows.itemsize
-    return max(CHUNK // row, min(ENOUGH_ROWS, _ENOUGH_BYTES // row), 1)
-
-
 def release(rows: Rows) -> None:
     """Give back the memory of rows that were read from a file or written into it."""
     if isinstance(rows, np.memmap):
@@ -82,7 +70,7 @@ def take(rows: Rows, index: npt.NDArray[np.integer[Any]]) -> Rows:
         OSError: There is no space for the file.
     """
     found = empty(len(index), rows.shape[1:], rows.dtype)
-    size = chunk_of(found)
+    size = max(COPIED // (math.prod(found.shape[1:]) * found.itemsize or 1), 1)
     for first in range(0, len(index), size):
         found[first : first + size] = rows[index[first : first + size]]
         release(rows)

@@ -7,7 +7,6 @@ anew in each epoch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,11 +96,7 @@ def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
 
 
 def training(rows: Rows, classes: int, settings: ModelSettings) -> tf.data.Dataset:
-    """Return the dataset of all epochs.
-
-    Rows in a file come chunk by chunk: the chunks are in another order in each epoch, and the rows
-    are shuffled within each chunk. Rows are sorted by content hash, so neighbouring rows have
-    nothing in common, and a chunk is a random sample of all rows.
+    """Return the dataset of all epochs, each with the rows in another order.
 
     Args:
         rows: Rows to train on.
@@ -116,62 +111,23 @@ def training(rows: Rows, classes: int, settings: ModelSettings) -> tf.data.Datas
 
     labels = tf.constant(rows.labels)
     weights = tf.constant(class_weights(rows.labels, classes, settings.balance))
-    chunked = stored_rows.chunk_of(rows.stored) < len(rows)
-    epochs = (_chunks if chunked else _indices)(rows, settings)
+    steps = steps_per_epoch(rows, settings)
 
-    def load(
-        stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        seed = tf.stack([tf.constant(settings.seed, tf.int64), epoch])
+        number = tf.range(len(rows), dtype=tf.int64)
+        order = tf.random.experimental.stateless_shuffle(number, seed)
+        dataset = tf.data.Dataset.from_tensor_slices((order, 1 + epoch * len(rows) + number))
+        return dataset.batch(settings.batch_size).take(steps)
+
+    def load(index: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         label = tf.gather(labels, index)
-        inputs, one_hot = rows.shown(stored, index, views), tf.one_hot(label, classes)
-        return inputs, one_hot, tf.gather(weights, label)
+        inputs = rows.shown(rows.read(index), index, views)
+        return inputs, tf.one_hot(label, classes), tf.gather(weights, label)
 
-    dataset = tf.data.Dataset.range(settings.epochs).flat_map(epochs)
+    dataset = tf.data.Dataset.range(settings.epochs).flat_map(batches)
     dataset = dataset.map(load, num_parallel_calls=2, deterministic=True)
     return untuned(dataset.prefetch(2))
-
-
-def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Return a function from an epoch to its batches: (rows as stored, index [m], views [m])."""
-    import tensorflow as tf
-
-    steps = steps_per_epoch(rows, settings)
-
-    def batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = _shuffled(len(rows), settings, epoch)
-        views = 1 + epoch * len(rows) + tf.range(len(rows), dtype=tf.int64)
-        dataset = tf.data.Dataset.from_tensor_slices((order, views))
-        dataset = dataset.batch(settings.batch_size).take(steps)
-        return dataset.map(
-            lambda index, views: (rows.read(index), index, views),
-            num_parallel_calls=2,
-            deterministic=True,
-        )
-
-    return batches
-
-
-def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Return the same kind of function as `_indices`, for rows in a file."""
-    import tensorflow as tf
-
-    chunk_size = stored_rows.chunk_of(rows.stored)
-    count = -(-len(rows) // chunk_size)
-    steps = steps_per_epoch(rows, settings)
-
-    def batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        def load(chunk: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            first = chunk * chunk_size
-            size = tf.minimum(tf.constant(chunk_size, tf.int64), len(rows) - first)
-            index = first + _shuffled(size, settings, epoch * count + chunk)
-            return rows.read(index), index, 1 + epoch * len(rows) + index
-
-        dataset = tf.data.Dataset.from_tensor_slices(_shuffled(count, settings, epoch)).map(load)
-        # A batch at the end of a chunk is filled from the next one, so that none but the last of an
-        # epoch is smaller, as `steps` expects.
-        return dataset.rebatch(settings.batch_size).take(steps)
-
-    return batches
 
 
 def validation(rows: Rows, classes: int) -> tf.data.Dataset:
@@ -187,12 +143,3 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
     at_once = 1024 if rows.vectors else 64  # this affects memory only, not the result
     dataset = tf.data.Dataset.range(len(rows)).batch(at_once)
     return untuned(dataset.map(load).prefetch(1))
-
-
-def _shuffled(count: int | tf.Tensor, settings: ModelSettings, number: tf.Tensor) -> tf.Tensor:
-    """Return 0 to count - 1 in an order that depends on the seed and on a number only."""
-    import tensorflow as tf
-
-    rows = tf.range(count, dtype=tf.int64)
-    seed = tf.stack([tf.constant(settings.seed, tf.int64), number])
-    return tf.random.experimental.stateless_shuffle(rows, seed)

@@ -1,4 +1,4 @@
-"""Tests of rows in a mapped file, which equal those in memory and are trained on in chunks."""
+"""Tests of rows in a mapped file, which equal those in memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _COUNT = 50
 
 @pytest.fixture
 def in_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Store rows in files instead of memory, in chunks of seven rows of two float16 values."""
+    """Store rows in files instead of memory, copied by seven rows of two float16 values."""
     monkeypatch.setattr(rows, "IN_MEMORY", 0)
-    monkeypatch.setattr(rows, "CHUNK", 28)
-    monkeypatch.setattr(rows, "ENOUGH_ROWS", 1)
+    monkeypatch.setattr(rows, "COPIED", 28)
 
 
 def _filled() -> rows.Rows:
@@ -32,7 +31,7 @@ def _filled() -> rows.Rows:
 
 def test_rows_of_a_file_equal_those_in_memory(in_files: None) -> None:
     found = _filled()
-    assert rows.mapped(found) and rows.chunk_of(found) == 7
+    assert rows.mapped(found)
     np.testing.assert_array_equal(found[:, 0], np.arange(_COUNT))
     for index in ([3, 4, 5], [5, 3], [49, 0, 20], list(range(0, 50, 2))):
         assert rows.take(found, np.array(index))[:, 0].tolist() == index
@@ -56,26 +55,15 @@ def _file_pages() -> int:
     return sum(int(lines[name].split()[0]) << 10 for name in ("RssFile", "RssShmem"))
 
 
-def _epochs(settings: ModelSettings) -> list[np.ndarray]:
-    """Return the indices of the rows of each epoch."""
-    vectors = datasets.Rows(_filled(), np.arange(_COUNT) % 2)
-    found = list(datasets.training(vectors, 2, settings))
-    steps = datasets.steps_per_epoch(vectors, settings)
-    for inputs, one_hot, _ in found:
-        assert (inputs[:, 0].numpy() % 2 == one_hot.numpy().argmax(1)).all()
-    inputs = [batch[0].numpy()[:, 0] for batch in found]
-    return [np.concatenate(inputs[i : i + steps]) for i in range(0, len(inputs), steps)]
+def test_training_reads_the_rows_of_a_file_as_those_in_memory(monkeypatch) -> None:
+    def epochs() -> list[list[int]]:
+        vectors = datasets.Rows(_filled(), np.arange(_COUNT) % 2)
+        batches = datasets.training(vectors, 2, ModelSettings(batch_size=4, epochs=3))
+        return [inputs[:, 0].numpy().tolist() for inputs, _, _ in batches]
 
-
-def test_an_epoch_of_a_file_has_every_row_in_shuffled_chunks(in_files: None) -> None:
-    settings = ModelSettings(batch_size=4, epochs=3)
-    epochs = _epochs(settings)
-    assert all(sorted(epoch) == list(range(_COUNT)) for epoch in epochs)
-    orders = [[int(epoch[i]) // 7 for i in range(0, 49, 7)] for epoch in epochs]
-    assert orders[0] != orders[1], "the chunks come in another order"
-    assert not (np.diff(epochs[0][:7]) == 1).all(), "a chunk is shuffled"
-    for one, other in zip(epochs, _epochs(settings), strict=True):
-        np.testing.assert_array_equal(one, other)
+    expected = epochs()
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    assert epochs() == expected
 
 
 def test_blocks_of_wide_rows_are_limited_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
