@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components.feature_bank.store import STORE, FeatureStore
-from imgpipe.components.storage.blob_store import BlobStore
+from imgpipe.components.feature_bank.store import FeatureStore
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.extractor import FeatureExtractor, described
 
 #: Value of the parameter `budget` for a share of the free disk space.
 FREE_DISK = -1.0
-_FREE_SHARE = 0.25
-_COPIES = 3  # see `free_budget`
+_FREE_SHARE = 0.25  # three copies and some room; see `free_budget`
 
 
 @dataclass(frozen=True)
@@ -99,23 +97,11 @@ def free_budget(store: str, artifact: str) -> float:
     """Bytes that the features of a run may take where no budget is given.
 
     They are written three times at most: to the store, to the artifact and, above what memory
-    holds, to a temporary file of ImageTrainer beside it. A quarter of the free space leaves room
-    for the rest of the run. What the store already holds needs no further space there and counts
-    as free. But it may belong to other images, so that a third of the space that is really free
-    must do.
+    holds, to a temporary file of ImageTrainer beside it.
 
     Args:
-        store: Folder of the content-addressed store, which need not exist, as
-            `BlobStore` takes it.
-        artifact: Folder of the artifact.
+        store: Folder of the content-addressed store, which need not exist.
+        artifact: Folder of the artifact, likewise.
     """
-    held = BlobStore(store, STORE).stored_bytes()
-    free = min(shutil.disk_usage(_existing(Path(folder))).free for folder in (store, artifact))
-    return min(_FREE_SHARE * (free + held), free / _COPIES)
-
-
-def _existing(folder: Path) -> Path:
-    """Return a folder, or the first one above it that exists."""
-    while not folder.exists():
-        folder = folder.parent
-    return folder
+    parents = (next(one for one in Path(f, "_").parents if one.exists()) for f in (store, artifact))
+    return _FREE_SHARE * min(shutil.disk_usage(folder).free for folder in parents)

@@ -11,7 +11,6 @@ between hosts.
 from __future__ import annotations
 
 import contextlib
-import os
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,6 @@ from imgpipe.models.files.atomic_write import TEMPORARY
 from imgpipe.models.files.regular_files import local_path
 
 _CHECKSUM = 4  # bytes of the checksum in front of each value
-_EACH = 16  # of the 256 folders, each sixteenth is looked at to estimate the size of the store
 
 
 class BlobStore:
@@ -79,14 +77,6 @@ class BlobStore:
                     "space, change its permissions, or name another folder (bank.store, "
                     "judge.store)."
                 ) from error
-
-    def stored_bytes(self) -> int:
-        """Estimate how much the values take. Keys are hashes, so all folders are about as large."""
-        found = 0
-        for number in range(0, 256, _EACH):
-            with contextlib.suppress(OSError), os.scandir(self._folder / f"{number:02x}") as files:
-                found += sum(file.stat().st_size for file in files)
-        return _EACH * found
 
     def _file(self, key: bytes) -> Path:
         text = key.hex()

@@ -225,8 +225,7 @@ class Bank(SettingsSection):
         examples=[20],
         description="Maximum size in GiB of the features of a run. Above it, fewer augmented views "
         "are stored; if not even the images themselves fit, layers are trained on images "
-        "instead. Not set: a quarter of the free disk space, with the features in "
-        "bank.store counted as free, but at most a third of what is really free.",
+        "instead. Not set: a quarter of the free disk space.",
     )
 
 

@@ -24,9 +24,7 @@ from imgpipe.components.feature_bank.content import (
     shared_extractor,
 )
 from imgpipe.components.feature_bank.extraction import Bank, helpful_views
-from imgpipe.components.feature_bank.store import STORE
 from imgpipe.components.storage import records
-from imgpipe.components.storage.blob_store import BlobStore
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.augmentation import ViewSpec
@@ -70,16 +68,9 @@ def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, views, said
     assert bool(note) == bool(said)
 
 
-def test_what_the_store_holds_counts_as_free(tmp_path, monkeypatch) -> None:
-    disk = SimpleNamespace(free=6_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
-    values = {hashlib.sha256(str(i).encode()).digest(): bytes(1000) for i in range(1000)}
-    BlobStore(tmp_path, STORE).put(values)
-    held = 4 * free_budget(str(tmp_path), str(tmp_path)) - disk.free
-    assert 0.7 <= held / 1_000_000 <= 1.3
-    assert free_budget(str(tmp_path / "new"), str(tmp_path)) == disk.free / 4
-    disk.free = 300_000  # three copies of other features must fit, whatever the store holds
-    assert free_budget(str(tmp_path), str(tmp_path)) == 100_000
+def test_without_a_budget_a_quarter_of_the_free_disk_is_used(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=6_000_000))
+    assert free_budget(str(tmp_path / "new"), str(tmp_path)) == 1_500_000
 
 
 def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path) -> None:

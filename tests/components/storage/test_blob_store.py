@@ -55,10 +55,3 @@ def test_a_folder_that_cannot_be_used_is_an_error_with_advice(tmp_path: Path):
         BlobStore(tmp_path / "file", "features").put({b"k" * 32: b"v"})
     with pytest.raises(ConfigError, match="gs://bucket/bank"):
         BlobStore("gs://bucket/bank", "features")
-
-
-def test_the_size_of_a_store_is_estimated(tmp_path: Path):
-    store = BlobStore(tmp_path, "features")
-    assert store.stored_bytes() == 0
-    store.put({record_key(str(i), ""): bytes(996) for i in range(2000)})
-    assert 1.4e6 < store.stored_bytes() < 2.6e6
