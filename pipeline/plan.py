@@ -27,7 +27,6 @@ from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage import manifest
-from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import source
@@ -194,7 +193,6 @@ def report_settings(
         "name": config.run.name,
         "source": config.data.source,
         "vocabulary": list(vocabulary),
-        "proposals": _proposals(config),
         "threshold": config.evaluate.threshold,
         "max_drop": config.evaluate.max_drop,
         "cross_validate": config.folds,
@@ -205,15 +203,6 @@ def report_settings(
         "seeds": {"split": config.split.seed, "train": config.train.seed},
         "changed": changed(config),
     }
-
-
-def _proposals(config: Config) -> int:
-    """Return the number of unconfirmed overrides; 0 if the file cannot be read any more."""
-    try:
-        found = override_files.load(config.overrides_file) if config.overrides_file else ()
-    except ConfigError:
-        return 0
-    return len(found) - len(override_files.confirmed(found))
 
 
 def settings(config: Config) -> dict[str, Any]:

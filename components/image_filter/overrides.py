@@ -6,11 +6,9 @@
     label = "dog"                            # for relabel
     path = "cat/owl.jpg"                     # for the reader; only the hash counts
     note = "small, but the only one"
-    confirmed = true                         # the default; false for a proposal
 
 A file that is moved or renamed keeps its override. The override of a changed file no longer applies
-and is reported as unknown. A proposal, such as an entry of `suspects.toml`, changes nothing
-until a person confirms it.
+and is reported as unknown.
 """
 
 from __future__ import annotations
@@ -61,7 +59,6 @@ class Override:
     label: str = ""  # the right class, for relabel
     path: str = ""
     note: str = ""
-    confirmed: bool = True  # whether a person decided this; otherwise it is a proposal
     label_index: int = -1  # index of `label` in the vocabulary, which `resolve` sets
 
     @pydantic.model_validator(mode="after")
@@ -92,7 +89,7 @@ def load(path: Path) -> tuple[Override, ...]:
         path: Path of the TOML file.
 
     Returns:
-        The overrides in the order of the file, including proposals.
+        The overrides in the order of the file.
 
     Raises:
         ConfigError: The file cannot be read, is not valid TOML, or an entry is invalid.
@@ -130,7 +127,7 @@ def load(path: Path) -> tuple[Override, ...]:
 def _contradictions(overrides: Iterable[Override], path: Path) -> None:
     """Raise ConfigError when two overrides of one image contradict each other."""
     seen: dict[str, Override] = {}
-    for override in confirmed(overrides):
+    for override in overrides:
         other = seen.setdefault(override.image_hash[:_LEAST], override)
         if other.decision[1:] != override.decision[1:]:
             said = " and ".join(" ".join(one.decision[1:]).strip() for one in (other, override))
@@ -140,20 +137,15 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
             )
 
 
-def confirmed(overrides: Iterable[Override]) -> tuple[Override, ...]:
-    """Return the confirmed entries, without the proposals."""
-    return tuple(override for override in overrides if override.confirmed)
-
-
 def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping[str, Override]:
-    """Return the confirmed overrides `by_hash`, with the vocabulary indices of their labels.
+    """Return the overrides `by_hash`, with the vocabulary indices of their labels.
 
     Raises:
         ConfigError: An image is relabelled to a class that the vocabulary lacks.
     """
     indices = {name: index for index, name in enumerate(vocabulary)}
     found = []
-    for override in confirmed(overrides):
+    for override in overrides:
         if override.verdict == "relabel" and override.label not in indices:
             raise ConfigError(
                 f"judge.overrides: {override.image_hash[:_LEAST]}… is relabelled to "
@@ -166,8 +158,8 @@ def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping
 
 
 def by_hash(overrides: Iterable[Override]) -> Mapping[str, Override]:
-    """Return the confirmed overrides by the first digits of their hashes, for `find`."""
-    return {one.image_hash[:_LEAST]: one for one in confirmed(overrides)}
+    """Return the overrides by the first digits of their hashes, for `find`."""
+    return {one.image_hash[:_LEAST]: one for one in overrides}
 
 
 def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
@@ -182,13 +174,13 @@ def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
 
 
 def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, ...]:
-    """Return the entries of one image, including proposals, by its whole hash."""
+    """Return the entries of one image by its whole hash."""
     return tuple(o for o in overrides if image_hash.startswith(o.image_hash))
 
 
 def to_json(overrides: Iterable[Override]) -> str:
-    """Return the confirmed overrides as JSON without notes and paths, for a component."""
-    return json.dumps(sorted(o.decision for o in confirmed(overrides)), separators=(",", ":"))
+    """Return the overrides as JSON without notes and paths, for a component."""
+    return json.dumps(sorted(o.decision for o in overrides), separators=(",", ":"))
 
 
 def from_json(text: str) -> tuple[Override, ...]:
@@ -202,8 +194,7 @@ def to_toml(overrides: Iterable[Override]) -> str:
     for override in overrides:
         fields = dataclasses.asdict(override).items()
         values = {key: value for key, value in fields if isinstance(value, str) and value}
-        text = tomli_w.dumps({**values, "confirmed": override.confirmed})
-        blocks.append(f"\n[[{_TABLE}]]\n{text}")
+        blocks.append(f"\n[[{_TABLE}]]\n{tomli_w.dumps(values)}")
     return "".join(blocks)
 
 

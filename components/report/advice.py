@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imgpipe.components.report.features import REVIEW_FILE, clear
+from imgpipe.components.report.features import clear
 from imgpipe.components.report.text import plural
 from imgpipe.models import feature_names as names
 
@@ -99,8 +99,8 @@ def _doubtful_labels(facts: Mapping[str, Any]) -> str:
         )
     return (
         f"{len(doubtful):,} of {plural(found['images'], 'label')} {verb} clearly doubtful. Start "
-        "with these: look at each image with imgpipe review, or correct what is wrong in the data "
-        f"or in {REVIEW_FILE} beside this page.{weak}"
+        "with these: look at each image with imgpipe review, or correct what is wrong in the "
+        f"data.{weak}"
     )
 
 

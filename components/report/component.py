@@ -22,7 +22,6 @@ from imgpipe.components import artifacts
 from imgpipe.components.report import facts as run_facts
 from imgpipe.components.report import identity, page, thumbnails, verdict
 from imgpipe.components.report.facts import REPORTED
-from imgpipe.components.report.features import REVIEW_FILE, review_file
 from imgpipe.components.report.section import MEASURED, RunState
 from imgpipe.components.report.sections import images
 from imgpipe.components.storage import records
@@ -111,8 +110,6 @@ def draw(
     for folder in filter(None, folders):
         records.write_json(f"{folder}/{FACTS}", facts)
         records.write_text(f"{folder}/{PAGE}", html)
-        if facts["suspects"]:
-            records.write_text(f"{folder}/{REVIEW_FILE}", review_file(facts["suspects"]))
 
 
 def read_timings(folder: str) -> dict[str, Any] | None:

@@ -79,7 +79,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
 
     Args:
         uris: Artifact URIs by the names of `REPORTED`.
-        settings: name, source, vocabulary, proposals, threshold, max_drop, backbone, image_size
+        settings: name, source, vocabulary, threshold, max_drop, backbone, image_size
             and expect.
 
     Returns:

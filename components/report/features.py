@@ -9,14 +9,12 @@ so one pass over the features is enough for the heads of all folds.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_filter.overrides import Override, to_toml
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.examples import columns
@@ -25,8 +23,6 @@ from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.features.rows import Rows, blocks
 from imgpipe.models.process import one_blas_thread
 
-#: File beside the page, in the format of judge.overrides.
-REVIEW_FILE = "suspects.toml"
 #: Smallest margin of a label that is clearly doubtful. The score of a class is between about 0 and
 #: 1, so the score of the other class is higher by three tenths of this range.
 CLEAR = 0.3
@@ -192,31 +188,3 @@ def _some(rows: Rows) -> Rows:
 def clear(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Select the rows of the ranking whose margin is at least `CLEAR`."""
     return [row for row in rows if (row.get("margin") or 0) >= CLEAR]
-
-
-def review_file(found: dict[str, Any]) -> str:
-    """Return proposals for the doubtful labels, as a file of overrides for people to review.
-
-    Labels of the test split are left out, because overrides never change them.
-    """
-    header = (
-        "# Likely label errors, the most likely first. Each entry is a proposal, which changes\n"
-        "# nothing while it says `confirmed = false`. Look at each image and set\n"
-        "# `confirmed = true` where the label is wrong, then copy those entries to the file\n"
-        "# overrides.toml in the output folder. The next run relabels the images. Labels of the\n"
-        "# test split are corrected in the data source alone.\n"
-    )
-    entries = [
-        Override(
-            row["image_hash"],
-            "relabel",
-            row["looks_like"],
-            os.fsencode(row["path"]).decode("utf-8", "replace"),
-            f"labelled {row['label']}; out of fold it looks like {row['looks_like']} "
-            f"(margin {row['margin']:.2f})",
-            confirmed=False,
-        )
-        for row in found["rows"]
-        if row["split"] != names.TEST
-    ]
-    return header + to_toml(entries)

@@ -188,9 +188,8 @@ def as_json(found: Examined) -> dict[str, Any]:
 
 
 def _print(console: Console, found: Examined) -> None:
-    from imgpipe.components.image_filter import overrides
     from imgpipe.components.image_filter.near_groups import set_aside
-    from imgpipe.components.report.text import aside, moves, plural
+    from imgpipe.components.report.text import aside, moves
     from imgpipe.models import feature_names as names
 
     judged = found.judged
@@ -202,9 +201,6 @@ def _print(console: Console, found: Examined) -> None:
             console.print(f"  {split:<10} {total:,}: {escape(_short(classes))}")
     for line in (*moves(judged.summary["moved"]), *aside(set_aside(judged.near or ()))):
         console.print(f"  {line}")
-    if proposals := len(found.plan.overrides) - len(overrides.confirmed(found.plan.overrides)):
-        number = plural(proposals, "override is not", "overrides are not")
-        console.print(f"  {number} confirmed, so nothing was changed")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides that match no file: {', '.join(key[:12] for key in unknown)}")
     colour = "yellow" if found.refused else "green"

@@ -87,11 +87,9 @@ class Decisions:
             if question is None:
                 raise Refused("This review does not ask about this image.")
             entries = self._checked(question, verdict, label)
-            # "Skip" takes back a decision, but a proposal was not the person's decision.
             old = overrides.of_image(self._entries(), image_hash)
-            written = entries or tuple(entry for entry in old if not entry.confirmed)
-            if written or old:
-                old = overrides.replace(self.file, image_hash, written)
+            if entries or old:  # "skip" takes back a decision
+                old = overrides.replace(self.file, image_hash, entries)
             self._history.append((image_hash, image_hash in self._skipped, old))
             self._skip(image_hash, verdict == "skip")
             return Answer(entries[0].verdict, entries[0].label) if entries else Answer("skip")

@@ -46,13 +46,6 @@ def test_an_override_changes_the_run_key_but_its_note_does_not(find):
     assert run_key(moved) == run_key(decided) and moved.overrides == decided.overrides
 
 
-def test_a_proposal_does_not_change_the_run_key_and_is_counted(find, tmp_path):
-    none, proposed = find(), find(Override("0" * 64, "relabel", "a", confirmed=False))
-    assert proposed.overrides == "[]" and run_key(proposed) == run_key(none)
-    config = configs.build({"run": {"out": str(tmp_path / "out")}})
-    assert plan.report_settings(config, SCAN.vocabulary)["proposals"] == 1
-
-
 def test_the_place_of_the_inspection_cache_does_not_change_the_run_key(find):
     assert run_key(find()) == run_key(find(settings=["judge.store=elsewhere"]))
     assert run_key(find()) != run_key(find(settings=["judge.severity.dark=reject"]))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.image_filter.near_groups import set_aside
-from imgpipe.components.report.features import CLEAR, REVIEW_FILE, clear
+from imgpipe.components.report.features import CLEAR, clear
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import aside, capped, moves, overridden
 from imgpipe.models import feature_names as names
@@ -210,7 +210,6 @@ def build_doubtful_labels(context: Context) -> Content:
         "rows": rows,
         "groups": [("", clearly), ("less clear", rows[len(clearly) :])],
         "margin": CLEAR,
-        "file": REVIEW_FILE,
     }
 
 

@@ -63,10 +63,6 @@ def test_entries_are_read_in_order(file):
             entry() + "[[override]]\nimage_hash = 3\n",
             "entry 2: image_hash: Input should be a valid string. Received: 3",
         ),
-        (
-            entry(confirmed="false"),
-            "confirmed: Input should be a valid boolean. Received: 'false'",
-        ),
         ("override = [1]", "an override that is no table"),
         (entry() + entry(verdict="reject"), "says both accept and reject of aaaaaaaaaaaa…"),
         (entry() + entry(A[:20], "reject"), "says both accept and reject"),
@@ -79,15 +75,6 @@ def test_entries_are_read_in_order(file):
 def test_what_is_wrong_is_named(file, content, message):
     with pytest.raises(ConfigError, match=message):
         overrides.load(file(content))
-
-
-def test_a_proposal_changes_nothing_and_contradicts_nothing(file):
-    proposal = Override(A, "relabel", "dog", confirmed=False)
-    found = overrides.load(file(overrides.to_toml([proposal, Override(A, "accept")])))
-    assert found == (proposal, Override(A, "accept"))
-    assert overrides.to_json([proposal]) == "[]"
-    assert overrides.resolve([Override(A, "relabel", "cow", confirmed=False)], ["cat"]) == {}
-    assert overrides.confirmed(found) == (Override(A, "accept"),)
 
 
 def test_several_writers_lose_no_entry(tmp_path):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
-
 import numpy as np
 import pytest
 
-from imgpipe.components.report import features as reported
 from imgpipe.components.report.features import doubtful, out_of_fold
 from imgpipe.models import feature_names as names
 
@@ -107,25 +104,6 @@ def test_scores_of_many_classes_are_never_all_in_memory():
     finally:
         tracemalloc.stop()
     assert peak < 90e6
-
-
-def test_the_review_file_holds_proposals_and_no_decisions(bank, tmp_path):
-    from imgpipe.components.image_filter import overrides
-
-    features, truth = clouds()
-    labels, _ = flipped(truth, 0.03)
-    found = doubtful(bank(features, labels), CLASSES, limit=10)
-    path = tmp_path / "suspects.toml"
-    path.write_text(reported.review_file(found))
-    loaded = overrides.load(path)
-    offered = [row for row in found["rows"] if row["split"] != "test"]
-    assert 0 < len(offered) < len(found["rows"])
-    assert [o.image_hash for o in loaded] == [row["image_hash"] for row in offered]
-    assert overrides.confirmed(loaded) == () and overrides.resolve(loaded, CLASSES) == {}
-    assert {o.verdict for o in loaded} == {"relabel"}
-    assert loaded[0].label == offered[0]["looks_like"]
-    entry = tomllib.loads(path.read_text())["override"][0]
-    assert entry["note"].startswith(f"labelled {offered[0]['label']}; out of fold")
 
 
 def test_an_image_with_a_confirmed_label_is_no_suspect(bank):

@@ -104,7 +104,6 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         "… and 1 more of this group.",
         "3 images of 180 look like another class",
         "looks like paper",
-        "open suspects.toml, which is stored beside this page",
         "2 of 2 passed",
         "mean accuracy of 5 folds 0.948 their standard deviation 0.021 threshold 0.900",
         "last blessed model (version 3) 0.961 on validation, this one 0.933",

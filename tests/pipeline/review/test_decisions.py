@@ -34,7 +34,6 @@ def test_an_answer_is_saved_and_found_when_the_review_is_opened_again(reopen):
         Override(CAT, "relabel", "dog", "cat/0.png", "imgpipe review"),
         Override(TEST, "reject", "", "dog/test.png", "imgpipe review"),
     )
-    assert all(entry.confirmed for entry in found)
 
 
 def test_answers_are_undone_one_after_the_other(reopen):
@@ -48,20 +47,6 @@ def test_answers_are_undone_one_after_the_other(reopen):
     assert review.undo() == CAT and review.answers() == {CAT: Answer("relabel", "dog")}
     assert review.undo() == CAT and review.answers() == {}
     assert review.undo() == "" and not overrides.load(review.file)
-
-
-def test_a_confirmed_proposal_is_one_entry_and_comes_back_when_undone(reopen):
-    review = reopen()
-    proposal = Override(CAT, "relabel", "dog", note="looks like dog", confirmed=False)
-    overrides.replace(review.file, CAT, [proposal])
-    assert review.answers() == {}, "a proposal is no decision"
-    review.answer(CAT, "relabel", "dog")
-    (entry,) = overrides.load(review.file)
-    assert entry.confirmed
-    review.undo()
-    assert overrides.load(review.file) == (proposal,)
-    review.answer(CAT, "skip")
-    assert overrides.load(review.file) == (proposal,), "skipping keeps a proposal"
 
 
 def test_overrides_made_by_hand_are_seen_and_a_damaged_file_is_not_changed(reopen):

@@ -76,7 +76,7 @@ def test_an_answer_is_written_to_the_overrides_file_and_can_be_undone(browser, r
     )
     assert browser.json("GET", "/review")[1]["questions"][0]["answer"]["label"] == "dog"
     (entry,) = overrides.load(review.decisions.file)
-    assert (entry.image_hash, entry.label, entry.confirmed) == (CAT, "dog", True)
+    assert (entry.image_hash, entry.label) == (CAT, "dog")
     assert browser.json("POST", "/review/undo", {}) == (200, {"image": CAT})
     assert browser.json("POST", "/review/undo", {}) == (200, {"image": ""})
     assert overrides.load(review.decisions.file) == ()
