@@ -38,6 +38,11 @@ _USUAL_PENALTY: Final = 300.0  # used when there are too few images to choose a 
 _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
 
+#: FeatureBank has judged the rows on which ImageTrainer solves the head, but the last ones that it
+#: has judged may have a view that did not help.
+_KNOWN: Final = 2
+_known: dict[str, Mapping[float, Scores]] = {}  # scores of the folds of the last rows
+
 Losses = npt.NDArray[np.float32]
 
 #: Bytes of which L-BFGS needs 25 numbers for each weight, in all folds that are solved at a time.
@@ -90,7 +95,7 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | Non
     """
     rows = _some(rows, classes)
     folds = _folds(rows)
-    return _best(_tried(folds, classes, settings)) if folds else None
+    return _best(_tried(rows, folds, classes, settings)) if folds else None
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
@@ -172,7 +177,7 @@ def _choose(
     folds = _folds(rows)
     if not folds:
         return _USUAL_PENALTY, {}
-    tried = _tried(folds, classes, settings)
+    tried = _tried(rows, folds, classes, settings)
     penalty = _strongest_as_good(tried)
     scores = tried[penalty]
     facts: dict[str, Any] = {
@@ -193,7 +198,23 @@ def _choose(
     return penalty, facts
 
 
-def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Scores]:
+def _tried(
+    rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSettings
+) -> Mapping[float, Scores]:
+    """Return the scores of the folds by penalty, which are computed once in a process."""
+    used = (classes, settings.label_smoothing, settings.balance, rows.features.shape)
+    digest = hashlib.sha256(repr(used).encode())
+    for column in (rows.features, rows.labels, rows.views, rows.hashes, rows.groups):
+        digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8))
+    key = digest.hexdigest()
+    if key not in _known:
+        _known[key] = _solved(folds, classes, settings)
+        for old in list(_known)[:-_KNOWN]:
+            del _known[old]
+    return _known[key]
+
+
+def _solved(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Scores]:
     """Return the scores of the folds for each penalty, until weaker penalties are worse."""
     problems = [_problem(fold.train, classes, settings) for fold in folds]
     groups = np.concatenate([fold.held.groups for fold in folds])

@@ -11,6 +11,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head import solved_head
+from imgpipe.models.head.logistic_regression import LogisticRegression
 from imgpipe.models.head.solved_head import PENALTIES, solve
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import Fit, fit_head
@@ -76,6 +77,30 @@ def test_the_same_rows_give_the_same_weights(rows) -> None:
     for one, other in zip(first.layers.get_weights(), second.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert first.history["solution"] == second.history["solution"]
+
+
+def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) -> None:
+    """FeatureBank judges the rows on which ImageTrainer then solves the head."""
+    solved: list[float] = []
+    minimise = LogisticRegression.minimise
+
+    def counted(self, penalty, *rest):
+        solved.append(penalty)
+        return minimise(self, penalty, *rest)
+
+    settings = ModelSettings()
+    doubled = dataclasses.replace(rows[0], features=2 * rows[0].features)
+    for judged in (rows[0], doubled):  # the second one did not help
+        solved_head.judge(judged, 3, settings)
+    monkeypatch.setattr(LogisticRegression, "minimise", counted)
+    found = solve(rows[0], 3, settings, learning_curve=False)
+    assert solved == [found.facts["l2"]]
+    other = dataclasses.replace(rows[0], labels=(rows[0].labels + 1) % 3)
+    smoothed = dataclasses.replace(settings, label_smoothing=0.1)
+    for of_others in ((other, 3, settings), (rows[0], 3, smoothed)):
+        solved.clear()
+        solve(*of_others, learning_curve=False)
+        assert len(solved) > FOLDS
 
 
 def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
