@@ -205,13 +205,12 @@ def _tried(
     used = (classes, settings.label_smoothing, settings.balance, rows.features.shape)
     digest = hashlib.sha256(repr(used).encode())
     for column in (rows.features, rows.labels, rows.views, rows.hashes, rows.groups):
-        digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8).data)
     key = digest.hexdigest()
-    if key not in _known:
-        _known[key] = _solved(folds, classes, settings)
-        for old in list(_known)[:-_KNOWN]:
-            del _known[old]
-    return _known[key]
+    found = _known[key] = _known.pop(key, {}) or _solved(folds, classes, settings)
+    for old in list(_known)[:-_KNOWN]:
+        del _known[old]
+    return found
 
 
 def _solved(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Scores]:
