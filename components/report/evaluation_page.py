@@ -66,7 +66,6 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         "evaluation": found,
         "metrics": {names.TEST: found},
         "confusion": {names.TEST: cells},
-        "reliability": {names.TEST: found["reliability"]},
         "slices": found["slices"],
         "mistakes": {names.TEST: found["mistakes"]},
     }

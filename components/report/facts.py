@@ -115,7 +115,6 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "folds_note": "" if decide else folds["why"],
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
-        "reliability": {split: table.reliability() for split, table in predictions.items()},
         "slices": kinds.summary(),
         "mistakes": {split: table.mistakes() for split, table in predictions.items()},
     }

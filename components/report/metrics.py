@@ -16,7 +16,6 @@ from imgpipe.models.head.calibration import confidence_error, error_by_chance
 Cell = tuple[int, int, int]
 
 _TINY = 1e-7  # smallest probability, which keeps its logarithm finite
-_BINS = 10  # number of bins of the reliability diagram
 _MISTAKES = 48  # number of mistakes that the page shows
 
 
@@ -64,24 +63,6 @@ class Table:
     def ece(self) -> float:
         """Compute the expected calibration error of the predicted class (Guo et al. 2017)."""
         return confidence_error(self._confidence, self._predicted == self._labels)
-
-    def reliability(self) -> list[dict[str, Any]]:
-        """Compare the probability of the predicted class with the accuracy in bins of a tenth.
-
-        Returns:
-            ``{"count", "confidence", "accuracy"}`` of each bin that holds images.
-        """
-        bins = np.minimum((self._confidence * _BINS).astype(np.int64), _BINS - 1)
-        right = self._predicted == self._labels
-        return [
-            {
-                "count": int(inside.sum()),
-                "confidence": float(self._confidence[inside].mean()),
-                "accuracy": float(right[inside].mean()),
-            }
-            for inside in (bins == number for number in range(_BINS))
-            if inside.any()
-        ]
 
     def summary(self) -> dict[str, Any]:
         """Compute accuracy, log loss, calibration error and the per-class metrics."""

@@ -1,4 +1,4 @@
-"""Plots as inline SVG that use the colours of the page, in light and dark mode.
+"""The training curves as inline SVG that use the colours of the page, in light and dark mode.
 
 Names from the data are never drawn into a plot. They are written in HTML, where the browser has the
 fonts for every script and the template engine escapes them. The `name` of a plot is unique on its
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,7 +44,19 @@ def curves(
         best: Number of the best epoch, which is marked; None for no mark.
         name: Name of the plot, unique on the page.
     """
-    figure, axes = _figure(4.2, 2.3, 0.02)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2, 2.3), layout="constrained")  # inches, without pyplot
+    axes: Any = figure.subplots()
+    figure.patch.set_visible(False)
+    axes.patch.set_visible(False)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_COLOURS["line"])
+    axes.tick_params(colors=_COLOURS["muted"], labelsize=_FONT, length=2.5, color=_COLOURS["line"])
+    axes.margins(x=0.02)
+    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    axes.locator_params(axis="y", nbins=5)
     size = 2.5 if len(epochs) < 3 else 0  # one epoch does not make a line
     for values, split, style in ((train, "train", _DASHED), (validation, "validation", "-")):
         points = [float("nan") if value is None else float(value) for value in values]
@@ -56,52 +68,6 @@ def curves(
             axes.plot([best], [value], "o", color=_COLOURS["validation"], markersize=5)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
     return _svg(figure, name)
-
-
-def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Markup:
-    """Plot accuracy over the probability of the predicted class, with a dot for each bin.
-
-    Args:
-        bins: ``{"count", "confidence", "accuracy"}`` of each bin.
-        name: Name of the plot.
-    """
-    figure, axes = _figure(4.2, 2.8, 0)
-    axes.plot([0, 1], [0, 1], color=_COLOURS["muted"], linewidth=0.8, linestyle=_DASHED)
-    most = max(one["count"] for one in bins)
-    axes.scatter(
-        [one["confidence"] for one in bins],
-        [one["accuracy"] for one in bins],
-        s=[12 + 110 * one["count"] / most for one in bins],
-        color=_COLOURS["validation"],
-        zorder=2,
-        clip_on=False,
-    )
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    return _svg(figure, name)
-
-
-def _figure(width: float, height: float, margin: float) -> tuple[Figure, Any]:
-    """Create a figure of a size in inches without pyplot, and its axes with horizontal lines.
-
-    Args:
-        width: Width in inches.
-        height: Height in inches.
-        margin: Share of the width that is left free at both ends.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    figure.patch.set_visible(False)
-    axes.patch.set_visible(False)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_COLOURS["line"])
-    axes.tick_params(colors=_COLOURS["muted"], labelsize=_FONT, length=2.5, color=_COLOURS["line"])
-    axes.margins(x=margin)
-    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
-    axes.locator_params(axis="y", nbins=5)
-    return figure, axes
 
 
 def _svg(figure: Figure, name: str) -> markupsafe.Markup:

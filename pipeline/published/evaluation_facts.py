@@ -78,7 +78,6 @@ def facts(model: Model, source: str, judged: Judged, threshold: float) -> dict[s
             {"label": name[label], "predicted": name[predicted], "count": count}
             for label, predicted, count in table.confusion()
         ],
-        "reliability": table.reliability(),
         "slices": kinds.summary(),
         "mistakes": table.mistakes(),
         "undecodable": {

@@ -75,14 +75,6 @@ class Confusion(Record):
     count: Annotated[int, "Number of images."]
 
 
-class Bin(Record):
-    """Images with similar probabilities of the predicted class."""
-
-    count: Annotated[int, "Number of images."]
-    confidence: Annotated[float, "Mean probability of the predicted class."]
-    accuracy: Annotated[float, "Accuracy."]
-
-
 class SliceRow(Record):
     """Images that are alike in one attribute."""
 
@@ -156,7 +148,6 @@ class Evaluation(Accuracy, Document):
     ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
-    reliability: Annotated[list[Bin], "Accuracy by probability."]
     slices: Annotated[list[Slice], "Accuracy by kind of image."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
     undecodable: Annotated[

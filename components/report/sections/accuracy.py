@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imgpipe.components.report import plots
 from imgpipe.components.report.metrics import Cell
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.text import capped, plural
@@ -31,13 +30,7 @@ def build_figures(context: Context) -> Content:
         }
         for split, summary in context.measured("metrics").items()
     ]
-    if not rows:
-        return context.absent("No image was classified by a trained model")
-    diagrams = [
-        (split, plots.reliability(bins, f"reliability-{split}"))
-        for split, bins in context.measured("reliability").items()
-    ]
-    return {"rows": rows, "diagrams": diagrams}
+    return {"rows": rows} if rows else context.absent("No image was classified by a trained model")
 
 
 def _role_of_validation(context: Context) -> str:

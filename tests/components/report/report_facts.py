@@ -205,7 +205,6 @@ def facts(
         "push": {"status": "pushed", "version": "4", "path": "/out/model/4", "refused_by": []},
         "metrics": {split: table.summary() for split, table in tables.items()},
         "confusion": {split: table.confusion() for split, table in tables.items()},
-        "reliability": {split: table.reliability() for split, table in tables.items()},
         "slices": [
             {
                 "name": "format",

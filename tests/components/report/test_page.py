@@ -110,7 +110,6 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         "0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150 images correct)",
         "131 groups of images were divided",
         "7 images in chains of near-duplicates too long for one fold",
-        "Validation: accuracy by probability of the predicted class",
         "format JPEG 70 0.986",
         "format PNG 20 0.600 weaker 0.387–0.781",
         "A blessed model has passed every check",

@@ -1,7 +1,6 @@
 """Accuracy by slices of images: counts add up."""
 
 from imgpipe.components.predictor.prediction import Prediction
-from imgpipe.components.report.metrics import Table
 from imgpipe.components.report.section import Context, RunState
 from imgpipe.components.report.sections import accuracy
 from imgpipe.components.report.slices import Slices
@@ -74,10 +73,3 @@ def test_large_numbers_are_written_in_full():
 
 def test_images_without_measurements_are_in_no_slice():
     assert summary([row("a/1"), row("a/2", brightness=0.0, width=0, height=9)]) == {}
-
-
-def test_reliability_compares_probability_and_accuracy():
-    rows = [row(f"a/{i}", correct=i % 4 > 0) for i in range(40)]
-    (found,) = Table(["a", "b"], rows).reliability()
-    assert found == {"count": 40, "confidence": found["confidence"], "accuracy": 0.75}
-    assert abs(found["confidence"] - 0.8) < 1e-9
