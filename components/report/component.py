@@ -68,7 +68,7 @@ class Executor(BaseExecutor):
         log = f"{run_directory}/run.log"
         facts = run_facts.collect(uris, json.loads(exec_properties["settings"]))
         # `imgpipe kubeflow submit --wait` reads the verdict from this line.
-        _log.info("the model is %s", verdict.sentence(facts))
+        _log.info("the model is %s: %s", facts["push"]["status"], verdict.sentence(facts))
         draw(facts, uris, folders, verdict.state(facts, log=log if Path(log).is_file() else ""))
 
 

@@ -36,7 +36,7 @@ class ApiServer:
             "", the server restarts.
         history: States that the run has had.
         refusal: Status and message of the answer to a new run, or None to accept the run.
-        pods: Phase, log and waiting reason of the pods, by task.
+        pods: Phase, log and waiting reason of the pods, by task; None if they are forbidden.
         posted: Body of the request for a new run.
         tokens: Values of the header `Authorization` that were sent to Kubeflow Pipelines.
     """
@@ -45,7 +45,7 @@ class ApiServer:
     states: list[str] = field(default_factory=lambda: ["SUCCEEDED"])
     history: list[str] = field(default_factory=list)
     refusal: tuple[int, str] | None = None
-    pods: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    pods: dict[str, tuple[str, str, str]] | None = field(default_factory=dict)
     posted: dict[str, Any] = field(default_factory=dict)
     tokens: set[str | None] = field(default_factory=set)
 
@@ -64,6 +64,8 @@ class ApiServer:
             return 200, self._get(url.path, parse_qs(url.query))
         except ConnectionError:
             return 503, {"error": "upstream connect error"}
+        except PermissionError:
+            return 403, {"kind": "Status", "message": "pods is forbidden", "code": 403}
         except LookupError as error:
             return 404, {"error": f"Not Found: {error}", "code": 5}
 
@@ -81,13 +83,16 @@ class ApiServer:
             return {**run, "state_history": history}
         if path == "/api/v1/namespaces/kubeflow/pods":
             assert query["labelSelector"] == [f"pipeline/runid={RUN}"]
+            if self.pods is None:
+                raise PermissionError
             return {"kind": "PodList", "items": list(map(self._pod, self.pods))}
         task = path.removeprefix("/api/v1/namespaces/kubeflow/pods/").removesuffix("/log")
         return self.pods[task][1]
 
     def _pod(self, task: str) -> dict[str, Any]:
         phase, _, waiting = self.pods[task]
-        node = {"workflows.argoproj.io/node-name": f"{_NODES}.{task}.executor(0)"}
+        name = task if task.endswith("-driver") else f"{task}.executor(0)"
+        node = {"workflows.argoproj.io/node-name": f"{_NODES}.{name}"}
         state = {"waiting": {"reason": waiting, "message": "no such image"}} if waiting else {}
         status = {"name": "main", "state": state, "image": "i", "imageID": "", "ready": False}
         return {

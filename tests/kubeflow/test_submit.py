@@ -25,7 +25,6 @@ SPEC: dict[str, Any] = {
     "defaultPipelineRoot": "minio://b/default",
     "root": {"dag": {"tasks": {}}, "inputDefinitions": {"parameters": PARAMETERS}},
 }
-#: The last line that the real launcher of Kubeflow Pipelines 2.17 writes; it has the exit code.
 #: What the launcher and Argo write after a component that failed.
 LAUNCHER = """I1124 23:09:25.968378      15 launcher_v2.go:206] publish success.
 F1124 23:09:25.970234      15 main.go:130] failed to execute component: exit status {}
@@ -34,6 +33,8 @@ Error: exit status 1
 """
 _DEFAULT = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
 _NO_PODS: dict[str, tuple[str, str, str]] = {}
+_KILLED = "failed to execute component: signal: killed"
+_DRIVER = {"Plan": ("Succeeded", "", ""), "Data-driver": ("Failed", "F1124 KFP driver: no", "")}
 
 
 @pytest.fixture
@@ -77,14 +78,18 @@ def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file
 
 
 @pytest.mark.parametrize(
-    ("verdict", "code"),
-    [("blessed: 0.91 reaches 0.5", 0), ("not blessed: 0.41 is under 0.5", 3)],
+    ("push", "verdict", "code"),
+    [
+        ("pushed", "blessed: 0.91 reaches 0.5", 0),
+        ("refused", "not blessed: 0.41 is under 0.5", 3),
+        ("refused", "blessed: 0.91; not published, because a rollback withdrew it", 3),
+    ],
 )
 def test_waiting_ends_with_the_verdict_of_the_report(
-    server: ApiServer, file: Path, verdict: str, code: int
+    server: ApiServer, file: Path, push: str, verdict: str, code: int
 ):
     server.states = ["PENDING", "RUNNING", "", "RUNNING", "SUCCEEDED"]
-    line = f"I1121 01:00:00.000000 7 component.py:70] the model is {verdict}\n"
+    line = f"I1121 01:00:00.000000 7 component.py:70] the model is {push}: {verdict}\n"
     server.pods = {"Plan": ("Succeeded", "", "")}
     server.pods |= {"Publishing": ("Succeeded", f"first\n{line}last\n", "")}
     ended = _submit(server, file, "--wait")
@@ -105,14 +110,15 @@ def test_a_failed_task_raises_the_error_of_a_local_run_with_its_log(
     raised = _error(_submit(server, file, "--wait"))
     first, *lines = str(raised).splitlines()
     assert type(raised) is error and raised.exit_code == code
-    assert first == "the task Data failed. The last lines of its log:"
+    assert first == "the last task, Data, failed. The last lines of its log:"
     assert lines == [*["line"] * 11, said]
 
 
 @pytest.mark.parametrize(
     ("states", "pods", "code", "told"),
     [
-        (["FAILED"], {"Training": ("Failed", "signal: killed", "")}, 5, "Training.memory: memory"),
+        (["FAILED"], {"Training": ("Failed", _KILLED, "")}, 5, "Training.memory: memory"),
+        (["FAILED"], _DRIVER, 1, "last task, Data-driver, failed.*\n.*KFP driver"),
         (["SUCCEEDED"], _NO_PODS, 5, "its pods are gone"),
         (["CANCELING", "FAILED"], _NO_PODS, 5, "was cancelled"),
     ],
@@ -138,14 +144,17 @@ def test_a_task_that_cannot_start_is_said(
 
 
 @pytest.mark.parametrize(("state", "code"), [("SUCCEEDED", 0), ("FAILED", 1)])
-def test_without_a_kubeconfig_the_state_of_the_run_is_told(
-    server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch, state: str, code: int
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_without_pods_the_state_of_the_run_is_told(
+    server: ApiServer, file: Path, monkeypatch: Any, state: str, code: int, forbidden: bool
 ):
-    monkeypatch.setattr(_DEFAULT, str(file.parent / "none"))
+    server.pods = None if forbidden else {}
+    if not forbidden:
+        monkeypatch.setattr(_DEFAULT, str(file.parent / "none"))
     server.states = ["RUNNING", state]
     ended = _submit(server, file, "--wait")
     assert ended.exit_code == 0 if code == 0 else _error(ended).exit_code == code
-    assert "neither the verdict nor the cause of a failure" in " ".join(ended.output.split())
+    assert "no pods can be listed, so only the run's state is known: " in ended.output
 
 
 @pytest.mark.parametrize(

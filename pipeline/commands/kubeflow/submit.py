@@ -19,20 +19,17 @@ from imgpipe.pipeline.commands.kubeflow import compile as compiling
 
 app = typer.Typer()
 
-_EXAMPLES = """Examples:\n
-  imgpipe kubeflow submit pipeline.yaml --host http://localhost:8888 --param epochs=12 --wait
-"""
+_EXAMPLES = "Examples:\n\n  imgpipe kubeflow submit pipeline.yaml --param epochs=12 --wait"
 _SECONDS = 5.0  # between two requests for the state of the run
 _ABSENT_SECONDS = 300  # for which a server that restarts is asked again
 _PENDING_SECONDS = 60  # after which it is said why a pod does not start
 _LOG_LINES = 12  # the cause of a failure and what came before it
 _NODE = "workflows.argoproj.io/node-name"  # such as hands-x7(0).root(0).Data(0).executor(0)
-_TASK = re.compile(r"(\w+)(?:\(\d+\))?\.executor")
+_TASK = re.compile(r"\.([\w-]+)[()\d]*(?:\.executor[()\d]*)?$")  # Data, or Data-driver
 _LAUNCHER = re.compile(r"[IWEF]\d{4} |time=|Error: ")  # begins lines that are not the component's
-_EXIT_STATUS = re.compile(r"failed to execute component: exit status (\d+)")
-_VERDICT = re.compile(r"the model is ((?:not )?blessed\b.*)")  # in the log of Publishing
-#: Ends of the reasons for which a pod does not start, such as ImagePullBackOff.
-_STUCK = ("Unschedulable", "ErrImagePull", "InvalidImageName", "BackOff", "Error")
+_VERDICT = re.compile(r"the model is (pushed|unchanged|refused): (.*)")  # in the log of Publishing
+_ENDED = re.compile(r"failed to execute component: (.*)")  # by the launcher, whose own code is 1
+_STUCK = re.compile("Unschedulable|Err|InvalidImageName|BackOff")  # why a pod does not start
 
 
 @app.command("submit", epilog=_EXAMPLES)
@@ -58,16 +55,16 @@ def command(
     usual_root, values = _read(file, param or ())
     root = root or usual_root  # the API server itself ignores the root in the file
     compiling.check_root(root)
+    described = str(file), values, name, experiment, namespace, root
     with _answered(host):
         from kfp.client import Client
 
-        client = Client(host, namespace=namespace, existing_token=token)
-        run = client.create_run_from_pipeline_package(
-            str(file), values, name, experiment, namespace, root
-        ).run_id
-    new_console().print(f"submitted the run {escape(run)}")
-    if wait:
-        raise typer.Exit(_wait(client, host, namespace, run))
+        with contextlib.redirect_stdout(io.StringIO()):  # kfp prints links
+            client = Client(host, namespace=namespace, existing_token=token)
+            run = client.create_run_from_pipeline_package(*described).run_id
+        new_console().print(f"submitted the run {escape(run)}")
+        if wait:
+            raise typer.Exit(_wait(client, host, namespace, run))
 
 
 def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -87,85 +84,70 @@ def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
         ) from error
     if not volumes:
         raise ConfigError(
-            f"{file} is compiled for Vertex AI: it names buckets in place of volumes. Submit it "
-            "with google.cloud.aiplatform.PipelineJob, as docs/kubeflow.md shows."
+            f"{file} is compiled for Vertex AI: submit it with google.cloud.aiplatform.PipelineJob."
         )
-    assigned: dict[str, str] = {}
-    for text in given:
-        name, _, value = text.partition("=")
-        if name not in known:
-            raise ConfigError(
-                f"--param {text}: expected NAME=VALUE with one of the pipeline's parameters: "
-                f"{', '.join(sorted(known))}. Other settings are fixed by the compilation."
-            )
-        assigned[name] = f"{plan.RUN_SETTINGS[name]}={value}"
-    checked = plan.settings(config.build({}, assigned.values(), "--param"))
-    return root, {name: checked[name] for name in assigned}
+    values = {name: value for name, _, value in (text.partition("=") for text in given)}
+    if unknown := values.keys() - known:
+        raise ConfigError(
+            f"--param {min(unknown)}: expected NAME=VALUE with one of the pipeline's parameters: "
+            f"{', '.join(sorted(known))}. Other settings are fixed by the compilation."
+        )
+    assigned = [f"{plan.RUN_SETTINGS[name]}={value}" for name, value in values.items()]
+    checked = plan.settings(config.build({}, assigned, "--param"))
+    return root, {name: checked[name] for name in values}
 
 
 def _wait(client: Any, host: str, namespace: str, run: str) -> int:
-    """Wait until a run has ended, and return 0 for a blessed model, 3 for one that is not.
+    """Return 0 if a run ends with a published model, 3 if without, or raise what ended it."""
+    import kubernetes
 
-    Raises:
-        ImgpipeError: A task failed; the exit code is that of a run on one machine.
-        ResourceError: The run was cancelled, or a server is gone.
-    """
-    api, console = _kubernetes(), new_console()
-    started = answered = time.monotonic()
+    console, hidden = new_console(), False
+    try:
+        _pods(namespace, run)
+    except (kubernetes.config.ConfigException, kubernetes.client.ApiException) as error:
+        if not (hidden := getattr(error, "status", 403) in (401, 403)):
+            raise
+        why = getattr(error, "reason", error)
+        console.print(escape(f"no pods can be listed, so only the run's state is known: {why}"))
     state = told = ""
+    started = answered = time.monotonic()
     while state not in ("SUCCEEDED", "FAILED", "CANCELED"):
         time.sleep(_SECONDS)
-        late = time.monotonic() - started > _PENDING_SECONDS
         try:
             with _answered(host):
                 found = client.get_run(run)
-                cause = _waiting(_pods(api, namespace, run)) if api and late else ""
+                pods = [] if hidden else _pods(namespace, run)
         except ResourceError:
             if time.monotonic() - answered > _ABSENT_SECONDS:
                 raise
             continue
         answered, state = time.monotonic(), str(found.state)
+        cause = _waiting(pods) if answered - started > _PENDING_SECONDS else ""
         said = f"a task cannot start: {cause}" if cause else state.lower()
         if said != told:
-            console.print(escape(said))
-            told = said
-    # A run that is cancelled ends as failed.
+            console.print(escape(told := said))
     if {"CANCELING", "CANCELED"} & {one.state for one in found.state_history or ()}:
-        raise ResourceError(f"the run {run} was cancelled. Submit it again.")
-    if api is None and state == "FAILED":
-        raise ImgpipeError(f"the run {run} failed. Its cause is in failure.json in its folder.")
-    if api is None:
+        raise ResourceError(f"the run {run} was cancelled. Submit it again.")  # it is FAILED now
+    if hidden and state == "SUCCEEDED":
         return 0
-    with _answered(host):
-        verdict = _verdict(api, _pods(api, namespace, run))
+    if not pods:
+        why = "has failed" if hidden else "has ended, and its pods are gone"
+        told = f"the run {run} {why}. See report.html or failure.json in its folder."
+        raise (ImgpipeError if hidden else ResourceError)(told)
+    published, verdict = _verdict(*pods[-1])
     console.print(escape(verdict))
-    return 3 if verdict.startswith("not") else 0
+    return 0 if published else 3
 
 
-def _kubernetes() -> Any:
-    """Return the API of Kubernetes that the user's kubeconfig names, None without a kubeconfig."""
+def _pods(namespace: str, run: str) -> list[tuple[str, Any]]:
+    """Return the pods of a run by age, with their names, such as Data and Data-driver."""
     from kubernetes import client, config
 
-    try:
-        config.load_kube_config()
-    except config.ConfigException as error:
-        new_console().print(
-            escape(f"without a kubeconfig ({error}), only the state of the run is known here, and ")
-            + "neither the verdict nor the cause of a failure"
-        )
-        return None
-    return client.CoreV1Api()
-
-
-def _pods(api: Any, namespace: str, run: str) -> list[tuple[str, Any]]:
-    """Return the pods that run tasks, without those of drivers, with the names of the tasks.
-
-    They are read from Kubernetes, because the API server of Kubeflow Pipelines names none.
-    """
-    label = f"pipeline/runid={run}"
-    pods = api.list_namespaced_pod(namespace, label_selector=label).items
-    found = [(_TASK.search(pod.metadata.annotations[_NODE]), pod) for pod in pods]
-    return [(task[1], pod) for task, pod in found if task]
+    config.load_kube_config()  # each time, because tokens expire
+    label = f"pipeline/runid={run}"  # the API server of Kubeflow Pipelines names no pods
+    pods = client.CoreV1Api().list_namespaced_pod(namespace, label_selector=label).items
+    pods.sort(key=lambda pod: pod.metadata.creation_timestamp)
+    return [(_TASK.findall(pod.metadata.annotations[_NODE])[0], pod) for pod in pods]
 
 
 def _waiting(pods: Sequence[tuple[str, Any]]) -> str:
@@ -173,46 +155,38 @@ def _waiting(pods: Sequence[tuple[str, Any]]) -> str:
     for task, pod in pods:
         states = [one.state.waiting for one in pod.status.container_statuses or ()]
         for one in (*states, *(pod.status.conditions or ())):
-            if one and str(one.reason).endswith(_STUCK):
+            if one and _STUCK.search(one.reason or ""):
                 return f"{task}: {one.reason} {one.message or ''}".strip()
     return ""
 
 
-def _verdict(api: Any, pods: Sequence[tuple[str, Any]]) -> str:
-    """Return the verdict in the log of the last task, such as "not blessed: …".
+def _verdict(task: str, pod: Any) -> tuple[bool, str]:
+    """Return whether the last pod published the model, and why, or raise the error in its log."""
+    from kubernetes import client
 
-    Raises:
-        ImgpipeError: The task failed; the error has its exit code.
-    """
-    if not pods:
-        raise ResourceError(
-            "the run has ended, and its pods are gone. The verdict is in report.html, or the cause "
-            "in failure.json, in the run's folder."
-        )
-    task, pod = max(pods, key=lambda one: one[1].metadata.creation_timestamp)
     where = pod.metadata.name, pod.metadata.namespace
-    log = api.read_namespaced_pod_log(*where, container="main").rstrip()
+    log = client.CoreV1Api().read_namespaced_pod_log(*where, container="main")
     if pod.status.phase == "Succeeded" and (verdict := _VERDICT.search(log)):
-        return verdict[1]
-    lines = [line for line in log.splitlines() if not _LAUNCHER.match(line)][-_LOG_LINES:]
-    told = "\n".join([f"the task {task} failed. The last lines of its log:", *lines])
-    if "signal: killed" in log:
+        return verdict[1] != "refused", verdict[2]
+    lines = [line for line in log.splitlines() if not _LAUNCHER.match(line)] or log.splitlines()
+    told = f"the last task, {task}, {pod.status.phase.lower()}. The last lines of its log:"
+    told = "\n".join([told, *lines[-_LOG_LINES:]])
+    end = "".join(_ENDED.findall(log)[:1])
+    if end == "signal: killed":
         raise ResourceError(f"{told}\nRaise kubeflow.resources.{task}.memory: memory ran out.")
-    # The launcher itself always ends with 1, and names the code of the task.
-    ended = _EXIT_STATUS.search(log)
-    by_code = {str(one.exit_code): one for one in (ConfigError, DataRefused, ResourceError)}
-    raise by_code.get(ended[1] if ended else "", ImgpipeError)(told)
+    known = {f"exit status {e.exit_code}": e for e in (ConfigError, DataRefused, ResourceError)}
+    raise known.get(end, ImgpipeError)(told)
 
 
 @contextlib.contextmanager
 def _answered(host: str) -> Iterator[None]:
-    """Turn what the clients raise into errors for people, and hide what they print."""
+    """Turn what the clients raise into errors for people, and hide warnings."""
     import kfp_server_api
     import kubernetes
     from urllib3.exceptions import HTTPError
 
     try:
-        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(action="ignore"):
             yield
     except (kfp_server_api.ApiException, kubernetes.client.ApiException) as error:
         # Kubeflow also answers 500 for a pipeline that it cannot read.
@@ -221,7 +195,6 @@ def _answered(host: str) -> Iterator[None]:
         raise (ConfigError if wrong else ResourceError)(text) from error
     except (HTTPError, OSError) as error:
         raise ResourceError(
-            f"no answer from {host}, or from Kubernetes for --wait ({error}). Check --host and "
-            "KUBECONFIG, or make the API server reachable: kubectl port-forward -n kubeflow "
-            "svc/ml-pipeline 8888. A run that was submitted keeps running."
+            f"no answer from {host}, or from Kubernetes ({error}). Check --host and KUBECONFIG, or "
+            "run: kubectl port-forward -n kubeflow svc/ml-pipeline 8888. A submitted run goes on."
         ) from error
