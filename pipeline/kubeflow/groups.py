@@ -29,6 +29,7 @@ GROUPS = {
     "Evaluation": ("ServingValidator", "Predictor", "ImageEvaluator"),
     "Publishing": ("ModelPusher", "Report"),
 }
+_OWNER = {name: title for title, names in GROUPS.items() for name in names}
 #: Begins the names of the placeholders for what Plan determines; others are parameters of a run.
 PLANNED = "plan_"
 _OF_TFX = 6  # arguments of a container before those of Beam: three names, each with its value
@@ -46,73 +47,63 @@ def group(spec: dict[str, Any], directory: str) -> None:
         spec: The PipelineSpec, which is changed. All of its tasks are at the top.
         directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
     """
-    tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
-    executors = spec["deploymentSpec"]["executors"]
-    owner = {name: title for title, names in GROUPS.items() for name in names}
-    grouped = {}
+    dag, deployment = spec["root"]["dag"], spec["deploymentSpec"]
+    tasks, components, executors = {}, {}, {}
     for title, names in GROUPS.items():
-        made = _Group(title, owner)
+        parts = {}
         for name in names:
-            if name in tasks:  # the settings leave some out, such as CrossValidator
-                component = components[tasks[name]["componentRef"]["name"]]
-                container = executors[component["executorLabel"]]["container"]
-                made.add(name, tasks[name], component, container["args"])
-        grouped[title] = made, {**container, "args": made.arguments(directory)}
-    spec["root"]["dag"]["tasks"] = {title: made.task() for title, (made, _) in grouped.items()}
-    spec["components"] = {title: made.component for title, (made, _) in grouped.items()}
-    spec["deploymentSpec"]["executors"] = {
-        f"{title}_executor": {"container": container} for title, (_, container) in grouped.items()
-    }
+            if task := dag["tasks"].get(name):  # the settings leave some out, as CrossValidator
+                component = spec["components"][task["componentRef"]["name"]]
+                container = deployment["executors"][component["executorLabel"]]["container"]
+                parts[name] = task.get("inputs", {}), component, container["args"]
+        tasks[title], components[title], described = _grouped(title, parts)
+        named = "--components", json.dumps(described), "--input", "{{$}}"
+        arguments = [*named, "--run_directory", directory, *container["args"][_OF_TFX:]]
+        executors[f"{title}_executor"] = {"container": {**container, "args": arguments}}
+    dag["tasks"], spec["components"], deployment["executors"] = tasks, components, executors
 
 
-class _Group:
-    """One task under construction."""
+def _grouped(title: str, parts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
+    """Return the task and the component of a group, and its description for `entry_point`.
 
-    def __init__(self, title: str, owner: dict[str, str]) -> None:
-        self._title, self._owner = title, owner
-        self._described: list[dict[str, Any]] = []
-        self._beam: list[str] = []
-        self._inputs: dict[str, Any] = {"artifacts": {}, "parameters": {}}
-        self.component: dict[str, Any] = {
-            "executorLabel": f"{title}_executor",
-            "inputDefinitions": {"artifacts": {}, "parameters": {}},
-            "outputDefinitions": {"artifacts": {}, "parameters": {}},
-        }
-
-    def add(
-        self, name: str, task: dict[str, Any], component: dict[str, Any], arguments: list[str]
-    ) -> None:
-        """Add a component, with its task and the arguments of its container."""
-        wanted, declared = task.get("inputs", {}), component.get("inputDefinitions", {})
-        written = component.get("outputDefinitions", {})
-        given, artifacts, constants, parameters = self.component["inputDefinitions"], {}, {}, {}
+    Args:
+        title: Name of the group.
+        parts: Inputs of the task, component and arguments of the container, by component.
+    """
+    kinds = ("artifacts", "parameters")
+    three: list[dict[str, dict[str, Any]]] = [{kind: {} for kind in kinds} for _ in range(3)]
+    inputs, given, made = three  # of the task, and of the component
+    described, before = [], set()
+    for name, (wanted, component, arguments) in parts.items():
+        declared = component.get("inputDefinitions")
+        artifacts, constants, parameters = {}, {}, {}
         for key, source in wanted.get("artifacts", {}).items():
-            made = source["taskOutputArtifact"]
-            producer, output = made["producerTask"], made["outputArtifactKey"]
-            artifacts[key] = artifact = artifact_name(producer, output)
-            if self._owner[producer] != self._title:
-                given["artifacts"][artifact] = declared["artifacts"][key]
-                self._inputs["artifacts"][artifact] = {
-                    "taskOutputArtifact": {
-                        "producerTask": self._owner[producer],
-                        "outputArtifactKey": artifact,
-                    }
-                }
+            producer = source["taskOutputArtifact"]["producerTask"]
+            output = artifact_name(producer, source["taskOutputArtifact"]["outputArtifactKey"])
+            artifacts[key] = output
+            if (owner := _OWNER[producer]) != title:
+                read = {"producerTask": owner, "outputArtifactKey": output}
+                inputs["artifacts"][output] = {"taskOutputArtifact": read}
+                given["artifacts"][output] = declared["artifacts"][key]
+                before.add(owner)
         for key, source in wanted.get("parameters", {}).items():
             if "runtimeValue" in source:
                 constants[key] = source["runtimeValue"]["constant"]
                 continue
-            name_given = source["componentInputParameter"]
-            parameters[key] = parameter = name_given.removeprefix(PLANNED)
+            parameter = source["componentInputParameter"]
+            if parameter.startswith(PLANNED):
+                parameter = parameter.removeprefix(PLANNED)
+                read = {"producerTask": "Plan", "outputParameterKey": parameter}
+                source = {"taskOutputParameter": read}
+                before.add("Plan")
+            parameters[key] = parameter
+            inputs["parameters"][parameter] = source
             given["parameters"][parameter] = declared["parameters"][key]
-            made = {"producerTask": "Plan", "outputParameterKey": parameter}
-            planned = {"taskOutputParameter": made}
-            self._inputs["parameters"][parameter] = source if parameter == name_given else planned
-        for key, described in written.get("artifacts", {}).items():
-            self.component["outputDefinitions"]["artifacts"][artifact_name(name, key)] = described
-        self.component["outputDefinitions"]["parameters"] |= written.get("parameters", {})
-        self._beam = arguments[_OF_TFX:]
-        self._described.append(
+        written = component.get("outputDefinitions", {})
+        outputs = written.get("artifacts", {})
+        made["artifacts"] |= {artifact_name(name, key): one for key, one in outputs.items()}
+        made["parameters"] |= written.get("parameters", {})
+        described.append(
             {
                 "name": name,
                 "executor": arguments[1],
@@ -120,25 +111,16 @@ class _Group:
                 "artifacts": artifacts,
                 "constants": constants,
                 "parameters": parameters,
-                "outputs": list(written.get("artifacts", {})),
+                "outputs": list(outputs),
             }
         )
-
-    def arguments(self, directory: str) -> list[str]:
-        """Return the arguments of the container, as `entry_point` reads them."""
-        described = json.dumps(self._described)
-        named = ("--components", described, "--input", "{{$}}", "--run_directory", directory)
-        return [*named, *self._beam]
-
-    def task(self) -> dict[str, Any]:
-        """Return the task, which depends on the tasks whose outputs it reads."""
-        sources = [*self._inputs["artifacts"].values(), *self._inputs["parameters"].values()]
-        found = [one.get("taskOutputArtifact") or one.get("taskOutputParameter") for one in sources]
-        cached = not {one["name"] for one in self._described} & set(NEVER_CACHED)
-        return {
-            "cachingOptions": {"enableCache": True} if cached else {},
-            "componentRef": {"name": self._title},
-            "dependentTasks": sorted({one["producerTask"] for one in found if one}),
-            "inputs": self._inputs,
-            "taskInfo": {"name": self._title},
-        }
+    task = {
+        "cachingOptions": {} if parts.keys() & set(NEVER_CACHED) else {"enableCache": True},
+        "componentRef": {"name": title},
+        "dependentTasks": sorted(before),
+        "inputs": inputs,
+        "taskInfo": {"name": title},
+    }
+    label = f"{title}_executor"
+    joined = {"executorLabel": label, "inputDefinitions": given, "outputDefinitions": made}
+    return task, joined, described

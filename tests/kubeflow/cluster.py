@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from concurrent import futures
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from imgpipe.pipeline.kubeflow import mounts
 from tests.kubeflow import container
@@ -60,8 +60,6 @@ class Cluster:
     logs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
-    #: Outputs that every task has besides its own, with their types.
-    added: ClassVar[dict[str, Any]] = {"executor-logs": _LOG}
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _cache: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
 
@@ -109,10 +107,6 @@ class Cluster:
         """Return whether no task has failed, and those that a task depends on have succeeded."""
         before = task.get("dependentTasks", ())
         return set(before) <= set(self.exit_codes) and not any(self.exit_codes.values())
-
-    def _written(self, file: str) -> Path:
-        """Return the path on this machine of a file of a container."""
-        return Path(file)
 
     def stored(self, uri: str) -> Path:
         """Return the folder of the object store that holds an artifact."""
@@ -166,10 +160,8 @@ class Cluster:
 
         As on a cluster, input artifacts have no type, and a log is among the outputs.
         """
-        wanted, declared = (
-            task.get("inputs", {}),
-            self._component(task).get("outputDefinitions", {}),
-        )
+        wanted = task.get("inputs", {})
+        declared = self._component(task).get("outputDefinitions", {})
         artifacts = {
             key: {"artifacts": [self._input(source["taskOutputArtifact"])]}
             for key, source in wanted.get("artifacts", {}).items()
@@ -178,28 +170,20 @@ class Cluster:
             key: self._value(task, source) for key, source in wanted.get("parameters", {}).items()
         }
         types = {key: one["artifactType"] for key, one in declared.get("artifacts", {}).items()}
-        place = self._place(name)
+        root, pipeline = self.spec["defaultPipelineRoot"], self.spec["pipelineInfo"]["name"]
+        place = f"{root}/{pipeline}/{self.run_id}/{name}/{_RANDOM}"
         files = {key: f"{pod}/tmp/kfp/outputs/{key}" for key in declared.get("parameters", {})}
         return {
             "inputs": {"artifacts": artifacts, "parameterValues": values},
             "outputs": {
                 "artifacts": {
                     key: {"artifacts": [{"name": key, "type": kind, "uri": f"{place}/{key}"}]}
-                    for key, kind in {**types, **self.added}.items()
+                    for key, kind in {**types, "executor-logs": _LOG}.items()
                 },
                 "parameters": {key: {"outputFile": file} for key, file in files.items()},
-                "outputFile": self._output_file(place, pod),
+                "outputFile": f"{pod}/tmp/kfp_outputs/output_metadata.json",
             },
         }
-
-    def _place(self, name: str) -> str:
-        """Return the URI below which a task has its outputs."""
-        pipeline = self.spec["pipelineInfo"]["name"]
-        return f"{self.spec['defaultPipelineRoot']}/{pipeline}/{self.run_id}/{name}/{_RANDOM}"
-
-    def _output_file(self, place: str, pod: Path) -> str:
-        """Return the file in which a task describes its outputs, as the container sees it."""
-        return str(pod / "tmp" / "kfp_outputs" / "output_metadata.json")
 
     def _value(self, task: dict[str, Any], source: dict[str, Any]) -> Any:
         """Return an input parameter: a constant, a parameter of the run, or a task's output."""
@@ -219,7 +203,7 @@ class Cluster:
 
     def _publish(self, name: str, given: dict[str, Any]) -> None:
         """Keep the metadata of the outputs that the task wrote, as the launcher does."""
-        written = json.loads(self._written(given["outputs"]["outputFile"]).read_text())
+        written = json.loads(Path(given["outputs"]["outputFile"]).read_text())
         published: dict[str, Any] = {}
         for key, output in given["outputs"]["artifacts"].items():
             told = written["artifacts"].get(key, {"artifacts": [{}]})["artifacts"][0]
