@@ -25,6 +25,7 @@ class Run:
         summary: The summary that ``--json`` writes, which the reference documents.
         folder: Folder of the run with its report, summary, log and configuration.
         repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
+        freed: Bytes of artifacts that were removed at the end, because they are no longer needed.
     """
 
     exit_code: int
@@ -32,6 +33,7 @@ class Run:
     summary: Mapping[str, Any] = field(repr=False)
     folder: Path
     repeated: bool = False
+    freed: int = 0
 
     @property
     def status(self) -> str:

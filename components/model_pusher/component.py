@@ -163,7 +163,7 @@ def push(
         withdrawn = manifest.withdrawn(base)
         if identity in withdrawn:
             refused.append("rollback")
-        elif _is_published(base, newest, identity):
+        elif (served := manifest.served(base)) and served.identity == identity:
             return None
         elif _other_baseline(base, facts):
             refused.append("other_version")
@@ -195,12 +195,3 @@ def _other_baseline(base: Path, facts: Mapping[str, Any]) -> bool:
         return False
     found = manifest.baseline_for(base, facts["run_key"])
     return (found.number if found else 0) != facts["baseline_version"]
-
-
-def _is_published(base: Path, newest: manifest.Version | None, identity: str) -> bool:
-    """Whether the newest intact version is this model and no damaged one has a higher number.
-
-    TensorFlow Serving loads the highest number, even if that version is damaged.
-    """
-    highest = max(manifest.version_numbers(base), default=0)
-    return newest is not None and newest.identity == identity and newest.number == highest

@@ -20,6 +20,8 @@ from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write, sync_tree
 
 _SCHEMA = 1  # of a seal
+#: What `damage` says of an artifact that was emptied, for those who would read all of it.
+EMPTIED = "its large files were removed to save space"
 
 #: Size and SHA-256 of each file, by its path below the folder.
 Files = Mapping[str, Mapping[str, Any]]
@@ -93,18 +95,31 @@ def seal_file(folder: Path) -> Path:
     return folder.with_name(f".seal-{folder.name}.json")
 
 
-def seal(folder: Path) -> None:
+def seal(folder: Path, emptied: bool = False) -> None:
     """Sync an artifact to disk and write its seal.
 
     Args:
         folder: Folder of the artifact, completely written.
+        emptied: Whether its sub-folders are about to be removed; see `empty`.
 
     Raises:
         OSError: The disk is full or fails.
     """
     sync_tree(folder)
-    content = {"schema": _SCHEMA, "files": describe(_files(folder))}
+    files = {name: path for name, path in _files(folder).items() if not (emptied and "/" in name)}
+    content = {"schema": _SCHEMA, "files": describe(files), "emptied": emptied}
     atomic_write(seal_file(folder), json.dumps(content, indent=1, sort_keys=True))
+
+
+def empty(folder: Path) -> None:
+    """Remove the sub-folders of an artifact, which hold what is large.
+
+    TFX still takes it from the cache, and so what was made from it. A component that has to read it
+    has it made again.
+    """
+    seal(folder, emptied=True)
+    for child in filter(Path.is_dir, folder.iterdir()):
+        shutil.rmtree(child, ignore_errors=True)
 
 
 def remove(folder: Path) -> None:
@@ -118,13 +133,16 @@ def damage(folder: Path, *, complete: bool) -> str:
 
     Args:
         folder: Folder of the artifact.
-        complete: Whether to read every file.
+        complete: Whether to read every file, for which an emptied artifact is not enough.
 
     Returns:
         What is wrong, as a sentence without its full stop; "" when the artifact is intact.
     """
     try:
-        sealed = json_object.read(seal_file(folder))["files"]
+        sealed = json_object.read(seal_file(folder))
+        if complete and sealed.get("emptied"):
+            return EMPTIED
+        sealed = sealed["files"]
         written = seal_file(folder).stat().st_ctime_ns
         if wrong := difference(folder, sealed, written, complete=complete):
             return wrong

@@ -136,6 +136,12 @@ def latest(base: Path) -> Version | None:
     return next(versions(base), None)
 
 
+def served(base: Path) -> Version | None:
+    """Return the version of the highest number, which servers load; None if it is damaged."""
+    newest = latest(base)
+    return newest if newest and newest.number == max(version_numbers(base)) else None
+
+
 def withdrawn(base: Path) -> list[str]:
     """Identities that rollbacks withdrew, from the newest manifest that can be read.
 

@@ -35,7 +35,6 @@ def command(
 
     Versions are never deleted.
     """
-    from imgpipe.components.storage import integrity
     from imgpipe.pipeline.output import places, removable_files, run_folders, temporary_files
 
     out = places.output_folder(out)
@@ -54,8 +53,7 @@ def command(
                     console.print(f"  {name}  [dim]{_megabytes(size)}[/]")
             if yes:
                 temporary_files.sweep(out)
-                for path in found.get(removable_files.ARTIFACTS, ()):
-                    integrity.remove(path)
+                removable_files.remove(found)
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
     if kept:

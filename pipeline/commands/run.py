@@ -134,6 +134,10 @@ def run_config(
     if outcome.summary["report"]:
         console.print(f"  report   {escape(outcome.summary['report'])}")
     console.print(f"  summary  {escape(str(outcome.folder / 'summary.json'))}")
+    if outcome.freed:
+        kept = f"the last {config.run.keep} runs and the published versions (run.keep)"
+        size = f"{outcome.freed / 1e6:,.1f} MB of artifacts"
+        console.print(f"  removed  {size} that are not needed for {kept}")
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
     if push["status"] in ("pushed", "unchanged"):

@@ -33,13 +33,8 @@ WEIGHT_FILES = (".h5", ".keras")
 DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
 #: Breaks the comments of a written file into lines, between words.
-_COMMENT = textwrap.TextWrapper(
-    100,
-    initial_indent="# ",
-    subsequent_indent="# ",
-    break_long_words=False,
-    break_on_hyphens=False,
-)
+_COMMENT = textwrap.TextWrapper(100, initial_indent="# ", subsequent_indent="# ")
+_COMMENT.break_long_words = _COMMENT.break_on_hyphens = False
 
 
 class Config(sections.SettingsSection):
@@ -245,7 +240,6 @@ def unknown(key: str) -> str:
     known = known_keys()
     if inside := [one for one in known if one.startswith(f"{key}.")]:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
-
     if any(key.startswith(f"{one}.") for one in known):  # in a table such as kubeflow.resources
         return f"unknown key {key!r}."
 
@@ -353,14 +347,11 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
         ConfigError: The file is missing, is not TOML or does not validate.
     """
     tree = _read(path)
+    values = dict(flat(tree))
     for name in (*marked(INPUT, PLACE), "model.weights"):
-        section, key = name.split(".")
-        table = tree.get(section)
-        if not isinstance(table, dict):  # `build` reports a section that is no table
-            continue
-        given = table.get(key)
-        if isinstance(given, str) and given and (key != "weights" or given.endswith(WEIGHT_FILES)):
-            table[key] = absolute(given, path.absolute().parent)
+        given, weights = values.get(name), name == "model.weights"
+        if isinstance(given, str) and given and (not weights or given.endswith(WEIGHT_FILES)):
+            put(tree, name, absolute(given, path.absolute().parent))
     return build(tree, assignments, str(path))
 
 

@@ -46,6 +46,14 @@ class Run(SettingsSection):
         min_length=1,
         description="Folder of artifacts, metadata, feature bank, published versions and reports.",
     )
+    keep: int = Field(
+        3,
+        ge=0,
+        le=_LARGEST,
+        description="Number of runs that keep their artifacts. When a run has ended, those of "
+        "earlier runs are removed, except where the next run or a published version needs them; "
+        "reports and summaries stay. 0: all are kept, until `imgpipe clean` removes them.",
+    )
 
 
 @dataclass(frozen=True, config=STRICT)

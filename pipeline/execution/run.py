@@ -6,6 +6,7 @@ TensorFlow and TFX are imported inside of functions, while a thread hashes the i
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import threading
 import time
@@ -29,7 +30,7 @@ from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config, to_toml
 from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, LOG, RunRecord, exit_code
-from imgpipe.pipeline.output import metadata_file, run_folders, temporary_files
+from imgpipe.pipeline.output import metadata_file, removable_files, run_folders, temporary_files
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
 from imgpipe.pipeline.results import Run
 from imgpipe.pipeline.source import check_files, require_classes, require_outside, scan
@@ -86,20 +87,26 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             consoles.Display(console) as display,
         ):
             record = RunRecord(config, directory, display, began)
+            error: BaseException | None = None
             try:
                 with progress.shown_by(display):
                     _pipeline(config, record, [listed] if listed else [], start, accept)
             except (KeyboardInterrupt, signals.Stopped):
-                return record.close(failures.Interrupted())
+                error = failures.Interrupted()
             except Exception as caught:
                 traceback.print_exc()  # into the log
-                return record.close(failures.known(caught, out))
-            return record.close(None)
+                error = failures.known(caught, out)
+            outcome = record.close(error)
+        if config.run.keep:
+            with contextlib.suppress(OSError):  # the next run tries again
+                found, _ = removable_files.find(out, config.run.keep)
+                outcome = dataclasses.replace(outcome, freed=removable_files.remove(found))
+        return outcome
 
 
 def _repeated(config: Config, began: float) -> tuple[Scan | None, Run | None]:
     """Run of an earlier run that this one would repeat, and the images if they were listed."""
-    directory = repetition.candidate(config, config.out / RUNS)
+    directory = repetition.candidate(config)
     if directory is None:
         return None, None
     listed = scan(config)

@@ -67,7 +67,11 @@ def artifacts(out: Path) -> Finding:
     folders = [seal.with_name(seal.name[len(".seal-") : -len(".json")]) for seal in seals]
     folders = [folder for folder in folders if folder.is_dir()]  # a seal may outlive its artifact
     damaged = {f: integrity.damage(f, complete=True) for f in folders}
-    lines = [f"{folder.relative_to(out)}: {what}" for folder, what in damaged.items() if what]
+    lines = [
+        f"{folder.relative_to(out)}: {what}"
+        for folder, what in damaged.items()
+        if what not in ("", integrity.EMPTIED)
+    ]
     return _finding(
         "artifacts",
         lines,

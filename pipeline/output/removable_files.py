@@ -1,34 +1,47 @@
 """Finds the files and folders that can be removed without changing the results of later runs.
 
-The following are kept:
+A run removes them when it has ended, and ``imgpipe clean`` on demand. The following are kept:
 
 - all versions, and the pages and summaries of all runs;
 - the feature bank and the inspection cache;
 - the artifacts of the newest run that judged a model and of all later runs, because the next run
-  takes cached outputs from them;
-- the artifacts of the runs that published the model of a version that still exists, or may exist
-  because its folder cannot be found.
+  takes cached outputs from them; at the end of a run, of that one and of the last ``run.keep``;
+- of the runs that published the model of a version that still exists, or may exist because its
+  folder cannot be found, the images, predictions and rejected files.
+
+Of the kept artifacts, those are emptied that are copies of something else and have been read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from imgpipe.components.storage import manifest
+from imgpipe.components.storage import integrity, manifest
 from imgpipe.pipeline.output import past_runs, temporary_files
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS
 
 ARTIFACTS = "artifacts of earlier runs"
+COPIES = "copies of images and models that have been read"
 TEMPORARY = "temporary files of killed runs"
+#: Outputs that are copies, with the last component of a run that reads them.
+_COPIES = {
+    "ImageExampleGen/examples": "ImageFilter",
+    "Baseline/model": "ImageEvaluator",
+    "ModelPusher/pushed_model": "Report",
+}
+#: Components whose artifacts commands read for a published version.
+_OF_VERSIONS = ("ImageFilter/", "Predictor/")
 
 
-def find(out: Path) -> tuple[dict[str, list[Path]], str]:
-    """Find what can be removed while no run is working.
+def find(out: Path, last: int = 0) -> tuple[dict[str, list[Path]], str]:
+    """Find what can be removed while no other run is working.
 
     Args:
         out: Output folder of the runs.
+        last: Number of the newest runs whose artifacts are kept; 0 keeps those of the newest run
+            that judged a model and of all later ones.
 
     Returns:
         What can be removed, by its kind, and why artifacts have to be kept, "" if they need not be.
@@ -37,23 +50,44 @@ def find(out: Path) -> tuple[dict[str, list[Path]], str]:
     runs = past_runs.read(out)
     # The default is the first run, so that every run counts where none has judged a model.
     newest = max((i for i, run in enumerate(runs) if run.accuracy is not None), default=0)
-    kept = [run for i, run in enumerate(runs) if i >= newest or _may_be_published(run)]
-    unknown = [run.name for run in kept if run.artifacts is None]
+    recent = [*runs[newest:][:1], *(runs[-last:] if last else runs[newest:])]
+    published = [run for run in runs if run not in recent and _may_be_published(run)]
+    unknown = [run.name for run in (*published, *recent) if run.artifacts is None]
     if unknown:
         return found, (
             f"all artifacts are kept, because run {unknown[0]} did not record which of them it "
             "used. After a new run that publishes its own version, they "
             "can be removed"
         )
-    used = {part for run in kept for part in _used(run)}
+    used = {name: run.artifacts or {} for run in recent for name in _used(run)}
+    used |= {name: {} for run in published for name in _used(run) if name.startswith(_OF_VERSIONS)}
+    # The next run may have to read those of the newest one, but nothing reads the pushed copy.
+    whole = {name for run in runs[newest:][:1] for name in _used(run) if "pushed_model" not in name}
+    found |= {ARTIFACTS: [], COPIES: []}
     # Names that begin with a dot are seals, unfinished files, and TFX's own folders .system.
-    folders = sorted((out / "artifacts").glob("[!.]*/[!.]*/[!.]*"))
-    found[ARTIFACTS] = [
-        folder
-        for folder in folders
-        if folder.is_dir() and folder.parts[-ARTIFACT_PARTS:] not in used
-    ]
+    for folder in filter(Path.is_dir, sorted((out / "artifacts").glob("[!.]*/[!.]*/[!.]*"))):
+        name = "/".join(folder.parts[-ARTIFACT_PARTS:])
+        reader = _COPIES.get(name.rpartition("/")[0], "")
+        if name not in used:
+            found[ARTIFACTS].append(folder)
+        elif name not in whole and reader in used[name] and any(map(Path.is_dir, folder.iterdir())):
+            found[COPIES].append(folder)
     return found, ""
+
+
+def remove(found: Mapping[str, Sequence[Path]]) -> int:
+    """Remove or empty artifacts that `find` has found; return the number of bytes that are freed.
+
+    Raises:
+        OSError: The disk is full or fails.
+    """
+    freed = 0
+    for kind, remove_one in ((ARTIFACTS, integrity.remove), (COPIES, integrity.empty)):
+        for path in found.get(kind, ()):
+            freed += size(path)
+            remove_one(path)
+            freed -= size(path)
+    return freed
 
 
 def _may_be_published(run: PastRun) -> bool:
@@ -71,11 +105,11 @@ def _may_be_published(run: PastRun) -> bool:
     return run.version in {past_runs.pushed_as(folder / str(number)) for number in numbers}
 
 
-def _used(run: PastRun) -> Iterator[tuple[str, ...]]:
-    """Yield (component, output, number) of the artifacts, which hold wherever the folder moves."""
+def _used(run: PastRun) -> Iterator[str]:
+    """Yield component/output/number of the artifacts, which hold wherever the folder moves."""
     for outputs in (run.artifacts or {}).values():
         for uri in outputs.values():
-            yield Path(uri).parts[-ARTIFACT_PARTS:]
+            yield "/".join(Path(uri).parts[-ARTIFACT_PARTS:])
 
 
 def size(path: Path) -> int:

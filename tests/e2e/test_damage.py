@@ -60,6 +60,25 @@ def test_flipped_bytes_in_a_cached_input_are_noticed(own: tuple[Case, Any]):
         assert manifest.damage(mine.out / "model" / str(version), complete=True) == ""
 
 
+@pytest.mark.timeout(900)
+def test_copies_that_a_later_run_has_emptied_are_made_again_where_they_are_needed(
+    case: Case, tmp_path: Path
+):
+    mine = Case(case.photos, tmp_path / "out")
+    first = mine.run()
+    images = _artifact(mine.out, "ImageExampleGen", "examples")
+    # Not blessed, or the first model would be compared with another version.
+    untrained = ("train.optimizer=adam", "train.epochs=1", "train.learning_rate=1e-7")
+    outcome = mine.run("split.seed=3", "evaluate.threshold=1", *untrained)
+    assert outcome.freed > 0 and not list(images.glob("Split-*")) and images.is_dir()
+    again = mine.run()
+    assert {"ImageExampleGen", "ImageTrainer", "Predictor"} <= set(again.summary["cached"])
+    assert again.summary["gate"]["value"] == first.summary["gate"]["value"]
+    stricter = mine.run("judge.min_side=17")  # ImageFilter reads the images again
+    assert stricter.exit_code == 0, stricter.verdict
+    assert not images.exists() and stricter.summary["data"]["in"] == first.summary["data"]["in"]
+
+
 def test_a_run_without_metadata_leaves_the_artifacts_of_earlier_runs(own: tuple[Case, Any]):
     mine, first = own
     (mine.out / "metadata.sqlite").unlink()

@@ -12,7 +12,9 @@ from imgpipe.components.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean, rollback
-from imgpipe.pipeline.output import places
+from imgpipe.pipeline.output import output_folder, places, removable_files
+from imgpipe.pipeline.output.removable_files import COPIES
+from imgpipe.pipeline.runners import seals
 from tests.pipeline.past_runs import leave
 
 
@@ -21,6 +23,8 @@ def artifact(out, component, output, number):
     folder = out / "artifacts" / component / output / str(number)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "content").write_bytes(b"x" * 1000)
+    (folder / "Split-train").mkdir()
+    (folder / "Split-train/images").write_bytes(b"x" * 5000)
     integrity.seal(folder)
     return {component: {output: str(folder)}}
 
@@ -147,3 +151,46 @@ def test_clean_is_refused_while_a_run_is_working(out):
         with pytest.raises(ResourceError, match=r"a run is working in .* Wait until it has ended"):
             clean.command(out, True)
     assert exists(out, "Predictor/predictions/5")
+
+
+def runs_kept(out, last):
+    """Remove what a run removes at its end; return what is left, by component and number."""
+    removable_files.remove(removable_files.find(out, last)[0])
+    found = (out / "artifacts").glob("*/*/[0-9]*")
+    return {(folder.parent.parent.name, int(folder.name)) for folder in found}
+
+
+def test_the_end_of_a_run_keeps_the_last_runs_the_last_judged_one_and_those_of_versions(out):
+    for number, correct in ((9, 18), (11, None), (12, None), (13, None)):
+        own = artifact(out, "Predictor", "predictions", number)
+        status = "refused" if correct is None else "blessed"
+        leave(out, f"202601{number:02}-100000", status=status, correct=correct, artifacts=own)
+    versions_and_judged = {("ImageFilter", 2), ("Predictor", 3), ("Predictor", 9)}
+    last = {("Predictor", number) for number in (11, 12, 13)}
+    assert runs_kept(out, 3) == versions_and_judged | last
+    assert runs_kept(out, 2) == versions_and_judged | last - {("Predictor", 11)}
+
+
+def test_copies_that_have_been_read_are_emptied_except_those_of_the_last_judged_run(out):
+    for number in (20, 21):
+        made = {"ImageFilter": {}, "Report": {}}
+        made |= artifact(out, "ImageExampleGen", "examples", number)
+        made |= artifact(out, "ModelPusher", "pushed_model", number)
+        leave(out, f"202601{number}-100000", artifacts=made)
+    unread = artifact(out, "ImageExampleGen", "examples", 22)
+    leave(out, "20260122-100000", status="interrupted", correct=None, artifacts=unread)
+    found, _ = removable_files.find(out, 3)
+    emptied = {folder.relative_to(out / "artifacts").as_posix() for folder in found[COPIES]}
+    assert emptied == {
+        "ImageExampleGen/examples/20",
+        "ModelPusher/pushed_model/20",
+        "ModelPusher/pushed_model/21",
+    }
+    assert removable_files.remove({COPIES: found[COPIES]}) == 15_000
+    assert removable_files.find(out, 3)[0][COPIES] == []
+    copy = out / "artifacts/ImageExampleGen/examples/20"
+    assert [path.name for path in copy.iterdir()] == ["content"]
+    seals.require_whole([copy])  # as an output that is taken from the cache
+    with pytest.raises(seals.Damaged, match="its large files were removed to save space"):
+        seals.require_whole([copy], complete=True)  # as an input
+    assert output_folder.artifacts(out).fit

@@ -140,7 +140,9 @@ def test_a_model_is_published_above_a_damaged_higher_number(tmp_path: Path, save
     original = (saved_model / "saved_model.pb").read_bytes()
     (saved_model / "saved_model.pb").write_bytes(b"other")
     component.push(base, saved_model, {}, GATES, {}, keep=5)
+    assert manifest.served(base).number == 2
     (base / "2" / "saved_model.pb").write_bytes(b"")
+    assert manifest.served(base) is None, "so that no run repeats an outcome that named it"
     (saved_model / "saved_model.pb").write_bytes(original)
     assert component.push(base, saved_model, {}, GATES, {}, keep=5)["version"] == "3"
 

@@ -8,7 +8,6 @@ from dataclasses import fields
 
 import pytest
 
-from imgpipe.components.model_pusher import versions
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.execution import repetition
 from imgpipe.pipeline.plan import Plan
@@ -37,7 +36,7 @@ def ended(config, name, changed, images=3):
 def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(config):
     ended(config, "20260101-120000", changed=2_000)
     last = ended(config, "20260101-120000-2", changed=1_000)
-    assert repetition.candidate(config, config.out / "runs") == last
+    assert repetition.candidate(config) == last
 
 
 def test_no_run_is_repeated_after_another_one_that_was_refused(config):
@@ -45,7 +44,7 @@ def test_no_run_is_repeated_after_another_one_that_was_refused(config):
     refused = config.out / "runs" / "20260101-120001"
     refused.mkdir()
     (refused / "config.toml").write_text("")
-    assert repetition.candidate(config, config.out / "runs") is None
+    assert repetition.candidate(config) is None
 
 
 def test_a_run_during_which_another_version_was_installed_is_not_repeated(config, monkeypatch):
@@ -54,29 +53,16 @@ def test_a_run_during_which_another_version_was_installed_is_not_repeated(config
         at_start = repetition.settings(config)
     folder = ended(config, "20260101-120000", 1)
     repetition.remember(folder, config, _PLAN, at_start)
-    assert repetition.candidate(config, config.out / "runs") is None
+    assert repetition.candidate(config) is None
 
 
 def test_a_run_with_other_settings_files_or_too_many_images_is_no_candidate(config):
-    runs = config.out / "runs"
-    assert repetition.candidate(config, runs) is None
+    assert repetition.candidate(config) is None
     ended(config, "20260101-120000", 1, images=repetition.MOST_IMAGES + 1)
-    assert repetition.candidate(config, runs) is None
+    assert repetition.candidate(config) is None
     last = ended(config, "20260101-120001", 1)
     other = Config(run=config.run, data=config.data, evaluate={"threshold": 0.5})
-    assert repetition.candidate(other, runs) is None
-    assert repetition.candidate(config, runs) == last
+    assert repetition.candidate(other) is None
+    assert repetition.candidate(config) == last
     (last / "summary.json").write_text(json.dumps({"data": {"in": 2}}))
-    assert repetition.candidate(config, runs) is None
-
-
-def test_a_damaged_version_with_a_higher_number_is_replaced_by_a_new_run(config, tmp_path):
-    """TensorFlow Serving loads the highest number, so that a run would publish again."""
-    made = tmp_path / "made"
-    made.mkdir()
-    (made / "saved_model.pb").write_bytes(b"a graph")
-    versions.publish(config.push_directory, {"": made}, {})
-    push = {"status": "pushed", "version": "1"}
-    assert repetition._is_served(config, push)
-    (config.push_directory / "2").mkdir()
-    assert not repetition._is_served(config, push)
+    assert repetition.candidate(config) is None
