@@ -33,8 +33,8 @@ def read(file: Path) -> Mapping[str, str] | None:
     """Return the split of each known image by its short hash; None for versions without a list."""
     if not file.is_file():
         return None
-    lines = map(str.split, file.read_text("ascii").splitlines())
-    return {digits: split for digits, split in lines}
+    lines = (line.partition(" ") for line in file.read_text("ascii").splitlines())
+    return {digits: split for digits, _, split in lines}
 
 
 def short(image_hash: str) -> str:

@@ -124,7 +124,9 @@ def find(path: Path) -> Path:
             return manifest.parent
     run = places.run(path, lambda one: one.quarantine, "has a quarantine")
     if run.quarantine is None:
-        raise ResourceError(f"run {run.name} has no quarantine: it made none, or it was removed.")
+        raise ResourceError(
+            f"run {run.name} has no quarantine: it made none, or it was removed (run.keep)."
+        )
     return run.quarantine
 
 

@@ -184,7 +184,10 @@ def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
             why = f"recorded no artifacts: it made none, or its {ARTIFACTS} is damaged"
             return [], f"run {run.name} {why}"
         if not uri or not Path(uri).is_dir():
-            return [], f"run {run.name} has no predictions: it made none, or they were removed"
+            return (
+                [],
+                f"run {run.name} has no predictions: it made none, or they were removed (run.keep)",
+            )
         if what := integrity.damage(Path(uri), complete=True):
             return [], f"the predictions of run {run.name} are damaged: {what}"
         found.append(uri)

@@ -15,8 +15,6 @@ from tests import python_program
 from tests.command import imgpipe
 from tests.images import class_folders
 
-OURS = {"imgpipe"}
-
 
 def test_help_imports_only_what_it_needs_to_print():
     """Help loads neither NumPy nor Pydantic nor the configuration, so that it answers quickly."""
@@ -29,40 +27,11 @@ def test_help_imports_only_what_it_needs_to_print():
     result = python_program.ended(program)
     assert result.returncode == 0, result.stderr
     modules = set(result.stderr.split())
-    ours = {name for name in modules if name.split(".")[0] in OURS}
-    light = {name for name in ours if name.startswith("imgpipe.pipeline.commands")}
-    assert ours - light == {
-        "imgpipe",
-        "imgpipe.models",
-        "imgpipe.models.files.atomic_write",
-        "imgpipe.models.errors",
-        "imgpipe.pipeline",
-        "imgpipe.models.files",
-        "imgpipe.pipeline.command_line",
-        "imgpipe.pipeline.application",
-        "imgpipe.pipeline.command_line.browser",
-        "imgpipe.pipeline.command_line.options",
-        "imgpipe.pipeline.command_line.output_files",
-        "imgpipe.pipeline.command_line.terminal",
-        "imgpipe.pipeline.command_line.signals",
-        "imgpipe.pipeline.command_line.standard_streams",
-    }
     printing = {"annotated_doc", "attr", "click", "markdown_it", "mdurl", "pygments", "rich"}
-    foreign = {name.split(".")[0] for name in modules} - OURS - sys.stdlib_module_names
+    assert not modules & {"imgpipe.pipeline.configuration", "imgpipe.components"}
+    foreign = {name.split(".")[0] for name in modules} - {"imgpipe"} - sys.stdlib_module_names
     foreign = {name for name in foreign if not name.startswith("_") and name != "google"}
     assert foreign <= printing | {"shellingham", "typer"}
-
-
-def test_every_command_has_help():
-    result = imgpipe("--help")
-    assert result.returncode == 0
-    commands = {"demo", "init", "check", "run", "quarantine"}
-    commands |= {"serve", "predict", "drift", "explain", "rollback"}
-    commands |= {"kubeflow", "doctor", "runs", "compare", "open", "clean", "review", "evaluate"}
-    commands |= {"export"}
-    for command in commands:
-        assert command in result.stdout
-        assert imgpipe(command, "--help").returncode == 0
 
 
 def test_short_help_and_version():
@@ -220,7 +189,6 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         (("run", "--set", "run.name=a b"), "run.name: expected: Name of the pipeline"),
         (("serve", "OUT", "--rest-port", "99999"), "--rest-port"),
         (("check", ".", "--html", "-"), "--html takes the name of a file"),
-        (("check", " "), "source of the images is empty"),
         (("init", ""), "SRC is empty"),
         (
             ("run", "--preset", "no_such_preset"),
@@ -230,7 +198,6 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         (("run", ".", "--config", "a.toml", "--preset", "transfer"), "do not go together"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
-        (("init", "missing"), "missing"),
         (("serve", "OUT", "--log-share", "0.1"), "--log-share needs --request-log PREFIX"),
         (("explain", "--layers", "--layer", "nosuch"), "--layer needs an image"),
     ],
