@@ -72,7 +72,13 @@ def run(
     return run
 
 
-def check(data: str | Path, *, config: str | Path | None = None, **settings: Any) -> Check:
+def check(
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Check:
     """Report what a run would reject, repair and warn about, as ``imgpipe check`` does.
 
     Nothing is written. The arguments and errors are those of `run`.
@@ -81,7 +87,7 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
     from imgpipe.pipeline.source import require_classes
 
     _prepare()
-    chosen = _configuration(config, data, settings)
+    chosen = _configuration(config, data, settings, out)
     require_classes(chosen)  # before TensorFlow is imported
     found = examine(chosen, with_images=False, to_stderr=True)
     summary = as_json(found)

@@ -147,6 +147,8 @@ def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
         section=config.gate.model_dump_json(),
         accept_changes=plan.accept_changes,
         baseline_statistics=baseline.outputs["statistics"],
+        accepted_schema=plan.accepted_schema,
+        accepted_data=plan.accepted_data,
         accept_schema_to=str(config.schema_file),
         data_key=plan.data_key,
         decision_to=str(config.decision_file),

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from imgpipe.components.data_gate import origin
+from imgpipe.components.data_gate import accepted
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.splits import SplitRule
@@ -63,7 +63,8 @@ class Plan:
         baseline_version: Number of the version to compare with, 0 if there is none.
         baseline_digest: Digest of that version.
         accepted_schema: Schema by which the data is judged, "" to infer a schema.
-        accept_changes: 1 if people accept the drift and skew of this data, otherwise 0.
+        accepted_data: JSON of the data that was accepted last, by whose classes it is judged.
+        accept_changes: 1 if people accept how this data differs from earlier data, otherwise 0.
         network: Description of the backbone, for FeatureBank.
         weights_key: Fingerprint of everything but the images that decides the features.
         training: Arguments of the training function, also for CrossValidator.
@@ -81,6 +82,7 @@ class Plan:
     baseline_version: int
     baseline_digest: str
     accepted_schema: str
+    accepted_data: str
     accept_changes: int
     network: str
     weights_key: str
@@ -130,10 +132,8 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     )
     baseline = manifest.baseline_for(config.push_directory, run_key)
     number = baseline.number if baseline else 0
-    accepted = accept or any(
-        one.run_key == run_key and one.manifest.get("accepted_changes")
-        for one in manifest.versions(config.push_directory)
-    )
+    judged_by = accepted.parameters(config.schema_file, data_key)
+    judged_by["accept_changes"] |= int(accept)
     extractor = FeatureExtractor(config.settings, config.bank.precision)
     training = {
         "model": asdict(config.settings),
@@ -142,7 +142,6 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     }
     facts = {
         "run_key": run_key,
-        "accepted_changes": accepted,
         "split_key": split_key,
         "name": config.run.name,
         "vocabulary": vocabulary,
@@ -160,8 +159,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         data_key=data_key,
         baseline_version=number,
         baseline_digest=baseline.digest if baseline else "",
-        accepted_schema=_accepted_schema(config, data_key),
-        accept_changes=int(accepted),
+        **judged_by,
         network=describe(config.settings, config.bank.precision),
         # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
@@ -256,15 +254,3 @@ def _overrides(config: Config, scan: Scan) -> str:
     found = override_files.load(config.overrides_file)
     override_files.resolve(found, scan.vocabulary)
     return override_files.to_json(found)
-
-
-def _accepted_schema(config: Config, data_key: str) -> str:
-    """Return the text of the accepted schema; "" if there is none.
-
-    A run with the data from which the schema was inferred infers it again, with the same result,
-    so that a repetition without changes is taken from the cache.
-    """
-    file = config.schema_file
-    if not file.is_file() or origin.is_from(file, data_key):
-        return ""
-    return file.read_bytes().decode("utf-8", "replace")

@@ -19,8 +19,8 @@ from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Sc
 
 from imgpipe.components import blessings
 from imgpipe.components.artifacts import DataBlessing, Quarantine
+from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate import drift as comparison
-from imgpipe.components.data_gate import origin, rules
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.components.storage.records import write_text
@@ -103,6 +103,8 @@ def DataGate(
     section: Parameter[str],
     accept_changes: Parameter[int] = 0,
     baseline_statistics: InputArtifact[ExampleStatistics] = None,
+    accepted_schema: Parameter[str] = "",
+    accepted_data: Parameter[str] = "{}",
     accept_schema_to: Parameter[str] = "",
     data_key: Parameter[str] = "",
     decision_to: Parameter[str] = "",
@@ -118,13 +120,14 @@ def DataGate(
         blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
         vocabulary: JSON list of class names in sorted order.
         section: JSON of the section ``[gate]`` of the configuration.
-        accept_changes: 1 when a person accepts the anomalies, drift and skew of this data,
-            otherwise 0. The accepted schema is then changed to allow the anomalies.
+        accept_changes: 1 when a person accepts how this data differs from earlier data, otherwise
+            0. The accepted schema is then changed to allow the anomalies and the classes.
         baseline_statistics: Statistics of the last blessed run; may be empty.
-        accept_schema_to: Path of the accepted schema, which the first blessed run writes. "" does
-            not write it.
-        data_key: Fingerprint of the data, its division into splits and its checks, which is kept
-            beside the accepted schema.
+        accepted_schema: The accepted schema as text, "" if `schema` was inferred from this data.
+        accepted_data: JSON of the data that was accepted last; see `accepted.write`.
+        accept_schema_to: Path of the accepted schema, which the first blessed run writes; each
+            blessed run records its data beside it. "" writes nothing.
+        data_key: Fingerprint of the data, its division into splits and its checks, for this record.
         decision_to: Path of a copy of `gate.json`, "" for none. TFX removes the outputs of a
             component that raised an error, and the report of a refused run needs them.
         code: Fingerprint of the source code of the decision, which is part of TFX's cache key.
@@ -134,47 +137,44 @@ def DataGate(
             been written.
     """
     levels, classes = json.loads(section), tuple(json.loads(vocabulary))
-    settings = rules.GateSettings.of(levels, classes)
     now, current = read_statistics(statistics.uri), read_schema(schema.uri)
+    known = schemas.classes(current, json.loads(accepted_data).get("classes", {}))
+    settings = rules.GateSettings.of(levels, classes, known)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
     changes = comparison.changes(now, before, current)
-    refused = [one for one in changes if levels[one.kind] == "reject" and not accept_changes]
-    warned = [one for one in changes if levels[one.kind] != "ignore" and one not in refused]
+    warned = [one for one in changes if levels[one.kind] == "warn"]
     found = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
     examples = {split: comparison.image_count(one) for split, one in now.items()}
-    reasons = [
-        *rules.reasons_against(read_summary(quarantine.uri), found, examples, settings),
-        *refused,
-    ]
+    summary = read_summary(quarantine.uri)
+    reasons = rules.reasons_against(summary, found, examples, settings)
+    reasons += [one for one in changes if levels[one.kind] == "reject"]
     if accept_changes:
-        anomalous = [one for one in reasons if one.kind == "anomaly"]
-        reasons = [one for one in reasons if one.kind != "anomaly"]
-        if anomalous and not reasons:
-            warned += anomalous
+        warned += (changed := [one for one in reasons if rules.ACCEPT in one.advice])
+        reasons = [one for one in reasons if one not in changed]
+        if not reasons and any(one.kind not in levels for one in changed):  # not drift or skew only
             seen = [one for split, one in now.items() if examples[split]]
             current = schemas.revised(current, seen, settings.vocabulary)
             schemas.write(current, accept_schema_to)
-    accepted = "" if reasons else _accept(current, settings, accept_schema_to, data_key)
+    written = ""
+    if accept_schema_to and not reasons:
+        if not tf.io.gfile.exists(accept_schema_to):
+            written = accept_schema_to
+            schemas.write(schemas.accepted(current, settings.vocabulary), written)
+        judged_by = {
+            "accepted_schema": accepted_schema,
+            "accepted_data": accepted_data,
+            "accept_changes": accept_changes,
+        }
+        accepted.write(Path(accept_schema_to), data_key, rules.by_class(summary), judged_by)
     decision = {
         "blessed": not reasons,
         "reasons": rules.as_dicts(reasons),
-        "accepted_schema": accepted,
+        "accepted_schema": written,
         "warnings": rules.as_dicts(warned),
     }
     _write_decision(decision, blessing.uri, decision_to)
     if reasons:
         raise DataRefused(rules.refusal(reasons))
-
-
-def _accept(
-    schema: schema_pb2.Schema, settings: rules.GateSettings, path: str, data_key: str
-) -> str:
-    """Write the accepted schema unless there is one; return the path of a written one, or ""."""
-    if not path or tf.io.gfile.exists(path):
-        return ""
-    schemas.write(schemas.accepted(schema, settings.vocabulary), path)
-    origin.write(Path(path), data_key)
-    return path
 
 
 def _write_decision(decision: Mapping[str, Any], uri: str, copy: str) -> None:

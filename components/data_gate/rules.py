@@ -6,13 +6,14 @@ These are pure functions of the quarantine's summary and TFDV's anomalies. `Data
 
 from __future__ import annotations
 
+import collections
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.image_filter.checks import METADATA, whole_set
+from imgpipe.components.shares import wilson
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 SEE_REASONS = "see the reason for each file in the quarantine"
 #: What to do about an anomaly, drift or skew that is wanted.
 ACCEPT = "to accept it, run again with --accept"
-#: TFDV's description of values that a feature did not have before, and one of the values in it.
-_NEW_VALUES = re.compile(r"values missing from the schema: (.+)")
-_NEW_VALUE = re.compile(r"(?:^|, )(.+?) \([~<]\d+%\)")
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
 
 
@@ -37,21 +35,30 @@ class GateSettings:
         minimum: Minimum number of images of each class, by split.
         allow_missing_classes: Whether classes of the vocabulary may have no image.
         max_rejected_share: Largest accepted share of rejected images, 0 to 1.
+        accepted: Classes of the accepted schema, with their number of images in the data that was
+            accepted last, None where it is unknown; empty if nothing was accepted yet.
     """
 
     vocabulary: tuple[str, ...]
     minimum: Mapping[str, int] = field(default_factory=dict)
     allow_missing_classes: bool = False
     max_rejected_share: float = 0.1
+    accepted: Mapping[str, int | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, section: Mapping[str, Any], vocabulary: Sequence[str]) -> GateSettings:
+    def of(
+        cls,
+        section: Mapping[str, Any],
+        vocabulary: Sequence[str],
+        accepted: Mapping[str, int | None],
+    ) -> GateSettings:
         """Return the requirements of the section ``[gate]`` of a configuration."""
         return cls(
             tuple(vocabulary),
             {split: section[f"min_{split}"] for split in (names.TRAIN, names.VALIDATION)},
             section["allow_missing_classes"],
             section["max_rejected_share"],
+            accepted,
         )
 
 
@@ -59,7 +66,9 @@ class GateSettings:
 class Reason:
     """One reason against the data."""
 
-    kind: str  # no_images, missing_class, too_few, rejected_share, anomaly, drift, skew, lost
+    #: no_images, missing_class, too_few, rejected_share, lost_class, shrunken_class, anomaly,
+    #: drift, skew, lost
+    kind: str
     subject: str  # class or feature, "" for the whole data set
     split: str  # "" for all splits
     expected: str
@@ -98,6 +107,56 @@ def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
     return reasons
 
 
+def by_class(summary: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of kept images of each class, over all splits."""
+    counts: collections.Counter[str] = collections.Counter()
+    for labels in summary["by_split"].values():
+        counts.update(labels)
+    return dict(counts)
+
+
+def changed_classes(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
+    """Find the classes that are new, gone, or much smaller than in the data accepted last.
+
+    A class is much smaller if its number of images fell by more than half and by more than chance,
+    or if its share of the images of those classes that are in both did; see `_fell`.
+    """
+    accepted, counts = settings.accepted, by_class(summary)
+    new = sorted(name for name, count in counts.items() if count and name not in accepted)
+    reasons = []
+    if accepted and new:
+        expected, seen = "the classes of the accepted data", f"new ones: {', '.join(new)}"
+        reasons.append(Reason("anomaly", names.LABEL, "", expected, seen, ACCEPT))
+    both = {name: n for name, n in accepted.items() if n and counts.get(name)}
+    totals = sum(both.values()), sum(counts[name] for name in both)
+    for name, before in accepted.items():
+        advice = f"restore its images; {ACCEPT}"
+        if before and name in both:
+            now = counts[name]
+            if _fell((before, now), (1, 1)) or _fell((before, now), totals):
+                was, share = before / totals[0], now / totals[1]
+                expected = f"{before:,} images ({was:.1%}) as in the last accepted data"
+                seen = f"{now:,} ({share:.1%})"
+                reasons.append(Reason("shrunken_class", name, "", expected, seen, advice))
+        # A class that still has a folder is a `too_few`, unless it may be without images.
+        elif name not in settings.vocabulary or (before and settings.allow_missing_classes):
+            expected = "images as in the last accepted data" + (f" ({before:,})" if before else "")
+            reasons.append(Reason("lost_class", name, "", expected, "none", advice))
+    return reasons
+
+
+def _fell(counts: tuple[int, int], totals: tuple[int, int]) -> bool:
+    """Whether a count per total fell by more than half, and by more than chance.
+
+    With n images before and m now, of totals N and M, it fell by more than chance if the upper end
+    of the 95 % Wilson interval of m / (n + m) is below M / (N + M), which is expected of equal
+    rates. Both totals are 1 for the numbers of images themselves.
+    """
+    (before, now), (total, total_now) = counts, totals
+    fell = 2 * now * total < before * total_now
+    return fell and wilson(now, before + now)[1] < total_now / (total + total_now)
+
+
 def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
     """Find out whether too many images were rejected, or all of them."""
     images, rejected = summary["in"], summary["rejected"]
@@ -130,29 +189,24 @@ def anomalous(
 ) -> list[Reason]:
     """Convert TFDV's anomalies to reasons, except for empty splits, which `too_few` handles."""
     reasons = []
-    classes: set[str] = set()
     for split, found in anomalies.items():
         if not sum(summary["by_split"].get(split, {}).values()):
             continue
         of_features = sorted(found.anomaly_info.items())
-        seen = [(name, info) for name, info in of_features if not _is_our_new_feature(name, info)]
+        seen = [(name, info) for name, info in of_features if not _is_known(name, info)]
         seen += [("", reason) for reason in found.dataset_anomaly_info.reason]
         for name, info in seen:
             text = _description(info)
-            if name == names.LABEL and (unknown := _NEW_VALUES.search(text)):
-                classes.update(_NEW_VALUE.findall(unknown[1]) or [unknown[1]])
-                continue
             reasons.append(Reason("anomaly", name, split, "what the schema allows", text, ACCEPT))
-    if classes:  # once, and not for each split
-        new = f"new ones: {', '.join(sorted(classes))}"
-        expected = "the classes of the accepted data"
-        reasons.append(Reason("anomaly", names.LABEL, "", expected, new, ACCEPT))
     return reasons
 
 
-def _is_our_new_feature(feature: str, info: anomalies_pb2.AnomalyInfo) -> bool:
-    """Whether the schema lacks a feature because an older version of imgpipe wrote it."""
-    return feature in METADATA and {r.type for r in info.reason} == {info.SCHEMA_NEW_COLUMN}
+def _is_known(feature: str, info: anomalies_pb2.AnomalyInfo) -> bool:
+    """Whether it is a class that `changed_classes` names, or a feature of a newer imgpipe."""
+    kinds = {reason.type for reason in info.reason}
+    if feature == names.LABEL and kinds == {info.ENUM_TYPE_UNEXPECTED_STRING_VALUES}:
+        return True
+    return feature in METADATA and kinds == {info.SCHEMA_NEW_COLUMN}
 
 
 def _description(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Reason) -> str:
@@ -180,7 +234,9 @@ def lost(examples: Mapping[str, int], summary: Mapping[str, Any]) -> list[Reason
 def counted(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
     """Find the reasons that follow from the counts of images alone, for `imgpipe check`."""
     shares = rejected_share(summary, settings)
-    return [*shares, *too_few(summary, settings)] if summary["kept"] else shares
+    if not summary["kept"]:
+        return shares
+    return [*shares, *too_few(summary, settings), *changed_classes(summary, settings)]
 
 
 def reasons_against(

@@ -7,7 +7,7 @@ and mode, and does not restrict sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -79,6 +79,12 @@ def _set_domain(
 ) -> None:
     feature.domain = feature.name
     schema.string_domain.add(name=feature.name, value=values)
+
+
+def classes(schema: schema_pb2.Schema, counts: Mapping[str, int]) -> dict[str, int | None]:
+    """Return the classes that a schema lists, with their number of images, None if unknown."""
+    domains = (domain.value for domain in schema.string_domain if domain.name == names.LABEL)
+    return {name: counts.get(name) for name in next(domains, ())}
 
 
 def read(path: Path) -> schema_pb2.Schema:

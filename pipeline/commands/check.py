@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,11 +28,12 @@ app = typer.Typer()
 
 SCHEMA = 1  # of the file that --json writes
 _STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
-_OF_REJECTS = ("no_images", "rejected_share")  # kinds of reasons; all others concern a class
+_THIN = ("missing_class", "too_few")  # kinds of reasons: classes with too few images
 _ADVICE = "repair or remove the files (--html shows them)"
 _EXAMPLES = """Examples:\n
   imgpipe check photos\n
   imgpipe check photos.zip --html page.html\n
+  imgpipe check photos --out imgpipe-out\n
   imgpipe check photos --set gate.min_train=20 --json -
 """
 
@@ -41,6 +43,16 @@ def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help=options.SOURCE_HELP)],
     config: options.ConfigOption = None,
     preset: options.PresetOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="OUT",
+            parser=options.output_folder,
+            help="Output folder of a run, with whose accepted data the classes are compared. "
+            "Default: that of the configuration, or imgpipe-out.",
+        ),
+    ] = None,
     settings: options.SettingsOption = None,
     json_file: options.JsonListOption = None,
     html_file: options.HtmlOption = None,
@@ -49,7 +61,7 @@ def check(
     from imgpipe.pipeline.command_line.settings import configuration, one_source
     from imgpipe.pipeline.source import require_classes
 
-    built = configuration(one_source(config, preset), data, None, settings or [])
+    built = configuration(one_source(config, preset), data, out, settings or [])
     require_classes(built)  # before the imports, which take seconds
     found = examine(built, html_file is not None, json_file == output_files.STANDARD_OUTPUT)
     console = output_files.console_beside(json_file)
@@ -91,6 +103,8 @@ class Examined:
 
 def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
     """Inspect the data of a configuration, and judge the numbers of images as DataGate does.
+
+    They are compared with the data that the output folder accepted last.
 
     The inspection cache is used only if `judge.store` names its folder, so that a check writes
     only the files that were asked for.
@@ -140,13 +154,31 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
 
             with display.step("reading images for the page"):
                 images = source_check.read_images(plan, judged, paths_shown(judged))
-    demanded = rules.GateSettings.of(config.gate.model_dump(), judged.scan.vocabulary)
+    known = _accepted(config)
+    demanded = rules.GateSettings.of(config.gate.model_dump(), judged.scan.vocabulary, known)
     refused = [
         # DataGate's advice names the quarantine, which a check does not write.
         dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))
         for reason in rules.counted(judged.summary, demanded)
     ]
     return Examined(plan, judged, images, refused, _verdict(judged, bool(refused)))
+
+
+def _accepted(config: Config) -> dict[str, int | None]:
+    """Return the classes that the output folder accepts; see `GateSettings.accepted`.
+
+    The folder of that name may belong to other images. If nobody chose it, it therefore counts only
+    if a run into it had the same source.
+    """
+    from imgpipe.components.data_gate import accepted, schema
+    from imgpipe.pipeline.output import past_runs
+
+    file, source = config.schema_file, config.with_absolute_paths().data.source
+    chosen = "out" in config.run.model_fields_set or any(
+        run.config.get("data.source") == source for run in past_runs.read(config.out)
+    )
+    found = chosen and file.is_file()
+    return schema.classes(schema.read(file), accepted.classes(file)) if found else {}
 
 
 def _verdict(judged: Judged, refused: bool) -> str:
@@ -178,7 +210,7 @@ def as_json(found: Examined) -> dict[str, Any]:
         "refused": bool(found.refused),
         "verdict": found.verdict,
         "reasons": [reason.sentence() for reason in found.refused],
-        "thin": [r.sentence() for r in found.refused if r.kind not in _OF_REJECTS],
+        "thin": [r.sentence() for r in found.refused if r.kind in _THIN],
         **judged.summary,
         "files": {**findings(judged), "reviewed": [f.row() for f in judged.reviews]},
         "set_aside": set_aside(judged.near or ()),

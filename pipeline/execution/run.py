@@ -194,11 +194,10 @@ def _pipeline(
     )
     worker_start.prepare_local(beam_options.arguments(config.beam), record.directory)
     pipeline = graph.create_pipeline(config, plan, storage)
-    try:
-        local.run(pipeline, record, _from(pipeline, start))
-    finally:
-        if "DataGate" in record.outputs and not plan.accepted_schema:
-            _keep_schema(config, record, plan.data_key)
+    fresh = _from(pipeline, start)
+    if not config.schema_file.is_file():  # which DataGate writes
+        fresh.add("DataGate")
+    local.run(pipeline, record, fresh)
 
 
 def check_layers(settings: ModelSettings) -> None:
@@ -212,16 +211,6 @@ def check_layers(settings: ModelSettings) -> None:
         network = ways.backbone_of(settings)
         if tuned:
             layer_graph.layer_at(network, tuned)
-
-
-def _keep_schema(config: Config, record: RunRecord, data_key: str) -> None:
-    """Write the accepted schema again if DataGate was cached and the file was removed."""
-    from imgpipe.components.data_gate import component, origin, schema
-
-    if not config.schema_file.is_file():
-        inferred = component.read_schema(record.outputs["SchemaGen"]["schema"])
-        schema.write(schema.accepted(inferred, record.vocabulary), str(config.schema_file))
-        origin.write(config.schema_file, data_key)
 
 
 def _from(pipeline: Any, start: str | None) -> set[str]:

@@ -304,6 +304,23 @@ def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Case, firs
     assert outcome.summary["data"]["in"] == first.summary["data"]["in"]
 
 
+def test_a_class_folder_that_is_gone_refuses_the_data_as_check_says(
+    case: Case, first: Any, tmp_path: Path
+):
+    copy = case.copy(tmp_path)
+    for folder in ("model", "schema"):
+        shutil.copytree(case.out / folder, copy.out / folder)
+    served = {file: file.read_bytes() for file in copy.out.rglob("*") if file.is_file()}
+    (copy.photos / "rock").rename(tmp_path / "rock")
+    outcome = copy.run()
+    assert outcome.exit_code == 4
+    assert "lost class 'rock': expected images as in the last accepted data (" in outcome.verdict
+    (reason,) = imgpipe.check(copy.photos, copy.out, **SETTINGS).summary["reasons"]
+    assert outcome.verdict.endswith(f"for 1 reason:\n- {reason}")
+    assert {file: file.read_bytes() for file in served} == served
+    assert manifest.version_numbers(copy.out / "model") == [1]
+
+
 @pytest.mark.slow
 def test_from_executes_the_component_and_those_after_it_again(case: Case, first: Any):
     outcome = case.run(start="ImageTrainer")

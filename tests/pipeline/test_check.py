@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgpipe.components import source_check
-from imgpipe.components.data_gate import rules
+from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.component import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
@@ -243,6 +243,28 @@ def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
     counts = {split: sum(labels.values()) for split, labels in by_split.items()}
     reasons = rules.reasons_against(found, {}, counts, settings)
     assert found["reasons"] == [reason.sentence() for reason in reasons]
+
+
+def test_classes_are_compared_with_the_data_that_the_output_folder_accepted(
+    clean, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "imgpipe-out"
+    schema = out / "schema" / "schema.pbtxt"
+    schema.parent.mkdir(parents=True)
+    schema.write_text('string_domain { name: "label" value: "paper" value: "rock" value: "well" }')
+    judged_by = accepted.parameters(schema, "data")
+    accepted.write(schema, "data", {"paper": 9, "rock": 30, "well": 8}, judged_by)
+    assert check(clean, *FEW, "--out", out, "--json", tmp_path / "c.json")[0] == 4
+    found = json.loads((tmp_path / "c.json").read_text())
+    said = [reason.split(":")[0] for reason in found["reasons"]]
+    assert said == ["shrunken class 'rock'", "lost class 'well'"] and found["thin"] == []
+    # By default, the folder counts only where a run into it had this source.
+    assert check(clean, *FEW)[0] == 0
+    run = out / "runs" / "20260131-120000"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text(f'[data]\nsource = "{clean}"\n')
+    assert check(clean, *FEW)[0] == 4
 
 
 def test_a_class_folder_without_images_is_refused(clean, tmp_path):

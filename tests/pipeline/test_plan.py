@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imgpipe.components.data_gate import accepted
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import config as configs
@@ -75,4 +76,9 @@ def test_the_accepted_schema_is_part_of_the_plan(config: configs.Config):
     config.schema_file.parent.mkdir(parents=True)
     text = 'feature { name: "label" }\n'
     config.schema_file.write_text(text)
-    assert _planned(config)["accepted_schema"] == text
+    found = _planned(config)
+    assert found["accepted_schema"] == text and found["accept_changes"] == 0
+    judged_by = {name: found[name] for name in ("accepted_schema", "accepted_data")}
+    judged_by["accept_changes"] = 1
+    accepted.write(config.schema_file, found["data_key"], {"a": 1, "b": 1}, judged_by)
+    assert _planned(config) == found | judged_by, "what was accepted stays so"

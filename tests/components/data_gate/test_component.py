@@ -10,6 +10,7 @@ import json
 import pytest
 
 from imgpipe import components
+from imgpipe.components.data_gate import accepted
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import DataRefused, ResourceError
 
@@ -43,6 +44,7 @@ def run(tmp_path, tfx):
     blessed runs.
     """
     schema = tmp_path / "schema/schema.pbtxt"
+    schema.parent.mkdir()
 
     def make(folder, accept_changes=0, **section):
         scan = open_source(str(folder)).scan()
@@ -52,9 +54,10 @@ def run(tmp_path, tfx):
         )
         judged = components.ImageFilter(ingested=read.outputs["examples"], vocabulary=names)
         statistics = components.StatisticsGen(examples=judged.outputs["metadata"])
+        judged_by = accepted.parameters(schema, scan.fingerprint)
         known = components.SchemaGen(
             statistics=statistics.outputs["statistics"],
-            accepted_schema=schema.read_text() if schema.exists() else "",
+            accepted_schema=judged_by["accepted_schema"],
         )
         anomalies = tfx.components.ExampleValidator(
             statistics=statistics.outputs["statistics"], schema=known.outputs["schema"]
@@ -65,9 +68,12 @@ def run(tmp_path, tfx):
             anomalies=anomalies.outputs["anomalies"],
             quarantine=judged.outputs["quarantine"],
             vocabulary=names,
+            accepted_schema=judged_by["accepted_schema"],
+            accepted_data=judged_by["accepted_data"],
             accept_schema_to=str(schema),
+            data_key=scan.fingerprint,
             decision_to=str(tmp_path / "decision.json"),
-            accept_changes=accept_changes,
+            accept_changes=accept_changes or judged_by["accept_changes"],
             section=json.dumps({**_SECTION, **section}),
         )
         connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
@@ -96,8 +102,8 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     run(folder, **minimum)
     assert len(run.blessings()) == 1
     assert json.loads(run.decision.read_text())["accepted_schema"] == str(run.schema)
-    accepted = run.schema.read_text()
-    assert "min_domain_mass: 0.5" in accepted
+    before = run.schema.read_text()
+    assert "min_domain_mass: 0.5" in before
 
     # Images of another size and the first PNG files are no anomaly; a new class is one.
     for seed in range(900, 920):
@@ -110,13 +116,28 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     decision = json.loads(run.decision.read_text())
     assert not decision["blessed"]
     assert {reason["subject"] for reason in decision["reasons"]} == {"label"}
-    assert len(run.blessings()) == 1 and run.schema.read_text() == accepted
+    assert len(run.blessings()) == 1 and run.schema.read_text() == before
 
     run(folder, accept_changes=1, **minimum)
     assert len(run.blessings()) == 2 and '"owl"' in run.schema.read_text()
     assert "min_domain_mass: 0.5" in run.schema.read_text(), "the limits are kept"
     (warning,) = json.loads(run.decision.read_text())["warnings"]
     assert warning["kind"] == "anomaly"
+
+    def away():
+        (folder / "owl").rename(folder.parent / "owl")
+        with pytest.raises(
+            DataRefused, match=r"lost class 'owl': .* \(40\), found none; .*--accept"
+        ):
+            run(folder, **minimum)
+        assert accepted.classes(run.schema)["owl"] == 40
+
+    away()
+    run(folder, accept_changes=1, **minimum)
+    assert "owl" not in accepted.classes(run.schema) and '"owl"' not in run.schema.read_text()
+    (folder.parent / "owl").rename(folder / "owl")
+    run(folder, accept_changes=1, **minimum)
+    away()  # although the same data was accepted before
 
 
 @pytest.mark.slow

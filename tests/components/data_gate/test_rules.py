@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from imgpipe.components.data_gate import rules
@@ -93,15 +94,70 @@ def test_anomalies_name_the_feature_the_expectation_and_the_remedy():
 
 
 def test_new_classes_are_named_once_for_all_splits():
-    text = "Examples contain values missing from the schema: "
-    found = {
-        "train": anomaly("label", f"{text}owl (~19%), big, grey cat (<1%). "),
-        "validation": anomaly("label", f"{text}owl (~20%). "),
-    }
-    (reason,) = decide(summary(), anomalies=found)
+    found = anomaly("label", "Examples contain values missing from the schema: cat (~50%), dog. ")
+    kind = found.anomaly_info["label"].ENUM_TYPE_UNEXPECTED_STRING_VALUES
+    found.anomaly_info["label"].reason.add(type=kind)
+    known = dataclasses.replace(SETTINGS, accepted={"big, grey cat": None})
+    new, lost = decide(summary(), known, {"train": found, "validation": found})
+    assert new.sentence() == (
+        "anomaly 'label': expected the classes of the accepted data, found new ones: cat, dog; "
+        "to accept it, run again with --accept"
+    )
+    assert lost.sentence() == (
+        "lost class 'big, grey cat': expected images as in the last accepted data, found none; "
+        "restore its images; to accept it, run again with --accept"
+    )
+
+
+def changed(before, now, allowed=False):
+    """Return the kinds and classes by which data differs from accepted data, as pairs.
+
+    Both are numbers of images by class; a class without a number has no folder.
+    """
+    settings = rules.GateSettings(tuple(now), {}, allowed, accepted=before)
+    found = {"by_split": {"train": now, "test": dict.fromkeys(now, 0)}}
+    return [(one.kind, one.subject) for one in rules.changed_classes(found, settings)]
+
+
+FLOWERS = {"daisy": 85, "rose": 100, "tulip": 97}
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        FLOWERS,
+        FLOWERS | {"daisy": 79, "tulip": 50},  # some removed
+        FLOWERS | {"daisy": 183},  # 98 added to one class
+        FLOWERS | {"rose": 0},  # its folder is empty, which is another reason
+    ],
+)
+def test_images_that_come_and_go_change_no_class(now):
+    assert changed(FLOWERS, now) == []
+    assert changed({"daisy": 8, "rose": 8}, {"daisy": 5, "rose": 8}) == [], "chance"
+    assert changed({}, now) == changed(dict.fromkeys(now), now) == [], "the numbers are not known"
+
+
+@pytest.mark.parametrize(
+    ("now", "reasons"),
+    [
+        ({"daisy": 85, "rose": 100}, [("lost_class", "tulip")]),
+        ({**FLOWERS, "rose": 20}, [("shrunken_class", "rose")]),
+        ({**FLOWERS, "daisy": 500}, [("shrunken_class", "rose"), ("shrunken_class", "tulip")]),
+        ({**FLOWERS, "lily": 900}, [("anomaly", "label")]),  # the shares of the others say nothing
+        ({"daisy": 85, "rose": 100, "oak": 9}, [("anomaly", "label"), ("lost_class", "tulip")]),
+    ],
+)
+def test_a_class_that_is_gone_or_much_smaller_is_named(now, reasons):
+    assert changed(FLOWERS, now) == reasons
+    assert changed(FLOWERS, FLOWERS | {"rose": 0}, allowed=True) == [("lost_class", "rose")]
+
+
+def test_a_shrunken_class_has_its_numbers_and_shares_before_and_now():
+    settings = rules.GateSettings(("cat", "dog"), accepted={"cat": 100, "dog": 100})
+    (reason,) = rules.changed_classes(summary(train=(15, 80), validation=(5, 20)), settings)
     assert reason.sentence() == (
-        "anomaly 'label': expected the classes of the accepted data, found new ones: big, grey "
-        "cat, owl; to accept it, run again with --accept"
+        "shrunken class 'cat': expected 100 images (50.0%) as in the last accepted data, "
+        "found 20 (16.7%); restore its images; to accept it, run again with --accept"
     )
 
 

@@ -1,12 +1,13 @@
-"""The accepted schema is a file that people edit, and that belongs to the data it came from."""
+"""The accepted schema is a file that people edit; the accepted data is recorded beside it."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from imgpipe.components.data_gate import origin
+from imgpipe.components.data_gate import accepted
 from imgpipe.models.errors import ConfigError
 
 pytest.importorskip("tensorflow_metadata")
@@ -43,16 +44,43 @@ def schema(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_schema_belongs_to_the_data_it_was_inferred_from_until_it_is_edited(schema: Path):
-    origin.write(schema, "data")
-    assert origin.is_from(schema, "data")
-    assert not origin.is_from(schema, "other data")
+_FIRST = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
+
+
+def test_accepted_data_is_judged_as_it_was_and_other_data_by_it(schema: Path):
+    accepted.write(schema, "data", {"cat": 5}, _FIRST)
+    assert accepted.classes(schema) == {"cat": 5}
+    assert accepted.parameters(schema, "data") == _FIRST
+    later = accepted.parameters(schema, "other data")
+    last = {"number": 1, "classes": {"cat": 5}}
+    assert json.loads(later.pop("accepted_data")) == last
+    assert later == {"accepted_schema": schema.read_text(), "accept_changes": 0}
+
+
+def test_the_same_change_is_not_accepted_a_second_time_by_itself(schema: Path):
+    seen = []
+    for data in ("many", "few", "many", "few"):
+        seen.append(accepted.parameters(schema, data) | {"accept_changes": 1})
+        accepted.write(schema, data, {"cat": len(data)}, seen[-1])
+    assert seen[1] != seen[3], (
+        "TFX would take DataGate from the cache, and nothing would be recorded"
+    )
+    assert accepted.parameters(schema, "few") == seen[3]
+    assert accepted.parameters(schema, "many")["accept_changes"] == 0
+
+
+def test_an_edited_schema_judges_the_accepted_data_too(schema: Path):
+    accepted.write(schema, "data", {"cat": 5}, _FIRST)
     schema.write_text('feature { name: "width" }\n')
-    assert not origin.is_from(schema, "data")
+    assert "width" in accepted.parameters(schema, "data")["accepted_schema"]
+    schema.unlink()
+    assert accepted.parameters(schema, "data") == _FIRST
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}"])
-def test_without_a_readable_origin_file_a_schema_is_from_no_data(schema: Path, content: str | None):
+def test_without_a_readable_record_data_is_judged_by_the_schema(schema: Path, content: str | None):
     if content is not None:
-        schema.with_suffix(".origin.json").write_text(content)
-    assert not origin.is_from(schema, "data")
+        schema.with_name("accepted.json").write_text(content)
+    found = accepted.parameters(schema, "data")
+    assert found == _FIRST | {"accepted_schema": schema.read_text()}
+    assert accepted.classes(schema) == {}

@@ -1,0 +1,82 @@
+"""The data that was accepted last: its classes, recorded in a file beside the accepted schema.
+
+Later data is judged by both. This module imports neither TensorFlow nor TFX, because the inputs of
+a run are determined while these are still loading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
+
+#: The parameters by which the first data of an output folder is judged.
+_FIRST: Final = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
+
+
+def write(
+    schema: Path, data_key: str, classes: Mapping[str, int], judged_by: Mapping[str, Any]
+) -> None:
+    """Record the data that a run accepted.
+
+    Args:
+        schema: Path of the accepted schema.
+        data_key: Fingerprint of the data, its division into splits and its checks.
+        classes: Number of kept images by class.
+        judged_by: The parameters by which it was judged, as `parameters` returned them.
+    """
+    # The number makes the parameters of later data new ones. TFX would otherwise take DataGate from
+    # the cache when the same change is made a second time, and nothing would be recorded.
+    number = json.loads(judged_by["accepted_data"]).get("number", 0) + 1
+    record = {
+        "data_key": data_key,
+        "schema_sha256": _digest(schema),
+        "accepted_data": {"number": number, "classes": dict(classes)},
+        "judged_by": dict(judged_by),
+    }
+    atomic_write(_file(schema), json.dumps(record, indent=1, sort_keys=True))
+
+
+def parameters(schema: Path, data_key: str) -> dict[str, Any]:
+    """Return the parameters of Plan and DataGate by which data is judged.
+
+    The data that was accepted last is judged as it was then, so that it stays accepted and a
+    repetition without changes is taken from the cache, unless the schema was edited since.
+
+    Args:
+        schema: Path of the accepted schema, which need not exist.
+        data_key: Fingerprint of the data, its division into splits and its checks.
+    """
+    if not schema.is_file():
+        return dict(_FIRST)
+    record = _read(schema)
+    if (record.get("data_key"), record.get("schema_sha256")) == (data_key, _digest(schema)):
+        return dict(record["judged_by"])
+    text = schema.read_bytes().decode("utf-8", "replace")
+    last = json.dumps(record.get("accepted_data", {}), sort_keys=True)
+    return {**_FIRST, "accepted_schema": text, "accepted_data": last}
+
+
+def classes(schema: Path) -> dict[str, int]:
+    """Return the number of images by class of the data that was accepted last, {} if unknown."""
+    return dict(_read(schema).get("accepted_data", {}).get("classes", {}))
+
+
+def _file(schema: Path) -> Path:
+    return schema.with_name("accepted.json")
+
+
+def _read(schema: Path) -> dict[str, Any]:
+    try:
+        return json_object.read(_file(schema))
+    except (OSError, ValueError):  # it was removed, or an older version wrote none
+        return {}
+
+
+def _digest(schema: Path) -> str:
+    return hashlib.sha256(schema.read_bytes()).hexdigest()
