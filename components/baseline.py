@@ -36,7 +36,6 @@ def Baseline(
     version: Parameter[int],
     digest: Parameter[str],
     vocabulary: Parameter[str],
-    split_key: Parameter[str],
 ) -> None:
     """Copy the baseline version and its provenance.
 
@@ -48,37 +47,37 @@ def Baseline(
         push_directory: Base path of the published versions.
         version: Number of the baseline version, 0 for none.
         digest: Fingerprint of the version, so that a changed version invalidates the cached copy.
-        vocabulary: JSON list of this run's classes. A baseline with another vocabulary is not
-            compared.
-        split_key: Fingerprint of how images are assigned to splits. A baseline with another
-            assignment is not compared, because it may have been trained on validation images.
+        vocabulary: JSON list of this run's classes. The models are compared on the classes that
+            both know, if there are several.
 
     Raises:
         ResourceError: The version has been removed or damaged since the run began.
     """
-    state = {"version": version, "digest": digest, "compared": False, "why": ""}
+    state = {"version": version, "digest": digest, "compared": False, "why": "", "columns": []}
     found = _find(Path(push_directory), version)
+    known = Path() if found is None else found.path / manifest.PROVENANCE / known_images.FILE
     if found is None:
         state["why"] = "there is no earlier blessed model to compare with"
-    elif found.vocabulary != json.loads(vocabulary):
+    elif not found.comparable(json.loads(vocabulary)):
         state["why"] = f"version {version} has other classes, so that the models are not compared"
-    elif found.manifest.get("split_key") != split_key:
+    elif not known.is_file():
         state["why"] = (
-            f"version {version} was trained on another assignment of images to splits, so that the "
-            "models cannot be compared"
+            f"version {version} does not say on which images it was trained, so that the models "
+            "cannot be compared"
         )
     else:
-        state["compared"] = True
+        before = {name: column for column, name in enumerate(found.vocabulary)}
+        columns = [before.get(name, -1) for name in json.loads(vocabulary)]
+        state |= {"compared": True, "columns": columns}
         target = path_utils.serving_model_dir(model.uri)
         shutil.copytree(found.path, target, dirs_exist_ok=True, ignore=_ADDED)
     # The data of two runs can be compared even where their models cannot.
     if found is not None:
-        provenance = found.path / manifest.PROVENANCE
         for name, uri in (("statistics", statistics.uri), ("schema", schema.uri)):
-            if (provenance / name).is_dir():
-                shutil.copytree(provenance / name, uri, dirs_exist_ok=True)
-        if (provenance / known_images.FILE).is_file():
-            shutil.copyfile(provenance / known_images.FILE, f"{model.uri}/{known_images.FILE}")
+            if (known.parent / name).is_dir():
+                shutil.copytree(known.parent / name, uri, dirs_exist_ok=True)
+        if known.is_file():
+            shutil.copyfile(known, f"{model.uri}/{known_images.FILE}")
     records.write_json(f"{model.uri}/{STATE}", state)
 
 

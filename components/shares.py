@@ -1,4 +1,4 @@
-"""Shares of images: their confidence interval, and texts that keep a comparison true."""
+"""Shares of images: their confidence intervals, the comparison of two, and their texts."""
 
 from __future__ import annotations
 
@@ -42,11 +42,29 @@ def below(value: float, limit: float) -> str:
     return next((text for text in texts if float(text) < limit), repr(value))
 
 
-def apart(value: float, limit: float) -> tuple[str, str]:
-    """Format two different numbers so that their texts differ, too.
+def difference(only_a: int, only_b: int, images: int) -> tuple[float, float]:
+    """Compute the 95 % interval of the difference of two accuracies on the same images, b minus a.
 
-    Returns:
-        Both numbers with three decimals, or with as many as are needed.
+    The interval of Bonett and Price (2012) also suits few images.
+
+    Args:
+        only_a: Number of images for which only model a is right.
+        only_b: Number of images for which only model b is right.
+        images: Number of all images.
     """
-    pairs = ((f"{value:.{d}f}", f"{limit:.{d}f}") for d in range(_DIGITS, _MOST_DIGITS))
-    return next((pair for pair in pairs if pair[0] != pair[1]), (repr(value), repr(limit)))
+    # One image is added to each of the two counts that differ, and two to the total. Without
+    # that, the interval has no width where no image differs.
+    count = images + 2
+    gained, lost = (only_b + 1) / count, (only_a + 1) / count
+    spread = _NORMAL_95 * math.sqrt((gained + lost - (gained - lost) ** 2) / count)
+    centre = gained - lost
+    return max(-1.0, centre - spread), min(1.0, centre + spread)
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Two-sided p-value of McNemar's exact test that two models are equally accurate."""
+    from scipy.special import bdtr
+
+    # Images on which the models agree say nothing about which one is better. Under the null
+    # hypothesis, each of the others is a coin toss.
+    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))

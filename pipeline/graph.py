@@ -104,7 +104,6 @@ def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
         version=plan.baseline_version,
         digest=plan.baseline_digest,
         vocabulary=plan.vocabulary,
-        split_key=plan.split_key,
     )
     examples = parts.ImageExampleGen(
         source=source,

@@ -58,7 +58,6 @@ class Plan:
         vocabulary: JSON list of class names in sorted order.
         code: Fingerprint of the package's source code and of the libraries that compute.
         overrides: People's decisions about single images, for ImageFilter.
-        split_key: Fingerprint of the division into splits.
         data_key: Fingerprint of the data, its division into splits and its checks.
         baseline_version: Number of the version to compare with, 0 if there is none.
         baseline_digest: Digest of that version.
@@ -77,7 +76,6 @@ class Plan:
     vocabulary: str
     code: str
     overrides: str
-    split_key: str
     data_key: str
     baseline_version: int
     baseline_digest: str
@@ -130,7 +128,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         config.model_dump(include={"split", "judge"}, exclude=_PATHS),
         *(asdict(split_rule(config)), scan.fingerprint, overrides),
     )
-    baseline = manifest.baseline_for(config.push_directory, run_key)
+    baseline = manifest.baseline_for(config.push_directory, run_key, vocabulary)
     number = baseline.number if baseline else 0
     judged_by = accepted.parameters(config.schema_file, data_key)
     judged_by["accept_changes"] |= int(accept)
@@ -142,7 +140,6 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     }
     facts = {
         "run_key": run_key,
-        "split_key": split_key,
         "name": config.run.name,
         "vocabulary": vocabulary,
         "fingerprint": scan.fingerprint,
@@ -155,7 +152,6 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         vocabulary=_json(vocabulary),
         code=code,
         overrides=overrides,
-        split_key=split_key,
         data_key=data_key,
         baseline_version=number,
         baseline_digest=baseline.digest if baseline else "",

@@ -8,7 +8,7 @@ follows from `rules.decide`, which counts the answers itself.
 """
 
 import json
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from imgpipe.components import blessings
 from imgpipe.components.baseline import STATE, is_empty
 from imgpipe.components.image_evaluator import rules
 from imgpipe.components.predictor import prediction
-from imgpipe.components.storage import records
+from imgpipe.components.storage import known_images, records
 from imgpipe.models import feature_names as names
 
 FOLDS, INFRA_BLESSING = "folds", "infra_blessing"
@@ -121,38 +121,34 @@ def evidence(uris: dict[str, str], settings: Any, vocabulary: list[str]) -> rule
         settings: The section ``[evaluate]`` of the configuration.
         vocabulary: Class names.
     """
-    labels = np.zeros(len(vocabulary), np.int64)
-    predicted, correct, of_baseline, compared = np.zeros_like(labels), 0, 0, False
-    for label, answer, before in _answers(uris[specs.EXAMPLES_KEY]):
-        labels[label] += 1
-        predicted[answer] += 1
-        correct += answer == label
-        of_baseline += before == label
-        compared |= before is not None
-    counts = rules.Counts(labels.tolist(), predicted.tolist(), correct)
-    state = {}
-    if compared:
-        state = records.read_json(f"{uris[specs.BASELINE_MODEL_KEY]}/{STATE}")
+    uri = uris[specs.BASELINE_MODEL_KEY] if specs.BASELINE_MODEL_KEY in uris else ""
+    state = records.read_json(f"{uri}/{STATE}") if uri else {}
+    known = known_images.read(Path(uri, known_images.FILE)) if state.get("compared") else {}
+    both = np.array(state["columns"]) >= 0 if state.get("compared") else None
+    counts = np.zeros((3, len(vocabulary)), np.int64)  # the rows are the fields of `Counts`
+    pairs = np.zeros((4, len(vocabulary)), np.int64)  # … and of `Pairs`
+    for example in records.iterate(uris[specs.EXAMPLES_KEY], names.VALIDATION):
+        answer = prediction.read(example)
+        if (label := answer.label_index) < 0:
+            continue
+        counts[[0, 1], [label, answer.predicted]] += 1
+        counts[2, label] += label == answer.predicted
+        trained = known.get(known_images.short(answer.image_hash)) == names.TRAIN
+        if both is not None and both[label] and not trained:
+            rows = (names.PROBABILITIES, names.BASELINE_PROBABILITIES)
+            answers = (np.where(both, records.floats(example, row), -1).argmax() for row in rows)
+            now, before = (found == label for found in answers)
+            pairs[:, label] += (1, now, before, now and not before)
     return rules.Evidence(
         vocabulary,
         settings,
-        counts,
-        of_baseline / counts.images if compared else None,
+        rules.Counts(*counts.tolist()),
+        None if both is None else rules.Pairs(*pairs.tolist()),
         state.get("version", 0),
+        state.get("why", ""),
         _deciding_folds(uris.get(FOLDS)),
         _unserved(uris.get(INFRA_BLESSING)),
     )
-
-
-def _answers(uri: str) -> Iterator[tuple[int, int, int | None]]:
-    """Yield label, predicted class and that of the baseline for each labelled validation image."""
-    for example in records.iterate(uri, names.VALIDATION):
-        label = records.integer(example, names.LABEL_INDEX, -1)
-        if label >= 0:
-            before = None
-            if names.BASELINE_PROBABILITIES in example.features.feature:
-                before = prediction.read(example, names.BASELINE_PROBABILITIES).predicted
-            yield label, prediction.read(example).predicted, before
 
 
 def _deciding_folds(uri: str | None) -> dict[str, Any] | None:

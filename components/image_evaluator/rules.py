@@ -4,14 +4,14 @@
 ``decision.json`` beside its blessing. Verdict, summary, report and model card read it there, and
 ModelPusher the marker file that follows from it.
 
-A rule is one function in `RULES`: it returns why the model is refused, or "". A setting of a rule
-is a field of the section ``[evaluate]``, which arrives here as it is.
+A rule is one function in `RULES`. It says what was measured, with its interval, and why the model is
+refused. A setting of a rule is a field of the section ``[evaluate]``, which arrives here as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from imgpipe.components import shares
@@ -22,21 +22,24 @@ FOLDS = "cross_validation.json"  # the result of CrossValidator
 SLACK = 1e-6
 #: Images of a class that must be held out before a model may be refused for never predicting it.
 FEWEST_OF_A_CLASS = 5
+#: Lowest recall that every class must be able to have, as a share of the threshold.
+_FLOOR = 0.25
+_CHANCE = 0.05  # two models differ if the difference has a smaller probability by chance
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Answers to held-out images.
+    """Answers to held-out images by class, each a list of C numbers.
 
     Attributes:
-        labels: Number of images of each class, [C].
-        predicted: Number of images that each class was predicted for, [C].
-        correct: Number of images whose label was predicted.
+        labels: Number of images of each class.
+        predicted: Number of images that each class was predicted for.
+        right: Number of images of each class for which it was predicted.
     """
 
     labels: Sequence[int]
     predicted: Sequence[int]
-    correct: int
+    right: Sequence[int]
 
     @property
     def images(self) -> int:
@@ -44,9 +47,47 @@ class Counts:
         return sum(self.labels)
 
     @property
+    def correct(self) -> int:
+        """Number of images whose label was predicted."""
+        return sum(self.right)
+
+    @property
     def accuracy(self) -> float | None:
         """Share of correct answers; None without an image."""
         return self.correct / self.images if self.images else None
+
+    @property
+    def balanced(self) -> float | None:
+        """Balanced accuracy: the mean recall of the classes that have images; None without any."""
+        recalls = [right / n for right, n in zip(self.right, self.labels, strict=True) if n]
+        return sum(recalls) / len(recalls) if recalls else None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Answers of the model and of the last version to the images that neither was trained on.
+
+    Both choose among the classes that both know. The lists have a number for each class.
+
+    Attributes:
+        images: Number of images.
+        right: Number of images for which the model is right.
+        before: Number of images for which the last version is right.
+        gained: Number of images for which only the model is right.
+    """
+
+    images: Sequence[int]
+    right: Sequence[int]
+    before: Sequence[int]
+    gained: Sequence[int]
+
+    def of(self, label: int | None = None) -> tuple[int, int, int, int]:
+        """Return images, right, before and gained of a class, or of all classes."""
+        columns = (self.images, self.right, self.before, self.gained)
+        images, right, before, gained = (
+            sum(column) if label is None else column[label] for column in columns
+        )
+        return images, right, before, gained
 
 
 @dataclass(frozen=True)
@@ -57,8 +98,9 @@ class Evidence:
         vocabulary: Class names in the order of the counts.
         settings: The section ``[evaluate]`` of the configuration.
         validation: Answers of the served signature to the validation images.
-        baseline: Accuracy of the last version on the same images; None if it is not compared.
+        pairs: Comparison with the last version; None if they are not compared.
         version: Number of that version.
+        not_compared: Why they are not compared; "" if they are.
         folds: Result of CrossValidator where its folds decide, otherwise None.
         unserved: Why the export cannot be served as it was trained; "" if it can.
     """
@@ -66,8 +108,9 @@ class Evidence:
     vocabulary: Sequence[str]
     settings: Mapping[str, Any]
     validation: Counts
-    baseline: float | None = None
+    pairs: Pairs | None = None
     version: int = 0
+    not_compared: str = ""
     folds: Mapping[str, Any] | None = None
     unserved: str = ""
 
@@ -81,7 +124,7 @@ class Evidence:
         """The answers that decide: those of the folds, or those of the validation split."""
         if self.folds is None:
             return self.validation
-        return Counts(self.folds["labels"], self.folds["predicted"], self.folds["correct"])
+        return Counts(*(self.folds[name] for name in ("labels", "predicted", "right")))
 
     @property
     def accuracy(self) -> float | None:
@@ -89,65 +132,130 @@ class Evidence:
         return self.validation.accuracy if self.folds is None else float(self.folds["mean"])
 
 
-def _threshold(evidence: Evidence) -> str:
+@dataclass(frozen=True)
+class Ruling:
+    """What a rule says about a model.
+
+    Attributes:
+        text: What was measured, with its interval, and what is asked for.
+        reason: Why the model is refused; "" if the rule is passed.
+        margin: By how much the limit is exceeded, for the order of the rulings; None without one.
+    """
+
+    text: str
+    reason: str = ""
+    margin: float | None = None
+
+
+def _threshold(evidence: Evidence) -> Ruling:
     threshold, accuracy = evidence.settings["threshold"], evidence.accuracy
     if evidence.validation.accuracy is None or accuracy is None:
-        return "no validation image was evaluated"
-    return f"it is below the threshold {threshold:g}" if accuracy < threshold - SLACK else ""
-
-
-def _baseline(evidence: Evidence) -> str:
-    accuracy, baseline = evidence.validation.accuracy, evidence.baseline
-    if accuracy is None or baseline is None:
-        return ""
-    if accuracy >= baseline - evidence.settings["max_drop"] - SLACK:
-        return ""
-    reached, before = shares.apart(accuracy, baseline)
-    which = f"which version {evidence.version} reached"
-    return f"validation accuracy {reached} is below {before}, {which}"
-
-
-def _commonest(evidence: Evidence) -> str:
-    counts = evidence.deciding
-    most = max(counts.labels, default=0)
-    if evidence.demands_nothing or not counts.images or counts.correct > most:
-        return ""
-    name = evidence.vocabulary[list(counts.labels).index(most)]
-    return (
-        f"it is not better than always answering {name!r}, which is right for {most:,} of "
-        f"{counts.images:,} images"
+        return Ruling("no accuracy", "no validation image was evaluated")
+    missed = accuracy < threshold - SLACK
+    balanced = f"balanced accuracy {evidence.deciding.balanced:.3f}"
+    return Ruling(
+        f"{_figures(evidence)}; {balanced}; at least {threshold:g} is asked for",
+        f"it is below the threshold {threshold:g}" if missed else "",
+        accuracy - threshold,
     )
 
 
-def _never_predicted(evidence: Evidence) -> str:
+def _class_recall(evidence: Evidence) -> Ruling | None:
+    """Refuse a class whose recall is surely below a floor, or that is never predicted."""
+    floor = evidence.settings["min_recall"]
+    floor = _FLOOR * evidence.settings["threshold"] if floor is None else floor
     # The head of a fold cannot have learnt a class that lies in this fold as a whole.
     exempt = {label for label, _ in (evidence.folds or {}).get("unlearned", [])}
-    looked_at = [(evidence.validation, set()), (evidence.deciding, exempt)]
-    found = {
-        evidence.vocabulary[label]: images
-        for counts, without in looked_at
-        for label, images in enumerate(counts.labels)
-        if images >= FEWEST_OF_A_CLASS and not counts.predicted[label] and label not in without
-    }
+    counts = evidence.deciding
+    found = [
+        (right / images, label, right, images)
+        for label, (right, images) in enumerate(zip(counts.right, counts.labels, strict=True))
+        if images and label not in exempt
+    ]
     if evidence.demands_nothing or not found:
-        return ""
-    name, images = max(found.items(), key=lambda pair: pair[1])
-    others = f" (and {len(found) - 1:,} other classes)" if len(found) > 1 else ""
-    return f"it never predicts {name!r}{others}, although {images:,} images of it were held out"
+        return None
+    low = [one for one in found if shares.wilson(*one[2:])[1] < floor - SLACK]
+    never = [
+        (0.0, label, 0, images)
+        for looked_at, without in ((evidence.validation, set()), (counts, exempt))
+        for label, images in enumerate(looked_at.labels)
+        if images >= FEWEST_OF_A_CLASS and not looked_at.predicted[label] and label not in without
+    ]
+    recall, label, right, images = min(never or found, key=lambda one: (one[0], -one[3]))
+    name = evidence.vocabulary[label]
+    text = (
+        f"lowest recall of a class {recall:.3f}, of {name!r} ({_of(right, images)}); at least "
+        f"{floor:g} must be possible"
+    )
+    reason, others = "", len({one[1] for one in (*low, *never)}) - 1
+    more = f" (and {others:,} other classes)" if others > 0 else ""
+    if never:
+        reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
+    elif low:
+        reason = (
+            f"it recognises only {_of(right, images)} of {name!r}{more}, which is surely below "
+            f"{floor:g} (evaluate.min_recall)"
+        )
+    return Ruling(text, reason, recall - floor)
 
 
-def _served(evidence: Evidence) -> str:
-    return evidence.unserved
+def _commonest_class(evidence: Evidence) -> Ruling | None:
+    counts = evidence.deciding
+    if evidence.demands_nothing or not counts.images:
+        return None
+    most = max(counts.labels)
+    name = evidence.vocabulary[list(counts.labels).index(most)]
+    always = f"always answering {name!r}, which is right for {most:,} of {counts.images:,} images"
+    refused = counts.correct <= most
+    return Ruling(
+        f"right for {counts.correct:,}; {always}",
+        f"it is not better than {always}" if refused else "",
+        (counts.correct - most) / counts.images,
+    )
+
+
+def _last_version(evidence: Evidence) -> Ruling:
+    """Refuse a model that is worse than the last version, on all images or on those of a class."""
+    pairs = evidence.pairs
+    if pairs is None or not sum(pairs.images):
+        nothing = f"version {evidence.version} was trained on all held-out images"
+        return Ruling(evidence.not_compared or nothing)
+    classes = [label for label, images in enumerate(pairs.images) if images]
+    # One class of many is worse by chance more often than all images together.
+    of_classes = (_compared(evidence, pairs, label, _CHANCE / len(classes)) for label in classes)
+    overall = _compared(evidence, pairs, None, _CHANCE)
+    return next((one for one in (overall, *of_classes) if one.reason), overall)
+
+
+def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float) -> Ruling:
+    """Refuse a drop of more than `max_drop` that has a smaller probability than `chance`."""
+    images, right, before, gained = pairs.of(label)
+    lost, most = gained + before - right, evidence.settings["max_drop"]
+    low, high = shares.difference(lost, gained, images)
+    of = "" if label is None else f" of {evidence.vocabulary[label]!r}"
+    text = (
+        f"right for {right:,} and version {evidence.version} for {before:,} of {images:,} held-out "
+        f"images{of} that neither was trained on (difference {(right - before) / images:+.3f}, "
+        f"95 % interval {low:+.3f} to {high:+.3f})"
+    )
+    drop = (before - right) / images
+    worse = drop > most + SLACK and shares.mcnemar(gained, lost) < chance
+    why = f"it is worse than the last version by more than chance and {most:g} (evaluate.max_drop)"
+    return Ruling(text, f"{why}: {text}" if worse else "", -drop)
+
+
+def _served(evidence: Evidence) -> Ruling:
+    return Ruling("the exported model answers as the trained one", evidence.unserved)
 
 
 #: Figures of the folds that a decision repeats, for the model card.
 _OF_FOLDS = ("folds", "mean", "std", "images", "correct")
 #: The rules by the name under which a decision lists them, in the order of its reasons.
-RULES: dict[str, Callable[[Evidence], str]] = {
+RULES: dict[str, Callable[[Evidence], Ruling | None]] = {
     "threshold": _threshold,
-    "baseline": _baseline,
-    "commonest_class": _commonest,
-    "never_predicted": _never_predicted,
+    "class_recall": _class_recall,
+    "commonest_class": _commonest_class,
+    "last_version": _last_version,
     "serving": _served,
 }
 
@@ -160,25 +268,42 @@ def decide(evidence: Evidence) -> dict[str, Any]:
 
     Returns:
         The decision as values that can be written as JSON: ``blessed``, ``failed`` (names of the
-        rules), ``reasons`` (a sentence for each of them), ``figures`` (the accuracy that decided,
-        in words), and these figures as numbers.
+        rules), ``reasons`` (a sentence for each of them), ``rulings`` (of every rule, the worst
+        first), ``figures`` (the accuracy that decided, in words), and these figures as numbers.
     """
-    refused = {name: why for name, rule in RULES.items() if (why := rule(evidence))}
-    validation = evidence.validation
+    found = {name: ruling for name, rule in RULES.items() if (ruling := rule(evidence))}
+    refused = {name: ruling.reason for name, ruling in found.items() if ruling.reason}
+    validation, pairs = evidence.validation, evidence.pairs
+    images, _, before, _ = pairs.of() if pairs else (0, 0, 0, 0)
     return {
         "blessed": not refused,
         "failed": list(refused),
         "reasons": list(refused.values()),
+        "rulings": [
+            {"rule": name, **asdict(ruling)} for name, ruling in sorted(found.items(), key=_order)
+        ],
         "figures": _figures(evidence),
         "split": "validation",
         "threshold": evidence.settings["threshold"],
         "value": validation.accuracy,
+        "balanced": evidence.deciding.balanced,
         "count": validation.images,
         "correct": validation.correct if validation.images else None,
         "ci95": list(shares.wilson(validation.correct, validation.images)),
-        "baseline": evidence.baseline,
+        "baseline": before / images if images else None,
         "folds": evidence.folds and {key: evidence.folds[key] for key in _OF_FOLDS},
     }
+
+
+def _order(named: tuple[str, Ruling]) -> tuple[bool, float]:
+    """Put rules that refuse first, then those whose limit is nearest."""
+    ruling = named[1]
+    return not ruling.reason, 1.0 if ruling.margin is None else ruling.margin
+
+
+def _of(right: int, images: int) -> str:
+    low, high = shares.wilson(right, images)
+    return f"{right:,} of {images:,} images, 95 % interval {low:.2f}–{high:.2f}"
 
 
 def _figures(evidence: Evidence) -> str:

@@ -5,7 +5,7 @@ runs the model on these images. The answers of the baseline are stored beside th
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 import numpy as np
@@ -21,7 +21,7 @@ from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
 from imgpipe.components import blessings, loaded_model
-from imgpipe.components.baseline import is_empty
+from imgpipe.components.baseline import STATE, is_empty
 from imgpipe.components.beam import beam_io
 from imgpipe.components.predictor.prediction import DESCRIBED
 from imgpipe.components.storage import manifest, records
@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 IMAGES_A_BATCH = 32
 #: Splits whose images are predicted.
 SPLITS = (names.VALIDATION, names.TEST)
+_TINY = 1e-30  # keeps divisions finite
 _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH)
 
 
@@ -45,10 +46,12 @@ class Predict(beam.DoFn):
         directory: SavedModel of the exported model.
         baseline: SavedModel of the baseline; "" if there is none. The same folder as `directory` if
             the baseline is the same model, which then runs once.
+        columns: For each class its index in the probabilities of the baseline, -1 for a class that
+            the baseline does not know, whose probability is then 0.
     """
 
-    def __init__(self, directory: str, baseline: str = "") -> None:
-        self._directory, self._baseline = directory, baseline
+    def __init__(self, directory: str, baseline: str = "", columns: Sequence[int] = ()) -> None:
+        self._directory, self._baseline, self._columns = directory, baseline, columns
 
     def setup(self) -> None:
         """Load the models on the worker."""
@@ -70,11 +73,11 @@ class Predict(beam.DoFn):
         images = [records.raw(example, names.IMAGE_BYTES) for example in examples]
         out = self._served.run(image_bytes=images)
         rows = out[names.PROBABILITIES]
-        others = (
-            rows
-            if self._other is None
-            else self._other.run(image_bytes=images)[names.PROBABILITIES]
-        )
+        others = rows
+        if self._other is not None:
+            found = self._other.run(image_bytes=images)[names.PROBABILITIES]
+            others = np.where(np.array(self._columns) < 0, 0, found[:, self._columns])
+            others /= np.maximum(others.sum(axis=1, keepdims=True), _TINY)
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
             baseline = others[i] if self._baseline else None
@@ -130,14 +133,17 @@ def Predictor(
         infra_blessing.uri, blessings.INFRA_BLESSED
     )
     directory = path_utils.serving_model_path(model.uri)
-    baseline = "" if baseline_model is None else baseline_model_of(directory, baseline_model.uri)
+    baseline, columns = "", ()
+    if baseline_model is not None and not is_empty(baseline_model.uri):
+        baseline = baseline_model_of(directory, baseline_model.uri)
+        columns = records.read_json(f"{baseline_model.uri}/{STATE}")["columns"]
     try:
         with beam_pipeline as pipeline:
             _ = (
                 pipeline
                 | "Read" >> beam_io.ReadSplits(examples.uri, SPLITS)
                 | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
-                | "Predict" >> beam.ParDo(Predict(directory, baseline))
+                | "Predict" >> beam.ParDo(Predict(directory, baseline, columns))
                 | "Write" >> beam_io.WriteSplits(predictions.uri, SPLITS)
             )
     except Exception:
@@ -149,8 +155,6 @@ def Predictor(
 
 def baseline_model_of(directory: str, uri: str) -> str:
     """Folder of the SavedModel of the baseline; `directory` if it is the same model."""
-    if is_empty(uri):
-        return ""
     baseline = str(path_utils.serving_model_path(uri))
     digest = model_digest(baseline)
     return directory if digest and digest == model_digest(directory) else baseline

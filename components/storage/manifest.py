@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,10 @@ class Version:
     def vocabulary(self) -> list[str]:
         """Class names, in the order of the probabilities."""
         return list(self.manifest.get("vocabulary", []))
+
+    def comparable(self, vocabulary: Sequence[str]) -> bool:
+        """Whether this model and one with these classes have a choice of classes in common."""
+        return len({*self.vocabulary} & {*vocabulary}) > 1
 
     @property
     def identity(self) -> str:
@@ -154,17 +158,19 @@ def withdrawn(base: Path) -> list[str]:
     return []
 
 
-def baseline_for(base: Path, run_key: str) -> Version | None:
+def baseline_for(base: Path, run_key: str, vocabulary: Sequence[str] = ()) -> Version | None:
     """Return the version that a run is compared with, or None.
 
-    It is the newest intact version that was made by another run and has not been withdrawn. A run
-    that is repeated without changes therefore has the same baseline, so that TFX can reuse the
-    cached evaluation.
+    It is the newest intact version that was made by another run and has not been withdrawn, and
+    that has classes in common with this run if there is such a version. A run that is repeated
+    without changes therefore has the same baseline, so that TFX can reuse the cached evaluation.
 
     Args:
         base: Base path of the published versions.
         run_key: Fingerprint of the run; see `Version.run_key`.
+        vocabulary: Class names of the run.
     """
     excluded = set(withdrawn(base))
-    others = (v for v in versions(base) if v.run_key != run_key and v.identity not in excluded)
-    return next(others, None)
+    found = (v for v in versions(base) if v.run_key != run_key and v.identity not in excluded)
+    others = list(found)
+    return next((v for v in others if v.comparable(vocabulary)), others[0] if others else None)

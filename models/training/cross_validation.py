@@ -118,9 +118,10 @@ def summary(networks: Sequence[Trained], trained_on: Sequence[int]) -> dict[str,
         "correct": int(answers.right.sum()),
         "groups": sum(len(np.unique(np.asarray(one.answers.groups))) for one in networks),
         "unlearned": [list(pair) for pair in zip(classes.tolist(), counts.tolist(), strict=True)],
-        # Number of images of each class, and number that each class was predicted for.
+        # Images of each class, images that it was predicted for, and those where it is right.
         "labels": np.bincount(answers.labels, minlength=every).tolist(),
         "predicted": np.bincount(answers.logits.argmax(axis=1), minlength=every).tolist(),
+        "right": np.bincount(answers.labels[answers.right], minlength=every).tolist(),
         "seconds": round(sum(one.history["seconds"] for one in networks), 3),
         "per_fold": per_fold,
     }

@@ -250,7 +250,16 @@ class Evaluate(SettingsSection):
         0.01,
         ge=0,
         le=1,
-        description="Maximum drop in validation accuracy compared with the last blessed model.",
+        description="Maximum drop in accuracy compared with the last version, on the validation "
+        "images that neither was trained on, all of them and those of each class. A drop that may "
+        "be chance does not count.",
+    )
+    min_recall: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Recall that each class must be able to have: the upper end of its 95 % "
+        "interval must reach it. If it is not set, a quarter of the threshold.",
     )
     cross_validate: int = Field(
         AUTOMATIC,

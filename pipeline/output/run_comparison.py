@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components import shares
 from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
@@ -20,7 +20,6 @@ from imgpipe.pipeline.records import runs as formats
 _SPLITS = (names.VALIDATION, names.TEST)
 _METRICS = ("accuracy", "loss", "ece")
 _FOLDS = "folds"  # name of the folds beside those of the splits
-_Z = 1.959964  # quantile of the normal distribution for a 95 % interval
 
 
 def compare(first: PastRun, second: PastRun) -> formats.Comparison:
@@ -110,29 +109,9 @@ def paired(both: int, only_a: int, only_b: int, neither: int) -> formats.Paired:
         only_b=only_b,
         neither=neither,
         difference=(only_b - only_a) / images,
-        ci95=_interval(only_a, only_b, images),
-        p_value=_p_value(only_a, only_b),
+        ci95=list(shares.difference(only_a, only_b, images)),
+        p_value=shares.mcnemar(only_a, only_b),
     )
-
-
-def _interval(only_a: int, only_b: int, images: int) -> list[float]:
-    """95 % interval of the difference (Bonett and Price 2012), which also suits few images."""
-    # One image is added to each of the two counts that differ, and two to the total. Without
-    # that, the interval has no width where no image differs.
-    count = images + 2
-    gained, lost = (only_b + 1) / count, (only_a + 1) / count
-    spread = _Z * math.sqrt((gained + lost - (gained - lost) ** 2) / count)
-    centre = gained - lost
-    return [max(-1.0, centre - spread), min(1.0, centre + spread)]
-
-
-def _p_value(only_a: int, only_b: int) -> float:
-    """Two-sided p-value of McNemar's exact test that both are equally accurate."""
-    from scipy.special import bdtr
-
-    # Images on which the models agree say nothing about which one is better. Under the null
-    # hypothesis, each of the others is a coin toss.
-    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def _identity(run: PastRun) -> formats.ComparedRun:

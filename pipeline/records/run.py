@@ -20,6 +20,15 @@ Number = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
 Seconds = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
 
 
+class Ruling(Record):
+    """What one rule of the evaluation says about the model."""
+
+    rule: Annotated[str, "Name of the rule, such as threshold."] = ""
+    text: Annotated[str, "What was measured, with its interval, and what is asked for."] = ""
+    reason: Annotated[str, "Why the model is refused; empty if it passes the rule."] = ""
+    margin: Annotated[float | None, "By how much the model is better than the limit."] = None
+
+
 class Gate(Record):
     """The decision of the evaluation."""
 
@@ -27,11 +36,16 @@ class Gate(Record):
     threshold: Annotated[float, "Accuracy that the model has to reach."] = 0.0
     value: Annotated[Share | None, "Accuracy of the model."] = None
     ci95: Annotated[Interval | None, "Wilson interval of the accuracy, 95 %."] = None
-    baseline: Annotated[float | None, "Accuracy of the last blessed model on the same images."] = (
+    balanced: Annotated[float | None, "Mean recall of the classes, of the answers that decide."] = (
         None
     )
+    baseline: Annotated[
+        float | None,
+        "Accuracy of the last version on the images that neither was trained on.",
+    ] = None
     failed: Annotated[list[str], "Rules that the model did not pass, such as threshold."] = []
     reasons: Annotated[list[str], "Why, in a sentence for each of these rules."] = []
+    rulings: Annotated[list[Ruling], "What every rule says, the worst first."] = []
 
 
 class Folds(Record):
