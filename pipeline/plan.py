@@ -115,9 +115,6 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     how = {**asdict(config.data), "vocabulary": vocabulary}
     for name in ("source", "follow_links", "root", "tfds_dir"):
         del how[name]
-    near = config.judge.threshold.model_dump(include={"near_duplicate"})  # stays in one split
-    rule = split_rule(config, tuple(sorted(scan.given_splits)))
-    split_key = _fingerprint(asdict(rule), how, near)
     run_key = _fingerprint(
         config.model_dump(include=_DECIDING, exclude=_PATHS),
         *(how, scan.fingerprint, code, overrides),

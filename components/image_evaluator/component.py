@@ -121,10 +121,10 @@ def evidence(uris: dict[str, str], settings: Any, vocabulary: list[str]) -> rule
         settings: The section ``[evaluate]`` of the configuration.
         vocabulary: Class names.
     """
-    uri = uris[specs.BASELINE_MODEL_KEY] if specs.BASELINE_MODEL_KEY in uris else ""
-    state = records.read_json(f"{uri}/{STATE}") if uri else {}
-    known = known_images.read(Path(uri, known_images.FILE)) if state.get("compared") else {}
-    both = np.array(state["columns"]) >= 0 if state.get("compared") else None
+    uri = uris[specs.BASELINE_MODEL_KEY]
+    state = records.read_json(f"{uri}/{STATE}")
+    known = known_images.read(Path(uri, known_images.FILE)) or {}
+    both = np.array(state["columns"]) >= 0 if state["compared"] else None
     counts = np.zeros((3, len(vocabulary)), np.int64)  # the rows are the fields of `Counts`
     pairs = np.zeros((4, len(vocabulary)), np.int64)  # … and of `Pairs`
     for example in records.iterate(uris[specs.EXAMPLES_KEY], names.VALIDATION):
@@ -144,8 +144,8 @@ def evidence(uris: dict[str, str], settings: Any, vocabulary: list[str]) -> rule
         settings,
         rules.Counts(*counts.tolist()),
         None if both is None else rules.Pairs(*pairs.tolist()),
-        state.get("version", 0),
-        state.get("why", ""),
+        state["version"],
+        state["why"],
         _deciding_folds(uris.get(FOLDS)),
         _unserved(uris.get(INFRA_BLESSING)),
     )

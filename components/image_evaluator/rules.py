@@ -4,8 +4,8 @@
 ``decision.json`` beside its blessing. Verdict, summary, report and model card read it there, and
 ModelPusher the marker file that follows from it.
 
-A rule is one function in `RULES`. It says what was measured, with its interval, and why the model is
-refused. A setting of a rule is a field of the section ``[evaluate]``, which arrives here as it is.
+A rule is one function in `RULES`. It says what was measured, with its interval, and why the model
+is refused. A setting of a rule is a field of the section ``[evaluate]``, which arrives as it is.
 """
 
 from __future__ import annotations
@@ -192,10 +192,8 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     if never:
         reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
     elif low:
-        reason = (
-            f"it recognises only {_of(right, images)} of {name!r}{more}, which is surely below "
-            f"{floor:g} (evaluate.min_recall)"
-        )
+        reason = f"the recall of {name!r}{more} is surely below {floor:g} (evaluate.min_recall): "
+        reason += _of(right, images)
     return Ruling(text, reason, recall - floor)
 
 

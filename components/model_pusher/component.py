@@ -193,5 +193,5 @@ def _other_baseline(base: Path, facts: Mapping[str, Any]) -> bool:
     """Whether another run or a rollback has changed the version to compare with meanwhile."""
     if not {"run_key", "baseline_version"} <= facts.keys():  # of a pipeline without Plan
         return False
-    found = manifest.baseline_for(base, facts["run_key"])
+    found = manifest.baseline_for(base, facts["run_key"], facts.get("vocabulary", ()))
     return (found.number if found else 0) != facts["baseline_version"]

@@ -59,7 +59,6 @@ def sentence(facts: Mapping[str, Any]) -> str:
         text = f"not blessed: {gate['figures']}: {'; '.join(gate['reasons'])}{why_folds}"
     else:
         text = f"blessed: {gate['figures']} reaches the threshold {gate['threshold']:g}{why_folds}"
-        text += _against_baseline(facts)
         refused = (facts.get("push") or {}).get("refused_by", [])
         if "rollback" in refused:
             text += (
@@ -73,17 +72,6 @@ def sentence(facts: Mapping[str, Any]) -> str:
                 why = f"version {compared}, which it was compared with, is no longer the served one"
             text += f"; not published, because {why}: run again"
     return text + (f"; {changed}" if changed else "")
-
-
-def _against_baseline(facts: Mapping[str, Any]) -> str:
-    gate = facts["gate"]
-    baseline = facts.get("baseline") or {}
-    if gate["baseline"] is None:
-        return f"; {baseline.get('why') or 'there is no earlier blessed model to compare with'}"
-    reached = f"the last blessed version, {baseline.get('version')}, reaches {gate['baseline']:.3f}"
-    if facts.get("cross_validation"):  # which compares no versions
-        return f"; on validation the accuracy is {gate['value']:.3f}, where {reached}"
-    return f"; {reached}"
 
 
 def warnings(facts: Mapping[str, Any]) -> list[str]:

@@ -118,6 +118,8 @@ def run_config(
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict, lines=True)}[/]")
+    for ruling in (outcome.summary["gate"] or {}).get("rulings", []):
+        console.print(f"  {'failed' if ruling['reason'] else 'passed'}   {escape(ruling['text'])}")
     console.print(f"  data     {escape(_data(outcome.summary['data']))}")
     for sentence in aside(outcome.summary["data"].get("set_aside", {})):
         console.print(f"           {sentence}")

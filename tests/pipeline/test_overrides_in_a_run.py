@@ -51,13 +51,6 @@ def test_the_place_of_the_inspection_cache_does_not_change_the_run_key(find):
     assert run_key(find()) != run_key(find(settings=["judge.severity.dark=reject"]))
 
 
-def test_another_radius_of_near_duplicates_is_another_assignment_to_splits(find):
-    """Near-duplicates are placed in one split, so a baseline may have seen other images."""
-    usual = find().split_key
-    assert find(settings=["judge.threshold.near_duplicate=3"]).split_key != usual
-    assert find(settings=["judge.threshold.dark=0.4"]).split_key == usual
-
-
 def test_an_override_to_an_unknown_class_is_refused_before_the_run(find):
     with pytest.raises(ConfigError, match="relabelled to 'c', which is not a class"):
         find(Override("0" * 64, "relabel", "c"))

@@ -18,16 +18,12 @@ _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
 def build_verdict(context: Context) -> Mapping[str, Any]:
     """Collect the sentence, the figures of the gate and the key figures."""
     gate = context.part("gate")
-    baseline = context.part("baseline")
-    folds = context.part("cross_validation")
     return {
         "state": context.state,
         "gate": gate,
-        "baseline": baseline,
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),
-        "folds": folds,
         "warnings": verdict.warnings(context.facts),
         "expected": verdict.expected_lines(verdict.expected(context.facts)),
     }
