@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,18 +31,15 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import regular_files
 
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")  # suffixes of files that may list the classes
-_Identity = tuple[int, int]  # (device, inode)
-_NO_FOLDER: _Identity = (-1, -1)  # identity of anything but a folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A directory entry and its kind."""
+@dataclass(frozen=True)
+class _Folder:
+    """A folder that is still to be entered."""
 
     path: str  # relative to the root, with forward slashes; "" for the root
-    symlink: bool
-    kind: str  # "folder", "file", "special", "outside" (a link to a folder outside of the root)
-    identity: _Identity  # identity of the folder, after following links
+    above: frozenset[str] = frozenset()  # the folders above it, without links
+    linked: bool = False  # whether a link led to it
 
 
 @dataclass
@@ -55,52 +51,8 @@ class _Walk:
     notes: list[Note] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
-
-    def note(self, kind: str, path: str, detail: str = "") -> None:
-        self.notes.append(Note(kind, path, detail))
-
-    def entries(self, folder: str) -> Iterator[_Entry]:
-        """Visible entries in sorted order; hidden and unreadable ones are noted."""
-        try:
-            found = sorted(entry.name for entry in os.scandir(f"{self.root}/{folder}"))
-        except OSError as error:
-            self.note("unreadable_folder", folder or ".", error.strerror or str(error))
-            return
-        for name in found:
-            path = f"{folder}/{name}" if folder else name
-            if is_hidden(name):
-                self.note("hidden", path)
-            else:
-                yield self._entry(path)
-
-    def _entry(self, path: str) -> _Entry:
-        """Determine the kind of an entry; a dead link counts as a file."""
-        file, symlink = f"{self.root}/{path}", False
-        try:
-            status = os.lstat(file)
-            if symlink := stat.S_ISLNK(status.st_mode):
-                status = Path(file).stat()
-        except OSError as error:
-            # As an item, a dead link is rejected by name instead of being left out.
-            self.note("unreadable_file", path, error.strerror or str(error))
-            return _Entry(path, symlink, "file", _NO_FOLDER)
-        identity = _NO_FOLDER
-        if stat.S_ISDIR(status.st_mode):
-            kind, identity = "folder", (status.st_dev, status.st_ino)
-        elif stat.S_ISREG(status.st_mode):
-            kind = "file"
-        else:
-            kind = "special"
-            self.note("special_file", path, "a pipe, socket or device is not read")
-        if symlink:
-            self.note("symlink", path, os.path.realpath(file))
-        if symlink and kind == "folder" and not self.follow_links:
-            try:
-                check_inside(Path(file), Path(self.root))
-            except OSError as error:
-                self.note("outside_link", path, error.strerror or str(error))
-                kind = "outside"
-        return _Entry(path, symlink, kind, identity)
+    _waiting: list[_Folder] = field(default_factory=lambda: [_Folder("")])
+    _linked: set[tuple[str, str]] = field(default_factory=set)
 
     def collect(self) -> None:
         """Add all files and folders of the tree.
@@ -108,40 +60,68 @@ class _Walk:
         Raises:
             ConfigError: A folder of a class or a split is a link to outside of the root.
         """
-        status = os.stat(self.root)  # noqa: PTH116
-        top = _Entry("", False, "folder", (status.st_dev, status.st_ino))
-        above: frozenset[_Identity] = frozenset()  # identities of the folders already entered
-        folders = [(top, above, False)]
-        links: list[tuple[_Entry, frozenset[_Identity], bool]] = []
-        through_links: set[tuple[str, _Identity]] = set()
-        while folders or links:
-            # Links wait, so that a folder in the tree is listed by its own name, not by a link's.
-            parent, above, linked = (folders or links).pop()
-            # Folders are compared by device and inode, because a link gives a folder another path.
-            if parent.identity in above:
-                self.note("cycle", parent.path, "leads back to a folder above it; not followed")
-                continue
-            above, linked = above | {parent.identity}, linked or parent.symlink
+        while self._waiting:
+            folder = self._waiting.pop()
+            real = os.path.realpath(f"{self.root}/{folder.path}")
             # Folders that link to each other would have a path for each order of them.
-            place = parent.path.partition("/")[0], parent.identity
-            if linked and place in through_links:
-                self.note("repeated_link", parent.path, "was reached by another link already")
+            place = folder.path.partition("/")[0], real
+            if real in folder.above:
+                self._note("cycle", folder.path, "leads back to a folder above it; not followed")
+            elif folder.linked and place in self._linked:
+                self._note("repeated_link", folder.path, "was reached by another link already")
+            else:
+                self._linked |= {place} if folder.linked else set()
+                self.folders += filter(None, [folder.path])
+                self._enter(folder, real)
+
+    def _enter(self, folder: _Folder, real: str) -> None:
+        """Add what is in a folder; what is hidden, unreadable or no file is noted."""
+        try:
+            found = sorted(os.scandir(f"{self.root}/{folder.path}"), key=lambda entry: entry.name)
+        except OSError as error:
+            self._note("unreadable_folder", folder.path or ".", error.strerror or str(error))
+            return
+        for entry in found:
+            path, link = f"{folder.path}/{entry.name}".lstrip("/"), entry.is_symlink()
+            if is_hidden(entry.name):
+                self._note("hidden", path)
                 continue
-            if linked:
-                through_links.add(place)
-            if parent.path:
-                self.folders.append(parent.path)
-            for entry in self.entries(parent.path):
-                if entry.kind == "file":
-                    self.items.append(Item(entry.path, symlink=linked or entry.symlink))
-                elif entry.kind == "folder":
-                    (links if entry.symlink else folders).append((entry, above, linked))
-                elif entry.kind == "outside" and (not parent.path or is_split(parent.path)):
-                    raise ConfigError(
-                        f"data source {self.root!r}: the folder {entry.path!r} is a link to "
-                        f"{os.path.realpath(f'{self.root}/{entry.path}')!r}, outside of the data "
-                        "source; use --set data.follow_links=true to read it, or copy it here"
-                    )
+            try:
+                mode = entry.stat().st_mode
+            except OSError as error:
+                # As an item, a dead link is rejected by name instead of being left out.
+                self._note("unreadable_file", path, error.strerror or str(error))
+                mode = stat.S_IFREG
+            else:
+                if link:
+                    self._note("symlink", path, os.path.realpath(entry.path))
+            linked = folder.linked or link
+            if stat.S_ISREG(mode):
+                self.items.append(Item(path, symlink=linked))
+            elif not stat.S_ISDIR(mode):
+                self._note("special_file", path, "a pipe, socket or device is not read")
+            elif not link or self._is_inside(folder, entry.path, path):
+                self._waiting.append(_Folder(path, folder.above | {real}, linked))
+
+    def _is_inside(self, folder: _Folder, file: str, path: str) -> bool:
+        """Return whether a link to a folder is followed; it is noted, or an error, if not."""
+        if self.follow_links:
+            return True
+        try:
+            check_inside(Path(file), Path(self.root))
+        except OSError as error:
+            self._note("outside_link", path, error.strerror or str(error))
+            if not folder.path or is_split(folder.path):
+                raise ConfigError(
+                    f"data source {self.root!r}: the folder {path!r} is a link to "
+                    f"{os.path.realpath(file)!r}, outside of the data source; use "
+                    "--set data.follow_links=true to read it, or copy it here"
+                ) from None
+            return False
+        return True
+
+    def _note(self, kind: str, path: str, detail: str = "") -> None:
+        self.notes.append(Note(kind, path, detail))
 
 
 @dataclass(frozen=True)
