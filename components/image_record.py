@@ -7,7 +7,6 @@ is imported only when an Example is created.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -46,7 +45,6 @@ class ImageRecord:
     mode: str = ""  # Pillow's mode, such as "RGB"
     byte_size: int = 0
     frames: int = 1
-    orientation: int = 1  # Exif value that is not applied: 2 to 8 are mirrored or rotated
     channels: int = 0
     read_error: str = ""  # why the file could not be read
     decode_error: str = ""  # why the serving op cannot decode the file, "" when it can
@@ -69,11 +67,6 @@ class ImageRecord:
     def aspect_ratio(self) -> float:
         """Width / height, rounded as an Example stores it; 0 when the size is unknown."""
         return float(np.float32(self.width / self.height)) if self.height else 0.0
-
-    @property
-    def content_hash(self) -> str:
-        """Hex SHA-256 of the bytes that are decoded: the file's, or the repaired ones."""
-        return hashlib.sha256(self.image_bytes).hexdigest() if self.repairs else self.image_hash
 
     def without_pixels(self) -> ImageRecord:
         """Return a copy without bytes and measurements, of which memory holds many."""

@@ -25,7 +25,6 @@ FORMAT: Final = "format"  # bytes: Pillow's format name ("JPEG"), "" when unknow
 MODE: Final = "mode"  # bytes: Pillow's mode ("RGB", "CMYK", "L"), "" when unknown
 BYTE_SIZE: Final = "byte_size"  # int64, bytes of the file
 FRAMES: Final = "frames"  # int64, 1 for a still image
-ORIENTATION: Final = "orientation"  # int64, Exif orientation that is not applied, or 1
 ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
 GROUP: Final = "group"  # bytes: images of one group share a split; "" when there is no group
 NEAR_GROUP: Final = "near_group"  # int64 ≥ 1: images of one number are near-duplicates; or absent
@@ -71,6 +70,5 @@ METADATA: Final = (
     MODE,
     BYTE_SIZE,
     FRAMES,
-    ORIENTATION,
     ASPECT_RATIO,
 )

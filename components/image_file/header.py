@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from imgpipe.serving import image_header
 
@@ -34,9 +34,6 @@ PILLOW_FORMATS = (
 #: Formats that are read, and one that begins with the same bytes as TGA, which has no magic bytes.
 _NOT_NAMED = {*PILLOW_FORMATS, "CUR"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
-#: Formats whose Exif block Pillow reads without decoding, and that nothing makes upright: the
-#: served model turns JPEG files, and Pillow turns TIFF files when it decodes them.
-_WITH_EXIF = {"WEBP", "AVIF"}
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
 
@@ -51,7 +48,6 @@ class Header:
     format: str = ""
     mode: str = ""
     frames: int = 1
-    orientation: int = 1  # Exif value that is not applied: 2 to 8 are mirrored or rotated
     error: str = ""  # why Pillow cannot read the header, "" when it can
 
     @property
@@ -144,7 +140,6 @@ def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:
         format=kind,
         mode=image.mode,
         frames=1 if kind == "JPEG" else _frames(image),
-        orientation=_orientation(image, kind),
     )
 
 
@@ -154,14 +149,3 @@ def _frames(image: Image.Image) -> int:
         return int(getattr(image, "n_frames", 1))
     except Exception:  # a later frame is broken, but only the first one is used
         return 1
-
-
-def _orientation(image: Image.Image, kind: str) -> int:
-    """Return the Exif orientation that is not applied, 1 when there is none or a wrong one."""
-    if kind not in _WITH_EXIF and (kind != "PNG" or "exif" not in image.info):  # before the pixels
-        return 1
-    try:
-        value = int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # a broken Exif block must not make the image unusable
-        return 1
-    return value if 1 <= value <= 8 else 1

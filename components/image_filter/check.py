@@ -104,9 +104,8 @@ class Finding:
 #: What the function of a check returns: what was found in words, a finding if it has a score or
 #: another reason than the name of the check, or None if there is no problem.
 Result = Finding | str | None
-#: Function from a record and its bytes, including earlier repairs, to repaired bytes. It raises
-#: whatever Pillow raises.
-Repair = Callable[[ImageRecord, bytes], bytes]
+#: Function from a record to repaired bytes. It raises whatever Pillow raises.
+Repair = Callable[[ImageRecord], bytes]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from imgpipe.components.image_file.content import Content, alpha_channel
 from imgpipe.components.image_filter.check import Check, Finding, Repair, Settings
-from imgpipe.components.image_filter.checks import CHECKS, MEASUREMENTS, decodable, files, repairs
+from imgpipe.components.image_filter.checks import CHECKS, MEASUREMENTS, decodable, files
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
@@ -143,7 +143,7 @@ class Decision:
                 if finding.repaired is not None:
                     data = finding.repaired
                 elif repair is not None:
-                    data = repair(self.record, data)
+                    data = repair(self.record)
             except Exception as error:  # Pillow's plugins raise exceptions of any type
                 detail = f"{finding.detail}; not repaired: {error or type(error).__name__}"
                 self.warnings.append(Finding(finding.reason, detail, "warn"))
@@ -152,7 +152,6 @@ class Decision:
         if self.repairs:
             self.repaired = _rewritten(self.record, data, [one.reason for one in self.repairs])
         if self.repaired is not None and self.repaired.perceptual_hash:
-            # A rotated image resembles others that are upright.
             self.perceptual_hash = self.repaired.perceptual_hash
 
 
@@ -229,5 +228,4 @@ def _rewritten(record: ImageRecord, data: bytes, reasons: Sequence[str]) -> Imag
         height=content.height,
         figures=content.figures,
         perceptual_hash=content.perceptual_hash,
-        orientation=1 if repairs.orientation.name in reasons else record.orientation,
     )

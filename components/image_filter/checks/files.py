@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-
 from imgpipe.components.image_filter.check import Finding, Result, Settings, check
 from imgpipe.components.image_filter.checks.quality import remedy
 from imgpipe.components.image_record import (
@@ -18,14 +16,6 @@ from imgpipe.components.image_record import (
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
-_SUFFIXES = {
-    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".jif"},
-    "PNG": {".png", ".apng"},
-    "GIF": {".gif"},
-    "BMP": {".bmp", ".dib"},
-    "WEBP": {".webp"},
-    "TIFF": {".tif", ".tiff"},
-}
 _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the depth is the 25th byte of every PNG file
 
 
@@ -119,16 +109,6 @@ def no_label(record: ImageRecord, settings: Settings) -> Result:
 
 
 _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
-
-
-@check(90, "header", "rename the file; a warning needs no action", **_ONLY_WARN)
-def misnamed(record: ImageRecord, settings: Settings) -> Result:
-    """Suffix of another format."""
-    suffix = pathlib.PurePosixPath(record.path).suffix.lower()
-    known = any(suffix in suffixes for suffixes in _SUFFIXES.values())
-    if not known or suffix in _SUFFIXES.get(record.format, {suffix}):
-        return None
-    return f"{suffix} holds {record.format}"
 
 
 @check(110, "header", "convert the image to sRGB; until then it is used unchanged", **_ONLY_WARN)

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.image_file.header import probe
-from tests.images import exif
 
 LIMIT = 100_000_000
 
@@ -20,17 +19,6 @@ def png_bomb(width, height):
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
-
-
-@pytest.mark.parametrize(("kind", "left"), [("JPEG", 1), ("WEBP", 6), ("AVIF", 6)])
-def test_the_exif_orientation_is_read_unless_the_model_applies_it(encode, kind, left):
-    assert probe(encode(kind, exif=exif(6)), LIMIT).orientation == left
-
-
-def test_the_exif_orientation_of_a_png_is_read(encode):
-    block = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0"
-    assert probe(encode("PNG", exif=block), LIMIT).orientation == 8
-    assert probe(encode("PNG", exif=block.replace(b"MM", b"??")), LIMIT).orientation == 1
 
 
 def test_pixel_bombs_are_measured_and_not_decoded(encode):

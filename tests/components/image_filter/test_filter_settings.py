@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 
-import pytest
 from PIL import Image
 
 from imgpipe.components.image_filter import overrides, quarantine
@@ -15,7 +14,7 @@ from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from tests.images import encoded, exif, noise
+from tests.images import encoded, noise
 
 
 def digest(data):
@@ -44,11 +43,6 @@ def black(size=(60, 40)):
     return encoded(Image.new("RGB", size))
 
 
-def turned():
-    """Return a WebP file of 45 x 30 pixels with the Exif orientation 6."""
-    return encoded(noise(5, (45, 30)), "WEBP", exif=exif(6))
-
-
 def test_measurements_are_written_to_examples_and_metadata(photos, run):
     done = run(photos({"a": 3, "b": 3, "a/black.png": black()}))
     example = kept(done, "a/black.png")
@@ -63,24 +57,23 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
     assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, below 0.32"
 
 
-def test_rotated_images_are_warned_of_or_repaired(photos, run):
-    folder = photos({"a": 3, "b": 3, "a/side.webp": turned()})
-    assert warned(run(folder))["orientation"] == ["a/side.webp"]
-    done = run(folder, name="repaired", settings=Settings(severity={"orientation": "repair"}))
-    example = kept(done, "a/side.webp")
+def test_transparent_images_are_warned_of_or_repaired(photos, run):
+    image = Image.fromarray(noise(5, (45, 30))).convert("RGBA")
+    image.putalpha(128)
+    folder = photos({"a": 3, "b": 3, "a/clear.png": encoded(image)})
+    assert warned(run(folder))["alpha"] == ["a/clear.png"]
+    done = run(folder, name="repaired", settings=Settings(severity={"alpha": "repair"}))
+    example = kept(done, "a/clear.png")
     data = records.raw(example, names.IMAGE_BYTES)
-    assert Image.open(io.BytesIO(data)).size == (30, 45)
-    assert records.integer(example, names.WIDTH) == 30
-    assert records.integer(example, names.ORIENTATION) == 1
-    assert records.floats(example, names.ASPECT_RATIO) == [pytest.approx(30 / 45)]
-    assert records.text(example, names.REPAIRS) == "orientation"
-    assert records.text(example, names.IMAGE_HASH) == digest(turned()), "of the file as found"
+    assert Image.open(io.BytesIO(data)).mode == "RGB"
+    assert records.text(example, names.REPAIRS) == "alpha"
+    assert records.text(example, names.IMAGE_HASH) == digest(encoded(image)), "of the file as found"
     assert records.content_hash(example) == digest(data), "features are of what is looked at"
     assert records.content_hash(kept(done, "a/000.jpg")) == records.text(
         kept(done, "a/000.jpg"), names.IMAGE_HASH
     )
-    assert done.summary["repaired"] == 1 and done.summary["repaired_by"] == {"orientation": 1}
-    assert "orientation" not in warned(done)
+    assert done.summary["repaired"] == 1 and done.summary["repaired_by"] == {"alpha": 1}
+    assert "alpha" not in warned(done)
 
 
 def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run):

@@ -168,29 +168,11 @@ def sixteen_bit_rgb():
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_rotated_images_are_warned_of_or_turned_upright(look, turn, kind):
-    from PIL import ImageOps
-
-    data = encoded(scene((48, 32)), kind, exif=exif(turn), quality=95)
-    record = look(data, kind.lower())
-    assert ("orientation" in warned(record)) == (turn > 1)
-    repaired = decide(record, Settings(severity={"orientation": "repair"}))
-    turned = repaired.kept.image_bytes
-    if turn == 1:
-        assert turned == data and not repaired.repairs
-        return
-    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(turned))), expected)
-    assert Image.open(io.BytesIO(turned)).format == "PNG"
-
-
-@pytest.mark.parametrize("turn", range(1, 9))
 def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
     """The model turns it, so that nothing has to be reported or repaired."""
     data = encoded(scene((480, 320)), "JPEG", exif=exif(turn), quality=95)
     record = look(data, "jpg")
-    found = decide(record, Settings(severity={"orientation": "repair"}))
+    found = decide(record, Settings())
     assert not found.warnings and found.kept.image_bytes == data
     upright = Image.fromarray(turned(np.asarray(scene((480, 320))), turn))
     assert (record.width, record.height) == upright.size
@@ -208,8 +190,10 @@ def hashed(record):
 
 def test_a_repair_that_fails_is_a_warning_and_loses_nothing(look):
     """The record says that the file was decoded, but Pillow cannot read its bytes."""
-    turned = dataclasses.replace(look(scene()), orientation=6, image_bytes=b"bytes")
-    found = decide(turned, Settings(severity={"orientation": "repair"}))
+    image = scene().convert("RGBA")
+    image.putalpha(128)
+    record = dataclasses.replace(look(image), image_bytes=b"bytes")
+    found = decide(record, Settings(severity={"alpha": "repair"}))
     assert found.kept is found.record and found.repairs == []
-    (warning,) = [warning for warning in found.warnings if warning.reason == "orientation"]
-    assert "(Exif orientation 6); not repaired: cannot identify" in warning.detail
+    (warning,) = [warning for warning in found.warnings if warning.reason == "alpha"]
+    assert "are not opaque; not repaired: cannot identify" in warning.detail
