@@ -161,18 +161,13 @@ def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Fl
     The rows are float64, scaled to length √d, with a column of ones.
     """
     for part, block in blocks(features, _ROWS):
-        rows = _unit(_some(block), np.float64)
+        rows = np.asarray(_some(block), np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = rows / np.where(lengths > 0, lengths, 1)
         rows = np.column_stack([rows * np.sqrt(rows.shape[1]), np.ones(len(rows))])
         for number in np.unique(folds[part]).tolist():
             mine = np.flatnonzero(folds[part] == number)
             yield part.start + mine, number, rows[mine]
-
-
-def _unit(rows: npt.NDArray[Any], kind: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return rows [n, d] of this number type, scaled to length 1; rows of zeros stay."""
-    rows = np.asarray(rows, kind)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1), kind)
 
 
 def _some(rows: Rows) -> Rows:

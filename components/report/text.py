@@ -22,11 +22,6 @@ def share(value: Any) -> str:
     return NONE if value is None else f"{float(value):.3f}"
 
 
-def percent(value: Any) -> str:
-    """Format a share as a CSS length: ``95.30%``."""
-    return f"{100 * float(value or 0):.2f}%"
-
-
 def seconds(value: Any) -> str:
     """Format a duration: ``0.4 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if value is None:
@@ -137,5 +132,5 @@ def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    function.__name__: function for function in (count, share, percent, seconds, plural)
+    function.__name__: function for function in (count, share, seconds, plural)
 }

@@ -1,4 +1,4 @@
-"""The run as a whole: its verdict, what to do next, its timings and its origin."""
+"""The run as a whole: its verdict, what to do next and its origin."""
 
 from __future__ import annotations
 
@@ -81,39 +81,6 @@ def build_next_steps(context: Context) -> Content:
 
 
 NEXT_STEPS = Section("next_steps", "What to do next", build_next_steps, order=15)
-
-
-#: What the component is called that ended a run which did not fail.
-_TAGS = {"refused": "refused the data", "interrupted": "interrupted"}
-
-
-def build_timings(context: Context) -> Content:
-    """Return the times of the components, the imports and everything else, the longest first."""
-    timings = context.timings
-    if not timings.get("components"):
-        return context.absent("No timings were recorded for this run")
-    cached, imports = timings["cached"], timings["import_s"]
-    parts = {**timings["components"], "imports": imports}
-    known = sum(parts.values())
-    total = timings["total_s"] or known
-    if total - known >= 0.05:  # less is shown as 0.0 s
-        parts["everything else"] = total - known
-    longest = max(parts.values()) or 1.0
-    return {
-        "rows": [
-            {"name": name, "seconds": took, "cached": name in cached, "bar": took / longest}
-            for name, took in sorted(parts.items(), key=lambda part: -part[1])
-        ],
-        "total": total,
-        "sum": max(total, known) or 1.0,
-        "cached": len(cached),
-        "components": len(timings["components"]),
-        "failed": context.state.failed,
-        "tag": _TAGS.get(context.state.status, "failed"),
-    }
-
-
-TIMINGS = Section("timings", "Timings", build_timings, order=170)
 
 
 def build_identity(context: Context) -> Content:

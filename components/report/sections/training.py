@@ -1,4 +1,4 @@
-"""How the model was made: features and training; and how it is served."""
+"""How the model was made and how it is served."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from imgpipe.components.report import plots
 from imgpipe.components.report.advice import would_more_help
-from imgpipe.components.report.section import Absent, Content, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import SERVED_NAME, serve_command
 from imgpipe.models.search.ways import FAILURES
 
@@ -157,25 +157,6 @@ def _outcome(tuned: Mapping[str, Any]) -> str:
 
 
 TRAINING = Section("training", "Training", build_training, order=90)
-
-
-def build_bank(context: Context) -> Content:
-    """Count the forward passes that were computed and reused."""
-    bank = context.part("bank")
-    if not bank:
-        return context.absent("No features were extracted")
-    if not bank["dim"]:
-        return Absent(f"No features are stored: {bank['note'] or 'training reads the images'}.")
-    total = bank["forward_passes"] + bank["reused"]
-    return {
-        "bank": bank,
-        "total": total,
-        "share": bank["reused"] / total if total else None,
-        "cached": "FeatureBank" in (context.timings.get("cached") or ()),
-    }
-
-
-BANK = Section("bank", "Feature bank", build_bank, order=140)
 
 
 def build_serving(context: Context) -> Content:
