@@ -6,7 +6,6 @@ from the rows is the same in each run, and neighbouring rows are a random sample
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -132,11 +131,6 @@ class Labelled:
         hashes, groups, labels, views, near, widths, heights = (
             np.concatenate(column)[:at_most] for column in zip(*parts, strict=True)
         )
-        del parts
-        # The C library keeps the memory of many small arrays: 90 MiB after a million records.
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
-        if trim is not None:
-            trim(0)
         order = np.lexsort((views, hashes))
         kept = labels[order] >= 0
         if most_view is not None:

@@ -105,11 +105,6 @@ def read_facts(bank_uri: str) -> BankFacts:
         ) from error
 
 
-def read_dim(bank_uri: str) -> int:
-    """Read the length of the bank's feature vectors from its bank.json."""
-    return read_facts(bank_uri).dim
-
-
 def read_rows(
     bank_uri: str,
     splits: str | tuple[str, ...],

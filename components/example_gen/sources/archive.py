@@ -252,18 +252,16 @@ def _collect_tar(stream: IO[bytes], kind: str, found: _Members) -> None:
 
 
 def _require_end(stream: IO[bytes], offset: int) -> None:
-    """Require blocks of zeros after the members, because `tarfile` stops at any other block."""
+    """Require zeros after the members, because `tarfile` stops at any other block.
+
+    The last record is filled with zeros, 10 KiB in most archives.
+    """
     stream.seek(offset)
-    block = stream.read(tarfile.BLOCKSIZE)
-    if len(block) < tarfile.BLOCKSIZE:
-        raise tarfile.ReadError("it has no end mark. Pack it again")
-    if any(block):
-        raise tarfile.ReadError("a header is damaged. Pack it again")
-    # Some programs fill the last record with zeros, 10 KiB in most of them.
-    if any(stream.read(_PADDING)):
+    rest = stream.read(_PADDING)
+    if len(rest) < tarfile.BLOCKSIZE or any(rest):
         raise tarfile.ReadError(
-            "more data follows its end mark, as after `cat a.tar b.tar`. Unpack it with "
-            "`tar --ignore-zeros -xf`, and pack it again or name the folder"
+            "its end mark is missing, a header is damaged, or more data follows, as after "
+            "`cat a.tar b.tar`. Unpack it with `tar --ignore-zeros -xf`, and name the folder"
         )
 
 

@@ -157,25 +157,24 @@ class _Entry:
 
     path: str
     locator: str
-    labels: dict[str, int] = field(default_factory=dict)  # first row by label
-    splits: dict[str, int] = field(default_factory=dict)
-    groups: dict[str, int] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
+    #: First row by value, by the problem of several values. The label comes last, because a person
+    #: may correct it, and the others would remain.
+    said: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {TWO_SPLITS: {}, TWO_GROUPS: {}, TWO_LABELS: {}}
+    )
 
     def item(self) -> Item:
         """Create the item, with a problem when the rows contradict each other."""
-        # The label comes last, because a person may correct it, and the others would remain.
-        said = ((TWO_SPLITS, self.splits), (TWO_GROUPS, self.groups), (TWO_LABELS, self.labels))
-        problems = [
+        problems = (
             f"{reason}: listed as " + " and ".join(f"{v!r} (row {n})" for v, n in found.items())
-            for reason, found in said
+            for reason, found in self.said.items()
             if len(found) > 1
-        ]
-        label, split, group = (
-            next(iter(found)) if len(found) == 1 else None
-            for found in (self.labels, self.splits, self.groups)
         )
-        problem = problems[0] if problems else ""
+        split, group, label = (
+            next(iter(found)) if len(found) == 1 else None for found in self.said.values()
+        )
+        problem = next(problems, "")
         return Item(self.path, label, split, group=group, problem=problem, locator=self.locator)
 
 
@@ -199,7 +198,6 @@ class ListSource(Source):
                 f"Received: {root}, which is not a folder"
             )
         entries: dict[str, _Entry] = {}
-        labels: set[str] = set()
         suffix: str | None = None
         for row, (raw, label, word, group) in self._rows():
             if not raw:
@@ -211,19 +209,18 @@ class ListSource(Source):
             path = f"row-{row:06d}/{path}" if refused else path
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
-            if label := without_decimals(label):
-                labels.add(label)
-                entry.labels.setdefault(label, row)
-            if word:
-                entry.splits.setdefault(split_word(word, f"{self.file!r}, row {row}"), row)
-            if group:
-                entry.groups.setdefault(group, row)
+            label = without_decimals(label)
+            split = split_word(word, f"{self.file!r}, row {row}") if word else ""
+            for reason, value in zip(entry.said, (split, group, label), strict=True):
+                if value:
+                    entry.said[reason].setdefault(value, row)
         notes = [
             Note("listed_twice", entry.path, f"in rows {some([str(row) for row in entry.rows])}")
             for entry in entries.values()
             if len(entry.rows) > 1
         ]
         items, least = [entry.item() for entry in entries.values()], self.options.least_classes
+        labels = {label for entry in entries.values() for label in entry.said[TWO_LABELS]}
         scan = listed(self.file, items, _EXPECTED, least, notes, labels)
         paths = [entry.path for entry in entries.values() if not entry.locator]
         if paths and not any(os.path.lexists(root / path) for path in paths):

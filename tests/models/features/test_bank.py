@@ -7,7 +7,7 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
-from imgpipe.models.features.bank import read_dim
+from imgpipe.models.features.bank import read_facts
 from tests.models.banks import read_split
 
 
@@ -68,4 +68,4 @@ def test_a_bank_without_its_description_is_refused(text: str | None, tmp_path) -
     if text is not None:
         (tmp_path / "bank.json").write_text(text)
     with pytest.raises(ResourceError, match="Run FeatureBank again"):
-        read_dim(str(tmp_path))
+        read_facts(str(tmp_path))

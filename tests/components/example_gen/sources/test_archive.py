@@ -164,8 +164,7 @@ def test_a_tar_never_ends_early_without_a_word(pack, tmp_path, kind, fault):
         content += path.read_bytes()
     damaged = tmp_path / f"damaged.{kind}"
     damaged.write_bytes(gzip.compress(content) if kind == "tar.gz" else content)
-    word = {"cut": "no end mark", "header": "a header is damaged", "second": "ignore-zeros"}[fault]
-    with pytest.raises(ConfigError, match=word):
+    with pytest.raises(ConfigError, match=r"end mark is missing.*ignore-zeros"):
         open_source(str(damaged)).listing()
 
 
