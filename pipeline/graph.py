@@ -224,6 +224,8 @@ def _gate_nodes(
         settings=plan.evaluate,
         vocabulary=plan.vocabulary,
         infra_blessing=validator.outputs["blessing"],
+        bank=model["bank"].outputs["features"],
+        accept_changes=plan.accept_changes,
         code=plan.code,
         **{name: node.outputs["result"] for name, node in folds.items()},
     )

@@ -21,18 +21,18 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
-from tfx.types.standard_artifacts import InfraBlessing, ModelBlessing, ModelEvaluation
+from tfx.types.standard_artifacts import Examples, InfraBlessing, ModelBlessing, ModelEvaluation
 from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils
 
 from imgpipe.components import blessings
 from imgpipe.components.baseline import STATE, is_empty
-from imgpipe.components.image_evaluator import rules
+from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import known_images, records
 from imgpipe.models import feature_names as names
 
-FOLDS, INFRA_BLESSING = "folds", "infra_blessing"
+FOLDS, INFRA_BLESSING, BANK = "folds", "infra_blessing", "bank"
 SPLITS = [names.VALIDATION, names.TEST]
 _FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
 
@@ -81,12 +81,14 @@ class ImageEvaluatorSpec(EvaluatorSpec):
         **EvaluatorSpec.PARAMETERS,
         "settings": ExecutionParameter(type=str),
         "vocabulary": ExecutionParameter(type=str),
+        "accept_changes": ExecutionParameter(type=int),
         "code": ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
         **EvaluatorSpec.INPUTS,
         FOLDS: ChannelParameter(type=ModelEvaluation, optional=True),
         INFRA_BLESSING: ChannelParameter(type=InfraBlessing, optional=True),
+        BANK: ChannelParameter(type=Examples, optional=True),
     }
 
 
@@ -99,8 +101,9 @@ class Executor(stock.Executor):
         outputs = {key: value for key, value in output_dict.items() if key != specs.BLESSING_KEY}
         uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
         settings, vocabulary = properties.pop("settings"), json.loads(properties.pop("vocabulary"))
+        accepted = bool(properties.pop("accept_changes"))
         properties.pop("code", None)
-        for ours in (FOLDS, INFRA_BLESSING):
+        for ours in (FOLDS, INFRA_BLESSING, BANK):
             inputs.pop(ours, None)
         compared = specs.BASELINE_MODEL_KEY in uris and not is_empty(uris[specs.BASELINE_MODEL_KEY])
         if not compared:
@@ -108,18 +111,21 @@ class Executor(stock.Executor):
         config = json.dumps(eval_config(len(vocabulary), compared))
         properties[specs.EVAL_CONFIG_KEY] = config
         super().Do(inputs, outputs, properties)
-        decision = rules.decide(evidence(uris, json.loads(settings), vocabulary))
+        decision = rules.decide(evidence(uris, json.loads(settings), vocabulary, accepted))
         blessing = artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY])
         _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
 
 
-def evidence(uris: dict[str, str], settings: Any, vocabulary: list[str]) -> rules.Evidence:
+def evidence(
+    uris: dict[str, str], settings: Any, vocabulary: list[str], accepted: bool = False
+) -> rules.Evidence:
     """Collect what is known about the model.
 
     Args:
         uris: URIs of the artifacts by the names of the component's inputs.
         settings: The section ``[evaluate]`` of the configuration.
         vocabulary: Class names.
+        accepted: Whether a person accepts how the images differ from earlier ones.
     """
     uri = uris[specs.BASELINE_MODEL_KEY]
     state = records.read_json(f"{uri}/{STATE}")
@@ -148,6 +154,8 @@ def evidence(uris: dict[str, str], settings: Any, vocabulary: list[str]) -> rule
         state["why"],
         _deciding_folds(uris.get(FOLDS)),
         _unserved(uris.get(INFRA_BLESSING)),
+        new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
+        accepted,
     )
 
 
@@ -191,6 +199,8 @@ class ImageEvaluator(BaseBeamComponent):
         vocabulary: str | RuntimeParameter,
         folds: Channel | None = None,
         infra_blessing: Channel | None = None,
+        bank: Channel | None = None,
+        accept_changes: int | RuntimeParameter = 0,
         code: str | RuntimeParameter = "",
     ) -> None:
         """Create the component.
@@ -203,6 +213,9 @@ class ImageEvaluator(BaseBeamComponent):
             vocabulary: JSON list of class names.
             folds: Result of CrossValidator, which decides on the threshold where it says so.
             infra_blessing: Blessing of ServingValidator; without it the model counts as served.
+            bank: Features of FeatureBank, by which new images are compared with those of their class
+                that the baseline knows; without it they are not.
+            accept_changes: 1 if a person accepts how the images differ from earlier ones, else 0.
             code: Fingerprint of the source code, which is part of TFX's cache key.
         """
         super().__init__(
@@ -212,6 +225,8 @@ class ImageEvaluator(BaseBeamComponent):
                 baseline_model=baseline_model,
                 folds=folds,
                 infra_blessing=infra_blessing,
+                bank=bank,
+                accept_changes=accept_changes,
                 settings=settings,
                 vocabulary=vocabulary,
                 code=code,

@@ -103,6 +103,8 @@ class Evidence:
         not_compared: Why they are not compared; "" if they are.
         folds: Result of CrossValidator where its folds decide, otherwise None.
         unserved: Why the export cannot be served as it was trained; "" if it can.
+        unlike: New images that are unlike the old ones of their class, see `new_images.find`.
+        accepted: Whether a person accepts how the images differ from earlier ones.
     """
 
     vocabulary: Sequence[str]
@@ -113,6 +115,8 @@ class Evidence:
     not_compared: str = ""
     folds: Mapping[str, Any] | None = None
     unserved: str = ""
+    unlike: Sequence[Mapping[str, Any]] = ()
+    accepted: bool = False
 
     @property
     def demands_nothing(self) -> bool:
@@ -242,10 +246,30 @@ def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float
     return Ruling(text, f"{why}: {text}" if worse else "", -drop)
 
 
+def _unlike_images(evidence: Evidence) -> Ruling | None:
+    """Refuse new images that are unlike the old ones of their class until they are accepted."""
+    if not evidence.unlike:
+        return None
+    found = []
+    for one in evidence.unlike:
+        paths = [str(row["path"]) for row in one["images"][:_PATHS]]
+        more = f" and {one['unlike'] - len(paths):,} more" if one["unlike"] > len(paths) else ""
+        found.append(
+            f"{one['unlike']:,} of {one['new']:,} new images of {one['class']!r} are unlike its old "
+            f"images ({', '.join(paths)}{more})"
+        )
+    text = "; ".join(found)
+    if evidence.accepted:
+        return Ruling(f"{text}; they were accepted")
+    advice = "look at them in the report; correct the data, or run again with --accept to accept it"
+    return Ruling(text, f"{text}: {advice}")
+
+
 def _served(evidence: Evidence) -> Ruling:
     return Ruling("the exported model answers as the trained one", evidence.unserved)
 
 
+_PATHS = 3  # images of a class that a sentence names
 #: Figures of the folds that a decision repeats, for the model card.
 _OF_FOLDS = ("folds", "mean", "std", "images", "correct")
 #: The rules by the name under which a decision lists them, in the order of its reasons.
@@ -254,6 +278,7 @@ RULES: dict[str, Callable[[Evidence], Ruling | None]] = {
     "class_recall": _class_recall,
     "commonest_class": _commonest_class,
     "last_version": _last_version,
+    "unlike_images": _unlike_images,
     "serving": _served,
 }
 
@@ -289,6 +314,7 @@ def decide(evidence: Evidence) -> dict[str, Any]:
         "correct": validation.correct if validation.images else None,
         "ci95": list(shares.wilson(validation.correct, validation.images)),
         "baseline": before / images if images else None,
+        "unlike": list(evidence.unlike),
         "folds": evidence.folds and {key: evidence.folds[key] for key in _OF_FOLDS},
     }
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.examples import columns
 from imgpipe.models.features import bank
+from imgpipe.models.features.feature_distribution import unit
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.features.rows import Rows, blocks
 from imgpipe.models.process import one_blas_thread
@@ -67,7 +67,7 @@ def doubtful(
     settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
     found = np.flatnonzero((margins > 0) & ~settled & ~_alone(rows.labels, folds))
     worst = found[np.argsort(-margins[found], kind="stable")][:limit]
-    where = _places(bank_uri, rows.hashes[worst])
+    where = records.places(bank_uri, rows.hashes[worst])
     listed = [
         {
             "path": where[rows.hashes[place]][1],
@@ -80,19 +80,6 @@ def doubtful(
         for place in worst
     ]
     return {"images": len(rows), "folds": FOLDS, "disagree": len(found), "rows": listed}
-
-
-def _places(bank_uri: str, hashes: npt.NDArray[np.bytes_]) -> dict[bytes, tuple[str, str]]:
-    """Return split and path of the images with these hashes."""
-    found = {}
-    for split in names.SPLITS:
-        files = records.shard_files(bank_uri, split)
-        for batch in columns(files, names.IMAGE_HASH, names.PATH):
-            digests = batch[names.IMAGE_HASH].astype("S")
-            wanted = np.isin(digests, hashes)
-            for digest, path in zip(digests[wanted], batch[names.PATH][wanted], strict=True):
-                found[digest] = split, path.decode("utf-8", "surrogateescape")
-    return found
 
 
 def _alone(labels: Integers, folds: Integers) -> npt.NDArray[np.bool_]:
@@ -161,9 +148,7 @@ def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Fl
     The rows are float64, scaled to length √d, with a column of ones.
     """
     for part, block in blocks(features, _ROWS):
-        rows = np.asarray(_some(block), np.float64)
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows = rows / np.where(lengths > 0, lengths, 1)
+        rows = unit(_some(block)).astype(np.float64)
         rows = np.column_stack([rows * np.sqrt(rows.shape[1]), np.ones(len(rows))])
         for number in np.unique(folds[part]).tolist():
             mine = np.flatnonzero(folds[part] == number)

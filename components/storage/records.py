@@ -15,9 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.examples import record_batches
+from imgpipe.models.examples import columns, record_batches
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 
 if TYPE_CHECKING:
@@ -107,6 +110,18 @@ def iterate(uri: str, split: str) -> Iterator[tf.train.Example]:
     """Iterate over the Examples of a split of an Examples artifact, in the order of its files."""
     for path in shard_files(uri, split):
         yield from read_examples(path)
+
+
+def places(uri: str, hashes: npt.NDArray[np.bytes_]) -> dict[bytes, tuple[str, str]]:
+    """Return split and path of the images with these hashes in the Examples at `uri`."""
+    found = {}
+    for split in names.SPLITS:
+        for batch in columns(shard_files(uri, split), names.IMAGE_HASH, names.PATH):
+            digests = batch[names.IMAGE_HASH].astype("S")
+            wanted = np.isin(digests, hashes)
+            for digest, path in zip(digests[wanted], batch[names.PATH][wanted], strict=True):
+                found[digest] = split, path.decode("utf-8", "surrogateescape")
+    return found
 
 
 def count(uri: str, split: str) -> int:

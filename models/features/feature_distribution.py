@@ -76,7 +76,7 @@ class FeatureDistribution:
         """Return the distance of each image from the training data, [n], for features [n, D]."""
         parts = [np.empty(0)]
         for _, block in rows.blocks(features, _ROWS):
-            inside, left_out = _divided(_unit(block) - self.centre, self.axes)
+            inside, left_out = _divided(unit(block) - self.centre, self.axes)
             white = inside @ self.whitening
             # |w - m|² = |w|² + |m|² - 2 w·m needs no array of images by classes by components.
             squares = _squared_lengths(white)[:, None] + _squared_lengths(self.means)
@@ -179,7 +179,7 @@ def _described(
     features: Floats, labels: npt.NDArray[np.integer[Any]], groups: npt.NDArray[Any]
 ) -> FeatureDistribution:
     """Return the distribution of features, without the scores that are usual."""
-    centred = _unit(features)
+    centred = unit(features)
     centre = centred.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred -= centre
     # With more components than half of the different images, almost nothing would be left out.
@@ -231,7 +231,7 @@ def _far(scores: npt.NDArray[np.float64]) -> float:
     return start + float(excess.mean()) * math.log(_TAIL / FAR_SHARE) if len(excess) else start
 
 
-def _unit(features: Floats) -> npt.NDArray[np.float32]:
+def unit(features: Floats) -> npt.NDArray[np.float32]:
     """Return a copy of the rows as float32, each of which has length 1."""
     found = np.array(features, np.float32)
     found /= np.maximum(np.sqrt(_squared_lengths(found)), _TINY)[:, None]

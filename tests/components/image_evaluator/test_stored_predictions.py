@@ -106,6 +106,7 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
         unique_id="1",
     )
     properties = {
+        "accept_changes": 0,
         "settings": json.dumps({"threshold": 0.8, "max_drop": 0.05, "min_recall": None}),
         "vocabulary": json.dumps([f"class {i}" for i in range(classes)]),
         "example_splits": json_utils.dumps([names.VALIDATION, names.TEST]),
