@@ -213,8 +213,8 @@ class ImageEvaluator(BaseBeamComponent):
             vocabulary: JSON list of class names.
             folds: Result of CrossValidator, which decides on the threshold where it says so.
             infra_blessing: Blessing of ServingValidator; without it the model counts as served.
-            bank: Features of FeatureBank, by which new images are compared with those of their class
-                that the baseline knows; without it they are not.
+            bank: Features of FeatureBank, by which new images are compared with the old ones of
+                their class; without it they are not.
             accept_changes: 1 if a person accepts how the images differ from earlier ones, else 0.
             code: Fingerprint of the source code, which is part of TFX's cache key.
         """

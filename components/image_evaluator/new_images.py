@@ -2,10 +2,9 @@
 
 An image is new if the run that made the served version did not know it. Its similarity to a class
 is the mean cosine of its features with those of the class's most similar old images. Two scores
-follow: how unlike its own class an image is, which finds pictures of other things, and how much
-more it is like another class, which finds images of that class. Old images have scores, too, by the
-images of other folds. The number of new images above one of the highest old scores then has a
-beta-binomial distribution if they are of the same kind, whatever the features are.
+follow: how unlike its own class an image is, which finds other things, and how much more it is like
+another class. Old images have scores, too, by the images of other folds. The number of new images
+above one of the highest old scores is beta-binomial if they are of the same kind.
 """
 
 from __future__ import annotations
@@ -45,17 +44,11 @@ def find(
 ) -> list[dict[str, Any]]:
     """Find the new images that are surely unlike the old images of their class.
 
-    Args:
-        bank_uri: URI of the Examples of FeatureBank; without features, nothing is found.
-        vocabulary: Class names in sorted order.
-        known: The images that the served version knows, see `known_images.read`.
-
-    Returns:
-        For each class with such images ``{"class", "new", "unlike", "images": [{"path", "label",
-        "image_hash"}, …]}``: how many new images it has, how many of them are unlike the old ones,
-        and the first of these, the most unlike first.
+    Returns ``{"class", "new", "unlike", "images": [{"path", "label", "image_hash"}, …]}`` for each
+    class with such images: the numbers of its new images and of the unlike ones, and the first of
+    these, the most unlike first. Nothing is found if the bank has no features, or nothing is known.
     """
-    if not known or not bank.read_dim(bank_uri):
+    if not known or not bank.read_facts(bank_uri).dim:
         return []
     images = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
     old = np.array([known_images.short(one.decode()) in known for one in images.hashes], bool)
@@ -75,13 +68,8 @@ def find(
 def unlike(images: bank.BankRows, old: npt.NDArray[np.bool_], classes: int) -> dict[int, Integers]:
     """Return the rows of the new images that are surely unlike the old ones, by their label.
 
-    Args:
-        images: Rows of the images themselves, without augmented views.
-        old: Whether each image is an old one, bool [n].
-        classes: Number of classes.
-
-    Returns:
-        For each class that has such images their rows, the most unlike first.
+    The most unlike come first. `images` has no augmented views, and `old`, bool [n], says which of
+    them the served version knows.
     """
     features = images.features[:, :: -(-images.features.shape[1] // LONGEST)]  # of a long map some
     fold = np.full(len(images), -1)
@@ -100,8 +88,7 @@ def unlike(images: bank.BankRows, old: npt.NDArray[np.bool_], classes: int) -> d
             _similarities(unit(rows.take(features, part)), fold[part], theirs, fold[every], ends)
             for part in np.split(chosen, range(_ROWS, len(chosen), _ROWS))
         ]
-        similar = np.concatenate(blocks)
-        own = similar[:, label].copy()
+        own = (similar := np.concatenate(blocks))[:, label].copy()
         similar[:, label] = -np.inf
         if not np.isfinite(own).all():  # the class has too few old images
             continue
@@ -119,12 +106,8 @@ def _similarities(
 ) -> Floats:
     """Return the similarity of images to each class, [m, C]; -inf where it has too few images.
 
-    Args:
-        block: Features of the images, [m, D].
-        own: Fold of each of them, [m], which it is not compared with; -1 for none.
-        theirs: Features of the old images, [k, D], class by class.
-        fold: Their folds, [k].
-        ends: Number of old images up to the end of each class, [C].
+    `theirs` are the old images class by class, up to `ends`, and `fold` are their folds. Images of
+    the fold `own` are not compared with them; -1 is none.
     """
     cosines = block @ theirs.T
     cosines[own[:, None] == fold] = -np.inf
@@ -138,8 +121,7 @@ def _similarities(
 def _test(scores: Floats, groups: npt.NDArray[np.bytes_], count: int) -> tuple[float, float]:
     """Compare the scores of new images with those of old ones, which are the first `count`.
 
-    Returns:
-        The least probability that so many new scores exceed an old one by chance, and this score.
+    Returns the least probability that so many new scores exceed an old one by chance, and that one.
     """
     from scipy.stats import betabinom
 

@@ -248,28 +248,22 @@ def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float
 
 def _unlike_images(evidence: Evidence) -> Ruling | None:
     """Refuse new images that are unlike the old ones of their class until they are accepted."""
-    if not evidence.unlike:
-        return None
     found = []
     for one in evidence.unlike:
-        paths = [str(row["path"]) for row in one["images"][:_PATHS]]
-        more = f" and {one['unlike'] - len(paths):,} more" if one["unlike"] > len(paths) else ""
-        found.append(
-            f"{one['unlike']:,} of {one['new']:,} new images of {one['class']!r} are unlike its old "
-            f"images ({', '.join(paths)}{more})"
-        )
-    text = "; ".join(found)
-    if evidence.accepted:
-        return Ruling(f"{text}; they were accepted")
-    advice = "look at them in the report; correct the data, or run again with --accept to accept it"
-    return Ruling(text, f"{text}: {advice}")
+        number, paths = one["unlike"], [str(row["path"]) for row in one["images"][:3]]
+        more = f" and {number - len(paths):,} more" if number > len(paths) else ""
+        which = f"{number:,} of {one['new']:,} new images of {one['class']!r}"
+        found.append(f"{which} are unlike its old images ({', '.join(paths)}{more})")
+    text, what = "; ".join(found), "look at them in the report, correct the data or use --accept"
+    if evidence.accepted or not found:
+        return Ruling(f"{text}; they were accepted") if found else None
+    return Ruling(text, f"{text}: {what}")
 
 
 def _served(evidence: Evidence) -> Ruling:
     return Ruling("the exported model answers as the trained one", evidence.unserved)
 
 
-_PATHS = 3  # images of a class that a sentence names
 #: Figures of the folds that a decision repeats, for the model card.
 _OF_FOLDS = ("folds", "mean", "std", "images", "correct")
 #: The rules by the name under which a decision lists them, in the order of its reasons.

@@ -132,6 +132,7 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
     shown = [
         *(row for rows in facts["mistakes"].values() for row in rows),
         *(facts["suspects"] or {}).get("rows", [])[: images.DOUBTFUL],
+        *(one for group in (facts["gate"] or {}).get("unlike", []) for one in group["images"]),
         *(one for group in (facts["near"] or {}).get("rows", []) for one in group["members"]),
     ]
     wanted = images.shown_hashes(facts["data"] or {}) | {row["image_hash"] for row in shown}

@@ -30,9 +30,9 @@ LIMIT = 500  # doubtful labels that are listed
 _DECAY = 0.3  # weight decay as a multiple of the mean squared feature
 _FEWEST = 20  # number of images for which folds are meaningful
 _ROWS = 4096  # images in float64 at once: 42 MB
-#: Number of features above which some are drawn, and how many. Backbones that flatten their feature
-#: map have more. Memory grows with the square of this number, and time with its cube.
-_WIDEST, _DRAWN = 2048, 1024
+#: Most features that are used, evenly drawn. Backbones that flatten their feature map have more.
+#: Memory grows with the square of this number, and time with its cube.
+_WIDEST = 2048
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -106,7 +106,8 @@ def out_of_fold(
         For each row, score of the best other class minus that of the label, [n], above 0 where they
         disagree; and the class with the highest score, [n].
     """
-    width = (features.shape[1] if features.shape[1] <= _WIDEST else _DRAWN) + 1
+    features = features[:, :: -(-features.shape[1] // _WIDEST)]
+    width = features.shape[1] + 1
     numbers = np.unique(folds).tolist()
     gram = {number: np.zeros((width, width)) for number in numbers}
     moments = {number: np.zeros((width, classes)) for number in numbers}
@@ -148,21 +149,11 @@ def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Fl
     The rows are float64, scaled to length √d, with a column of ones.
     """
     for part, block in blocks(features, _ROWS):
-        rows = unit(_some(block)).astype(np.float64)
+        rows = unit(block).astype(np.float64)
         rows = np.column_stack([rows * np.sqrt(rows.shape[1]), np.ones(len(rows))])
         for number in np.unique(folds[part]).tolist():
             mine = np.flatnonzero(folds[part] == number)
             yield part.start + mine, number, rows[mine]
-
-
-def _some(rows: Rows) -> Rows:
-    """Return rows [n, d] unchanged, or `_DRAWN` of many features, always the same ones."""
-    dim = rows.shape[1]
-    if dim <= _WIDEST:
-        return rows
-    chosen = np.random.default_rng(0).choice(dim, _DRAWN, replace=False)
-    drawn: Rows = rows[:, np.sort(chosen)]
-    return drawn
 
 
 def clear(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -214,3 +214,15 @@ def build_doubtful_labels(context: Context) -> Content:
 
 
 DOUBTFUL_LABELS = Section("doubtful_labels", "Doubtful labels", build_doubtful_labels, order=95)
+
+
+def build_unlike_images(context: Context) -> Content:
+    """Return the new images that are unlike the old ones of their class, class by class."""
+    found = context.part("gate").get("unlike")
+    if not found:
+        return context.absent("No new image is surely unlike the old ones of its class")
+    rows = ([context.with_image(row) for row in one["images"][:DOUBTFUL]] for one in found)
+    return {"groups": list(zip(found, rows, strict=True))}
+
+
+UNLIKE_IMAGES = Section("unlike_images", "Unlike their class", build_unlike_images, order=94)

@@ -203,3 +203,20 @@ def test_figures_that_just_miss_a_limit_have_enough_digits() -> None:
     missed = replace(_GOOD, validation=Counts([5000, 5000], [5000, 5000], [4500, 4496]))
     assert "validation accuracy 0.8996 (" in decide(missed)["figures"]
     assert "mean accuracy 0.8998 ± " in decide(_folds(mean=0.8998))["figures"]
+
+
+def test_images_unlike_their_class_refuse_the_model_until_they_are_accepted() -> None:
+    paths = [{"path": f"good/cat.{n}.jpg"} for n in range(60)]
+    unlike = [{"class": "good", "new": 70, "unlike": 60, "images": paths}]
+    decision = decide(replace(_GOOD, unlike=unlike))
+    text = (
+        "60 of 70 new images of 'good' are unlike its old images (good/cat.0.jpg, good/cat.1.jpg, "
+        "good/cat.2.jpg and 57 more)"
+    )
+    assert decision["failed"] == ["unlike_images"]
+    assert decision["reasons"][0].startswith(f"{text}: look at them in the report")
+    assert "--accept" in decision["reasons"][0]
+    assert decision["unlike"] == unlike
+    accepted = decide(replace(_GOOD, unlike=unlike, accepted=True))
+    assert accepted["blessed"] is True
+    assert f"{text}; they were accepted" in [one["text"] for one in accepted["rulings"]]

@@ -231,6 +231,14 @@ def facts(
                 {"rule": "threshold", "text": "mean accuracy 0.948", "reason": "", "margin": 0.048},
                 {"rule": "serving", "text": "the exported model answers", "reason": "it does not"},
             ],
+            "unlike": [
+                {
+                    "class": "rock",
+                    "new": 20,
+                    "unlike": 12,
+                    "images": [{"path": "rock/cat.jpg", "label": "rock", "image_hash": "unlike"}],
+                }
+            ],
             "figures": "mean accuracy 0.948 ± 0.021 over 5 folds",
         },
     }
