@@ -235,7 +235,7 @@ def _gate_nodes(
         infra_blessing=validator.outputs["blessing"],
         statistics=data["statistics"].outputs["statistics"],
         schema=data["schema"].outputs["schema"],
-        images=data["judged"].outputs["metadata"],
+        images=data["judged"].outputs["examples"],  # the metadata has no hashes
         push_directory=str(config.push_directory),
         keep=config.push.keep,
         facts=plan.facts,

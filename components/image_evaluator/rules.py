@@ -254,7 +254,8 @@ def _unlike_images(evidence: Evidence) -> Ruling | None:
         more = f" and {number - len(paths):,} more" if number > len(paths) else ""
         which = f"{number:,} of {one['new']:,} new images of {one['class']!r}"
         found.append(f"{which} are unlike its old images ({', '.join(paths)}{more})")
-    text, what = "; ".join(found), "look at them in the report, correct the data or use --accept"
+    what = "correct the data (the report shows them), or run again with --accept"
+    text = "; ".join(found)
     if evidence.accepted or not found:
         return Ruling(f"{text}; they were accepted") if found else None
     return Ruling(text, f"{text}: {what}")

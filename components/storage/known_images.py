@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
+from imgpipe.models.examples import columns
 
 FILE = "images.txt"
 #: Hexadecimal digits of a content hash that are kept: two of a million images share them with a
@@ -22,9 +23,10 @@ def text(uri: str) -> str:
     """List the images in the Examples at `uri`: a line for each with its short hash and split."""
     return "".join(
         sorted(
-            f"{short(records.text(example, names.IMAGE_HASH))} {split}\n"
+            f"{short(image_hash.decode())} {split}\n"
             for split in names.SPLITS
-            for example in records.iterate(uri, split)
+            for batch in columns(records.shard_files(uri, split), names.IMAGE_HASH)
+            for image_hash in batch[names.IMAGE_HASH].tolist()
         )
     )
 

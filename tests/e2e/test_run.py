@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import imgpipe
-from imgpipe.components.storage import manifest
+from imgpipe.components.storage import known_images, manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.demo import FAULTS
@@ -129,6 +129,8 @@ def test_the_pushed_version_is_complete_and_has_its_provenance(case: Case, first
     assert version.run_key
     for kept in ("provenance/statistics", "provenance/schema", "assets.extra"):
         assert (version.path / kept).is_dir(), kept
+    known = known_images.read(version.path / "provenance" / known_images.FILE)
+    assert len(known) == first.summary["data"]["kept"], "each image with a hash of its own"
     page = Path(first.summary["report"]).read_text(encoding="utf-8")
     assert first.verdict in page
     served = "http://localhost:8501/"  # the report names this address but loads nothing from it

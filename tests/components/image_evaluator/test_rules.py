@@ -214,7 +214,7 @@ def test_images_unlike_their_class_refuse_the_model_until_they_are_accepted() ->
         "good/cat.2.jpg and 57 more)"
     )
     assert decision["failed"] == ["unlike_images"]
-    assert decision["reasons"][0].startswith(f"{text}: look at them in the report")
+    assert decision["reasons"][0].startswith(f"{text}: correct the data")
     assert "--accept" in decision["reasons"][0]
     assert decision["unlike"] == unlike
     accepted = decide(replace(_GOOD, unlike=unlike, accepted=True))
