@@ -2,7 +2,7 @@
 # Builds the programs of Kubernetes, Argo and Kubeflow Pipelines, and the images of their pods. What is
 # there is kept: remove a folder below .cluster to have it built again.
 . "$(dirname "$0")/environment.sh"
-KUBERNETES=v1.34.4 STAGING=v0.34.4 ETCD=v3.6.13 ARGO=v4.0.8 KFP=2.17.0 GOFAKES3=v1.2.0
+KUBERNETES=v1.34.4 STAGING=v0.34.4 ETCD=v3.6.13 ARGO=v4.0.5 KFP=2.17.0 GOFAKES3=v1.2.0
 mkdir -p "$C"/{bin,log,run,state,etc}
 packages=(containerd runc containernetworking-plugins nftables conntrack iproute2 debootstrap buildah
   dnsmasq-base mariadb-server-core mariadb-client-core jq openssl)
