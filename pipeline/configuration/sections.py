@@ -258,6 +258,7 @@ class Evaluate(SettingsSection):
         None,
         ge=0,
         le=1,
+        examples=[0.5],
         description="Recall that each class must be able to have: the upper end of its 95 % "
         "interval must reach it. If it is not set, a quarter of the threshold.",
     )
