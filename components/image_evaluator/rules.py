@@ -185,11 +185,11 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
         for label, images in enumerate(looked_at.labels)
         if images >= FEWEST_OF_A_CLASS and not looked_at.predicted[label] and label not in without
     ]
-    recall, label, right, images = min(never or found, key=lambda one: (one[0], -one[3]))
+    recall, label, right, images = min(never or low or found, key=lambda one: (one[0], -one[3]))
     name = evidence.vocabulary[label]
     text = (
-        f"lowest recall of a class {recall:.3f}, of {name!r} ({_of(right, images)}); at least "
-        f"{floor:g} must be possible"
+        f"lowest recall of a class {recall:.3f}, of {name!r} ({_of(right, images)}); the interval "
+        f"must reach {floor:g}"
     )
     reason, others = "", len({one[1] for one in (*low, *never)}) - 1
     more = f" (and {others:,} other classes)" if others > 0 else ""
@@ -207,11 +207,11 @@ def _commonest_class(evidence: Evidence) -> Ruling | None:
         return None
     most = max(counts.labels)
     name = evidence.vocabulary[list(counts.labels).index(most)]
-    always = f"always answering {name!r}, which is right for {most:,} of {counts.images:,} images"
+    right, always = f"right for {most:,} of {counts.images:,} images", f"always answering {name!r}"
     refused = counts.correct <= most
     return Ruling(
-        f"right for {counts.correct:,}; {always}",
-        f"it is not better than {always}" if refused else "",
+        f"right for {counts.correct:,}, where {always} is {right}",
+        f"it is not better than {always}, which is {right}" if refused else "",
         (counts.correct - most) / counts.images,
     )
 

@@ -89,7 +89,7 @@ def ModelPusher(
         keep,
         records.read_json(validated) if fileio.exists(validated) else None,
         records.read_json(decision) if fileio.exists(decision) else None,
-        known_images.text(images.uri) if images else None,
+        images.uri if images else "",
     )
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
@@ -124,7 +124,7 @@ def push(
     keep: int,
     validated: Mapping[str, Mapping[str, Any]] | None = None,
     decision: Mapping[str, Any] | None = None,
-    images: str | None = None,
+    images: str = "",
 ) -> dict[str, Any]:
     """Publish a model unless a gate refused it or it is the newest version already.
 
@@ -138,7 +138,7 @@ def push(
         validated: Files of the validated model, as `manifest.describe` returns them. None skips the
             comparison.
         decision: Decision of ImageEvaluator, whose figures the model card gives.
-        images: List of the images of the run; see `known_images.text`.
+        images: URI of the Examples of the kept images, which are listed beside the model.
 
     Returns:
         ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model
@@ -173,8 +173,8 @@ def push(
     if not refused:
         beside = {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
         texts = {manifest.CARD: model_card.model_card(facts, decision)}
-        if images is not None:
-            texts[f"{manifest.PROVENANCE}/{known_images.FILE}"] = images
+        if images:
+            texts[f"{manifest.PROVENANCE}/{known_images.FILE}"] = known_images.text(images)
         sources = {"": model, **beside}
         published = versions.publish(
             base, sources, facts, keep, decide, expected=validated, texts=texts

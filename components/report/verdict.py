@@ -77,7 +77,7 @@ def sentence(facts: Mapping[str, Any]) -> str:
 def warnings(facts: Mapping[str, Any]) -> list[str]:
     """Return warnings about the limits of a verdict, one sentence each."""
     settings = facts.get("settings") or {}
-    classes, proposals = settings.get("vocabulary") or [], settings.get("proposals") or 0
+    classes = settings.get("vocabulary") or []
     found = [_few_images(facts)]
     # Where all images of a class are in one fold, none of them can be right.
     found += [
@@ -87,11 +87,6 @@ def warnings(facts: Mapping[str, Any]) -> list[str]:
         "evaluate.cross_validate = 0"
         for label, count in (facts.get("cross_validation") or {}).get("unlearned") or []
     ]
-    if proposals:
-        found.append(
-            f"the overrides file holds {plural(proposals, 'unconfirmed proposal')}, which changed "
-            "nothing; look at each image and set confirmed = true where the proposal is right"
-        )
     note = str((facts.get("bank") or {}).get("note") or "")
     if "bank.budget" in note:  # the bank holds less than was asked for
         found.append(note)

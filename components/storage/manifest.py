@@ -171,6 +171,10 @@ def baseline_for(base: Path, run_key: str, vocabulary: Sequence[str] = ()) -> Ve
         vocabulary: Class names of the run.
     """
     excluded = set(withdrawn(base))
-    found = (v for v in versions(base) if v.run_key != run_key and v.identity not in excluded)
-    others = list(found)
-    return next((v for v in others if v.comparable(vocabulary)), others[0] if others else None)
+    newest = None
+    for version in versions(base):
+        if version.run_key != run_key and version.identity not in excluded:
+            if version.comparable(vocabulary):
+                return version
+            newest = newest or version
+    return newest

@@ -98,6 +98,15 @@ JsonListOption = Annotated[
         callback=writable_file,
     ),
 ]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="OUT",
+        parser=output_folder,
+        help="Folder of all outputs. Default: that of the configuration, or imgpipe-out.",
+    ),
+]
 HtmlOption = Annotated[
     Path | None,
     typer.Option(

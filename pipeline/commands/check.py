@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,16 +42,7 @@ def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help=options.SOURCE_HELP)],
     config: options.ConfigOption = None,
     preset: options.PresetOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="OUT",
-            parser=options.output_folder,
-            help="Output folder of a run, with whose accepted data the classes are compared. "
-            "Default: that of the configuration, or imgpipe-out.",
-        ),
-    ] = None,
+    out: options.OutOption = None,
     settings: options.SettingsOption = None,
     json_file: options.JsonListOption = None,
     html_file: options.HtmlOption = None,

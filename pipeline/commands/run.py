@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,15 +29,7 @@ def command(
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=options.SOURCE_HELP)] = None,
     config: options.ConfigOption = None,
     preset: options.PresetOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="OUT",
-            parser=options.output_folder,
-            help="Folder for all outputs. Default: that of the configuration, or imgpipe-out.",
-        ),
-    ] = None,
+    out: options.OutOption = None,
     minutes: Annotated[
         float | None,
         typer.Option(

@@ -90,8 +90,7 @@ def summary(directory: Path, config: Config, plan: Plan) -> dict[str, Any] | Non
 
 def _key(config: Config, plan: Plan) -> str:
     """Compute the fingerprint of the images and files that decide the outcome of a run."""
-    # Of the overrides also entries that nobody confirmed, which the report counts.
-    return _digest([asdict(plan), _content(config.overrides_file), _content(config.schema_file)])
+    return _digest([asdict(plan), _content(config.schema_file)])
 
 
 def _outcome(directory: Path) -> dict[str, str]:
@@ -99,8 +98,8 @@ def _outcome(directory: Path) -> dict[str, str]:
     return {name: _content(directory / name) for name in (SUMMARY, ARTIFACTS)}
 
 
-def _content(file: Path | None) -> str:
-    return integrity.sha256(file) if file is not None and file.is_file() else ""
+def _content(file: Path) -> str:
+    return integrity.sha256(file) if file.is_file() else ""
 
 
 def _digest(value: Any) -> str:

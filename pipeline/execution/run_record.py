@@ -214,7 +214,6 @@ def build_summary(
                 "splits": data.get("by_split", {}),
                 "applied": (data.get("overrides") or {}).get("applied", {}),
                 "overrides": (data.get("overrides") or {}).get("relabelled", {}),
-                "proposals": settings.get("proposals", 0),
             },
             "training": _training(facts.get("training") or {}),
             "metrics": facts.get("metrics") or {},

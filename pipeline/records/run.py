@@ -127,7 +127,6 @@ class RunData(Record):
         "would change a label of test.",
     ] = {}
     overrides: Annotated[dict[str, Count], "Number of labels that people overrode, by split."] = {}
-    proposals: Annotated[int, "Overrides that nobody has confirmed; they change nothing."] = 0
 
 
 class CurvePoint(Record):

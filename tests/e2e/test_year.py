@@ -37,7 +37,7 @@ class _Year:
     """Photographs in folders, and the output folder of all runs."""
 
     def __init__(self, folder: Path, source: Path) -> None:
-        self.photos, self.out, self._source = folder / "photos", folder / "out", source
+        self.photos, self.out = folder / "photos", folder / "out"
         self._unused = {label: sorted((source / label).iterdir()) for label in _IMAGES}
         for files in self._unused.values():
             random.Random(0).shuffle(files)

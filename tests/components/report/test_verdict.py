@@ -57,14 +57,12 @@ def test_the_verdict_states_the_number_of_overridden_labels():
     assert verdict.sentence(found).endswith("; 1 label was overridden (1 of validation)")
 
 
-def test_proposals_and_classes_that_no_fold_could_learn_give_hints():
+def test_a_class_that_no_fold_could_learn_gives_a_hint():
     found = facts()
-    found["settings"]["proposals"] = 44
     found["cross_validation"]["unlearned"] = [[1, 40]]
-    class_hint, proposals = warnings(found)
+    (class_hint,) = warnings(found)
     assert class_hint.startswith("no fold could learn rock, because all of its images are in one")
     assert "40 images of it counted as wrong" in class_hint
-    assert proposals.startswith("the overrides file holds 44 unconfirmed proposals, which changed")
 
 
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
