@@ -57,10 +57,14 @@ def test_classify_bytes_paths_and_arrays(ask, images, make_image, tmp_path):
     first, second, third, grey = ask(
         images, "classify", [make_image(0), file, pixels, pixels[:, :, 0]]
     )
-    assert ask(images, "classify", [Image.fromarray(pixels)]) == [third]
     assert {a.version for a in (first, second, third, grey)} == {7}
-    assert ask(images, "classify", pixels[None])[0] == third
-    assert ask(images, "classify", [str(file)], top=1)[0].top == second.top[:1]
+    for again, one in (
+        (ask(images, "classify", [Image.fromarray(pixels)])[0], third),
+        (ask(images, "classify", pixels[None])[0], third),
+        (ask(images, "classify", [str(file)], top=1)[0], second),
+    ):  # the last digits depend on the size of the batch
+        assert again.label == one.label
+        assert again.probability == pytest.approx(one.probability, rel=1e-4)
     assert second.top[0] == (second.label, second.probability)
     assert sum(score for _, score in second.top) == pytest.approx(1.0, abs=1e-5)
     assert ask(images, "classify", []) == []
