@@ -2,8 +2,8 @@
 
 It evaluates the recipe for the head, not a single head. For each fold of train and validation it
 trains a head on the other folds as ImageTrainer does, and evaluates it on the images of the fold.
-See `imgpipe.models.training.cross_validation`. If ImageTrainer has fine-tuned a network and judged
-it by folds itself, these decide. With an automatic number of folds it first decides whether folds
+See `imgpipe.models.training.cross_validation`. If ImageTrainer has judged its network by folds
+itself, these decide. With an automatic number of folds it first decides whether folds
 are needed; where they are not, the validation split decides. ImageEvaluator reads the result.
 """
 
@@ -41,12 +41,11 @@ def CrossValidator(
     Args:
         bank: Features of FeatureBank.
         model_run: ModelRun of ImageTrainer, which says whether the published network is
-            fine-tuned, and has the result of the folds by which a search has judged it.
+            fine-tuned, and has the result of the folds by which ImageTrainer has judged it.
         result: Output: ``cross_validation.json``. Where the validation split decides, its
             ``decides`` is false and ``why`` says why.
-        folds: Number of folds, or -1: those of the search for a network that they have judged, and
-            `folds.FOLDS` for a head on the bank's features where validation has fewer than
-            `folds.FEW_IMAGES` images.
+        folds: Number of folds, or -1: those of ImageTrainer, or `folds.FOLDS` for a head that is
+            trained by epochs, where validation has fewer than `folds.FEW_IMAGES` images.
         training: JSON of the custom config of ImageTrainer, with settings, vocabulary and the
             fingerprint of the code.
 
@@ -56,12 +55,12 @@ def CrossValidator(
     """
     history = records.read_json(f"{model_run.uri}/{HISTORY_FILE}")
     tuned = bool((history.get("fine_tune") or {}).get("shipped"))
-    by_search = history.get("cross_validation") or {}
+    by_trainer = history.get("cross_validation") or {}
     arguments = json.loads(training)
     head, classes = ModelSettings.from_mapping(arguments["model"]), len(arguments["vocabulary"])
     held_out = records.count(bank.uri, names.VALIDATION)
     if folds == fold_rules.AUTOMATIC:
-        found = automatic_result(bank.uri, classes, head, held_out, tuned, by_search)
+        found = automatic_result(bank.uri, classes, head, held_out, tuned, by_trainer)
     else:
         found = _judged(bank.uri, folds, classes, head)
     found |= {
@@ -78,45 +77,33 @@ def automatic_result(
     head: ModelSettings,
     held_out: int,
     tuned: bool,
-    by_search: Mapping[str, Any],
+    by_trainer: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Evaluate by folds where these say more about the network than validation does.
 
-    Args:
-        bank_uri: URI of the artifact of FeatureBank.
-        classes: Number of classes.
-        head: Settings of the head.
-        held_out: Number of validation images.
-        tuned: Whether the published network is fine-tuned.
-        by_search: The folds by which a search has judged this network; see
-            `cross_validation.summary`. Empty if there are none.
+    `held_out` is the number of validation images, `tuned` whether the published network is
+    fine-tuned, and `by_trainer` the folds of ImageTrainer; see `cross_validation.summary`.
     """
-    if by_search:
-        apart = read_rows(bank_uri, _SPLITS, classes, 0, by_search["folds"]).separated
-        return {**by_search, "alike_apart": apart, "by_search": True, "decides": True}
+    if by_trainer:
+        apart = read_rows(bank_uri, _SPLITS, classes, 0, by_trainer["folds"]).separated
+        return {**by_trainer, "alike_apart": apart, "by_search": tuned, "decides": True}
     if held_out >= fold_rules.FEW_IMAGES:
-        return _left_to_validation(f"it has {held_out} images")
-    if tuned:
-        return _left_to_validation(
-            "the published network is fine-tuned, and these folds evaluate only heads"
-        )
-    if not read_facts(bank_uri).dim:
-        return _left_to_validation("the feature bank holds no features for folds")
-    try:
-        return _judged(bank_uri, fold_rules.FOLDS, classes, head)
-    except Diverged as error:
-        return _left_to_validation(f"the head of a fold could not be trained ({error})")
-    except DataRefused:  # nobody has asked for folds, so this does not refuse the data
-        return _left_to_validation(
-            f"there are too few independent images for {fold_rules.FOLDS} folds"
-        )
-
-
-def _left_to_validation(why: str) -> dict[str, Any]:
+        why = f"it has {held_out} images"
+    elif tuned:
+        why = "the published network is fine-tuned, and these folds evaluate only heads"
+    elif not read_facts(bank_uri).dim:
+        why = "the feature bank holds no features for folds"
+    else:
+        try:
+            return _judged(bank_uri, fold_rules.FOLDS, classes, head)
+        except Diverged as error:
+            why = f"the head of a fold could not be trained ({error})"
+        except DataRefused:  # nobody has asked for folds, so this does not refuse the data
+            why = f"there are too few independent images for {fold_rules.FOLDS} folds"
     return {"decides": False, "why": f"The validation split decides, because {why}."}
 
 
 def _judged(bank_uri: str, folds: int, classes: int, head: ModelSettings) -> dict[str, Any]:
     rows = read_rows(bank_uri, _SPLITS, classes, count=folds)
-    found = cross_validate(rows, folds, classes, head)
+    found, _ = cross_validate(rows, folds, classes, head)
     return {**found, "alike_apart": rows.separated, "decides": True}

@@ -30,13 +30,7 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
 def below(value: float, limit: float) -> str:
     """Format a value that is below a limit so that the text is below the limit, too.
 
-    Args:
-        value: The number to format.
-        limit: The limit that the number is below.
-
-    Returns:
-        The number with three decimals, or with as many as are needed, such as ``0.28996`` for a
-        limit of 0.29.
+    It has three decimals, or as many as are needed, such as ``0.28996`` for a limit of 0.29.
     """
     texts = (f"{value:.{decimals}f}" for decimals in range(_DIGITS, _MOST_DIGITS))
     return next((text for text in texts if float(text) < limit), repr(value))

@@ -21,10 +21,12 @@ from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
-from imgpipe.models.head.calibration import calibrate
+from imgpipe.models.head.answers import Answers
+from imgpipe.models.head.calibration import Calibration, calibrate, softmax
 from imgpipe.models.model_names import (
     FEATURES,
     HISTORY_FILE,
+    OUT_OF_FOLD_FILE,
     PARITY_FILE,
     PROBABILITIES,
     TENSORBOARD_FOLDER,
@@ -49,13 +51,14 @@ def run_fn(fn_args: Any) -> None:
     """Trains and exports the model. TFX's GenericExecutor calls this function.
 
     It writes the SavedModel to `fn_args.serving_model_dir`, and history.json, parity.tfrecord and
-    tensorboard/ to `fn_args.model_run_dir`.
+    tensorboard/ to `fn_args.model_run_dir`; so, too, out_of_fold.npz of a model that has learned
+    from validation: hash, label and probabilities of each image by a network without it.
 
     Args:
         fn_args: Arguments from TFX. `custom_config` has "model", the settings of head and training;
             "vocabulary", the class names in label order; "bank_uri", the artifact of FeatureBank;
-            and "source_hash", the hash of the source code. `train_files` and `eval_files` are
-            patterns of image examples.
+            "by_folds", whether folds may decide; and "source_hash", the hash of the source code.
+            `train_files` and `eval_files` are patterns of image examples.
     """
     config = fn_args.custom_config
     settings = ModelSettings.from_mapping(config["model"])
@@ -64,19 +67,22 @@ def run_fn(fn_args: Any) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     files = (fn_args.train_files, fn_args.eval_files)
     bank_uri, log_dir = config["bank_uri"], run_dir / TENSORBOARD_FOLDER
+    by_folds = bool(config.get("by_folds"))
     trained = network_search.train(
-        stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir)
+        stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, by_folds)
     )
     # The search may have trained the network at another size than the settings give.
     settings = replace(settings, image_size=trained.image_size or settings.image_size)
     chosen_on = "folds" if trained.by_folds else "validation"
-    answers = trained.by_folds or trained.answers
+    answers = trained.answers
     known = answers.answerable
     calibration = calibrate(answers.logits[known], answers.labels[known], settings.unknown_rate)
     calibrated = {**asdict(calibration), "chosen_on": chosen_on}
     history = {**trained.history, "calibration": calibrated, "image_size": settings.size}
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
+    if names.VALIDATION in history["learned"]:
+        _write_out_of_fold(answers, vocabulary, calibration, run_dir / OUT_OF_FOLD_FILE)
     chosen = (calibration.temperature, calibration.unknown_below)
     classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
     images = some_images(fn_args.eval_files, PARITY_IMAGES)
@@ -88,6 +94,18 @@ def run_fn(fn_args: Any) -> None:
     distribution = trained.distribution or described(classifier, *files)
     if distribution is not None:
         distribution.save(target)
+
+
+def _write_out_of_fold(
+    answers: Answers, vocabulary: Sequence[str], calibration: Calibration, path: Path
+) -> None:
+    """Write what networks without an image answer for it, as the served model would answer it."""
+    probabilities = softmax(answers.logits / calibration.temperature)
+    labels = np.array([name.encode() for name in vocabulary])[probabilities.argmax(axis=1)]
+    unknown = probabilities.max(axis=1) < calibration.unknown_below
+    predicted = np.where(unknown, names.UNKNOWN.encode(), labels)
+    hashes = np.asarray(answers.hashes)
+    np.savez(path, image_hash=hashes, probabilities=probabilities, predicted=predicted)
 
 
 def described(

@@ -27,6 +27,7 @@ from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage import manifest
+from imgpipe.models.features import folds
 from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import source
@@ -133,6 +134,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     training = {
         "model": asdict(config.settings),
         "vocabulary": vocabulary,
+        "by_folds": config.folds == folds.AUTOMATIC,
         "source_hash": code,
     }
     facts = {

@@ -24,9 +24,9 @@ _MAY_IMPORT = {
 _MOST_LINES = {
     "serving": 6_320,
     "components": 14_622,
-    "models": 8_059,
+    "models": 8_139,
     "pipeline": 12_910,
-    "tests": 31_940,
+    "tests": 32_000,
     "benchmarks": 2_700,
 }
 

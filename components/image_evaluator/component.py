@@ -42,14 +42,8 @@ def eval_config(classes: int, baseline: bool) -> dict[str, Any]:
 
     The report computes all other metrics from the predictions. Labels are the integer
     `label_index`, because string labels make SparseCategoricalAccuracy fail. The model is of TFMA's
-    type "materialized_prediction": its answers are a feature of the Examples.
-
-    Args:
-        classes: Number of classes.
-        baseline: Whether the Examples hold the answers of a baseline, too.
-
-    Returns:
-        The EvalConfig as a JSON-ready dictionary.
+    type "materialized_prediction": its answers are a feature of the Examples. `baseline` says
+    whether they hold the answers of a baseline, too.
     """
     model = {
         "modelType": constants.MATERIALIZED_PREDICTION,

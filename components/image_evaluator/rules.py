@@ -181,9 +181,9 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     low = [one for one in found if shares.wilson(*one[2:])[1] < floor - SLACK]
     never = [
         (0.0, label, 0, images)
-        for looked_at, without in ((evidence.validation, set()), (counts, exempt))
+        for looked_at in (evidence.validation, counts)
         for label, images in enumerate(looked_at.labels)
-        if images >= FEWEST_OF_A_CLASS and not looked_at.predicted[label] and label not in without
+        if images >= FEWEST_OF_A_CLASS and not looked_at.predicted[label] and label not in exempt
     ]
     recall, label, right, images = min(never or low or found, key=lambda one: (one[0], -one[3]))
     name = evidence.vocabulary[label]

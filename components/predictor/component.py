@@ -4,6 +4,7 @@ ImageEvaluator, the report and later comparisons read these predictions, so that
 runs the model on these images. The answers of the baseline are stored beside them.
 """
 
+import io
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +18,7 @@ from tfx.dsl.component.experimental.annotations import (
     Parameter,
 )
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
+from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 
 from imgpipe.components import blessings, loaded_model
@@ -27,6 +28,7 @@ from imgpipe.components.predictor.prediction import DESCRIBED
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
+from imgpipe.models.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.server.served import Served
 
 _log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ IMAGES_A_BATCH = 32
 #: Splits whose images are predicted.
 SPLITS = (names.VALIDATION, names.TEST)
 _TINY = 1e-30  # keeps divisions finite
-_KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH)
+_KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH, names.LABEL)
 
 
 class Predict(beam.DoFn):
@@ -48,10 +50,19 @@ class Predict(beam.DoFn):
             the baseline is the same model, which then runs once.
         columns: For each class its index in the probabilities of the baseline, -1 for a class that
             the baseline does not know, whose probability is then 0.
+        out_of_fold: Answers for images that the model has learned from, see `models.trainer`; ""
+            if there are none. They take the place of those of the model.
     """
 
-    def __init__(self, directory: str, baseline: str = "", columns: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        directory: str,
+        baseline: str = "",
+        columns: Sequence[int] = (),
+        out_of_fold: str = "",
+    ) -> None:
         self._directory, self._baseline, self._columns = directory, baseline, columns
+        self._out_of_fold = out_of_fold
 
     def setup(self) -> None:
         """Load the models on the worker."""
@@ -60,6 +71,7 @@ class Predict(beam.DoFn):
         self._other = None
         if self._baseline not in ("", self._directory):
             self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
+        self._learned = _read(self._out_of_fold) if self._out_of_fold else {}
 
     def teardown(self) -> None:
         """Close the sessions."""
@@ -81,7 +93,16 @@ class Predict(beam.DoFn):
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
             baseline = others[i] if self._baseline else None
-            yield _record(example, rows[i], bytes(out[names.LABEL][i]), baseline)
+            served = rows[i], bytes(out[names.LABEL][i])
+            row, label = self._learned.get(records.raw(example, names.IMAGE_HASH), served)
+            yield _record(example, row, label, baseline)
+
+
+def _read(path: str) -> dict[bytes, tuple[np.ndarray, bytes]]:
+    """Read the probabilities and the label for each image of out_of_fold.npz by its hash."""
+    with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as found:
+        answers = zip(found[names.PROBABILITIES], found[names.PREDICTED].tolist(), strict=True)
+        return dict(zip(found[names.IMAGE_HASH].tolist(), answers, strict=True))
 
 
 def _record(
@@ -94,12 +115,10 @@ def _record(
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
     described = {name: records.first(example, name) for name in DESCRIBED}
     values |= {name: value for name, value in described.items() if value is not None}
-    index = records.integer(example, names.LABEL_INDEX, -1)
-    values[names.PROBABILITIES] = probabilities.tolist()
+    values[names.LABEL_INDEX] = records.integer(example, names.LABEL_INDEX, -1)
+    values |= {names.PROBABILITIES: probabilities.tolist(), names.PREDICTED: predicted}
     if baseline is not None:
         values[names.BASELINE_PROBABILITIES] = baseline.tolist()
-    label = records.raw(example, names.LABEL)
-    values |= {names.LABEL: label, names.LABEL_INDEX: index, names.PREDICTED: predicted}
     return records.text(example, names.SPLIT), records.serialise(records.make(values))
 
 
@@ -110,6 +129,7 @@ def Predictor(
     predictions: OutputArtifact[Examples],
     baseline_model: InputArtifact[Model] = None,
     infra_blessing: InputArtifact[InfraBlessing] = None,
+    model_run: InputArtifact[ModelRun] = None,
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -125,6 +145,8 @@ def Predictor(
             predicted label and probabilities, and those of the baseline.
         baseline_model: Model of Baseline, which may be empty.
         infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
+        model_run: ModelRun of ImageTrainer. If the model has learned from validation, these images
+            have the answers that networks gave which had not.
         code: Fingerprint of the code that predicts and evaluates, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
@@ -137,40 +159,32 @@ def Predictor(
     if baseline_model is not None and not is_empty(baseline_model.uri):
         baseline = baseline_model_of(directory, baseline_model.uri)
         columns = records.read_json(f"{baseline_model.uri}/{STATE}")["columns"]
+    path = f"{model_run.uri}/{OUT_OF_FOLD_FILE}" if model_run is not None else ""
+    answers = path if path and tf.io.gfile.exists(path) else ""
     try:
         with beam_pipeline as pipeline:
             _ = (
                 pipeline
                 | "Read" >> beam_io.ReadSplits(examples.uri, SPLITS)
                 | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
-                | "Predict" >> beam.ParDo(Predict(directory, baseline, columns))
+                | "Predict" >> beam.ParDo(Predict(directory, baseline, columns, answers))
                 | "Write" >> beam_io.WriteSplits(predictions.uri, SPLITS)
             )
     except Exception:
         if serves:
             raise
         _log.exception("the model, which ServingValidator refused, does not answer")
-        _write_nothing(predictions.uri)
+        records.remove_folder(predictions.uri)
+        shards = {split: records.shard_path(predictions.uri, split, 0, 1) for split in SPLITS}
+        with records.ShardWriter(shards):  # which writes splits without predictions
+            pass
 
 
 def baseline_model_of(directory: str, uri: str) -> str:
     """Folder of the SavedModel of the baseline; `directory` if it is the same model."""
     baseline = str(path_utils.serving_model_path(uri))
-    digest = model_digest(baseline)
-    return directory if digest and digest == model_digest(directory) else baseline
-
-
-def model_digest(directory: str) -> str:
-    """Return the digest of an exported model; "" for a model that was exported by other code."""
-    path = f"{directory}/{manifest.MODEL_DIGEST}"
-    if not tf.io.gfile.exists(path):
-        return ""
-    with tf.io.gfile.GFile(path) as file:
-        return str(file.read())
-
-
-def _write_nothing(uri: str) -> None:
-    """Replace the output of a failed pipeline with splits without predictions."""
-    records.remove_folder(uri)
-    with records.ShardWriter({s: records.shard_path(uri, s, 0, 1) for s in SPLITS}):
-        pass
+    files = [f"{folder}/{manifest.MODEL_DIGEST}" for folder in (directory, baseline)]
+    if not all(map(tf.io.gfile.exists, files)):  # a model that was exported by other code has none
+        return baseline
+    one, other = (records.read_json(file) for file in files)
+    return directory if one == other else baseline

@@ -40,11 +40,6 @@ def plural(number: int, singular: str, many: str = "") -> str:
     return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
-def metric(name: str) -> str:
-    """Return the words for a metric that the summary names, such as ``ece``."""
-    return {"ece": "expected calibration error", "loss": "log loss"}.get(name, name)
-
-
 def moves(moved: Mapping[str, int]) -> list[str]:
     """Describe the images that are in another split than the one drawn, one clause per reason.
 

@@ -55,6 +55,8 @@ def sentence(facts: Mapping[str, Any]) -> str:
     if folds.get("automatic"):
         images = plural(folds["validation_images"], "image")
         why_folds = f"; the folds decide, because the validation split has only {images}"
+        if names.VALIDATION in ((facts.get("training") or {}).get("learned") or {}):
+            why_folds += ", from which the model has learned, too"
     if not gate["blessed"]:
         text = f"not blessed: {gate['figures']}: {'; '.join(gate['reasons'])}{why_folds}"
     else:

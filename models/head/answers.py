@@ -54,12 +54,14 @@ class Answers:
         known: Whether the network was trained on images of the class of each image, bool [n]. All
             images of a class may be of one group, and so in one fold. None if there are such images
             for all classes.
+        hashes: Content hash of each image, [n]; None where nobody asks for it.
     """
 
     logits: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     groups: Groups | None = None
     known: Flags | None = None
+    hashes: Groups | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[Answers]) -> Answers:
@@ -69,7 +71,8 @@ class Answers:
             values = [getattr(part, name) for part in parts]
             return None if values[0] is None else np.concatenate(values)
 
-        return cls(column("logits"), column("labels"), column("groups"), column("known"))
+        names = ("logits", "labels", "groups", "known", "hashes")
+        return cls(*(column(name) for name in names))
 
     @property
     def answerable(self) -> Flags:

@@ -39,7 +39,7 @@ from imgpipe.models.search.ways import (
 )
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import image_rows, stages
-from imgpipe.models.training.cross_validation import summary
+from imgpipe.models.training.cross_validation import learned_from_both, summary
 from imgpipe.models.training.stages import Inputs, Part, Trained
 
 #: Number of folds. A network is trained once for each of them, so there are fewer than for heads,
@@ -86,22 +86,32 @@ def train(inputs: Inputs) -> Trained:
         DataRefused: A split has no labelled image.
     """
     trained = stages.train(inputs)
-    accuracy = (trained.history.get("solution") or {}).get("accuracy")
+    head = learned_from_both(inputs, trained)
+    accuracy = (head.history.get("solution") or {}).get("accuracy")
     if not inputs.settings.searches or accuracy is None:
-        return trained
+        return head
     if accuracy >= ENOUGH:
+        judged_by = "folds" if head.by_folds else "validation"
         ended = (
             f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
-            f"cross-validation over the training images, and {trained.answers.accuracy:.3f} on the "
-            "validation split."
+            "cross-validation over the training images"
         )
-        row = _row_of_head(trained, "validation", trained.answers.accuracy)
-        return _with_history(trained, [row], Ended("enough", ended))
+        if not head.by_folds:
+            ended += f", and {head.answers.accuracy:.3f} on the validation split"
+        row = _row_of_head(head, judged_by, head.answers.accuracy)
+        return _with_history(head, [row], Ended("enough", f"{ended}."))
     training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
-    known = np.isin(held_out.labels, training.labels)
-    head = replace(trained, answers=replace(trained.answers, known=known))
     parts = folds(inputs) if judge_networks(len(training), len(held_out)) else []
-    return _Search(inputs, Part(training, held_out, head), parts).run()
+    if parts and head.by_folds:  # the network that ships learns from validation, too
+        training = Labelled.read([*inputs.train_files, *inputs.validation_files])
+        return _Search(inputs, Part(training, held_out, head), parts).run()
+    known = np.isin(held_out.labels, training.labels)
+    start = replace(trained, answers=replace(trained.answers, known=known))
+    found = _Search(inputs, Part(training, held_out, start), parts).run()
+    if not head.by_folds or found.history["trained"] != stages.HEAD:
+        return found
+    tried = {key: found.history[key] for key in ("search", "search_ended")}
+    return replace(head, history={**head.history, **tried})
 
 
 def folds(inputs: Inputs) -> list[Part]:
@@ -208,8 +218,8 @@ class _Search:
         side = self._splits.training.usual_side()
         ended = self._try_all(ways(settings, backbone_of(settings), side))
         best = self._splits.best
-        if self._folds:  # which have more answers than the validation split
-            best = replace(best, by_folds=self._best)
+        if self._folds and not best.by_folds:  # they have more answers than the validation split
+            best = replace(best, answers=self._best, by_folds=True)
         return _with_history(best, self._rows, ended)
 
     def _try_all(self, left: list[Way]) -> Ended:
@@ -342,7 +352,12 @@ class _Search:
                 whole = self._fitted(way, extractor, self._splits, lambda: False)
                 if whole is None:
                     return "late"
-                shipped = whole
+                # The curve of validation shows images that this network has learned from.
+                seen = dict.fromkeys(("val_loss", "val_accuracy"))
+                epochs = [epoch | seen for epoch in whole.history["epochs"]]
+                answers = Answers.joined([one.answers for one in fitted])
+                history = {**whole.history, "epochs": epochs}
+                shipped = replace(whole, answers=answers, by_folds=True, history=history)
         except Diverged:
             self._highest = way.learning_rate
             return self._tell(way, started, failure="diverged")

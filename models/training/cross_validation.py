@@ -10,27 +10,54 @@ among those on which the fold is evaluated, since that would give an accuracy th
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features import folds as fold_rules
+from imgpipe.models.features.bank import BankRows, read_rows
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.stages import Trained, fitted_head
+from imgpipe.models.training.stages import HEAD, Inputs, Trained, fitted_head
 
 #: A head that is trained by epochs needs one in this number of its fold's training images as its
 #: validation split, on which the best epoch is chosen.
 _PICKING_PARTS: Final = 8
 
 
+def learned_from_both(inputs: Inputs, trained: Trained) -> Trained:
+    """Solve the head of few images on those of train and validation, and judge it by folds.
+
+    An image that judges nothing teaches. Where validation has enough images to judge, or the
+    network is not a solved head, what was trained is returned as it is.
+    """
+    held_out, settings = len(trained.answers.labels), inputs.settings
+    judged = inputs.by_folds and settings.solved and trained.history["trained"] == HEAD
+    if not judged or held_out >= fold_rules.FEW_IMAGES:
+        return trained
+    both, most_view = (names.TRAIN, names.VALIDATION), settings.views.count
+    rows = read_rows(inputs.bank_uri, both, inputs.classes, most_view)
+    try:
+        found, answers = cross_validate(rows, fold_rules.FOLDS, inputs.classes, settings)
+    except DataRefused:  # too few independent images; nobody has asked for folds
+        return trained
+    clean = rows.select(rows.clean)
+    head = fitted_head(rows, clean, clean, inputs.classes, settings, learning_curve=True)
+    epoch = head.history["epochs"][0] | {"val_loss": None, "val_accuracy": None}
+    learned = trained.history["learned"] | {names.VALIDATION: held_out}
+    history = {"epochs": [epoch], "learned": learned, "cross_validation": found}
+    history = {**trained.history, **head.history, **history}
+    return replace(trained, layers=head.layers, answers=answers, history=history, by_folds=True)
+
+
 def cross_validate(
     rows: BankRows, folds: int, classes: int, settings: ModelSettings
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Answers]:
     """Trains and evaluates one head for each fold.
 
     Args:
@@ -41,7 +68,7 @@ def cross_validate(
         settings: Settings of head and training, the same as the Trainer's.
 
     Returns:
-        The results of all folds; see `summary`.
+        The results of all folds, see `summary`, and the answers of their heads.
 
     Raises:
         DataRefused: There are fewer sets of images than folds, or too few to choose weights.
@@ -49,7 +76,7 @@ def cross_validate(
     if settings.strategy != "none":  # a fold is too small to be shared
         # Without a strategy, "auto" would solve the heads, which the Trainer trains by epochs.
         optimizer = "adam" if settings.optimizer == "auto" else settings.optimizer
-        settings = dataclasses.replace(settings, strategy="none", optimizer=optimizer)
+        settings = replace(settings, strategy="none", optimizer=optimizer)
     groups = len(np.unique(rows.groups))
     if groups < folds + 1:
         raise DataRefused(
@@ -63,7 +90,7 @@ def cross_validate(
         train, choosing = (rest, held) if settings.solved else _divided(rest)
         heads.append(fitted_head(train, choosing, held, classes, settings))
         trained_on.append(int(train.clean.sum()))
-    return summary(heads, trained_on)
+    return summary(heads, trained_on), Answers.joined([head.answers for head in heads])
 
 
 def _divided(rest: BankRows) -> tuple[BankRows, BankRows]:

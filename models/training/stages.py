@@ -51,6 +51,7 @@ class Inputs:
         train_files: File patterns of the image examples of split train.
         validation_files: File patterns of the image examples of split validation.
         log_dir: Folder for TensorBoard's event files; None writes none.
+        by_folds: Whether folds may decide about the model, so that it may learn from validation.
     """
 
     settings: ModelSettings
@@ -59,6 +60,7 @@ class Inputs:
     train_files: Sequence[str]
     validation_files: Sequence[str]
     log_dir: Path | None = None
+    by_folds: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,12 @@ class Trained:
 
     Attributes:
         layers: The trained layers with their weights.
-        answers: Answers for the validation images.
+        answers: Answers for the validation images; with `by_folds`, for those of train, too.
         history: Content of history.json.
         distribution: Distribution of the network's features; None when it is not known yet.
         image_size: Side in pixels of the images that the network sees; 0 is that of the settings.
-        by_folds: Answers for the images of train and validation, each of which was answered by a
-            network that was trained in the same way without it. None without such networks.
+        by_folds: Whether the answers are out of fold: each was given by a network that was trained
+            in the same way without the image. The network itself may have learned from it.
     """
 
     layers: keras.Model
@@ -80,7 +82,7 @@ class Trained:
     history: dict[str, Any]
     distribution: FeatureDistribution | None = None
     image_size: int = 0
-    by_folds: Answers | None = None
+    by_folds: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ def _head(inputs: Inputs) -> Trained:
     found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
     rows = datasets.Rows(validation.features, validation.labels)
     head = _judged(found, rows, HEAD, validation.groups)
+    learned = {"learned": {names.TRAIN: int(training.clean.sum())}}
+    head = replace(head, history={**head.history, **learned})
     if training.features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
         return head
     clean, held_out = (
@@ -169,15 +173,21 @@ def _head(inputs: Inputs) -> Trained:
 
 
 def fitted_head(
-    train: BankRows, choosing: BankRows, held: BankRows, classes: int, settings: ModelSettings
+    train: BankRows,
+    choosing: BankRows,
+    held: BankRows,
+    classes: int,
+    settings: ModelSettings,
+    learning_curve: bool = False,
 ) -> Trained:
     """Trains the head of a fold as that of the run.
 
     The rows `choosing` choose the epoch of a head that is trained by epochs; it answers `held`.
     """
-    found = fit_head(train, choosing, classes, settings, learning_curve=False)
+    found = fit_head(train, choosing, classes, settings, learning_curve=learning_curve)
     known = np.isin(held.labels, train.labels)
-    return _judged(found, datasets.Rows(held.features, held.labels), HEAD, held.groups, known)
+    rows = datasets.Rows(held.features, held.labels)
+    return _judged(found, rows, HEAD, held.groups, known, held.hashes)
 
 
 def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
@@ -239,9 +249,9 @@ def above(
     build = functools.partial(network, classes, settings, extractor.tap, part.best.layers)
     loss = _calibrated_loss_on(judging)
     found = fit(build, trained, judging, classes, settings, log_dir, over, loss, keep_last)
-    answers = part.best.answers
+    best = part.best.answers
     what = f"layers {found.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
-    return _judged(found, judging, what, answers.groups, answers.known)
+    return _judged(found, judging, what, best.groups, best.known, part.held_out.hashes)
 
 
 def _on_images(inputs: Inputs, note: str) -> Trained:
@@ -254,7 +264,9 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
     build = functools.partial(network, classes, settings)
     found = fit(build, training, validation, classes, settings, inputs.log_dir)
     what = "head" if settings.frozen else "all layers"
-    return _judged(found, validation, f"{what}, on the fly ({note})")
+    trained = _judged(found, validation, f"{what}, on the fly ({note})")
+    learned = {names.TRAIN: len(training.labels)}
+    return replace(trained, history={**trained.history, "learned": learned})
 
 
 def network(
@@ -297,12 +309,13 @@ def _judged(
     trained: str,
     groups: npt.NDArray[np.bytes_] | None = None,
     known: npt.NDArray[np.bool_] | None = None,
+    hashes: npt.NDArray[np.bytes_] | None = None,
 ) -> Trained:
     """Return the fitted model, in float32, with its answers for held-out images; see `Answers`."""
     from imgpipe.models.training import fast_layers  # imports Keras
 
     layers = fast_layers.exact(found.layers)
-    answers = Answers(_logits(layers, held_out), held_out.labels, groups, known)
+    answers = Answers(_logits(layers, held_out), held_out.labels, groups, known, hashes)
     return Trained(layers, answers, {**found.history, "trained": trained})
 
 

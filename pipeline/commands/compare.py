@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _SHOWN = 10  # images that are listed of each kind; all are in the JSON
+_METRICS = {"ece": "expected calibration error", "loss": "log loss"}
 _EXAMPLES = """Examples:\n
   imgpipe compare imgpipe-out\n
   imgpipe compare imgpipe-out/model/1 imgpipe-out/model/2\n
@@ -74,7 +75,7 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
 
 
 def _print(compared: Comparison) -> None:
-    from imgpipe.components.report.text import metric, plural
+    from imgpipe.components.report.text import plural
 
     console = new_console()
     for letter, one in (("A", compared.a), ("B", compared.b)):
@@ -91,7 +92,9 @@ def _print(compared: Comparison) -> None:
     console.print("\n[bold]Metrics[/]")
     for split, metrics in compared.metrics.items():
         for name, pair in metrics.items():
-            console.print(f"  {split} {metric(name)}: {_value(pair.a)} → {_value(pair.b)}")
+            console.print(
+                f"  {split} {_METRICS.get(name, name)}: {_value(pair.a)} → {_value(pair.b)}"
+            )
     for split, found in compared.paired.items():
         console.print(f"  {escape(_paired(split, found))}")
     if compared.paired_missing:

@@ -239,6 +239,9 @@ class Training(Stage):
     search: Annotated[
         list[Tried] | None, "The networks that were tried; null without a search."
     ] = None
+    learned: Annotated[
+        dict[str, Count], "Number of images from which the model has learned, by split."
+    ] = {}
     search_ended: Annotated[SearchEnd | None, "Why the search ended."] = None
 
 

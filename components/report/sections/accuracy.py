@@ -37,7 +37,9 @@ def _role_of_validation(context: Context) -> str:
     """Say what the validation split was used for."""
     training = context.part("training")
     task = "selects the epoch and calibrates the probabilities"
-    if (training.get("calibration") or {}).get("chosen_on") == "folds":
+    if names.VALIDATION in (training.get("learned") or {}):
+        task = "teaches as train does, and a network without the image answered for each of them"
+    elif (training.get("calibration") or {}).get("chosen_on") == "folds":
         task = "selects nothing, because the folds select the network and calibrate it"
     elif len(training.get("search") or []) > 1:
         task = "selects the network and the epoch, and calibrates the probabilities"
@@ -65,6 +67,7 @@ def build_folds(context: Context) -> Content:
     return {
         "found": found,
         "rows": found["per_fold"],
+        "learned": names.VALIDATION in (context.part("training").get("learned") or {}),
         "by_epochs": found.get("by_search") or not context.part("training").get("solution"),
         "apart": plural(apart, "image") if apart else "",
     }

@@ -12,6 +12,7 @@ from imgpipe.components.report import plots
 from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import SERVED_NAME, serve_command
+from imgpipe.models import feature_names as names
 from imgpipe.models.search.ways import FAILURES
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
@@ -96,10 +97,11 @@ def build_training(context: Context) -> Content:
         "solution": _solution(history, solution) if solution else None,
         "stages": stages,
         "trained": history.get("trained", "head"),
-        "outcome": _outcome(tuned) if tuned else "",
+        "outcome": _outcome(tuned, by_folds) if tuned else "",
         "calibration": history.get("calibration") or {},
         "search": [{**one, "failure": FAILURES.get(one["failure"])} for one in search],
         "by_folds": by_folds,
+        "learned_validation": (history.get("learned") or {}).get(names.VALIDATION),
         "search_ended": (history.get("search_ended") or {}).get("text", ""),
     }
 
@@ -139,8 +141,8 @@ def _stage(
     }
 
 
-def _outcome(tuned: Mapping[str, Any]) -> str:
-    """Describe how fine-tuning changed the validation accuracy, and which network is exported."""
+def _outcome(tuned: Mapping[str, Any], by_folds: bool) -> str:
+    """Describe how fine-tuning changed the accuracy, and which network is exported."""
     before, after = tuned.get("head_accuracy"), tuned.get("accuracy")
     if not tuned.get("epochs"):
         return (
@@ -150,10 +152,9 @@ def _outcome(tuned: Mapping[str, Any]) -> str:
     if before is None or after is None:
         return ""
     exported = "fine-tuned model" if tuned.get("shipped") else "model before fine-tuning"
-    return (
-        f"Fine-tuning changed the validation accuracy from {before:.3f} to {after:.3f}. The "
-        f"{exported} was exported."
-    )
+    accuracy = "accuracy over the folds" if by_folds else "validation accuracy"
+    changed = f"Fine-tuning changed the {accuracy} from {before:.3f} to {after:.3f}."
+    return f"{changed} The {exported} was exported."
 
 
 TRAINING = Section("training", "Training", build_training, order=90)

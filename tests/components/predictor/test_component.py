@@ -62,6 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for i, image in enumerate(images):
                 values = {names.IMAGE_BYTES: image, names.PATH: f"{i}.png", names.SPLIT: split}
                 values |= {names.LABEL: _VOCABULARY[i], names.LABEL_INDEX: i}
+                values[names.IMAGE_HASH] = f"{i}.png of {split}"
                 writer.write(split, records.make(values))
     _export(folder / "model", 1)
     _export(folder / "earlier", 2)
@@ -109,6 +110,22 @@ def test_the_answers_of_both_models_are_stored(made: Path, tmp_path: Path):
         ):
             stored = np.array([records.floats(example, kind) for example in found])
             np.testing.assert_allclose(stored, expected, atol=1e-6)
+
+
+def test_images_that_the_model_has_learned_have_the_answers_of_a_network_without_them(
+    made: Path, tmp_path: Path
+):
+    learned, served = np.float32([[0.5, 0.3, 0.2]]), _answers(made / "model", _IMAGES["v"])
+    hashes, predicted = np.array([b"1.png of validation"]), np.array([b"unknown"])
+    answers = {"image_hash": hashes, "probabilities": learned, "predicted": predicted}
+    np.savez(tmp_path / "out_of_fold.npz", **answers)
+    run = _artifact("ModelRun", tmp_path)
+    out = _predict(made, tmp_path / "out", "model", "earlier", model_run=run)
+    found = {records.text(e, names.PATH): e for e in records.iterate(str(out), names.VALIDATION)}
+    assert records.text(found["1.png"], names.PREDICTED) == "unknown"
+    for path, expected in (("0.png", served[0]), ("1.png", learned[0]), ("2.png", served[2])):
+        stored = records.floats(found[path], names.PROBABILITIES)
+        np.testing.assert_allclose(stored, expected, atol=1e-6)
 
 
 def test_a_baseline_that_equals_the_candidate_is_not_loaded_separately(made: Path, tmp_path: Path):

@@ -115,7 +115,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert tuned["accuracy"] == pytest.approx(head["accuracy"] + tuned["gain"])
     assert trained.history["trained"].startswith(f"layers above {CUT}")
     assert trained.image_size == SIZE
-    assert trained.by_folds is None
+    assert not trained.by_folds
     assert trained.history["fine_tune"]["accuracy"] == trained.answers.accuracy
     assert trained.history["solution"]["accuracy"] < network_search.ENOUGH
     assert "for at most 5 minutes (--minutes)" in said[0]
@@ -162,7 +162,7 @@ def test_no_network_is_tried_if_no_gain_could_be_seen(given, monkeypatch) -> Non
     }
 
 
-def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds, noise_images) -> None:
+def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> None:
     display = _Said()
     with progress.shown_by(display):
         trained = network_search.train(given())
@@ -174,16 +174,14 @@ def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds, noi
     assert correct == pytest.approx(round(correct))
     found = trained.history["cross_validation"]
     assert (found["folds"], found["images"], found["groups"]) == (3, _ALL, _ALL)
-    assert found["correct"] == round(correct) == trained.by_folds.right.sum()
+    assert found["correct"] == round(correct) == trained.answers.right.sum()
     assert [fold["trained_on"] + fold["images"] for fold in found["per_fold"]] == [_ALL] * 3
     assert (
         "The validation split has only 24 images, so each network is judged by 3-fold"
         in (display.said[0])
     )
     assert "cross-validation accuracy" in display.said[1]
-    # The network is trained on the training split, and is evaluated on validation.
-    validation = Labelled.read([str(noise_images / f"{names.VALIDATION}-*")])
-    assert trained.answers.labels.tolist() == validation.labels.tolist()
+    assert trained.history["learned"] == {names.TRAIN: TRAIN}
     fine_tune = trained.history["fine_tune"]
     assert fine_tune["accuracy"] == trained.answers.accuracy > 0.9
     assert fine_tune["best_epoch"] == len(fine_tune["epochs"]), "the last one, as in the folds"

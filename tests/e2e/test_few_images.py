@@ -1,0 +1,99 @@
+"""Few images: those of validation teach, and what is said about them is said without them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imgpipe.components.predictor import prediction
+from imgpipe.components.storage import known_images, records
+from imgpipe.models import feature_names as names
+from imgpipe.models.model_names import OUT_OF_FOLD_FILE
+from imgpipe.serving.server.served import Served
+from tests.e2e.case import Case
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+_CLASSES = ("dandelion", "sunflower")
+_AUTOMATIC = ("evaluate.cross_validate=-1", "split.validation=0.1")
+
+
+def _newest(out: Path, component: str, output: str) -> Path:
+    folders = (out / "artifacts" / component / output).glob("[0-9]*/")
+    return max(folders, key=lambda path: int(path.name))
+
+
+@pytest.fixture(scope="module")
+def few(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
+    """Return a case of 12 photographs of each class, and the outcome of its first run."""
+    folder = tmp_path_factory.mktemp("few")
+    case = Case(folder / "photos", folder / "out")
+    _add(case, shared_data, 0, 12)
+    return case, case.run(*_AUTOMATIC)
+
+
+def _add(case: Case, shared_data: Path, first: int, count: int) -> None:
+    for label in _CLASSES:
+        (case.photos / label).mkdir(parents=True, exist_ok=True)
+        for file in sorted((shared_data / "flowers_128" / label).iterdir())[first:][:count]:
+            shutil.copy(file, case.photos / label)
+
+
+def test_at_least_20_of_24_images_teach(few: tuple[Case, Any]):
+    case, outcome = few
+    assert outcome.exit_code == 0, outcome.verdict
+    learned = outcome.summary["training"]["learned"]
+    counts = {split: sum(n.values()) for split, n in outcome.summary["data"]["splits"].items()}
+    assert learned == {split: counts[split] for split in (names.TRAIN, names.VALIDATION)}
+    assert sum(learned.values()) >= 20
+    assert outcome.summary["cross_validation"]["images"] == sum(learned.values())
+    assert "from which the model has learned, too" in outcome.verdict
+    known = known_images.read(case.out / "model" / "1" / "provenance" / known_images.FILE)
+    assert sorted(known.values()).count(names.TRAIN) == sum(learned.values())
+    assert names.VALIDATION not in known.values()
+
+
+def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any]):
+    case, outcome = few
+    run = _newest(case.out, "ImageTrainer", "model_run")
+    with np.load(run / OUT_OF_FOLD_FILE) as file:
+        found = dict(zip(file["image_hash"].tolist(), file["probabilities"], strict=True))
+    served = Served(str(case.out / "model" / "1"), outputs=(names.PROBABILITIES,))
+    images = {
+        records.raw(one, names.IMAGE_HASH): records.raw(one, names.IMAGE_BYTES)
+        for one in records.iterate(
+            str(_newest(case.out, "ImageFilter", "examples")), names.VALIDATION
+        )
+    }
+    predictions = str(_newest(case.out, "Predictor", "predictions"))
+    right, differences = 0, []
+    for example in records.iterate(predictions, names.VALIDATION):
+        image_hash = records.raw(example, names.IMAGE_HASH)
+        stored = records.floats(example, names.PROBABILITIES)
+        np.testing.assert_allclose(stored, found[image_hash], atol=1e-6)
+        answer = served.run(image_bytes=[images[image_hash]])[names.PROBABILITIES][0]
+        differences.append(np.abs(answer - stored).max())
+        one = prediction.read(example)
+        right += one.label_index == one.predicted
+    served.close()
+    assert max(differences) > 1e-3, "the served model has learned from them"
+    assert outcome.summary["gate"]["correct"] == right
+
+
+def test_the_second_version_is_compared_on_images_that_the_first_has_not_seen(
+    few: tuple[Case, Any], shared_data: Path
+):
+    case, first = few
+    _add(case, shared_data, 12, 12)
+    outcome = case.run(*_AUTOMATIC)
+    assert outcome.exit_code == 0, outcome.verdict
+    text = next(
+        one["text"] for one in outcome.summary["gate"]["rulings"] if one["rule"] == "last_version"
+    )
+    before, now = (one.summary["data"]["splits"][names.VALIDATION] for one in (first, outcome))
+    added = sum(now.values()) - sum(before.values())
+    assert f"of {added} held-out images that neither was trained on" in text
