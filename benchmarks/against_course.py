@@ -43,7 +43,7 @@ from imgpipe.components.splits import SplitRule
 from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
 from imgpipe.models.backbones.architectures import efficientnet_lite0, keras_applications
-from imgpipe.models.network.classifier import pooled
+from imgpipe.models.network.classifier import read
 from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline.command_line.settings import configuration
 from imgpipe.pipeline.configuration.config import Config
@@ -257,7 +257,7 @@ def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
     frozen.trainable = False
     images = keras.Input(shape, dtype="float32")
     seen = augmented(images) if augmented else images
-    features = pooled(frozen(seen), settings.pooling)
+    features = read([frozen(seen)], settings.features)
     if settings.hidden_units:
         features = layers.Dense(settings.hidden_units, activation="relu")(features)
     features = layers.Dropout(settings.dropout)(features)

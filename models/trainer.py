@@ -19,6 +19,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.examples import Labelled
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
+from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.head.answers import Answers
@@ -68,11 +69,13 @@ def run_fn(fn_args: Any) -> None:
     files = (fn_args.train_files, fn_args.eval_files)
     bank_uri, log_dir = config["bank_uri"], run_dir / TENSORBOARD_FOLDER
     by_folds = bool(config.get("by_folds"))
+    settings = read_facts(bank_uri).decided(settings)
     trained = network_search.train(
         stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, by_folds)
     )
-    # The search may have trained the network at another size than the settings give.
-    settings = replace(settings, image_size=trained.image_size or settings.image_size)
+    # The search may have trained a network at another size or on other features.
+    size, features = trained.image_size or settings.image_size, trained.features
+    settings = replace(settings, image_size=size, features=features or settings.features)
     chosen_on = "folds" if trained.by_folds else "validation"
     answers = trained.answers
     known = answers.answerable
@@ -122,7 +125,10 @@ def described(
         for files, count in ((train_files, _DESCRIBED), (eval_files, _DESCRIBED // 2))
     )
     predicted = train[PROBABILITIES].argmax(axis=1)
-    return feature_distribution.fit(train[FEATURES], predicted, held_out[FEATURES])
+    maps = classifier.trunk.outputs
+    width = maps[0].shape[-1] if len(maps) > 1 else None  # the mean of the last map
+    old, new = (part[FEATURES][:, :width] for part in (train, held_out))
+    return feature_distribution.fit(old, predicted, new)
 
 
 def _features(classifier: Classifier, images: Labelled) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 import imgpipe.components as parts
 from imgpipe.components.feature_bank.content import FREE_DISK
 from imgpipe.components.report.facts import REPORTED
+from imgpipe.models.settings import AUTO, LEVELS
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config
@@ -166,6 +167,7 @@ def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
 
 def _model_nodes(config: Config, plan: Plan, data: dict[str, Any]) -> dict[str, Any]:
     """Components from the blessed data to the exported model."""
+    chooses = config.model.features == AUTO and config.settings.widest == LEVELS
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
         metadata=data["judged"].outputs["metadata"],
@@ -177,9 +179,8 @@ def _model_nodes(config: Config, plan: Plan, data: dict[str, Any]) -> dict[str, 
         budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
         code=plan.code,
         vocabulary=plan.vocabulary,
-        # Only the choice of views depends on the head. Without that choice, another setting of the
-        # head must not miss the cache.
-        head=json.dumps(asdict(config.settings), sort_keys=True) if config.chooses_views else "",
+        # Without a choice of features, another setting of the head must not miss the cache.
+        head=json.dumps(asdict(config.settings), sort_keys=True) if chooses else "",
     )
     trainer = parts.ImageTrainer(
         examples=data["judged"].outputs["examples"],

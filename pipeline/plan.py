@@ -130,7 +130,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     number = baseline.number if baseline else 0
     judged_by = accepted.parameters(config.schema_file, data_key)
     judged_by["accept_changes"] |= int(accept)
-    extractor = FeatureExtractor(config.settings, config.bank.precision)
+    extractor = FeatureExtractor(config.bank_settings, config.bank.precision)
     training = {
         "model": asdict(config.settings),
         "vocabulary": vocabulary,
@@ -155,7 +155,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         baseline_version=number,
         baseline_digest=baseline.digest if baseline else "",
         **judged_by,
-        network=describe(config.settings, config.bank.precision),
+        network=describe(config.bank_settings, config.bank.precision),
         # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
         training=_json(training),

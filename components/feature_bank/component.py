@@ -8,6 +8,7 @@ reads the images.
 """
 
 import json
+from dataclasses import replace
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -27,8 +28,9 @@ from imgpipe.components.feature_bank.extraction import Bank
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.features.extractor import described, resolve_precision
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.examples import Labelled
+from imgpipe.models.features.extractor import describe, described, resolve_precision
+from imgpipe.models.settings import AVERAGE, ModelSettings
 
 
 @component(use_beam=True)
@@ -60,8 +62,8 @@ def FeatureBank(
         budget: Bytes that the features of a run may take, or `FREE_DISK`.
         code: Fingerprint of the code that extracts, which is part of TFX's cache key.
         vocabulary: JSON list of class names in sorted order.
-        head: JSON of the `ModelSettings` of a head that is solved. Views are then added one by one,
-            as long as they make this head better; see `helpful_views`. "" makes all at once.
+        head: JSON of the `ModelSettings` of a head that is solved, for which the features are
+            chosen; see `Bank.choose`. "" when they are not.
         beam_pipeline: Beam pipeline, supplied by TFX.
 
     Raises:
@@ -74,18 +76,25 @@ def FeatureBank(
     allowed = free_budget(store, features.uri) if budget == FREE_DISK else budget
     plan, note = make_plan(network, store, kept, allowed)
     settings, precision = described(network)
+    if head and note and not plan.sizes:  # those of the last feature map may fit
+        head, network = "", describe(replace(settings, features=AVERAGE), precision)
+        plan, note = make_plan(network, store, kept, allowed)
     facts = {
-        "dim": plan.dim,
         "note": note,
         "budget_bytes": int(allowed),
         "backbone": settings.network,
-        "image_size": settings.size,
         "weights_key": weights_key,
         "precision": resolve_precision(precision),
     }
     bank = Bank(plan, examples.uri, features.uri, kept, facts)
-    if head and plan.dim and plan.views:
-        solved = ModelSettings.from_mapping(json.loads(head))
-        bank.choose_views(beam_pipeline, solved, len(json.loads(vocabulary)))
-    else:
-        bank.extract(beam_pipeline, plan)
+    if not head:
+        bank.extract(beam_pipeline)
+        return
+    solved, larger = ModelSettings.from_mapping(json.loads(head)), None
+    files = f"{examples.uri}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
+    side = Labelled.read([files]).usual_side()
+    if solved.resizable and side >= solved.larger:
+        network = describe(replace(settings, image_size=solved.larger), precision)
+        larger, note = make_plan(network, store, kept, allowed)
+        larger = None if note else larger
+    bank.choose(beam_pipeline, solved, len(json.loads(vocabulary)), larger)

@@ -9,6 +9,7 @@ from pathlib import Path
 from imgpipe.components.feature_bank.store import FeatureStore
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.extractor import FeatureExtractor, described
+from imgpipe.models.settings import AVERAGE
 
 #: Value of the parameter `budget` for a share of the free disk space.
 FREE_DISK = -1.0
@@ -23,21 +24,34 @@ class StoragePlan:
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
         store: Folder of the content-addressed store, as `BlobStore` takes it.
         views: Number of the last augmented view of a training image.
-        dim: Number of features of a view; with 0 nothing is stored.
-        first: Number of the first view. Above 0, only training images have any.
+        sizes: Number of features in each block of a view; with () nothing is stored.
+        kept: Number of blocks that the records hold, the first ones; the store has all of them.
     """
 
     network: str
     store: str
     views: int
-    dim: int
-    first: int = 0
+    sizes: tuple[int, ...] = ()
+    kept: int | None = None
+
+    @property
+    def dim(self) -> int:
+        """Number of features of a view; 0 if nothing is stored."""
+        return sum(self.sizes)
+
+    @property
+    def recorded(self) -> tuple[int, ...]:
+        """Number of features in each block of a record."""
+        return self.sizes[: self.kept]
+
+    @property
+    def read(self) -> str:
+        """What a head reads of the records, as the setting `features` names it."""
+        return AVERAGE if self.kept else described(self.network)[0].widest
 
     def views_of(self, split: str) -> list[int]:
         """Numbers of the views of an image of a split."""
-        if split == names.TRAIN:
-            return list(range(self.first, self.views + 1))
-        return [] if self.first else [0]
+        return list(range(self.views + 1)) if split == names.TRAIN else [0]
 
 
 def shared_extractor(network: str) -> FeatureExtractor:
@@ -72,15 +86,15 @@ def make_plan(
     views = settings.views.count
     if not settings.frozen:
         note = "the backbone itself is trained, so that images are read"
-        return StoragePlan(network, store, views, 0), note
-    dim = FeatureStore(store).learn_dim(shared_extractor(network))
-    sizes = {count: bytes_of(kept, count, dim) for count in range(views, -1, -1)}
+        return StoragePlan(network, store, views), note
+    blocks = FeatureStore(store).learn_sizes(shared_extractor(network))
+    sizes = {count: bytes_of(kept, count, sum(blocks)) for count in range(views, -1, -1)}
     over = f"features would take {_size(sizes[views])}, over bank.budget, which is {_size(budget)}"
     count = next((count for count, size in sizes.items() if size <= budget), None)
     if count is None:
-        return StoragePlan(network, store, views, 0), over
-    stored = f"those of {count} augmented views of each training image are stored"
-    return StoragePlan(network, store, count, dim), f"{over}; {stored}" if count < views else ""
+        return StoragePlan(network, store, views), over
+    stored = f"{over}; those of {count} augmented views of each training image are stored"
+    return StoragePlan(network, store, count, blocks), stored if count < views else ""
 
 
 def _size(count: float) -> str:

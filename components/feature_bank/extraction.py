@@ -1,12 +1,10 @@
 """Extraction of features by Beam: what the store lacks is computed, and everything is written.
 
-Augmented views are made for a head that is solved alone, as long as they make it better. A search
-that trains layers below the head makes views of its own and replaces the head, so no view is made
-for a head that a search will replace.
+For a head that is solved, heads on a sample decide which features it reads.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,17 +18,22 @@ from imgpipe.components.feature_bank.store import FeatureStore, record_key
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.features.bank import BANK_FILE, read_rows
-from imgpipe.models.features.folds import ENOUGH, judge_networks
+from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
+from imgpipe.models.features.extractor import describe, described
+from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Scores, better
-from imgpipe.models.search.ways import FEWEST_CORRECTED, IDEAS
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings import AVERAGE, ModelSettings
 
 #: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.
 _BATCH_BYTES = 32 << 20
 _MIN_BYTES = _BATCH_BYTES // 256  # smallest size that an image counts for
+_SAMPLE = 4000  # training images with which features are chosen
+#: With more images, only the last feature map is stored, unless the levels are better by far: they
+#: take 12.4 kB an image of the default network instead of 2.6.
+_MANY = 100_000
+_FAR_BETTER = 0.01  # in accuracy
 
 
 class ExtractFeatures(beam.DoFn):
@@ -59,11 +62,10 @@ class ExtractFeatures(beam.DoFn):
                 yield _record(example, 0, np.empty(0, np.float16))
             return
         vectors, computed = self._vectors(examples)
-        if not self._plan.first:  # later passes add views of the same images
-            progress.advance(len(examples), "images")
+        progress.advance(len(examples), "images")
         yield beam.pvalue.TaggedOutput(self.COUNTS, (computed, len(vectors) - computed))
         for (i, view), vector in vectors.items():
-            yield _record(examples[i], view, vector)
+            yield _record(examples[i], view, vector[: sum(self._plan.recorded)])
 
     def _vectors(
         self, examples: list[tf.train.Example]
@@ -123,11 +125,11 @@ class Bank:
     """The bank that a run writes, one Beam pipeline for each pass.
 
     Attributes:
-        plan: What is stored, with the most views.
+        plan: What is stored.
         examples: URI of the kept images.
         features: URI of the artifact that is written.
         images: Number of images by split.
-        facts: Content of ``bank.json``, except for the counts of the passes and the views.
+        facts: Content of ``bank.json`` that does not depend on the plan.
     """
 
     plan: StoragePlan
@@ -136,113 +138,96 @@ class Bank:
     images: Mapping[str, int]
     facts: dict[str, Any]
 
-    def extract(self, pipeline: beam.Pipeline, plan: StoragePlan) -> None:
-        """Extract the views of a plan, and add them to what the artifact holds."""
-        splits = (names.TRAIN,) if plan.first else names.SPLITS
+    def extract(self, pipeline: beam.Pipeline, share: float | None = None) -> None:
+        """Extract the features of all images, or of a share of the training images."""
+        splits = names.SPLITS if share is None else (names.TRAIN,)
         with pipeline as root:
             outputs = (
                 root
                 | "Read" >> beam_io.ReadSplits(self.examples, splits)
+                | "Sample" >> beam.Filter(_in_sample, share)
                 | "Batch" >> beam.BatchElements(_BATCH_BYTES, _BATCH_BYTES, element_size_fn=_weight)
                 | "Extract"
-                >> beam.ParDo(ExtractFeatures(plan)).with_outputs(
+                >> beam.ParDo(ExtractFeatures(self.plan)).with_outputs(
                     ExtractFeatures.COUNTS, main="features"
                 )
             )
-            prefix = _prefix(plan.first)
-            _ = outputs.features | "Write" >> beam_io.WriteSplits(self.features, splits, prefix)
-            described = self.facts | self._content(plan.views)
+            _ = outputs.features | "Write" >> beam_io.WriteSplits(self.features, splits)
+            facts = self.facts | _content(self.plan, self.images)
             _ = (
                 outputs[ExtractFeatures.COUNTS]
                 | "Sum" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
-                | "Facts" >> beam.Map(_write_facts, self.features, described)
+                | "Facts" >> beam.Map(_write_facts, self.features, facts)
             )
-        self.facts = records.read_json(f"{self.features}/{BANK_FILE}")
 
-    def choose_views(self, pipeline: beam.Pipeline, head: ModelSettings, classes: int) -> None:
-        """Extract the images, then one augmented view after the other, while views help the head.
+    def choose(
+        self, pipeline: beam.Pipeline, head: ModelSettings, classes: int, larger: StoragePlan | None
+    ) -> None:
+        """Extract the features with which a head is best over folds of a sample.
 
-        A view that does not help is removed from the artifact and stays in the store; see
-        `helpful_views`. The other passes have the runner and the options of `pipeline`.
+        The sample are at most `_SAMPLE` training images. The head reads the last feature map alone
+        unless the others make it better by more than chance, and sees images of the usual size
+        unless those of `larger` make it better; see `answers.better`.
         """
+        tried: list[dict[str, Any]] = []
+        passes = 0
 
-        def judged(view: int) -> Scores | None:
-            again = beam.Pipeline(runner=pipeline.runner, options=pipeline.options)
-            self.extract(again if view else pipeline, replace(self.plan, first=view, views=view))
-            rows = read_rows(self.features, names.TRAIN, classes)
-            return solved_head.judge(rows, classes, head)
+        def sample(plan: StoragePlan) -> BankRows:
+            nonlocal passes
+            bank = replace(self, plan=plan, features=f"{self.features}/sample")
+            share = _SAMPLE / max(1, self.images.get(names.TRAIN, 0))
+            bank.extract(beam.Pipeline(runner=pipeline.runner, options=pipeline.options), share)
+            rows = read_rows(bank.features, names.TRAIN, classes)
+            passes += records.read_json(f"{bank.features}/{BANK_FILE}")["forward_passes"]
+            tf.io.gfile.rmtree(bank.features)
+            return rows
 
-        training, judging = (self.images.get(one, 0) for one in (names.TRAIN, names.VALIDATION))
-        if judge_networks(training, judging):
-            judging += training
-        helpful = helpful_views(judged, self.plan.views, head, judging)
-        if helpful:
-            self.facts["views_accuracy"] = [found.accuracy for found in helpful]
-        kept = max(0, len(helpful) - 1)
-        if kept < self.facts["views"]:
-            prefix = _prefix(self.facts["views"])
-            for file in tf.io.gfile.glob(f"{self.features}/Split-{names.TRAIN}/{prefix}-*"):
-                tf.io.gfile.remove(file)
-        self.facts |= self._content(kept)
-        records.write_json(f"{self.features}/{BANK_FILE}", self.facts)
+        def judged(plan: StoragePlan, rows: BankRows) -> Scores | None:
+            found = solved_head.judge(rows.first_block() if plan.kept else rows, classes, head)
+            if found:
+                tried.append(_content(plan, self.images) | {"accuracy": found.accuracy})
+            return found
 
-    def _content(self, views: int) -> dict[str, int]:
-        return {"views": views, "bytes": bytes_of(self.images, views, self.plan.dim)}
+        rows, chosen = sample(self.plan), replace(self.plan, kept=1)
+        images, best = sum(self.images.values()), judged(chosen, rows)
+        levels, far = judged(self.plan, rows), _FAR_BETTER if images > _MANY else 0.0
+        if best and levels and better(levels, best) and levels.accuracy >= best.accuracy + far:
+            chosen, best = self.plan, levels
+        if larger and best and best.accuracy < ENOUGH:
+            larger = replace(larger, kept=chosen.kept)
+            found = judged(larger, sample(larger))
+            if found and better(found, best):
+                chosen = larger
+        if chosen.kept and images > _MANY:  # then the store does not hold the others either
+            settings, precision = described(chosen.network)
+            network = describe(replace(settings, features=AVERAGE), precision)
+            chosen = replace(chosen, network=network, sizes=chosen.recorded)
+        facts = {**self.facts, "tried": tried, "forward_passes": passes}
+        replace(self, plan=chosen, facts=facts).extract(pipeline)
+
+
+def _in_sample(record: bytes, share: float | None) -> bool:
+    """Return whether an image is in a sample of a share of all images, by its content hash."""
+    if share is None or share >= 1:
+        return True
+    digest = records.content_hash(tf.train.Example.FromString(record))
+    return int(digest[:8], 16) < share * 2**32
+
+
+def _content(plan: StoragePlan, images: Mapping[str, int]) -> dict[str, Any]:
+    settings, _ = described(plan.network)
+    return {
+        "dim": sum(plan.recorded),
+        "sizes": list(plan.recorded),
+        "features": plan.read,
+        "image_size": settings.size,
+        "views": plan.views,
+        "bytes": bytes_of(images, plan.views, sum(plan.recorded)),
+    }
 
 
 def _write_facts(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -> None:
-    """Write ``bank.json``; the counts of earlier passes are in `facts`."""
-    added = {
-        name: facts.get(name, 0) + count
-        for name, count in zip(("forward_passes", "reused"), counts, strict=True)
-    }
-    records.write_json(f"{uri}/{BANK_FILE}", facts | added)
-
-
-def _prefix(view: int) -> str:
-    """Return the beginning of the names of the files that hold the views from `view` on."""
-    return f"{records.FILE_PREFIX}-view{view}" if view else records.FILE_PREFIX
-
-
-def helpful_views(
-    judged: Callable[[int], Scores | None],
-    most: int,
-    settings: ModelSettings,
-    judging: int,
-) -> list[Scores]:
-    """Add augmented views one at a time, as long as each of them improves the head.
-
-    A view improves the head if heads that also use this view are better on held-out training
-    images by more than chance; see `answers.better`. No view is made if the head is accurate enough
-    without it, so that no better network would be searched for either, or if a search will try
-    networks and the head is so inaccurate that views could not make the search unnecessary.
-
-    Args:
-        judged: Makes the view with this number (0 is the image itself) and evaluates heads on all
-            views so far. It returns None if there are too few images.
-        most: Number of views besides the image itself.
-        settings: Settings of the head.
-        judging: Number of images on which a search would judge its networks.
-
-    Returns:
-        The evaluations of the heads, one for the images alone and one for each view that improves
-        the head.
-    """
-    helpful: list[Scores] = []
-    for view in range(most + 1):
-        found = judged(view)
-        if found is None or (helpful and not better(found, helpful[-1])):
-            break
-        helpful.append(found)
-        replaced = _search_replaces(found, settings, judging)
-        if replaced or found.accuracy >= ENOUGH:
-            break
-    return helpful
-
-
-def _search_replaces(found: Scores, settings: ModelSettings, judging: int) -> bool:
-    """Whether a search will try networks, even if views make the head better."""
-    mistakes = (1 - found.accuracy) * judging
-    tries = mistakes * max(idea.gain for idea in IDEAS) >= FEWEST_CORRECTED
-    may_be_enough = found.accuracy + 2 * found.error >= ENOUGH
-    return settings.searches and tries and not may_be_enough
+    """Write ``bank.json``; the forward passes of samples are in `facts`."""
+    (computed, reused), sampled = counts, facts.get("forward_passes", 0)
+    found = {"forward_passes": computed + sampled, "reused": max(0, reused - sampled)}
+    records.write_json(f"{uri}/{BANK_FILE}", facts | found)

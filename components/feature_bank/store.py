@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,11 +59,11 @@ class FeatureStore:
         """Store `vectors` (float16, of any length) by key."""
         self._blobs.put({key: np.asarray(v, "<f2").tobytes() for key, v in vectors.items()})
 
-    def learn_dim(self, extractor: FeatureExtractor) -> int:
-        """Return the number of features of an extractor, which is slow to compute, and store it."""
-        key = record_key("dim", extractor.key(0))
+    def learn_sizes(self, extractor: FeatureExtractor) -> tuple[int, ...]:
+        """Return the sizes of an extractor's blocks, which are slow to compute, and store them."""
+        key = record_key("sizes", extractor.key(0))
         value = self._blobs.get([key]).get(key)
         if value is None:
-            value = str(extractor.dim).encode()
+            value = json.dumps(extractor.sizes).encode()
             self._blobs.put({key: value})
-        return int(value)
+        return tuple(json.loads(value))

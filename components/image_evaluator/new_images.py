@@ -71,7 +71,8 @@ def unlike(images: bank.BankRows, old: npt.NDArray[np.bool_], classes: int) -> d
     The most unlike come first. `images` has no augmented views, and `old`, bool [n], says which of
     them the served version knows.
     """
-    features = images.features[:, :: -(-images.features.shape[1] // LONGEST)]  # of a long map some
+    features = images.first_block().features
+    features = features[:, :: -(-features.shape[1] // LONGEST)]  # of a long map some
     fold = np.full(len(images), -1)
     fold[old] = folds.assign(images.labels[old], images.groups[old], folds.FOLDS)
     most, asked = max(_MOST // classes, _MOST_OF_CLASS), np.unique(images.labels[~old]).tolist()

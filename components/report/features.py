@@ -63,7 +63,7 @@ def doubtful(
     folds = rows.folds(FOLDS)
     if len(np.unique(folds)) < 2:  # one large group, such as a film
         return None
-    margins, best = out_of_fold(rows.features, rows.labels, folds, len(vocabulary))
+    margins, best = out_of_fold(rows.first_block().features, rows.labels, folds, len(vocabulary))
     settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
     found = np.flatnonzero((margins > 0) & ~settled & ~_alone(rows.labels, folds))
     worst = found[np.argsort(-margins[found], kind="stable")][:limit]

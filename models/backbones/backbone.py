@@ -50,6 +50,11 @@ class Backbone(registry.Choice):
         return registry.architecture(self.name).image_size
 
     @property
+    def levels(self) -> tuple[str, ...]:
+        """Lower layers whose feature maps a head reads too; () leaves the choice to a rule."""
+        return () if self.cut else registry.architecture(self.name).levels
+
+    @property
     def trained(self) -> bool:
         """Whether the weights are trained, and not random."""
         return self.weights != "none"

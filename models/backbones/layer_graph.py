@@ -29,7 +29,8 @@ USUAL: Final = "usual"
 #: block 11 took 24 %. On a split that shares sources, all three reached an accuracy of about 0.97.
 #: Split by source, the layers above block 8 reached 0.913, and those above block 11 reached 0.897.
 FROZEN_SHARE: Final = 0.7
-_NEAR: Final = 0.05  # share of the cut points in which a narrow layer is searched for
+_NEAR: Final = 0.05  # share of the layers in which a narrow or a wide one is searched for
+LEVEL_SHARES: Final = (5 / 6, 2 / 3)  # where `levels` are, as a share of the feature maps
 
 
 class GraphNode(NamedTuple):
@@ -100,12 +101,13 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     return points
 
 
-def find(network: keras.Model | keras.KerasTensor, name: str) -> GraphNode:
+def find(network: keras.Model | keras.KerasTensor, name: str, setting: str = "cut") -> GraphNode:
     """Return the call of the layer that `name` means.
 
     Args:
         network: A functional model, or a tensor of one.
         name: Name of a layer, or of a block such as "block11", which means its last layer.
+        setting: Setting that gives the name, which an error names.
 
     Raises:
         ConfigError: There is no such layer, or its output is not one feature map.
@@ -117,8 +119,8 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> GraphNode:
             return layers[name]
         shape = layers[name].outputs[0].shape
         raise ConfigError(
-            f"cut: expected a layer that gives a feature map [N, h, w, C]. Received: {name!r}, "
-            f"which gives {shape}. Layers to cut at: {', '.join(points)}"
+            f"{setting}: expected a layer that gives a feature map [N, h, w, C]. Received: "
+            f"{name!r}, which gives {shape}. Layers to cut at: {', '.join(points)}"
         )
     block = re.fullmatch(r"block_?(\w+)", name)
     if block:
@@ -128,7 +130,7 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> GraphNode:
         if inside:
             return layers[inside[-1]]
     raise ConfigError(
-        f"cut: expected the name of a layer. Received: {name!r}{nearest(name, layers)}. "
+        f"{setting}: expected the name of a layer. Received: {name!r}{nearest(name, layers)}. "
         f"Layers to cut at: {', '.join(points)}"
     )
 
@@ -199,6 +201,21 @@ def narrow(network: keras.Model, share: float) -> str:
     first, stop = (round((share + side) * last) for side in (-_NEAR, _NEAR))
     near = points[max(first, 0) : stop + 1]  # `points` are the first of `maps`
     return min(near or points[-1:], key=size)
+
+
+def levels(network: keras.Model) -> list[str]:
+    """Return two layers whose feature maps a head may read beside the last one, the highest first.
+
+    They are those with most channels near five sixths and two thirds of the way through the maps.
+    """
+    order = [node for node in nodes(network.outputs) if _is_layer(node.operation) and _is_map(node)]
+    last, found = len(order) - 1, []
+    for share in LEVEL_SHARES:
+        first, stop = (max(0, round((share + side) * last)) for side in (-_NEAR, _NEAR))
+        near = order[first : min(stop + 1, last)]  # of equal ones the highest
+        if near:
+            found.append(max(reversed(near), key=lambda node: node.outputs[0].shape[-1]))
+    return list(dict.fromkeys(node.operation.name for node in found))
 
 
 def _points(network: keras.Model) -> dict[str, GraphNode]:

@@ -105,6 +105,8 @@ class Architecture:
         packaged: Its ImageNet weights in an installed package; None when Keras downloads them.
         code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
             None when there is none.
+        levels: Layers below the last one whose feature maps a head reads too, the highest first;
+            () leaves the choice to `layer_graph.levels`.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Architecture:
     weights_by_size: bool = False
     packaged: PackagedWeights | None = None
     code_sha256: Callable[[], str] | None = None
+    levels: tuple[str, ...] = ()
 
 
 def names() -> tuple[str, ...]:

@@ -46,7 +46,7 @@ def signatures(
     size = classifier.image_size
 
     def network(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return classifier.tail(classifier.feature_maps(pixels), training=False)
+        return classifier.answers(classifier.feature_maps(pixels))
 
     def decoded(image_bytes: tf.Tensor) -> tf.Tensor:
         return preprocess.batch_decode(_not_empty(image_bytes), size)
@@ -110,11 +110,13 @@ def answer(
 
 
 def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Show where the evidence for the top class lies (Grad-CAM, Selvaraju et al. 2017).
+    """Show where the evidence for the top class lies (gradient x activation).
 
     The gradient is taken of the difference between the top logit and the mean of all logits,
     because softmax ignores what is added to all logits alike, and because the first logit of a
-    binary head is the constant 0.
+    binary head is the constant 0. For the mean of one feature map, this is Grad-CAM (Selvaraju et
+    al. 2017), whose mean gradient says nothing about a deviation. The maps that the head reads are
+    added up at the size of the largest.
 
     Args:
         classifier: The trained network.
@@ -126,14 +128,18 @@ def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
     """
     import tensorflow as tf
 
-    feature_map = classifier.feature_maps(pixels)  # outside of the tape, which need not follow it
+    maps = classifier.feature_maps(pixels)  # outside of the tape, which need not follow it
     with tf.GradientTape() as tape:
-        tape.watch(feature_map)
-        outputs = classifier.tail(feature_map, training=False)
+        tape.watch(maps)
+        outputs = classifier.answers(maps)
         logits = outputs[LOGITS]
         score = tf.reduce_max(logits, axis=1) - tf.reduce_mean(logits, axis=1)
-    weights = tf.reduce_mean(tape.gradient(score, feature_map), axis=[1, 2], keepdims=True)
-    cam = tf.nn.relu(tf.reduce_sum(weights * feature_map, axis=-1))
+    largest, found = max(tuple(one.shape[1:3]) for one in maps), []
+    for one, gradient in zip(maps, tape.gradient(score, maps), strict=True):
+        evidence = tf.reduce_sum(gradient * one, axis=-1, keepdims=True)
+        positions = one.shape[1] * one.shape[2]  # a position of a small map is more of the image
+        found.append(positions * tf.image.resize(evidence, largest))
+    cam = tf.nn.relu(tf.add_n(found)[..., 0])
     cam = tf.math.divide_no_nan(cam, tf.reduce_max(cam, axis=[1, 2], keepdims=True))
     probabilities = outputs[PROBABILITIES]
     return {CAM: cam, names.LABEL: _label(classifier, probabilities), PROBABILITIES: probabilities}

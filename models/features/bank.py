@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import folds, rows
+from imgpipe.models.settings import ModelSettings
 
 BANK_FILE: Final = "bank.json"
 
@@ -32,6 +33,8 @@ class BankRows:
             each image is a group by itself.
         separated: Number of near-duplicates that may be in different folds, because more images
             hang together than a fold has.
+        sizes: Number of features in each block, such as the means of one feature map; () if all of
+            them are one block.
     """
 
     features: rows.Rows
@@ -40,6 +43,7 @@ class BankRows:
     hashes: Names
     groups: Names = field(default_factory=lambda: np.empty(0, "S1"))
     separated: int = 0
+    sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.hashes):
@@ -56,14 +60,20 @@ class BankRows:
 
     def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
         """Return the rows for which `keep`, bool [n], is true; see `rows.take`."""
-        return BankRows(
-            rows.take(self.features, np.flatnonzero(keep)),
-            self.labels[keep],
-            self.views[keep],
-            self.hashes[keep],
-            self.groups[keep],
-            self.separated,
+        return replace(
+            self,
+            features=rows.take(self.features, np.flatnonzero(keep)),
+            labels=self.labels[keep],
+            views=self.views[keep],
+            hashes=self.hashes[keep],
+            groups=self.groups[keep],
         )
+
+    def first_block(self) -> BankRows:
+        """Return the rows with the features of the first block alone."""
+        if not self.sizes:
+            return self
+        return replace(self, features=self.features[:, : self.sizes[0]], sizes=())
 
     def some_clean(self, count: int) -> BankRows:
         """Return at most `count` rows of view 0, evenly sampled."""
@@ -81,9 +91,23 @@ class BankRows:
 class BankFacts(NamedTuple):
     """Description of a feature bank, as it stands in bank.json."""
 
-    dim: int  # length of a feature vector; 0 when the bank holds no vectors
+    sizes: tuple[int, ...]  # number of features in each block; () when the bank holds none
     note: str = ""  # why the bank holds less than was asked for; "" when it holds everything
     precision: str = "auto"  # precision of the forward passes, see `FeatureExtractor`
+    features: str = ""  # what the head reads, as the setting `features` names it
+    image_size: int = 0  # side in pixels of the images that the network sees
+
+    @property
+    def dim(self) -> int:
+        """Length of a feature vector; 0 when the bank holds none."""
+        return sum(self.sizes)
+
+    def decided(self, settings: ModelSettings) -> ModelSettings:
+        """Return settings with what the bank has decided: features and size of the images."""
+        if not self.features:
+            return settings
+        size = settings.image_size if self.image_size == settings.size else self.image_size
+        return replace(settings, features=self.features, image_size=size)
 
 
 def read_facts(bank_uri: str) -> BankFacts:
@@ -98,7 +122,13 @@ def read_facts(bank_uri: str) -> BankFacts:
     try:
         with tf.io.gfile.GFile(path) as file:
             facts = json.load(file)
-        return BankFacts(int(facts["dim"]), facts.get("note", ""), facts.get("precision", "auto"))
+        return BankFacts(
+            tuple(map(int, facts["sizes"])),
+            facts.get("note", ""),
+            facts.get("precision", "auto"),
+            facts.get("features", ""),
+            int(facts.get("image_size", 0)),
+        )
     except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise ResourceError(
             f"feature bank: {path} cannot be read ({error}). Run FeatureBank again"
@@ -155,4 +185,6 @@ def read_rows(
         rows.release(features)
     largest = len(np.unique(table.hashes)) // count
     groups, separated = folds.find_groups(table.hashes, table.groups, table.near, largest)
-    return BankRows(features, table.labels, table.views, table.hashes, groups, separated)
+    return BankRows(
+        features, table.labels, table.views, table.hashes, groups, separated, facts.sizes
+    )

@@ -25,7 +25,8 @@ from imgpipe.models import augmentation, distribution, preprocess, progress
 from imgpipe.models.backbones.layer_graph import layer_at
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
-from imgpipe.models.network.classifier import pooled
+from imgpipe.models.model_names import FEATURES
+from imgpipe.models.network.classifier import build_features
 from imgpipe.models.process import untuned
 from imgpipe.models.settings import ModelSettings
 
@@ -67,7 +68,7 @@ class FeatureExtractor:
 
     def __init__(self, settings: ModelSettings, precision: str = "auto", tap: str = "") -> None:
         self.backbone, self.image_size = settings.backbone_spec(), settings.size
-        self.views, self.pooling, self.tap = settings.views, settings.pooling, tap
+        self.settings, self.views, self.tap = settings, settings.views, tap
         self.precision = resolve_precision(precision)
         self._lock = threading.Lock()
         #: The model and its compiled forward pass.
@@ -77,6 +78,13 @@ class FeatureExtractor:
     def dim(self) -> int:
         """Length of a feature vector. Reading it builds the model."""
         return int(self._built()[0].outputs[0].shape[-1])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of features in each block: of the mean and the deviation of each feature map."""
+        joined = self._built()[0].get_layer(FEATURES)
+        given = joined.input if isinstance(joined.input, list) else [joined.output]
+        return tuple(int(one.shape[-1]) for one in given)
 
     @property
     def activation_shape(self) -> tuple[int, ...]:
@@ -95,7 +103,7 @@ class FeatureExtractor:
             "backbone": self.backbone.key(),
             "image_size": self.image_size,
             "precision": self.precision,
-            "output": self.pooling,
+            "output": self.settings.widest,
             "view": view,
             "augmentation": self.views.key() if view else None,
         }
@@ -185,13 +193,11 @@ class FeatureExtractor:
         # On a processor that supports it, bfloat16 makes the pass of a folded network 1.75 times as
         # fast. A head that is trained on such features loses nothing when it is served on those of
         # float32.
-        low, side = self.precision == "bfloat16", self.image_size
+        low = self.precision == "bfloat16"
         with distribution.policy("mixed_bfloat16" if low else "float32"):
-            pixels = keras.Input((side, side, 3), dtype="float32", name="pixels")
-            feature_map = self.backbone.build(pixels)
-            outputs = pooled(feature_map, self.pooling)
+            pixels, maps, outputs = build_features(self.settings)
             if self.tap:
-                network = keras.Model(pixels, feature_map)
+                network = keras.Model(pixels, maps)
                 outputs = [outputs, layer_at(network, self.tap).outputs[0]]
             return keras.Model(pixels, outputs)  # the name of an own network may be none for Keras
 
@@ -222,7 +228,7 @@ class FeatureExtractor:
 #: The settings that determine the content of a feature bank.
 _OF_BANK: Final = (
     *("backbone", "builder", "weights", "weights_sha256", "cut", "width", "freeze", "image_size"),
-    *("pooling", "seed", "views"),
+    *("seed", "views"),
 )
 
 
@@ -231,7 +237,7 @@ def describe(settings: ModelSettings, precision: str) -> str:
     if settings.backbone_spec().trained:  # only random weights depend on the seed
         settings = replace(settings, seed=0)
     given = asdict(settings)
-    model = {name: given[name] for name in _OF_BANK}
+    model = {name: given[name] for name in _OF_BANK} | {"features": settings.widest}
     return json.dumps({"model": model, "precision": precision}, sort_keys=True)
 
 

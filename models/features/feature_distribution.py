@@ -76,6 +76,7 @@ class FeatureDistribution:
         """Return the distance of each image from the training data, [n], for features [n, D]."""
         parts = [np.empty(0)]
         for _, block in rows.blocks(features, _ROWS):
+            block = block[:, : len(self.centre)]  # the first block of features
             inside, left_out = _divided(unit(block) - self.centre, self.axes)
             white = inside @ self.whitening
             # |w - m|² = |w|² + |m|² - 2 w·m needs no array of images by classes by components.

@@ -22,7 +22,7 @@ FOLDS: Final = 5
 FEW_IMAGES: Final = 200
 #: Folds judge the networks of the search only up to this number of images of train and validation,
 #: because each network is then trained for each fold. More images have more validation images too.
-_MOST_IN_FOLDS: Final = 500
+_MOST_IN_FOLDS: Final = 700
 #: If the head over its folds, or the best network on validation, reaches this accuracy, no better
 #: network is searched for. A validation split of a few hundred images could not distinguish a
 #: further gain from noise.

@@ -14,6 +14,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,20 +22,21 @@ import numpy.typing as npt
 
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.head.answers import Flags, Scores, standard_error
-from imgpipe.models.head.logistic_regression import Linear, LogisticRegression
+from imgpipe.models.head.answers import Answers, Flags, Scores, standard_error
+from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
 from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution
 #: for the penalty before, which is near.
-PENALTIES: Final = tuple(float(10**power) for power in np.arange(5.0, -1.1, -0.5))
+PENALTIES: Final = tuple(float(10**power) for power in np.arange(1.0, -3.1, -1))
 #: Shares of a fold's training images for which the learning curve has a point.
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
-_CHOOSING: Final = 4000  # images with which the penalty is chosen; more images barely change it
+_CHOOSING: Final = 2000  # images with which the penalty is chosen; more images barely change it
 _OF_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
-_USUAL_PENALTY: Final = 300.0  # used when there are too few images to choose a penalty
+_USUAL_PENALTY: Final = 0.25  # used when there are too few images to choose a penalty
+_FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
 _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
 
@@ -43,7 +45,7 @@ _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head 
 _KNOWN: Final = 2
 _known: dict[str, Mapping[float, Scores]] = {}  # scores of the folds of the last rows
 
-Losses = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
 
 #: Bytes of which L-BFGS needs 25 numbers for each weight, in all folds that are solved at a time.
 _SOLVER_BYTES: Final = 1 << 30
@@ -80,10 +82,23 @@ def solve(
         learning_curve: Whether to compute the learning curve, which takes as long as the choice of
             the penalty. The head does not depend on it.
     """
+    some = _some(rows, classes)
+    rotation = Rotation.of(some)
+    turned = rotation.turned(some)
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    penalty, facts = _choose(_some(rows, classes), classes, settings, learning_curve)
-    problem = _problem(rows, classes, settings)
-    linear = problem.minimise(penalty)
+    penalty, facts = _choose(turned, classes, settings, learning_curve)
+    problem = _problem(turned, classes, settings)
+    linear = rotation.undone(problem.minimise(penalty))
+    if len(some) < len(rows):
+        problem = LogisticRegression(
+            rows,
+            classes,
+            rotation.scaling,
+            settings.label_smoothing,
+            settings.balance,
+            linear,
+        )
+        linear = problem.minimise(penalty)
     return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
 
 
@@ -93,18 +108,60 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | Non
     These are the scores with the penalty of the lowest loss. Rows of other views of the same images
     are evaluated on the same images in the same order.
     """
-    rows = _some(rows, classes)
-    folds = _folds(rows)
-    return _best(_tried(rows, folds, classes, settings)) if folds else None
+    some = _some(rows, classes)
+    some = Rotation.of(some).turned(some)
+    folds = _folds(some)
+    return _best(_tried(some, folds, classes, settings)) if folds else None
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
-    return LogisticRegression(rows, classes, settings.label_smoothing, settings.balance)
+    smoothing, balance = settings.label_smoothing, settings.balance
+    return LogisticRegression(rows, classes, smoothing=smoothing, balance=balance)
+
+
+class Rotation(NamedTuple):
+    """Scaled features, turned to their principal axes.
+
+    All heads of some rows are solved in these coordinates. There are no more of them than rows, and
+    nothing is lost: the weights of a head with a penalty are sums of rows.
+    """
+
+    scaling: Scaling
+    axes: Floats  # directions of the coordinates, orthonormal columns, float32 [D, r]
+
+    @classmethod
+    def of(cls, rows: BankRows) -> Rotation:
+        """Return the principal axes of all rows, whatever their labels."""
+        from scipy import linalg
+
+        scaling = Scaling.of(rows.features, rows.sizes or (rows.features.shape[1],))
+        values = ((rows.features - scaling.mean) / scaling.scale).astype(np.float32)
+        few = len(values) < values.shape[1]  # then the products of the rows give the same axes
+        with one_blas_thread():
+            products = values @ values.T if few else values.T @ values
+            squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
+            some = squares > _FLAT * squares[-1]
+            vectors = vectors[:, some]
+            axes = values.T @ (vectors / np.sqrt(squares[some])) if few else vectors
+        return cls(scaling, np.ascontiguousarray(axes, np.float32))
+
+    def turned(self, rows: BankRows) -> BankRows:
+        """Return rows with their coordinates as features."""
+        mean, scale = self.scaling.mean, self.scaling.scale
+        with one_blas_thread():
+            turned = ((rows.features - mean) / scale).astype(np.float32) @ self.axes
+        return replace(rows, features=turned, sizes=())
+
+    def undone(self, linear: Linear) -> Linear:
+        """Convert a classifier of coordinates to one of stored features."""
+        return self.scaling.undone(self.axes.astype(np.float64) @ linear.kernel, linear.bias)
 
 
 def _some(rows: BankRows, classes: int) -> BankRows:
     """Return the rows with which the penalty is chosen."""
-    return _first_groups(rows, max(_CHOOSING, _OF_A_CLASS * classes), 2 * FOLDS)
+    views = len(rows) // max(1, int(rows.clean.sum()))  # of each image
+    count = max(_CHOOSING // max(1, views // 2), _OF_A_CLASS * classes)
+    return _first_groups(rows, count, 2 * FOLDS)
 
 
 def _first_groups(rows: BankRows, count: int, least: int = 1) -> BankRows:
@@ -140,19 +197,10 @@ class _Fold(NamedTuple):
     held: BankRows
     known: Flags  # whether `train` has images of the class of each row of `held`
 
-    def scores(self, linear: Linear) -> tuple[Losses, Flags]:
-        """Return the loss [n] of each image to evaluate on, and whether its answer is right.
-
-        Images of a class that the head could not learn count as wrong. Their loss is 0, so that
-        they do not choose the penalty: a stronger one, which makes a head less sure, would seem
-        better.
-        """
-        losses, right = np.empty(len(self.held), np.float32), np.empty(len(self.held), np.bool_)
-        for part, logarithms in linear.in_blocks(self.held.features):
-            labels = self.held.labels[part]
-            losses[part] = -logarithms[np.arange(len(labels)), labels]
-            right[part] = logarithms.argmax(axis=1) == labels
-        return np.where(self.known, losses, np.float32(0)), right & self.known
+    def answers(self, linear: Linear) -> Answers:
+        """Return the answers of a head for the rows to evaluate on."""
+        parts = [block for _, block in linear.in_blocks(self.held.features)]
+        return Answers(np.concatenate(parts), self.held.labels, self.held.groups, self.known)
 
 
 def _folds(rows: BankRows) -> list[_Fold]:
@@ -216,7 +264,6 @@ def _tried(
 def _solved(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Scores]:
     """Return the scores of the folds for each penalty, until weaker penalties are worse."""
     problems = [_problem(fold.train, classes, settings) for fold in folds]
-    groups = np.concatenate([fold.held.groups for fold in folds])
     tried: dict[float, Scores] = {}
     lowest, worse = np.inf, 0
     # Half of the time is spent in products of matrices, during which other threads may run Python.
@@ -226,11 +273,12 @@ def _solved(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[f
     count = min(len(folds), cores, max(1, _SOLVER_BYTES // bytes_of_a_fold))
     with one_blas_thread(), ThreadPoolExecutor(count) as threads:
         for penalty in PENALTIES:
-            scores = list(threads.map(functools.partial(_scores, penalty), folds, problems))
-            losses, right = (np.concatenate(parts) for parts in zip(*scores, strict=True))
-            tried[penalty] = Scores(losses, right, groups)
-            worse = 0 if losses.mean() < lowest else worse + 1
-            lowest = min(lowest, float(losses.mean()))
+            answers = list(threads.map(functools.partial(_answers, penalty), folds, problems))
+            # A strong penalty makes a head less sure, which the temperature undoes.
+            tried[penalty] = Answers.joined(answers).scores()
+            loss = float(tried[penalty].losses.mean())
+            worse = 0 if loss < lowest else worse + 1
+            lowest = min(lowest, loss)
             if worse == _WORSE:
                 break
     return tried
@@ -241,9 +289,9 @@ def _best(tried: Mapping[float, Scores]) -> Scores:
     return min(tried.values(), key=lambda one: float(one.losses.mean()))
 
 
-def _scores(penalty: float, fold: _Fold, problem: LogisticRegression) -> tuple[Losses, Flags]:
-    """Return the scores of a fold, as `_Fold.scores` returns them, with this penalty."""
-    return fold.scores(problem.minimise(penalty, _ROUGH))
+def _answers(penalty: float, fold: _Fold, problem: LogisticRegression) -> Answers:
+    """Return the answers of a head of a fold with this penalty."""
+    return fold.answers(problem.minimise(penalty, _ROUGH))
 
 
 def _strongest_as_good(tried: Mapping[float, Scores]) -> float:
@@ -270,7 +318,7 @@ def _with_fewer(
     for fold in folds:
         count = max(1, round(share * len(np.unique(fold.train.hashes))))
         smaller.append(rows := _first_groups(fold.train, count))
-        right.append(_scores(penalty, fold, _problem(rows, classes, settings))[1])
+        right.append(_answers(penalty, fold, _problem(rows, classes, settings)).right)
     return _images(smaller), np.concatenate(right)
 
 

@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import model_names, preprocess
+from imgpipe.models.backbones import layer_graph
 from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
-from imgpipe.models.settings import ModelSettings, check_vocabulary
+from imgpipe.models.settings import AVERAGE, FLATTEN, LEVELS, ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+_LEAST_VARIANCE: Final = 1e-5  # added to the variance of a feature map
 _IMAGES_AT_ONCE: Final = 32  # as in `extractor.BATCH_VIEWS`; larger batches are not faster
 
 
@@ -32,9 +34,9 @@ class Classifier:
     Attributes:
         network: Model from pixels [N, S, S, 3], 0..255, to {features [N, D], logits [N, C],
             probabilities [N, C]}. The probabilities are the softmax of logits / temperature.
-        trunk: The part of the network from pixels to the feature map [N, h, w, C]. It shares its
-            layers with the network.
-        tail: The part from the feature map to the three outputs. It shares its layers, too.
+        trunk: The part of the network from pixels to a list of the feature maps [N, h, w, C] that
+            the head reads, the last one first. It shares its layers with the network.
+        tail: The part from these maps to the three outputs. It shares its layers, too.
         vocabulary: Class names in label order.
         image_size: Side S of the input in pixels.
         temperature: Number by which the logits are divided.
@@ -52,7 +54,7 @@ class Classifier:
 
     @functools.cached_property
     def feature_maps(self) -> tf.types.experimental.ConcreteFunction:
-        """The trunk as a TensorFlow graph, from pixels [N, S, S, 3] to feature maps [N, h, w, C].
+        """The trunk as a TensorFlow graph, from pixels [N, S, S, 3] to its list of feature maps.
 
         Every graph that calls it shares this one. Tracing Keras' two hundred layers takes half a
         second, and a SavedModel would hold each trace.
@@ -61,9 +63,15 @@ class Classifier:
 
         size = self.image_size
         function = tf.function(
-            lambda pixels: self.trunk(pixels, training=False), autograph=False, jit_compile=False
+            lambda pixels: tf.nest.flatten(self.trunk(pixels, training=False)),  # one is no list
+            autograph=False,
+            jit_compile=False,
         )
         return function.get_concrete_function(tf.TensorSpec([None, size, size, 3], tf.float32))
+
+    def answers(self, maps: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return the outputs of the network for feature maps."""
+        return self.tail(maps if len(maps) > 1 else maps[0], training=False)
 
     @functools.cached_property
     def _outputs(self) -> tf.types.experimental.GenericFunction:
@@ -72,7 +80,7 @@ class Classifier:
 
         def outputs(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
             pixels = preprocess.batch_decode(image_bytes, self.image_size)
-            return self.tail(self.feature_maps(pixels), training=False)
+            return self.answers(self.feature_maps(pixels))
 
         images = tf.TensorSpec([None], tf.string)
         return tf.function(outputs, input_signature=[images], autograph=False, jit_compile=False)
@@ -94,8 +102,8 @@ class Parts(NamedTuple):
     """The tensors of a whole network, from which models of its parts are made."""
 
     pixels: keras.KerasTensor  # input, [N, S, S, 3]
-    feature_map: keras.KerasTensor  # output of the backbone, [N, h, w, C]
-    features: keras.KerasTensor  # pooled feature map, [N, D]
+    maps: list[keras.KerasTensor]  # feature maps of the backbone, [N, h, w, C], the last one first
+    features: keras.KerasTensor  # what the head reads of them, [N, D]
     logits: keras.KerasTensor  # output of the head, [N, C]
 
 
@@ -125,28 +133,57 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
     return ops.pad(layers.Dense(1, dtype="float32", name=HEAD)(x), [[0, 0], [1, 0]])
 
 
-def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
-    """Pools a feature map [N, h, w, C] to features [N, D]: "average", "max" or "flatten"."""
-    from keras import layers
+def read(maps: Sequence[keras.KerasTensor], kind: str) -> keras.KerasTensor:
+    """Turn feature maps [N, h, w, C], the last one first, into the features [N, D] of a head.
 
-    kinds = {
-        "average": layers.GlobalAveragePooling2D,
-        "max": layers.GlobalMaxPooling2D,
-        "flatten": layers.Flatten,
-    }
-    return kinds[pooling](dtype="float32", name=FEATURES)(feature_map)
+    Of several maps, the features are the mean and the standard deviation of each over its
+    positions. The mean of the last map comes first, so that the features of the kind "average" are
+    the first of them.
+    """
+    from keras import layers, ops
+
+    if kind == FLATTEN:
+        return layers.Flatten(dtype="float32", name=FEATURES)(maps[0])
+    mean = layers.GlobalAveragePooling2D(dtype="float32", name=None if maps[1:] else FEATURES)
+    if len(maps) == 1:
+        return mean(maps[0])
+    columns = []
+    for each in maps:
+        # In 16 bits, the variance would lose most of its digits.
+        values = ops.cast(each, "float32")
+        # A map that is the same everywhere would have an infinite gradient.
+        spread = ops.sqrt(ops.var(values, axis=(1, 2)) + _LEAST_VARIANCE)
+        columns += [ops.mean(values, axis=(1, 2)), spread]
+    return layers.Concatenate(dtype="float32", name=FEATURES)(columns)
+
+
+def build_features(
+    settings: ModelSettings, trainable: bool = False
+) -> tuple[keras.KerasTensor, list[keras.KerasTensor], keras.KerasTensor]:
+    """Build the network of the settings below the head.
+
+    Returns:
+        Pixels [N, S, S, 3], 0..255; the feature maps that the head reads, the last one first; and
+        its features [N, D].
+    """
+    import keras
+
+    backbone, kind = settings.backbone_spec(), settings.widest
+    pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
+    maps = [backbone.build(pixels, trainable)]
+    if kind not in (AVERAGE, FLATTEN):
+        network = keras.Model(pixels, maps[0])
+        names = kind.split(",")
+        if kind == LEVELS:
+            names = list(backbone.levels) or layer_graph.levels(network)
+        maps += [layer_graph.find(network, name, "model.features").outputs[0] for name in names]
+    return pixels, maps, read(maps, kind)
 
 
 def build_parts(classes: int, settings: ModelSettings) -> Parts:
     """Build the whole network of the settings, with newly initialised weights in its head."""
-    import keras
-
-    backbone = settings.backbone_spec()
-    size = settings.size
-    pixels = keras.Input((size, size, 3), dtype="float32", name="pixels")
-    feature_map = backbone.build(pixels, trainable=not settings.frozen)
-    features = pooled(feature_map, settings.pooling)
-    return Parts(pixels, feature_map, features, head(features, classes, settings))
+    pixels, maps, features = build_features(settings, not settings.frozen)
+    return Parts(pixels, maps, features, head(features, classes, settings))
 
 
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
@@ -190,8 +227,8 @@ def build_classifier(
         copy_weights(trained, network)
     return Classifier(
         network,
-        keras.Model(parts.pixels, parts.feature_map),
-        keras.Model(parts.feature_map, outputs),
+        keras.Model(parts.pixels, parts.maps),
+        keras.Model(parts.maps, outputs),
         names,
         int(parts.pixels.shape[1]),
         temperature,

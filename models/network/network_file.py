@@ -17,10 +17,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.backbones import layer_graph
 from imgpipe.models.backbones.network_copy import set_weights
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.model_names import FEATURES
 from imgpipe.models.network.classifier import Classifier
 from imgpipe.models.settings import ModelSettings
 
@@ -40,6 +40,7 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
         "vocabulary": list(classifier.vocabulary),
         "temperature": classifier.temperature,
         "unknown_below": classifier.unknown_below,
+        "maps": [one._keras_history.operation.name for one in classifier.trunk.outputs],
         "arrays": [[_sha256(array) for array in one.get_weights()] for one in network.layers],
         "network": json.loads(network.to_json()),
     }
@@ -68,11 +69,13 @@ def load(version: Path) -> Classifier:
         for layer, hashes in zip(network.layers, content["arrays"], strict=True):
             if hashes:
                 set_weights(layer, [arrays[key] for key in hashes])
-        feature_map = network.get_layer(FEATURES).input
+        nodes = layer_graph.nodes(network.outputs)
+        outputs = {node.operation.name: node.outputs[0] for node in nodes}
+        maps = [outputs[name] for name in content["maps"]]
         return Classifier(
             network,
-            keras.Model(network.input, feature_map),
-            keras.Model(feature_map, network.output),
+            keras.Model(network.input, maps),
+            keras.Model(maps, network.output),
             tuple(content["vocabulary"]),
             int(network.input.shape[1]),
             float(content["temperature"]),

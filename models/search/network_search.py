@@ -13,11 +13,12 @@ and validation judge, in folds: the network of a fold is trained on the images o
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,36 +26,36 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import process, progress
 from imgpipe.models.errors import Diverged
 from imgpipe.models.examples import Labelled
-from imgpipe.models.features.bank import read_facts, read_rows
+from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, judge_networks
 from imgpipe.models.head.answers import Answers, better, standard_error
 from imgpipe.models.search.ways import (
-    CONTINUED_GAIN,
     FEWEST_CORRECTED,
     Way,
     backbone_of,
     line_of,
     ways,
 )
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings import AVERAGE, FLATTEN, ModelSettings
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import learned_from_both, summary
 from imgpipe.models.training.stages import Inputs, Part, Trained
 
+if TYPE_CHECKING:
+    import keras
+
 #: Number of folds. A network is trained once for each of them, so there are fewer than for heads,
 #: which are solved within a second.
 FOLDS: Final = 3
-#: The search ends after this number of consecutive ways that did not improve the network.
-_MOST_FAILURES: Final = 2
 #: Share of the remaining time for which a way is planned where folds judge. If the time ends before
 #: all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
 #: If no budget is given, the search may take as long as this number of forward passes of all
 #: training images, within these limits.
 _PASSES: Final = 60
-_MOST_MINUTES: Final = 15.0
-_LEAST_MINUTES: Final = 1.0
+_LEAST_MINUTES: Final = 0.5
+_MOST_MINUTES: Final = ((500, 0.75), (2000, 3.0), (math.inf, 15.0))  # up to a number of images
 
 #: What became of a way: it was kept or not; the other folds do not fit into the time, so that it is
 #: planned again; or the time ended before it was judged.
@@ -65,7 +66,7 @@ class Ended(NamedTuple):
     """Why the search ended.
 
     Attributes:
-        reason: "enough", "few_mistakes", "all", "no_gain", "minutes" or "space".
+        reason: "enough", "few_mistakes", "all", "minutes" or "space".
         text: The reason for people.
     """
 
@@ -104,10 +105,12 @@ def train(inputs: Inputs) -> Trained:
     parts = folds(inputs) if judge_networks(len(training), len(held_out)) else []
     if parts and head.by_folds:  # the network that ships learns from validation, too
         training = Labelled.read([*inputs.train_files, *inputs.validation_files])
-        return _Search(inputs, Part(training, held_out, head), parts).run()
+        rows = read_rows(inputs.bank_uri, (names.TRAIN, names.VALIDATION), inputs.classes, 0)
+        return _Search(inputs, Part(training, held_out, head, _start(inputs, rows)), parts).run()
     known = np.isin(held_out.labels, training.labels)
-    start = replace(trained, answers=replace(trained.answers, known=known))
-    found = _Search(inputs, Part(training, held_out, start), parts).run()
+    best = replace(trained, answers=replace(trained.answers, known=known))
+    start = _start(inputs, read_rows(inputs.bank_uri, names.TRAIN, inputs.classes, 0))
+    found = _Search(inputs, Part(training, held_out, best, start), parts).run()
     if not head.by_folds or found.history["trained"] != stages.HEAD:
         return found
     tried = {key: found.history[key] for key in ("search", "search_ended")}
@@ -131,8 +134,21 @@ def folds(inputs: Inputs) -> list[Part]:
         rest, held = rows.select(fold != number), rows.select((fold == number) & rows.clean)
         head = stages.fitted_head(rest, held, held, inputs.classes, settings)
         here = np.isin(images.hashes, held.hashes)
-        parts.append(Part(images.select(~here), images.select(here), head))
+        start = _start(inputs, rest.select(rest.clean))
+        parts.append(Part(images.select(~here), images.select(here), head, start))
     return parts if any(part.best.answers.answerable.any() for part in parts) else []
+
+
+def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
+    """Return the head from which networks are trained; None if it is the one that was judged.
+
+    It reads the last feature map alone: training moves that map, and the deviations of lower maps,
+    which are not scaled in a network, would make steps too large.
+    """
+    if not rows.sizes[1:]:
+        return None
+    plain = rows.first_block()
+    return stages.fitted_head(plain, plain, plain, inputs.classes, inputs.settings).layers
 
 
 def _row_of_head(head: Trained, judged_by: str, accuracy: float) -> dict[str, Any]:
@@ -159,8 +175,8 @@ class _Budget:
     with the number of pixels. The time runs as soon as the seconds of such a pass are known.
     """
 
-    def __init__(self, settings: ModelSettings, images: int) -> None:
-        self._settings, self._images = settings, images
+    def __init__(self, settings: ModelSettings, images: int, distinct: int) -> None:
+        self._settings, self._images, self._distinct = settings, images, distinct
         self._until, self.pass_seconds = float("inf"), 0.0
 
     def begin(self, pass_seconds: float) -> float:
@@ -169,7 +185,8 @@ class _Budget:
         minutes = self._settings.minutes
         if minutes is None:
             minutes = _PASSES * self.minutes(self._settings.size**2)
-            minutes = min(max(minutes, _LEAST_MINUTES), _MOST_MINUTES)
+            most = next(limit for images, limit in _MOST_MINUTES if self._distinct <= images)
+            minutes = min(max(minutes, _LEAST_MINUTES), most)
         self._until = time.monotonic() + 60 * minutes
         return minutes
 
@@ -194,13 +211,16 @@ class _Search:
     """One search: the best network so far, the ways that were tried, and the remaining time."""
 
     def __init__(self, inputs: Inputs, splits: Part, parts: list[Part]) -> None:
-        self._inputs, self._head = inputs, splits.best
+        settings = inputs.settings
+        if settings.widest != FLATTEN:
+            settings = replace(settings, features=AVERAGE)
+        self._inputs, self._head = replace(inputs, settings=settings), splits.best
         self._splits, self._folds = splits, parts
         self._judged_by = "folds" if parts else "validation"
         self._rows = [_row_of_head(self._head, self._judged_by, self._best.accuracy)]
-        self._budget = _Budget(inputs.settings, _training_images([*parts, splits]))
-        self._deepest: Way | None = None  # the way that was kept and trained most layers
-        self._highest = float("inf")  # rates from this one on diverge
+        trained = _training_images([*parts, splits])
+        distinct = len(splits.training) + len(splits.held_out)
+        self._budget = _Budget(inputs.settings, trained, distinct)
 
     @property
     def _judging(self) -> list[Part]:
@@ -223,24 +243,14 @@ class _Search:
         return _with_history(best, self._rows, ended)
 
     def _try_all(self, left: list[Way]) -> Ended:
-        """Try ways in their order, as far as time and space allow, while they are worth it.
-
-        If a network was not better, the ways with a smaller rate come first. A way that helped with
-        fewer epochs than it should have had comes again, in case that time is left: the plan is
-        made with an estimate.
-        """
+        """Try one way after the other, as far as time and space allow, while they are worth it."""
         skipped: Ended | None = None
-        failures, any_way = 0, bool(left)  # ways in a row that were not kept
+        any_way = bool(left)
         precision = read_facts(self._inputs.bank_uri).precision
         while left:
             way = left.pop(0)
-            corrected = self._best.mistakes * way.gain
-            if way.learning_rate >= self._highest or corrected < FEWEST_CORRECTED:
+            if self._best.mistakes * way.gain < FEWEST_CORRECTED:
                 continue
-            # Layers that a kept way has trained must train again: the activations at a higher cut
-            # would come from the pretrained layers below it.
-            if self._deepest is not None and self._deepest.share > way.share:
-                way = replace(way, cut=self._deepest.cut, share=self._deepest.share)
             network = way.settings(self._inputs.settings)
             extractor = FeatureExtractor(network, precision, way.cut)
             if not self._budget.pass_seconds:  # the first way: the budget is in passes of it
@@ -253,31 +263,14 @@ class _Search:
             outcome = self._try(affordable, extractor)
             if outcome == "slow":  # it is planned again, with the cost that was measured
                 left.insert(0, way)
-                continue
-            if outcome == "late":
+            elif outcome == "late":
                 return Ended("minutes", f"The time ran out before {affordable} was evaluated.")
-            failures = 0 if outcome == "kept" else failures + 1
-            if ended := self._over(failures):
-                return ended
-            if outcome != "kept":  # smaller rates come first, and the rest keeps its order
-                left.sort(key=lambda other: other.learning_rate >= way.learning_rate)
-            elif affordable.epochs < way.epochs:
-                left.insert(0, replace(way, gain=CONTINUED_GAIN))
+            elif 1 - self._best.mistakes / self._best.answerable.sum() >= ENOUGH:
+                where = "in cross-validation" if self._folds else "on validation"
+                return Ended("enough", f"The best network reaches {ENOUGH:g} or more {where}.")
         if skipped or not any_way or len(self._rows) > 1:  # the first row is that of the head
             return skipped or Ended("all", "Everything that was worth a try was tried.")
         return self._few_mistakes()
-
-    def _over(self, failures: int) -> Ended | None:
-        """Return why the search ends after a network; None if it goes on."""
-        best = self._best
-        if 1 - best.mistakes / best.answerable.sum() >= ENOUGH:
-            where = "in cross-validation" if self._folds else "on validation"
-            return Ended("enough", f"The best network reaches {ENOUGH:g} or more {where}.")
-        if failures >= _MOST_FAILURES:
-            untrained = all(row["failure"] for row in self._rows[-_MOST_FAILURES:])
-            why = "could not be trained" if untrained else "were not better by more than noise"
-            return Ended("no_gain", f"The last {_MOST_FAILURES} networks {why}.")
-        return None
 
     def _few_mistakes(self) -> Ended:
         """Say that no way was worth a try."""
@@ -359,7 +352,6 @@ class _Search:
                 history = {**whole.history, "epochs": epochs}
                 shipped = replace(whole, answers=answers, by_folds=True, history=history)
         except Diverged:
-            self._highest = way.learning_rate
             return self._tell(way, started, failure="diverged")
         except Exception as caught:
             if not (lacking := process.lacking(caught)):
@@ -406,12 +398,12 @@ class _Search:
         history = stages.both(self._head, shipped, helped=True, shipped=True)
         if self._folds:
             pairs = zip(self._folds, fitted, strict=True)
-            self._folds = [replace(part, best=one) for part, one in pairs]
+            self._folds = [replace(part, best=one, start=None) for part, one in pairs]
             images = [len(part.training) for part in self._folds]
             history["cross_validation"] = summary(fitted, images)
-        best = replace(shipped, history=history, image_size=way.image_size)
-        self._splits = replace(self._splits, best=best)
-        self._deepest = way
+        features = self._inputs.settings.features
+        best = replace(shipped, history=history, image_size=way.image_size, features=features)
+        self._splits = replace(self._splits, best=best, start=None)
 
     def _tell(self, way: Way, started: float, **known: Any) -> Outcome:
         """Record what is known of a way, display it, and return whether it was kept."""

@@ -73,6 +73,7 @@ class Trained:
         history: Content of history.json.
         distribution: Distribution of the network's features; None when it is not known yet.
         image_size: Side in pixels of the images that the network sees; 0 is that of the settings.
+        features: What its head reads, as the setting names it; "" is that of the settings.
         by_folds: Whether the answers are out of fold: each was given by a network that was trained
             in the same way without the image. The network itself may have learned from it.
     """
@@ -82,6 +83,7 @@ class Trained:
     history: dict[str, Any]
     distribution: FeatureDistribution | None = None
     image_size: int = 0
+    features: str = ""
     by_folds: bool = False
 
 
@@ -94,11 +96,13 @@ class Part:
         held_out: Images that networks are judged on.
         best: The best network so far, which was trained on `training` alone, with its answers for
             `held_out`.
+        start: Layers with the weights from which a network starts; None for those of `best`.
     """
 
     training: Labelled
     held_out: Labelled
     best: Trained
+    start: keras.Model | None = None
 
 
 def train(inputs: Inputs) -> Trained:
@@ -161,11 +165,10 @@ def _head(inputs: Inputs) -> Trained:
     head = _judged(found, rows, HEAD, validation.groups)
     learned = {"learned": {names.TRAIN: int(training.clean.sum())}}
     head = replace(head, history={**head.history, **learned})
-    if training.features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
+    first = [part.first_block() for part in (training, validation)]
+    if first[0].features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
         return head
-    clean, held_out = (
-        part.some_clean(feature_distribution.MOST) for part in (training, validation)
-    )
+    clean, held_out = (part.some_clean(feature_distribution.MOST) for part in first)
     distribution = feature_distribution.fit(
         clean.features, clean.labels, held_out.features, clean.groups
     )
@@ -246,7 +249,8 @@ def above(
         judging = image_rows.activations(part.held_out, extractor, 0, over)
     if trained is None or judging is None:
         return None
-    build = functools.partial(network, classes, settings, extractor.tap, part.best.layers)
+    start = part.start or part.best.layers
+    build = functools.partial(network, classes, settings, extractor.tap, start)
     loss = _calibrated_loss_on(judging)
     found = fit(build, trained, judging, classes, settings, log_dir, over, loss, keep_last)
     best = part.best.answers
@@ -290,7 +294,7 @@ def network(
         copy_weights(head, keras.Model(parts.pixels, parts.logits))
     start, name = parts.pixels, "whole"
     if cut:
-        backbone = keras.Model(parts.pixels, parts.feature_map)
+        backbone = keras.Model(parts.pixels, parts.maps)
         for layer in layer_graph.above(backbone, cut):
             layer.trainable = True
         start = layer_graph.layer_at(backbone, cut).outputs[0]

@@ -227,8 +227,6 @@ def _built(
         steps_per_execution=steps if at_once else 1,
         jit_compile=False,  # XLA is much slower on a CPU (tensorflow/tensorflow#62808)
     )
-    if settings.strategy == "multi_worker":
-        distribution.let_keras_fit(model, datasets.training(train, classes, settings))
     return model
 
 

@@ -8,13 +8,12 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from imgpipe.models import distribution, progress
+from imgpipe.models import progress
 from imgpipe.models.settings import ModelSettings
 
 #: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
 #: never be recognised.
 MIN_DELTA: Final = 1e-4
-_JUDGED: Final = "judged"
 
 
 class Watcher(keras.callbacks.Callback):
@@ -51,10 +50,8 @@ class Watcher(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Record an epoch, and keep its weights if they are the best. This may end the training."""
         settings = self._settings
-        of_this_worker = {name: float(value) for name, value in (logs or {}).items()}
-        of_this_worker[_JUDGED] = self._judged(of_this_worker["val_loss"])
-        values = distribution.agreed(of_this_worker, settings.strategy)
-        judged = values.pop(_JUDGED)
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        judged = self._judged(values["val_loss"])
         # JSON has no NaN.
         finite = {name: v if np.isfinite(v) else None for name, v in values.items()}
         self.epochs.append({"epoch": epoch + 1, **finite})

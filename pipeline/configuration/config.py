@@ -120,13 +120,16 @@ class Config(sections.SettingsSection):
         return AUTOMATIC if judged else 0
 
     @property
-    def chooses_views(self) -> bool:
-        """Whether FeatureBank stops adding augmented views when they do not help.
+    def bank_settings(self) -> ModelSettings:
+        """Settings of the features that FeatureBank stores.
 
-        It judges them by the head that is solved on them, so it needs such a head.
+        A solved head gains nothing from augmented views beside levels, so that it has them only
+        where their number is given.
         """
-        given = self.views.count != AUTOMATIC or self.fine_tune.wanted
-        return self.settings.solved and not given
+        settings = self.settings
+        if self.views.count != AUTOMATIC or not settings.solved:
+            return settings
+        return dataclasses.replace(settings, views=dataclasses.replace(settings.views, count=0))
 
     @property
     def out(self) -> Path:

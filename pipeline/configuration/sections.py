@@ -204,8 +204,7 @@ class Views(ViewSpec):
         default=AUTOMATIC,
         ge=AUTOMATIC,
         le=32,
-        description="Augmented views per image. -1: 4, or fewer where the head is solved and "
-        "cross-validation over train says that another view does not help.",
+        description="Augmented views per image. -1: 4, but none for a head that is solved.",
     )
 
     @property

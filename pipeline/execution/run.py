@@ -163,10 +163,6 @@ def _pipeline(
     hashing.start()
     loading = time.monotonic()
     with record.step(LOADING), quick_imports():
-        from imgpipe.models import distribution
-
-        # A strategy of several workers has to exist before TensorFlow runs anything.
-        distribution.prepare(config.train.strategy)
         from imgpipe.components.data_gate import schema
         from imgpipe.pipeline import graph
         from imgpipe.pipeline.runners import local

@@ -65,11 +65,6 @@ def _refuse_unsupported(config: Config) -> None:
             f"digit, because Kubeflow Pipelines takes no other names. Received: "
             f"{config.run.name!r}. Add for example: --set run.name=cats-v2"
         )
-    if config.train.strategy == "multi_worker":
-        raise ConfigError(
-            'train.strategy: expected "none" or "mirrored", because a pipeline has one container '
-            'for ImageTrainer, and no other workers. Received: "multi_worker".'
-        )
 
 
 def _paths(config: Config) -> dict[str, str]:

@@ -112,7 +112,7 @@ def bank(tmp_path):
                         }
                     )
                     writer.write(split, example)
-        records.write_json(f"{uri}/bank.json", {"dim": features.shape[1]})
+        records.write_json(f"{uri}/bank.json", {"sizes": [features.shape[1]]})
         return uri
 
     return make

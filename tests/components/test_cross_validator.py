@@ -37,7 +37,7 @@ def _bank(folder: Path, validation: int, dim: int = _DIM, group: str = "") -> st
                     names.GROUP: group,
                 }
                 writer.write(split, records.make(values))
-    (folder / "bank.json").write_text(json.dumps({"dim": dim}))
+    (folder / "bank.json").write_text(json.dumps({"sizes": [dim] if dim else []}))
     return str(folder)
 
 

@@ -173,7 +173,6 @@ def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(
     ("settings", "told"),
     [
         (["run.name=Cats_v2"], "run.name: expected small letters, .*Received: 'Cats_v2'"),
-        (["train.strategy=multi_worker"], r"train\.strategy: expected .*no other workers"),
         (["beam.runner=portable", "beam.job_endpoint=localhost:8099"], "Received: 'portable'"),
         (["beam.args=['--runner=spark']"], r"no --runner in beam\.args"),
         (["data.source='/elsewhere'"], r"data\.source lies on no volume"),

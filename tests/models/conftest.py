@@ -97,7 +97,7 @@ def write_bank(write_records: WriteRecords) -> Callable[..., str]:
             if shuffle is not None:
                 np.random.default_rng(shuffle).shuffle(rows)
             write_records(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001", rows)
-        (directory / "bank.json").write_text(f'{{"dim": {dim}}}')
+        (directory / "bank.json").write_text(f'{{"sizes": [{dim}]}}')
         return str(directory)
 
     return write

@@ -84,7 +84,11 @@ def write_features(
                 values = zip(views, vectors, strict=True)
                 rows += [{**row, names.VIEW: v, names.FEATURES: x.tobytes()} for v, x in values]
         write_records(folder / f"Split-{split}" / "data_tfrecord-00000-of-00001", rows)
-    facts = {"dim": extractor.dim, "precision": "float32"}
+    facts = {
+        "sizes": extractor.sizes,
+        "features": extractor.settings.widest,
+        "precision": "float32",
+    }
     (folder / "bank.json").write_text(json.dumps(facts))
     return str(folder)
 

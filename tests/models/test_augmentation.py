@@ -170,18 +170,18 @@ def test_the_section_views_has_the_settings_of_views() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "count", "chosen"),
+    ("changed", "count", "stored"),
     [
-        ({}, 4, True),
-        ({"model": {"hidden_units": 64}}, 4, False),
-        ({"fine_tune": {"mode": "auto"}}, 4, False),
-        ({"train": {"optimizer": "adam"}}, 4, False),
-        ({"views": {"count": 2}}, 2, False),
-        ({"views": {"count": 0}}, 0, False),
+        ({}, 4, 0),
+        ({"model": {"hidden_units": 64}}, 4, 4),
+        ({"fine_tune": {"mode": "auto"}}, 4, 0),
+        ({"train": {"optimizer": "adam"}}, 4, 4),
+        ({"views": {"count": 2}}, 2, 2),
+        ({"views": {"count": 0}}, 0, 0),
     ],
     ids=str,
 )
-def test_a_number_of_views_that_is_set_is_not_searched(changed, count, chosen) -> None:
+def test_the_head_that_is_solved_has_no_views_unless_they_are_set(changed, count, stored) -> None:
     config = build(changed)
     assert config.settings.views.count == count
-    assert config.chooses_views == chosen
+    assert config.bank_settings.views.count == stored

@@ -170,4 +170,8 @@ def folded(weights: Tensors, unit: Unit) -> tuple[Array, Array]:
     return np.ascontiguousarray(kernel.transpose(order), np.float32), bias.astype(np.float32)
 
 
-ARCHITECTURES: Final = (Architecture(NAME, IMAGE_SIZE, source, folded_network, packaged=WEIGHTS),)
+#: The middle of the blocks at about two thirds and five sixths, where they have most channels.
+_LEVELS: Final = ("block12_depthwise", "block10_depthwise")
+ARCHITECTURES: Final = (
+    Architecture(NAME, IMAGE_SIZE, source, folded_network, packaged=WEIGHTS, levels=_LEVELS),
+)

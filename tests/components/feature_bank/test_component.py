@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,15 +22,13 @@ from imgpipe.components.feature_bank.content import (
     make_plan,
     shared_extractor,
 )
-from imgpipe.components.feature_bank.extraction import Bank, helpful_views
+from imgpipe.components.feature_bank.extraction import Bank
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models import progress
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, describe
-from imgpipe.models.head.answers import Scores
-from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.settings import ModelSettings
 from tests.images import encoded
 
 _KEPT = {"train": 100, "validation": 10, "test": 10}
@@ -81,9 +78,9 @@ def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path) -> None
 
 
 def _examples(folder: Path, labels: np.ndarray) -> str:
-    """Write an Examples artifact of bright and dark images and return its URI.
+    """Write an Examples artifact of images of noise, of which every second one has more contrast.
 
-    Every second image is bright. The classes are `labels`, which agree with the brightness or not.
+    The classes are `labels`, which agree with the contrast or not.
     """
     uri = str(folder / "examples")
     draw = np.random.default_rng(0)
@@ -91,86 +88,64 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
         paths = {split: records.shard_path(uri, split, 0, 1)}
         with records.ShardWriter(paths) as writer:
             for i in range(count):
-                label = int(labels[i])
-                bright = draw.integers(0, 120, (32, 32, 3)) + 100 * (i % 2)
-                image = encoded(bright.astype(np.uint8))
+                pixels = 128 + (40 if i % 2 else 10) * draw.normal(size=(32, 32, 3))
+                image = encoded(pixels.clip(0, 255).astype(np.uint8))
                 values = {
                     names.SPLIT: split,
                     names.IMAGE_BYTES: image,
                     names.IMAGE_HASH: hashlib.sha256(image).hexdigest(),
                     names.PATH: f"{i}.png",
-                    names.LABEL_INDEX: label,
+                    names.LABEL_INDEX: int(labels[i]),
                 }
                 writer.write(split, records.make(values))
     return uri
 
 
-_NOISE = np.random.default_rng(1).integers(0, 2, 60)
+_CONTRAST, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
+_LEVELS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))
 
 
-def _chosen(folder: Path, labels: np.ndarray, mode: str) -> tuple[str, dict]:
-    """Choose the views of a bank of these labels; return the bank's folder and its facts."""
-    settings = replace(_SETTINGS, fine_tune=FineTune(mode=mode))
-    plan, _ = make_plan(describe(settings, "float32"), str(folder / "store"), _KEPT, 1e12)
+def _chosen(folder: Path, labels: np.ndarray, larger: int = 0) -> tuple[str, dict]:
+    """Choose the features of a bank of these labels; return the bank's folder and its facts."""
+    plan, _ = _plan(_LEVELS, 1e12, folder / "store")
+    other = _plan(replace(_LEVELS, image_size=larger), 1e12, folder / "store")[0]
     uri = str(folder / "features")
-    bank = Bank(plan, _examples(folder, labels), uri, _KEPT, {"dim": _DIM})
-    bank.choose_views(beam.Pipeline(), settings, 2)
+    bank = Bank(plan, _examples(folder, labels), uri, _KEPT, {})
+    bank.choose(beam.Pipeline(), _LEVELS, 2, other if larger else None)
     return uri, records.read_json(f"{uri}/bank.json")
 
 
 @pytest.mark.parametrize(
-    ("labels", "mode", "made"),
-    [(np.arange(60) % 2, "off", 0), (_NOISE, "off", 1), (_NOISE, FineTune().mode, 0)],
-    ids=["nothing left to gain", "noise", "a search will replace the head"],
+    ("labels", "sizes"), [(_CONTRAST, [8, 8, 4, 4]), (_NOISE, [8])], ids=["contrast", "noise"]
 )
-def test_views_that_do_not_improve_the_head_are_not_in_the_bank(
-    tmp_path, labels, mode, made
-) -> None:
-    uri, facts = _chosen(tmp_path, labels, mode)
-    assert facts["views"] == 0
-    assert facts["bytes"] == bytes_of(_KEPT, 0, _DIM), "only what was kept"
-    assert len(facts["views_accuracy"]) == 1
-    assert facts["forward_passes"] + facts["reused"] == 68 + 60 * made
-    rows = read_rows(uri, "train", 2)
-    assert rows.views.max() == 0
-    assert len(rows) == 60
+def test_the_head_reads_several_maps_where_they_make_it_better(tmp_path, labels, sizes) -> None:
+    """Contrast changes the deviation of a map more than its mean."""
+    uri, facts = _chosen(tmp_path, labels)
+    assert facts["sizes"] == sizes
+    assert facts["features"] == ("conv1" if sizes[1:] else "average")
+    assert facts["image_size"] == 32
+    assert facts["bytes"] == bytes_of(_KEPT, 0, sum(sizes)), "only what was kept"
+    assert [one["features"] for one in facts["tried"]] == ["average", "conv1"]
+    assert (facts["forward_passes"], facts["reused"]) == (68, 0), "the sample is not repeated"
+    assert read_rows(uri, "train", 2).features.shape == (60, sum(sizes))
+    assert not Path(uri, "sample").exists()
 
 
-@pytest.mark.parametrize(
-    ("right", "validation", "made"),
-    [(970, 400, [0, 1]), (985, 400, [0]), (900, 400, [0]), (900, 30, [0, 1])],
-)
-def test_views_are_made_only_where_they_can_make_a_search_unnecessary(
-    right, validation, made
-) -> None:
-    """The head is good enough from 980 of 1,000 on; 900 cannot be chance.
-
-    On 30 validation images, a search tries nothing, because it could not tell a gain from chance.
-    """
-    flags = np.arange(1000) < right
-    asked = []
-
-    def judged(view: int) -> Scores:
-        asked.append(view)
-        return Scores(np.where(flags, 0.1, 3.0).astype(np.float32), flags)
-
-    assert len(helpful_views(judged, 4, ModelSettings(), validation)) == 1
-    assert asked == made
-
-
-def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> None:
-    """Every judgement is made to count as better than any other.
-
-    Heads judge a second view of the same pixels as no better.
-    """
-    counted: Counter[str] = Counter()
-    monkeypatch.setattr(progress, "advance", lambda n, unit: counted.update({unit: n}))
+def test_larger_images_are_used_where_they_make_the_head_better(tmp_path, monkeypatch) -> None:
+    """Every judgement is made to count as better than any other."""
     monkeypatch.setattr(extraction, "better", lambda new, old: True)
-    uri, facts = _chosen(tmp_path, _NOISE, "off")
-    assert (facts["views"], len(facts["views_accuracy"])) == (2, 3)
-    assert counted["images"] == 68, "each image once, not once for each view"
-    assert np.bincount(read_rows(uri, "train", 2).views).tolist() == [60, 60, 60]
+    uri, facts = _chosen(tmp_path, _NOISE, larger=48)
+    assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48]
+    assert facts["image_size"] == 48
     assert len(read_rows(uri, "validation", 2)) == 4
+
+
+def test_of_many_images_only_the_last_map_is_stored(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(extraction, "_MANY", 50)
+    monkeypatch.setattr(extraction, "_FAR_BETTER", 1.0)
+    _, facts = _chosen(tmp_path, _CONTRAST)
+    assert (facts["features"], facts["sizes"]) == ("average", [8])
+    assert facts["forward_passes"] == 60 + 68
 
 
 def test_a_replaced_file_of_weights_gives_another_extractor(tmp_path, monkeypatch) -> None:

@@ -74,7 +74,7 @@ def test_where_little_can_be_said_nothing_is(bank, new, old) -> None:
 def test_without_known_images_or_features_nothing_is_said(bank) -> None:
     uri = bank(_images([0] * 60), [0] * 60)
     assert new_images.find(uri, CLASSES, None) == []
-    records.write_json(f"{uri}/bank.json", {"dim": 0, "note": "over bank.budget"})
+    records.write_json(f"{uri}/bank.json", {"sizes": [], "note": "over bank.budget"})
     assert new_images.find(uri, CLASSES, _known(30)) == []
 
 

@@ -32,8 +32,8 @@ def images(draw) -> list[bytes]:
 
 def _classifier(classes: int, **settings: object) -> Classifier:
     """Return a network with a random head whose answers differ between images."""
-    options = ModelSettings(image_size=_SIZE, **settings)
-    head = build_head(1280, classes, options)
+    options = ModelSettings(image_size=_SIZE, **{"features": "average", **settings})
+    head = build_head(1280 if options.features == "average" else 6208, classes, options)
     random = np.random.default_rng(classes)
     head.set_weights([random.normal(size=w.shape, scale=0.2) for w in head.get_weights()])
     return build_classifier(head, [f"class {n}" for n in range(classes)], options)
@@ -177,6 +177,17 @@ def test_the_signature_cam_weights_the_feature_map_by_the_top_class(
     cam = np.divide(cam, highest, out=np.zeros_like(cam), where=highest > 0)
     assert found["cam"].shape == (len(images), 2, 2)
     np.testing.assert_allclose(found["cam"], cam, atol=1e-4)
+
+
+def test_the_evidence_in_all_levels_adds_up_at_the_size_of_the_largest(images) -> None:
+    """The evidence of a mean adds up to its part of the logit, that of a deviation to its own."""
+    from imgpipe.models import preprocess
+    from imgpipe.models.export.signatures import grad_cam
+
+    levels = _classifier(3, features="levels")
+    found = grad_cam(levels, preprocess.batch_decode(images, _SIZE))
+    assert found["cam"].shape == (len(images), 4, 4)
+    assert (found["cam"].numpy().max((1, 2)) == 1).all()
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "features", "cam"])

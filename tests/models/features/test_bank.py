@@ -36,7 +36,7 @@ def _row(**changes: object) -> dict[str, object]:
 def _bank(write_records, directory, *rows: dict[str, object]) -> str:
     """Write a bank of the given training rows and return its path."""
     write_records(directory / "Split-train" / "data_tfrecord-00000-of-00001", list(rows))
-    (directory / "bank.json").write_text('{"dim": 16}')
+    (directory / "bank.json").write_text('{"sizes": [16]}')
     return str(directory)
 
 
@@ -63,7 +63,7 @@ def test_a_label_beyond_the_vocabulary_is_refused(write_records, tmp_path) -> No
         read_split(bank, names.TRAIN, 2)
 
 
-@pytest.mark.parametrize("text", [None, "{", "{}", '{"dim": null}'])
+@pytest.mark.parametrize("text", [None, "{", "{}", '{"sizes": null}'])
 def test_a_bank_without_its_description_is_refused(text: str | None, tmp_path) -> None:
     if text is not None:
         (tmp_path / "bank.json").write_text(text)

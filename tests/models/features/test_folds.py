@@ -76,7 +76,7 @@ def films(write_records, tmp_path: Path) -> str:
                 }
             )
     write_records(tmp_path / "Split-train" / "data_tfrecord-00000-of-00001", rows)
-    (tmp_path / "bank.json").write_text('{"dim": 16}')
+    (tmp_path / "bank.json").write_text('{"sizes": [16]}')
     return str(tmp_path)
 
 

@@ -12,7 +12,7 @@ from imgpipe.models.errors import DataRefused
 from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import logistic_regression
-from imgpipe.models.head.logistic_regression import LogisticRegression
+from imgpipe.models.head.logistic_regression import LogisticRegression, Scaling
 
 
 def _rows(count: int = 300, classes: int = 3) -> BankRows:
@@ -34,24 +34,32 @@ def _scale(features: np.ndarray) -> np.ndarray:
     """Return the scale [features] by which the features are divided.
 
     It is the weighted geometric mean of a feature's standard deviation and the geometric mean of
-    all features' standard deviations, which counts as 30 rows.
+    all features' standard deviations, which counts as 30 rows, times the square root of their
+    number.
     """
     found = features.std(axis=0)
     varies = found > 1e-6
     common = np.exp(np.log(found[varies]).mean())
     share = len(features) / (len(features) + 30)
-    return np.where(varies, np.where(varies, found, 1.0) ** share * common ** (1 - share), 1.0)
+    weighted = np.where(varies, found, 1.0) ** share * common ** (1 - share)
+    return np.where(varies, weighted * np.sqrt(varies.sum()), 1.0)
+
+
+def _scaling(rows: BankRows) -> Scaling:
+    return Scaling.of(rows.features, (rows.features.shape[1],))
 
 
 @pytest.mark.filterwarnings("ignore:scipy.optimize")  # scikit-learn passes a deprecated option
 @pytest.mark.parametrize("balance", ["none", "class_weights"])
-@pytest.mark.parametrize("penalty", [1.0, 100.0])
+@pytest.mark.parametrize("penalty", [0.1, 10.0])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_finds_the_minimum_that_scikit_learn_finds(classes, penalty, balance) -> None:
     rows = _rows(classes=classes)
     if balance == "class_weights":
         rows = rows.select((rows.labels != 0) | (np.arange(len(rows)) % 4 == 0))
-    found = LogisticRegression(rows, classes, balance=balance).minimise(penalty, 1e-10)
+    found = LogisticRegression(rows, classes, _scaling(rows), balance=balance).minimise(
+        penalty, 1e-10
+    )
     features = rows.features.astype(np.float64)
     scale = _scale(features)
     weight = "balanced" if balance == "class_weights" else None
@@ -72,10 +80,11 @@ def stored(monkeypatch) -> BankRows:
 
 
 def test_reading_rows_from_a_file_gives_the_same_classifier(stored, monkeypatch) -> None:
-    whole = LogisticRegression(_rows(), 3, smoothing=0.1).minimise(10.0, 1e-10)
+    scaling = _scaling(stored)
+    whole = LogisticRegression(_rows(), 3, scaling, 0.1).minimise(1.0, 1e-10)
     monkeypatch.setattr(logistic_regression, "ROWS_AT_ONCE", 64)
     assert stored_rows.mapped(stored.features)
-    blocks = LogisticRegression(stored, 3, smoothing=0.1).minimise(10.0, 1e-10)
+    blocks = LogisticRegression(stored, 3, scaling, 0.1).minimise(1.0, 1e-10)
     features = _rows().features
     np.testing.assert_allclose(
         blocks.log_probabilities(features), whole.log_probabilities(features), atol=1e-2
@@ -87,7 +96,7 @@ def test_thousands_of_classes_take_bounded_memory() -> None:
     rows = _rows(count=5000, classes=12)
     tracemalloc.start()
     try:
-        found = LogisticRegression(rows, 5000).minimise(1e9, tolerance=1.0)
+        found = LogisticRegression(rows, 5000, _scaling(rows)).minimise(1e9, tolerance=1.0)
         blocks = [part for part, _ in found.in_blocks(rows.features)]
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -100,7 +109,7 @@ def test_thousands_of_classes_take_bounded_memory() -> None:
 def test_features_of_a_file_that_are_not_finite_are_refused(stored, value) -> None:
     stored.features[7] = value
     with pytest.raises(DataRefused, match="not finite"):
-        LogisticRegression(stored, 3)
+        _scaling(stored)
 
 
 def test_with_few_rows_faint_features_are_not_scaled_up_to_the_others() -> None:
@@ -111,7 +120,8 @@ def test_with_few_rows_faint_features_are_not_scaled_up_to_the_others() -> None:
     features[:, :2] = draw.normal(size=(212, 2)) + 4 * labels[:, None]
     hashes = np.array([f"{one:064x}" for one in range(212)], "S64")
     rows = BankRows(features.astype(np.float16), labels, np.zeros(212, np.int64), hashes)
-    found = LogisticRegression(rows.select(np.arange(212) < 12), 2).minimise(100.0)
+    few = rows.select(np.arange(212) < 12)
+    found = LogisticRegression(few, 2, _scaling(few)).minimise(0.25)
     others = rows.select(np.arange(212) >= 12)
     predicted = found.log_probabilities(np.asarray(others.features)).argmax(axis=1)
     assert (predicted == others.labels).mean() > 0.95

@@ -119,7 +119,7 @@ def test_noise_gets_a_strong_penalty(rows) -> None:
     clean = clean_rows(rows[0])
     noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
     fit = _fit((noise, rows[1]))
-    assert fit.history["solution"]["l2"] >= 1000
+    assert fit.history["solution"]["l2"] == PENALTIES[0]
 
 
 def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
@@ -172,6 +172,6 @@ def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penal
     three = solve(_drawn_rows([40, 40, 40], groups), 4, ModelSettings())
     four = solve(_drawn_rows([40, 40, 40, 40], [*groups, *[b"film"] * 40]), 4, ModelSettings())
     assert (three.facts["images"], four.facts["images"]) == (120, 160)
-    assert four.facts["l2"] == three.facts["l2"]
+    assert 0.1 <= four.facts["l2"] / three.facts["l2"] <= 10
     assert four.facts["accuracy"] == pytest.approx(three.facts["accuracy"] * 3 / 4, abs=0.1)
     assert four.facts["learning_curve"][-1]["accuracy"] == four.facts["accuracy"]

@@ -22,7 +22,7 @@ def _network(backbone: str, **settings: object):
 @pytest.fixture(scope="module")
 def network():
     """Return a network of convolutions whose feature map is flattened."""
-    return _network("conv_16_32_64", pooling="flatten", hidden_units=8)
+    return _network("conv_16_32_64", features="flatten", hidden_units=8)
 
 
 def test_outputs_are_those_of_each_layer(network) -> None:

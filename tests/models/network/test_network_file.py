@@ -86,7 +86,7 @@ def _file_of(version: Path) -> Path:
 @pytest.mark.parametrize(
     ("settings", "classes"),
     [
-        ({**_SMALL, "pooling": "flatten", "hidden_units": 7}, 3),
+        ({**_SMALL, "features": "flatten", "hidden_units": 7}, 3),
         ({**_SMALL, "backbone": "conv_4_8_grey", "activation": "softmax"}, 2),
         ({"image_size": 64}, 3),
         *(

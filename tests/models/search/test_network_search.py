@@ -45,7 +45,7 @@ def judged_on_validation() -> Iterator[None]:
     """Let the validation split judge, although it is small (or `by_folds`), a head that is bad."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_search, "judge_networks", lambda train, validation: False)
-        for name, value in (("PENALTIES", (1e9,)), ("_USUAL_PENALTY", 1e9)):
+        for name, value in (("PENALTIES", (1e20,)), ("_USUAL_PENALTY", 1e20)):
             patch.setattr(solved_head, name, value)  # of a head that is no better than chance
         yield
 
@@ -222,8 +222,8 @@ def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
 
 
 def test_folds_judge_if_there_are_few_images() -> None:
-    assert judge_networks(train=301, validation=199)
-    assert not judge_networks(train=302, validation=199)
+    assert judge_networks(train=501, validation=199)
+    assert not judge_networks(train=502, validation=199)
     assert not judge_networks(train=300, validation=200)
 
 
@@ -311,25 +311,6 @@ def test_a_gain_in_one_film_is_not_kept(given, monkeypatch) -> None:
     assert [row["kept"] for row in trained.history["search"][1:]] == [False]
 
 
-@pytest.mark.slow
-def test_two_networks_without_gain_end_the_search(given, monkeypatch) -> None:
-    """Every gain counts as noise here. After a loss, a smaller learning rate is tried."""
-    monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)
-    stage = replace(_STAGE, epochs=1)
-    monkeypatch.setattr(ways, "FineTune", lambda: stage)
-    monkeypatch.setattr(network_search, "better", lambda new, old: False)
-    trained = network_search.train(given(fine_tune=stage))
-    head, *rows = trained.history["search"]
-    assert [row["kept"] for row in (head, *rows)] == [True, False, False]
-    assert [re.findall(r"rate ([\d.]+)", row["what"]) for row in rows] == [["0.05"], ["0.01"]]
-    assert trained.history["search_ended"] == {
-        "reason": "no_gain",
-        "text": "The last 2 networks were not better by more than noise.",
-    }
-    assert trained.history["trained"] == HEAD
-    assert trained.image_size == 0
-
-
 def test_training_stops_with_the_best_weights_when_the_time_is_over(noise_images) -> None:
     settings = replace(_SETTINGS, fine_tune=replace(_STAGE, epochs=50)).second_stage()
     images = Labelled.read([str(noise_images / f"{names.TRAIN}-*")])
@@ -355,20 +336,15 @@ def _varied(settings: ModelSettings, network: Any, side: int = 0) -> list[tuple[
 
 
 def test_networks_to_try_are_ordered_by_gain_per_cost(network) -> None:
-    assert _varied(ModelSettings(), network) == [
-        ("block8_project", 224, 5e-4),
-        ("block3_project", 224, 2.5e-4),
-        ("block8_project", 224, 1e-3),
-        ("block8_project", 224, 1e-4),
-        ("block8_project", 288, 2.5e-4),
-    ]
-    first, second, *_ = ways.ways(ModelSettings(), network)
-    assert 0.3 < first.share < 0.6 and first.share < second.share < 1
+    assert _varied(ModelSettings(), network) == [("block8_project", 224, 5e-4)]
+    assert 0.3 < ways.ways(ModelSettings(), network)[0].share < 0.6
 
 
-@pytest.mark.parametrize(("side", "first"), [(100, 128), (128, 128), (129, 224), (0, 224)])
-def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> None:
-    assert _varied(ModelSettings(), network, side)[0] == ("block8_project", first, 5e-4)
+@pytest.mark.parametrize(
+    ("side", "sizes"), [(100, [128, 224]), (128, [128, 224]), (129, [224]), (0, [224])]
+)
+def test_small_images_are_tried_at_a_small_size_first(network, side, sizes) -> None:
+    assert [size for _, size, _ in _varied(ModelSettings(), network, side)] == sizes
 
 
 @pytest.mark.parametrize(
@@ -377,13 +353,13 @@ def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> N
         ModelSettings(image_size=160),
         ModelSettings(weights="none", freeze="all"),
         ModelSettings(builder="my_module:build", weights="none"),
-        ModelSettings(pooling="flatten"),
+        ModelSettings(features="flatten"),
         ModelSettings(backbone="mobilenet_v2"),
     ],
     ids=["a size", "random weights", "a builder", "a head for one size", "weights of one size"],
 )
 def test_an_image_size_that_is_set_is_not_varied(settings) -> None:
-    assert len({idea.size for idea in ways.allowed(settings, 28)}) == 1
+    assert not settings.resizable
 
 
 def test_a_cut_and_a_learning_rate_that_are_set_are_not_varied(network) -> None:

@@ -42,7 +42,7 @@ _SETTINGS = replace(
 def empty_bank(tmp_path_factory) -> str:
     """Return the path of a bank without features, as of a backbone that is trained."""
     directory = tmp_path_factory.mktemp("empty")
-    (directory / "bank.json").write_text('{"dim": 0, "note": "the backbone trains"}')
+    (directory / "bank.json").write_text('{"sizes": [], "note": "the backbone trains"}')
     return str(directory)
 
 
