@@ -96,6 +96,7 @@ def build_training(context: Context) -> Content:
     return {
         "solution": _solution(history, solution) if solution else None,
         "stages": stages,
+        "features": context.part("bank").get("tried", []),
         "trained": history.get("trained", "head"),
         "outcome": _outcome(tuned, by_folds) if tuned else "",
         "calibration": history.get("calibration") or {},
