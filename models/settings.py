@@ -86,7 +86,8 @@ class NetworkSettings:
         description="What the head reads: average (the mean of the last feature map over its "
         "positions), flatten (its values), levels (mean and standard deviation of the last map and "
         "of two lower ones), or the names of these lower layers, with commas. auto: average or "
-        "levels, whichever folds show to be better for a solved head; average for any other.",
+        "levels, whichever folds show to be better for a solved head; average for any other and "
+        "where fine_tune.mode trains layers in any case.",
     )
     feature_dropout: Share = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."
@@ -275,7 +276,9 @@ class ModelSettings(TrainSettings, NetworkSettings):
         """What the head may read at most: `features`, where "auto" is not decided yet."""
         if self.features != AUTO:
             return self.features
-        return LEVELS if self.solved and self.backbone_spec().trained else AVERAGE
+        # Networks are trained from a head on the last feature map; see `network_search`.
+        head_alone = self.solved and not self.fine_tune.wanted
+        return LEVELS if head_alone and self.backbone_spec().trained else AVERAGE
 
     @property
     def resizable(self) -> bool:
