@@ -14,6 +14,7 @@ from imgpipe.models import backbones
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.network.classifier import build_features
 from imgpipe.models.search.ways import backbone_of, ways
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
@@ -204,3 +205,34 @@ def test_a_cut_above_all_weights_is_refused(settings) -> None:
     message = r"below others with weights.*: scaled, base\. Received: 'last'"
     with pytest.raises(ConfigError, match=message):
         layer_graph.layer_at(backbone_of(settings), "last")
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"backbone": "mobilenet_v2", "width": 0.35}, 3),
+        ({"backbone": "conv_4_8_16_32"}, 3),
+        ({"backbone": "conv_4", "image_size": 16}, 2),
+        ({"features": "conv1", "backbone": "conv_4_8"}, 2),
+    ],
+    ids=str,
+)
+def test_a_head_reads_the_widest_maps_at_two_thirds_and_five_sixths(settings, names) -> None:
+    given = {"features": "levels", "weights": "none", "freeze": "all", "image_size": 64, **settings}
+    _, maps, features = build_features(ModelSettings(**given))
+    assert len(maps) == names
+    assert features.shape[-1] == 2 * sum(one.shape[-1] for one in maps)
+    sides = [one.shape[1] for one in maps]
+    assert sides == sorted(sides), "the last map comes first"
+
+
+def test_the_gradient_of_the_deviation_of_a_constant_map_is_finite() -> None:
+    import tensorflow as tf
+
+    given = {"backbone": "conv_4_8", "weights": "none", "image_size": 32, "features": "conv1"}
+    pixels, _, features = build_features(ModelSettings(**given), trainable=True)
+    model = keras.Model(pixels, features)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(model(np.zeros((1, 32, 32, 3), np.float32)))
+    gradients = tape.gradient(total, model.trainable_variables)
+    assert all(np.isfinite(one).all() for one in gradients)
