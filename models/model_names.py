@@ -17,6 +17,6 @@ ADDED: Final = (FEATURES, HEAD, PROBABILITIES, HIDDEN, DROPOUT, FEATURE_DROPOUT)
 
 #: Files that training writes to the ModelRun artifact.
 HISTORY_FILE: Final = "history.json"
-OUT_OF_FOLD_FILE: Final = "out_of_fold.npz"
+OUT_OF_FOLD_FILE: Final = "assets.extra/out_of_fold.npz"  # below the SavedModel
 PARITY_FILE: Final = "parity.tfrecord"
 TENSORBOARD_FOLDER: Final = "tensorboard"

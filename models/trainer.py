@@ -7,6 +7,7 @@ record.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -52,8 +53,8 @@ def run_fn(fn_args: Any) -> None:
     """Trains and exports the model. TFX's GenericExecutor calls this function.
 
     It writes the SavedModel to `fn_args.serving_model_dir`, and history.json, parity.tfrecord and
-    tensorboard/ to `fn_args.model_run_dir`; so, too, out_of_fold.npz of a model that has learned
-    from validation: hash, label and probabilities of each image by a network without it.
+    tensorboard/ to `fn_args.model_run_dir`. Beside a model that has learned from validation lies
+    out_of_fold.npz: hash, label and probabilities of each image by a network without it.
 
     Args:
         fn_args: Arguments from TFX. `custom_config` has "model", the settings of head and training;
@@ -84,8 +85,6 @@ def run_fn(fn_args: Any) -> None:
     history = {**trained.history, "calibration": calibrated, "image_size": settings.size}
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
-    if names.VALIDATION in history["learned"]:
-        _write_out_of_fold(answers, vocabulary, calibration, run_dir / OUT_OF_FOLD_FILE)
     chosen = (calibration.temperature, calibration.unknown_below)
     classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
     images = some_images(fn_args.eval_files, PARITY_IMAGES)
@@ -94,21 +93,27 @@ def run_fn(fn_args: Any) -> None:
     export(classifier, target, top_k=TOP_K, warmup_images=images[:WARMUP_IMAGES])
     write_digest(classifier, target, top_k=TOP_K, source=config.get("source_hash", ""))
     network_file.save(classifier, settings, target)
+    if names.VALIDATION in history["learned"]:
+        _write_out_of_fold(answers, vocabulary, calibration, target)
     distribution = trained.distribution or described(classifier, *files)
     if distribution is not None:
         distribution.save(target)
 
 
 def _write_out_of_fold(
-    answers: Answers, vocabulary: Sequence[str], calibration: Calibration, path: Path
+    answers: Answers, vocabulary: Sequence[str], calibration: Calibration, directory: str
 ) -> None:
     """Write what networks without an image answer for it, as the served model would answer it."""
+    import tensorflow as tf
+
     probabilities = softmax(answers.logits / calibration.temperature)
     labels = np.array([name.encode() for name in vocabulary])[probabilities.argmax(axis=1)]
     unknown = probabilities.max(axis=1) < calibration.unknown_below
     predicted = np.where(unknown, names.UNKNOWN.encode(), labels)
-    hashes = np.asarray(answers.hashes)
-    np.savez(path, image_hash=hashes, probabilities=probabilities, predicted=predicted)
+    hashes, content = np.asarray(answers.hashes), io.BytesIO()
+    np.savez(content, image_hash=hashes, probabilities=probabilities, predicted=predicted)
+    with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{OUT_OF_FOLD_FILE}", "wb") as file:
+        file.write(content.getvalue())
 
 
 def described(

@@ -208,7 +208,6 @@ def _gate_nodes(
         model=exported,
         baseline_model=baseline,
         infra_blessing=validator.outputs["blessing"],
-        model_run=model["trainer"].outputs["model_run"],
         code=plan.code,
     )
     folds = {}
@@ -238,7 +237,6 @@ def _gate_nodes(
         statistics=data["statistics"].outputs["statistics"],
         schema=data["schema"].outputs["schema"],
         images=data["judged"].outputs["examples"],  # the metadata has no hashes
-        model_run=model["trainer"].outputs["model_run"],
         push_directory=str(config.push_directory),
         keep=config.push.keep,
         facts=plan.facts,

@@ -5,7 +5,7 @@ model, and pushes an unchanged model again under a new number.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from tfx.types.standard_artifacts import (
     InfraBlessing,
     Model,
     ModelBlessing,
-    ModelRun,
     PushedModel,
     Schema,
 )
@@ -30,7 +29,6 @@ from imgpipe.components.image_evaluator.rules import DECISION
 from imgpipe.components.model_pusher import model_card, versions
 from imgpipe.components.storage import known_images, manifest, records
 from imgpipe.models.files.regular_files import local_path
-from imgpipe.models.model_names import HISTORY_FILE
 
 PUSH = "push.json"
 
@@ -47,7 +45,6 @@ def ModelPusher(
     statistics: InputArtifact[ExampleStatistics] = None,
     schema: InputArtifact[Schema] = None,
     images: InputArtifact[Examples] = None,
-    model_run: InputArtifact[ModelRun] = None,
 ) -> None:
     """Publish the model if all gates blessed it and it is not published already.
 
@@ -69,7 +66,6 @@ def ModelPusher(
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
         images: Examples of the kept images, which are listed beside the model for Baseline.
-        model_run: ModelRun of ImageTrainer, which says from which splits the model has learned.
 
     Raises:
         ConfigError: The model or the directory is in a bucket.
@@ -94,7 +90,6 @@ def ModelPusher(
         records.read_json(validated) if fileio.exists(validated) else None,
         records.read_json(decision) if fileio.exists(decision) else None,
         images.uri if images else "",
-        records.read_json(f"{model_run.uri}/{HISTORY_FILE}")["learned"] if model_run else (),
     )
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
@@ -130,7 +125,6 @@ def push(
     validated: Mapping[str, Mapping[str, Any]] | None = None,
     decision: Mapping[str, Any] | None = None,
     images: str = "",
-    learned: Collection[str] = (),
 ) -> dict[str, Any]:
     """Publish a model unless a gate refused it or it is the newest version already.
 
@@ -145,7 +139,6 @@ def push(
             comparison.
         decision: Decision of ImageEvaluator, whose figures the model card gives.
         images: URI of the Examples of the kept images, which are listed beside the model.
-        learned: Splits from which the model has learned.
 
     Returns:
         ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model
@@ -181,7 +174,7 @@ def push(
         beside = {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
         texts = {manifest.CARD: model_card.model_card(facts, decision)}
         if images:
-            texts[f"{manifest.PROVENANCE}/{known_images.FILE}"] = known_images.text(images, learned)
+            texts[f"{manifest.PROVENANCE}/{known_images.FILE}"] = known_images.text(images)
         sources = {"": model, **beside}
         published = versions.publish(
             base, sources, facts, keep, decide, expected=validated, texts=texts

@@ -6,7 +6,7 @@ runs the model on these images. The answers of the baseline are stored beside th
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import apache_beam as beam
 import numpy as np
@@ -18,7 +18,7 @@ from tfx.dsl.component.experimental.annotations import (
     Parameter,
 )
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelRun
+from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
 from imgpipe.components import blessings, loaded_model
@@ -50,19 +50,13 @@ class Predict(beam.DoFn):
             the baseline is the same model, which then runs once.
         columns: For each class its index in the probabilities of the baseline, -1 for a class that
             the baseline does not know, whose probability is then 0.
-        out_of_fold: Answers for images that the model has learned from, see `models.trainer`; ""
-            if there are none. They take the place of those of the model.
+
+    For images that a model has learned from, the answers of networks without them take the place of
+    its own; see `models.trainer`.
     """
 
-    def __init__(
-        self,
-        directory: str,
-        baseline: str = "",
-        columns: Sequence[int] = (),
-        out_of_fold: str = "",
-    ) -> None:
+    def __init__(self, directory: str, baseline: str = "", columns: Sequence[int] = ()) -> None:
         self._directory, self._baseline, self._columns = directory, baseline, columns
-        self._out_of_fold = out_of_fold
 
     def setup(self) -> None:
         """Load the models on the worker."""
@@ -71,7 +65,7 @@ class Predict(beam.DoFn):
         self._other = None
         if self._baseline not in ("", self._directory):
             self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
-        self._learned = _read(self._out_of_fold) if self._out_of_fold else {}
+        self._learned, self._theirs = _read(self._directory), _read(self._baseline)
 
     def teardown(self) -> None:
         """Close the sessions."""
@@ -83,23 +77,39 @@ class Predict(beam.DoFn):
         """Predict one batch in one session call of each model."""
         examples = [tf.train.Example.FromString(record) for record in batch]
         images = [records.raw(example, names.IMAGE_BYTES) for example in examples]
+        hashes = [records.raw(example, names.IMAGE_HASH) for example in examples]
         out = self._served.run(image_bytes=images)
-        rows = out[names.PROBABILITIES]
+        labels = [bytes(label) for label in out[names.LABEL]]
+        rows, labels = _without(self._learned, hashes, out[names.PROBABILITIES], labels)
         others = rows
         if self._other is not None:
             found = self._other.run(image_bytes=images)[names.PROBABILITIES]
+            found, _ = _without(self._theirs, hashes, found, labels)
             others = np.where(np.array(self._columns) < 0, 0, found[:, self._columns])
             others /= np.maximum(others.sum(axis=1, keepdims=True), _TINY)
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
             baseline = others[i] if self._baseline else None
-            served = rows[i], bytes(out[names.LABEL][i])
-            row, label = self._learned.get(records.raw(example, names.IMAGE_HASH), served)
-            yield _record(example, row, label, baseline)
+            yield _record(example, rows[i], labels[i], baseline)
 
 
-def _read(path: str) -> dict[bytes, tuple[np.ndarray, bytes]]:
-    """Read the probabilities and the label for each image of out_of_fold.npz by its hash."""
+def _without(
+    learned: Mapping[bytes, tuple[np.ndarray, bytes]],
+    hashes: Sequence[bytes],
+    rows: np.ndarray,
+    labels: Sequence[bytes],
+) -> tuple[np.ndarray, list[bytes]]:
+    """Return probabilities and labels of networks that have not learned from the images."""
+    served = zip(hashes, rows, labels, strict=True)
+    found = [learned.get(digest, (row, label)) for digest, row, label in served]
+    return np.stack([row for row, _ in found]), [label for _, label in found]
+
+
+def _read(directory: str) -> dict[bytes, tuple[np.ndarray, bytes]]:
+    """Read the probabilities and the label for each image that a model has learned, by its hash."""
+    path = f"{directory}/{OUT_OF_FOLD_FILE}"
+    if not directory or not tf.io.gfile.exists(path):
+        return {}
     with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as found:
         answers = zip(found[names.PROBABILITIES], found[names.PREDICTED].tolist(), strict=True)
         return dict(zip(found[names.IMAGE_HASH].tolist(), answers, strict=True))
@@ -129,7 +139,6 @@ def Predictor(
     predictions: OutputArtifact[Examples],
     baseline_model: InputArtifact[Model] = None,
     infra_blessing: InputArtifact[InfraBlessing] = None,
-    model_run: InputArtifact[ModelRun] = None,
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -145,8 +154,6 @@ def Predictor(
             predicted label and probabilities, and those of the baseline.
         baseline_model: Model of Baseline, which may be empty.
         infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
-        model_run: ModelRun of ImageTrainer. If the model has learned from validation, these images
-            have the answers that networks gave which had not.
         code: Fingerprint of the code that predicts and evaluates, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
@@ -159,15 +166,13 @@ def Predictor(
     if baseline_model is not None and not is_empty(baseline_model.uri):
         baseline = baseline_model_of(directory, baseline_model.uri)
         columns = records.read_json(f"{baseline_model.uri}/{STATE}")["columns"]
-    path = f"{model_run.uri}/{OUT_OF_FOLD_FILE}" if model_run is not None else ""
-    answers = path if path and tf.io.gfile.exists(path) else ""
     try:
         with beam_pipeline as pipeline:
             _ = (
                 pipeline
                 | "Read" >> beam_io.ReadSplits(examples.uri, SPLITS)
                 | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
-                | "Predict" >> beam.ParDo(Predict(directory, baseline, columns, answers))
+                | "Predict" >> beam.ParDo(Predict(directory, baseline, columns))
                 | "Write" >> beam_io.WriteSplits(predictions.uri, SPLITS)
             )
     except Exception:

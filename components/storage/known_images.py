@@ -6,7 +6,7 @@ compared on images that neither was trained on, and new images are told from kno
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from imgpipe.components.storage import records
@@ -19,14 +19,11 @@ FILE = "images.txt"
 _DIGITS = 16
 
 
-def text(uri: str, learned: Collection[str] = ()) -> str:
-    """List the images in the Examples at `uri`: a line for each with its short hash and split.
-
-    Images of other splits that the model has `learned` from are listed as those of train.
-    """
+def text(uri: str) -> str:
+    """List the images in the Examples at `uri`: a line for each with its short hash and split."""
     return "".join(
         sorted(
-            f"{short(image_hash.decode())} {names.TRAIN if split in learned else split}\n"
+            f"{short(image_hash.decode())} {split}\n"
             for split in names.SPLITS
             for batch in columns(records.shard_files(uri, split), names.IMAGE_HASH)
             for image_hash in batch[names.IMAGE_HASH].tolist()

@@ -15,6 +15,7 @@ from imgpipe.components.serving_validator import validate
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.export.signatures import CAM
+from imgpipe.models.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.server import runtime
 from imgpipe.serving.server.served import Served
 from tests.images import encoded, soft
@@ -118,14 +119,19 @@ def test_images_that_the_model_has_learned_have_the_answers_of_a_network_without
     learned, served = np.float32([[0.5, 0.3, 0.2]]), _answers(made / "model", _IMAGES["v"])
     hashes, predicted = np.array([b"1.png of validation"]), np.array([b"unknown"])
     answers = {"image_hash": hashes, "probabilities": learned, "predicted": predicted}
-    np.savez(tmp_path / "out_of_fold.npz", **answers)
-    run = _artifact("ModelRun", tmp_path)
-    out = _predict(made, tmp_path / "out", "model", "earlier", model_run=run)
+    copies = shutil.copytree(made, tmp_path / "copies")
+    for name in ("model", "earlier"):
+        file = copies / name / "Format-Serving" / OUT_OF_FOLD_FILE
+        file.parent.mkdir(exist_ok=True)
+        np.savez(file, **answers)
+    out = _predict(copies, tmp_path / "out", "model", "earlier")
     found = {records.text(e, names.PATH): e for e in records.iterate(str(out), names.VALIDATION)}
     assert records.text(found["1.png"], names.PREDICTED) == "unknown"
     for path, expected in (("0.png", served[0]), ("1.png", learned[0]), ("2.png", served[2])):
         stored = records.floats(found[path], names.PROBABILITIES)
         np.testing.assert_allclose(stored, expected, atol=1e-6)
+    before = records.floats(found["1.png"], names.BASELINE_PROBABILITIES)
+    np.testing.assert_allclose(before, [0.375, 0, 0.625], atol=1e-6)  # of its classes c and a
 
 
 def test_a_baseline_that_equals_the_candidate_is_not_loaded_separately(made: Path, tmp_path: Path):
