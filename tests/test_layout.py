@@ -23,8 +23,8 @@ _MAY_IMPORT = {
 #: and says there what went. The goals are 6,000, 13,000, 7,500, 11,500, 28,000 and 2,400.
 _MOST_LINES = {
     "serving": 6_320,
-    "components": 14_635,
-    "models": 8_245,
+    "components": 14_630,
+    "models": 8_250,
     "pipeline": 12_790,
     "tests": 31_920,
     "benchmarks": 2_700,
