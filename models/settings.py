@@ -281,6 +281,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return LEVELS if head_alone and self.backbone_spec().trained else AVERAGE
 
     @property
+    def of_search(self) -> ModelSettings:
+        """The settings of the networks of a search, whose heads read the last feature map alone."""
+        return self if self.widest == FLATTEN else replace(self, features=AVERAGE)
+
+    @property
     def resizable(self) -> bool:
         """Whether a run may choose another size of the images, for which there are weights."""
         spec = self.backbone_spec()

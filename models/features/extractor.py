@@ -193,8 +193,7 @@ class FeatureExtractor:
         # On a processor that supports it, bfloat16 makes the pass of a folded network 1.75 times as
         # fast. A head that is trained on such features loses nothing when it is served on those of
         # float32.
-        low = self.precision == "bfloat16"
-        with distribution.policy("mixed_bfloat16" if low else "float32"):
+        with distribution.policy("mixed_bfloat16" if self.precision == "bfloat16" else "float32"):
             pixels, maps, outputs = build_features(self.settings)
             if self.tap:
                 network = keras.Model(pixels, maps)

@@ -37,7 +37,7 @@ from imgpipe.models.search.ways import (
     line_of,
     ways,
 )
-from imgpipe.models.settings import AVERAGE, FLATTEN, ModelSettings
+from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import learned_from_both, summary
 from imgpipe.models.training.stages import Inputs, Part, Trained
@@ -211,16 +211,12 @@ class _Search:
     """One search: the best network so far, the ways that were tried, and the remaining time."""
 
     def __init__(self, inputs: Inputs, splits: Part, parts: list[Part]) -> None:
-        settings = inputs.settings
-        if settings.widest != FLATTEN:
-            settings = replace(settings, features=AVERAGE)
-        self._inputs, self._head = replace(inputs, settings=settings), splits.best
+        self._inputs, self._head = replace(inputs, settings=inputs.settings.of_search), splits.best
         self._splits, self._folds = splits, parts
         self._judged_by = "folds" if parts else "validation"
         self._rows = [_row_of_head(self._head, self._judged_by, self._best.accuracy)]
-        trained = _training_images([*parts, splits])
-        distinct = len(splits.training) + len(splits.held_out)
-        self._budget = _Budget(inputs.settings, trained, distinct)
+        distinct = len(np.union1d(splits.training.hashes, splits.held_out.hashes))
+        self._budget = _Budget(inputs.settings, _training_images([*parts, splits]), distinct)
 
     @property
     def _judging(self) -> list[Part]:

@@ -22,7 +22,7 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings import AUTO, AVERAGE, FLATTEN, LEVELS, ModelSettings
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
@@ -200,13 +200,15 @@ def check_layers(settings: ModelSettings) -> None:
     """Refuse names of layers that the network does not have; see `layer_graph.layer_at`."""
     looked_at = settings.frozen and (settings.fine_tune.wanted or settings.searches)
     tuned = settings.fine_tune.cut if looked_at else ""
-    if settings.cut or tuned:
+    named = settings.features not in (AUTO, AVERAGE, FLATTEN, LEVELS)
+    if settings.cut or tuned or named:
         from imgpipe.models.backbones import layer_graph
         from imgpipe.models.search import ways
 
-        network = ways.backbone_of(settings)
+        ways.backbone_of(settings)  # fails for a layer that does not exist
         if tuned:
-            layer_graph.layer_at(network, tuned)
+            trained = settings.of_search if settings.searches else settings
+            layer_graph.layer_at(ways.backbone_of(trained), tuned)
 
 
 def _from(pipeline: Any, start: str | None) -> set[str]:
