@@ -31,7 +31,7 @@ MIB = 1 << 20
 
 _SAMPLE_SECONDS = 0.1  # between two measurements of the memory
 _RUN_LIMIT_SECONDS = 3600.0
-_ENDED = (0, 3)  # exit codes of a run that finished: blessed, not blessed
+_ENDED = (0, 3, 4)  # exit codes of a run that finished: blessed, not blessed, data refused
 
 
 @dataclass(frozen=True)
