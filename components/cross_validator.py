@@ -54,7 +54,7 @@ def CrossValidator(
         DataRefused: Folds are demanded, and there are too few images for them.
     """
     history = records.read_json(f"{model_run.uri}/{HISTORY_FILE}")
-    tuned = bool((history.get("fine_tune") or {}).get("shipped"))
+    tuned = bool(history.get("fine_tune"))
     by_trainer = history.get("cross_validation") or {}
     arguments = json.loads(training)
     head, classes = ModelSettings.from_mapping(arguments["model"]), len(arguments["vocabulary"])

@@ -182,12 +182,11 @@ class TrainSettings:
 class FineTune:
     """Whether the last layers of the network are trained too, and how."""
 
-    mode: Literal["off", "on", "auto", "search"] = Field(
+    mode: Literal["off", "on", "search"] = Field(
         default="search",
         description="When layers above the cut are trained. search: when the head alone falls "
         "short, in several ways within train.minutes, and the network is used if it is better by "
-        "more than noise; on: always; auto: always, and the network is used if it is better on "
-        "validation; off: never.",
+        "more than noise; on: always, in one way; off: never.",
     )
     cut: str = Field(
         default="",
@@ -207,7 +206,7 @@ class FineTune:
     @property
     def wanted(self) -> bool:
         """Whether there is always a second stage, independently of the accuracy of the head."""
-        return self.mode in ("on", "auto")
+        return self.mode == "on"
 
 
 @dataclass(frozen=True, config=STRICT)

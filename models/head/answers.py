@@ -1,7 +1,7 @@
 """Answers of a network for images that it was not trained on, and the rule for which is better.
 
-Every decision between networks is made here: whether another view helps, whether a network of the
-search replaces the best so far, and whether a fine-tuned network replaces the head.
+Every decision between networks is made here: what the head reads, and whether a network of the
+search replaces the best so far.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Answers:
         return Scores(losses, self.right, self.groups)
 
 
-def better(new: Scores, old: Scores, errors: float = _ERRORS) -> bool:
+def better(new: Scores, old: Scores) -> bool:
     """Return whether a network is better than another one, by more than chance.
 
     Its accuracy is higher by more than some standard errors; or its accuracy is not lower, and its
@@ -119,14 +119,13 @@ def better(new: Scores, old: Scores, errors: float = _ERRORS) -> bool:
     Args:
         new: Scores of the network.
         old: Scores of the other network for the same images in the same order.
-        errors: Number of standard errors; 0 compares the values as they are.
     """
     gains = new.right.astype(np.float64) - old.right
     if gains.mean() < 0:
         return False
     losses = old.losses.astype(np.float64) - new.losses
     return any(
-        float(values.mean()) > errors * standard_error(values, new.groups)
+        float(values.mean()) > _ERRORS * standard_error(values, new.groups)
         for values in (gains, losses)
     )
 

@@ -391,7 +391,7 @@ class _Search:
 
     def _keep(self, way: Way, fitted: Sequence[Trained], shipped: Trained) -> None:
         """Replace the best networks of all parts."""
-        history = stages.both(self._head, shipped, helped=True, shipped=True)
+        history = stages.both(self._head, shipped)
         if self._folds:
             pairs = zip(self._folds, fitted, strict=True)
             self._folds = [replace(part, best=one, start=None) for part, one in pairs]

@@ -1,8 +1,7 @@
 """Stages of training: the head on the bank, the layers above a cut, or the whole network.
 
 Each stage returns a `Trained`: Keras layers with weights, which `classifier.build_classifier` finds
-by name, and the answers for the validation split. In the mode "auto", fine-tuning never replaces
-the head by a worse network.
+by name, and the answers for the validation split.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.backbones import layer_graph
-from imgpipe.models.errors import Diverged, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, has_gpu, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.models.head.answers import Answers, better
+from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.network.classifier import build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
@@ -112,45 +111,30 @@ def train(inputs: Inputs) -> Trained:
         inputs: Inputs of the training.
 
     Returns:
-        The trained layers, which are those of the better stage in the mode "auto".
+        The trained layers of the last stage.
 
     Raises:
         DataRefused: A split has no labelled image.
-        Diverged: No network could be trained.
+        Diverged: A stage found no finite loss.
         ResourceError: There is no space for the activations of the images.
     """
     facts = read_facts(inputs.bank_uri)
     # Where the bank holds no features, `facts.note` says why.
     head = _head(inputs) if facts.dim else _on_images(inputs, facts.note)
-    stage = inputs.settings.fine_tune
-    if not stage.wanted:
+    if not inputs.settings.fine_tune.wanted:
         return head
-    try:
-        tuned = _fine_tuned(inputs, head, facts.precision)
-    except Diverged:
-        if stage.mode == "on":  # "auto" still has the head
-            raise
-        diverged = {"epochs": [], "stopped": "diverged", "helped": False, "shipped": False}
-        return replace(head, history={**head.history, "fine_tune": diverged})
-    helped = better(tuned.answers.scores(), head.answers.scores(), errors=0)
-    shipped = helped or stage.mode == "on"
-    return replace(tuned if shipped else head, history=both(head, tuned, helped, shipped))
+    tuned = _fine_tuned(inputs, head, facts.precision)
+    return replace(tuned, history=both(head, tuned))
 
 
-def both(head: Trained, tuned: Trained, helped: bool, shipped: bool) -> dict[str, Any]:
-    """Return the history of a head and of a network that was fine-tuned from it.
-
-    `helped` says whether the network is better, and `shipped` whether it replaces the head.
-    """
+def both(head: Trained, tuned: Trained) -> dict[str, Any]:
+    """Return the history of a network that was fine-tuned from a head."""
     fine_tune = {
         **tuned.history,
-        "helped": helped,
-        "shipped": shipped,
         "head_accuracy": head.answers.accuracy,
         "accuracy": tuned.answers.accuracy,
     }
-    trained = (tuned if shipped else head).history["trained"]
-    return {**head.history, "fine_tune": fine_tune, "trained": trained}
+    return {**head.history, "fine_tune": fine_tune, "trained": tuned.history["trained"]}
 
 
 def _head(inputs: Inputs) -> Trained:

@@ -160,12 +160,7 @@ def _training(training: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
         yield "tried", line_of(row)
     if training and training["search_ended"]:
         yield "", training["search_ended"]["text"]
-    fine_tuned = (training or {}).get("fine_tune")
-    if fine_tuned and fine_tuned["stopped"] == "diverged" and not fine_tuned["shipped"]:
-        advice = "because fine-tuning diverged; lower fine_tune.learning_rate"
-        yield "trained", f"only the head, {advice}"
-    elif fine_tuned:
+    if fine_tuned := (training or {}).get("fine_tune"):
         before, after = fine_tuned["head_accuracy"], fine_tuned["accuracy"]
-        exported = "fine-tuned model" if fine_tuned["shipped"] else "model before fine-tuning"
         change = f"validation accuracy {before:.3f} before and {after:.3f} after fine-tuning"
-        yield "trained", f"{fine_tuned['trained']}: {change}; the {exported} is exported"
+        yield "trained", f"{fine_tuned['trained']}: {change}"

@@ -72,7 +72,7 @@ class Config(sections.SettingsSection):
         if folds and self.fine_tune.mode == "on":
             raise ValueError(
                 "evaluate.cross_validate cannot evaluate the network that fine_tune.mode = "
-                '"on" always publishes. Use "auto", or "off"'
+                '"on" always publishes. Set it to "off"'
             )
         return self
 

@@ -176,8 +176,6 @@ class FineTuned(Stage):
         float | None, "Validation accuracy of the head before fine-tuning."
     ] = None
     accuracy: Annotated[float | None, "Validation accuracy after fine-tuning."] = None
-    helped: Annotated[bool | None, "Whether fine-tuning made the network better."] = None
-    shipped: Annotated[bool | None, "Whether the fine-tuned network was exported."] = None
 
 
 class Calibration(Record):

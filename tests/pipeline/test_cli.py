@@ -307,7 +307,7 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
 
     expect = {"text": "", "low": 0.9, "high": None, "split": "test", "time": "1 min"}
     stage = {"best_epoch": 2, "stopped": "plateau", "seconds": 3.0}
-    tuned = {**stage, "trained": "all", "head_accuracy": 0.9, "accuracy": 0.95, "helped": True}
+    tuned = {**stage, "trained": "all", "head_accuracy": 0.9, "accuracy": 0.95}
     figures = {"accuracy": 0.95, "loss": float("inf"), "ece": 0.01, "ece_by_chance": 0.02}
     gate = {"split": "validation", "threshold": 0.9, "value": 0.95, "ci95": [0.9, 0.98]}
     facts = {
@@ -321,7 +321,7 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
             **stage,
             "trained": "fine",
             "epochs": [{}, {}],
-            "fine_tune": {**tuned, "shipped": True, "epochs": [{}]},
+            "fine_tune": {**tuned, "epochs": [{}]},
         },
         "metrics": {"test": {**figures, "per_class": {}, "correct": 19}},
     }

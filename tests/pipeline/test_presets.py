@@ -110,7 +110,7 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
 
     stage, first = preset("mobilenet_fine_tune").fine_tune, preset("mobilenet_fine_tune").train
     assert stage.learning_rate == pytest.approx(first.learning_rate / 10)
-    assert (stage.mode, stage.epochs, stage.batch_size) == ("auto", 10, 32)
+    assert (stage.mode, stage.epochs, stage.batch_size) == ("on", 10, 32)
     whole = keras.applications.MobileNetV2((160, 160, 3), include_top=False, weights=None)
     assert len(whole.layers) == 154
     tutorial = {layer.name for layer in whole.layers[100:]}

@@ -143,19 +143,12 @@ def _stage(
 
 
 def _outcome(tuned: Mapping[str, Any], by_folds: bool) -> str:
-    """Describe how fine-tuning changed the accuracy, and which network is exported."""
+    """Describe how fine-tuning changed the accuracy."""
     before, after = tuned.get("head_accuracy"), tuned.get("accuracy")
-    if not tuned.get("epochs"):
-        return (
-            "Fine-tuning diverged; lower fine_tune.learning_rate. The model before fine-tuning was "
-            "exported."
-        )
     if before is None or after is None:
         return ""
-    exported = "fine-tuned model" if tuned.get("shipped") else "model before fine-tuning"
     accuracy = "accuracy over the folds" if by_folds else "validation accuracy"
-    changed = f"Fine-tuning changed the {accuracy} from {before:.3f} to {after:.3f}."
-    return f"{changed} The {exported} was exported."
+    return f"Fine-tuning changed the {accuracy} from {before:.3f} to {after:.3f}."
 
 
 TRAINING = Section("training", "Training", build_training, order=90)

@@ -77,7 +77,7 @@ def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints)
     "reason",
     [
         {"bank": {"dim": 0}},
-        {"training": {"fine_tune": {"shipped": True}}},
+        {"training": {"fine_tune": {"accuracy": 0.9}}},
         {"folds_note": "there are too few independent images for 5 folds"},
     ],
     ids=["no features", "fine-tuned", "few groups"],

@@ -165,7 +165,6 @@ def test_relative_paths_of_tables_start_at_the_folder_of_the_file(tmp_path: Path
         (["evaluate.cross_validate=4"], 4),
         (["model.freeze=none"], 0),
         (["fine_tune.mode=on"], 0),
-        (["fine_tune.mode=auto"], AUTOMATIC),
     ],
     ids=str,
 )
