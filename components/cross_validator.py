@@ -105,5 +105,5 @@ def automatic_result(
 
 def _judged(bank_uri: str, folds: int, classes: int, head: ModelSettings) -> dict[str, Any]:
     rows = read_rows(bank_uri, _SPLITS, classes, count=folds)
-    found, _ = cross_validate(rows, folds, classes, head)
+    found = cross_validate(rows, folds, classes, head)
     return {**found, "alike_apart": rows.separated, "decides": True}

@@ -167,7 +167,8 @@ class Bank:
 
         The sample are at most `_SAMPLE` training images. The head reads the last feature map alone
         unless the others make it better by more than chance, and sees images of the usual size
-        unless those of `larger` make it better; see `answers.better`.
+        unless those of `larger` make it better; see `answers.better`. Nothing else is tried where a
+        head is good enough; see `ENOUGH`.
         """
         tried: list[dict[str, Any]] = []
         passes = 0
@@ -190,9 +191,10 @@ class Bank:
 
         rows, chosen = sample(self.plan), replace(self.plan, kept=1)
         images, best = sum(self.images.values()), judged(chosen, rows)
-        levels, far = judged(self.plan, rows), _FAR_BETTER if images > _MANY else 0.0
-        if best and levels and better(levels, best) and levels.accuracy >= best.accuracy + far:
-            chosen, best = self.plan, levels
+        if best and best.accuracy < ENOUGH:
+            levels, far = judged(self.plan, rows), _FAR_BETTER if images > _MANY else 0.0
+            if levels and better(levels, best) and levels.accuracy >= best.accuracy + far:
+                chosen, best = self.plan, levels
         if larger and best and best.accuracy < ENOUGH:
             larger = replace(larger, kept=chosen.kept)
             found = judged(larger, sample(larger))

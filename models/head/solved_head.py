@@ -114,6 +114,20 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | Non
     return _best(_tried(some, folds, classes, settings)) if folds else None
 
 
+def out_of_fold(
+    rows: BankRows, classes: int, settings: ModelSettings, penalty: float
+) -> tuple[list[Answers], list[int]]:
+    """Return the answers of the head of each fold, and the number of images that it has learned.
+
+    There are none where `_folds` returns none. All heads have the same penalty.
+    """
+    turned = Rotation.of(rows).turned(rows)
+    folds = _folds(turned)
+    problems = [_problem(fold.train, classes, settings) for fold in folds]
+    answers = [_answers(penalty, *pair) for pair in zip(folds, problems, strict=True)]
+    return answers, [int(fold.train.clean.sum()) for fold in folds]
+
+
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
     smoothing, balance = settings.label_smoothing, settings.balance
     return LogisticRegression(rows, classes, smoothing=smoothing, balance=balance)
@@ -200,7 +214,8 @@ class _Fold(NamedTuple):
     def answers(self, linear: Linear) -> Answers:
         """Return the answers of a head for the rows to evaluate on."""
         parts = [block for _, block in linear.in_blocks(self.held.features)]
-        return Answers(np.concatenate(parts), self.held.labels, self.held.groups, self.known)
+        held = self.held
+        return Answers(np.concatenate(parts), held.labels, held.groups, self.known, held.hashes)
 
 
 def _folds(rows: BankRows) -> list[_Fold]:

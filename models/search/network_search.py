@@ -396,7 +396,7 @@ class _Search:
             pairs = zip(self._folds, fitted, strict=True)
             self._folds = [replace(part, best=one, start=None) for part, one in pairs]
             images = [len(part.training) for part in self._folds]
-            history["cross_validation"] = summary(fitted, images)
+            history["cross_validation"] = summary([one.answers for one in fitted], images)
         features = self._inputs.settings.features
         best = replace(shipped, history=history, image_size=way.image_size, features=features)
         self._splits = replace(self._splits, best=best, start=None)

@@ -21,6 +21,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features import folds as fold_rules
 from imgpipe.models.features.bank import BankRows, read_rows
+from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.stages import HEAD, Inputs, Trained, fitted_head
@@ -33,8 +34,9 @@ _PICKING_PARTS: Final = 8
 def learned_from_both(inputs: Inputs, trained: Trained) -> Trained:
     """Solve the head of few images on those of train and validation, and judge it by folds.
 
-    An image that judges nothing teaches. Where validation has enough images to judge, or the
-    network is not a solved head, what was trained is returned as it is.
+    An image that judges nothing teaches. The folds that choose the penalty also judge, each image
+    by a head without it. Where validation has enough images to judge, or the network is not a
+    solved head, what was trained is returned as it is.
     """
     held_out, settings = len(trained.answers.labels), inputs.settings
     judged = inputs.by_folds and settings.solved and trained.history["trained"] == HEAD
@@ -42,22 +44,24 @@ def learned_from_both(inputs: Inputs, trained: Trained) -> Trained:
         return trained
     both, most_view = (names.TRAIN, names.VALIDATION), settings.views.count
     rows = read_rows(inputs.bank_uri, both, inputs.classes, most_view)
-    try:
-        found, answers = cross_validate(rows, fold_rules.FOLDS, inputs.classes, settings)
-    except DataRefused:  # too few independent images; nobody has asked for folds
-        return trained
     clean = rows.select(rows.clean)
     head = fitted_head(rows, clean, clean, inputs.classes, settings, learning_curve=True)
+    penalty = head.history["solution"]["l2"]
+    answers, trained_on = solved_head.out_of_fold(rows, inputs.classes, settings, penalty)
+    if not answers:  # too few independent images; nobody has asked for folds
+        return trained
     epoch = head.history["epochs"][0] | {"val_loss": None, "val_accuracy": None}
     learned = trained.history["learned"] | {names.VALIDATION: held_out}
+    found = summary(answers, trained_on)
     history = {"epochs": [epoch], "learned": learned, "cross_validation": found}
     history = {**trained.history, **head.history, **history}
-    return replace(trained, layers=head.layers, answers=answers, history=history, by_folds=True)
+    judged_by = {"answers": Answers.joined(answers), "by_folds": True}
+    return replace(trained, layers=head.layers, history=history, **judged_by)
 
 
 def cross_validate(
     rows: BankRows, folds: int, classes: int, settings: ModelSettings
-) -> tuple[dict[str, Any], Answers]:
+) -> dict[str, Any]:
     """Trains and evaluates one head for each fold.
 
     Args:
@@ -68,7 +72,7 @@ def cross_validate(
         settings: Settings of head and training, the same as the Trainer's.
 
     Returns:
-        The results of all folds, see `summary`, and the answers of their heads.
+        The results of all folds, see `summary`.
 
     Raises:
         DataRefused: There are fewer sets of images than folds, or too few to choose weights.
@@ -88,9 +92,9 @@ def cross_validate(
     for number in range(folds):
         rest, held = rows.select(fold != number), rows.select((fold == number) & rows.clean)
         train, choosing = (rest, held) if settings.solved else _divided(rest)
-        heads.append(fitted_head(train, choosing, held, classes, settings))
+        heads.append(fitted_head(train, choosing, held, classes, settings).answers)
         trained_on.append(int(train.clean.sum()))
-    return summary(heads, trained_on), Answers.joined([head.answers for head in heads])
+    return summary(heads, trained_on)
 
 
 def _divided(rest: BankRows) -> tuple[BankRows, BankRows]:
@@ -108,7 +112,7 @@ def _divided(rest: BankRows) -> tuple[BankRows, BankRows]:
     return rest.select(~choosing), rest.select(choosing & rest.clean)
 
 
-def summary(networks: Sequence[Trained], trained_on: Sequence[int]) -> dict[str, Any]:
+def summary(folds: Sequence[Answers], trained_on: Sequence[int]) -> dict[str, Any]:
     """Return the mean, the spread and every fold as values that can be written as JSON.
 
     `std` is the standard deviation of the folds' accuracies. `unlearned` has label index and number
@@ -116,23 +120,19 @@ def summary(networks: Sequence[Trained], trained_on: Sequence[int]) -> dict[str,
     the class, so that all of these images count as wrong.
 
     Args:
-        networks: The network of each fold, with its answers for the images of the fold.
+        folds: The answers of the network of each fold for the images of the fold.
         trained_on: Number of training images of each fold, without its own validation split.
     """
     per_fold = [
         {
-            "images": len(one.answers.labels),
-            "correct": int(one.answers.right.sum()),
+            "images": len(one.labels),
+            "correct": int(one.right.sum()),
             "trained_on": count,
-            "epochs": len(one.history["epochs"]),
-            "best_epoch": one.history["best_epoch"],
-            "seconds": one.history["seconds"],
-            "accuracy": one.answers.accuracy,
+            "accuracy": one.accuracy,
         }
-        for one, count in zip(networks, trained_on, strict=True)
+        for one, count in zip(folds, trained_on, strict=True)
     ]
-    shares = [fold["accuracy"] for fold in per_fold]
-    answers = Answers.joined([one.answers for one in networks])
+    shares, answers = [fold["accuracy"] for fold in per_fold], Answers.joined(folds)
     classes, counts = np.unique(answers.labels[~answers.answerable], return_counts=True)
     every = answers.logits.shape[1]
     return {
@@ -143,12 +143,11 @@ def summary(networks: Sequence[Trained], trained_on: Sequence[int]) -> dict[str,
         "max": max(shares),
         "images": len(answers.labels),
         "correct": int(answers.right.sum()),
-        "groups": sum(len(np.unique(np.asarray(one.answers.groups))) for one in networks),
+        "groups": sum(len(np.unique(np.asarray(one.groups))) for one in folds),
         "unlearned": [list(pair) for pair in zip(classes.tolist(), counts.tolist(), strict=True)],
         # Images of each class, images that it was predicted for, and those where it is right.
         "labels": np.bincount(answers.labels, minlength=every).tolist(),
         "predicted": np.bincount(answers.logits.argmax(axis=1), minlength=every).tolist(),
         "right": np.bincount(answers.labels[answers.right], minlength=every).tolist(),
-        "seconds": round(sum(one.history["seconds"] for one in networks), 3),
         "per_fold": per_fold,
     }

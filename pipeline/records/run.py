@@ -60,7 +60,6 @@ class Folds(Record):
     correct: Annotated[int, "Images that are predicted correctly."] = 0
     groups: Annotated[int, "Number of groups of images, each of which stays in one fold."] = 0
     per_fold: Annotated[list[Any], "The result of each fold."] = []
-    seconds: Annotated[float, "Duration of the cross-validation."] = 0.0
     automatic: Annotated[
         bool,
         "Whether the folds decide because validation is small, and not because of a setting.",

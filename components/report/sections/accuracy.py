@@ -68,7 +68,6 @@ def build_folds(context: Context) -> Content:
         "found": found,
         "rows": found["per_fold"],
         "learned": names.VALIDATION in (context.part("training").get("learned") or {}),
-        "by_epochs": found.get("by_search") or not context.part("training").get("solution"),
         "apart": plural(apart, "image") if apart else "",
     }
 

@@ -217,7 +217,7 @@ def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
     scores = every.scores()
     assert not scores.right[~every.known].any()
     assert not scores.losses[~every.known].any()
-    per_fold = summary([part.best for part in found], [len(part.training) for part in found])
+    per_fold = summary(answers, [len(part.training) for part in found])
     assert per_fold["unlearned"] == [[2, 20]]
 
 

@@ -47,7 +47,7 @@ def _fake(monkeypatch) -> list[tuple[BankRows, BankRows, BankRows]]:
 @pytest.fixture(scope="module")
 def judged(rows) -> dict[str, Any]:
     """Return the result of cross-validation with two folds."""
-    return cross_validate(rows, 2, 3, SETTINGS)[0]
+    return cross_validate(rows, 2, 3, SETTINGS)
 
 
 def test_heads_classify_held_out_images_of_a_learnable_set_correctly(judged):
@@ -100,9 +100,8 @@ def test_images_of_a_group_are_in_the_same_fold(rows, monkeypatch):
     seen = _fake(monkeypatch)
     hashes = np.unique(rows.hashes)
     groups = {bytes(digest): hashes[i // 4 * 4] for i, digest in enumerate(hashes)}
-    found, _ = cross_validate(
-        _grouped(rows, groups), 4, 3, dataclasses.replace(SETTINGS, optimizer="adam")
-    )
+    by_epochs = dataclasses.replace(SETTINGS, optimizer="adam")
+    found = cross_validate(_grouped(rows, groups), 4, 3, by_epochs)
     assert found["groups"] == 20
     for parts in seen:
         sides = [{groups[bytes(digest)] for digest in part.hashes} for part in parts]
@@ -111,11 +110,11 @@ def test_images_of_a_group_are_in_the_same_fold(rows, monkeypatch):
 
 def test_a_class_of_one_group_is_named_because_no_fold_can_learn_it(rows):
     groups = np.where(rows.labels == 1, b"film", np.asarray(rows.hashes))
-    found, _ = cross_validate(dataclasses.replace(rows, groups=groups), 4, 3, SETTINGS)
+    found = cross_validate(dataclasses.replace(rows, groups=groups), 4, 3, SETTINGS)
     images = int(((rows.labels == 1) & (rows.views == 0)).sum())
     assert found["unlearned"] == [[1, images]]
     assert found["correct"] <= found["images"] - images
-    assert cross_validate(rows, 4, 3, SETTINGS)[0]["unlearned"] == []
+    assert cross_validate(rows, 4, 3, SETTINGS)["unlearned"] == []
 
 
 def test_fewer_images_than_folds_are_refused(rows):
