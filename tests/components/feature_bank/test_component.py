@@ -118,8 +118,11 @@ def _chosen(folder: Path, labels: np.ndarray, larger: int = 0) -> tuple[str, dic
 @pytest.mark.parametrize(
     ("labels", "sizes"), [(_CONTRAST, [8, 8, 4, 4]), (_NOISE, [8])], ids=["contrast", "noise"]
 )
-def test_the_head_reads_several_maps_where_they_make_it_better(tmp_path, labels, sizes) -> None:
+def test_the_head_reads_several_maps_where_they_make_it_better(
+    tmp_path, monkeypatch, labels, sizes
+) -> None:
     """Contrast changes the deviation of a map more than its mean."""
+    monkeypatch.setattr(extraction, "ENOUGH", 1.1)
     uri, facts = _chosen(tmp_path, labels)
     assert facts["sizes"] == sizes
     assert facts["features"] == ("conv1" if sizes[1:] else "average")
@@ -129,6 +132,11 @@ def test_the_head_reads_several_maps_where_they_make_it_better(tmp_path, labels,
     assert (facts["forward_passes"], facts["reused"]) == (68, 0), "the sample is not repeated"
     assert read_rows(uri, "train", 2).features.shape == (60, sum(sizes))
     assert not Path(uri, "sample").exists()
+
+
+def test_nothing_else_is_tried_where_the_head_on_the_last_map_is_good_enough(tmp_path) -> None:
+    _, facts = _chosen(tmp_path, _CONTRAST, larger=48)
+    assert [one["features"] for one in facts["tried"]] == ["average"]
 
 
 def test_larger_images_are_used_where_they_make_the_head_better(tmp_path, monkeypatch) -> None:
@@ -143,6 +151,7 @@ def test_larger_images_are_used_where_they_make_the_head_better(tmp_path, monkey
 def test_of_many_images_only_the_last_map_is_stored(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(extraction, "_MANY", 50)
     monkeypatch.setattr(extraction, "_FAR_BETTER", 1.0)
+    monkeypatch.setattr(extraction, "ENOUGH", 1.1)
     _, facts = _chosen(tmp_path, _CONTRAST)
     assert (facts["features"], facts["sizes"]) == ("average", [8])
     assert facts["forward_passes"] == 60 + 68
