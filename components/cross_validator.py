@@ -1,10 +1,9 @@
 """CrossValidator: k-fold cross-validation, whose result decides where validation is small.
 
-It evaluates the recipe for the head, not a single head. For each fold of train and validation it
-trains a head on the other folds as ImageTrainer does, and evaluates it on the images of the fold.
-See `imgpipe.models.training.cross_validation`. If ImageTrainer has judged its network by folds
-itself, these decide. With an automatic number of folds it first decides whether folds
-are needed; where they are not, the validation split decides. ImageEvaluator reads the result.
+If ImageTrainer has judged its network by folds itself, these decide. If a setting gives a number of
+folds, a head is solved for each of them on the images of the others, as ImageTrainer solves it; see
+`imgpipe.models.training.cross_validation`. Otherwise the validation split decides. ImageEvaluator
+reads the result.
 """
 
 import json
@@ -18,7 +17,6 @@ from tfx.types.standard_artifacts import Examples, ModelEvaluation, ModelRun
 from imgpipe.components.image_evaluator.rules import FOLDS
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features import folds as fold_rules
 from imgpipe.models.features.bank import read_facts, read_rows
 from imgpipe.models.model_names import HISTORY_FILE
@@ -36,7 +34,7 @@ def CrossValidator(
     folds: Parameter[int],
     training: Parameter[str],
 ) -> None:
-    """Train and evaluate a head for every fold.
+    """Say which images decide about the network, and evaluate a head for every fold if asked for.
 
     Args:
         bank: Features of FeatureBank.
@@ -44,8 +42,7 @@ def CrossValidator(
             fine-tuned, and has the result of the folds by which ImageTrainer has judged it.
         result: Output: ``cross_validation.json``. Where the validation split decides, its
             ``decides`` is false and ``why`` says why.
-        folds: Number of folds, or -1: those of ImageTrainer, or `folds.FOLDS` for a head that is
-            trained by epochs, where validation has fewer than `folds.FEW_IMAGES` images.
+        folds: Number of folds, or -1: those of ImageTrainer, if it had any.
         training: JSON of the custom config of ImageTrainer, with settings, vocabulary and the
             fingerprint of the code.
 
@@ -60,9 +57,11 @@ def CrossValidator(
     head, classes = ModelSettings.from_mapping(arguments["model"]), len(arguments["vocabulary"])
     held_out = records.count(bank.uri, names.VALIDATION)
     if folds == fold_rules.AUTOMATIC:
-        found = automatic_result(bank.uri, classes, head, held_out, tuned, by_trainer)
+        found = automatic_result(bank.uri, classes, held_out, tuned, by_trainer)
     else:
-        found = _judged(bank.uri, folds, classes, head)
+        rows = read_rows(bank.uri, _SPLITS, classes, count=folds)
+        found = cross_validate(rows, folds, classes, head)
+        found |= {"alike_apart": rows.separated, "decides": True}
     found |= {
         "automatic": folds == fold_rules.AUTOMATIC,
         "validation_images": held_out,
@@ -74,12 +73,11 @@ def CrossValidator(
 def automatic_result(
     bank_uri: str,
     classes: int,
-    head: ModelSettings,
     held_out: int,
     tuned: bool,
     by_trainer: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Evaluate by folds where these say more about the network than validation does.
+    """Return the folds by which ImageTrainer has judged its network, or why there are none.
 
     `held_out` is the number of validation images, `tuned` whether the published network is
     fine-tuned, and `by_trainer` the folds of ImageTrainer; see `cross_validation.summary`.
@@ -94,16 +92,5 @@ def automatic_result(
     elif not read_facts(bank_uri).dim:
         why = "the feature bank holds no features for folds"
     else:
-        try:
-            return _judged(bank_uri, fold_rules.FOLDS, classes, head)
-        except Diverged as error:
-            why = f"the head of a fold could not be trained ({error})"
-        except DataRefused:  # nobody has asked for folds, so this does not refuse the data
-            why = f"there are too few independent images for {fold_rules.FOLDS} folds"
+        why = f"there are too few independent images for {fold_rules.FOLDS} folds"
     return {"decides": False, "why": f"The validation split decides, because {why}."}
-
-
-def _judged(bank_uri: str, folds: int, classes: int, head: ModelSettings) -> dict[str, Any]:
-    rows = read_rows(bank_uri, _SPLITS, classes, count=folds)
-    found = cross_validate(rows, folds, classes, head)
-    return {**found, "alike_apart": rows.separated, "decides": True}

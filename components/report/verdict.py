@@ -103,9 +103,9 @@ def _few_images(facts: Mapping[str, Any]) -> str:
         f"the validation split has only {count} images, so each of them changes the accuracy by "
         f"{100 / count:.1f} percentage points; "
     )
-    tuned = (facts.get("training") or {}).get("fine_tune")
-    # Folds evaluate heads on features, and need enough independent images.
-    if tuned or facts.get("folds_note") or (facts.get("bank") or {}).get("dim") == 0:
+    training = facts.get("training") or {}
+    # Folds evaluate solved heads, and need enough independent images.
+    if training.get("fine_tune") or not training.get("solution") or facts.get("folds_note"):
         return text + "add images, or give more of them to validation with split.validation"
     return (
         text + f"evaluate.cross_validate = {FOLDS} evaluates on all images of train and validation "

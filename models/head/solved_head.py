@@ -115,17 +115,20 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | Non
 
 
 def out_of_fold(
-    rows: BankRows, classes: int, settings: ModelSettings, penalty: float
-) -> tuple[list[Answers], list[int]]:
+    rows: BankRows, classes: int, settings: ModelSettings, penalty: float, count: int = FOLDS
+) -> list[tuple[Answers, int]]:
     """Return the answers of the head of each fold, and the number of images that it has learned.
 
     There are none where `_folds` returns none. All heads have the same penalty.
     """
-    turned = Rotation.of(rows).turned(rows)
-    folds = _folds(turned)
-    problems = [_problem(fold.train, classes, settings) for fold in folds]
-    answers = [_answers(penalty, *pair) for pair in zip(folds, problems, strict=True)]
-    return answers, [int(fold.train.clean.sum()) for fold in folds]
+    folds = _folds(Rotation.of(rows).turned(rows), count)
+    return [
+        (
+            _answers(penalty, fold, _problem(fold.train, classes, settings)),
+            int(fold.train.clean.sum()),
+        )
+        for fold in folds
+    ]
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
@@ -218,13 +221,13 @@ class _Fold(NamedTuple):
         return Answers(np.concatenate(parts), held.labels, held.groups, self.known, held.hashes)
 
 
-def _folds(rows: BankRows) -> list[_Fold]:
+def _folds(rows: BankRows, count: int = FOLDS) -> list[_Fold]:
     """Return the folds; none where there are too few groups, or each class is in one fold."""
-    if len(np.unique(rows.groups)) < 2 * FOLDS:
+    if len(np.unique(rows.groups)) < 2 * count:
         return []
-    numbers = rows.folds(FOLDS)
+    numbers = rows.folds(count)
     folds = []
-    for fold in range(FOLDS):
+    for fold in range(count):
         train, held = rows.select(numbers != fold), rows.select((numbers == fold) & rows.clean)
         folds.append(_Fold(train, held, np.isin(held.labels, train.labels)))
     return folds if any(fold.known.any() for fold in folds) else []

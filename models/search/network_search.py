@@ -132,7 +132,7 @@ def folds(inputs: Inputs) -> list[Part]:
     parts = []
     for number in range(FOLDS):
         rest, held = rows.select(fold != number), rows.select((fold == number) & rows.clean)
-        head = stages.fitted_head(rest, held, held, inputs.classes, settings)
+        head = stages.fitted_head(rest, held, inputs.classes, settings)
         here = np.isin(images.hashes, held.hashes)
         start = _start(inputs, rest.select(rest.clean))
         parts.append(Part(images.select(~here), images.select(here), head, start))
@@ -148,7 +148,7 @@ def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
     if not rows.sizes[1:]:
         return None
     plain = rows.first_block()
-    return stages.fitted_head(plain, plain, plain, inputs.classes, inputs.settings).layers
+    return stages.fitted_head(plain, plain, inputs.classes, inputs.settings).layers
 
 
 def _row_of_head(head: Trained, judged_by: str, accuracy: float) -> dict[str, Any]:
@@ -395,8 +395,8 @@ class _Search:
         if self._folds:
             pairs = zip(self._folds, fitted, strict=True)
             self._folds = [replace(part, best=one, start=None) for part, one in pairs]
-            images = [len(part.training) for part in self._folds]
-            history["cross_validation"] = summary([one.answers for one in fitted], images)
+            answers = [(part.best.answers, len(part.training)) for part in self._folds]
+            history["cross_validation"] = summary(answers)
         features = self._inputs.settings.features
         best = replace(shipped, history=history, image_size=way.image_size, features=features)
         self._splits = replace(self._splits, best=best, start=None)

@@ -1,11 +1,8 @@
-"""k-fold cross-validation of the head on the feature bank, whose result a gate can use.
+"""k-fold cross-validation of the solved head on the feature bank, whose result a gate can use.
 
 With a validation split of forty images, a single image changes the accuracy by 2.5 points. Here
 every image of train and validation is classified once, by a head that was not trained on it. A fold
-takes about a second, because the features are stored already.
-
-The images with which the weights of a fold are chosen (its own small validation split) are never
-among those on which the fold is evaluated, since that would give an accuracy that is too high.
+takes a fraction of a second, because the features are stored already.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +22,6 @@ from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.stages import HEAD, Inputs, Trained, fitted_head
-
-#: A head that is trained by epochs needs one in this number of its fold's training images as its
-#: validation split, on which the best epoch is chosen.
-_PICKING_PARTS: Final = 8
 
 
 def learned_from_both(inputs: Inputs, trained: Trained) -> Trained:
@@ -44,25 +37,23 @@ def learned_from_both(inputs: Inputs, trained: Trained) -> Trained:
         return trained
     both, most_view = (names.TRAIN, names.VALIDATION), settings.views.count
     rows = read_rows(inputs.bank_uri, both, inputs.classes, most_view)
-    clean = rows.select(rows.clean)
-    head = fitted_head(rows, clean, clean, inputs.classes, settings, learning_curve=True)
+    head = fitted_head(rows, rows.select(rows.clean), inputs.classes, settings, True)
     penalty = head.history["solution"]["l2"]
-    answers, trained_on = solved_head.out_of_fold(rows, inputs.classes, settings, penalty)
-    if not answers:  # too few independent images; nobody has asked for folds
+    folds = solved_head.out_of_fold(rows, inputs.classes, settings, penalty)
+    if not folds:  # too few independent images; nobody has asked for folds
         return trained
     epoch = head.history["epochs"][0] | {"val_loss": None, "val_accuracy": None}
     learned = trained.history["learned"] | {names.VALIDATION: held_out}
-    found = summary(answers, trained_on)
-    history = {"epochs": [epoch], "learned": learned, "cross_validation": found}
+    history = {"epochs": [epoch], "learned": learned, "cross_validation": summary(folds)}
     history = {**trained.history, **head.history, **history}
-    judged_by = {"answers": Answers.joined(answers), "by_folds": True}
-    return replace(trained, layers=head.layers, history=history, **judged_by)
+    answers = Answers.joined([one for one, _ in folds])
+    return replace(trained, layers=head.layers, answers=answers, history=history, by_folds=True)
 
 
 def cross_validate(
     rows: BankRows, folds: int, classes: int, settings: ModelSettings
 ) -> dict[str, Any]:
-    """Trains and evaluates one head for each fold.
+    """Solve and evaluate one head for each fold, with the penalty that folds choose.
 
     Args:
         rows: All views of train and validation. Only view 0 is evaluated, and the images of one
@@ -75,44 +66,20 @@ def cross_validate(
         The results of all folds, see `summary`.
 
     Raises:
-        DataRefused: There are fewer sets of images than folds, or too few to choose weights.
+        DataRefused: There are fewer than two groups of images for each fold.
     """
-    if settings.strategy != "none":  # a fold is too small to be shared
-        # Without a strategy, "auto" would solve the heads, which the Trainer trains by epochs.
-        optimizer = "adam" if settings.optimizer == "auto" else settings.optimizer
-        settings = replace(settings, strategy="none", optimizer=optimizer)
-    groups = len(np.unique(rows.groups))
-    if groups < folds + 1:
+    penalty = solved_head.solve(rows, classes, settings, learning_curve=False).facts["l2"]
+    found = solved_head.out_of_fold(rows, classes, settings, penalty, folds)
+    if not found:
         raise DataRefused(
-            f"evaluate.cross_validate = {folds}: expected more than {folds} images, or groups of "
-            f"them, to divide. Received: {groups}. Lower it, or add images"
+            f"evaluate.cross_validate = {folds}: expected at least {2 * folds} images, or groups "
+            "of them, and a class of several groups. Received: "
+            f"{len(np.unique(rows.groups))} groups. Lower it, or add images"
         )
-    fold = rows.folds(folds)
-    heads, trained_on = [], []
-    for number in range(folds):
-        rest, held = rows.select(fold != number), rows.select((fold == number) & rows.clean)
-        train, choosing = (rest, held) if settings.solved else _divided(rest)
-        heads.append(fitted_head(train, choosing, held, classes, settings).answers)
-        trained_on.append(int(train.clean.sum()))
-    return summary(heads, trained_on)
+    return summary(found)
 
 
-def _divided(rest: BankRows) -> tuple[BankRows, BankRows]:
-    """Divide the training images of a fold into those to train on and those that choose the epoch.
-
-    The division is by groups again, so that no near-duplicate of a training image chooses.
-    """
-    count = len(np.unique(rest.groups))
-    if count < 2:
-        raise DataRefused(
-            "evaluate.cross_validate: one group holds so many of the images that a fold has "
-            "nothing else to train on. Raise the number of folds, or divide the group"
-        )
-    choosing = rest.folds(min(_PICKING_PARTS, count)) == 0
-    return rest.select(~choosing), rest.select(choosing & rest.clean)
-
-
-def summary(folds: Sequence[Answers], trained_on: Sequence[int]) -> dict[str, Any]:
+def summary(folds: Sequence[tuple[Answers, int]]) -> dict[str, Any]:
     """Return the mean, the spread and every fold as values that can be written as JSON.
 
     `std` is the standard deviation of the folds' accuracies. `unlearned` has label index and number
@@ -120,8 +87,8 @@ def summary(folds: Sequence[Answers], trained_on: Sequence[int]) -> dict[str, An
     the class, so that all of these images count as wrong.
 
     Args:
-        folds: The answers of the network of each fold for the images of the fold.
-        trained_on: Number of training images of each fold, without its own validation split.
+        folds: The answers of the network of each fold for the images of the fold, and the number
+            of images that it was trained on.
     """
     per_fold = [
         {
@@ -130,9 +97,10 @@ def summary(folds: Sequence[Answers], trained_on: Sequence[int]) -> dict[str, An
             "trained_on": count,
             "accuracy": one.accuracy,
         }
-        for one, count in zip(folds, trained_on, strict=True)
+        for one, count in folds
     ]
-    shares, answers = [fold["accuracy"] for fold in per_fold], Answers.joined(folds)
+    shares = [fold["accuracy"] for fold in per_fold]
+    answers = Answers.joined([one for one, _ in folds])
     classes, counts = np.unique(answers.labels[~answers.answerable], return_counts=True)
     every = answers.logits.shape[1]
     return {
@@ -143,7 +111,7 @@ def summary(folds: Sequence[Answers], trained_on: Sequence[int]) -> dict[str, An
         "max": max(shares),
         "images": len(answers.labels),
         "correct": int(answers.right.sum()),
-        "groups": sum(len(np.unique(np.asarray(one.groups))) for one in folds),
+        "groups": len(np.unique(np.asarray(answers.groups))),
         "unlearned": [list(pair) for pair in zip(classes.tolist(), counts.tolist(), strict=True)],
         # Images of each class, images that it was predicted for, and those where it is right.
         "labels": np.bincount(answers.labels, minlength=every).tolist(),

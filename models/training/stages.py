@@ -161,17 +161,13 @@ def _head(inputs: Inputs) -> Trained:
 
 def fitted_head(
     train: BankRows,
-    choosing: BankRows,
     held: BankRows,
     classes: int,
     settings: ModelSettings,
     learning_curve: bool = False,
 ) -> Trained:
-    """Trains the head of a fold as that of the run.
-
-    The rows `choosing` choose the epoch of a head that is trained by epochs; it answers `held`.
-    """
-    found = fit_head(train, choosing, classes, settings, learning_curve=learning_curve)
+    """Solves a head as that of the run, with its answers for the rows `held`."""
+    found = fit_head(train, held, classes, settings, learning_curve=learning_curve)
     known = np.isin(held.labels, train.labels)
     rows = datasets.Rows(held.features, held.labels)
     return _judged(found, rows, HEAD, held.groups, known, held.hashes)

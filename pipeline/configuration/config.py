@@ -63,16 +63,12 @@ class Config(sections.SettingsSection):
             self.settings.check_together()
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        folds = max(0, self.evaluate.cross_validate)
-        if folds and not self.settings.frozen:
+        alone = self.settings.solved and self.fine_tune.mode != "on"
+        if self.evaluate.cross_validate > 0 and not alone:
             raise ValueError(
-                "evaluate.cross_validate trains heads on the features of a frozen backbone, but "
-                'this one is trained; set it to 0, or model.freeze to "all"'
-            )
-        if folds and self.fine_tune.mode == "on":
-            raise ValueError(
-                "evaluate.cross_validate cannot evaluate the network that fine_tune.mode = "
-                '"on" always publishes. Set it to "off"'
+                "evaluate.cross_validate evaluates heads that are solved on the features of a "
+                "frozen backbone, but here layers are trained by epochs (model.freeze, "
+                "model.hidden_units, train.optimizer, fine_tune.mode …). Set it to 0"
             )
         return self
 
@@ -111,13 +107,11 @@ class Config(sections.SettingsSection):
     def folds(self) -> int:
         """Number of folds that decide on the threshold; `AUTOMATIC` where CrossValidator chooses.
 
-        Heads of folds say nothing about a network that is always fine-tuned.
+        Folds say nothing about a network that is trained by epochs in any case.
         """
         given = self.evaluate.cross_validate
-        if given != AUTOMATIC:
-            return given
-        judged = self.settings.frozen and self.fine_tune.mode != "on"
-        return AUTOMATIC if judged else 0
+        alone = self.settings.solved and self.fine_tune.mode != "on"
+        return given if alone or given != AUTOMATIC else 0
 
     @property
     def bank_settings(self) -> ModelSettings:

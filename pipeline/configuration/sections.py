@@ -267,8 +267,8 @@ class Evaluate(SettingsSection):
         le=20,
         description="Number of folds over train and validation. Their mean accuracy must then "
         "reach the threshold, instead of the validation accuracy. 0: no folds. -1: 5 folds where "
-        "validation has fewer than 200 images and the head on frozen features is published; for a "
-        "network that folds of the search have judged, those.",
+        "validation has fewer than 200 images and a solved head is published; for a network that "
+        "folds of the search have judged, those.",
     )
 
     @model_validator(mode="after")
