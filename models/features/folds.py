@@ -20,9 +20,10 @@ FOLDS: Final = 5
 #: With fewer validation images, each one changes the accuracy by more than half a point. Folds over
 #: train and validation decide then, unless a setting says otherwise.
 FEW_IMAGES: Final = 200
-#: Folds judge the networks of the search only up to this number of images of train and validation,
-#: because each network is then trained for each fold. More images have more validation images too.
-_MOST_IN_FOLDS: Final = 700
+#: Numbers of folds that judge the networks of the search, and up to how many images of train and
+#: validation they do. A network is trained once for each fold, so there are fewer than for heads.
+#: More images have more validation images too.
+_OF_NETWORKS: Final = ((3, 700), (2, 1500))
 #: If the head over its folds, or the best network on validation, reaches this accuracy, no better
 #: network is searched for. A validation split of a few hundred images could not distinguish a
 #: further gain from noise.
@@ -31,14 +32,16 @@ ENOUGH: Final = 0.98
 AUTOMATIC: Final = -1
 
 
-def judge_networks(train: int, validation: int) -> bool:
-    """Return whether folds judge the networks of the search, and not the validation split.
+def of_networks(train: int, validation: int) -> int:
+    """Return how many folds judge the networks of the search; 0 if the validation split does.
 
     Args:
         train: Number of images of split train.
         validation: Number of images of split validation.
     """
-    return validation < FEW_IMAGES and train + validation <= _MOST_IN_FOLDS
+    if validation >= FEW_IMAGES:
+        return 0
+    return next((folds for folds, most in _OF_NETWORKS if train + validation <= most), 0)
 
 
 def assign(

@@ -28,7 +28,7 @@ from imgpipe.models.errors import Diverged
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import ENOUGH, judge_networks
+from imgpipe.models.features.folds import ENOUGH, of_networks
 from imgpipe.models.head.answers import Answers, better, standard_error
 from imgpipe.models.search.ways import (
     FEWEST_CORRECTED,
@@ -45,9 +45,6 @@ from imgpipe.models.training.stages import Inputs, Part, Trained
 if TYPE_CHECKING:
     import keras
 
-#: Number of folds. A network is trained once for each of them, so there are fewer than for heads,
-#: which are solved within a second.
-FOLDS: Final = 3
 #: Share of the remaining time for which a way is planned where folds judge. If the time ends before
 #: all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
@@ -102,7 +99,7 @@ def train(inputs: Inputs) -> Trained:
         row = _row_of_head(head, judged_by, head.answers.accuracy)
         return _with_history(head, [row], Ended("enough", f"{ended}."))
     training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
-    parts = folds(inputs) if judge_networks(len(training), len(held_out)) else []
+    parts = folds(inputs, of_networks(len(training), len(held_out)))
     if parts and head.by_folds:  # the network that ships learns from validation, too
         training = Labelled.read([*inputs.train_files, *inputs.validation_files])
         rows = read_rows(inputs.bank_uri, (names.TRAIN, names.VALIDATION), inputs.classes, 0)
@@ -117,20 +114,22 @@ def train(inputs: Inputs) -> Trained:
     return replace(head, history={**head.history, **tried})
 
 
-def folds(inputs: Inputs) -> list[Part]:
+def folds(inputs: Inputs, count: int) -> list[Part]:
     """Divide the images of train and validation into folds, and train a head for each of them.
 
     Images of one group are in one fold. There are no folds if there are too few independent images,
     or if each class is in one fold.
     """
+    if not count:
+        return []
     settings, both = inputs.settings, (names.TRAIN, names.VALIDATION)
     images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-    rows = read_rows(inputs.bank_uri, both, inputs.classes, settings.views.count, FOLDS)
-    if len(np.unique(rows.groups)) < 2 * FOLDS:
+    rows = read_rows(inputs.bank_uri, both, inputs.classes, settings.views.count, count)
+    if len(np.unique(rows.groups)) < 2 * count:
         return []
-    fold = rows.folds(FOLDS)
+    fold = rows.folds(count)
     parts = []
-    for number in range(FOLDS):
+    for number in range(count):
         rest, held = rows.select(fold != number), rows.select((fold == number) & rows.clean)
         head = stages.fitted_head(rest, held, inputs.classes, settings)
         here = np.isin(images.hashes, held.hashes)
@@ -314,7 +313,8 @@ class _Search:
         if self._folds:
             text += (
                 f" The validation split has only {len(self._splits.held_out)} images, so each "
-                f"network is judged by {FOLDS}-fold cross-validation over train and validation."
+                f"network is judged by {len(self._folds)}-fold cross-validation over train and "
+                "validation."
             )
         progress.say(text)
 

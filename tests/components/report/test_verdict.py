@@ -76,11 +76,11 @@ def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints)
 @pytest.mark.parametrize(
     "reason",
     [
-        {"bank": {"dim": 0}},
+        {"training": {"solution": None}},
         {"training": {"fine_tune": {"accuracy": 0.9}}},
         {"folds_note": "there are too few independent images for 5 folds"},
     ],
-    ids=["no features", "fine-tuned", "few groups"],
+    ids=["by epochs", "fine-tuned", "few groups"],
 )
 def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(reason):
     found = by_validation() | reason
@@ -91,10 +91,12 @@ def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(reason):
 
 
 def test_the_hint_states_the_weight_of_an_image_and_the_setting():
-    (hint,) = warnings(by_validation())
+    found = by_validation()
+    found["training"]["solution"] = {"l2": 1.0}
+    (hint,) = warnings(found)
     assert "has only 60 images, so each of them changes the accuracy by 1.7" in hint
     assert "evaluate.cross_validate = 5" in hint
-    assert hint[1:] in page.render(by_validation(), {}, {}, BLESSED)
+    assert hint[1:] in page.render(found, {}, {}, BLESSED)
 
 
 @pytest.mark.parametrize("found", [{}, {"gate": None}, {"gate": {}, "settings": None}])

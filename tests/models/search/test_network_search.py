@@ -20,12 +20,12 @@ from imgpipe.models import progress
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.examples import Labelled
-from imgpipe.models.features.folds import judge_networks
+from imgpipe.models.features.folds import of_networks
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import network_search, ways
-from imgpipe.models.search.network_search import FOLDS, folds
+from imgpipe.models.search.network_search import folds
 from imgpipe.models.settings import FineTune, ModelSettings
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
@@ -44,7 +44,7 @@ Given = Callable[..., Inputs]
 def judged_on_validation() -> Iterator[None]:
     """Let the validation split judge, although it is small (or `by_folds`), a head that is bad."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network_search, "judge_networks", lambda train, validation: False)
+        patch.setattr(network_search, "of_networks", lambda train, validation: 0)
         for name, value in (("PENALTIES", (1e20,)), ("_USUAL_PENALTY", 1e20)):
             patch.setattr(solved_head, name, value)  # of a head that is no better than chance
         yield
@@ -53,7 +53,7 @@ def judged_on_validation() -> Iterator[None]:
 @pytest.fixture
 def by_folds(monkeypatch) -> None:
     """Let the folds judge, as they do for so few images."""
-    monkeypatch.setattr(network_search, "judge_networks", judge_networks)
+    monkeypatch.setattr(network_search, "of_networks", of_networks)
 
 
 @pytest.fixture(scope="module")
@@ -189,9 +189,9 @@ def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> 
 
 
 def test_folds_train_on_the_other_images_alone(given) -> None:
-    every = folds(given())
+    every = folds(given(), 3)
     held_out = np.concatenate([part.held_out.hashes for part in every])
-    assert len(every) == FOLDS
+    assert len(every) == 3
     assert len(set(held_out)) == len(held_out) == _ALL
     for part in every:
         assert set(part.training.hashes) == set(held_out) - set(part.held_out.hashes)
@@ -199,17 +199,17 @@ def test_folds_train_on_the_other_images_alone(given) -> None:
 
 
 def test_a_group_is_in_one_fold(grouped) -> None:
-    found = folds(grouped(lambda split, i, label: b"film %d" % (i // 3)))  # of both splits
+    found = folds(grouped(lambda split, i, label: b"film %d" % (i // 3)), 3)  # of both splits
     assert sum(len(part.held_out.labels) for part in found) == _ALL
     films = [set(part.best.answers.groups.tolist()) for part in found]
-    assert folds(grouped(lambda split, i, label: b"film %d" % (i % 5))) == [], "too few groups"
+    assert folds(grouped(lambda split, i, label: b"film %d" % (i % 5)), 3) == [], "too few groups"
     assert sum(map(len, films)) == len(set().union(*films)) == 12
 
 
 def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
     """All images of class 2 are of one film: no network can learn it and be judged on it."""
     found = folds(
-        grouped(lambda split, i, label: b"film" if label == 2 else f"{split} {i}".encode())
+        grouped(lambda split, i, label: b"film" if label == 2 else f"{split} {i}".encode()), 3
     )
     answers = [part.best.answers for part in found]
     assert sorted((one.labels[~one.known] == 2).sum() for one in answers) == [0, 0, 12 + 8]
@@ -221,9 +221,10 @@ def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
 
 
 def test_folds_judge_if_there_are_few_images() -> None:
-    assert judge_networks(train=501, validation=199)
-    assert not judge_networks(train=502, validation=199)
-    assert not judge_networks(train=300, validation=200)
+    assert of_networks(train=501, validation=199) == 3
+    assert of_networks(train=502, validation=199) == 2
+    assert of_networks(train=1302, validation=199) == 0
+    assert of_networks(train=300, validation=200) == 0
 
 
 @pytest.mark.slow
