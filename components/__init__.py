@@ -24,7 +24,6 @@ _MODULES = {
     "DataGate": "imgpipe.components.data_gate.component",
     "FeatureBank": "imgpipe.components.feature_bank.component",
     "ImageTrainer": "imgpipe.components.image_trainer",
-    "CrossValidator": "imgpipe.components.cross_validator",
     "Baseline": "imgpipe.components.baseline",
     "ImageEvaluator": "imgpipe.components.image_evaluator.component",
     "Predictor": "imgpipe.components.predictor.component",

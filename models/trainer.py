@@ -59,7 +59,7 @@ def run_fn(fn_args: Any) -> None:
     Args:
         fn_args: Arguments from TFX. `custom_config` has "model", the settings of head and training;
             "vocabulary", the class names in label order; "bank_uri", the artifact of FeatureBank;
-            "by_folds", whether folds may decide; and "source_hash", the hash of the source code.
+            "folds", see `stages.Inputs`; and "source_hash", the hash of the source code.
             `train_files` and `eval_files` are patterns of image examples.
     """
     config = fn_args.custom_config
@@ -69,10 +69,10 @@ def run_fn(fn_args: Any) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     files = (fn_args.train_files, fn_args.eval_files)
     bank_uri, log_dir = config["bank_uri"], run_dir / TENSORBOARD_FOLDER
-    by_folds = bool(config.get("by_folds"))
+    folds = int(config.get("folds", 0))
     settings = read_facts(bank_uri).decided(settings)
     trained = network_search.train(
-        stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, by_folds)
+        stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, folds)
     )
     # The search may have trained a network at another size or on other features.
     size, features = trained.image_size or settings.image_size, trained.features

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ConfigError
-
-if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.config import Config
 
 #: What each component does, for the display of a run, in the order of the graph.
 TASKS = {
@@ -22,7 +18,6 @@ TASKS = {
     "DataGate": "Accept or refuse the data",
     "FeatureBank": "Compute the features",
     "ImageTrainer": "Train the model",
-    "CrossValidator": "Cross-validate",
     "ServingValidator": "Check the model in a server",
     "Predictor": "Classify the images",
     "ImageEvaluator": "Evaluate the model",
@@ -31,18 +26,13 @@ TASKS = {
 }
 
 
-def names(config: Config) -> list[str]:
-    """Return the components of the graph in their order."""
-    return [name for name in TASKS if config.folds or name != "CrossValidator"]
-
-
-def find(name: str, config: Config) -> str:
+def find(name: str) -> str:
     """Find the component that ``--from`` names, regardless of upper and lower case.
 
     Raises:
-        ConfigError: The graph of this configuration has no such component.
+        ConfigError: There is no such component.
     """
-    known = {one.lower(): one for one in names(config)}
+    known = {one.lower(): one for one in TASKS}
     if found := known.get(name.lower()):
         return found
     # A part of a name is enough for the hint; difflib rates "eval" and "ImageEvaluator" at 0.44.

@@ -80,12 +80,7 @@ def create_pipeline(
     report = parts.Report(
         settings=plan.report_settings,
         run_directory=storage.run_directory,
-        # Components that the settings leave out, such as CrossValidator, have no row here.
-        **{
-            name: by_id[row.component].outputs[row.output]
-            for name, row in REPORTED.items()
-            if row.component in by_id
-        },
+        **{name: by_id[row.component].outputs[row.output] for name, row in REPORTED.items()},
     )
     return tfx_pipeline.Pipeline(
         pipeline_name=config.run.name,
@@ -210,25 +205,17 @@ def _gate_nodes(
         infra_blessing=validator.outputs["blessing"],
         code=plan.code,
     )
-    folds = {}
-    if config.folds:  # otherwise the settings leave the threshold to validation
-        folds["folds"] = parts.CrossValidator(
-            bank=model["bank"].outputs["features"],
-            model_run=model["trainer"].outputs["model_run"],
-            folds=config.folds,
-            training=plan.training,
-        )
     evaluator = parts.ImageEvaluator(
         predictions=predictor.outputs["predictions"],
         model=exported,
         baseline_model=baseline,
         settings=plan.evaluate,
         vocabulary=plan.vocabulary,
+        model_run=model["trainer"].outputs["model_run"],
         infra_blessing=validator.outputs["blessing"],
         bank=model["bank"].outputs["features"],
         accept_changes=plan.accept_changes,
         code=plan.code,
-        **{name: node.outputs["result"] for name, node in folds.items()},
     )
     pusher = parts.ModelPusher(
         model=exported,
@@ -242,7 +229,6 @@ def _gate_nodes(
         facts=plan.facts,
     )
     return {
-        **folds,
         "validator": validator,
         "predictor": predictor,
         "evaluator": evaluator,

@@ -27,7 +27,6 @@ from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage import manifest
-from imgpipe.models.features import folds
 from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import source
@@ -67,7 +66,7 @@ class Plan:
         accept_changes: 1 if people accept how this data differs from earlier data, otherwise 0.
         network: Description of the backbone, for FeatureBank.
         weights_key: Fingerprint of everything but the images that decides the features.
-        training: Arguments of the training function, also for CrossValidator.
+        training: Arguments of the training function.
         evaluate: The section ``[evaluate]``, by which a model is blessed.
         facts: What the manifest of a published version says about its run.
         report_settings: Settings that the report shows.
@@ -134,7 +133,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     training = {
         "model": asdict(config.settings),
         "vocabulary": vocabulary,
-        "by_folds": config.folds == folds.AUTOMATIC,
+        "folds": config.folds,
         "source_hash": code,
     }
     facts = {

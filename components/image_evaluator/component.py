@@ -21,7 +21,13 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
-from tfx.types.standard_artifacts import Examples, InfraBlessing, ModelBlessing, ModelEvaluation
+from tfx.types.standard_artifacts import (
+    Examples,
+    InfraBlessing,
+    ModelBlessing,
+    ModelEvaluation,
+    ModelRun,
+)
 from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils
 
@@ -31,8 +37,9 @@ from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import known_images, records
 from imgpipe.models import feature_names as names
+from imgpipe.models.model_names import HISTORY_FILE
 
-FOLDS, INFRA_BLESSING, BANK = "folds", "infra_blessing", "bank"
+MODEL_RUN, INFRA_BLESSING, BANK = "model_run", "infra_blessing", "bank"
 SPLITS = [names.VALIDATION, names.TEST]
 _FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
 
@@ -80,7 +87,7 @@ class ImageEvaluatorSpec(EvaluatorSpec):
     }
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
         **EvaluatorSpec.INPUTS,
-        FOLDS: ChannelParameter(type=ModelEvaluation, optional=True),
+        MODEL_RUN: ChannelParameter(type=ModelRun, optional=True),
         INFRA_BLESSING: ChannelParameter(type=InfraBlessing, optional=True),
         BANK: ChannelParameter(type=Examples, optional=True),
     }
@@ -97,7 +104,7 @@ class Executor(stock.Executor):
         settings, vocabulary = properties.pop("settings"), json.loads(properties.pop("vocabulary"))
         accepted = bool(properties.pop("accept_changes"))
         properties.pop("code", None)
-        for ours in (FOLDS, INFRA_BLESSING, BANK):
+        for ours in (MODEL_RUN, INFRA_BLESSING, BANK):
             inputs.pop(ours, None)
         compared = specs.BASELINE_MODEL_KEY in uris and not is_empty(uris[specs.BASELINE_MODEL_KEY])
         if not compared:
@@ -146,7 +153,7 @@ def evidence(
         None if both is None else rules.Pairs(*pairs.tolist()),
         state["version"],
         state["why"],
-        _deciding_folds(uris.get(FOLDS)),
+        _deciding_folds(uris.get(MODEL_RUN)),
         _unserved(uris.get(INFRA_BLESSING)),
         new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
         accepted,
@@ -154,9 +161,8 @@ def evidence(
 
 
 def _deciding_folds(uri: str | None) -> dict[str, Any] | None:
-    """Read the result of CrossValidator; None if there is none or the validation split decides."""
-    found = records.read_json(f"{uri}/{rules.FOLDS}") if uri else {"decides": False}
-    return found if found["decides"] else None
+    """Read the folds by which ImageTrainer has judged its model; None if validation decides."""
+    return records.read_json(f"{uri}/{HISTORY_FILE}").get("cross_validation") if uri else None
 
 
 def _unserved(uri: str | None) -> str:
@@ -191,7 +197,7 @@ class ImageEvaluator(BaseBeamComponent):
         baseline_model: Channel,
         settings: str | RuntimeParameter,
         vocabulary: str | RuntimeParameter,
-        folds: Channel | None = None,
+        model_run: Channel | None = None,
         infra_blessing: Channel | None = None,
         bank: Channel | None = None,
         accept_changes: int | RuntimeParameter = 0,
@@ -205,7 +211,7 @@ class ImageEvaluator(BaseBeamComponent):
             baseline_model: Model of Baseline, which may be empty.
             settings: JSON of the section ``[evaluate]`` of the configuration.
             vocabulary: JSON list of class names.
-            folds: Result of CrossValidator, which decides on the threshold where it says so.
+            model_run: ModelRun of ImageTrainer, whose folds decide on the threshold if it has any.
             infra_blessing: Blessing of ServingValidator; without it the model counts as served.
             bank: Features of FeatureBank, by which new images are compared with the old ones of
                 their class; without it they are not.
@@ -217,7 +223,7 @@ class ImageEvaluator(BaseBeamComponent):
                 examples=predictions,
                 model=model,
                 baseline_model=baseline_model,
-                folds=folds,
+                model_run=model_run,
                 infra_blessing=infra_blessing,
                 bank=bank,
                 accept_changes=accept_changes,

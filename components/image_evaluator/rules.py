@@ -17,7 +17,6 @@ from typing import Any
 from imgpipe.components import shares
 
 DECISION = "decision.json"
-FOLDS = "cross_validation.json"  # the result of CrossValidator
 #: Tolerance of every comparison with a limit: 0.97 - 0.01 is less than 0.96 in float64.
 SLACK = 1e-6
 #: Images of a class that must be held out before a model may be refused for never predicting it.
@@ -101,7 +100,8 @@ class Evidence:
         pairs: Comparison with the last version; None if they are not compared.
         version: Number of that version.
         not_compared: Why they are not compared; "" if they are.
-        folds: Result of CrossValidator where its folds decide, otherwise None.
+        folds: Result of the folds of ImageTrainer where they decide, otherwise None; see
+            `cross_validation.summary`.
         unserved: Why the export cannot be served as it was trained; "" if it can.
         unlike: New images that are unlike the old ones of their class, see `new_images.find`.
         accepted: Whether a person accepts how the images differ from earlier ones.

@@ -42,8 +42,7 @@ class ReportSpec(ComponentSpec):
     """The specification: the inputs of `facts.REPORTED`, the settings and the page."""
 
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
-        name: ChannelParameter(type=_artifact_type(row.type), optional=row.optional)
-        for name, row in REPORTED.items()
+        name: ChannelParameter(type=_artifact_type(row.type)) for name, row in REPORTED.items()
     }
     OUTPUTS = {"report": ChannelParameter(type=artifacts.RunReport)}  # noqa: RUF012
     PARAMETERS = {  # noqa: RUF012

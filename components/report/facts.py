@@ -40,7 +40,6 @@ class Reported:
             `components/artifacts.py`.
         file: JSON file in the artifact that is part of the facts as it is; "" if there is none.
         fact: Name of the file's content in the facts; "" for the name of the artifact.
-        optional: Whether some pipelines lack the component.
     """
 
     component: str
@@ -48,7 +47,6 @@ class Reported:
     type: str
     file: str = ""
     fact: str = ""
-    optional: bool = False
 
 
 #: Artifacts by the name that `collect` uses for them.
@@ -68,9 +66,6 @@ REPORTED = {
     ),
     "pushed_model": Reported("ModelPusher", "pushed_model", "PushedModel", "push.json", "push"),
     "examples": Reported("ImageFilter", "examples", "Examples"),
-    "cross_validation": Reported(
-        "CrossValidator", "result", "ModelEvaluation", rules.FOLDS, optional=True
-    ),
 }
 
 
@@ -100,10 +95,9 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
             uris["bank"], settings["vocabulary"], {row["image_hash"] for row in settled}
         )
     groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
-    folds = found["cross_validation"] or {}
-    decide = folds.get("decides", True)
+    training = found["training"] or {}
     # A search may choose another size.
-    size = (found["training"] or {}).get("image_size") or settings.get("image_size")
+    size = training.get("image_size") or settings.get("image_size")
     return {
         **found,
         "settings": {**settings, "image_size": size},
@@ -111,8 +105,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "quarantine": uris.get("quarantine", ""),
         "near": None if groups is None else condensed(groups),
         "suspects": suspects,
-        "cross_validation": (folds or None) if decide else None,
-        "folds_note": "" if decide else folds["why"],
+        "cross_validation": training.get("cross_validation"),
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
         "slices": kinds.summary(),

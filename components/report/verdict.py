@@ -104,8 +104,9 @@ def _few_images(facts: Mapping[str, Any]) -> str:
         f"{100 / count:.1f} percentage points; "
     )
     training = facts.get("training") or {}
-    # Folds evaluate solved heads, and need enough independent images.
-    if training.get("fine_tune") or not training.get("solution") or facts.get("folds_note"):
+    # Folds evaluate solved heads, and automatic ones lack independent images.
+    asked = (facts.get("settings") or {}).get("cross_validate")
+    if training.get("fine_tune") or not training.get("solution") or asked:
         return text + "add images, or give more of them to validation with split.validation"
     return (
         text + f"evaluate.cross_validate = {FOLDS} evaluates on all images of train and validation "

@@ -395,8 +395,9 @@ class _Search:
         if self._folds:
             pairs = zip(self._folds, fitted, strict=True)
             self._folds = [replace(part, best=one, start=None) for part, one in pairs]
-            answers = [(part.best.answers, len(part.training)) for part in self._folds]
-            history["cross_validation"] = summary(answers)
+            if known := self._head.history.get("cross_validation"):  # then folds decide
+                answers = [(part.best.answers, len(part.training)) for part in self._folds]
+                history["cross_validation"] = known | summary(answers)
         features = self._inputs.settings.features
         best = replace(shipped, history=history, image_size=way.image_size, features=features)
         self._splits = replace(self._splits, best=best, start=None)

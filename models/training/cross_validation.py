@@ -16,67 +16,48 @@ import numpy as np
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features import folds as fold_rules
-from imgpipe.models.features.bank import BankRows, read_rows
+from imgpipe.models.features.bank import read_rows
+from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
-from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.stages import HEAD, Inputs, Trained, fitted_head
 
 
 def learned_from_both(inputs: Inputs, trained: Trained) -> Trained:
-    """Solve the head of few images on those of train and validation, and judge it by folds.
+    """Solve the head on the images of train and validation, and judge it by folds, if these decide.
 
     An image that judges nothing teaches. The folds that choose the penalty also judge, each image
     by a head without it. Where validation has enough images to judge, or the network is not a
     solved head, what was trained is returned as it is.
+
+    Raises:
+        DataRefused: A setting gives a number of folds, and there are too few images for them.
     """
     held_out, settings = len(trained.answers.labels), inputs.settings
-    judged = inputs.by_folds and settings.solved and trained.history["trained"] == HEAD
-    if not judged or held_out >= fold_rules.FEW_IMAGES:
+    automatic = inputs.folds == AUTOMATIC
+    judged = inputs.folds and settings.solved and trained.history["trained"] == HEAD
+    if not judged or (automatic and held_out >= FEW_IMAGES):
         return trained
-    both, most_view = (names.TRAIN, names.VALIDATION), settings.views.count
-    rows = read_rows(inputs.bank_uri, both, inputs.classes, most_view)
+    both, count = (names.TRAIN, names.VALIDATION), FOLDS if automatic else inputs.folds
+    rows = read_rows(inputs.bank_uri, both, inputs.classes, settings.views.count, count)
     head = fitted_head(rows, rows.select(rows.clean), inputs.classes, settings, True)
     penalty = head.history["solution"]["l2"]
-    folds = solved_head.out_of_fold(rows, inputs.classes, settings, penalty)
-    if not folds:  # too few independent images; nobody has asked for folds
+    folds = solved_head.out_of_fold(rows, inputs.classes, settings, penalty, count)
+    if not folds and automatic:  # nobody has asked for folds
         return trained
+    if not folds:
+        raise DataRefused(
+            f"evaluate.cross_validate = {count}: expected at least {2 * count} images, or groups "
+            f"of them, and a class of several groups. Received: {len(np.unique(rows.groups))} "
+            "groups. Lower it, or add images"
+        )
     epoch = head.history["epochs"][0] | {"val_loss": None, "val_accuracy": None}
     learned = trained.history["learned"] | {names.VALIDATION: held_out}
-    history = {"epochs": [epoch], "learned": learned, "cross_validation": summary(folds)}
+    known = {"automatic": automatic, "validation_images": held_out, "alike_apart": rows.separated}
+    history = {"epochs": [epoch], "learned": learned, "cross_validation": known | summary(folds)}
     history = {**trained.history, **head.history, **history}
     answers = Answers.joined([one for one, _ in folds])
     return replace(trained, layers=head.layers, answers=answers, history=history, by_folds=True)
-
-
-def cross_validate(
-    rows: BankRows, folds: int, classes: int, settings: ModelSettings
-) -> dict[str, Any]:
-    """Solve and evaluate one head for each fold, with the penalty that folds choose.
-
-    Args:
-        rows: All views of train and validation. Only view 0 is evaluated, and the images of one
-            group are in one fold.
-        folds: Number of folds, at least 2.
-        classes: Number of classes.
-        settings: Settings of head and training, the same as the Trainer's.
-
-    Returns:
-        The results of all folds, see `summary`.
-
-    Raises:
-        DataRefused: There are fewer than two groups of images for each fold.
-    """
-    penalty = solved_head.solve(rows, classes, settings, learning_curve=False).facts["l2"]
-    found = solved_head.out_of_fold(rows, classes, settings, penalty, folds)
-    if not found:
-        raise DataRefused(
-            f"evaluate.cross_validate = {folds}: expected at least {2 * folds} images, or groups "
-            "of them, and a class of several groups. Received: "
-            f"{len(np.unique(rows.groups))} groups. Lower it, or add images"
-        )
-    return summary(found)
 
 
 def summary(folds: Sequence[tuple[Answers, int]]) -> dict[str, Any]:

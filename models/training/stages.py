@@ -50,7 +50,8 @@ class Inputs:
         train_files: File patterns of the image examples of split train.
         validation_files: File patterns of the image examples of split validation.
         log_dir: Folder for TensorBoard's event files; None writes none.
-        by_folds: Whether folds may decide about the model, so that it may learn from validation.
+        folds: Number of folds that judge a solved head, so that it may learn from validation; 0 for
+            none, and `folds.AUTOMATIC` for `folds.FOLDS` where validation has few images.
     """
 
     settings: ModelSettings
@@ -59,7 +60,7 @@ class Inputs:
     train_files: Sequence[str]
     validation_files: Sequence[str]
     log_dir: Path | None = None
-    by_folds: bool = False
+    folds: int = 0
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def run_config(
     from imgpipe.pipeline import component_names
 
     if start is not None:  # before imports that take time
-        start = component_names.find(start, config)
+        start = component_names.find(start)
     from imgpipe.components.report import verdict
     from imgpipe.components.report.text import aside, serve_command
     from imgpipe.pipeline.execution import without_effect

@@ -25,7 +25,7 @@ GROUPS = {
         *("Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
         *("ExampleValidator", "DataGate"),
     ),
-    "Training": ("FeatureBank", "ImageTrainer", "CrossValidator"),
+    "Training": ("FeatureBank", "ImageTrainer"),
     "Evaluation": ("ServingValidator", "Predictor", "ImageEvaluator"),
     "Publishing": ("ModelPusher", "Report"),
 }

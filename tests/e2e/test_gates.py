@@ -43,7 +43,7 @@ def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
 def test_again_without_changes_everything_is_cached(gated: tuple[Case, Any]):
     case, _ = gated
     outcome = case.run(*FOLDS)
-    assert "CrossValidator" in set(outcome.summary["cached"])
+    assert "ImageTrainer" in set(outcome.summary["cached"])
     assert outcome.summary["push"]["status"] == "unchanged"
 
 

@@ -75,7 +75,7 @@ def test_guarded_tasks_depend_on_their_gates(spec: dict[str, Any]):
     assert "DataGate_blessing" in tasks["Training"]["inputs"]["artifacts"]
     published = set(tasks["Publishing"]["inputs"]["artifacts"])
     assert {"ImageEvaluator_blessing", "ServingValidator_blessing"} <= published
-    assert "CrossValidator_result" in published & set(tasks["Evaluation"]["inputs"]["artifacts"])
+    assert "ImageTrainer_model_run" in published & set(tasks["Evaluation"]["inputs"]["artifacts"])
     assert tasks["Publishing"]["dependentTasks"] == ["Data", "Evaluation", "Plan", "Training"]
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert set(tasks) - cached == {"Plan", "Publishing"}

@@ -56,17 +56,17 @@ def build_folds(context: Context) -> Content:
     """Return the mean and one row for each fold."""
     found = context.part("cross_validation")
     if not found:
-        if note := context.facts.get("folds_note"):
-            return Absent(note)
-        if not context.part("settings").get("cross_validate"):
+        if context.part("training"):
             return Absent(
-                "The gate used the validation split, because evaluate.cross_validate is 0."
+                "The validation split decided. Folds do where it has few images and a solved head "
+                "is published, or where evaluate.cross_validate gives their number."
             )
         return context.absent("No folds were trained")
     apart = found["alike_apart"]
     return {
         "found": found,
         "rows": found["per_fold"],
+        "tuned": bool(context.part("training").get("fine_tune")),
         "learned": names.VALIDATION in (context.part("training").get("learned") or {}),
         "apart": plural(apart, "image") if apart else "",
     }

@@ -20,7 +20,7 @@ from imgpipe.models import progress
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.examples import Labelled
-from imgpipe.models.features.folds import of_networks
+from imgpipe.models.features.folds import AUTOMATIC, of_networks
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.network.classifier import build_classifier
@@ -165,7 +165,7 @@ def test_no_network_is_tried_if_no_gain_could_be_seen(given, monkeypatch) -> Non
 def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> None:
     display = _Said()
     with progress.shown_by(display):
-        trained = network_search.train(given())
+        trained = network_search.train(replace(given(), folds=AUTOMATIC))
     head, tuned, *_ = trained.history["search"]
     assert (head["judged_by"], tuned["judged_by"]) == ("folds", "folds")
     assert tuned["kept"] is True
@@ -181,7 +181,7 @@ def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> 
         in (display.said[0])
     )
     assert "cross-validation accuracy" in display.said[1]
-    assert trained.history["learned"] == {names.TRAIN: TRAIN}
+    assert trained.history["learned"] == {names.TRAIN: TRAIN, names.VALIDATION: VALIDATION}
     fine_tune = trained.history["fine_tune"]
     assert fine_tune["accuracy"] == trained.answers.accuracy > 0.9
     assert fine_tune["best_epoch"] == len(fine_tune["epochs"]), "the last one, as in the folds"

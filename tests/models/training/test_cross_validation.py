@@ -11,9 +11,12 @@ import pytest
 
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.head.solved_head import out_of_fold
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.cross_validation import cross_validate
+from imgpipe.models.training import cross_validation, stages
+from imgpipe.models.training.cross_validation import learned_from_both, summary
+from tests.models import noise_data
 from tests.models.banks import read_split
 
 SETTINGS = ModelSettings()
@@ -26,14 +29,13 @@ def rows(write_bank, tmp_path_factory) -> BankRows:
     return read_split(uri, ("train", "validation"), 3)
 
 
-@pytest.fixture(scope="module")
-def judged(rows) -> dict[str, Any]:
-    """Return the result of cross-validation with two folds."""
-    return cross_validate(rows, 2, 3, SETTINGS)
+def _judged(rows: BankRows, folds: int) -> dict[str, Any]:
+    """Return the result of folds of heads with one penalty."""
+    return summary(out_of_fold(rows, 3, SETTINGS, 1.0, folds))
 
 
-def test_heads_classify_held_out_images_of_a_learnable_set_correctly(judged):
-    found = judged
+def test_heads_classify_held_out_images_of_a_learnable_set_correctly(rows):
+    found = _judged(rows, 2)
     assert found["folds"] == len(found["per_fold"]) == 2
     assert (found["images"], found["groups"]) == (78, 78)
     assert found["mean"] > 0.9
@@ -62,14 +64,30 @@ def test_every_image_is_held_out_once_with_its_group(rows, folds):
 
 def test_a_class_of_one_group_is_named_because_no_fold_can_learn_it(rows):
     groups = np.where(rows.labels == 1, b"film", np.asarray(rows.hashes))
-    found = cross_validate(dataclasses.replace(rows, groups=groups), 4, 3, SETTINGS)
+    found = _judged(dataclasses.replace(rows, groups=groups), 4)
     images = int(((rows.labels == 1) & (rows.views == 0)).sum())
     assert found["unlearned"] == [[1, images]]
     assert found["correct"] <= found["images"] - images
-    assert cross_validate(rows, 4, 3, SETTINGS)["unlearned"] == []
+    assert _judged(rows, 4)["unlearned"] == []
 
 
-def test_fewer_images_than_folds_are_refused(rows):
-    few = rows.select(np.isin(rows.hashes, np.unique(rows.hashes)[:4]))
-    with pytest.raises(DataRefused, match=r"cross_validate = 4: .* Received: 4"):
-        cross_validate(few, 4, 3, SETTINGS)
+def test_folds_decide_where_validation_has_few_images_or_a_setting_asks(
+    noise_images, noise_bank, monkeypatch
+):
+    given = noise_data.inputs(noise_images, noise_bank, noise_data.SETTINGS)
+    trained = stages.train(given)
+
+    def judged(folds: int) -> dict[str, Any]:
+        return learned_from_both(dataclasses.replace(given, folds=folds), trained).history
+
+    assert "cross_validation" not in judged(0)
+    found = judged(AUTOMATIC)
+    assert found["learned"] == {"train": noise_data.TRAIN, "validation": noise_data.VALIDATION}
+    folds = found["cross_validation"]
+    assert (folds["folds"], folds["automatic"], folds["validation_images"]) == (5, True, 24)
+    assert judged(3)["cross_validation"]["folds"] == 3
+    with pytest.raises(DataRefused, match=r"= 40: expected at least 80 images.* Received: 60"):
+        judged(40)
+    monkeypatch.setattr(cross_validation, "FEW_IMAGES", noise_data.VALIDATION)
+    assert "cross_validation" not in judged(AUTOMATIC)
+    assert judged(3)["cross_validation"]["automatic"] is False
