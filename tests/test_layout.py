@@ -23,10 +23,10 @@ _MAY_IMPORT = {
 #: and says there what went. The goals are 6,000, 13,000, 7,500, 11,500, 28,000 and 2,400.
 _MOST_LINES = {
     "serving": 6_320,
-    "components": 14_630,
-    "models": 8_220,
-    "pipeline": 12_790,
-    "tests": 31_920,
+    "components": 14_510,
+    "models": 8_200,
+    "pipeline": 12_750,
+    "tests": 31_780,
     "benchmarks": 2_700,
 }
 
