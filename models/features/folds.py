@@ -20,10 +20,11 @@ FOLDS: Final = 5
 #: With fewer validation images, each one changes the accuracy by more than half a point. Folds over
 #: train and validation decide then, unless a setting says otherwise.
 FEW_IMAGES: Final = 200
-#: Numbers of folds that judge the networks of the search, and up to how many images of train and
-#: validation they do. A network is trained once for each fold, so there are fewer than for heads.
-#: More images have more validation images too.
-_OF_NETWORKS: Final = ((3, 700), (2, 1500))
+#: Number of folds that judge the networks of the search, up to a number of images of train and
+#: validation. A network is trained for each fold, so there are fewer than for heads. Within the
+#: time for more images, two folds were not trained long enough to show a gain.
+_OF_NETWORKS: Final = 3
+_MOST_IN_FOLDS: Final = 700
 #: If the head over its folds, or the best network on validation, reaches this accuracy, no better
 #: network is searched for. A validation split of a few hundred images could not distinguish a
 #: further gain from noise.
@@ -39,9 +40,8 @@ def of_networks(train: int, validation: int) -> int:
         train: Number of images of split train.
         validation: Number of images of split validation.
     """
-    if validation >= FEW_IMAGES:
-        return 0
-    return next((folds for folds, most in _OF_NETWORKS if train + validation <= most), 0)
+    few = validation < FEW_IMAGES and train + validation <= _MOST_IN_FOLDS
+    return _OF_NETWORKS if few else 0
 
 
 def assign(

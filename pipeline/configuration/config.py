@@ -105,7 +105,7 @@ class Config(sections.SettingsSection):
 
     @property
     def folds(self) -> int:
-        """Number of folds that decide on the threshold; `AUTOMATIC` where CrossValidator chooses.
+        """Number of folds that decide on the threshold; `AUTOMATIC` where ImageTrainer chooses.
 
         Folds say nothing about a network that is trained by epochs in any case.
         """

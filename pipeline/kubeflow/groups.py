@@ -52,10 +52,10 @@ def group(spec: dict[str, Any], directory: str) -> None:
     for title, names in GROUPS.items():
         parts = {}
         for name in names:
-            if task := dag["tasks"].get(name):  # the settings leave some out, as CrossValidator
-                component = spec["components"][task["componentRef"]["name"]]
-                container = deployment["executors"][component["executorLabel"]]["container"]
-                parts[name] = task.get("inputs", {}), component, container["args"]
+            task = dag["tasks"][name]
+            component = spec["components"][task["componentRef"]["name"]]
+            container = deployment["executors"][component["executorLabel"]]["container"]
+            parts[name] = task.get("inputs", {}), component, container["args"]
         tasks[title], components[title], described = _grouped(title, parts)
         named = "--components", json.dumps(described), "--input", "{{$}}"
         arguments = [*named, "--run_directory", directory, *container["args"][_OF_TFX:]]
