@@ -155,6 +155,11 @@ class LogisticRegression:
             self._solution[-1] = start.bias + mean @ start.kernel
         self.iterations = 0
 
+    @property
+    def weights(self) -> int:
+        """Number of weights and biases."""
+        return self._solution.size
+
     def minimise(self, penalty: float, tolerance: float = 1e-8) -> Linear:
         """Find the classifier with the lowest loss, starting from the result of the previous call.
 

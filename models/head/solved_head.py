@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -122,13 +122,9 @@ def out_of_fold(
     There are none where `_folds` returns none. All heads have the same penalty.
     """
     folds = _folds(Rotation.of(rows).turned(rows), count)
-    return [
-        (
-            _answers(penalty, fold, _problem(fold.train, classes, settings)),
-            int(fold.train.clean.sum()),
-        )
-        for fold in folds
-    ]
+    problems = [_problem(fold.train, classes, settings) for fold in folds]
+    answers = _all_answers(penalty, folds, problems)
+    return [(one, int(fold.train.clean.sum())) for one, fold in zip(answers, folds, strict=True)]
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
@@ -284,22 +280,27 @@ def _solved(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[f
     problems = [_problem(fold.train, classes, settings) for fold in folds]
     tried: dict[float, Scores] = {}
     lowest, worse = np.inf, 0
+    for penalty in PENALTIES:
+        # A strong penalty makes a head less sure, which the temperature undoes.
+        tried[penalty] = Answers.joined(_all_answers(penalty, folds, problems)).scores()
+        loss = float(tried[penalty].losses.mean())
+        worse = 0 if loss < lowest else worse + 1
+        lowest = min(lowest, loss)
+        if worse == _WORSE:
+            break
+    return tried
+
+
+def _all_answers(
+    penalty: float, folds: Sequence[_Fold], problems: Sequence[LogisticRegression]
+) -> list[Answers]:
+    """Return the answers of the heads of all folds with this penalty."""
     # Half of the time is spent in products of matrices, during which other threads may run Python.
     # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
-    cores = len(os.sched_getaffinity(0))
-    bytes_of_a_fold = _BYTES_A_WEIGHT * classes * folds[0].train.features.shape[1]
-    count = min(len(folds), cores, max(1, _SOLVER_BYTES // bytes_of_a_fold))
+    bytes_of_a_fold = max((_BYTES_A_WEIGHT * one.weights for one in problems), default=1)
+    count = min(len(os.sched_getaffinity(0)), max(1, _SOLVER_BYTES // bytes_of_a_fold))
     with one_blas_thread(), ThreadPoolExecutor(count) as threads:
-        for penalty in PENALTIES:
-            answers = list(threads.map(functools.partial(_answers, penalty), folds, problems))
-            # A strong penalty makes a head less sure, which the temperature undoes.
-            tried[penalty] = Answers.joined(answers).scores()
-            loss = float(tried[penalty].losses.mean())
-            worse = 0 if loss < lowest else worse + 1
-            lowest = min(lowest, loss)
-            if worse == _WORSE:
-                break
-    return tried
+        return list(threads.map(functools.partial(_answers, penalty), folds, problems))
 
 
 def _best(tried: Mapping[float, Scores]) -> Scores:
@@ -332,12 +333,11 @@ def _with_fewer(
     folds: list[_Fold], share: float, penalty: float, classes: int, settings: ModelSettings
 ) -> tuple[int, Flags]:
     """Return the mean number of training images, and which answers of their heads are right."""
-    smaller, right = [], []
-    for fold in folds:
-        count = max(1, round(share * len(np.unique(fold.train.hashes))))
-        smaller.append(rows := _first_groups(fold.train, count))
-        right.append(_answers(penalty, fold, _problem(rows, classes, settings)).right)
-    return _images(smaller), np.concatenate(right)
+    counts = [max(1, round(share * len(np.unique(fold.train.hashes)))) for fold in folds]
+    parts = zip(folds, counts, strict=True)
+    smaller = [_first_groups(fold.train, count) for fold, count in parts]
+    problems = [_problem(rows, classes, settings) for rows in smaller]
+    return _images(smaller), Answers.joined(_all_answers(penalty, folds, problems)).right
 
 
 def _images(parts: Any) -> int:

@@ -9,55 +9,66 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features.bank import read_rows
+from imgpipe.models.features.bank import read_facts, read_rows
 from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
-from imgpipe.models.training.stages import HEAD, Inputs, Trained, fitted_head
+from imgpipe.models.training.stages import Inputs, Trained, described, fitted_head, rows_of
 
 
-def learned_from_both(inputs: Inputs, trained: Trained) -> Trained:
+def learned_from_both(inputs: Inputs) -> Trained | None:
     """Solve the head on the images of train and validation, and judge it by folds, if these decide.
 
     An image that judges nothing teaches. The folds that choose the penalty also judge, each image
-    by a head without it. Where validation has enough images to judge, or the network is not a
-    solved head, what was trained is returned as it is.
+    by a head without it.
+
+    Returns:
+        The head; None where validation has enough images to judge, or the network that is trained
+        is not a solved head.
 
     Raises:
         DataRefused: A setting gives a number of folds, and there are too few images for them.
     """
-    held_out, settings = len(trained.answers.labels), inputs.settings
-    automatic = inputs.folds == AUTOMATIC
-    judged = inputs.folds and settings.solved and trained.history["trained"] == HEAD
-    if not judged or (automatic and held_out >= FEW_IMAGES):
-        return trained
+    settings, automatic = inputs.settings, inputs.folds == AUTOMATIC
+    solved = settings.solved and not settings.fine_tune.wanted
+    if not (inputs.folds and solved and read_facts(inputs.bank_uri).dim):
+        return None
+    training, validation = rows_of(inputs)
+    if automatic and len(validation) >= FEW_IMAGES:
+        return None
     both, count = (names.TRAIN, names.VALIDATION), FOLDS if automatic else inputs.folds
     rows = read_rows(inputs.bank_uri, both, inputs.classes, settings.views.count, count)
     head = fitted_head(rows, rows.select(rows.clean), inputs.classes, settings, True)
     penalty = head.history["solution"]["l2"]
     folds = solved_head.out_of_fold(rows, inputs.classes, settings, penalty, count)
     if not folds and automatic:  # nobody has asked for folds
-        return trained
+        return None
     if not folds:
         raise DataRefused(
             f"evaluate.cross_validate = {count}: expected at least {2 * count} images, or groups "
             f"of them, and a class of several groups. Received: {len(np.unique(rows.groups))} "
             "groups. Lower it, or add images"
         )
-    epoch = head.history["epochs"][0] | {"val_loss": None, "val_accuracy": None}
-    learned = trained.history["learned"] | {names.VALIDATION: held_out}
-    known = {"automatic": automatic, "validation_images": held_out, "alike_apart": rows.separated}
-    history = {"epochs": [epoch], "learned": learned, "cross_validation": known | summary(folds)}
-    history = {**trained.history, **head.history, **history}
+    known = {
+        "automatic": automatic,
+        "validation_images": len(validation),
+        "alike_apart": rows.separated,
+    }
+    history = {
+        **head.history,
+        "epochs": [head.history["epochs"][0] | {"val_loss": None, "val_accuracy": None}],
+        "learned": {names.TRAIN: int(training.clean.sum()), names.VALIDATION: len(validation)},
+        "cross_validation": known | summary(folds),
+    }
     answers = Answers.joined([one for one, _ in folds])
-    return replace(trained, layers=head.layers, answers=answers, history=history, by_folds=True)
+    distribution = described(training, validation)
+    return Trained(head.layers, answers, history, distribution, by_folds=True)
 
 
 def summary(folds: Sequence[tuple[Answers, int]]) -> dict[str, Any]:

@@ -141,23 +141,28 @@ def both(head: Trained, tuned: Trained) -> dict[str, Any]:
 def _head(inputs: Inputs) -> Trained:
     """Trains the head on the features of the bank."""
     settings = inputs.settings
-    training, validation = (
-        read_rows(inputs.bank_uri, split, inputs.classes, most_view)
-        for split, most_view in ((names.TRAIN, settings.views.count), (names.VALIDATION, 0))
-    )
+    training, validation = rows_of(inputs)
     found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
     rows = datasets.Rows(validation.features, validation.labels)
     head = _judged(found, rows, HEAD, validation.groups)
     learned = {"learned": {names.TRAIN: int(training.clean.sum())}}
     head = replace(head, history={**head.history, **learned})
+    return replace(head, distribution=described(training, validation))
+
+
+def rows_of(inputs: Inputs) -> tuple[BankRows, BankRows]:
+    """Read the rows of train, with all views, and those of validation."""
+    training = read_rows(inputs.bank_uri, names.TRAIN, inputs.classes, inputs.settings.views.count)
+    return training, read_rows(inputs.bank_uri, names.VALIDATION, inputs.classes, 0)
+
+
+def described(training: BankRows, validation: BankRows) -> FeatureDistribution | None:
+    """Return the distribution of the features of the first block; None if these are too many."""
     first = [part.first_block() for part in (training, validation)]
     if first[0].features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
-        return head
+        return None
     clean, held_out = (part.some_clean(feature_distribution.MOST) for part in first)
-    distribution = feature_distribution.fit(
-        clean.features, clean.labels, held_out.features, clean.groups
-    )
-    return replace(head, distribution=distribution)
+    return feature_distribution.fit(clean.features, clean.labels, held_out.features, clean.groups)
 
 
 def fitted_head(
