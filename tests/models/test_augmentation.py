@@ -174,7 +174,7 @@ def test_the_section_views_has_the_settings_of_views() -> None:
     [
         ({}, 4, 0),
         ({"model": {"hidden_units": 64}}, 4, 4),
-        ({"fine_tune": {"mode": "auto"}}, 4, 0),
+        ({"fine_tune": {"mode": "on"}}, 4, 0),
         ({"train": {"optimizer": "adam"}}, 4, 4),
         ({"views": {"count": 2}}, 2, 2),
         ({"views": {"count": 0}}, 0, 0),

@@ -66,7 +66,7 @@ def test_a_vocabulary_may_contain_any_script() -> None:
     [
         ({"feature_dropout": 0.2}, "model.hidden_units is 0"),
         (
-            {"backbone": "conv_8_8", "weights": "none", "fine_tune": {"mode": "auto"}},
+            {"backbone": "conv_8_8", "weights": "none", "fine_tune": {"mode": "on"}},
             "every layer trains from the start",
         ),
         ({"backbone": "efficientnet_lite"}, "unknown backbone"),
