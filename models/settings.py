@@ -190,8 +190,8 @@ class FineTune:
     )
     cut: str = Field(
         default="",
-        description="Layer or block, such as block11, above which layers are trained. Empty: the "
-        "search chooses it; without a search it is at two thirds of the network.",
+        description="Layer or block, such as block11, above which layers are trained. Empty: one "
+        "with small activations, above which about half of the operations are.",
     )
     learning_rate: LearningRate = Field(default=5e-4, description=_RATE)
     schedule: Schedule = Field(default="cosine", description=_SCHEDULE)
@@ -271,13 +271,17 @@ class ModelSettings(TrainSettings, NetworkSettings):
         )
 
     @property
+    def head_alone(self) -> bool:
+        """Whether a solved head may be the result, without a stage that trains layers below it."""
+        return self.solved and self.fine_tune.mode != "on"
+
+    @property
     def widest(self) -> str:
         """What the head may read at most: `features`, where "auto" is not decided yet."""
         if self.features != AUTO:
             return self.features
         # Networks are trained from a head on the last feature map; see `network_search`.
-        head_alone = self.solved and not self.fine_tune.wanted
-        return LEVELS if head_alone and self.backbone_spec().trained else AVERAGE
+        return LEVELS if self.head_alone and self.backbone_spec().trained else AVERAGE
 
     @property
     def of_search(self) -> ModelSettings:

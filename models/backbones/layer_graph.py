@@ -3,8 +3,8 @@
 A feature map can be the output of any layer with one output [N, h, w, C]. For fine-tuning, the
 layers up to the cut are frozen and run once, and those above train from stored activations. All of
 these must depend on one tensor, so that no skip connection bypasses it; `cut_points` lists the
-layers for which this holds. A cut is the name of a layer, a block such as "block11", which means
-its last layer, or "usual", which is about two thirds of the way from input to output.
+layers for which this holds. A cut is the name of a layer, or a block such as "block11", which means
+its last layer.
 """
 
 from __future__ import annotations
@@ -22,13 +22,8 @@ if TYPE_CHECKING:
 
 #: The names of the layers in MobileNet's first block contain no number.
 _FIRST_BLOCK: Final = ("expanded_conv_project", "expanded_conv_add")
-#: The name of the cut that lies at `FROZEN_SHARE` of the list of cut points.
-USUAL: Final = "usual"
-#: Block 10 of EfficientNet-Lite0. Its neighbours were measured on photographs of hands. Training
-#: the layers above block 8 took 40 % of the time of training all layers, and training those above
-#: block 11 took 24 %. On a split that shares sources, all three reached an accuracy of about 0.97.
-#: Split by source, the layers above block 8 reached 0.913, and those above block 11 reached 0.897.
-FROZEN_SHARE: Final = 0.7
+#: Share of the cut points below the usual cut; about half of the operations are above it.
+_CUT: Final = 0.61
 _NEAR: Final = 0.05  # share of the layers in which a narrow or a wide one is searched for
 LEVEL_SHARES: Final = (5 / 6, 2 / 3)  # where `levels` are, as a share of the feature maps
 
@@ -142,25 +137,14 @@ def layer_at(network: keras.Model, cut: str) -> GraphNode:
 
     Args:
         network: Functional model from pixels to a feature map.
-        cut: Name of a layer or of a block, or `USUAL`.
+        cut: Name of a layer or of a block.
 
     Raises:
         ConfigError: There is no such layer, the layers above it need more than its output, or none
             of them has weights.
     """
     points = _trainable_above(network)
-    if cut == USUAL:
-        maps = map_points(network)
-        if not maps:
-            raise ConfigError(
-                "fine_tune.mode: this network has no layer above which layers could be trained, "
-                "because no layer separates the network into two parts. "
-                'Set fine_tune.mode = "off", or freeze = "none" to train all layers'
-            )
-        number = int(FROZEN_SHARE * (len(_maps(network)) - 1))
-        name = maps[min(number, len(maps) - 1)]
-    else:
-        name = find(network, cut).operation.name
+    name = find(network, cut).operation.name
     if name not in points:
         raise ConfigError(
             "fine_tune.cut: expected a layer below others with weights, whose output is all that "
@@ -187,18 +171,28 @@ def above(network: keras.Model, cut: str) -> list[Any]:
     return [layer for layer in tail.layers if layer is not found.operation and layer.weights]
 
 
-def narrow(network: keras.Model, share: float) -> str:
-    """Return the cut with the smallest activations at about a share (0..1) of the cut points.
+def usual_cut(network: keras.Model) -> str:
+    """Return the layer above which layers are trained if no cut is given.
 
-    Activations are stored for every image and view, so their size decides how many views fit.
+    Activations are stored for every image and view, so their size decides how many views fit. The
+    cut is the one with the smallest activations near a share of the cut points.
+
+    Raises:
+        ConfigError: The network cannot be cut.
     """
     maps, points = _maps(network), map_points(network)
+    if not points:
+        raise ConfigError(
+            "fine_tune.mode: this network has no layer above which layers could be trained, "
+            "because no layer separates the network into two parts. "
+            'Set fine_tune.mode = "off", or freeze = "none" to train all layers'
+        )
     last = len(maps) - 1
 
     def size(name: str) -> int:
         return math.prod(maps[name].outputs[0].shape[1:])
 
-    first, stop = (round((share + side) * last) for side in (-_NEAR, _NEAR))
+    first, stop = (round((_CUT + side) * last) for side in (-_NEAR, _NEAR))
     near = points[max(first, 0) : stop + 1]  # `points` are the first of `maps`
     return min(near or points[-1:], key=size)
 

@@ -180,6 +180,14 @@ def build_features(
     return pixels, maps, read(maps, kind)
 
 
+def backbone_of(settings: ModelSettings) -> keras.Model:
+    """Build the backbone of the settings, from pixels to the maps that the head reads."""
+    import keras
+
+    pixels, maps, _ = build_features(settings)
+    return keras.Model(pixels, maps)
+
+
 def build_parts(classes: int, settings: ModelSettings) -> Parts:
     """Build the whole network of the settings, with newly initialised weights in its head."""
     pixels, maps, features = build_features(settings, not settings.frozen)

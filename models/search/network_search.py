@@ -30,10 +30,10 @@ from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, of_networks
 from imgpipe.models.head.answers import Answers, better, standard_error
+from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.search.ways import (
     FEWEST_CORRECTED,
     Way,
-    backbone_of,
     line_of,
     ways,
 )

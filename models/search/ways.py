@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imgpipe.models.backbones import layer_graph
-from imgpipe.models.network.classifier import build_features
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ class Idea(NamedTuple):
 #: between the shares of the mistakes that it corrected with a head on the last feature map alone:
 #: 90 % on sign digits and 23 % on flowers at 160 pixels.
 IDEAS: Final = (Idea(size=1, gain=0.5), Idea(size=4 / 7, gain=0.4))
-#: Share of the cut points below the cut; about half of the operations are above it.
-_CUT: Final = 0.61
 
 #: A way that is expected to correct fewer validation images than this is not tried, because its
 #: gain could not be distinguished from noise.
@@ -109,14 +106,6 @@ class Way:
         )
 
 
-def backbone_of(settings: ModelSettings) -> keras.Model:
-    """Build the backbone that the settings name, from pixels to the maps that the head reads."""
-    import keras
-
-    pixels, maps, _ = build_features(settings)
-    return keras.Model(pixels, maps)
-
-
 def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[Way]:
     """Return the ways to try, in the order of their expected gain for their cost.
 
@@ -126,7 +115,7 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
     stage = settings.fine_tune
     if not stage.cut and not layer_graph.map_points(network):
         return []  # there is no layer above which others could be trained
-    cut = stage.cut or layer_graph.narrow(network, _CUT)
+    cut = stage.cut or layer_graph.usual_cut(network)
     share = layer_graph.share_above(network, cut)
     found = []
     for size, gain in IDEAS:

@@ -36,8 +36,7 @@ def learned_from_both(inputs: Inputs) -> Trained | None:
         DataRefused: A setting gives a number of folds, and there are too few images for them.
     """
     settings, automatic = inputs.settings, inputs.folds == AUTOMATIC
-    solved = settings.solved and not settings.fine_tune.wanted
-    if not (inputs.folds and solved and read_facts(inputs.bank_uri).dim):
+    if not (inputs.folds and settings.head_alone and read_facts(inputs.bank_uri).dim):
         return None
     training, validation = rows_of(inputs)
     if automatic and len(validation) >= FEW_IMAGES:

@@ -26,7 +26,7 @@ from imgpipe.models.features.extractor import FeatureExtractor, has_gpu, resolve
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import calibrated_losses
-from imgpipe.models.network.classifier import build_parts, copy_weights
+from imgpipe.models.network.classifier import backbone_of, build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
 from imgpipe.models.training.training_loop import Fit, fit, fit_head
@@ -182,7 +182,7 @@ def fitted_head(
 def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     """Trains the layers above the cut, from the weights of `head` on."""
     settings = inputs.settings.second_stage()
-    cut = settings.fine_tune.cut or layer_graph.USUAL
+    cut = settings.fine_tune.cut or layer_graph.usual_cut(backbone_of(settings))
     training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
     part = Part(training, held_out, head)
     extractor = FeatureExtractor(settings, precision, cut)

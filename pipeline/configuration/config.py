@@ -63,8 +63,7 @@ class Config(sections.SettingsSection):
             self.settings.check_together()
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        alone = self.settings.solved and self.fine_tune.mode != "on"
-        if self.evaluate.cross_validate > 0 and not alone:
+        if self.evaluate.cross_validate > 0 and not self.settings.head_alone:
             raise ValueError(
                 "evaluate.cross_validate evaluates heads that are solved on the features of a "
                 "frozen backbone, but here layers are trained by epochs (model.freeze, "
@@ -110,8 +109,7 @@ class Config(sections.SettingsSection):
         Folds say nothing about a network that is trained by epochs in any case.
         """
         given = self.evaluate.cross_validate
-        alone = self.settings.solved and self.fine_tune.mode != "on"
-        return given if alone or given != AUTOMATIC else 0
+        return given if self.settings.head_alone or given != AUTOMATIC else 0
 
     @property
     def bank_settings(self) -> ModelSettings:

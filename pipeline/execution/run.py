@@ -203,12 +203,12 @@ def check_layers(settings: ModelSettings) -> None:
     named = settings.features not in (AUTO, AVERAGE, FLATTEN, LEVELS)
     if settings.cut or tuned or named:
         from imgpipe.models.backbones import layer_graph
-        from imgpipe.models.search import ways
+        from imgpipe.models.network.classifier import backbone_of
 
-        ways.backbone_of(settings)  # fails for a layer that does not exist
+        backbone_of(settings)  # fails for a layer that does not exist
         if tuned:
             trained = settings.of_search if settings.searches else settings
-            layer_graph.layer_at(ways.backbone_of(trained), tuned)
+            layer_graph.layer_at(backbone_of(trained), tuned)
 
 
 def _from(pipeline: Any, start: str | None) -> set[str]:

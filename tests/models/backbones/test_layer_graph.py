@@ -14,8 +14,8 @@ from imgpipe.models import backbones
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.network.classifier import build_features
-from imgpipe.models.search.ways import backbone_of, ways
+from imgpipe.models.network.classifier import backbone_of, build_features
+from imgpipe.models.search.ways import ways
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 
@@ -191,7 +191,7 @@ def test_a_network_that_contains_a_model_can_be_cut_beside_it(settings, points) 
     assert {way.cut for way in found} <= set(points)
     assert all(0 < way.share <= 1 for way in found)
     whole = stages.network(3, settings)
-    for cut in (*points, layer_graph.USUAL):
+    for cut in points:
         extractor = FeatureExtractor(settings, "float32", cut).build()
         above = stages.network(3, settings, cut, whole)
         expected = whole(_PIXELS, training=False)

@@ -23,7 +23,7 @@ from imgpipe.models.examples import Labelled
 from imgpipe.models.features.folds import AUTOMATIC, of_networks
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
-from imgpipe.models.network.classifier import build_classifier
+from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.search import network_search, ways
 from imgpipe.models.search.network_search import folds
 from imgpipe.models.settings import FineTune, ModelSettings
@@ -325,7 +325,7 @@ def test_training_stops_with_the_best_weights_when_the_time_is_over(noise_images
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     """Return the backbone's network with random weights."""
-    return ways.backbone_of(ModelSettings(weights="none", freeze="all"))
+    return backbone_of(ModelSettings(weights="none", freeze="all"))
 
 
 def _varied(settings: ModelSettings, network: Any, side: int = 0) -> list[tuple[str, int, float]]:
@@ -375,7 +375,7 @@ def test_a_network_without_a_cut_is_not_searched() -> None:
     network = keras.Model(pixels, both)
     assert ways.ways(ModelSettings(), network) == []
     with pytest.raises(ConfigError, match="no layer above which layers could be trained"):
-        layer_graph.layer_at(network, layer_graph.USUAL)
+        layer_graph.usual_cut(network)
 
 
 def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
