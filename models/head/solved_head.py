@@ -29,7 +29,7 @@ from imgpipe.models.settings import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution
 #: for the penalty before, which is near.
-PENALTIES: Final = tuple(float(10**power) for power in np.arange(1.0, -3.1, -1))
+PENALTIES: Final = tuple(float(10**power) for power in np.arange(1.0, -5.1, -1))
 #: Shares of a fold's training images for which the learning curve has a point.
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
@@ -111,7 +111,10 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | Non
     some = _some(rows, classes)
     some = Rotation.of(some).turned(some)
     folds = _folds(some)
-    return _best(_tried(some, folds, classes, settings)) if folds else None
+    if not folds:
+        return None
+    tried = _tried(some, folds, classes, settings)
+    return tried[_best(tried)]
 
 
 def out_of_fold(
@@ -240,7 +243,7 @@ def _choose(
     if not folds:
         return _USUAL_PENALTY, {}
     tried = _tried(rows, folds, classes, settings)
-    penalty = _strongest_as_good(tried)
+    penalty = _best(tried)
     scores = tried[penalty]
     facts: dict[str, Any] = {
         "folds": FOLDS,
@@ -303,30 +306,14 @@ def _all_answers(
         return list(threads.map(functools.partial(_answers, penalty), folds, problems))
 
 
-def _best(tried: Mapping[float, Scores]) -> Scores:
-    """Return the scores of the heads with the lowest loss."""
-    return min(tried.values(), key=lambda one: float(one.losses.mean()))
+def _best(tried: Mapping[float, Scores]) -> float:
+    """Return the penalty with the lowest loss."""
+    return min(tried, key=lambda penalty: float(tried[penalty].losses.mean()))
 
 
 def _answers(penalty: float, fold: _Fold, problem: LogisticRegression) -> Answers:
     """Return the answers of a head of a fold with this penalty."""
     return fold.answers(problem.minimise(penalty, _ROUGH))
-
-
-def _strongest_as_good(tried: Mapping[float, Scores]) -> float:
-    """Return the strongest penalty whose loss is within one standard error of the lowest.
-
-    This is the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
-    Trees": of models that cannot be told apart, it takes the simplest. The error is that of paired
-    differences, since all penalties are evaluated on the same images.
-    """
-    best = _best(tried)
-    good = []
-    for penalty, one in tried.items():
-        excess = one.losses - best.losses
-        if excess.mean() <= standard_error(excess, best.groups):
-            good.append(penalty)
-    return max(good)
 
 
 def _with_fewer(
