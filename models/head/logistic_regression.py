@@ -106,6 +106,12 @@ class Scaling:
             scale[part] = np.exp(weighted / (count + _ROWS_OF_ALL)) * np.sqrt(len(part))
         return cls(mean, scale)
 
+    def scaled(self, features: Rows) -> Floats:
+        """Return scaled features, float32 [n, D]."""
+        found: Floats = features - self.mean.astype(np.float32)
+        found /= self.scale.astype(np.float32)
+        return found
+
     def undone(self, kernel: npt.NDArray[Any], bias: npt.NDArray[Any]) -> Linear:
         """Convert a classifier of scaled features to one of stored features."""
         kernel = kernel / self.scale[:, None]

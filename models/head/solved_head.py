@@ -83,8 +83,7 @@ def solve(
             the penalty. The head does not depend on it.
     """
     some = _some(rows, classes)
-    rotation = Rotation.of(some)
-    turned = rotation.turned(some)
+    rotation, turned = Rotation.of(some)
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
     penalty, facts = _choose(turned, classes, settings, learning_curve)
     problem = _problem(turned, classes, settings)
@@ -108,8 +107,7 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | Non
     These are the scores with the penalty of the lowest loss. Rows of other views of the same images
     are evaluated on the same images in the same order.
     """
-    some = _some(rows, classes)
-    some = Rotation.of(some).turned(some)
+    _, some = Rotation.of(_some(rows, classes))
     folds = _folds(some)
     if not folds:
         return None
@@ -124,7 +122,7 @@ def out_of_fold(
 
     There are none where `_folds` returns none. All heads have the same penalty.
     """
-    folds = _folds(Rotation.of(rows).turned(rows), count)
+    folds = _folds(Rotation.of(rows)[1], count)
     problems = [_problem(fold.train, classes, settings) for fold in folds]
     answers = _all_answers(penalty, folds, problems)
     return [(one, int(fold.train.clean.sum())) for one, fold in zip(answers, folds, strict=True)]
@@ -146,27 +144,22 @@ class Rotation(NamedTuple):
     axes: Floats  # directions of the coordinates, orthonormal columns, float32 [D, r]
 
     @classmethod
-    def of(cls, rows: BankRows) -> Rotation:
-        """Return the principal axes of all rows, whatever their labels."""
+    def of(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
+        """Return the principal axes of all rows, and the rows with coordinates as features."""
         from scipy import linalg
 
         scaling = Scaling.of(rows.features, rows.sizes or (rows.features.shape[1],))
-        values = ((rows.features - scaling.mean) / scaling.scale).astype(np.float32)
+        values = scaling.scaled(rows.features)
         few = len(values) < values.shape[1]  # then the products of the rows give the same axes
         with one_blas_thread():
             products = values @ values.T if few else values.T @ values
             squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
             some = squares > _FLAT * squares[-1]
-            vectors = vectors[:, some]
-            axes = values.T @ (vectors / np.sqrt(squares[some])) if few else vectors
-        return cls(scaling, np.ascontiguousarray(axes, np.float32))
-
-    def turned(self, rows: BankRows) -> BankRows:
-        """Return rows with their coordinates as features."""
-        mean, scale = self.scaling.mean, self.scaling.scale
-        with one_blas_thread():
-            turned = ((rows.features - mean) / scale).astype(np.float32) @ self.axes
-        return replace(rows, features=turned, sizes=())
+            lengths, vectors = np.sqrt(squares[some]), vectors[:, some]
+            axes = values.T @ (vectors / lengths) if few else vectors
+            turned = vectors * lengths if few else values @ vectors
+        rotation = cls(scaling, np.ascontiguousarray(axes, np.float32))
+        return rotation, replace(rows, features=np.ascontiguousarray(turned, np.float32), sizes=())
 
     def undone(self, linear: Linear) -> Linear:
         """Convert a classifier of coordinates to one of stored features."""
