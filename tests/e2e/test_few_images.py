@@ -76,7 +76,7 @@ def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any
         one = prediction.read(example)
         right += one.label_index == one.predicted
     served.close()
-    assert max(differences) > 1e-3, "the served model has learned from them"
+    assert max(differences) > 1e-4, "the served model has learned from them"
     accuracy = outcome.summary["metrics"][names.VALIDATION]["accuracy"]
     assert accuracy == pytest.approx(right / len(differences))
 
