@@ -84,7 +84,6 @@ def test_a_run_without_metadata_leaves_the_artifacts_of_earlier_runs(own: tuple[
     (mine.out / "metadata.sqlite").unlink()
     folders = mine.out.glob("artifacts/[A-Z]*/*/[0-9]*/")
     before = {folder: integrity.damage(folder, complete=True) for folder in folders}
-    # Without another threshold the outcome is repeated.
     outcome = mine.run("evaluate.threshold=0.48", "run.keep=100")
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["data"]["in"] == first.summary["data"]["in"]

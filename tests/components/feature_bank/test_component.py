@@ -89,10 +89,9 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
         paths = {split: records.shard_path(uri, split, 0, 1)}
         with records.ShardWriter(paths) as writer:
             for i in range(count):
-                noise = draw.normal(size=(32, 32, 3))
-                if i % 2:
-                    noise = 2 * noise * (np.arange(32) < 16)[:, None]
-                image = encoded((128 + 15 * noise).clip(0, 255).astype(np.uint8))
+                strength = 30 * (np.arange(32) < 16)[:, None] if i % 2 else 15
+                noise = strength * draw.normal(size=(32, 32, 3))
+                image = encoded((128 + noise).clip(0, 255).astype(np.uint8))
                 values = {
                     names.SPLIT: split,
                     names.IMAGE_BYTES: image,
