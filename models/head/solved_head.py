@@ -28,8 +28,8 @@ from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution
-#: for the penalty before, which is near.
-PENALTIES: Final = tuple(float(10**power) for power in np.arange(1.0, -5.1, -1))
+#: for the penalty before, which is near. Without such a start, weaker ones are not solved exactly.
+PENALTIES: Final = tuple(float(10**power) for power in np.arange(1.0, -3.1, -1))
 #: Shares of a fold's training images for which the learning curve has a point.
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
