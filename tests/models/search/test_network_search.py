@@ -45,7 +45,7 @@ def judged_on_validation() -> Iterator[None]:
     """Let the validation split judge, although it is small (or `by_folds`), a head that is bad."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_search, "of_networks", lambda train, validation: 0)
-        for name, value in (("PENALTIES", (1e20,)), ("_USUAL_PENALTY", 1e20)):
+        for name, value in (("PENALTIES", (1e20,)), ("_USUAL_PENALTY", 1e20), ("_known", {})):
             patch.setattr(solved_head, name, value)  # of a head that is no better than chance
         yield
 
