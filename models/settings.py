@@ -273,7 +273,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
     @property
     def head_alone(self) -> bool:
         """Whether a solved head may be the result, without a stage that trains layers below it."""
-        return self.solved and self.fine_tune.mode != "on"
+        return self.solved and not self.fine_tune.wanted
 
     @property
     def widest(self) -> str:

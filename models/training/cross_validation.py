@@ -66,8 +66,7 @@ def learned_from_both(inputs: Inputs) -> Trained | None:
         "cross_validation": known | summary(folds),
     }
     answers = Answers.joined([one for one, _ in folds])
-    distribution = described(training, validation)
-    return Trained(head.layers, answers, history, distribution, by_folds=True)
+    return Trained(head.layers, answers, history, described(training, validation), by_folds=True)
 
 
 def summary(folds: Sequence[tuple[Answers, int]]) -> dict[str, Any]:
