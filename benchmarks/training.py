@@ -171,8 +171,8 @@ def _say(name: str, run: Finished, split: str) -> None:
     tuned = training.get("fine_tune") or {}
     for row in training.get("search") or []:
         print(f"  tried {line_of(row)}")
-    if training.get("search_ended"):
-        print(f"  {training['search_ended']['text']}")
+    if ended := (training.get("search_ended") or {}).get("text"):
+        print(f"  {ended}")
     if found := run.summary["metrics"].get(split):
         by_chance = f"{found['ece_by_chance']:.4f} by chance"
         said.append(f"expected calibration error {found['ece']:.4f} ({by_chance})")

@@ -171,10 +171,9 @@ class TrainSettings:
         examples=[15],
         ge=0,
         le=100_000,
-        description="Minutes for trying networks that may be better than the solved head; see "
-        "fine_tune.mode. 0: none is tried. Not set: the time of 60 forward passes of all images "
-        "that a network is trained on, at most 45 seconds for 500 images, 3 minutes for 2,000, and "
-        "15 for more.",
+        description="Minutes for training a network that may be better than the solved head; see "
+        "fine_tune.mode. 0: none is tried. Not set: 45 seconds for up to 500 images, 3 minutes for "
+        "up to 2,000, and 15 for more.",
     )
 
 
@@ -185,8 +184,8 @@ class FineTune:
     mode: Literal["off", "on", "search"] = Field(
         default="search",
         description="When layers above the cut are trained. search: when the head alone falls "
-        "short, in several ways within train.minutes, and the network is used if it is better by "
-        "more than noise; on: always, in one way; off: never.",
+        "short, with the views and epochs that train.minutes allow, and the network is used if it "
+        "is better by more than noise; on: always; off: never.",
     )
     cut: str = Field(
         default="",

@@ -74,9 +74,8 @@ def run_fn(fn_args: Any) -> None:
     trained = network_search.train(
         stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, folds)
     )
-    # The search may have trained a network at another size or on other features.
-    size, features = trained.image_size or settings.image_size, trained.features
-    settings = replace(settings, image_size=size, features=features or settings.features)
+    # The search may have trained a network on other features.
+    settings = replace(settings, features=trained.features or settings.features)
     chosen_on = "folds" if trained.by_folds else "validation"
     answers = trained.answers
     known = answers.answerable

@@ -21,14 +21,13 @@ FOLDS: Final = 5
 #: train and validation decide then, unless a setting says otherwise.
 FEW_IMAGES: Final = 200
 #: Number of folds that judge the networks of the search, up to a number of images of train and
-#: validation. A network is trained for each fold, so there are fewer than for heads. Within the
-#: time for more images, two folds were not trained long enough to show a gain.
-_OF_NETWORKS: Final = 3
+#: validation. A network is trained for each fold, so there are fewer than for heads. Of more
+#: images, one of the folds judges where the validation split could not.
+OF_NETWORKS: Final = 3
 _MOST_IN_FOLDS: Final = 700
-#: If the head over its folds, or the best network on validation, reaches this accuracy, no better
-#: network is searched for. A validation split of a few hundred images could not distinguish a
-#: further gain from noise.
-ENOUGH: Final = 0.98
+#: If the head over its folds reaches this accuracy, no better network is searched for: the minutes
+#: would bring little, or nothing that a few hundred images could distinguish from noise.
+ENOUGH: Final = 0.985
 #: Value of a number of folds or views that leaves it to the run.
 AUTOMATIC: Final = -1
 
@@ -41,7 +40,7 @@ def of_networks(train: int, validation: int) -> int:
         validation: Number of images of split validation.
     """
     few = validation < FEW_IMAGES and train + validation <= _MOST_IN_FOLDS
-    return _OF_NETWORKS if few else 0
+    return OF_NETWORKS if few else 0
 
 
 def assign(

@@ -1,22 +1,19 @@
 """Searches for a network that is better than the solved head, within a budget of time.
 
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
-trained too, in one way after the other, in the order of the expected gain for the cost, and each
-starting from the best network so far. The result of a way is kept only if it is better on held-out
-images by more than noise. The test split is never used. The time determines only when the search
-ends, and how many views and epochs a way can have.
+trained too, with as many views and epochs as the time allows. The network is kept only if it is
+better than the head on held-out images by more than noise. The test split is never used.
 
-Where the validation split is large, it judges networks that are trained on split train. A gain of
-one point cannot be seen on a hundred images, though. Where validation has few, all images of train
-and validation judge, in folds: the network of a fold is trained on the images of the others.
+Where the head is wrong on enough validation images, these judge. A gain of one point cannot be seen
+on a hundred images, though. Otherwise a third of the training images judges, too, and of few images
+all, in folds: the network of a fold is trained on the images of the others.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -28,16 +25,10 @@ from imgpipe.models.errors import Diverged
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import ENOUGH, of_networks
-from imgpipe.models.head.answers import Answers, better, standard_error
+from imgpipe.models.features.folds import ENOUGH, OF_NETWORKS, of_networks
+from imgpipe.models.head.answers import Answers, Flags, better, standard_error
 from imgpipe.models.network.classifier import backbone_of
-from imgpipe.models.search.ways import (
-    FEWEST_CORRECTED,
-    Way,
-    line_of,
-    ways,
-)
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.search.ways import Way, line_of, way_of
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import learned_from_both, summary
 from imgpipe.models.training.stages import Inputs, Part, Trained
@@ -45,18 +36,18 @@ from imgpipe.models.training.stages import Inputs, Part, Trained
 if TYPE_CHECKING:
     import keras
 
+#: With fewer mistakes of the head, nobody could see that a network corrects half of them: the
+#: standard error of m / 2 corrections is the root of that, and two of these must be exceeded.
+_FEWEST_MISTAKES: Final = 8
 #: Share of the remaining time for which a way is planned where folds judge. If the time ends before
 #: all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
-#: If no budget is given, the search may take as long as this number of forward passes of all
-#: training images, within these limits.
-_PASSES: Final = 60
-_LEAST_MINUTES: Final = 0.5
-_MOST_MINUTES: Final = ((500, 0.75), (2000, 3.0), (math.inf, 15.0))  # up to a number of images
+#: Minutes of the search if no budget is given, up to a number of images of train and validation.
+_MINUTES: Final = ((500, 0.75), (2000, 3.0), (float("inf"), 15.0))
 
-#: What became of a way: it was kept or not; the other folds do not fit into the time, so that it is
+#: What became of a way: it was judged; the other folds do not fit into the time, so that it is
 #: planned again; or the time ended before it was judged.
-Outcome = Literal["kept", "not kept", "slow", "late"]
+Outcome = Literal["judged", "slow", "late"]
 
 
 class Ended(NamedTuple):
@@ -88,31 +79,51 @@ def train(inputs: Inputs) -> Trained:
     if not inputs.settings.searches or accuracy is None:
         return head
     if accuracy >= ENOUGH:
-        judged_by = "folds" if head.by_folds else "validation"
         ended = (
             f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
             "cross-validation over the training images"
         )
         if not head.by_folds:
             ended += f", and {head.answers.accuracy:.3f} on the validation split"
+        judged_by = "folds" if head.by_folds else "validation"
         row = _row_of_head(head, judged_by, head.answers.accuracy)
         return _with_history(head, [row], Ended("enough", f"{ended}."))
+    return _Search(inputs, head, *_parts(inputs, head, accuracy)).run()
+
+
+def _parts(inputs: Inputs, head: Trained, accuracy: float) -> tuple[str, list[Part], Part]:
+    """Decide which images judge networks.
+
+    Args:
+        inputs: Inputs of the training.
+        head: The solved head.
+        accuracy: Its accuracy in cross-validation.
+
+    Returns:
+        What judges, as in the rows of the search; the parts on which networks are judged; and the
+        part on which the network that ships is trained.
+    """
     training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
-    parts = folds(inputs, of_networks(len(training), len(held_out)))
-    if parts and head.by_folds:  # the network that ships learns from validation, too
-        training = Labelled.read([*inputs.train_files, *inputs.validation_files])
-        rows = read_rows(inputs.bank_uri, (names.TRAIN, names.VALIDATION), inputs.classes, 0)
-        return _Search(inputs, Part(training, held_out, head, _start(inputs, rows)), parts).run()
-    # The validation split judges networks that are trained on split train alone.
-    trained = stages.train(inputs) if head.by_folds else head
+    if several := folds(inputs, of_networks(len(training), len(held_out))):
+        images, splits = training, (names.TRAIN,)
+        if head.by_folds:  # the network that ships learns from validation, too
+            images = Labelled.read([*inputs.train_files, *inputs.validation_files])
+            splits = (names.TRAIN, names.VALIDATION)
+        rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
+        return "folds", several, Part(images, held_out, head, _start(inputs, rows))
+    few = (1 - accuracy) * len(held_out) < _FEWEST_MISTAKES
+    if few or head.by_folds:
+        images, rows = _both(inputs, OF_NETWORKS)
+        held = np.isin(rows.hashes, held_out.hashes)
+        if few:
+            held |= rows.folds(OF_NETWORKS) == 0
+        part = _part(inputs, images, rows, held)
+        return "held_out" if few else "validation", [part], part
     known = np.isin(held_out.labels, training.labels)
-    best = replace(trained, answers=replace(trained.answers, known=known))
+    best = replace(head, answers=replace(head.answers, known=known))
     start = _start(inputs, read_rows(inputs.bank_uri, names.TRAIN, inputs.classes, 0))
-    found = _Search(inputs, Part(training, held_out, best, start), parts).run()
-    if not head.by_folds or found.history["trained"] != stages.HEAD:
-        return found
-    tried = {key: found.history[key] for key in ("search", "search_ended")}
-    return replace(head, history={**head.history, **tried})
+    part = Part(training, held_out, best, start)
+    return "validation", [part], part
 
 
 def folds(inputs: Inputs, count: int) -> list[Part]:
@@ -123,20 +134,30 @@ def folds(inputs: Inputs, count: int) -> list[Part]:
     """
     if not count:
         return []
-    settings, both = inputs.settings, (names.TRAIN, names.VALIDATION)
-    images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-    rows = read_rows(inputs.bank_uri, both, inputs.classes, settings.views.count, count)
+    images, rows = _both(inputs, count)
     if len(np.unique(rows.groups)) < 2 * count:
         return []
     fold = rows.folds(count)
-    parts = []
-    for number in range(count):
-        rest, held = rows.select(fold != number), rows.select((fold == number) & rows.clean)
-        head = stages.fitted_head(rest, held, inputs.classes, settings)
-        here = np.isin(images.hashes, held.hashes)
-        start = _start(inputs, rest.select(rest.clean))
-        parts.append(Part(images.select(~here), images.select(here), head, start))
+    parts = [_part(inputs, images, rows, fold == number) for number in range(count)]
     return parts if any(part.best.answers.answerable.any() for part in parts) else []
+
+
+def _both(inputs: Inputs, count: int) -> tuple[Labelled, BankRows]:
+    """Read the images and the rows of train and validation, with groups for a number of folds."""
+    images = Labelled.read([*inputs.train_files, *inputs.validation_files])
+    splits, views = (names.TRAIN, names.VALIDATION), inputs.settings.views.count
+    return images, read_rows(inputs.bank_uri, splits, inputs.classes, views, count)
+
+
+def _part(inputs: Inputs, images: Labelled, rows: BankRows, held: Flags) -> Part:
+    """Return a part whose held-out images are those of some rows, with the head of the others."""
+    rest, judging = rows.select(~held), rows.select(held & rows.clean)
+    head = stages.fitted_head(rest, judging, inputs.classes, inputs.settings)
+    learned = {"learned": {names.TRAIN: int(rest.clean.sum())}}
+    here = np.isin(images.hashes, judging.hashes)
+    start = _start(inputs, rest.select(rest.clean))
+    best = replace(head, history={**head.history, **learned})
+    return Part(images.select(~here), images.select(here), best, start)
 
 
 def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
@@ -163,129 +184,98 @@ def _row_of_head(head: Trained, judged_by: str, accuracy: float) -> dict[str, An
 
 
 def _with_history(trained: Trained, rows: list[dict[str, Any]], ended: Ended) -> Trained:
-    """Return the network with the list of ways that were tried, and why the search ended."""
+    """Return the network with the list of what was tried, and why the search ended."""
     history = {**trained.history, "search": rows, "search_ended": ended._asdict()}
     return replace(trained, history=history)
 
 
-class _Budget:
-    """The remaining time of a search.
-
-    Costs are in forward passes of an image of 1 x 1 pixels, because the time of a convolution grows
-    with the number of pixels. The time runs as soon as the seconds of such a pass are known.
-    """
-
-    def __init__(self, settings: ModelSettings, images: int, distinct: int) -> None:
-        self._settings, self._images, self._distinct = settings, images, distinct
-        self._until, self.pass_seconds = float("inf"), 0.0
-
-    def begin(self, pass_seconds: float) -> float:
-        """Let the time run, and return how many minutes there are."""
-        self.pass_seconds = pass_seconds
-        minutes = self._settings.minutes
-        if minutes is None:
-            minutes = _PASSES * self.minutes(self._settings.size**2)
-            most = next(limit for images, limit in _MOST_MINUTES if self._distinct <= images)
-            minutes = min(max(minutes, _LEAST_MINUTES), most)
-        self._until = time.monotonic() + 60 * minutes
-        return minutes
-
-    def minutes(self, passes: float) -> float:
-        """Estimate how many minutes a number of forward passes takes for all images."""
-        return passes * self._images * self.pass_seconds / 60
-
-    def passes(self) -> float:
-        """Estimate how many forward passes of each image fit into the remaining time."""
-        return (self._until - time.monotonic()) / (self._images * self.pass_seconds)
-
-    def has(self, seconds: float) -> bool:
-        """Return whether that much time remains."""
-        return time.monotonic() + seconds <= self._until
-
-    def over(self) -> bool:
-        """Return whether the time is over."""
-        return not self.has(0)
-
-
 class _Search:
-    """One search: the best network so far, the ways that were tried, and the remaining time."""
+    """One search: the head, the parts that judge, the remaining time, and what was tried."""
 
-    def __init__(self, inputs: Inputs, splits: Part, parts: list[Part]) -> None:
-        self._inputs, self._head = replace(inputs, settings=inputs.settings.of_search), splits.best
-        self._splits, self._folds = splits, parts
-        self._judged_by = "folds" if parts else "validation"
-        self._rows = [_row_of_head(self._head, self._judged_by, self._best.accuracy)]
-        distinct = len(np.union1d(splits.training.hashes, splits.held_out.hashes))
-        self._budget = _Budget(inputs.settings, _training_images([*parts, splits]), distinct)
-
-    @property
-    def _judging(self) -> list[Part]:
-        """The parts whose held-out images judge the networks."""
-        return self._folds or [self._splits]
-
-    @property
-    def _best(self) -> Answers:
-        """The answers of the best networks so far."""
-        return Answers.joined([part.best.answers for part in self._judging])
+    def __init__(
+        self, inputs: Inputs, head: Trained, judged_by: str, judging: list[Part], whole: Part
+    ) -> None:
+        self._inputs, self._head = replace(inputs, settings=inputs.settings.of_search), head
+        self._judged_by, self._judging, self._whole = judged_by, judging, whole
+        self._by_folds = judged_by == "folds"
+        self._before = Answers.joined([part.best.answers for part in judging])
+        self._rows = [_row_of_head(whole.best, judged_by, self._before.accuracy)]
+        self._found = head
+        self._until, self._pass_seconds = 0.0, 0.0  # the time, and that of a pass of one image
 
     def run(self) -> Trained:
-        """Try one way after the other and return the best network with its history."""
-        settings = self._inputs.settings
-        side = self._splits.training.usual_side()
-        ended = self._try_all(ways(settings, backbone_of(settings), side))
-        best = self._splits.best
-        if self._folds and not best.by_folds:  # they have more answers than the validation split
-            best = replace(best, answers=self._best, by_folds=True)
-        return _with_history(best, self._rows, ended)
+        """Try to find a better network, and return the best one with its history."""
+        ended = self._end()
+        return _with_history(self._found, self._rows, ended)
 
-    def _try_all(self, left: list[Way]) -> Ended:
-        """Try one way after the other, as far as time and space allow, while they are worth it."""
-        skipped: Ended | None = None
-        any_way = bool(left)
+    def _end(self) -> Ended:
+        """Train a network as long as time and space allow, and return why the search ended."""
+        settings = self._inputs.settings
+        if (way := way_of(settings, backbone_of(settings))) is None:
+            return Ended("all", "The network has no layer above which others could be trained.")
+        if self._before.mistakes < _FEWEST_MISTAKES:
+            return self._few_mistakes()
+        network = way.settings(settings)
         precision = read_facts(self._inputs.bank_uri).precision
-        while left:
-            way = left.pop(0)
-            if self._best.mistakes * way.gain < FEWEST_CORRECTED:
-                continue
-            network = way.settings(self._inputs.settings)
-            extractor = FeatureExtractor(network, precision, way.cut)
-            if not self._budget.pass_seconds:  # the first way: the budget is in passes of it
-                a_view = image_rows.seconds_a_view(self._splits.training, extractor)
-                self._announce(self._budget.begin(a_view / way.image_size**2))
+        extractor = FeatureExtractor(network, precision, way.cut)
+        self._pass_seconds = image_rows.seconds_a_view(self._whole.training, extractor)
+        self._begin()
+        outcome: Outcome = "slow"
+        while outcome == "slow":  # it is planned again, with the cost that was measured
             affordable = self._affordable(way, extractor)
-            if isinstance(affordable, Ended):  # a cheaper way may still be tried
-                skipped = skipped or affordable
-                continue
+            if isinstance(affordable, Ended):
+                return affordable
             outcome = self._try(affordable, extractor)
-            if outcome == "slow":  # it is planned again, with the cost that was measured
-                left.insert(0, way)
-            elif outcome == "late":
-                return Ended("minutes", f"The time ran out before {affordable} was evaluated.")
-            elif 1 - self._best.mistakes / self._best.answerable.sum() >= ENOUGH:
-                where = "in cross-validation" if self._folds else "on validation"
-                return Ended("enough", f"The best network reaches {ENOUGH:g} or more {where}.")
-        if skipped or not any_way or len(self._rows) > 1:  # the first row is that of the head
-            return skipped or Ended("all", "Everything that was worth a try was tried.")
-        return self._few_mistakes()
+        if outcome == "late":
+            return Ended("minutes", f"The time ran out before {affordable} was evaluated.")
+        return Ended("all", "")
 
     def _few_mistakes(self) -> Ended:
-        """Say that no way was worth a try."""
-        where, more = "validation images", "A larger validation split (split.validation)"
-        if self._folds:
-            where, more = "images of train and validation", "More images"
-        best = self._best
+        """Say that no network was worth a try."""
+        where = {"folds": "images of train and validation", "validation": "validation images"}
+        before = self._before
         return Ended(
             "few_mistakes",
-            f"Nothing else was tried, because the head is wrong on only {best.mistakes:,} of "
-            f"{best.answerable.sum():,} {where}, so that the gain of another network could not be "
-            f"distinguished from chance. {more} would let the search run.",
+            f"Nothing else was tried, because the head is wrong on only {before.mistakes:,} of "
+            f"{before.answerable.sum():,} {where.get(self._judged_by, 'held-out images')}, so that "
+            "the gain of another network could not be distinguished from chance. More images would "
+            "let the search run.",
         )
+
+    def _begin(self) -> None:
+        """Let the time run, and say why a network is tried, for how long, and who judges it."""
+        minutes = self._inputs.settings.minutes
+        if minutes is None:
+            whole = self._whole
+            distinct = len(np.union1d(whole.training.hashes, whole.held_out.hashes))
+            minutes = next(limit for images, limit in _MINUTES if distinct <= images)
+        self._until = time.monotonic() + 60 * minutes
+        given = f"{round(minutes, 1 if minutes >= 0.1 else 3):g}"
+        text = (
+            f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
+            "cross-validation over the training images. A network that may be better is trained "
+            f"for at most {given} {'minute' if given == '1' else 'minutes'} (--minutes)."
+        )
+        if self._by_folds:
+            text += (
+                f" The validation split has only {len(self._whole.held_out)} images, so it is "
+                f"judged by {len(self._judging)}-fold cross-validation over train and validation."
+            )
+        elif self._judged_by == "held_out":
+            text += (
+                " The head is wrong on few validation images, so a third of the training images "
+                "judges, too."
+            )
+        progress.say(text)
 
     def _affordable(self, way: Way, extractor: FeatureExtractor) -> Way | Ended:
         """Return the way with the views and epochs that space and time allow, if they allow any."""
-        passes = (_PLANNED_SHARE if self._folds else 1.0) * self._budget.passes()
+        parts = [*self._judging, self._whole] if self._by_folds else self._judging
+        seconds_a_pass = self._pass_seconds * sum(len(part.training) for part in parts)
+        left = self._until - time.monotonic()
+        passes = (_PLANNED_SHARE if self._by_folds else 1.0) * left / seconds_a_pass
         if way.within(passes) is not None:
-            images = max(len(part.training) for part in [*self._folds, self._splits])
+            images = max(len(part.training) for part in parts)
             views = image_rows.most_views(extractor, images)  # builds the network
             if views < 0:
                 return Ended(
@@ -300,24 +290,8 @@ class _Search:
         return Ended(
             "minutes",
             f"There was not enough time left (train.minutes) for {least}, which would have taken "
-            f"about {self._budget.minutes(least.passes()):.1f} minutes.",
+            f"about {least.passes() * seconds_a_pass / 60:.1f} minutes.",
         )
-
-    def _announce(self, minutes: float) -> None:
-        """Say why networks are tried, for how long, and how they are judged."""
-        given = f"{round(minutes, 1 if minutes >= 0.1 else 3):g}"
-        text = (
-            f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
-            "cross-validation over the training images. Networks that may be better are tried for "
-            f"at most {given} {'minute' if given == '1' else 'minutes'} (--minutes)."
-        )
-        if self._folds:
-            text += (
-                f" The validation split has only {len(self._splits.held_out)} images, so each "
-                f"network is judged by {len(self._folds)}-fold cross-validation over train and "
-                "validation."
-            )
-        progress.say(text)
 
     def _try(self, way: Way, extractor: FeatureExtractor) -> Outcome:
         """Try a way, and keep the network if it is better by more than noise."""
@@ -325,21 +299,22 @@ class _Search:
         fitted: list[Trained] = []
         try:
             for part in self._judging:
-                one = self._fitted(way, extractor, part, self._budget.over)
+                one = self._fitted(way, extractor, part, lambda: time.monotonic() > self._until)
                 # Where folds judge, all of them must be trained to their end.
-                if one is None or (self._folds and one.history["stopped"] == "minutes"):
+                if one is None or (self._by_folds and one.history["stopped"] == "minutes"):
                     return "late"
                 fitted.append(one)
                 seconds = time.monotonic() - started
                 rest = seconds * (len(self._judging) / len(fitted) - 1)
-                if rest and not self._budget.has(rest):  # the other folds do not fit into the time
-                    self._learn(way, self._folds[: len(fitted)], seconds)
+                if rest and time.monotonic() + rest > self._until:
+                    done = sum(len(part.training) for part in self._judging[: len(fitted)])
+                    self._pass_seconds = seconds / (way.passes() * done)  # includes everything
                     return "slow"
             row = self._compared(fitted)
             shipped = fitted[0]
-            if row["kept"] and self._folds:
+            if row["kept"] and self._by_folds:
                 # It takes the time that it needs: trained only in part, nothing would judge it.
-                whole = self._fitted(way, extractor, self._splits, lambda: False)
+                whole = self._fitted(way, extractor, self._whole, lambda: False)
                 if whole is None:
                     return "late"
                 # The curve of validation shows images that this network has learned from.
@@ -353,35 +328,28 @@ class _Search:
         except Exception as caught:
             if not (lacking := process.lacking(caught)):
                 raise
-            return self._tell(way, started, failure=lacking)  # the best so far needs no more
-        if all(one.history["stopped"] == "epochs" for one in fitted):  # all of them were trained
-            self._learn(way, self._judging, seconds)
-        outcome = self._tell(replace(way, epochs=len(shipped.history["epochs"])), started, **row)
-        if outcome == "kept":
-            self._keep(way, fitted, shipped)
-        return outcome
+            return self._tell(way, started, failure=lacking)  # the head needs no more
+        if row["kept"]:
+            self._keep(fitted, shipped)
+        return self._tell(replace(way, epochs=len(shipped.history["epochs"])), started, **row)
 
     def _fitted(
         self, way: Way, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
     ) -> Trained | None:
-        """Trains the network of a part, from its best network so far on; see `stages.above`."""
+        """Trains the network of a part, from its head on; see `stages.above`."""
         log_dir = None
-        if part is self._splits and self._inputs.log_dir:
-            log_dir = self._inputs.log_dir / f"search-{len(self._rows)}"
+        if part is self._whole and self._inputs.log_dir:
+            log_dir = self._inputs.log_dir / "search"
         settings = way.settings(self._inputs.settings).second_stage()
         # The network that is shipped is trained like those of the folds, which stand for it.
-        last = bool(self._folds)
+        last = self._by_folds
         return stages.above(
             part, self._inputs.classes, settings, extractor, way.views, over, log_dir, last
         )
 
-    def _learn(self, way: Way, trained_on: Sequence[Part], seconds: float) -> None:
-        """Replace the cost of a forward pass by that of a way, which includes everything."""
-        self._budget.pass_seconds = seconds / (way.passes() * _training_images(trained_on))
-
-    def _compared(self, fitted: Sequence[Trained]) -> dict[str, Any]:
-        """Compare the new network of each part with the best so far, on the images that judge."""
-        before, after = self._best, Answers.joined([one.answers for one in fitted])
+    def _compared(self, fitted: list[Trained]) -> dict[str, Any]:
+        """Compare the network of each part with its head, on the images that judge."""
+        before, after = self._before, Answers.joined([one.answers for one in fitted])
         gains = after.right.astype(float) - before.right
         return {
             "accuracy": after.accuracy,
@@ -390,21 +358,18 @@ class _Search:
             "kept": better(after.scores(), before.scores()),
         }
 
-    def _keep(self, way: Way, fitted: Sequence[Trained], shipped: Trained) -> None:
-        """Replace the best networks of all parts."""
-        history = stages.both(self._head, shipped)
-        if self._folds:
-            pairs = zip(self._folds, fitted, strict=True)
-            self._folds = [replace(part, best=one, start=None) for part, one in pairs]
-            if known := self._head.history.get("cross_validation"):  # then folds decide
-                answers = [(part.best.answers, len(part.training)) for part in self._folds]
-                history["cross_validation"] = known | summary(answers)
+    def _keep(self, fitted: list[Trained], shipped: Trained) -> None:
+        """Let a network be the result."""
+        history = stages.both(self._whole.best, shipped)
+        if self._by_folds and (known := self._head.history.get("cross_validation")):
+            parts = zip(fitted, self._judging, strict=True)  # the folds decide
+            answers = [(one.answers, len(part.training)) for one, part in parts]
+            history["cross_validation"] = known | summary(answers)
         features = self._inputs.settings.features
-        best = replace(shipped, history=history, image_size=way.image_size, features=features)
-        self._splits = replace(self._splits, best=best, start=None)
+        self._found = replace(shipped, history=history, features=features)
 
     def _tell(self, way: Way, started: float, **known: Any) -> Outcome:
-        """Record what is known of a way, display it, and return whether it was kept."""
+        """Record what is known of a way, and display it."""
         row = {
             "what": str(way),
             "judged_by": self._judged_by,
@@ -415,9 +380,4 @@ class _Search:
         }
         self._rows.append(row)
         progress.say(line_of(row))
-        return "kept" if row["kept"] else "not kept"
-
-
-def _training_images(several: Sequence[Part]) -> int:
-    """Return how many images the networks of some parts are trained on."""
-    return sum(len(part.training) for part in several)
+        return "judged"

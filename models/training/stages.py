@@ -72,7 +72,6 @@ class Trained:
         answers: Answers for the validation images; with `by_folds`, for those of train, too.
         history: Content of history.json.
         distribution: Distribution of the network's features; None when it is not known yet.
-        image_size: Side in pixels of the images that the network sees; 0 is that of the settings.
         features: What its head reads, as the setting names it; "" is that of the settings.
         by_folds: Whether the answers are out of fold: each was given by a network that was trained
             in the same way without the image. The network itself may have learned from it.
@@ -82,7 +81,6 @@ class Trained:
     answers: Answers
     history: dict[str, Any]
     distribution: FeatureDistribution | None = None
-    image_size: int = 0
     features: str = ""
     by_folds: bool = False
 

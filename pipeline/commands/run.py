@@ -156,11 +156,12 @@ def _training(training: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Yield what was tried, and the result of fine-tuning."""
     from imgpipe.models.search.ways import line_of
 
-    for row in (training or {}).get("search") or []:
+    search = (training or {}).get("search") or []
+    for row in search:
         yield "tried", line_of(row)
-    if training and training["search_ended"]:
-        yield "", training["search_ended"]["text"]
-    if fine_tuned := (training or {}).get("fine_tune"):
+    if training and (ended := (training["search_ended"] or {}).get("text")):
+        yield "", ended
+    if (fine_tuned := (training or {}).get("fine_tune")) and not search:
         before, after = fine_tuned["head_accuracy"], fine_tuned["accuracy"]
         change = f"validation accuracy {before:.3f} before and {after:.3f} after fine-tuning"
         yield "trained", f"{fine_tuned['trained']}: {change}"

@@ -201,14 +201,15 @@ class Tried(Record):
 
     what: Annotated[str, "The network, in words."] = ""
     judged_by: Annotated[
-        Literal["validation", "folds"],
-        "What it was judged on: the validation split, or the folds of train and validation.",
+        Literal["validation", "held_out", "folds"],
+        "What it was judged on: the validation split, with a third of train or without, or the "
+        "folds of train and validation.",
     ] = "validation"
     accuracy: Annotated[float | None, "Accuracy there; null if the training failed."] = None
-    gain: Annotated[float | None, "Gain over the previous best network; null for the head."] = None
+    gain: Annotated[float | None, "Gain over the head; null for the head itself."] = None
     standard_error: Annotated[float | None, "Paired standard error of the gain."] = None
     seconds: Annotated[float, "Duration of the training of this network."] = 0.0
-    kept: Annotated[bool, "Whether it became the best network."] = False
+    kept: Annotated[bool, "Whether it is the result."] = False
     failure: Annotated[
         Literal["diverged", "memory", "disk"] | None, "Why the training failed; null otherwise."
     ] = None

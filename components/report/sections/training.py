@@ -13,7 +13,7 @@ from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import SERVED_NAME, serve_command
 from imgpipe.models import feature_names as names
-from imgpipe.models.search.ways import FAILURES
+from imgpipe.models.search.ways import FAILURES, JUDGES
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
 _GATES = {
@@ -88,7 +88,8 @@ def build_training(context: Context) -> Content:
         return context.absent("No model was trained")
     tuned, solution = history.get("fine_tune") or {}, history.get("solution")
     search = history.get("search") or []
-    by_folds = any(row.get("judged_by") == "folds" for row in search)
+    judged_by = search[0].get("judged_by", "validation") if search else "validation"
+    by_folds, judges = judged_by == "folds", JUDGES[judged_by]
     stages = [] if solution else [_stage("", history, "train")]
     if tuned.get("epochs"):
         kept = _LAST_KEPT if by_folds else _BY_CALIBRATED_LOSS
@@ -98,10 +99,11 @@ def build_training(context: Context) -> Content:
         "stages": stages,
         "features": context.part("bank").get("tried", []),
         "trained": history.get("trained", "head"),
-        "outcome": _outcome(tuned, by_folds) if tuned else "",
+        "outcome": _outcome(tuned, judges) if tuned else "",
         "calibration": history.get("calibration") or {},
         "search": [{**one, "failure": FAILURES.get(one["failure"])} for one in search],
         "by_folds": by_folds,
+        "judges": judges,
         "learned_validation": (history.get("learned") or {}).get(names.VALIDATION),
         "search_ended": (history.get("search_ended") or {}).get("text", ""),
     }
@@ -142,12 +144,11 @@ def _stage(
     }
 
 
-def _outcome(tuned: Mapping[str, Any], by_folds: bool) -> str:
+def _outcome(tuned: Mapping[str, Any], accuracy: str) -> str:
     """Describe how fine-tuning changed the accuracy."""
     before, after = tuned.get("head_accuracy"), tuned.get("accuracy")
     if before is None or after is None:
         return ""
-    accuracy = "accuracy over the folds" if by_folds else "validation accuracy"
     return f"Fine-tuning changed the {accuracy} from {before:.3f} to {after:.3f}."
 
 
