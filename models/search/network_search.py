@@ -45,6 +45,8 @@ _PLANNED_SHARE: Final = 0.9
 #: Minutes of the search if no budget is given, up to a number of images of train and validation.
 _MINUTES: Final = ((500, 0.75), (2000, 3.0), (float("inf"), 15.0))
 
+_BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
+
 #: What became of a way: it was judged; the other folds do not fit into the time, so that it is
 #: planned again; or the time ended before it was judged.
 Outcome = Literal["judged", "slow", "late"]
@@ -105,10 +107,10 @@ def _parts(inputs: Inputs, head: Trained, accuracy: float) -> tuple[str, list[Pa
     """
     training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
     if several := folds(inputs, of_networks(len(training), len(held_out))):
-        images, splits = training, (names.TRAIN,)
+        images, splits = training, _BOTH[:1]
         if head.by_folds:  # the network that ships learns from validation, too
             images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-            splits = (names.TRAIN, names.VALIDATION)
+            splits = _BOTH
         rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
         return "folds", several, Part(images, held_out, head, _start(inputs, rows))
     few = (1 - accuracy) * len(held_out) < _FEWEST_MISTAKES
@@ -145,8 +147,8 @@ def folds(inputs: Inputs, count: int) -> list[Part]:
 def _both(inputs: Inputs, count: int) -> tuple[Labelled, BankRows]:
     """Read the images and the rows of train and validation, with groups for a number of folds."""
     images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-    splits, views = (names.TRAIN, names.VALIDATION), inputs.settings.views.count
-    return images, read_rows(inputs.bank_uri, splits, inputs.classes, views, count)
+    views = inputs.settings.views.count
+    return images, read_rows(inputs.bank_uri, _BOTH, inputs.classes, views, count)
 
 
 def _part(inputs: Inputs, images: Labelled, rows: BankRows, held: Flags) -> Part:
