@@ -36,30 +36,20 @@ class Way:
 
     Attributes:
         cut: Layer above which all layers train.
-        image_size: Side of the images in pixels.
-        learning_rate: The highest rate of the optimizer.
+        share: Share of the network's operations in the layers that are trained.
         epochs: Number of epochs.
         views: Number of augmented views of each training image.
-        share: Share of the network's operations in the layers that are trained.
     """
 
     cut: str
-    image_size: int
-    learning_rate: float
+    share: float
     epochs: int
     views: int
-    share: float
 
     def settings(self, given: ModelSettings) -> ModelSettings:
         """Return the settings of a run with this way of fine-tuning alone."""
-        stage = replace(
-            given.fine_tune,
-            mode="on",
-            cut=self.cut,
-            learning_rate=self.learning_rate,
-            epochs=self.epochs,
-            patience=self.epochs,
-        )
+        epochs = self.epochs
+        stage = replace(given.fine_tune, mode="on", cut=self.cut, epochs=epochs, patience=epochs)
         views = replace(given.views, count=self.views)
         return replace(given, fine_tune=stage, views=views)
 
@@ -84,10 +74,7 @@ class Way:
     def __str__(self) -> str:
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         views = f"{self.views + 1} views" if self.views else "1 view"
-        return (
-            f"layers above {self.cut}, {self.image_size} pixels, rate {self.learning_rate:g}, "
-            f"{epochs} of {views}"
-        )
+        return f"layers above {self.cut}, {epochs} of {views}"
 
 
 def way_of(settings: ModelSettings, network: keras.Model) -> Way | None:
@@ -97,8 +84,7 @@ def way_of(settings: ModelSettings, network: keras.Model) -> Way | None:
         return None
     cut = stage.cut or layer_graph.usual_cut(network)
     share = layer_graph.share_above(network, cut)
-    views, rate = settings.views.count, stage.learning_rate
-    return Way(cut, settings.size, rate, stage.epochs, views, share)
+    return Way(cut, share, stage.epochs, settings.views.count)
 
 
 def line_of(row: Mapping[str, Any]) -> str:
