@@ -90,16 +90,15 @@ def train(inputs: Inputs) -> Trained:
         judged_by = "folds" if head.by_folds else "validation"
         row = _row_of_head(head, judged_by, head.answers.accuracy)
         return _with_history(head, [row], Ended("enough", f"{ended}."))
-    return _Search(inputs, head, *_parts(inputs, head, accuracy)).run()
+    return _Search(inputs, head, *_parts(inputs, head)).run()
 
 
-def _parts(inputs: Inputs, head: Trained, accuracy: float) -> tuple[str, list[Part], Part]:
+def _parts(inputs: Inputs, head: Trained) -> tuple[str, list[Part], Part]:
     """Decide which images judge networks.
 
     Args:
         inputs: Inputs of the training.
         head: The solved head.
-        accuracy: Its accuracy in cross-validation.
 
     Returns:
         What judges, as in the rows of the search; the parts on which networks are judged; and the
@@ -113,7 +112,10 @@ def _parts(inputs: Inputs, head: Trained, accuracy: float) -> tuple[str, list[Pa
             splits = _BOTH
         rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
         return "folds", several, Part(images, held_out, head, _start(inputs, rows))
-    few = (1 - accuracy) * len(held_out) < _FEWEST_MISTAKES
+    wrong = head.answers.answerable & ~head.answers.right
+    if head.by_folds:  # then there are answers for train, too
+        wrong &= np.isin(np.asarray(head.answers.hashes), held_out.hashes)
+    few = wrong.sum() < _FEWEST_MISTAKES
     if few or head.by_folds:
         images, rows = _both(inputs, OF_NETWORKS)
         held = np.isin(rows.hashes, held_out.hashes)
@@ -234,14 +236,13 @@ class _Search:
 
     def _few_mistakes(self) -> Ended:
         """Say that no network was worth a try."""
-        where = {"folds": "images of train and validation", "validation": "validation images"}
+        where = "images of train and validation" if self._by_folds else "held-out images"
         before = self._before
         return Ended(
             "few_mistakes",
             f"Nothing else was tried, because the head is wrong on only {before.mistakes:,} of "
-            f"{before.answerable.sum():,} {where.get(self._judged_by, 'held-out images')}, so that "
-            "the gain of another network could not be distinguished from chance. More images would "
-            "let the search run.",
+            f"{before.answerable.sum():,} {where}, so that the gain of another network could not "
+            "be distinguished from chance. More images would let the search run.",
         )
 
     def _begin(self) -> None:

@@ -146,18 +146,20 @@ def test_no_network_is_tried_if_the_head_is_good_enough(given, monkeypatch) -> N
 
 
 def test_no_network_is_tried_if_no_gain_could_be_seen(given, monkeypatch) -> None:
-    head = stages.train(given())
-    logits = np.eye(3, dtype=np.float32)[head.answers.labels]
-    right = replace(head, answers=replace(head.answers, logits=logits))
-    monkeypatch.setattr(stages, "train", lambda inputs: right)
+    monkeypatch.setattr(network_search, "_FEWEST_MISTAKES", _ALL)
     trained = network_search.train(given())
-    assert len(trained.history["search"]) == 1
-    assert trained.history["search_ended"] == {
-        "reason": "few_mistakes",
-        "text": "Nothing else was tried, because the head is wrong on only 0 of 24 validation "
-        "images, so that the gain of another network could not be distinguished from chance. "
-        "More images would let the search run.",
-    }
+    (head,) = trained.history["search"]
+    assert head["judged_by"] == "held_out"
+    ended = trained.history["search_ended"]
+    assert ended["reason"] == "few_mistakes"
+    assert re.fullmatch(
+        r"Nothing else was tried, because the head is wrong on only \d+ of \d+ held-out images, so "
+        r"that the gain of another network could not be distinguished from chance\. More images "
+        r"would let the search run\.",
+        ended["text"],
+    )
+    assert trained.history["trained"] == HEAD
+    assert trained.history["learned"] == {names.TRAIN: TRAIN}, "the head is that of all of train"
 
 
 def test_with_few_mistakes_on_validation_a_third_of_train_judges_too(given, monkeypatch) -> None:
