@@ -150,8 +150,7 @@ def _fine_tuning(facts: Mapping[str, Any]) -> str:
     if (training.get("search_ended") or {}).get("reason") == "few_mistakes":
         return (
             f"{reached}, but too few images are held out to show whether another network is "
-            "better. Add images, or give more of them to validation with --set split.validation, "
-            "so that the search for a better network can run."
+            "better. Add images, so that the search for a better network can run."
         )
     # A search has tried it, a person does not want it, or a run with folds does not search.
     folds = (changed.get("evaluate.cross_validate") or 0) > 0
