@@ -144,7 +144,7 @@ def layer_at(network: keras.Model, cut: str) -> GraphNode:
             of them has weights.
     """
     points = _trainable_above(network)
-    name = find(network, cut).operation.name
+    name = find(network, cut, "fine_tune.cut").operation.name
     if name not in points:
         raise ConfigError(
             "fine_tune.cut: expected a layer below others with weights, whose output is all that "

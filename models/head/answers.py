@@ -1,7 +1,7 @@
 """Answers of a network for images that it was not trained on, and the rule for which is better.
 
-Every decision between networks is made here: what the head reads, and whether a network of the
-search replaces the best so far.
+Every decision between networks is made here: what the head reads, and whether the network of the
+search replaces the head.
 """
 
 from __future__ import annotations
