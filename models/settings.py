@@ -172,8 +172,8 @@ class TrainSettings:
         ge=0,
         le=100_000,
         description="Minutes for training a network that may be better than the solved head; see "
-        "fine_tune.mode. 0: none is tried. Not set: 45 seconds for up to 500 images, 3 minutes for "
-        "up to 2,000, and 15 for more.",
+        "fine_tune.mode. 0: none is tried. Not set: none for up to 500 images to learn from, 3 "
+        "minutes for up to 2,000 images, and 15 for more.",
     )
 
 

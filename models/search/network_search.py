@@ -42,8 +42,11 @@ _FEWEST_MISTAKES: Final = 8
 #: Share of the remaining time for which a way is planned where folds judge. If the time ends before
 #: all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
+#: Up to this number of images there is no search unless a budget is given: in a minute, a network
+#: takes so few steps that it was worse than the head.
+_FEW: Final = 500
 #: Minutes of the search if no budget is given, up to a number of images of train and validation.
-_MINUTES: Final = ((500, 0.75), (2000, 3.0), (float("inf"), 15.0))
+_MINUTES: Final = ((2000, 3.0), (float("inf"), 15.0))
 
 _BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
 
@@ -77,20 +80,28 @@ def train(inputs: Inputs) -> Trained:
         DataRefused: A split has no labelled image.
     """
     head = learned_from_both(inputs) or stages.train(inputs)
-    accuracy = (head.history.get("solution") or {}).get("accuracy")
+    solution = head.history.get("solution") or {}
+    accuracy = solution.get("accuracy")
     if not inputs.settings.searches or accuracy is None:
         return head
     if accuracy >= ENOUGH:
-        ended = (
+        text = (
             f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
             "cross-validation over the training images"
         )
         if not head.by_folds:
-            ended += f", and {head.answers.accuracy:.3f} on the validation split"
-        judged_by = "folds" if head.by_folds else "validation"
-        row = _row_of_head(head, judged_by, head.answers.accuracy)
-        return _with_history(head, [row], Ended("enough", f"{ended}."))
-    return _Search(inputs, head, *_parts(inputs, head)).run()
+            text += f", and {head.answers.accuracy:.3f} on the validation split"
+        ended = Ended("enough", f"{text}.")
+    elif inputs.settings.minutes is None and solution["images"] <= _FEW:
+        text = (
+            f"Nothing else was tried, because with at most {_FEW} images to learn from, a network"
+        )
+        ended = Ended("minutes", f"{text} needs more time than a run usually takes (--minutes).")
+    else:
+        return _Search(inputs, head, *_parts(inputs, head)).run()
+    judged_by = "folds" if head.by_folds else "validation"
+    row = _row_of_head(head, judged_by, head.answers.accuracy)
+    return _with_history(head, [row], ended)
 
 
 def _parts(inputs: Inputs, head: Trained) -> tuple[str, list[Part], Part]:
@@ -115,19 +126,13 @@ def _parts(inputs: Inputs, head: Trained) -> tuple[str, list[Part], Part]:
     wrong = head.answers.answerable & ~head.answers.right
     if head.by_folds:  # then there are answers for train, too
         wrong &= np.isin(np.asarray(head.answers.hashes), held_out.hashes)
+    images, rows = _both(inputs, OF_NETWORKS)
+    held = np.isin(rows.hashes, held_out.hashes)
     few = wrong.sum() < _FEWEST_MISTAKES
-    if few or head.by_folds:
-        images, rows = _both(inputs, OF_NETWORKS)
-        held = np.isin(rows.hashes, held_out.hashes)
-        if few:
-            held |= rows.folds(OF_NETWORKS) == 0
-        part = _part(inputs, images, rows, held)
-        return "held_out" if few else "validation", [part], part
-    known = np.isin(held_out.labels, training.labels)
-    best = replace(head, answers=replace(head.answers, known=known))
-    start = _start(inputs, read_rows(inputs.bank_uri, names.TRAIN, inputs.classes, 0))
-    part = Part(training, held_out, best, start)
-    return "validation", [part], part
+    if few:
+        held |= rows.folds(OF_NETWORKS) == 0
+    part = _part(inputs, images, rows, held)
+    return "held_out" if few else "validation", [part], part
 
 
 def folds(inputs: Inputs, count: int) -> list[Part]:
@@ -217,8 +222,13 @@ class _Search:
         settings = self._inputs.settings
         if (way := way_of(settings, backbone_of(settings))) is None:
             return Ended("all", "The network has no layer above which others could be trained.")
-        if self._before.mistakes < _FEWEST_MISTAKES:
-            return self._few_mistakes()
+        if (before := self._before).mistakes < _FEWEST_MISTAKES:
+            return Ended(
+                "few_mistakes",
+                f"Nothing else was tried, because the head is wrong on only {before.mistakes:,} of "
+                f"{before.answerable.sum():,} held-out images, so that the gain of another network "
+                "could not be distinguished from chance. More images would let the search run.",
+            )
         network = way.settings(settings)
         precision = read_facts(self._inputs.bank_uri).precision
         extractor = FeatureExtractor(network, precision, way.cut)
@@ -233,17 +243,6 @@ class _Search:
         if outcome == "late":
             return Ended("minutes", f"The time ran out before {affordable} was evaluated.")
         return Ended("all", "")
-
-    def _few_mistakes(self) -> Ended:
-        """Say that no network was worth a try."""
-        where = "images of train and validation" if self._by_folds else "held-out images"
-        before = self._before
-        return Ended(
-            "few_mistakes",
-            f"Nothing else was tried, because the head is wrong on only {before.mistakes:,} of "
-            f"{before.answerable.sum():,} {where}, so that the gain of another network could not "
-            "be distinguished from chance. More images would let the search run.",
-        )
 
     def _begin(self) -> None:
         """Let the time run, and say why a network is tried, for how long, and who judges it."""
@@ -363,7 +362,9 @@ class _Search:
 
     def _keep(self, fitted: list[Trained], shipped: Trained) -> None:
         """Let a network be the result."""
-        history = stages.both(self._whole.best, shipped)
+        best = self._whole.best  # the result of all folds of the head is that of the head
+        solution = {"solution": self._head.history["solution"]}
+        history = stages.both(replace(best, history=best.history | solution), shipped)
         if self._by_folds and (known := self._head.history.get("cross_validation")):
             parts = zip(fitted, self._judging, strict=True)  # the folds decide
             answers = [(one.answers, len(part.training)) for one, part in parts]
