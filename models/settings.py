@@ -202,11 +202,6 @@ class FineTune:
         "network best.",
     )
 
-    @property
-    def wanted(self) -> bool:
-        """Whether there is always a second stage, independently of the accuracy of the head."""
-        return self.mode == "on"
-
 
 @dataclass(frozen=True, config=STRICT)
 class ModelSettings(TrainSettings, NetworkSettings):
@@ -272,7 +267,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
     @property
     def head_alone(self) -> bool:
         """Whether a solved head may be the result, without a stage that trains layers below it."""
-        return self.solved and not self.fine_tune.wanted
+        return self.solved and self.fine_tune.mode != "on"
 
     @property
     def widest(self) -> str:
@@ -330,7 +325,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             ConfigError: There is such a pair; the message says what to change.
         """
         self.backbone_spec()
-        if self.fine_tune.wanted and not self.frozen:
+        if self.fine_tune.mode == "on" and not self.frozen:
             raise ConfigError(
                 "fine_tune.mode trains layers of a frozen backbone after the head, but here every "
                 'layer trains from the start. Set it to "off", or model.freeze to "all"'

@@ -18,8 +18,6 @@ from imgpipe.models.head.calibration import calibrated_losses
 
 #: Largest loss of one image, so that a single image does not decide the comparison.
 _MOST_LOSS: Final = -math.log(1e-12)
-#: Standard errors by which a network must be better, so that it is not by chance.
-_ERRORS: Final = 2.0
 
 Flags = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.bytes_]
@@ -109,12 +107,12 @@ class Answers:
 
 
 def better(new: Scores, old: Scores) -> bool:
-    """Return whether a network is better than another one, by more than chance.
+    """Return whether a network is better than another one, by more than a standard error.
 
-    Its accuracy is higher by more than some standard errors; or its accuracy is not lower, and its
-    loss is lower by more than these. The loss may decide where the accuracies do not, but never
-    against them. Both networks answer the same images, so the errors are those of paired
-    differences.
+    This is the one-standard-error rule (Breiman et al. 1984): the simpler network is used unless
+    the accuracy of the other is higher by more than that; or it is not lower, and the loss is lower
+    by more than that. The loss may decide where the accuracies do not, but never against them. Both
+    networks answer the same images, so the errors are those of paired differences.
 
     Args:
         new: Scores of the network.
@@ -124,10 +122,7 @@ def better(new: Scores, old: Scores) -> bool:
     if gains.mean() < 0:
         return False
     losses = old.losses.astype(np.float64) - new.losses
-    return any(
-        float(values.mean()) > _ERRORS * standard_error(values, new.groups)
-        for values in (gains, losses)
-    )
+    return any(float(one.mean()) > standard_error(one, new.groups) for one in (gains, losses))
 
 
 def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> float:

@@ -1,10 +1,9 @@
 """Calibration of a classifier: a temperature for its logits and a threshold for "unknown".
 
 A calibrated classifier that answers with a probability of 0.8 is right in 80 % of these cases. The
-temperature and the threshold are both chosen on held-out images: the validation split, or the folds
-by which a search has judged the network. Temperature scaling and the
-expected calibration error follow Guo et al. 2017; the error uses 15 bins of equal width over the
-highest probability.
+temperature and the threshold are both chosen on the held-out images that have judged the network.
+Temperature scaling and the expected calibration error follow Guo et al. 2017; the error uses 15
+bins of equal width over the highest probability.
 """
 
 from __future__ import annotations

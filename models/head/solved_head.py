@@ -47,10 +47,6 @@ _known: dict[str, Mapping[float, Scores]] = {}  # scores of the folds of the las
 
 Floats = npt.NDArray[np.float32]
 
-#: Bytes of which L-BFGS needs 25 numbers for each weight, in all folds that are solved at a time.
-_SOLVER_BYTES: Final = 1 << 30
-_BYTES_A_WEIGHT: Final = 25 * 8
-
 
 class Solution(NamedTuple):
     """A solved head.
@@ -293,9 +289,7 @@ def _all_answers(
     """Return the answers of the heads of all folds with this penalty."""
     # Half of the time is spent in products of matrices, during which other threads may run Python.
     # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
-    bytes_of_a_fold = max((_BYTES_A_WEIGHT * one.weights for one in problems), default=1)
-    count = min(len(os.sched_getaffinity(0)), max(1, _SOLVER_BYTES // bytes_of_a_fold))
-    with one_blas_thread(), ThreadPoolExecutor(count) as threads:
+    with one_blas_thread(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         return list(threads.map(functools.partial(_answers, penalty), folds, problems))
 
 

@@ -2,10 +2,10 @@
 
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
 trained too, with as many views and epochs as the time allows. The network is kept only if it is
-better than the head on held-out images by more than noise. The test split is never used.
+better than the head on held-out images by more than a standard error. The test split is never used.
 
 Where the head is wrong on enough validation images, these judge. A gain of one point cannot be seen
-on a hundred images, though. Otherwise a third of the training images judges, too, and of few images
+on a hundred images, though. Otherwise a fifth of the training images judges, too, and of few images
 all, in folds: the network of a fold is trained on the images of the others.
 """
 
@@ -25,7 +25,7 @@ from imgpipe.models.errors import Diverged
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import ENOUGH, OF_NETWORKS, of_networks
+from imgpipe.models.features.folds import ENOUGH, FOLDS, of_networks
 from imgpipe.models.head.answers import Answers, Flags, better, standard_error
 from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.search.ways import Way, line_of, way_of
@@ -36,9 +36,9 @@ from imgpipe.models.training.stages import Inputs, Part, Trained
 if TYPE_CHECKING:
     import keras
 
-#: With fewer mistakes of the head, nobody could see that a network corrects half of them: the
-#: standard error of m / 2 corrections is the root of that, and two of these must be exceeded.
-_FEWEST_MISTAKES: Final = 8
+#: With fewer mistakes of the head, the gain of a better network would hardly be seen: the standard
+#: error of four corrections is two.
+_FEWEST_MISTAKES: Final = 5
 #: Share of the remaining time for which a way is planned where folds judge. If the time ends before
 #: all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
@@ -126,11 +126,11 @@ def _parts(inputs: Inputs, head: Trained) -> tuple[str, list[Part], Part]:
     wrong = head.answers.answerable & ~head.answers.right
     if head.by_folds:  # then there are answers for train, too
         wrong &= np.isin(np.asarray(head.answers.hashes), held_out.hashes)
-    images, rows = _both(inputs, OF_NETWORKS)
+    images, rows = _both(inputs, FOLDS)
     held = np.isin(rows.hashes, held_out.hashes)
     few = wrong.sum() < _FEWEST_MISTAKES
     if few:
-        held |= rows.folds(OF_NETWORKS) == 0
+        held |= rows.folds(FOLDS) == 0
     part = _part(inputs, images, rows, held)
     return "held_out" if few else "validation", [part], part
 
@@ -181,15 +181,16 @@ def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
     return stages.fitted_head(plain, plain, inputs.classes, inputs.settings).layers
 
 
+def _row(what: str, judged_by: str, seconds: float, **known: Any) -> dict[str, Any]:
+    """Return what is known of a network that was tried."""
+    unknown = dict.fromkeys(("accuracy", "gain", "standard_error", "failure"))
+    given = {"what": what, "judged_by": judged_by, "seconds": round(seconds, 1), "kept": False}
+    return given | unknown | known
+
+
 def _row_of_head(head: Trained, judged_by: str, accuracy: float) -> dict[str, Any]:
-    return {
-        "what": "head on frozen features",
-        "judged_by": judged_by,
-        "accuracy": accuracy,
-        **dict.fromkeys(("gain", "standard_error", "failure")),
-        "seconds": round(float(head.history["seconds"]), 1),
-        "kept": True,
-    }
+    what, seconds = "head on frozen features", float(head.history["seconds"])
+    return _row(what, judged_by, seconds, accuracy=accuracy, kept=True)
 
 
 def _with_history(trained: Trained, rows: list[dict[str, Any]], ended: Ended) -> Trained:
@@ -265,7 +266,7 @@ class _Search:
             )
         elif self._judged_by == "held_out":
             text += (
-                " The head is wrong on few validation images, so a third of the training images "
+                " The head is wrong on few validation images, so a fifth of the training images "
                 "judges, too."
             )
         progress.say(text)
@@ -296,7 +297,7 @@ class _Search:
         )
 
     def _try(self, way: Way, extractor: FeatureExtractor) -> Outcome:
-        """Try a way, and keep the network if it is better by more than noise."""
+        """Try a way, and keep the network if it is better by more than a standard error."""
         started = time.monotonic()
         fitted: list[Trained] = []
         try:
@@ -325,15 +326,19 @@ class _Search:
                 answers = Answers.joined([one.answers for one in fitted])
                 history = {**whole.history, "epochs": epochs}
                 shipped = replace(whole, answers=answers, by_folds=True, history=history)
+            way = replace(way, epochs=len(shipped.history["epochs"]))
+            if row["kept"]:
+                self._keep(fitted, shipped)
         except Diverged:
-            return self._tell(way, started, failure="diverged")
+            row = {"failure": "diverged"}
         except Exception as caught:
             if not (lacking := process.lacking(caught)):
                 raise
-            return self._tell(way, started, failure=lacking)  # the head needs no more
-        if row["kept"]:
-            self._keep(fitted, shipped)
-        return self._tell(replace(way, epochs=len(shipped.history["epochs"])), started, **row)
+            row = {"failure": lacking}  # the head needs no more
+        seconds = time.monotonic() - started
+        self._rows.append(_row(str(way), self._judged_by, seconds, **row))
+        progress.say(line_of(self._rows[-1]))
+        return "judged"
 
     def _fitted(
         self, way: Way, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
@@ -371,17 +376,3 @@ class _Search:
             history["cross_validation"] = known | summary(answers)
         features = self._inputs.settings.features
         self._found = replace(shipped, history=history, features=features)
-
-    def _tell(self, way: Way, started: float, **known: Any) -> Outcome:
-        """Record what is known of a way, and display it."""
-        row = {
-            "what": str(way),
-            "judged_by": self._judged_by,
-            **dict.fromkeys(("accuracy", "gain", "standard_error", "failure")),
-            "seconds": round(time.monotonic() - started, 1),
-            "kept": False,
-            **known,
-        }
-        self._rows.append(row)
-        progress.say(line_of(row))
-        return "judged"

@@ -120,7 +120,7 @@ def train(inputs: Inputs) -> Trained:
     facts = read_facts(inputs.bank_uri)
     # Where the bank holds no features, `facts.note` says why.
     head = _head(inputs) if facts.dim else _on_images(inputs, facts.note)
-    if not inputs.settings.fine_tune.wanted:
+    if inputs.settings.fine_tune.mode != "on":
         return head
     tuned = _fine_tuned(inputs, head, facts.precision)
     return replace(tuned, history=both(head, tuned))

@@ -198,7 +198,7 @@ def _pipeline(
 
 def check_layers(settings: ModelSettings) -> None:
     """Refuse names of layers that the network does not have; see `layer_graph.layer_at`."""
-    looked_at = settings.frozen and (settings.fine_tune.wanted or settings.searches)
+    looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
     tuned = settings.fine_tune.cut if looked_at else ""
     named = settings.features not in (AUTO, AVERAGE, FLATTEN, LEVELS)
     if settings.cut or tuned or named:

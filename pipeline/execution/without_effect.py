@@ -29,7 +29,7 @@ def notes(config: Config) -> list[str]:
         reasons["bank.budget"] = "all layers are trained, so that no features are stored"
     if not settings.searches:
         reasons["train.minutes"] = "no better network is looked for beside the other settings"
-        if not settings.fine_tune.wanted:
+        if settings.fine_tune.mode != "on":
             head = "only the head is trained beside the other settings"
             reasons |= {f"fine_tune.{name}": head for name in (*_BY_EPOCHS, "cut")}
     return [f"{name} has no effect: {why}." for name, why in reasons.items() if name in given]

@@ -182,7 +182,7 @@ class Calibration(Record):
 
     chosen_on: Annotated[
         Literal["validation", "folds"],
-        "The held-out images: the validation split, or all folds of train and validation.",
+        "The images that judged: validation, with a fifth of train or without, or all folds.",
     ] = "validation"
     temperature: Annotated[float, "Number by which the logits are divided."] = 1.0
     error_before: Annotated[float, "Expected calibration error without the division."] = 0.0
@@ -202,7 +202,7 @@ class Tried(Record):
     what: Annotated[str, "The network, in words."] = ""
     judged_by: Annotated[
         Literal["validation", "held_out", "folds"],
-        "What it was judged on: the validation split, with a third of train or without, or the "
+        "What it was judged on: the validation split, with a fifth of train or without, or the "
         "folds of train and validation.",
     ] = "validation"
     accuracy: Annotated[float | None, "Accuracy there; null if the training failed."] = None

@@ -64,7 +64,7 @@ def test_a_preset_trains_as_the_course_does(name):
     assert config.expect.low is None or 0 < config.evaluate.threshold <= config.expect.low
     assert (config.split.validation, config.split.test) == (0.1, 0.0), "of undivided data"
     assert (config.views.count > 0) is (name in AUGMENTED)
-    assert settings.fine_tune.wanted is (name == "mobilenet_fine_tune")
+    assert (settings.fine_tune.mode == "on") is (name == "mobilenet_fine_tune")
     if settings.target_accuracy:
         assert settings.patience >= settings.epochs, "the target stops it, and nothing before"
 
