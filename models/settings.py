@@ -185,7 +185,7 @@ class FineTune:
         default="search",
         description="When layers above the cut are trained. search: when the head alone falls "
         "short, with the views and epochs that train.minutes allow, and the network is used if it "
-        "is better by more than noise; on: always; off: never.",
+        "is better by more than a standard error; on: always; off: never.",
     )
     cut: str = Field(
         default="",

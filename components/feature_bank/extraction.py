@@ -166,9 +166,8 @@ class Bank:
         """Extract the features with which a head is best over folds of a sample.
 
         The sample are at most `_SAMPLE` training images. The head reads the last feature map alone
-        unless the others make it better by more than chance, and sees images of the usual size
-        unless those of `larger` make it better; see `answers.better`. Nothing else is tried where a
-        head is good enough; see `ENOUGH`.
+        unless the others make it better, and sees images of the usual size unless those of `larger`
+        do; see `answers.better`. Nothing else is tried where a head is `ENOUGH`.
         """
         tried: list[dict[str, Any]] = []
         passes = 0
