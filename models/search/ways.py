@@ -58,14 +58,15 @@ class Way:
         return (self.views + 1) * (1 + _PASSES_A_STEP * self.share * self.epochs)
 
     def within(self, passes: float) -> Way | None:
-        """Return the way with as many views and epochs as a cost allows; None if it allows none."""
-        fewest = self.smallest().epochs
+        """Return the way with as many steps as a cost allows; None if it allows none."""
         smaller = (
             replace(self, views=views, epochs=epochs)
-            for views in range(self.views, -1, -1)
-            for epochs in range(self.epochs, fewest - 1, -1)
+            for views in range(self.views + 1)
+            for epochs in range(self.smallest().epochs, self.epochs + 1)
         )
-        return next((way for way in smaller if way.passes() <= passes), None)
+        allowed = (way for way in smaller if way.passes() <= passes)
+        # Of as many steps, those with more views, which differ.
+        return max(allowed, key=lambda way: ((way.views + 1) * way.epochs, way.views), default=None)
 
     def smallest(self) -> Way:
         """Return the way with the fewest views and epochs that `within` allows."""

@@ -384,6 +384,6 @@ def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
     every = way.passes()
     assert every == pytest.approx(5 * (1 + 4 * 0.5 * 4))
     assert way.within(every) == way
-    assert way.within(0.9 * every) == replace(way, epochs=3)
+    assert way.within(0.9 * every) == replace(way, views=3)
     assert way.within(0.3 * every) == replace(way, views=1, epochs=2)
     assert way.within(1.0) is None
