@@ -167,8 +167,8 @@ def _more_time(facts: Mapping[str, Any]) -> str:
     if ended.get("reason") != "minutes":
         return ""
     return (
-        "The search for a better network had more to try than its time allowed, so that a "
-        "longer one may find a better one: use --minutes."
+        "With more time, the search may find a network that is better than this one: use "
+        "--minutes."
     )
 
 

@@ -68,7 +68,7 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
         ),
         (
             {"training": {"search_ended": {"reason": "minutes"}}},
-            "more to try than its time allowed, so that a longer one may find a better one: use",
+            "With more time, the search may find a network that is better than this one: use",
         ),
         (
             solved(
