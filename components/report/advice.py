@@ -167,8 +167,7 @@ def _more_time(facts: Mapping[str, Any]) -> str:
     if ended.get("reason") != "minutes":
         return ""
     return (
-        "With more time, the search may find a network that is better than this one: use "
-        "--minutes."
+        "With more time, the search may find a network that is better than this one: use --minutes."
     )
 
 
