@@ -366,13 +366,13 @@ class _Search:
         }
 
     def _keep(self, fitted: list[Trained], shipped: Trained) -> None:
-        """Let a network be the result."""
-        best = self._whole.best  # the result of all folds of the head is that of the head
-        solution = {"solution": self._head.history["solution"]}
-        history = stages.both(replace(best, history=best.history | solution), shipped)
-        if self._by_folds and (known := self._head.history.get("cross_validation")):
+        """Let a network be the result instead of the head."""
+        self._rows[0]["kept"] = False
+        known = self._whole.best.history | {"solution": self._head.history["solution"]}
+        head = replace(self._whole.best, answers=self._before, history=known)
+        history = stages.both(head, shipped)
+        if self._by_folds and (judged := self._head.history.get("cross_validation")):
             parts = zip(fitted, self._judging, strict=True)  # the folds decide
             answers = [(one.answers, len(part.training)) for one, part in parts]
-            history["cross_validation"] = known | summary(answers)
-        features = self._inputs.settings.features
-        self._found = replace(shipped, history=history, features=features)
+            history["cross_validation"] = judged | summary(answers)
+        self._found = replace(shipped, history=history, features=self._inputs.settings.features)

@@ -99,7 +99,7 @@ def build_training(context: Context) -> Content:
         "stages": stages,
         "features": context.part("bank").get("tried", []),
         "trained": history.get("trained", "head"),
-        "outcome": _outcome(tuned, judges) if tuned else "",
+        "outcome": "" if search else _outcome(tuned),
         "calibration": history.get("calibration") or {},
         "search": [{**one, "failure": FAILURES.get(one["failure"])} for one in search],
         "by_folds": by_folds,
@@ -144,12 +144,12 @@ def _stage(
     }
 
 
-def _outcome(tuned: Mapping[str, Any], accuracy: str) -> str:
-    """Describe how fine-tuning changed the accuracy."""
+def _outcome(tuned: Mapping[str, Any]) -> str:
+    """Describe how fine-tuning without a search changed the accuracy."""
     before, after = tuned.get("head_accuracy"), tuned.get("accuracy")
     if before is None or after is None:
         return ""
-    return f"Fine-tuning changed the {accuracy} from {before:.3f} to {after:.3f}."
+    return f"Fine-tuning changed the validation accuracy from {before:.3f} to {after:.3f}."
 
 
 TRAINING = Section("training", "Training", build_training, order=90)

@@ -113,7 +113,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert head["what"] == "head on frozen features"
     assert head["accuracy"] < 0.7, "the penalty leaves little of the head"
     assert tuned["what"].startswith(f"layers above {CUT}, ")
-    assert tuned["kept"] is True
+    assert (head["kept"], tuned["kept"]) == (False, True)
     assert tuned["gain"] > 2 * tuned["standard_error"]
     assert tuned["accuracy"] == pytest.approx(head["accuracy"] + tuned["gain"])
     assert trained.history["trained"].startswith(f"layers above {CUT}")
@@ -184,8 +184,7 @@ def test_with_few_mistakes_on_validation_a_fifth_of_train_judges_too(given, monk
 def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> None:
     trained, said = _told(replace(given(), folds=AUTOMATIC))
     head, tuned = trained.history["search"]
-    assert (head["judged_by"], tuned["judged_by"]) == ("folds", "folds")
-    assert tuned["kept"] is True
+    assert (head["judged_by"], tuned["judged_by"], tuned["kept"]) == ("folds", "folds", True)
     assert tuned["gain"] > 2 * tuned["standard_error"]
     correct = tuned["accuracy"] * _ALL
     assert correct == pytest.approx(round(correct))
@@ -198,6 +197,7 @@ def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> 
     assert trained.history["learned"] == {names.TRAIN: TRAIN, names.VALIDATION: VALIDATION}
     fine_tune = trained.history["fine_tune"]
     assert fine_tune["accuracy"] == trained.answers.accuracy > 0.9
+    assert fine_tune["head_accuracy"] == head["accuracy"], "in the same folds"
     assert fine_tune["best_epoch"] == len(fine_tune["epochs"]), "the last one, as in the folds"
     assert trained.history["trained"] == f"layers above {CUT}"
 
