@@ -177,7 +177,7 @@ def _say(name: str, run: Finished, split: str) -> None:
         by_chance = f"{found['ece_by_chance']:.4f} by chance"
         said.append(f"expected calibration error {found['ece']:.4f} ({by_chance})")
     if tuned:
-        said.append(f"head alone {tuned['head_accuracy']:.4f} of validation")
+        said.append(f"head alone {tuned['head_accuracy']:.4f} of held-out images")
     blessed = "blessed" if run.summary["blessed"] else "not blessed"
     print(f"{name}: {', '.join(said)}; {run.seconds:.0f} s, {blessed}", flush=True)
 
