@@ -2,8 +2,8 @@
 
 tf.data decodes the images while the backbone computes. The forward pass is a tf.function over
 batches of views, in bfloat16 where the CPU supports it. `FeatureExtractor.key` is the key under
-which the store behind the feature bank keeps the features. With a tap, the same forward pass also
-gives the activations at that layer, from which the layers above it can be trained.
+which the store behind the feature bank keeps the features. With a tap, the forward pass ends at
+that layer and gives its activations, from which the layers above it can be trained.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -60,7 +59,8 @@ class FeatureExtractor:
         settings: Settings of the network and of its augmented views.
         precision: "float32", "bfloat16" or "auto", which is bfloat16 where the CPU supports it and
             no GPU is used, and float32 otherwise.
-        tap: Layer, or block such as "block11", whose activations are computed too; "" is none.
+        tap: Layer, or block such as "block11", whose activations take the place of the features; ""
+            is none.
 
     Raises:
         ConfigError: There is no such backbone.
@@ -72,12 +72,12 @@ class FeatureExtractor:
         self.precision = resolve_precision(precision)
         self._lock = threading.Lock()
         #: The model and its compiled forward pass.
-        self._model: tuple[Any, Callable[..., tuple[tf.Tensor, ...]]] | None = None
+        self._model: tuple[Any, Callable[..., tf.Tensor]] | None = None
 
     @property
     def dim(self) -> int:
         """Length of a feature vector. Reading it builds the model."""
-        return int(self._built()[0].outputs[0].shape[-1])
+        return self.shape[-1]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -87,11 +87,9 @@ class FeatureExtractor:
         return tuple(int(one.shape[-1]) for one in given)
 
     @property
-    def activation_shape(self) -> tuple[int, ...]:
-        """Shape (h, w, C) of the activations; () without a tap. Reading it builds the model."""
-        if not self.tap:
-            return ()
-        return tuple(map(int, self._built()[0].outputs[1].shape[1:]))
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the features, (dim,), or activations, (h, w, C). Reading it builds the model."""
+        return tuple(map(int, self._built()[0].outputs[0].shape[1:]))
 
     def key(self, view: int) -> str:
         """Return a hash (hex) of everything but the image that determines the features of a view.
@@ -122,8 +120,8 @@ class FeatureExtractor:
                 empty.
 
         Returns:
-            For each image, float16 [number of its views, dim], in the order of `views`. With a tap,
-            the activations follow the features in each row, which then has dim + h · w · C values.
+            For each image, float16 [number of its views, …], in the order of `views`, where … is
+            `shape`.
 
         Raises:
             tf.errors.InvalidArgumentError: An image cannot be decoded.
@@ -132,13 +130,13 @@ class FeatureExtractor:
         counts = [len(wanted) for wanted in views]
         if not sum(counts):
             return [np.empty((0, 0), np.float16) for _ in views]
-        width = self.dim + (math.prod(self.activation_shape) if self.tap else 0)
-        rows = np.empty((sum(counts), width), np.float16)
+        rows = np.empty((sum(counts), *self.shape), np.float16)
         _, forward = self._built()
         done = 0
         for batch in self._batches(images, hashes, views):
-            outputs = [output.numpy() for output in forward(*batch)]
-            if not (np.abs(outputs[0]) < _FLOAT16_LARGEST).all():  # NaN is not below it either
+            some = forward(*batch).numpy()
+            # NaN is not below it either. Activations are not stored, and training would diverge.
+            if not self.tap and not (np.abs(some) < _FLOAT16_LARGEST).all():
                 raise ConfigError(  # a head would be served on other features
                     f"{self.backbone.name}: expected features between -{_FLOAT16_LARGEST:,.0f} and "
                     f"{_FLOAT16_LARGEST:,.0f}, which the feature bank can store as float16. "
@@ -146,11 +144,9 @@ class FeatureExtractor:
                     "the network, for example with a LayerNormalization layer, or set "
                     'model.freeze = "none"'
                 )
-            count = len(outputs[0])
-            flat = [output.reshape(count, -1) for output in outputs]
-            np.concatenate(flat, axis=1, out=rows[done : done + count])
-            done += count
-            progress.advance(count, "views")
+            rows[done : done + len(some)] = some
+            done += len(some)
+            progress.advance(len(some), "views")
         return np.split(rows, np.cumsum(counts))[: len(counts)]
 
     def _batches(
@@ -176,7 +172,7 @@ class FeatureExtractor:
         dataset = dataset.map(repeat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return untuned(dataset.unbatch().batch(BATCH_VIEWS).prefetch(2))
 
-    def _built(self) -> tuple[Any, Callable[..., tuple[tf.Tensor, ...]]]:
+    def _built(self) -> tuple[Any, Callable[..., tf.Tensor]]:
         with self._lock:
             if self._model is None:
                 model = self.build()
@@ -186,7 +182,7 @@ class FeatureExtractor:
     def build(self) -> Any:
         """Build a Keras model from pixels float32 [N, S, S, 3], 0..255, to float32 [N, dim].
 
-        With a tap, the activations [N, h, w, C] at that layer are the second output.
+        With a tap, its output are the activations [N, h, w, C] at that layer.
         """
         import keras
 
@@ -196,11 +192,10 @@ class FeatureExtractor:
         with distribution.policy("mixed_bfloat16" if self.precision == "bfloat16" else "float32"):
             pixels, maps, outputs = build_features(self.settings)
             if self.tap:
-                network = keras.Model(pixels, maps)
-                outputs = [outputs, layer_at(network, self.tap).outputs[0]]
+                outputs = layer_at(keras.Model(pixels, maps), self.tap).outputs[0]
             return keras.Model(pixels, outputs)  # the name of an own network may be none for Keras
 
-    def _compiled(self, model: Any) -> Callable[..., tuple[tf.Tensor, ...]]:
+    def _compiled(self, model: Any) -> Callable[..., tf.Tensor]:
         import tensorflow as tf
 
         side = self.image_size
@@ -216,10 +211,9 @@ class FeatureExtractor:
                 tf.TensorSpec([None], tf.int64),
             ],
         )
-        def forward(pixels: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def forward(pixels: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
             shown = augmentation.augment(pixels, seeds, views, self.views)
-            outputs = model(shown, training=False)
-            return tuple(_float16(output) for output in (outputs if self.tap else (outputs,)))
+            return _float16(model(shown, training=False))
 
         return forward
 

@@ -81,7 +81,7 @@ def most_views(extractor: FeatureExtractor, images: int) -> int:
     of the images themselves fit. The network of the extractor is built.
     """
     free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
-    bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * images  # float16
+    bytes_of_a_view = 2 * math.prod(extractor.shape) * images  # float16
     return int(free // max(bytes_of_a_view, 1)) - 1
 
 
@@ -103,15 +103,13 @@ def activations(
         The activations, float16 [n · (views + 1), h, w, C]; None if the time ended before.
     """
     each = views + 1
-    found = rows.empty(each * len(images), extractor.activation_shape, np.float16)
+    found = rows.empty(each * len(images), extractor.shape, np.float16)
     for places, encoded in images.values(names.IMAGE_BYTES):
         if over():
             return None
         hashes = [digest.decode() for digest in images.hashes[places]]
         some = extractor.extract(encoded.tolist(), hashes, [range(each)] * len(places))
-        maps = np.concatenate(some)[:, extractor.dim :]  # the features stand before them
-        numbers = (each * places[:, None] + np.arange(each)).reshape(-1)
-        found[numbers] = maps.reshape(-1, *extractor.activation_shape)
+        found[(each * places[:, None] + np.arange(each)).reshape(-1)] = np.concatenate(some)
         rows.release(found)
     return Rows(found, np.repeat(images.labels, each))
 
