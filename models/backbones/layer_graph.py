@@ -231,11 +231,10 @@ def _trainable_above(network: keras.Model) -> dict[str, GraphNode]:
     return {name: node for name, node in _points(network).items() if id(node.operation) in below}
 
 
-def operations_above(network: keras.Model, cut: str) -> float:
-    """Return the operations above a cut for each one below it; 1 if none is known below it."""
-    over = _operations(above(network, cut))
-    under = _operations(network.layers) - over
-    return over / under if under else 1.0
+def share_above(network: keras.Model, cut: str) -> float:
+    """Return the share of the network's operations that are above a cut, 0..1."""
+    total = _operations(network.layers)
+    return _operations(above(network, cut)) / total if total else 1.0
 
 
 def _operations(layers: Iterable[Any]) -> float:

@@ -75,11 +75,6 @@ class FeatureExtractor:
         self._model: tuple[Any, Callable[..., tf.Tensor]] | None = None
 
     @property
-    def dim(self) -> int:
-        """Length of a feature vector. Reading it builds the model."""
-        return self.shape[-1]
-
-    @property
     def sizes(self) -> tuple[int, ...]:
         """Number of features in each block: of the mean and the deviation of each feature map."""
         joined = self._built()[0].get_layer(FEATURES)
@@ -120,8 +115,7 @@ class FeatureExtractor:
                 empty.
 
         Returns:
-            For each image, float16 [number of its views, …], in the order of `views`, where … is
-            `shape`.
+            For each image, float16 [number of its views, *shape], in the order of `views`.
 
         Raises:
             tf.errors.InvalidArgumentError: An image cannot be decoded.
@@ -182,7 +176,7 @@ class FeatureExtractor:
     def build(self) -> Any:
         """Build a Keras model from pixels float32 [N, S, S, 3], 0..255, to float32 [N, dim].
 
-        With a tap, its output are the activations [N, h, w, C] at that layer.
+        With a tap, the output is the activations [N, h, w, C] at that layer.
         """
         import keras
 

@@ -232,8 +232,9 @@ class _Search:
             )
         network = way.settings(settings)
         precision = read_facts(self._inputs.bank_uri).precision
+        whole = FeatureExtractor(network, precision)  # a step is planned by a share of its time
+        self._pass_seconds = image_rows.seconds_a_view(self._whole.training, whole)
         extractor = FeatureExtractor(network, precision, way.cut)
-        self._pass_seconds = image_rows.seconds_a_view(self._whole.training, extractor)
         self._begin()
         outcome: Outcome = "slow"
         while outcome == "slow":  # it is planned again, with the cost that was measured

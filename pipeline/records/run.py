@@ -171,9 +171,7 @@ class FineTuned(Stage):
     """Training of layers above a cut, or of all layers."""
 
     trained: Annotated[str | None, "What was trained."] = None
-    head_accuracy: Annotated[float | None, "Held-out accuracy of the head before fine-tuning."] = (
-        None
-    )
+    head_accuracy: Annotated[float | None, "Held-out accuracy of the head alone."] = None
     accuracy: Annotated[float | None, "Held-out accuracy after fine-tuning."] = None
 
 

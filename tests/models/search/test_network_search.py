@@ -348,7 +348,7 @@ def test_the_way_follows_the_settings(network) -> None:
     way = ways.way_of(ModelSettings(), network)
     assert way is not None
     assert way.cut == "block8_project"
-    assert 0.43 < way.operations < 1.5
+    assert 0.3 < way.share < 0.6
     way = ways.way_of(ModelSettings(fine_tune=FineTune(cut="block11", epochs=2)), network)
     assert way is not None
     assert (way.cut, way.epochs) == ("block11", 2)
@@ -380,9 +380,9 @@ def test_a_network_without_a_cut_is_not_searched() -> None:
 
 
 def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
-    way = ways.Way("block8", operations=0.5, epochs=4, views=4)
+    way = ways.Way("block8", share=0.5, epochs=4, views=4)
     every = way.passes()
-    assert every == pytest.approx(5 * (1 + 2.3 * 0.5 * 4))
+    assert every == pytest.approx(5 * (1 + 4 * 0.5 * 4))
     assert way.within(every) == way
     assert way.within(0.9 * every) == replace(way, views=3)
     assert way.within(0.3 * every) == replace(way, views=1, epochs=2)
