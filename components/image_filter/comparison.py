@@ -143,8 +143,9 @@ def compare(parts: Sequence[str], settings: Settings) -> Comparison:
     for content, copies in _copies(parts, wanted, moves, hashes).items():
         rejected = {finding.path: finding for finding in identical(copies)}
         findings |= rejected
-        if content in groups:
-            near[groups[content]] += [one for one in copies if one.path not in rejected]
+        left = [one for one in copies if one.path not in rejected]
+        if content in groups and left:  # a group whose images are all rejected is no group
+            near[groups[content]] += left
     lines = []
     for members in near.values():
         if found := near_groups.resolve(members, settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 
@@ -58,6 +59,21 @@ def test_equal_and_similar_images_of_several_parts_are_found(tmp_path):
     assert set(without.findings) == {"a/\udcff.jpg", "a/plain.jpg"}
     assert (without.near, without.groups) == ((), {})
     assert comparison.compare([], Settings()) == comparison.compare(parts[-1:], Settings())
+
+
+def test_a_group_of_similar_images_that_are_all_rejected_is_no_group(tmp_path):
+    # Two takes of one scene, both of them copied into both classes.
+    takes = [(number, f"{label}/{number}.jpg") for number in (1, 2) for label in ("cat", "dog")]
+    hashes = drawn(1)[0]
+    records = [
+        dataclasses.replace(image(path, number, perceptual_hash=hashes), label=path[:3])
+        for number, path in takes
+    ]
+    part = comparison.examine(records, Settings(), f"{tmp_path}/0")
+    found = comparison.compare([part], Settings())
+    assert {one.reason for one in found.findings.values()} == {"label_conflict"}
+    assert sorted(found.findings) == sorted(path for _, path in takes)
+    assert found.near == ()
 
 
 def outcome(*copies):
