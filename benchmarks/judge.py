@@ -33,7 +33,7 @@ from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.checks.whole_set import RADIUS
-from imgpipe.components.image_filter.near_search import near_groups
+from imgpipe.components.image_filter.near_search import near_duplicates
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation
 _EACH = 60  # planted files of each kind
@@ -225,7 +225,7 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
     crops = [_saved(_crop(_opened(data), rng), 88) for data in originals]
     names = [hashlib.sha256(data).hexdigest() for data in (*originals, *crops)]
     hashes = map(_hash, [*originals, *crops])
-    near = near_groups(dict(zip(names, hashes, strict=True)), RADIUS)
+    near = near_duplicates(dict(zip(names, hashes, strict=True)), RADIUS).groups
     groups = [near.get(name, -1 - n) for n, name in enumerate(names)]
     count = len(originals)
     found = sum(map(operator.eq, groups[:count], groups[count:]))

@@ -27,7 +27,14 @@ INGEST_SUMMARY = "ingest.json"
 TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"
 OUTSIDE_CLASSES, GROUP_ACROSS_SPLITS = "outside_classes", "group_across_splits"
 #: Features that are omitted when they have this value.
-_OPTIONAL = {names.PERCEPTUAL_HASH: None, names.REPAIRS: "", names.NEAR_GROUP: 0}
+_OPTIONAL = {
+    names.PERCEPTUAL_HASH: None,
+    names.REPAIRS: "",
+    names.NEAR_GROUP: 0,
+    names.SEEN_FAMILY: 0,
+    "camera": "",
+    "captured": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,11 @@ class ImageRecord:
     read_error: str = ""  # why the file could not be read
     decode_error: str = ""  # why the serving op cannot decode the file, "" when it can
     symlink: int = 0  # 1 when the file was reached through a symbolic link
+    camera: str = ""  # model of the camera, "" when the file does not say it
+    captured: int = 0  # moment of the photograph by the camera's clock, in seconds; 0: unknown
     group: str = ""  # images of one group share a split; "" when the image has no group
     near_group: int = 0  # number of the group of near-duplicates, from 1 on; 0 for none
+    seen_family: int = 0  # 1 for a held-out image if train has images of its group
     problem: str = ""  # "<reason>: <detail>" when the source rejects the file
     repairs: str = ""  # names of the repairs made to the bytes, separated by commas
     image_bytes: bytes = field(default=b"", repr=False)  # the encoded file

@@ -8,11 +8,11 @@ _NORMAL_95 = 1.959964  # quantile of the normal distribution for a 95 % interval
 _DIGITS, _MOST_DIGITS = 3, 17  # a float has no more than 17
 
 
-def wilson(correct: int, count: int) -> tuple[float, float]:
+def wilson(correct: float, count: int) -> tuple[float, float]:
     """Compute the 95 % Wilson score interval of a share (Wilson 1927).
 
     Args:
-        correct: Number of successes.
+        correct: Number of successes; a share of the trials where each stands for several.
         count: Number of trials. The interval is (0, 1) when it is 0.
     """
     if count == 0:

@@ -27,6 +27,8 @@ BYTE_SIZE: Final = "byte_size"  # int64, bytes of the file
 FRAMES: Final = "frames"  # int64, 1 for a still image
 ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
 GROUP: Final = "group"  # bytes: images of one group share a split; "" when there is no group
+#: int64: 1 for a held-out image of which train has images of the same group; or absent
+SEEN_FAMILY: Final = "seen_family"
 NEAR_GROUP: Final = "near_group"  # int64 ≥ 1: images of one number are near-duplicates; or absent
 
 # --- measurements of the pixels (`components/image_file`); absent when not decoded --------------

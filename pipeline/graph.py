@@ -122,6 +122,7 @@ def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
         pixel_limit=config.judge.pixel_limit,
         severity=json.dumps(config.judge.severity.model_dump(exclude_defaults=True)),
         threshold=json.dumps(config.judge.threshold.model_dump(exclude_defaults=True)),
+        groups=config.data.groups,
         overrides=plan.overrides,
         code=plan.code,
     )

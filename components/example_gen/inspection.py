@@ -30,7 +30,7 @@ from imgpipe.serving import image_header
 #: Threads at most. Each may hold a file of 256 MiB and 300 MB of pixels.
 _THREADS = 8
 _WAITING = 2  # files that are inspected or wait for their turn, for each thread
-_HEADER = ("width", "height", "channels", "format", "mode", "frames")
+_HEADER = ("width", "height", "channels", "format", "mode", "frames", "camera", "captured")
 #: Name of the `BlobStore`.
 STORE = "verdicts"
 #: Part of every key: the code that reads, decodes and measures a file.
@@ -44,10 +44,7 @@ CODE = (
 _LIBRARIES = ("tensorflow", "pillow", "numpy")  # they decode, read headers and measure
 _WRITE_AT_ONCE = 256  # results that are written together
 #: Fields of a record that depend on the content of the file alone.
-_CONTENT = (
-    *("width", "height", "channels", "format", "mode", "frames"),
-    *("decode_error", "figures"),
-)
+_CONTENT = (*_HEADER, "decode_error", "figures")
 
 
 def inspect(

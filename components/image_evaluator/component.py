@@ -132,32 +132,45 @@ def evidence(
     state = records.read_json(f"{uri}/{STATE}")
     known = known_images.read(Path(uri, known_images.FILE)) or {}
     both = np.array(state["columns"]) >= 0 if state["compared"] else None
-    counts = np.zeros((3, len(vocabulary)), np.int64)  # the rows are the fields of `Counts`
+    # The rows are the fields of `Counts`, of all images and of those of new families.
+    counts = np.zeros((2, 3, len(vocabulary)), np.int64)
+    families: tuple[list[set[str]], ...] = tuple([set() for _ in vocabulary] for _ in range(2))
     pairs = np.zeros((4, len(vocabulary)), np.int64)  # … and of `Pairs`
     for example in records.iterate(uris[specs.EXAMPLES_KEY], names.VALIDATION):
         answer = prediction.read(example)
         if (label := answer.label_index) < 0:
             continue
-        counts[[0, 1], [label, answer.predicted]] += 1
-        counts[2, label] += label == answer.predicted
+        for number in (0,) if answer.seen_family else (0, 1):
+            counts[number, [0, 1], [label, answer.predicted]] += 1
+            counts[number, 2, label] += label == answer.predicted
+            families[number][label].add(answer.group or answer.image_hash)
         trained = known.get(known_images.short(answer.image_hash)) == names.TRAIN
         if both is not None and both[label] and not trained:
             rows = (names.PROBABILITIES, names.BASELINE_PROBABILITIES)
             answers = (np.where(both, records.floats(example, row), -1).argmax() for row in rows)
             now, before = (found == label for found in answers)
             pairs[:, label] += (1, now, before, now and not before)
+    validation, unseen = map(_counts, counts, families)
     return rules.Evidence(
         vocabulary,
         settings,
-        rules.Counts(*counts.tolist()),
+        validation,
         None if both is None else rules.Pairs(*pairs.tolist()),
         state["version"],
         state["why"],
         _deciding_folds(uris.get(MODEL_RUN)),
         _unserved(uris.get(INFRA_BLESSING)),
         new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
+        None if unseen == validation else unseen,
         accepted,
     )
+
+
+def _counts(rows: np.ndarray, families: list[set[str]]) -> rules.Counts:
+    """Return the counts of some images; `families` holds the independent ones of each class."""
+    labels, predicted, right = rows.tolist()
+    every = len(set().union(*families))
+    return rules.Counts(labels, predicted, right, [len(one) for one in families], every)
 
 
 def _deciding_folds(uri: str | None) -> dict[str, Any] | None:

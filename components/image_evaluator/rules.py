@@ -34,11 +34,16 @@ class Counts:
         labels: Number of images of each class.
         predicted: Number of images that each class was predicted for.
         right: Number of images of each class for which it was predicted.
+        families: Number of independent images of each class, where the images of a family count
+            once; empty if all images are independent.
+        independent: Number of independent images of all classes; 0 if all are.
     """
 
     labels: Sequence[int]
     predicted: Sequence[int]
     right: Sequence[int]
+    families: Sequence[int] = ()
+    independent: int = 0
 
     @property
     def images(self) -> int:
@@ -54,6 +59,23 @@ class Counts:
     def accuracy(self) -> float | None:
         """Share of correct answers; None without an image."""
         return self.correct / self.images if self.images else None
+
+    def interval(self, label: int | None = None) -> tuple[float, float]:
+        """Return the 95 % interval of the accuracy, or of the recall of a class.
+
+        It is that of as many images as there are families, because the images of a family are
+        mostly right or wrong together.
+        """
+        right = self.correct if label is None else self.right[label]
+        images = self.images if label is None else self.labels[label]
+        count = self.independent_of(label)
+        return shares.wilson(right / images * count if images else 0, count)
+
+    def independent_of(self, label: int | None = None) -> int:
+        """Return the number of independent images, of all classes or of one."""
+        if label is None:
+            return self.independent or self.images
+        return self.families[label] if self.families else self.labels[label]
 
     @property
     def balanced(self) -> float | None:
@@ -104,6 +126,8 @@ class Evidence:
             `cross_validation.summary`.
         unserved: Why the export cannot be served as it was trained; "" if it can.
         unlike: New images that are unlike the old ones of their class, see `new_images.find`.
+        unseen: Answers to the validation images of families of which train has no image; None if
+            there is no image of a family that train has, too.
         accepted: Whether a person accepts how the images differ from earlier ones.
     """
 
@@ -116,6 +140,7 @@ class Evidence:
     folds: Mapping[str, Any] | None = None
     unserved: str = ""
     unlike: Sequence[Mapping[str, Any]] = ()
+    unseen: Counts | None = None
     accepted: bool = False
 
     @property
@@ -128,7 +153,8 @@ class Evidence:
         """The answers that decide: those of the folds, or those of the validation split."""
         if self.folds is None:
             return self.validation
-        return Counts(*(self.folds[name] for name in ("labels", "predicted", "right")))
+        counted = ("labels", "predicted", "right", "families")
+        return Counts(*(self.folds[name] for name in counted), self.folds["groups"])
 
     @property
     def accuracy(self) -> float | None:
@@ -172,23 +198,23 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     exempt = {label for label, _ in (evidence.folds or {}).get("unlearned", [])}
     counts = evidence.deciding
     found = [
-        (right / images, label, right, images)
+        (right / images, label, images)
         for label, (right, images) in enumerate(zip(counts.right, counts.labels, strict=True))
         if images and label not in exempt
     ]
     if evidence.demands_nothing or not found:
         return None
-    low = [one for one in found if shares.wilson(*one[2:])[1] < floor - SLACK]
+    low = [one for one in found if counts.interval(one[1])[1] < floor - SLACK]
     never = [
-        (0.0, label, 0, images)
+        (0.0, label, images)
         for looked_at in (evidence.validation, counts)
         for label, images in enumerate(looked_at.labels)
         if images >= FEWEST_OF_A_CLASS and not looked_at.predicted[label] and label not in exempt
     ]
-    recall, label, right, images = min(never or low or found, key=lambda one: (one[0], -one[3]))
+    recall, label, images = min(never or low or found, key=lambda one: (one[0], -one[2]))
     name = evidence.vocabulary[label]
     text = (
-        f"lowest recall of a class {recall:.3f}, of {name!r} ({_of(right, images)}); the interval "
+        f"lowest recall of a class {recall:.3f}, of {name!r} ({_of(counts, label)}); the interval "
         f"must reach {floor:g}"
     )
     reason, others = "", len({one[1] for one in (*low, *never)}) - 1
@@ -197,7 +223,7 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
         reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
     elif low:
         reason = f"the recall of {name!r}{more} is surely below {floor:g} (evaluate.min_recall): "
-        reason += _of(right, images)
+        reason += _of(counts, label)
     return Ruling(text, reason, recall - floor)
 
 
@@ -307,7 +333,8 @@ def decide(evidence: Evidence) -> dict[str, Any]:
         "balanced": evidence.deciding.balanced,
         "count": validation.images,
         "correct": validation.correct if validation.images else None,
-        "ci95": list(shares.wilson(validation.correct, validation.images)),
+        "ci95": list(validation.interval()),
+        "unseen": _unseen(evidence),
         "baseline": before / images if images else None,
         "unlike": list(evidence.unlike),
         "folds": evidence.folds and {key: evidence.folds[key] for key in _OF_FOLDS},
@@ -320,9 +347,31 @@ def _order(named: tuple[str, Ruling]) -> tuple[bool, float]:
     return not ruling.reason, 1.0 if ruling.margin is None else ruling.margin
 
 
-def _of(right: int, images: int) -> str:
-    low, high = shares.wilson(right, images)
-    return f"{right:,} of {images:,} images, 95 % interval {low:.2f}–{high:.2f}"
+def _unseen(evidence: Evidence) -> dict[str, Any] | None:
+    """Return images, correct, accuracy and interval of the validation images of new families."""
+    unseen = evidence.unseen
+    if unseen is None:
+        return None
+    return {
+        "count": unseen.images,
+        "correct": unseen.correct,
+        "accuracy": unseen.accuracy,
+        "ci95": list(unseen.interval()),
+    }
+
+
+def _of(counts: Counts, label: int) -> str:
+    """Describe the recall of a class."""
+    low, high = counts.interval(label)
+    images = f"{counts.labels[label]:,} images{_in_families(counts, label)}"
+    return f"{counts.right[label]:,} of {images}, 95 % interval {low:.2f}–{high:.2f}"
+
+
+def _in_families(counts: Counts, label: int | None = None) -> str:
+    """Say how many of the images are independent, if they are not all."""
+    images = counts.images if label is None else counts.labels[label]
+    independent = counts.independent_of(label)
+    return f" in {independent:,} independent groups" if independent < images else ""
 
 
 def _figures(evidence: Evidence) -> str:
@@ -339,5 +388,6 @@ def _figures(evidence: Evidence) -> str:
             f"mean accuracy {text} ± {folds['std']:.3f} over {folds['folds']} folds "
             f"({folds['min']:.3f} to {folds['max']:.3f}; {of})"
         )
-    low, high = shares.wilson(counts.correct, counts.images)
+    low, high = counts.interval()
+    of += _in_families(counts)
     return f"validation accuracy {text} ({of}, 95 % interval {low:.2f}–{high:.2f})"

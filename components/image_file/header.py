@@ -7,15 +7,17 @@ the two differ, as for a file that is valid in two formats, the larger size is u
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import functools
 import io
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from imgpipe.serving import image_header
 
@@ -48,6 +50,8 @@ class Header:
     format: str = ""
     mode: str = ""
     frames: int = 1
+    camera: str = ""  # model of the camera
+    captured: int = 0  # moment of the photograph by the clock of the camera, in seconds
     error: str = ""  # why Pillow cannot read the header, "" when it can
 
     @property
@@ -133,6 +137,7 @@ def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:
     kind = image.format or ""
     kind = "JPEG" if kind in _SAME_AS_JPEG else kind
     width, height = max(image.size, declared, key=lambda size: size[0] * size[1])
+    camera, captured = _camera_and_moment(image)
     return Header(
         width=width,
         height=height,
@@ -140,7 +145,22 @@ def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:
         format=kind,
         mode=image.mode,
         frames=1 if kind == "JPEG" else _frames(image),
+        camera=camera,
+        captured=captured,
     )
+
+
+def _camera_and_moment(image: Image.Image) -> tuple[str, int]:
+    """Return the model of the camera and the moment of the photograph in seconds, "" and 0."""
+    if "exif" not in image.info:
+        return "", 0
+    try:
+        exif = image.getexif()
+        moment = str(exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal])
+        seconds = calendar.timegm(time.strptime(moment.strip(" \0"), "%Y:%m:%d %H:%M:%S"))
+        return str(exif.get(ExifTags.Base.Model, "")).strip(" \0"), max(seconds, 0)
+    except Exception:  # parts of Pillow raise exceptions of any type for broken blocks
+        return "", 0
 
 
 def _frames(image: Image.Image) -> int:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -46,8 +47,10 @@ WINDOWS = ((1.0, 0.0), (0.95, 0.0), (0.95, 0.025), (0.95, 0.05))
 CROPS = len(WINDOWS) ** 2 - 1
 #: Number of hashes of an image: upright, mirrored, crops.
 KINDS = 2 + CROPS
-#: Number of bytes of all hashes of an image and of its grey image.
-ALL_BYTES = KINDS * BYTES + GREY_BYTES
+#: Number of bytes of all hashes of an image, of its grey image and of its shape.
+ALL_BYTES = KINDS * BYTES + GREY_BYTES + 1
+#: The shape of an image is width / height as the power of this factor, plus `SQUARE`.
+SHAPE_FACTOR, SQUARE = 1.05, 128
 _LOBES = 3  # size of the Lanczos kernel
 #: Smallest difference between neighbours, in grey levels (0..255), that counts as image content.
 #: Smaller differences come from JPEG noise and from plain backgrounds.
@@ -78,8 +81,8 @@ def perceptual_hashes(image: Pixels) -> bytes:
 
     Returns:
         `ALL_BYTES` bytes: the hashes of the upright image, the mirrored image and `CROPS` crops,
-        and the grey image. When the image is too plain or too smooth to be distinguished from
-        others, each hash is that of its size and pixels.
+        the grey image, and its shape. When the image is too plain or too smooth to be told
+        from others, each hash is that of its size and pixels.
     """
     small = image.small
     grey = small.grey.resize((_GRID, _GRID), Image.Resampling.HAMMING, box=small.box)
@@ -97,7 +100,14 @@ def perceptual_hashes(image: Pixels) -> bytes:
         bits = np.concatenate([steps[:1] > 0, steps[:1, :, ::-1] < 0, steps[1:] > 0])
         hashes = np.packbits(bits).tobytes()
     kept = pixels.reshape(GREY_SIDE, 2, GREY_SIDE, 2).mean(axis=(1, 3)).round()
-    return hashes + kept.astype(np.uint8).tobytes()
+    return hashes + kept.astype(np.uint8).tobytes() + _shape(image.values)
+
+
+def _shape(values: np.ndarray) -> bytes:
+    """Return the shape of an image, one byte."""
+    height, width = values.shape[:2]
+    power = round(math.log(width / height, SHAPE_FACTOR))
+    return bytes([min(max(power + SQUARE, 0), 255)])
 
 
 def _exact(values: np.ndarray) -> bytes:
@@ -151,6 +161,11 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    @classmethod
+    def none(cls) -> Pairs:
+        """Return no pair."""
+        return cls(*np.empty((4, 0), np.int64))
 
     @classmethod
     def join(cls, parts: Iterable[Pairs]) -> Pairs:

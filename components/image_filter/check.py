@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Severity = Literal["reject", "repair", "warn", "ignore"]
 #: Severities of a check that warns: what it finds is still usable.
 WARN: tuple[Severity, ...] = ("warn", "reject", "ignore")
+#: How images that belong together are found, where the source gives no groups.
+Groups = Literal["auto", "none"]
 #: What a check needs: the header and the bytes, the decoded pixels, or the whole set of images.
 Needs = Literal["header", "pixels", "set"]
 
@@ -44,6 +46,8 @@ class Settings:
     limits: Mapping[str, Any] = field(default_factory=dict)
     #: The rule that has drawn the splits; None: the source gives them, and no image is moved.
     splits: SplitRule | None = None
+    #: "auto": families of images are found by name and capture time; "none": they are not.
+    groups: Groups = "auto"
 
 
 class Row(TypedDict):

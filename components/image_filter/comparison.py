@@ -21,16 +21,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from imgpipe.components.image_filter import near_groups, placement
+from imgpipe.components.image_filter import families, near_groups, placement
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import CHECKS, whole_set
-from imgpipe.components.image_filter.decision import Decision, decide
+from imgpipe.components.image_filter.decision import Decision, Relatives, decide
+from imgpipe.components.image_filter.families import Named
 from imgpipe.components.image_filter.near_groups import Member
-from imgpipe.components.image_filter.near_search import near_groups as search
+from imgpipe.components.image_filter.near_search import near_duplicates
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.splits import HELD_OUT_FIRST
 from imgpipe.components.storage.records import write_bytes
+from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 
 DUPLICATE = "duplicate"
@@ -92,6 +94,8 @@ class Comparison:
             returns them, in the order of their first paths.
         groups: Number of the group of near-duplicates, from 1 on, by content hash of the images
             that are in one.
+        families: Name of the family, by content hash of the images that have one.
+        in_train: Families that have images in train.
         moves: Images that are moved to another split, by content hash.
         limits: Limits of the checks that need the set, by check.
     """
@@ -99,6 +103,8 @@ class Comparison:
     findings: Mapping[str, Finding] = field(default_factory=dict)
     near: tuple[Mapping[str, Any], ...] = ()
     groups: Mapping[str, int] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict)
+    in_train: frozenset[str] = frozenset()
     moves: Mapping[str, Move] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
 
@@ -108,7 +114,9 @@ class Comparison:
         for decision in _decisions(part):
             content, path = decision.record.image_hash, decision.record.path
             decision.move_to(self.moves.get(content))
-            decision.settle(settings, self.findings.get(path), self.groups.get(content, 0))
+            family = self.families.get(content, "")
+            related = Relatives(self.groups.get(content, 0), family, family in self.in_train)
+            decision.settle(settings, self.findings.get(path), related)
             yield decision
 
 
@@ -123,24 +131,50 @@ def compare(parts: Sequence[str], settings: Settings) -> Comparison:
     times: Counter[str] = Counter()  # by content
     hashes: dict[str, bytes] = {}
     rows: list[bytes] = []
+    named: list[Named] = []
     counts: dict[str, Counter[int]] = collections.defaultdict(Counter)
+    splits: dict[str, str] = {}  # by content, of the images without a group
     for decision in _passed(parts):
         record = decision.record
         times[record.image_hash] += 1
         rows.append(placement.row(record, rule, decision.is_relabelled))
+        if not record.group:
+            moment = (record.camera, record.captured)
+            named.append(Named(record.path, record.label, record.image_hash, *moment))
+            splits[record.image_hash] = record.split
         if radius > 0:
             hashes[record.image_hash] = decision.perceptual_hash
         for check in CHECKS:
             if check.counted is not None:
                 counts[check.name][check.counted(record)] += 1
-    groups = {content: 1 + number for content, number in search(hashes, radius).items()}
-    hashes = {content: hashes[content] for content in groups}
+    # Groups that a pattern or a column gives are the only ones.
+    wanted_families = settings.groups == "auto" and len(named) == len(rows)
+    family_of = families.by_content(named) if wanted_families else {}
+    similar = near_duplicates(hashes, radius)
+    groups = {content: 1 + number for content, number in similar.groups.items()}
     drawn = rule is not None and rule.drawn
-    moves = dict(placement.place(rows, groups, rule)) if rule is not None and drawn else {}
+    moves = dict(placement.place(rows, groups, rule, family_of)) if rule and drawn else {}
+    splits |= {content: move.split for content, move in moves.items()}
+    in_train = frozenset(
+        family for content, family in family_of.items() if splits[content] == names.TRAIN
+    )
+
+    def member(record: ImageRecord) -> Member:
+        content = record.image_hash
+        return Member(
+            record.path,
+            record.split,
+            record.label,
+            content,
+            hashes.get(content, b""),
+            family_of.get(content, record.group),
+            similar.altered.get(content, {}),
+        )
+
     findings: dict[str, Finding] = {}
     near: dict[int, list[Member]] = collections.defaultdict(list)
     wanted = {*groups, *(content for content, count in times.items() if count > 1)}
-    for content, copies in _copies(parts, wanted, moves, hashes).items():
+    for content, copies in _copies(parts, wanted, moves, member).items():
         rejected = {finding.path: finding for finding in identical(copies)}
         findings |= rejected
         left = [one for one in copies if one.path not in rejected]
@@ -157,7 +191,7 @@ def compare(parts: Sequence[str], settings: Settings) -> Comparison:
         for check in CHECKS
         if check.limits is not None
     }
-    return Comparison(findings, tuple(lines), groups, moves, limits)
+    return Comparison(findings, tuple(lines), groups, family_of, in_train, moves, limits)
 
 
 def _passed(parts: Iterable[str]) -> Iterator[Decision]:
@@ -170,7 +204,7 @@ def _copies(
     parts: Sequence[str],
     wanted: set[str],
     moves: Mapping[str, Move],
-    hashes: Mapping[str, bytes],
+    member: Callable[[ImageRecord], Member],
 ) -> dict[str, list[Member]]:
     """Read the images that occur several times or have near-duplicates, by content hash."""
     copies: dict[str, list[Member]] = collections.defaultdict(list)
@@ -178,9 +212,7 @@ def _copies(
         content = decision.record.image_hash
         if content in wanted:
             decision.move_to(moves.get(content))
-            one = decision.record
-            member = Member(one.path, one.split, one.label, content, group=one.group)
-            copies[content].append(dataclasses.replace(member, hashes=hashes.get(content, b"")))
+            copies[content].append(member(decision.record))
     return copies
 
 

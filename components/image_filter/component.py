@@ -9,7 +9,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -24,7 +24,7 @@ from tfx.types.standard_artifacts import Examples
 from imgpipe.components.artifacts import Quarantine
 from imgpipe.components.beam.beam_io import mark_examples
 from imgpipe.components.image_filter import comparison, quarantine
-from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.check import Groups, Settings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import Comparison
 from imgpipe.components.image_filter.overrides import from_json, resolve
@@ -214,6 +214,7 @@ def ImageFilter(
     pixel_limit: Parameter[int] = Settings.pixel_limit,
     severity: Parameter[str] = "{}",
     threshold: Parameter[str] = "{}",
+    groups: Parameter[str] = "auto",
     overrides: Parameter[str] = "[]",
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
@@ -230,6 +231,7 @@ def ImageFilter(
         pixel_limit: Number of pixels; images whose header states more are rejected.
         severity: JSON object of severities by check, for those that are not the default.
         threshold: JSON object of thresholds by check, for those that are not the default.
+        groups: How images that belong together are found, see `Settings`.
         overrides: Decisions about single images, as `overrides.to_json` writes them.
         code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
             check never gets a cached result.
@@ -241,6 +243,7 @@ def ImageFilter(
         json.loads(severity),
         json.loads(threshold),
         resolve(from_json(overrides), classes),
+        groups=cast(Groups, groups),
     )
     uris = Uris(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
     filter_examples(beam_pipeline, uris, settings, classes)

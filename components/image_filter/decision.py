@@ -12,10 +12,26 @@ from imgpipe.components.image_filter.checks import CHECKS, MEASUREMENTS, decodab
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
+from imgpipe.models import feature_names as names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"
 _LAST = 1 << 30  # order of a rejection by an override: it comes after all checks
+
+
+@dataclass(frozen=True)
+class Relatives:
+    """The images to which an image belongs.
+
+    Attributes:
+        near_group: Number of its group of near-duplicates, 0 for none.
+        family: Its family, if one was found; "" for none.
+        in_train: Whether images of the family are in train.
+    """
+
+    near_group: int = 0
+    family: str = ""
+    in_train: bool = False
 
 
 @dataclass
@@ -34,6 +50,8 @@ class Decision:
         repairs: Findings that were repaired.
         warnings: Findings that are only reported.
         repaired: The record after the repairs, or None when there were none.
+        has_found_family: Whether the group of the record is a family that was found, and not a
+            group that the source gives.
     """
 
     record: ImageRecord
@@ -47,6 +65,7 @@ class Decision:
     repairs: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     repaired: ImageRecord | None = None
+    has_found_family: bool = False
 
     @property
     def kept(self) -> ImageRecord:
@@ -85,15 +104,22 @@ class Decision:
         self.record = relabelled(dataclasses.replace(record, split=move.split), self.override)
         self.move = move
 
-    def settle(self, settings: Settings, compared: Finding | None, group: int) -> None:
+    def settle(self, settings: Settings, compared: Finding | None, related: Relatives) -> None:
         """Add what is known when all images were seen.
 
         Args:
             settings: Settings of the checks, with the limits of the whole set.
             compared: What the comparison with other images found.
-            group: Number of the image's group of near-duplicates, 0 for none.
+            related: The images to which it belongs.
         """
-        self.record = dataclasses.replace(self.record, near_group=group)
+        self.has_found_family = bool(related.family)
+        held_out = self.record.split != names.TRAIN
+        self.record = dataclasses.replace(
+            self.record,
+            near_group=related.near_group,
+            group=related.family or self.record.group,
+            seen_family=int(held_out and related.in_train),
+        )
         for check in CHECKS:
             # An image is rejected by the first check in order, which may be one of these.
             if check.needs == "set" and (self.rejection is None or check.order < self.order):
@@ -109,7 +135,7 @@ class Decision:
         Args:
             record: The record with its bytes and measurements, after the repairs.
         """
-        known = ("split", "label", "label_index", "problem", "near_group")
+        known = ("split", "label", "label_index", "problem", "group", "near_group", "seen_family")
         return dataclasses.replace(record, **{name: getattr(self.record, name) for name in known})
 
     def without_pixels(self) -> Decision:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -29,7 +29,8 @@ from imgpipe.components.image_filter.checks.whole_set import (
     SEVERITIES,
     radius,
 )
-from imgpipe.components.image_filter.near_search import Hashes, Indices, distances
+from imgpipe.components.image_filter.hamming import Indices, distances
+from imgpipe.components.image_filter.near_search import Hashes
 from imgpipe.components.image_filter.overrides import find
 from imgpipe.models import feature_names as names
 
@@ -39,7 +40,7 @@ _COMPARED = 2000
 _CONFIRMED = 64  # pairs whose grey images are compared at once
 _FIRST_CROP = 2  # number of the first kind of hash that is of a crop
 #: How the other image may have been changed; each way is a block of the compared pairs.
-_WAYS = ("", "mirrored", "a crop of it", "it is a crop of this")
+_WAYS = ("", "mirrored, ", "a crop of it, ", "it is a crop of this, ")
 #: Rules in the order in which they are applied.
 _RULES = (ACROSS_SPLITS, LABEL_CONFLICT, NEAR)
 #: Splits that an image must not resemble, by its own. Validation is used for choices, so an image
@@ -76,7 +77,9 @@ class Member:
     label: str
     image_hash: str
     hashes: bytes = b""  # as `perceptual_hashes` returns them
-    group: str = ""  # the group that the source gives; "" when it gives none
+    group: str = ""  # the family, or the group that the source gives; "" for none
+    #: How this image or another one was altered, by content of the other; see `NearDuplicates`.
+    altered: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve(members: Iterable[Member], settings: Settings) -> list[Finding]:
@@ -166,11 +169,10 @@ def _row(member: Member, finding: Finding | None) -> Listed:
 
 @dataclass(frozen=True)
 class _Match:
-    """Another image, and how far away it is."""
+    """Another image, and how similar it is."""
 
     index: int  # index of the other image in the group
-    bits: int
-    way: str = ""  # how it was changed, such as "mirrored"; "" when it was not
+    how: str  # what was found, in words
 
 
 class _Near:
@@ -223,7 +225,13 @@ class _Near:
             some = near[start : start + _CONFIRMED]
             for number in some[self._hashes.alike(pairs.select(some))].tolist():
                 way, place = divmod(number, len(rows))
-                return _Match(int(rows[place]), int(pairs.bits[number]), _WAYS[way])
+                bits = f"{pairs.bits[number]} of {BITS} bits of the perceptual hash differ"
+                return _Match(int(rows[place]), f"{_WAYS[way]}{bits}")
+        altered = self.members[index].altered
+        for row in rows.tolist() if altered else ():
+            how = altered.get(self.members[row].image_hash)
+            if how is not None:
+                return _Match(row, how)
         return None
 
 
@@ -234,10 +242,8 @@ def _crops(one: Indices, other: Indices, bits: Indices) -> Pairs:
 
 def _finding(member: Member, other: Member, found: _Match, reason: str, severity: str) -> Finding:
     """Describe which image a member is similar to, and the distance."""
-    way = f"{found.way}, " if found.way else ""
     labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
-    bits = f"{found.bits} of {BITS} bits of the perceptual hash differ"
-    detail = f"similar to {other.path}{labels}: {way}{bits}"
+    detail = f"similar to {other.path}{labels}: {found.how}"
     if reason == ACROSS_SPLITS:
         detail += f"; that one is in {other.split}, this one in {member.split}"
         if member.split != names.TRAIN and severity == "reject":

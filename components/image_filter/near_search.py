@@ -1,42 +1,33 @@
-"""Search for groups of hashes within a Hamming radius, without comparing all pairs.
+"""Search for groups of near-duplicates among all images.
 
-Hashes are sorted by a random choice of their bits, and each hash is compared exactly with its next
-neighbours. Similar hashes are neighbours in some of many such orders. This is locality-sensitive
-hashing in which the number of bits depends on the number of images (Charikar 2002, Lv et al. 2007).
-Hashes of whole images are sorted together with those of mirrored images, and then with those of
-each crop. Apart from sorting, the time is linear in the number of images. Every reported pair was
-compared bit by bit, and its grey images confirmed that both are alike, so pairs may only be missed.
-The radius is the same for every set. The orders come from a fixed seed, so runs are repeatable.
+The hashes of whole images are compared with those of mirrored images and of each crop, and the
+middles of the images with altered ones (`altered_copies`). Every pair that connects two images was
+confirmed by their grey images, so pairs may only be missed. The radius is the same for every set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.image_file import perceptual_hash
-from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BITS, BYTES, KINDS, Pairs
+from imgpipe.components.image_file.perceptual_hash import (
+    ALL_BYTES,
+    BYTES,
+    GREY_BYTES,
+    KINDS,
+    Pairs,
+)
+from imgpipe.components.image_filter.altered_copies import VIEWS, Middles
+from imgpipe.components.image_filter.hamming import Effort, Indices, Words, neighbours
 
-#: Number of orders, and of neighbours compared in each. A pair at distance d among n images is
-#: found with a probability of about 1 - (1 - (1 - d/256)^k)^ORDERS, where k = log2(2n / WINDOW)
-#: bits or fewer.
-ORDERS, WINDOW = 32, 16
-#: The same two numbers for each crop. Lower numbers are enough, because a cropped copy is similar
-#: to several crops.
-CROP_ORDERS, CROP_WINDOW = 12, 8
-#: Number of images up to which all pairs are compared, which is exact and as fast; and the number
-#: of rows that are compared at once, which takes 1 MB.
-ALL_PAIRS, _BLOCK = 1000, 64
-#: Number of pairs that wait for their confirmation (32 bytes each), and that are confirmed at once.
-_WAITING, _CONFIRMED = 1 << 20, 1 << 14
-_SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
-_SEED = 256
-
-Words = npt.NDArray[np.uint64]
-Indices = npt.NDArray[np.int64]
+_OF_WHOLE_IMAGES = Effort(orders=32, window=16)
+#: A cropped copy is similar to several crops.
+_OF_A_CROP = Effort(orders=12, window=8)
+_CONFIRMED = 1 << 14  # pairs that are confirmed at once
 
 
 @dataclass(frozen=True)
@@ -64,25 +55,64 @@ class Hashes:
         """Tell which pairs of images with similar hashes are alike, bool [m]."""
         if self.table.shape[1] < ALL_BYTES:
             return np.ones(len(pairs), bool)
-        return perceptual_hash.alike(self.table[:, KINDS * BYTES :], pairs)
+        return perceptual_hash.alike(self.greys, pairs)
+
+    @property
+    def greys(self) -> npt.NDArray[np.uint8]:
+        """The grey images, uint8 [n, `GREY_BYTES`]."""
+        start = KINDS * BYTES
+        return self.table[:, start : start + GREY_BYTES]
+
+    def middles(self) -> Middles:
+        """Return the middles of the images."""
+        return Middles(self.greys, self.table[:, -1])
 
 
-def near_groups(hashes: Mapping[str, bytes], radius: int) -> dict[str, int]:
-    """Find the groups of near-duplicates among images in memory.
+@dataclass(frozen=True)
+class NearDuplicates:
+    """The near-duplicates among some images.
+
+    Attributes:
+        groups: Number of the group by the name of each image that has near-duplicates.
+        altered: How an image was altered, such as "upside down", by the name of the other image
+            and that of the image.
+    """
+
+    groups: Mapping[str, int]
+    altered: Mapping[str, Mapping[str, str]]
+
+
+def near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplicates:
+    """Find the near-duplicates among images in memory.
 
     Args:
         hashes: Perceptual hashes by the name of the image; an image with other than `ALL_BYTES`
             bytes cannot be compared.
         radius: See `search`.
-
-    Returns:
-        The number of the group, by name, of the images that have near-duplicates.
     """
     names = sorted(name for name, value in hashes.items() if len(value) == ALL_BYTES)
     rows = np.frombuffer(b"".join(hashes[name] for name in names), np.uint8)
-    firsts = search(Hashes(rows.reshape(-1, ALL_BYTES)), radius)
+    table = Hashes(rows.reshape(-1, ALL_BYTES))
+    firsts = search(table, radius)
+    links = _links(table.middles(), firsts)
+    firsts = _joined(firsts, links)
     (others,) = np.nonzero(np.bincount(firsts, minlength=len(firsts))[firsts] > 1)
-    return {names[n]: int(firsts[n]) for n in others.tolist()}
+    altered: dict[str, dict[str, str]] = {}
+    for first, second, view in zip(links.first, links.second, links.kinds, strict=True):
+        one, other = names[first], names[second]
+        altered.setdefault(one, {})[other] = VIEWS[view].name
+        altered.setdefault(other, {})[one] = VIEWS[view].name
+    return NearDuplicates({names[n]: int(firsts[n]) for n in others.tolist()}, altered)
+
+
+def _links(middles: Middles, firsts: Indices) -> Pairs:
+    """Return the pairs of altered copies that are not in one group already."""
+    found = [Pairs.none()]
+    for pairs in middles.neighbours():
+        apart = pairs.select(firsts[pairs.first] != firsts[pairs.second])
+        apart = _unique(apart)
+        found.append(apart.select(middles.alike(apart)))
+    return Pairs.join(found)
 
 
 def search(hashes: Hashes, radius: int) -> Indices:
@@ -98,31 +128,32 @@ def search(hashes: Hashes, radius: int) -> Indices:
     """
     upright = hashes.kind(0)
     firsts = np.arange(len(upright))
-    for number in range(1, hashes.kinds if len(upright) > 1 else 0):
-        waiting: list[Pairs] = []
-        for pairs in _near(upright, hashes.kind(number), number, radius):
-            waiting.append(pairs)
-            if sum(map(len, waiting)) >= _WAITING:
-                firsts = _confirmed(hashes, waiting, firsts)
-        if waiting:
-            firsts = _confirmed(hashes, waiting, firsts)
+    if len(upright) < 2:
+        return firsts
+    for number in range(hashes.kinds):
+        effort = _OF_A_CROP if number > 1 else _OF_WHOLE_IMAGES
+        for pairs in neighbours(upright, hashes.kind(number), number, radius, effort):
+            firsts = _confirmed(pairs, hashes, firsts)
     return firsts
 
 
-def _confirmed(hashes: Hashes, waiting: list[Pairs], firsts: Indices) -> Indices:
-    """Join the groups of pairs whose grey images are alike, the nearest first; empty the list."""
-    pairs = Pairs.join(waiting)
-    waiting.clear()
-    low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
-    order = np.lexsort((pairs.bits, pairs.first > pairs.second, pairs.kinds, high, low))
-    pairs = pairs.select(order)
-    pairs = pairs.select(_changes(pairs.first, pairs.second, pairs.kinds))
+def _confirmed(pairs: Pairs, hashes: Hashes, firsts: Indices) -> Indices:
+    """Join the groups of pairs whose grey images are alike, the nearest first."""
+    pairs = _unique(pairs)
     pairs = pairs.select(np.argsort(pairs.bits, kind="stable"))
     for start in range(0, len(pairs), _CONFIRMED):
         some = pairs.select(np.arange(start, min(start + _CONFIRMED, len(pairs))))
         some = some.select(firsts[some.first] != firsts[some.second])
         firsts = _joined(firsts, some.select(hashes.alike(some)))
     return firsts
+
+
+def _unique(pairs: Pairs) -> Pairs:
+    """Return each pair of a kind once."""
+    low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
+    order = np.lexsort((pairs.bits, pairs.first > pairs.second, pairs.kinds, high, low))
+    pairs = pairs.select(order)
+    return pairs.select(_changes(pairs.first, pairs.second, pairs.kinds))
 
 
 def _joined(firsts: Indices, pairs: Pairs) -> Indices:
@@ -149,93 +180,3 @@ def _changes(*columns: Indices) -> npt.NDArray[np.bool_]:
     if len(new):
         new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
     return new
-
-
-def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
-    """Compute Hamming distances of hashes [..., 4] and [..., 4], with broadcasting."""
-    return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
-
-
-def _near(upright: Words, other: Words, number: int, radius: int) -> Iterator[Pairs]:
-    """Yield pairs of images within the radius.
-
-    `upright` and `other` are uint64 [n, 4]; `other` holds the hashes of the kind `number`.
-    """
-    n = len(upright)
-    if n <= ALL_PAIRS:
-        yield from _all_near(upright, other, number, radius)
-        if number == 1:  # upright hashes are compared once, beside the first other kind
-            yield from _all_near(upright, upright, 0, radius)
-        return
-    orders, window = (ORDERS, WINDOW) if number == 1 else (CROP_ORDERS, CROP_WINDOW)
-    rng = np.random.default_rng([_SEED, number])
-    both = np.concatenate([upright, other])
-    for _ in range(orders):
-        order = _order(both, rng.permutation(BITS))
-        ordered = np.ascontiguousarray(both[order].T)
-        for step in range(1, min(window, len(order) - 1) + 1):
-            one, another = ordered[:, :-step], ordered[:, step:]
-            near = _within(one, another, radius)
-            bits = differing_bits(one[:, near], another[:, near])
-            first, second = order[near], order[near + step]
-            # Pairs with at least one upright hash; the others do not count.
-            low, high = np.minimum(first, second), np.maximum(first, second)
-            wanted = low < n
-            low, high, bits = low[wanted], high[wanted], bits[wanted]
-            yield _pairs_of(low, high % n, np.where(high < n, 0, number), bits)
-
-
-def _all_near(one: Words, other: Words, number: int, radius: int) -> Iterator[Pairs]:
-    """Do the same as `_near` by comparing all pairs."""
-    others = np.ascontiguousarray(other.T)[:, None]
-    for start in range(0, len(one), _BLOCK):
-        block = np.ascontiguousarray(one[start : start + _BLOCK].T)[..., None]
-        differing = differing_bits(block, others)
-        first, second = np.nonzero(differing <= radius)
-        kinds = np.full(len(first), number)
-        yield _pairs_of(first + start, second, kinds, differing[first, second])
-
-
-def differing_bits(one: Words, other: Words) -> npt.NDArray[np.uint16]:
-    """Compute Hamming distances of hashes [4, …] and [4, …], with broadcasting."""
-    total = np.bitwise_count(one[0] ^ other[0]).astype(np.uint16)  # 256 does not fit in uint8
-    for word in range(1, len(one)):
-        total += np.bitwise_count(one[word] ^ other[word])
-    return total
-
-
-def _within(one: Words, other: Words, radius: int) -> Indices:
-    """Return the positions [m] at which hashes [4, n] and [4, n] differ in at most `radius` bits.
-
-    Half of the bits exclude nearly all pairs, since those of different images differ in half of
-    their bits; the other half is compared for the pairs that are left.
-    """
-    half = np.bitwise_count(one[0] ^ other[0])
-    half += np.bitwise_count(one[1] ^ other[1])  # at most 128, which fits in uint8
-    (left,) = np.nonzero(half <= radius)
-    return left[differing_bits(one[:, left], other[:, left]) <= radius]
-
-
-def _order(hashes: Words, bits: Indices) -> Indices:
-    """Sort hashes, uint64 [m, 4], by the first few of `bits`, and return their indices [m].
-
-    The lowest bits of each sort key are the index, which is twice as fast as `argsort`.
-    """
-    wide = len(hashes).bit_length()
-    keys = np.zeros(len(hashes), np.uint64)
-    for bit in bits[: wide + _SPARE_BITS].tolist():
-        keys <<= np.uint64(1)
-        keys |= (hashes[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1)
-    keys <<= np.uint64(wide)
-    keys |= np.arange(len(hashes), dtype=np.uint64)
-    keys.sort()
-    keys &= np.uint64((1 << wide) - 1)
-    return keys.view(np.int64)
-
-
-def _pairs_of(
-    first: Indices, second: Indices, kinds: Indices, bits: npt.NDArray[np.uint16]
-) -> Pairs:
-    """Create pairs, without those of an image with itself."""
-    apart = first != second
-    return Pairs(first[apart], second[apart], kinds[apart], bits[apart].astype(np.int64))

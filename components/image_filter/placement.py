@@ -66,17 +66,18 @@ def row(record: ImageRecord, rule: SplitRule | None, relabelled: bool = False) -
     """
     if rule is None or record.split not in rule.drawn or not record.image_hash:
         return b""
-    key = rule.key(record.image_hash, record.group)
-    group = content = bytes.fromhex(record.image_hash)
-    if record.group:
-        group = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-    values = (content, group, rule.draw(key), rule.draw(f"order:{key}"))
+    content = bytes.fromhex(record.image_hash)
+    group, draw, order = _drawn(rule, rule.key(record.image_hash, record.group))
+    values = (content, group if record.group else content, draw, order)
     split = names.SPLITS.index(record.split)
     return np.array([(*values, record.label_index, split, relabelled)], _ROW).tobytes()
 
 
 def place(
-    rows: Sequence[bytes], near: Mapping[str, int], rule: SplitRule
+    rows: Sequence[bytes],
+    near: Mapping[str, int],
+    rule: SplitRule,
+    families: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Move]]:
     """Find the images that have to be moved to another split.
 
@@ -84,6 +85,7 @@ def place(
         rows: Rows of the images, as `row` returns them, in any order.
         near: Number of the group of near-duplicates, by content hash in hexadecimal digits.
         rule: The rule that has drawn the splits.
+        families: Name of the family, by content hash of the images that have one.
 
     Yields:
         (content hash in hexadecimal digits, move).
@@ -100,17 +102,48 @@ def place(
     table = table[~np.isin(table["content"], conflicts)]
     if not len(table):
         return
+    before = table["split"]
+    table = _with_families(table, families or {}, rule)
     fixed = np.isin(table["content"], relabelled)
     placement = _Placement(table, _units(table, near), fixed)
     placement.keep_together()
     together = placement.splits.copy()
     placement.fill(rule.minimum)
-    moved = np.nonzero(placement.splits != table["split"])[0]
-    for index in moved.tolist():
+    (moved,) = np.nonzero(placement.splits != before)
+    for index, content in zip(moved.tolist(), _contents(table[moved]), strict=True):
         reason = TOGETHER if placement.splits[index] == together[index] else MINIMUM
-        # NumPy drops the zeros at the end of a value of the type S.
-        content = table["content"][index].ljust(32, b"\0").hex()
         yield content, Move(names.SPLITS[placement.splits[index]], reason, rule.drawn)
+
+
+def _with_families(table: Rows, families: Mapping[str, str], rule: SplitRule) -> Rows:
+    """Return the rows with families as groups, in the splits that the rule draws for these."""
+    table = table.copy()
+    given = names.TRAIN if rule.given else None
+    for index, content in enumerate(_contents(table)):
+        if content in families:
+            family = families[content]
+            split = names.SPLITS.index(rule.assign(content, given, family))
+            key = _drawn(rule, rule.key(content, family))
+            table[index] = (
+                table["content"][index],
+                *key,
+                table["label"][index],
+                split,
+                table["relabelled"][index],
+            )
+    return table
+
+
+def _contents(table: Rows) -> Iterator[str]:
+    """Yield the content hash of each row in hexadecimal digits."""
+    # NumPy drops the zeros at the end of a value of the type S.
+    return (content.ljust(32, b"\0").hex() for content in table["content"].tolist())
+
+
+def _drawn(rule: SplitRule, key: str) -> tuple[bytes, float, float]:
+    """Return the group of a key, the draw that decides its split, and the second one."""
+    group = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return group, rule.draw(key), rule.draw(f"order:{key}")
 
 
 def _units(table: Rows, near: Mapping[str, int]) -> Indices:
@@ -125,9 +158,8 @@ def _units(table: Rows, near: Mapping[str, int]) -> Indices:
         _, first, inverse = np.unique(table[name], return_index=True, return_inverse=True)
         ends.append(first[inverse])
     alike = np.arange(count)
-    contents = (content.ljust(32, b"\0").hex() for content in table["content"].tolist())
     first_of: dict[int, int] = {}
-    for index, content in enumerate(contents):
+    for index, content in enumerate(_contents(table)):
         if content in near:
             alike[index] = first_of.setdefault(near[content], index)
     start = np.tile(np.arange(count), 3)

@@ -44,6 +44,7 @@ _OWNER_FOLDER, _OWNER_FILE = 0o700, 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 #: Reason of an override that was not applied because it would change a label of the test split.
 NOT_RELABELLED = "kept_test_label"
+_FAMILIES_SHOWN = 10
 _EXAMPLES_SHOWN = 20  # paths and details per kind of warning; the quarantine has all of them
 
 
@@ -74,6 +75,32 @@ class Overrides(TypedDict):
     unknown: Annotated[list[str], "Hashes of overrides that match no file."]
 
 
+class Family(TypedDict):
+    """A family of images."""
+
+    name: Annotated[str, "Beginning of the names of its files, first image of the burst, or group."]
+    images: Annotated[int, "Number of images that are kept."]
+
+
+class Families(TypedDict):
+    """Images that belong together, because they show the same thing."""
+
+    found: Annotated[
+        bool,
+        "Whether file names and capture times tell the families; if not, a pattern or a column "
+        "gives them.",
+    ]
+    families: Annotated[int, "Number of families."]
+    images: Annotated[int, "Number of images in families."]
+    examples: Annotated[list[Family], "The largest families."]
+    independent: Annotated[dict[str, int], "Families and images without one, by split."]
+    divided: Annotated[
+        dict[str, int],
+        "Images of validation and test whose family has images in train, by split. Only a source "
+        "that names the splits divides families.",
+    ]
+
+
 #: The counts of a set of images, and its warnings and notes with their first paths.
 Summary = TypedDict(
     "Summary",
@@ -90,6 +117,7 @@ Summary = TypedDict(
             "Images in another split than the one drawn, by reason: `near_duplicates_together` or "
             "`class_minimum`.",
         ],
+        "families": Annotated[Families, "Images that belong together."],
         "warnings": Annotated[list[Warned], "Warnings by check."],
         "notes": Annotated[list[Noted], "Notes of the source."],
         "overrides": Annotated[Overrides, "Effects of the overrides."],
@@ -109,6 +137,9 @@ class Outcomes:
     reviews: list[Finding] = field(default_factory=list)  # images with an override
     relabelled: Counter[str] = field(default_factory=Counter)  # kept with a new label, by split
     moved: Counter[str] = field(default_factory=Counter)  # images in another split, by reason
+    #: Images by family and split; those without a family have the family "".
+    families: Counter[tuple[str, str]] = field(default_factory=Counter)
+    found_families: int = 0  # images whose family was found, and not given by the source
 
     @classmethod
     def joined(cls, parts: Iterable[Outcomes]) -> Outcomes:
@@ -140,6 +171,8 @@ class Outcomes:
         self.repairs += [one.about(record) for one in decision.repairs]
         self.warnings += [one.about(record) for one in decision.warnings]
         self.kept[record.split, record.label] += 1
+        self.families[record.group, record.split] += 1
+        self.found_families += decision.has_found_family
 
     def _review(self, decision: Decision, override: Override) -> None:
         """Collect the effect of the override of an image."""
@@ -181,6 +214,7 @@ class Outcomes:
             "by_reason": _by_reason(self.rejects),
             "by_split": kept,
             "moved": {reason: self.moved[reason] for reason in placement.REASONS},
+            "families": self._families(),
             "warnings": _grouped(self.warnings),
             "notes": _counted(notes),
             "overrides": {
@@ -188,6 +222,29 @@ class Outcomes:
                 "relabelled": {split: self.relabelled[split] for split in names.SPLITS},
                 "unknown": sorted(known - {one.image_hash for one in used if one is not None}),
             },
+        }
+
+    def _families(self) -> Families:
+        """Count the images of families."""
+        sizes: Counter[str] = Counter()
+        independent = dict.fromkeys(names.SPLITS, 0)
+        divided = dict.fromkeys((names.VALIDATION, names.TEST), 0)
+        for (family, split), count in self.families.items():
+            sizes[family] += count
+            independent[split] += 1 if family else count
+            if family and split in divided and self.families[family, names.TRAIN]:
+                divided[split] += count
+        del sizes[""]
+        largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+        return {
+            "found": self.found_families > 0,
+            "families": len(sizes),
+            "images": sizes.total(),
+            "examples": [
+                {"name": name, "images": count} for name, count in largest[:_FAMILIES_SHOWN]
+            ],
+            "independent": independent,
+            "divided": divided,
         }
 
 

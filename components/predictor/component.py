@@ -123,6 +123,9 @@ def _record(
 ) -> tuple[str, bytes]:
     """Return the split and the serialised prediction for one image."""
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
+    near = records.integer(example, names.NEAR_GROUP)
+    values[names.GROUP] = records.raw(example, names.GROUP) or (b"near:%d" % near if near else b"")
+    values[names.SEEN_FAMILY] = records.integer(example, names.SEEN_FAMILY)
     described = {name: records.first(example, name) for name in DESCRIBED}
     values |= {name: value for name, value in described.items() if value is not None}
     values[names.LABEL_INDEX] = records.integer(example, names.LABEL_INDEX, -1)

@@ -30,6 +30,8 @@ class Prediction:
         predicted: Index of the most probable class.
         confidence: Probability of the most probable class.
         of_label: Probability of the label, or 0.0 for an image without a label.
+        group: Name of the images that are not independent of this one; "" for none.
+        seen_family: Whether train has images of the same group.
         described: The features `DESCRIBED` by name, as far as they are known.
     """
 
@@ -39,6 +41,8 @@ class Prediction:
     predicted: int
     confidence: float
     of_label: float
+    group: str = ""
+    seen_family: bool = False
     described: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -59,5 +63,7 @@ def read(example: tf.train.Example, of: str = names.PROBABILITIES) -> Prediction
         best,
         float(probabilities[best]),
         float(probabilities[label]) if label >= 0 else 0.0,
+        records.text(example, names.GROUP),
+        bool(records.integer(example, names.SEEN_FAMILY)),
         {name: records.first(example, name) for name in DESCRIBED},
     )

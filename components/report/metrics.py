@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from imgpipe.components.predictor.prediction import Prediction
+from imgpipe.components.shares import wilson
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 
 #: (label, predicted, count), with classes as indices in the vocabulary.
@@ -31,9 +32,18 @@ class Table:
         self._vocabulary = list(vocabulary)
         labels, predicted = array("q"), array("q")
         confidence, of_label = array("d"), array("d")
+        unseen = array("b")
+        groups: set[str] = set()
+        single = 0
 
         def wrong() -> Iterator[Prediction]:
+            nonlocal single
             for row in rows:
+                unseen.append(not row.seen_family)
+                if row.group:
+                    groups.add(row.group)
+                else:
+                    single += 1
                 labels.append(row.label_index)
                 predicted.append(row.predicted)
                 confidence.append(row.confidence)
@@ -49,6 +59,8 @@ class Table:
         self._predicted = np.frombuffer(predicted, np.int64)
         self._confidence = np.frombuffer(confidence, np.float64)
         self._of_label = np.frombuffer(of_label, np.float64)
+        self._unseen = np.frombuffer(unseen, np.bool_)
+        self._independent = len(groups) + single
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -88,9 +100,24 @@ class Table:
             "correct": int(right.sum()),
             "accuracy": float(right.sum() / len(self)),
             "loss": float(-np.log(np.maximum(self._of_label, _TINY)).mean()),
+            "independent": self._independent,
+            "unseen": self._of_unseen_families(),
             "ece": self.ece(),
             "ece_by_chance": error_by_chance(self._confidence),
             "per_class": per_class,
+        }
+
+    def _of_unseen_families(self) -> dict[str, Any] | None:
+        """Count the images of families of which train has no image; None if it has of none."""
+        if self._unseen.all():
+            return None
+        right = (self._labels == self._predicted)[self._unseen]
+        count, correct = len(right), int(right.sum())
+        return {
+            "count": count,
+            "correct": correct,
+            "accuracy": correct / count if count else None,
+            "ci95": list(wilson(correct, count)),
         }
 
     def mistakes(self) -> list[dict[str, Any]]:

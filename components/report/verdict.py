@@ -73,7 +73,28 @@ def sentence(facts: Mapping[str, Any]) -> str:
             if compared:
                 why = f"version {compared}, which it was compared with, is no longer the served one"
             text += f"; not published, because {why}: run again"
+    text += _believable(facts)
     return text + (f"; {changed}" if changed else "")
+
+
+def _believable(facts: Mapping[str, Any]) -> str:
+    """Say which accuracy to believe if the source's splits divide families of images."""
+    clauses = []
+    for split, summary in (facts.get("metrics") or {}).items():
+        unseen = summary.get("unseen")
+        if unseen and unseen["count"]:
+            seen = plural(summary["count"] - unseen["count"], "image")
+            clauses.append(
+                f"train has images of the same families as {seen} of {split}: believe the accuracy "
+                f"{unseen['accuracy']:.3f} on its other {plural(unseen['count'], 'image')}, not "
+                f"{summary['accuracy']:.3f}"
+            )
+        elif unseen:
+            clauses.append(
+                f"train has images of the families of all images of {split}, so that its accuracy "
+                f"{summary['accuracy']:.3f} says little about new ones"
+            )
+    return "".join(f"; {clause}" for clause in clauses)
 
 
 def warnings(facts: Mapping[str, Any]) -> list[str]:

@@ -17,8 +17,9 @@ Integers = npt.NDArray[np.int64]
 
 #: Number of folds by which settings are chosen, and that judge a small set.
 FOLDS: Final = 5
-#: With fewer validation images, each one changes the accuracy by more than half a point. Folds over
-#: train and validation decide then, unless a setting says otherwise.
+#: With fewer independent validation images (a group of images counts once), each one changes the
+#: accuracy by more than half a point. Folds over train and validation decide then, unless a setting
+#: says otherwise.
 FEW_IMAGES: Final = 200
 #: Number of folds that judge the networks of the search, up to a number of images of train and
 #: validation. A network is trained for each fold, so there are fewer than for heads. Of more

@@ -39,7 +39,7 @@ def learned_from_both(inputs: Inputs) -> Trained | None:
     if not (inputs.folds and settings.head_alone and read_facts(inputs.bank_uri).dim):
         return None
     training, validation = rows_of(inputs)
-    if automatic and len(validation) >= FEW_IMAGES:
+    if automatic and len(np.unique(validation.groups)) >= FEW_IMAGES:
         return None
     both, count = (names.TRAIN, names.VALIDATION), FOLDS if automatic else inputs.folds
     rows = read_rows(inputs.bank_uri, both, inputs.classes, settings.views.count, count)
@@ -103,9 +103,24 @@ def summary(folds: Sequence[tuple[Answers, int]]) -> dict[str, Any]:
         "correct": int(answers.right.sum()),
         "groups": len(np.unique(np.asarray(answers.groups))),
         "unlearned": [list(pair) for pair in zip(classes.tolist(), counts.tolist(), strict=True)],
-        # Images of each class, images that it was predicted for, and those where it is right.
+        # Images of each class, images that it was predicted for, those where it is right, and its
+        # groups of images.
         "labels": np.bincount(answers.labels, minlength=every).tolist(),
         "predicted": np.bincount(answers.logits.argmax(axis=1), minlength=every).tolist(),
         "right": np.bincount(answers.labels[answers.right], minlength=every).tolist(),
+        "families": _groups_by_class(answers, every),
         "per_fold": per_fold,
     }
+
+
+def _groups_by_class(answers: Answers, classes: int) -> list[int]:
+    """Return the number of groups of the images of each class."""
+    pairs = np.unique(np.stack([answers.labels, _numbers(answers)]), axis=1)
+    return np.bincount(pairs[0], minlength=classes).tolist()
+
+
+def _numbers(answers: Answers) -> np.ndarray:
+    """Return the number of the group of each image, [n]."""
+    if answers.groups is None:
+        return np.arange(len(answers.labels))
+    return np.unique(answers.groups, return_inverse=True)[1]

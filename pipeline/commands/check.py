@@ -127,6 +127,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
             judging.pixel_limit,
             judging.severity.model_dump(exclude_defaults=True),
             judging.threshold.model_dump(exclude_defaults=True),
+            groups=config.data.groups,
         ),
         options=source_options(config),
         rule=split_rule(config),
@@ -211,6 +212,7 @@ def as_json(found: Examined) -> dict[str, Any]:
 
 def _print(console: Console, found: Examined) -> None:
     from imgpipe.components.image_filter.near_groups import set_aside
+    from imgpipe.components.report import families
     from imgpipe.components.report.text import aside, moves
     from imgpipe.models import feature_names as names
 
@@ -221,8 +223,10 @@ def _print(console: Console, found: Examined) -> None:
         if total := sum(counts.values()):
             classes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
             console.print(f"  {split:<10} {total:,}: {escape(_short(classes))}")
-    for line in (*moves(judged.summary["moved"]), *aside(set_aside(judged.near or ()))):
-        console.print(f"  {line}")
+    said = families.sentences(judged.summary["families"])
+    said += moves(judged.summary["moved"])
+    for line in (*said, *aside(set_aside(judged.near or ()))):
+        console.print(f"  {escape(line)}")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides that match no file: {', '.join(key[:12] for key in unknown)}")
     colour = "yellow" if found.refused else "green"

@@ -152,13 +152,13 @@ def _row(record: ImageRecord, probabilities: Any) -> Prediction:
     kinds = {name: described.get(name) for name in DESCRIBED}
     kinds[names.FORMAT] = record.format.encode()
     chances = float(probabilities[best]), float(probabilities[label])
-    return Prediction(record.path, record.image_hash, label, best, *chances, kinds)
+    return Prediction(record.path, record.image_hash, label, best, *chances, described=kinds)
 
 
 def _seen(examples_uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
     """Find the split of each image that a run had, or near-duplicates of which it had."""
     from imgpipe.components.image_filter.checks.whole_set import RADIUS
-    from imgpipe.components.image_filter.near_search import near_groups
+    from imgpipe.components.image_filter.near_search import near_duplicates
 
     kept: dict[str, str] = {}
     hashes: dict[str, bytes] = {}
@@ -168,7 +168,7 @@ def _seen(examples_uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
             kept[image_hash] = split
             hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
             progress.advance(1, "images")
-    groups = near_groups({**images, **hashes}, RADIUS)
+    groups = near_duplicates({**images, **hashes}, RADIUS).groups
     splits: dict[int, set[str]] = {}
     for image_hash in kept:
         if image_hash in groups:

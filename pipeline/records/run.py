@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from imgpipe.components.image_filter.quarantine import Families
 from imgpipe.pipeline.records.base import (
     ClassMetrics,
     Count,
@@ -35,7 +36,10 @@ class Gate(Record):
     split: Annotated[str, "Split on which the model is evaluated."] = ""
     threshold: Annotated[float, "Accuracy that the model has to reach."] = 0.0
     value: Annotated[Share | None, "Accuracy of the model."] = None
-    ci95: Annotated[Interval | None, "Wilson interval of the accuracy, 95 %."] = None
+    ci95: Annotated[
+        Interval | None,
+        "Wilson interval of the accuracy, 95 %, for which the images of a family count once.",
+    ] = None
     balanced: Annotated[float | None, "Mean recall of the classes, of the answers that decide."] = (
         None
     )
@@ -114,6 +118,9 @@ class RunData(Record):
     repaired: Annotated[int, "Images that were re-encoded."] = 0
     by_reason: Annotated[dict[str, int], "Number of rejected files by reason."] = {}
     warned: Annotated[dict[str, int], "Number of kept images with a warning, by reason."] = {}
+    families: Annotated[
+        Families | None, "Images that belong together; null if no image was compared."
+    ] = None
     set_aside: Annotated[
         dict[str, int],
         "Number of training images that were rejected as near-duplicates of held-out images, by "
@@ -241,9 +248,26 @@ class Training(Stage):
     search_ended: Annotated[SearchEnd | None, "Why the search ended."] = None
 
 
+class Unseen(Record):
+    """The accuracy on the images of families of which train has no image."""
+
+    count: Annotated[Count, "Number of images."] = 0
+    correct: Annotated[Count, "Images that are predicted correctly."] = 0
+    accuracy: Annotated[Share | None, "Share of correct predictions."] = None
+    ci95: Annotated[Interval, "Wilson interval of the accuracy, 95 %."] = [0.0, 1.0]
+
+
 class Metrics(Record):
     """Metrics of a split."""
 
+    independent: Annotated[
+        int, "Number of independent images, where the images of a family count once."
+    ] = 0
+    unseen: Annotated[
+        Unseen | None,
+        "The accuracy to believe, where the source's splits divide families of images; otherwise "
+        "null.",
+    ] = None
     accuracy: Annotated[float, "Share of correct predictions."] = 0.0
     loss: Annotated[float, "Cross-entropy."] = 0.0
     ece: Annotated[float, "Expected calibration error."] = 0.0

@@ -25,12 +25,18 @@ def build_figures(context: Context) -> Content:
         {
             "split": split,
             "role": roles[split],
-            "interval": wilson(summary["correct"], summary["count"]),
+            "interval": _interval(summary),
             **summary,
         }
         for split, summary in context.measured("metrics").items()
     ]
     return {"rows": rows} if rows else context.absent("No image was classified by a trained model")
+
+
+def _interval(summary: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the interval of the accuracy, for which the images of a family count once."""
+    independent = summary.get("independent") or summary["count"]
+    return wilson(summary["correct"] / summary["count"] * independent, independent)
 
 
 def _role_of_validation(context: Context) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.image_filter.near_groups import set_aside
+from imgpipe.components.report import families
 from imgpipe.components.report.features import CLEAR, clear
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import aside, capped, moves, overridden
@@ -43,6 +44,7 @@ def build_data(context: Context) -> Content:
         "repairs": _counts(data["repaired_by"]),
         "overridden": overridden(data),
         "moved": moves(data["moved"]),
+        "families": families.sentences(data["families"]) if "families" in data else [],
         "unknown": overrides["unknown"],
         "gate": context.part("data_gate"),
         "reasons": context.data_reasons,

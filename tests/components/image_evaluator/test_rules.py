@@ -26,12 +26,14 @@ _FOLDS = {
     "labels": [100, 50],
     "predicted": [102, 48],
     "right": [97, 45],
+    "groups": 150,
 }
 
 
 def _folds(**values: object) -> Evidence:
     """Return the evidence of a model on which folds decide."""
-    return replace(_GOOD, folds={**_FOLDS, **values})
+    folds = {**_FOLDS, **values}
+    return replace(_GOOD, folds={**folds, "families": folds["labels"]})
 
 
 def test_a_model_that_passes_every_rule_is_blessed_with_its_figures() -> None:

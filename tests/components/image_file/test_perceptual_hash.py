@@ -39,7 +39,7 @@ def hashed(image, kind="JPEG", **options):
     found = hashes(encoded(image, kind, **options))
     assert len(found) == ALL_BYTES
     upright, mirrored = found[:BYTES], found[BYTES : 2 * BYTES]
-    return Hashes(upright, mirrored, found[2 * BYTES : KINDS * BYTES], found[KINDS * BYTES :])
+    return Hashes(upright, mirrored, found[2 * BYTES : KINDS * BYTES], found[KINDS * BYTES : -1])
 
 
 ORIGINAL = hashed(scene(), "PNG")

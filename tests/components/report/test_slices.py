@@ -9,7 +9,7 @@ from imgpipe.components.report.slices import Slices
 def row(path, label=0, correct=True, **described):
     """Return the prediction of an image with these measurements."""
     predicted = label if correct else label + 1
-    return Prediction(path, "", label, predicted, 0.8, 0.8, described)
+    return Prediction(path, "", label, predicted, 0.8, 0.8, described=described)
 
 
 def summary(rows):

@@ -1,0 +1,240 @@
+"""Search for copies that were altered: turned, tilted, shifted, zoomed or put into a frame.
+
+Such changes leave the middle of an image intact and put something else at its edges. So the image
+is described by its middle, a square of 70 % of the shorter side, reduced to a grid of grey cells. A
+copy shows in its middle what the original shows at another place, or in another position; `VIEWS`
+are these places. The middle of each image is compared with all views of the others: first by the
+signs of the differences between neighbouring cells, for which `hamming` needs no comparison of
+all pairs, then by the correlation of these differences.
+
+Measured with ``python -m benchmarks.judge --altered``: see docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components.image_file.perceptual_hash import (
+    BITS,
+    GREY_SIDE,
+    SHAPE_FACTOR,
+    SQUARE,
+    Pairs,
+)
+from imgpipe.components.image_filter.hamming import Effort, Indices, Words, neighbours
+
+#: Cells of the middle in each direction, and half of its side as a share of the shorter side of the
+#: image. Turned by any angle, a square of this size stays within the image.
+_SIDE, _HALF = 12, 0.35
+#: Correlation from which two middles are alike. Of 768,180 pairs of different photographs of cats
+#: and dogs none reaches 0.8, and of 1,362,075 pairs of hands before a white wall 9 reach 0.92.
+_ALIKE = 0.92
+#: Shifts of the views are multiples of this share of width and height. Shifts between them are
+#: tried where the correlation is above `_DOUBTFUL`.
+_SHIFT, _FINE_SHIFT, _DOUBTFUL = 0.05, 0.025, 0.75
+#: Bits in which the signs of a copy may differ from those of the view.
+_RADIUS = 44
+_EFFORT = Effort(orders=8, window=8)
+#: A middle needs so many neighbouring differences of opposite signs, each of at least two grey
+#: levels. Others are plain, or ramps, which all look alike. Of 1,240 photographs of cats and dogs 3
+#: have fewer.
+_STEP, _FEWEST_TURNS = 2.0, 16
+_AT_ONCE = 2048  # images whose middles are computed at once, which takes 10 MB
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class View:
+    """A place of an image that a copy may show in its middle.
+
+    Attributes:
+        name: How the copy was altered.
+        turn: Matrix from the middle of the copy to the original, [2, 2].
+        shift: Shift (right, down), as shares of width and height.
+    """
+
+    name: str
+    turn: npt.NDArray[np.float64]
+    shift: tuple[float, float] = (0.0, 0.0)
+
+
+def _rotation(degrees: float) -> npt.NDArray[np.float64]:
+    angle = math.radians(degrees)
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+def _views() -> Iterator[View]:
+    """Yield the views, without those that are the inverse of another one."""
+    upright, mirror = np.eye(2), np.diag([-1.0, 1.0])
+    steps = (-2, -1, 0, 1, 2)
+    yield View("its middle is the same", upright)
+    yield View("turned by 90 degrees", _rotation(90))
+    yield View("upside down", _rotation(180))
+    for quarter, name in enumerate(
+        ("", "turned by 90 degrees", "upside down", "turned by 270 degrees")
+    ):
+        yield View(_also("mirrored", name), _rotation(90 * quarter) @ mirror)
+    for side, mirrored in ((upright, ""), (mirror, "mirrored")):
+        for degrees in (5, 10, 15, *((-5, -10, -15) if mirrored else ())):
+            tilted = f"tilted by about {abs(degrees)} degrees"
+            yield View(_also(mirrored, tilted), _rotation(degrees) @ side)
+        for zoom in (0.8, 0.9):
+            yield View(_also(mirrored, "zoomed or put into a frame"), zoom * side)
+        for right, down in itertools.product(steps, steps):
+            # The inverse of a shift goes the other way, but that of a mirrored one only up or down.
+            if (down, 0 if mirrored else right) > (0, 0) or (mirrored and not down and right):
+                yield View(_also(mirrored, "shifted"), side, (right * _SHIFT, down * _SHIFT))
+
+
+def _also(mirrored: str, name: str) -> str:
+    return " and ".join(filter(None, (mirrored, name)))
+
+
+VIEWS: tuple[View, ...] = tuple(_views())
+
+
+class Middles:
+    """The middles of n images.
+
+    Args:
+        greys: Grey images, uint8 [n, `GREY_BYTES`].
+        shapes: Shape of each image, uint8 [n]; see `SHAPE_FACTOR`.
+    """
+
+    def __init__(self, greys: npt.NDArray[np.uint8], shapes: npt.NDArray[np.uint8]) -> None:
+        self._pictures = np.empty((len(greys), GREY_SIDE * GREY_SIDE), np.uint8)
+        for part in _cut(np.arange(len(greys))):
+            self._pictures[part] = _smoothed(greys[part])
+        self._shapes = shapes
+
+    def neighbours(self) -> Iterator[Pairs]:
+        """Yield pairs of images whose middle and view have similar signs; see `alike`.
+
+        The kind of a pair is the number of the view of its second image.
+        """
+        every = np.arange(len(self._pictures))
+        textured = [_is_textured(self._differences(part, VIEWS[0])) for part in _cut(every)]
+        usable = np.flatnonzero(np.concatenate(textured)) if len(every) else every
+        if len(usable) < 2:
+            return
+        own = self._signs(usable, VIEWS[0])
+        for number, view in enumerate(VIEWS):
+            seen = self._signs(usable, view) if number else own
+            for pairs in neighbours(own, seen, number, _RADIUS, _EFFORT):
+                near = pairs.select(pairs.kinds == number)
+                yield Pairs(usable[near.first], usable[near.second], near.kinds, near.bits)
+
+    def alike(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
+        """Tell which first images show in their middle the view of the second, bool [m]."""
+        found = np.zeros(len(pairs), bool)
+        for number in np.unique(pairs.kinds).tolist():
+            rows = np.flatnonzero(pairs.kinds == number)
+            found[rows] = self._shows(pairs.first[rows], pairs.second[rows], VIEWS[number])
+        return found
+
+    def _shows(self, first: Indices, second: Indices, view: View) -> npt.NDArray[np.bool_]:
+        """Tell which first images show in their middle a view of the second, or one nearby."""
+        own = _unit(self._differences(first, VIEWS[0]))
+        scores = (own * _unit(self._differences(second, view))).sum(axis=1)
+        found = scores >= _ALIKE
+        (doubtful,) = np.nonzero(~found & (scores >= _DOUBTFUL))
+        if not len(doubtful):
+            return found
+        for right in (-_FINE_SHIFT, 0.0, _FINE_SHIFT):
+            for down in (-_FINE_SHIFT, 0.0, _FINE_SHIFT):
+                shift = (view.shift[0] + right, view.shift[1] + down)
+                seen = self._differences(second[doubtful], View(view.name, view.turn, shift))
+                found[doubtful] |= (own[doubtful] * _unit(seen)).sum(axis=1) >= _ALIKE
+        return found
+
+    def _signs(self, rows: Indices, view: View) -> Words:
+        """Return the signs of the first `BITS` differences of a view, uint64 [m, 4]."""
+        parts = [self._differences(part, view)[:, :BITS] > 0 for part in _cut(rows)]
+        return np.concatenate([np.packbits(part, axis=1) for part in parts]).view(np.uint64)
+
+    def _differences(self, rows: Indices, view: View) -> Floats:
+        """Return the differences between neighbouring cells of a view of some images, [m, d]."""
+        across = _SIDE * (_SIDE - 1)
+        found = np.empty((len(rows), 2 * across), np.float32)
+        for shape in np.unique(self._shapes[rows]).tolist():
+            (of_shape,) = np.nonzero(self._shapes[rows] == shape)
+            pictures = self._pictures[rows[of_shape]]
+            cells = np.zeros((len(of_shape), _SIDE * _SIDE), np.float32)
+            for place, share in _samples(view, SHAPE_FACTOR ** (shape - SQUARE)):
+                cells += pictures.take(place, axis=1) * share
+            grid = cells.reshape(-1, _SIDE, _SIDE)
+            found[of_shape, :across] = np.diff(grid, axis=2).reshape(-1, across)
+            found[of_shape, across:] = np.diff(grid, axis=1).reshape(-1, across)
+        return found
+
+
+def _cut(rows: Indices) -> list[Indices]:
+    """Cut rows into parts that are computed at once."""
+    return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
+
+
+def _samples(view: View, aspect: float) -> list[tuple[Indices, Floats]]:
+    """Return the four pixels around each cell of a view, for bilinear interpolation.
+
+    Args:
+        view: The view.
+        aspect: Width / height of the images.
+
+    Returns:
+        Indices of pixels [cells], and their shares of the cells [cells], four times.
+    """
+    scale = np.array([[min(1 / aspect, 1)], [min(aspect, 1)]])
+    places = view.turn @ _middle() * scale + np.array(view.shift)[:, None] + 0.5
+    places = np.clip(places * GREY_SIDE - 0.5, 0, GREY_SIDE - 1.001)
+    corner = places.astype(np.int64)
+    right, down = (places - corner).astype(np.float32)
+    first = corner[1] * GREY_SIDE + corner[0]
+    return [
+        (first, (1 - down) * (1 - right)),
+        (first + 1, (1 - down) * right),
+        (first + GREY_SIDE, down * (1 - right)),
+        (first + GREY_SIDE + 1, down * right),
+    ]
+
+
+@functools.cache
+def _middle() -> npt.NDArray[np.float64]:
+    """Return the places of the cells (right, down) from the centre, [2, cells]."""
+    along = ((np.arange(_SIDE) + 0.5) / _SIDE * 2 - 1) * _HALF
+    return np.stack([grid.ravel() for grid in np.meshgrid(along, along)])
+
+
+def _smoothed(greys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Blur grey images [n, pixels], so that a pixel stands for its surroundings."""
+    pictures = greys.reshape(-1, GREY_SIDE, GREY_SIDE).astype(np.float32)
+    padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1)), "edge")
+    across = (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
+    down = (across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:]) / 4
+    return down.round().astype(np.uint8).reshape(greys.shape)
+
+
+def _unit(differences: Floats) -> Floats:
+    """Scale each row to a length of 1."""
+    lengths = np.sqrt((differences * differences).sum(axis=1, keepdims=True))
+    scaled: Floats = differences / np.maximum(lengths, np.float32(1e-3))
+    return scaled
+
+
+def _is_textured(differences: Floats) -> npt.NDArray[np.bool_]:
+    """Tell which middles can be told from others, bool [n]."""
+    across = differences[:, : differences.shape[1] // 2].reshape(-1, _SIDE, _SIDE - 1)
+    down = differences[:, differences.shape[1] // 2 :].reshape(-1, _SIDE - 1, _SIDE)
+    turns = np.zeros(len(differences), np.int64)
+    for grid in (across, down, across.swapaxes(1, 2), down.swapaxes(1, 2)):
+        one, next_one = grid[:, 1:], grid[:, :-1]
+        strong = (np.abs(one) >= _STEP) & (np.abs(next_one) >= _STEP)
+        turns += np.count_nonzero(strong & ((one > 0) != (next_one > 0)), axis=(1, 2))
+    return turns >= _FEWEST_TURNS

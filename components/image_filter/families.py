@@ -1,0 +1,257 @@
+"""Families: images that show the same thing, as their file names and capture times say.
+
+Frames of a film, visits of a patient, tiles of a slide, photographs of a burst and copies that an
+augmentation program has written have names that begin alike: ``IMG_5567_mp4-90.jpg``,
+``00000061_012.png``, ``rock01-017.png``, ``x_rot90.jpg``. What programs append is dropped first.
+Then the family of an image is the shortest beginning of its name that ends at a number and that few
+images share: no family holds more than a fifth of its class, and at least one holds two images of
+it. Names such as ``cat.123.jpg``, ``glass (17).jpg`` or ``IMG_1121.JPG`` give no families.
+Photographs that one camera took within seconds of each other are a family, too.
+
+A wrong family costs little while it is small, but images of one family on both sides of a split
+make every accuracy too high.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+#: Share of the images of its class that a family may hold.
+_LARGEST = 0.2
+#: Copies of one file have a counter, such as ``x (2).jpg``, and so have the downloads of a browser,
+#: such as ``images (2).jpg``. More than so many of a name without a number are different images.
+_MOST_COPIES = 5
+#: Seconds between two photographs of a burst.
+_BURST_SECONDS = 3
+#: Images of a burst at least that are too many, if they are a fifth of all images: a clock that
+#: stands still gives all photographs the same moment.
+_LONG_BURST = 10
+#: Suffixes of films: what follows them is the number of a frame.
+_FILMS = ("mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "flv")
+_CHANGES = (
+    "aug(?:mented)?|orig(?:inal)?|rot(?:at(?:ed?|ion))?|turn(?:ed)?|[hv]?flip(?:ped)?|"
+    "mirror(?:ed)?|bright(?:en|er|ness)?|dark(?:en|er)?|contrast|gamma|noisy?|noise|gauss(?:ian)?|"
+    "blur(?:red)?|sharp(?:en)?|crop(?:ped)?|zoom(?:ed)?|shift(?:ed)?|translat(?:ed?|ion)|"
+    "shear(?:ed)?|scaled?|gr[ae]y(?:scale)?|hue|saturation|jitter|elastic|cutout|affine|warp(?:ed)?"
+)
+_DETAILS = r"(?:[\W_]*(?:\d+|deg(?:rees)?|left|right|horizontal|vertical|up|down|lr|ud|[hvlrxy]))*"
+#: What programs add to the name of a file: Roboflow's hash; the suffix of the original; the words
+#: and counters of file managers; the words of augmentation programs; a letter for a variant.
+_ADDED = (
+    re.compile(r"\.rf\.[0-9a-f]{4,}(?:_\d+)?$", re.IGNORECASE),
+    re.compile(r"[._](?:jpe?g|png|bmp|gif|tiff?|webp|heic|avif)$", re.IGNORECASE),
+    re.compile(r"[ _-]*\(\d{1,5}\)$"),
+    re.compile(r"[ _-]+(?:copy|kopie|copie|copia)(?:[ _-]*\d{1,3})?$", re.IGNORECASE),
+    re.compile(r"^(?:copy of|kopie von|copie de|copia de) ", re.IGNORECASE),
+    re.compile(rf"[\W_]+(?:{_CHANGES}){_DETAILS}$", re.IGNORECASE),
+    re.compile(rf"^(?:{_CHANGES})\d*[\W_]+(?=\w*\d)", re.IGNORECASE),
+    re.compile(r"(?<=[0-9a-f])[_-][a-z]$", re.IGNORECASE),
+)
+#: A date with a time. It is one number, because the photographs of a day or a year are no family.
+_MOMENT = re.compile(
+    r"(?<!\d)((?:19|20)\d\d)[-_.]?([01]\d)[-_.]?([0-3]\d)[-_. T]*(?:at|um)?[-_. T]*"
+    r"([0-2]?\d)[-_.h:]?([0-5]\d)[-_.m:]?([0-5]\d)(?:[._]?\d{3})?(?!\d)"
+)
+_WORD = re.compile(r"[^\W_]+")
+#: Words with a number in turn, such as ``patient12slide3``. A hash mixes single letters and digits.
+_SEVERAL = re.compile(r"(?:[^\W\d_]{2,}\d+){2,}$")
+_ONE_OF_SEVERAL = re.compile(r"[^\W\d_]+\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What is known of an image besides its pixels.
+
+    Attributes:
+        path: Path in the source.
+        label: Class of the image.
+        content: Hash of the file.
+        camera: Model of the camera; "" when the file does not say it.
+        captured: Moment of the photograph in seconds; 0 when the file does not say it.
+    """
+
+    path: str
+    label: str
+    content: str = ""
+    camera: str = ""
+    captured: int = 0
+
+
+def by_content(images: Sequence[Named]) -> dict[str, str]:
+    """Find the families of a set of images; see `find`.
+
+    Returns:
+        The name of its family by the content of each image that has one. Files with the same
+        content are one image, of the family of the first path.
+    """
+    families = find(images)
+    found: dict[str, str] = {}
+    for image in sorted(images, key=lambda image: image.path):
+        if image.path in families:
+            found.setdefault(image.content, families[image.path])
+    return found
+
+
+def find(images: Sequence[Named]) -> dict[str, str]:
+    """Find the families of a set of images.
+
+    Args:
+        images: All images, in any order.
+
+    Returns:
+        The name of its family by the path of each image that has one. A family has at least two
+        images, which may be of several classes.
+    """
+    families = _by_name(images)
+    bursts = _bursts(images)
+    # A burst joins the families of its images.
+    joined: dict[str, str] = {}
+    for path, burst in sorted(bursts.items()):
+        first = _joined(families.setdefault(path, burst), joined)
+        second = _joined(burst, joined)
+        if first != second:
+            joined[max(first, second)] = min(first, second)
+    families = {path: _joined(name, joined) for path, name in families.items()}
+    sizes = Counter(families.values())
+    return {path: name for path, name in families.items() if sizes[name] > 1}
+
+
+def _joined(name: str, joined: Mapping[str, str]) -> str:
+    """Follow a family to the one into which it was joined."""
+    while name in joined:
+        name = joined[name]
+    return name
+
+
+@dataclass(frozen=True)
+class _Name:
+    """The name of a file without what programs add.
+
+    Attributes:
+        path: Path of the file.
+        text: The name.
+        ends: Places in the text at which a number ends, and the end of the text.
+        form: The text without its numbers; names of one form are compared with each other.
+    """
+
+    path: str
+    text: str
+    ends: tuple[int, ...]
+    form: str
+
+
+def _by_name(images: Iterable[Named]) -> dict[str, str]:
+    """Return the families that the names of the files tell, by path."""
+    by_class: dict[str, list[Named]] = defaultdict(list)
+    for image in images:
+        by_class[image.label].append(image)
+    found: dict[str, str] = {}
+    for label, members in by_class.items():
+        most = max(2, int(_LARGEST * len(members)))
+        by_form: dict[str, list[_Name]] = defaultdict(list)
+        for name in _names(members):
+            by_form[name.form].append(name)
+        for names in by_form.values():
+            found.update(_of_one_form(names, label, most))
+    return found
+
+
+def _names(members: Sequence[Named]) -> list[_Name]:
+    """Return the names of the files of a class; with their folders, if names recur in several."""
+    files = Counter(_file(image.path) for image in members)
+    recurring = sum(count for count in files.values() if count > 1)
+    with_folders = recurring > len(members) / 2
+    return [_name(image, with_folders) for image in members]
+
+
+def _file(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _name(image: Named, with_folders: bool) -> _Name:
+    text = _without_additions(_file(image.path).rpartition(".")[0], image.label)
+    if with_folders:
+        folders = [part for part in image.path.split("/")[:-1] if part != image.label]
+        text = "/".join([*folders, text])
+    ends: list[int] = []
+    form = text
+    for start, end in reversed(_words(text)):
+        word = text[start:end]
+        if re.search(r"\d", word):
+            form = f"{form[:start]}#{form[end:]}"
+        elif word.lower() not in _FILMS:
+            continue
+        ends.insert(0, end)
+    inner = [end for end in ends if end < len(text)]
+    return _Name(image.path, text, (*inner, len(text)), form)
+
+
+def _without_additions(stem: str, label: str) -> str:
+    """Return the name of the file of which this one may be a copy, without the class before it."""
+    text = _MOMENT.sub(r"\1\2\3\4\5\6", stem)
+    before = ""
+    while text != before:
+        before = text
+        for pattern in _ADDED:
+            text = pattern.sub("", text) or text
+    named = re.match(rf"{re.escape(label)}[\W_]+(?=\w)", text, re.IGNORECASE) if label else None
+    return text[named.end() :] if named else text
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Return where the words of a name begin and end."""
+    found: list[tuple[int, int]] = []
+    for word in _WORD.finditer(text):
+        if _SEVERAL.match(word.group()):
+            parts = _ONE_OF_SEVERAL.finditer(word.group())
+            found += [(word.start() + part.start(), word.start() + part.end()) for part in parts]
+        else:
+            found.append(word.span())
+    return found
+
+
+def _of_one_form(names: Sequence[_Name], label: str, most: int) -> dict[str, str]:
+    """Return the families of a class among names of one form, by path.
+
+    Args:
+        names: Names of one form.
+        label: The class.
+        most: Number of images that a family may hold.
+    """
+    places = len(names[0].ends)
+    for place in range(places):
+        beginnings = [name.text[: name.ends[place]] for name in names]
+        sizes = Counter(beginnings)
+        largest = max(sizes.values())
+        if largest > most:
+            continue
+        if largest == 1:
+            return {}
+        named = list(zip(names, beginnings, strict=True))
+        if place < places - 1:
+            return {name.path: f"{beginning}*" for name, beginning in named}
+        # Whole names are equal where one file is a copy of the other, which is of the same class.
+        return {
+            name.path: f"{label}/{beginning}"
+            for name, beginning in named
+            if re.search(r"\d", beginning) or sizes[beginning] <= _MOST_COPIES
+        }
+    return {}
+
+
+def _bursts(images: Sequence[Named]) -> dict[str, str]:
+    """Return the bursts of photographs that a camera took within seconds, by path."""
+    shots = sorted((image.camera, image.captured, image.path) for image in images if image.captured)
+    found: dict[str, str] = {}
+    for earlier, later in itertools.pairwise(shots):
+        same_camera = earlier[0] == later[0]
+        if same_camera and later[1] - earlier[1] <= _BURST_SECONDS:
+            burst = found.setdefault(earlier[2], f"burst of {earlier[2]}")
+            found[later[2]] = burst
+    sizes = Counter(found.values())
+    most = max(_LONG_BURST, int(_LARGEST * len(images)))
+    return {path: burst for path, burst in found.items() if sizes[burst] <= most}

@@ -1,0 +1,154 @@
+"""Neighbours within a Hamming radius, without comparing all pairs of hashes.
+
+Hashes are sorted by a random choice of their bits, and each hash is compared exactly with its next
+neighbours. Similar hashes are neighbours in some of many such orders. This is locality-sensitive
+hashing in which the number of bits depends on the number of images (Charikar 2002, Lv et al. 2007).
+Apart from sorting, the time is linear in the number of images. Every pair was compared bit by bit,
+so pairs may only be missed. The orders come from a fixed seed, so the result is repeatable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components.image_file.perceptual_hash import BITS, Pairs
+
+#: Number of images up to which all pairs are compared, which is exact and as fast; and the number
+#: of rows that are compared at once, which takes 1 MB.
+ALL_PAIRS, _BLOCK = 1000, 64
+_WAITING = 1 << 20  # pairs that are passed on at once, of 32 bytes each
+_SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
+_SEED = 256
+
+Words = npt.NDArray[np.uint64]
+Indices = npt.NDArray[np.int64]
+
+
+class Effort(NamedTuple):
+    """How thoroughly neighbours are looked for.
+
+    A pair at distance d among n images is found with a probability of about
+    1 - (1 - (1 - d/256)^k)^orders, where k = log2(2n / window) bits or fewer.
+    """
+
+    orders: int
+    window: int  # neighbours that are compared in each order
+
+
+def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
+    """Compute Hamming distances of hashes [..., 4] and [..., 4], with broadcasting."""
+    return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
+
+
+def neighbours(
+    upright: Words, other: Words, number: int, radius: int, effort: Effort
+) -> Iterator[Pairs]:
+    """Yield pairs of images whose hashes differ in few bits.
+
+    Args:
+        upright: Hashes of the images, uint64 [n, 4].
+        other: Hashes of another kind of the same images, uint64 [n, 4].
+        number: Number of the other kind; 0 if it is the same.
+        radius: Most bits in which the hashes of a pair may differ.
+        effort: How thoroughly the pairs are looked for.
+
+    Yields:
+        Pairs of an upright and another hash, many at a time. Of many images also pairs of upright
+        hashes, which are of the kind 0.
+    """
+    waiting: list[Pairs] = []
+    count = 0
+    find = _all_near if len(upright) <= ALL_PAIRS else _near
+    for pairs in find(upright, other, number, radius, effort):
+        waiting.append(pairs)
+        count += len(pairs)
+        if count >= _WAITING:
+            yield Pairs.join(waiting)
+            waiting.clear()
+            count = 0
+    if waiting:
+        yield Pairs.join(waiting)
+
+
+def _near(
+    upright: Words, other: Words, number: int, radius: int, effort: Effort
+) -> Iterator[Pairs]:
+    """Yield the pairs of each order."""
+    n = len(upright)
+    rng = np.random.default_rng([_SEED, number])
+    both = np.concatenate([upright, other]) if number else upright
+    for _ in range(effort.orders):
+        order = _order(both, rng.permutation(BITS))
+        ordered = np.ascontiguousarray(both[order].T)
+        for step in range(1, min(effort.window, len(order) - 1) + 1):
+            one, another = ordered[:, :-step], ordered[:, step:]
+            near = _within(one, another, radius)
+            bits = differing_bits(one[:, near], another[:, near])
+            first, second = order[near], order[near + step]
+            # Pairs with at least one upright hash; the others do not count.
+            low, high = np.minimum(first, second), np.maximum(first, second)
+            wanted = low < n
+            low, high, bits = low[wanted], high[wanted], bits[wanted]
+            yield _pairs_of(low, high % n, np.where(high < n, 0, number), bits)
+
+
+def _all_near(
+    one: Words, other: Words, number: int, radius: int, effort: Effort
+) -> Iterator[Pairs]:
+    """Do the same as `_near` by comparing all pairs."""
+    others = np.ascontiguousarray(other.T)[:, None]
+    for start in range(0, len(one), _BLOCK):
+        block = np.ascontiguousarray(one[start : start + _BLOCK].T)[..., None]
+        differing = differing_bits(block, others)
+        first, second = np.nonzero(differing <= radius)
+        kinds = np.full(len(first), number)
+        yield _pairs_of(first + start, second, kinds, differing[first, second])
+
+
+def differing_bits(one: Words, other: Words) -> npt.NDArray[np.uint16]:
+    """Compute Hamming distances of hashes [4, …] and [4, …], with broadcasting."""
+    total = np.bitwise_count(one[0] ^ other[0]).astype(np.uint16)  # 256 does not fit in uint8
+    for word in range(1, len(one)):
+        total += np.bitwise_count(one[word] ^ other[word])
+    return total
+
+
+def _within(one: Words, other: Words, radius: int) -> Indices:
+    """Return the positions [m] at which hashes [4, n] and [4, n] differ in at most `radius` bits.
+
+    Half of the bits exclude nearly all pairs, since those of different images differ in half of
+    their bits; the other half is compared for the pairs that are left.
+    """
+    half = np.bitwise_count(one[0] ^ other[0])
+    half += np.bitwise_count(one[1] ^ other[1])  # at most 128, which fits in uint8
+    (left,) = np.nonzero(half <= radius)
+    return left[differing_bits(one[:, left], other[:, left]) <= radius]
+
+
+def _order(hashes: Words, bits: Indices) -> Indices:
+    """Sort hashes, uint64 [m, 4], by the first few of `bits`, and return their indices [m].
+
+    The lowest bits of each sort key are the index, which is twice as fast as `argsort`.
+    """
+    wide = len(hashes).bit_length()
+    keys = np.zeros(len(hashes), np.uint64)
+    for bit in bits[: wide + _SPARE_BITS].tolist():
+        keys <<= np.uint64(1)
+        keys |= (hashes[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1)
+    keys <<= np.uint64(wide)
+    keys |= np.arange(len(hashes), dtype=np.uint64)
+    keys.sort()
+    keys &= np.uint64((1 << wide) - 1)
+    return keys.view(np.int64)
+
+
+def _pairs_of(
+    first: Indices, second: Indices, kinds: Indices, bits: npt.NDArray[np.uint16]
+) -> Pairs:
+    """Create pairs, without those of an image with itself."""
+    apart = first != second
+    return Pairs(first[apart], second[apart], kinds[apart], bits[apart].astype(np.int64))
