@@ -87,6 +87,24 @@ def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
         open_source(spec, SourceOptions(image_column="nope")).listing()
 
 
+@pytest.mark.parametrize("label", ["Category", "class_name", "image/class/text", "target"])
+@pytest.mark.parametrize("image", ["image/encoded", "IMG", "jpeg"])
+def test_features_have_the_usual_names_of_all_tables(tmp_path, encode, image, label):
+    spec = write(tmp_path / "x.tfrecord", records(encode, 4, image, label))
+    assert open_source(spec).listing().counts() == {"a": 2, "b": 2}
+
+
+def test_several_values_of_a_label_are_refused_and_words_for_none_are_no_label(tmp_path, encode):
+    rows = records(encode, 4, label="label")
+    spec = write(tmp_path / "x.tfrecord", [*rows, {**rows[0], "label": [0, 1, 0]}])
+    with pytest.raises(
+        ConfigError, match=r"several labels to an image: \[0, 1, 0\]\. Expected one"
+    ):
+        open_source(spec).listing()
+    spec = write(tmp_path / "y.tfrecord", [*rows, {**rows[0], "label": "None"}])
+    assert open_source(spec).listing().counts() == {"a": 2, "b": 2}
+
+
 def test_records_without_image_are_noted_and_those_without_label_have_none(tmp_path, encode):
     rows = [*records(encode, 4), {"image/class/text": "a"}, {"image/encoded": encode()}]
     scan = open_source(write(tmp_path / "x.tfrecord", rows)).scan()
