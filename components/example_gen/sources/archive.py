@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import stat
-import struct
 import tarfile
 import zipfile
 import zlib
@@ -51,7 +50,6 @@ _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 #: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
-_UNICODE_PATH = 0x7075  # kind of the extra field with the name of a member as UTF-8
 #: APPNOTE D.1 prescribes the first; the second has its letters and more.
 _STANDARD = ("cp437", "cp850")
 _EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
@@ -222,15 +220,11 @@ def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], found: _Members) ->
     """
     # `filename` ends before the first NUL, which `safe_path` has to see.
     names = [info.orig_filename for info in infos]
-    unknown: dict[int, bytes] = {}
-    for number, info in enumerate(infos):
-        if info.flag_bits & _UTF8_NAME or names[number].isascii():
-            continue
-        data = names[number].encode("cp437")
-        names[number] = _unicode_path(info, data)
-        if not names[number]:
-            names[number] = info.orig_filename
-            unknown[number] = data
+    unknown = {
+        number: name.encode("cp437")
+        for number, (name, info) in enumerate(zip(names, infos, strict=True))
+        if not (info.flag_bits & _UTF8_NAME or name.isascii())
+    }
     page = "utf-8"
     try:
         b"".join(unknown.values()).decode(page)
@@ -243,18 +237,6 @@ def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], found: _Members) ->
         with contextlib.suppress(UnicodeDecodeError):  # the name of a file says nothing
             names[number] = data.decode(page)
     return names
-
-
-def _unicode_path(info: zipfile.ZipInfo, name: bytes) -> str:
-    """Return the name of a member from its Unicode Path field (APPNOTE 4.6.9), "" for none."""
-    extra = info.extra
-    while len(extra) > 4:
-        kind, size = struct.unpack("<HH", extra[:4])
-        crc = extra[5:9]
-        if kind == _UNICODE_PATH and crc == struct.pack("<I", zlib.crc32(name)):
-            return extra[9 : 4 + size].decode(errors="replace")
-        extra = extra[4 + size :]
-    return ""
 
 
 def _code_page(path: Path, names: Sequence[bytes]) -> str:

@@ -44,14 +44,10 @@ class FoundFiles:
 
 
 def find_files(listed: Iterable[str], root: str) -> FoundFiles:
-    """Find all files of a list.
+    """Find the files of different names in a list, which are relative to the absolute `root`.
 
     Files at other places than the list says are looked for together: the same folders are left
     out at the front of all names, and nothing is taken from elsewhere when some are in place.
-
-    Args:
-        listed: Different names in the list.
-        root: Absolute path of the folder that relative names start from.
     """
     found = FoundFiles()
     root = os.path.normpath(root).rstrip("/")
@@ -93,9 +89,8 @@ def _find_elsewhere(names: dict[str, list[str]], index: _Index, found: FoundFile
     best = {name: paths for name, paths in matches if paths}
     if not best:
         return
-    common = set.intersection(
-        *({_above(path, ends[name]) for path in paths} for name, paths in best.items())
-    )
+    folders = ({_above(path, ends[name]) for path in paths} for name, paths in best.items())
+    common = set.intersection(*folders)
     home = common.pop() if len(common) == 1 else None
     for name in names.keys() - best.keys():
         if home and ".." not in ends[name]:
@@ -117,11 +112,6 @@ def _find_elsewhere(names: dict[str, list[str]], index: _Index, found: FoundFile
 def _above(path: str, end: Sequence[str]) -> str:
     """Return the folder above the end of a path, "." for the root."""
     return "/".join(path.split("/")[: -len(end)]) or "."
-
-
-def file_name(name: str) -> str:
-    """Return the name of a file in a list without the folders above it."""
-    return _parts(name)[-1]
 
 
 def _parts(name: str) -> list[str]:
@@ -153,7 +143,7 @@ class _Index:
     """The files below a folder by the ends of their paths."""
 
     root: str
-    _ends: dict[int, dict[str, tuple[int, list[str]]]] = field(default_factory=dict)
+    _ends: dict[int, dict[str, list[str]]] = field(default_factory=dict)
 
     @functools.cached_property
     def _files(self) -> list[tuple[str, list[str]]]:
@@ -163,38 +153,20 @@ class _Index:
         for folder, folders, names in os.walk(self.root) if self.root else ():
             folders[:] = sorted(name for name in folders if not is_hidden(name))
             inside = folder[len(self.root) + 1 :]
-            for name in sorted(names):
-                if not is_hidden(name):
-                    path = f"{inside}/{name}".lstrip("/")
-                    files.append((path, _folded(path).split("/")))
+            paths = (
+                f"{inside}/{name}".lstrip("/") for name in sorted(names) if not is_hidden(name)
+            )
+            files += [(path, _folded(path).split("/")) for path in paths]
         return files
 
     def files(self, end: Sequence[str], whole: bool = False) -> list[str]:
         """Return the files whose paths end with these parts, or are these where `whole` is set."""
-        return self._ending(0 if whole else len(end)).get(_folded("/".join(end)), (0, []))[1]
-
-    def _ending(self, length: int) -> dict[str, tuple[int, list[str]]]:
-        """Return the files by their last `length` parts, or by the whole path for 0.
-
-        The same file stands there with and without its suffix. The number says how little the
-        key says: 0 for a whole one, otherwise by the suffix; only files of the least are returned.
-        """
-        if length in self._ends:
-            return self._ends[length]
-        found: dict[str, tuple[int, list[str]]] = {}
-        for path, parts in self._files:
-            if length > len(parts):
-                continue
-            end = "/".join(parts[-length:])
-            stem, _, suffix = end.rpartition(".")
-            keys = {end: 0}
-            if suffix in _SUFFIXES:
-                keys[stem] = 1 + _SUFFIXES.index(suffix)
-            for key, rank in keys.items():
-                before, paths = found.setdefault(key, (rank, []))
-                if rank < before:
-                    found[key] = (rank, [path])
-                elif rank == before:
-                    paths.append(path)
-        self._ends[length] = found
-        return found
+        length = 0 if whole else len(end)
+        if length not in self._ends:
+            self._ends[length] = collections.defaultdict(list)
+            for path, parts in self._files:
+                if length <= len(parts):
+                    self._ends[length]["/".join(parts[-length:])].append(path)
+        key = _folded("/".join(end))
+        keys = (key, *(f"{key}.{suffix}" for suffix in _SUFFIXES))
+        return next((self._ends[length][one] for one in keys if one in self._ends[length]), [])

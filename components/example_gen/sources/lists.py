@@ -22,9 +22,10 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceOptions,
 )
-from imgpipe.components.example_gen.sources.found_files import FoundFiles, file_name, find_files
+from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.tables import (
+    cell_text,
     check_one_hot,
     check_single_labels,
     encoding,
@@ -32,7 +33,6 @@ from imgpipe.components.example_gen.sources.tables import (
     first_rows,
     is_number,
     is_usual,
-    label_text,
     said,
 )
 from imgpipe.components.example_gen.sources.tree import listed, some, split_word
@@ -127,11 +127,12 @@ class ListSource(Source):
             path, refused = found.paths.get(raw) or found.places[raw], ""
             if not path:
                 # Refused rows may name the same file; each is rejected as an item of its own.
-                path, refused = f"row-{row:06d}/{file_name(raw)}", _refusal(raw, root)
+                name = raw.replace("\\", "/").rstrip("/").rpartition("/")[2] or "unnamed"
+                path, refused = f"row-{row:06d}/{name}", _refusal(raw, root)
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
             split = split_word(word, f"{self.file!r}, row {row}") if word else ""
-            for reason, value in zip(entry.said, (split, group, label_text(label)), strict=True):
+            for reason, value in zip(entry.said, (split, group, label), strict=True):
                 if value:
                     entry.said[reason].setdefault(value, row)
         notes = [
@@ -202,7 +203,8 @@ class ListSource(Source):
         columns.append(find_column(self.file, header, "label", options.label_column, required=True))
         columns += [find_column(self.file, header, role) for role in ("split", "group")]
         for number, cells in rows:
-            yield number, [cells[n] if 0 <= n < len(cells) else "" for n in columns]
+            name, *others = [cells[n] if 0 <= n < len(cells) else "" for n in columns]
+            yield number, [name, *map(cell_text, others)]
 
     def _cells(self, path: Path) -> _Table:
         """Read a CSV file, which has no header if the path is given by the number of its column."""

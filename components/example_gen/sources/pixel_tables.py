@@ -23,13 +23,13 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.tables import (
+    cell_text,
     check_single_labels,
     encoding,
     find_column,
     first_rows,
     is_number,
     is_usual,
-    label_text,
     said,
 )
 from imgpipe.components.example_gen.sources.tree import (
@@ -219,12 +219,12 @@ class PixelSource(Source):
             wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
             for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
                 line = row + table.line
-                label, word, group = roles
+                label, word, group = map(cell_text, roles)
                 if not word:
                     named[file.name] = split
                 yield Item(
                     f"{file.stem}/{line:07d}.png",
-                    label_text(label) or None,
+                    label or None,
                     split_word(word, f"{str(file)!r}, line {line}") if word else split,
                     group=group or None,
                     locator=f"{row}:{file.name}" if readable else wrong,

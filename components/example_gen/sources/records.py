@@ -25,9 +25,9 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.tables import (
+    cell_text,
     check_single_labels,
     find_column,
-    label_text,
 )
 from imgpipe.components.example_gen.sources.tree import (
     RECORD_FILE,
@@ -276,7 +276,7 @@ def _label(values: Sequence[Any]) -> str | int | None:
     if len(values) > 1:
         return f"[{', '.join(str(_value([value])) for value in values[:_SHOWN])}]"
     value = _value(values)
-    return (label_text(value) or None) if isinstance(value, str) else value
+    return (cell_text(value) or None) if isinstance(value, str) else value
 
 
 def _parse(record: bytes, path: str, number: int) -> tf.train.Example:

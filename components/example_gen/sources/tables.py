@@ -38,18 +38,12 @@ _USUAL = {
         *("label", "labels", "class", "classname", "imageclasstext", "imageclasslabel"),
         *("imagelabel", "classlabel", "category", "categoryname", "target", "y"),
     ),
-    "split": ("split", "set", "subset", "partition", "dataset"),
+    "split": ("split", "set", "subset", "partition"),
     "group": ("group", "groupid", "groups"),
 }
 _USUAL["path"] = (*_USUAL["name"], *_VAGUE)
 _SETTINGS = {"path": "image_column", "image": "image_column", "label": "label_column"}
 _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
-_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 #: Words for an empty cell, as `pandas.read_csv` knows them. "none" and "na" in lower case may be
 #: classes: no gesture, and a syllable.
 _EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
@@ -64,14 +58,7 @@ def _word(name: str) -> str:
 
 
 def is_usual(name: str, role: str, sure: bool = False) -> bool:
-    """Whether a column has a usual name for its role.
-
-    Args:
-        name: The name, in any case.
-        role: "name" (of a file), "path" (that or a vaguer word), "image", "label", "split" or
-            "group".
-        sure: Whether a word that other tables use as well does not count.
-    """
+    """Whether a column has a usual name for its role, which is `sure` for a list of files."""
     word = _word(name)
     return word in _USUAL[role] and not (sure and word in _VAGUE)
 
@@ -124,9 +111,10 @@ def encoding(path: Path) -> str:
     """Return the Unicode encoding of a table by its first bytes; spreadsheets write UTF-16."""
     with open_regular(path) as file:
         head = file.read(64)
-    marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
-    if marked or b"\0" not in head:
-        return marked or "utf-8-sig"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" not in head:
+        return "utf-8-sig"
     return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
 
 
@@ -150,8 +138,8 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def label_text(cell: str) -> str:
-    """Return the label in a cell, "" for none.
+def cell_text(cell: str) -> str:
+    """Return the label, split or group in a cell, "" for none.
 
     Spreadsheets add decimals ("3.0" becomes "3"), and programs write words for an empty cell.
     """
@@ -186,13 +174,14 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
 def _combinations(labels: set[str]) -> Iterator[str]:
     """Yield the labels that are certainly made of others."""
     yield from (label for label in labels if re.fullmatch(r"\[.*[,\s].*\]", label))
-    divided = {label: set(filter(None, _divided(label))) for label in labels}
+    divided = {label: set(filter(None, _divided(label.casefold()))) for label in labels}
     uses = collections.Counter(itertools.chain.from_iterable(divided.values()))
     for label, parts in divided.items():
         if len(parts) > 1 and any(uses[part] > 1 for part in parts):
             yield label
     joined = [label for label in labels if _PERHAPS_BETWEEN.search(label)]
-    whole = [one for one in joined if labels.issuperset(_PERHAPS_BETWEEN.split(one))]
+    known = {label.casefold() for label in labels}
+    whole = [one for one in joined if known.issuperset(_PERHAPS_BETWEEN.split(one.casefold()))]
     # One name with spaces may be that of a class: a school bus, beside a bus and a school.
     if len(whole) == len(joined) > 1 or any(re.search("[|;,+&/]", one) for one in whole):
         yield from whole
@@ -219,16 +208,11 @@ def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str
     if len(columns) < 2:
         return
     names = [header[number] for number in columns]
-    ones = (sum(row[number].lower() in ("1", "1.0", "true") for number in columns) for row in rows)
-    remedy = (
-        f"Write one column label, as with pandas: table['label'] = table[{names}].idxmax(axis=1)"
-        if all(count == 1 for count in ones)
-        else "Some rows have several ones or none, and several labels an image are not supported. "
-        "Write one column label, with the class that counts"
-    )
     raise ConfigError(
         f"data source {where!r} has no column for the label, but one of zeros and ones for each "
-        f"class: {some(names)}. {remedy}, or name the column to learn by data.label_column"
+        f"class: {some(names)}. Several labels an image are not supported. Where each row has a "
+        f"single one, add a column with pandas: table['label'] = table[{names}].idxmax(axis=1), or "
+        "name the column to learn by data.label_column"
     )
 
 

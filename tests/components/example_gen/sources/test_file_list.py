@@ -206,9 +206,8 @@ def test_names_are_found_without_regard_to_suffix_case_and_accents(tmp_path, fil
 )
 def test_files_of_another_machine_or_in_a_folder_beside_the_list_are_found(tmp_path, below, above):
     names = [f"{label}/{n}.jpg" for label in ("owl", "tit") for n in range(3)]
-    listed = [above + (name.replace("/", "\\") if "\\" in above else name) for name in names]
-    rows = "".join(f"{name},{name.split('/')[-2][-3:]}\n" for name in listed if "/" in name)
-    rows = rows or "".join(f"{name},{name.split(chr(92))[-2]}\n" for name in listed)
+    rows = "".join(f"{above}{name},{name[:3]}\n" for name in names)
+    rows = rows.replace("/", "\\") if "\\" in above else rows
     paths, notes = found(tmp_path, [below + name for name in names], f"path,label\n{rows}")
     assert paths == {below + name: name[:3] for name in names}
     assert [(n.kind, n.path, n.count) for n in notes] == [("found_elsewhere", below[:-1] or ".", 6)]
@@ -225,10 +224,10 @@ def test_a_file_of_another_class_or_in_two_folders_is_not_taken(tmp_path):
         found(tmp_path, ["p/8.jpg", "q/8.jpg"], "id,label\n8,a\n9,b\n")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
 def test_lists_in_other_unicode_encodings_are_read(folder, encoding):
     lines = "".join(f"{row['path']},{row['label']}\n" for row in ROWS)
-    (folder / "list.csv").write_text("\ufeffpath,label\n".lstrip("\ufeff") + lines, encoding)
+    (folder / "list.csv").write_text(f"path,label\n{lines}", encoding)
     assert open_source(str(folder / "list.csv")).listing().counts() == {"cat": 1, "dog": 2}
 
 
@@ -261,23 +260,20 @@ def test_several_labels_an_image_are_refused_and_names_of_classes_are_not(folder
     open_source(str(folder / "list.csv"), SourceOptions(classes=named)).listing()
 
 
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        (["1,0", "0,1"], r"as with pandas: table\['label'\] = table\[\['elm', 'oak'\]\]\.idxmax"),
-        (["True,False", "True,True"], "Some rows have several ones or none, and several labels"),
-    ],
-)
-def test_one_hot_columns_are_refused_with_what_to_write(folder, rows, said):
-    lines = "".join(f"x/{n}.jpg,{row}\n" for n, row in enumerate(rows))
-    (folder / "list.csv").write_text(f"image,elm,oak\n{lines}")
-    with pytest.raises(ConfigError, match=rf"zeros and ones for each class: elm, oak\. .*{said}"):
+def test_one_hot_columns_are_refused_with_what_to_write(folder):
+    (folder / "list.csv").write_text("image,elm,oak\nx/1.jpg,1.0,0.0\nx/2.jpg,0.0,1.0\n")
+    said = (
+        r"one of zeros and ones for each class: elm, oak\. .* add a column with pandas: "
+        r"table\['label'\] = table\[\['elm', 'oak'\]\]\.idxmax\(axis=1\), or name the column"
+    )
+    with pytest.raises(ConfigError, match=said):
         open_source(str(folder / "list.csv")).listing()
 
 
 def test_words_for_an_empty_cell_are_no_label(folder):
     words = ["nan", "NaN", "None", "NA", "n/a", "NULL", "<NA>", "", "none", "cat"]
-    rows = "".join(f"x/{n}.jpg,{word}\n" for n, word in enumerate(words))
-    (folder / "list.csv").write_text(f"path,label\n{rows}")
+    rows = "".join(f"x/{n}.jpg,{word},nan,NA\n" for n, word in enumerate(words))
+    (folder / "list.csv").write_text(f"path,label,split,group\n{rows}")
     scan = open_source(str(folder / "list.csv")).listing()
     assert scan.vocabulary == ("cat", "none") and len(scan.items) == len(words)
+    assert not scan.groups() and not scan.given_splits
