@@ -50,8 +50,8 @@ _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 #: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
-#: APPNOTE D.1 prescribes the first; the second has its letters and more.
-_STANDARD = ("cp437", "cp850")
+#: Encodings of names that need no note. The second has the letters that APPNOTE D.1 prescribes.
+_EXPECTED_PAGES = ("utf-8", "cp850")
 _EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
 _AGAIN = "If the images are your own, download the archive again, or unpack it and name the folder."
 
@@ -198,7 +198,7 @@ def _collect_zip(path: Path, found: _Members) -> None:
         kind = "file" if mode in (0, stat.S_IFREG) else "special"
         if stat.S_ISLNK(mode):
             kind = "link"
-        elif info.filename.endswith(("/", "\\")):
+        elif name.endswith(("/", "\\")):
             kind = "folder"
         if info.flag_bits & 0x41:  # bits 0 and 6: encrypted (APPNOTE 4.4.4)
             locator = f"{REFUSED}encrypted; unpack the archive with its password"
@@ -209,11 +209,10 @@ def _collect_zip(path: Path, found: _Members) -> None:
 
 
 def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], found: _Members) -> list[str]:
-    """Return the names of members, those without the flag of UTF-8 in the code page they are in.
+    """Return the names of members, those without the flag of UTF-8 in the encoding they are in.
 
     `zip` and macOS write UTF-8 without its flag (APPNOTE 4.4.4, bit 11), and `zipfile` reads names
-    without this flag as code page 437. One short name in a code page may be valid UTF-8, but
-    hardly all of an archive are.
+    without this flag as code page 437.
 
     Raises:
         ConfigError: The names of folders, which may be classes, cannot be read with certainty.
@@ -225,26 +224,24 @@ def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], found: _Members) ->
         for number, (name, info) in enumerate(zip(names, infos, strict=True))
         if not (info.flag_bits & _UTF8_NAME or name.isascii())
     }
-    page = "utf-8"
-    try:
-        b"".join(unknown.values()).decode(page)
-    except UnicodeDecodeError:
-        page = _code_page(path, list(unknown.values()))
-        first = next(iter(unknown.values())).decode(page, "replace")
-        if page not in _STANDARD:
-            found.notes.append(Note("code_page", first, f"the names are read as {page}"))
+    page = _encoding(path, list(unknown.values()))
     for number, data in unknown.items():
-        with contextlib.suppress(UnicodeDecodeError):  # the name of a file says nothing
+        with contextlib.suppress(UnicodeDecodeError):  # a file's own name says nothing
             names[number] = data.decode(page)
+    if page not in _EXPECTED_PAGES:
+        first = names[next(iter(unknown))]
+        found.notes.append(Note("code_page", first, f"the names are read as {page}"))
     return names
 
 
-def _code_page(path: Path, names: Sequence[bytes]) -> str:
-    """Return the code page of names by those of the folders, and of the files where that helps."""
+def _encoding(path: Path, names: Sequence[bytes]) -> str:
+    """Return the encoding of names by those of the folders, and of the files where that helps."""
     parts = {part for name in names for part in name.split(b"/") if not part.isascii()}
     folders = sorted({folder for name in names for folder in name.split(b"/")[:-1]} & parts)
-    if not folders:
-        return _STANDARD[0]
+    # One short name in a code page may be valid UTF-8; several are hardly ever.
+    with contextlib.suppress(UnicodeDecodeError):
+        b"/".join(folders).decode()
+        return "utf-8"
     readings = code_pages(folders)
     if len(readings) != 1:
         certain = code_pages([*folders, *sorted(parts.difference(folders))])

@@ -23,6 +23,7 @@ from imgpipe.components.example_gen.sources.tree import is_hidden
 #: Suffixes that a list may leave out. Of several files, the first is meant: a photograph has its
 #: mask as a PNG file beside it.
 _SUFFIXES = ("jpg", "png", "webp", "bmp", "gif", "tif", "heic", "heif", "avif", "jfif", "jpe")
+_RARE = 10  # one file found among more names than these shows no folder
 _SAMPLE = 1000  # names by which the folders that are left out are determined
 
 
@@ -87,7 +88,7 @@ def _find_elsewhere(names: dict[str, list[str]], index: _Index, found: FoundFile
     ends = {name: parts[dropped:] for name, parts in names.items()}
     matches = ((name, index.files(end)) for name, end in ends.items())
     best = {name: paths for name, paths in matches if paths}
-    if not best:
+    if not best or _RARE * len(best) < len(names):  # a few names are met anywhere by chance
         return
     folders = ({_above(path, ends[name]) for path in paths} for name, paths in best.items())
     common = set.intersection(*folders)

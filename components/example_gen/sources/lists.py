@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,23 +145,22 @@ class ListSource(Source):
         check_single_labels(self.file, labels, self.options.classes)
         scan = listed(self.file, items, _EXPECTED, least, [*notes, *found.notes], labels)
         if not found.paths:
-            raise self._nothing_found(root, named, found)
+            raise self._nothing_found(root, next(iter(named)), found)
         return scan
 
-    def _nothing_found(self, root: Path, named: Iterable[str], found: FoundFiles) -> ConfigError:
+    def _nothing_found(self, root: Path, first: str, found: FoundFiles) -> ConfigError:
         """Say that no file is there, or that each may be one of several."""
-        first = next(iter(named))
+        what = f"none of its {len(found.places):,} files exists"
         if found.copies:
-            return ConfigError(
-                f"data source {self.file!r}: its files are in several folders below {str(root)!r} "
-                f"(first: {some(found.copies, 3)}). Use: --set data.root=FOLDER, with the folder "
-                "of the images that are meant"
-            )
-        refused = "" if found.places[first] else f"; {_refusal(first, root)}"
+            what, first = "its files are in several folders", some(found.copies, 3)
+        elif not found.places[first]:
+            first = _refusal(first, root)
+        else:
+            first = repr(first)
         return ConfigError(
-            f"data source {self.file!r}: none of its {len(found.places):,} files exists below "
-            f"{str(root)!r} (first: {first!r}{refused}). Paths start at the folder of the list, or "
-            "at data.root. Use: --set data.root=FOLDER, with the folder of the images"
+            f"data source {self.file!r}: {what} below {str(root)!r} (first: {first}). Paths start "
+            "at the folder of the list, or at data.root. Use: --set data.root=FOLDER, with the "
+            "folder of the images"
         )
 
     def read(self, item: Item) -> bytes:

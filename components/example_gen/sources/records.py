@@ -233,18 +233,7 @@ def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
 def find_fields(
     where: str, features: Sequence[str], image: str, label: str, required: bool = False
 ) -> Fields:
-    """Find the features of a record by their usual names.
-
-    Args:
-        where: The source, for messages.
-        features: Names of all features.
-        image: Name of the encoded image, "" to find it.
-        label: Name of the label, "" to find it.
-        required: Whether there must be an image.
-
-    Raises:
-        ConfigError: A feature that is named or required is missing.
-    """
+    """Find the features of a record by given or usual names; "" for those that are absent."""
     wanted = {"image": image, "label": label}
     found: dict[str, str] = {}
     for field, role in _ROLES.items():

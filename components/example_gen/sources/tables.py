@@ -144,23 +144,15 @@ def cell_text(cell: str) -> str:
     Spreadsheets add decimals ("3.0" becomes "3"), and programs write words for an empty cell.
     """
     cell = cell.strip()
-    cell = re.sub(r"^\[\s*(['\"])([^'\"]*)\1\s*\]$", r"\2", cell)  # a list of one
+    # A list of one label.
+    cell = re.sub(r"^\[\s*(?:'([^']*)'|\"([^\"]*)\"|([^'\",\s]*))\s*\]$", r"\1\2\3", cell)
     if cell in _EMPTY or (cell.lower() in _EMPTY and cell.lower() not in ("none", "na")):
         return ""
     return cell[:-2] if re.fullmatch(r"\d+\.0", cell) else cell
 
 
 def check_single_labels(where: str, labels: Collection[str], allowed: Collection[str]) -> None:
-    """Check that no label is a list of other labels.
-
-    Args:
-        where: The source, for messages.
-        labels: All different labels.
-        allowed: Names that a person gave as those of classes.
-
-    Raises:
-        ConfigError: The images have several labels each.
-    """
+    """Refuse labels that list other labels, unless a person `allowed` them as names of classes."""
     examples = sorted(set(_combinations(set(labels) - set(allowed))))
     if examples:
         raise ConfigError(
@@ -173,7 +165,7 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
 
 def _combinations(labels: set[str]) -> Iterator[str]:
     """Yield the labels that are certainly made of others."""
-    yield from (label for label in labels if re.fullmatch(r"\[.*[,\s].*\]", label))
+    yield from (label for label in labels if re.fullmatch(r"\[(.*,.*|[\d.\s]+)\]", label))
     divided = {label: set(filter(None, _divided(label.casefold()))) for label in labels}
     uses = collections.Counter(itertools.chain.from_iterable(divided.values()))
     for label, parts in divided.items():
@@ -195,11 +187,7 @@ def _divided(label: str) -> list[str]:
 
 
 def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Check that the labels are not written as a column of zeros and ones for each class.
-
-    Raises:
-        ConfigError: At least two columns hold zeros and ones only.
-    """
+    """Refuse a table with a column of zeros and ones for each class."""
     columns = [
         number
         for number in range(len(header))

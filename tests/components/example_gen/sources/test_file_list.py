@@ -241,6 +241,7 @@ def test_lists_in_other_unicode_encodings_are_read(folder, encoding):
         (["3", "7 3", "11 7 2"], "11 7 2, 7 3"),
         (["elm", "\"['oak', 'moss']\""], r"\['oak', 'moss'\]"),
         (["water bird", "bird", "water"], None),
+        (["['water bird']", "[bird]"], None),
         (["red car", "blue car", "red bus", "blue bus"], None),
         (['"tench, Tinca tinca"', '"maillot, tank suit"', "maillot"], None),
         (["+", "|", ";", '","'], None),
