@@ -127,7 +127,7 @@ class ListSource(Source):
             path, refused = found.paths.get(raw) or found.places[raw], ""
             if not path:
                 # Refused rows may name the same file; each is rejected as an item of its own.
-                name = raw.replace("\\", "/").rstrip("/").rpartition("/")[2] or "unnamed"
+                name = raw.replace("\\", "/").rstrip("/.").rpartition("/")[2] or "unnamed"
                 path, refused = f"row-{row:06d}/{name}", _refusal(raw, root)
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)

@@ -168,11 +168,13 @@ def _combinations(labels: set[str]) -> Iterator[str]:
     yield from (label for label in labels if re.fullmatch(r"\[(.*,.*|[\d.\s]+)\]", label))
     divided = {label: set(filter(None, _divided(label.casefold()))) for label in labels}
     uses = collections.Counter(itertools.chain.from_iterable(divided.values()))
+    known = {label.casefold() for label in labels}
     for label, parts in divided.items():
-        if len(parts) > 1 and any(uses[part] > 1 for part in parts):
+        # "Smith,John" and "Smith,Jane" are two persons, and Smith is no label.
+        repeated = {part for part in parts if uses[part] > 1 and "," not in label}
+        if len(parts) > 1 and (repeated or parts & known):
             yield label
     joined = [label for label in labels if _PERHAPS_BETWEEN.search(label)]
-    known = {label.casefold() for label in labels}
     whole = [one for one in joined if known.issuperset(_PERHAPS_BETWEEN.split(one.casefold()))]
     # One name with spaces may be that of a class: a school bus, beside a bus and a school.
     if len(whole) == len(joined) > 1 or any(re.search("[|;,+&/]", one) for one in whole):
@@ -180,7 +182,10 @@ def _combinations(labels: set[str]) -> Iterator[str]:
 
 
 def _divided(label: str) -> list[str]:
-    """Divide a label where no name of a class has a space or a comma, but a number may."""
+    """Divide a label at signs that names of classes lack, and a list of numbers at its spaces.
+
+    The comma of a decimal number divides nothing.
+    """
     if re.fullmatch(r"[\d\s]+", label):
         return label.split()
     return [label] if re.fullmatch(r"\d+,\d+", label) else _SURELY_BETWEEN.split(label)

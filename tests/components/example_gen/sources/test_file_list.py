@@ -91,14 +91,15 @@ def test_rows_that_contradict_each_other_are_problems_by_name(folder):
 
 def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
     inside = str(folder / "x/1.jpg")
-    bad = ["../secret", "/etc/passwd", "x/../../b", "https://example.com/a.jpg"]
+    bad = ["../secret", "/etc/passwd", "x/../../b", "https://example.com/a.jpg", ".."]
     rows = [dict(ROWS[0], path=inside), *ROWS[1:], *(dict(ROWS[0], path=path) for path in bad)]
     scan = open_source(write(folder, rows)).scan()
     by_path = {i.path: i.sha256 for i in scan.items}
-    assert by_path["x/1.jpg"] and len(by_path) == 7
+    assert by_path["x/1.jpg"] and len(by_path) == 8
     said = {n.path: n.detail for n in scan.notes if n.kind == "unreadable_file"}
     assert sorted(said) == [
-        *("row-000005/secret", "row-000006/passwd", "row-000007/b", "row-000008/a.jpg")
+        *("row-000005/secret", "row-000006/passwd", "row-000007/b", "row-000008/a.jpg"),
+        "row-000009/unnamed",
     ]
     assert "'/etc/passwd' leads out of" in said["row-000006/passwd"]
     assert "set data.root" in said["row-000005/secret"]
@@ -242,6 +243,7 @@ def test_lists_in_other_unicode_encodings_are_read(folder, encoding):
         (["elm", "\"['oak', 'moss']\""], r"\['oak', 'moss'\]"),
         (["water bird", "bird", "water"], None),
         (["['water bird']", "[bird]"], None),
+        (['"smith,jo"', '"smith,al"'], None),
         (["red car", "blue car", "red bus", "blue bus"], None),
         (['"tench, Tinca tinca"', '"maillot, tank suit"', "maillot"], None),
         (["+", "|", ";", '","'], None),
