@@ -7,12 +7,14 @@ paths of the members determine labels and splits, as in a folder tree.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -26,6 +28,7 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceOptions,
 )
+from imgpipe.components.example_gen.sources.code_pages import code_pages
 from imgpipe.components.example_gen.sources.local_files import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -34,7 +37,7 @@ from imgpipe.components.example_gen.sources.local_files import (
     cached_until_changed,
     inflated,
 )
-from imgpipe.components.example_gen.sources.tree import lay_out, repeated
+from imgpipe.components.example_gen.sources.tree import lay_out, repeated, some
 from imgpipe.models.errors import ConfigError
 
 #: Suffixes of archives. Those of the second line are not supported, which the error states.
@@ -47,6 +50,8 @@ _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 #: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
+#: Encodings of names that need no note. The second has the letters that APPNOTE D.1 prescribes.
+_EXPECTED_PAGES = ("utf-8", "cp850")
 _EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
 _AGAIN = "If the images are your own, download the archive again, or unpack it and name the folder."
 
@@ -187,34 +192,69 @@ def _collect_zip(path: Path, found: _Members) -> None:
     total, packed = sum(info.file_size for info in infos), path.stat().st_size
     if total > BOMB_BYTES and total > BOMB_RATIO * packed:
         raise OSError(f"it unpacks to more than {BOMB_RATIO} times its size: {total >> 20} MiB")
-    for number, info in enumerate(infos):
+    names = _zip_names(path, infos, found)
+    for number, (info, name) in enumerate(zip(infos, names, strict=True)):
         mode, locator = stat.S_IFMT(info.external_attr >> 16), f"zip:{number}"
         kind = "file" if mode in (0, stat.S_IFREG) else "special"
         if stat.S_ISLNK(mode):
             kind = "link"
-        elif info.filename.endswith(("/", "\\")):
+        elif name.endswith(("/", "\\")):
             kind = "folder"
         if info.flag_bits & 0x41:  # bits 0 and 6: encrypted (APPNOTE 4.4.4)
             locator = f"{REFUSED}encrypted; unpack the archive with its password"
         elif info.compress_type not in _ZIP_METHODS:
             method = f"method {info.compress_type} of APPNOTE 4.4.5"
             locator = f"{REFUSED}packed by {method}; expected deflate or none. Pack it again"
-        found.add(_zip_name(info), kind, info.file_size, locator)
+        found.add(name, kind, info.file_size, locator)
 
 
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Name of a member, as UTF-8 wherever it is valid UTF-8.
+def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], found: _Members) -> list[str]:
+    """Return the names of members, those without the flag of UTF-8 in the encoding they are in.
 
     `zip` and macOS write UTF-8 without its flag (APPNOTE 4.4.4, bit 11), and `zipfile` reads names
-    without this flag as code page 437. Names in a code page are hardly ever valid UTF-8.
+    without this flag as code page 437.
+
+    Raises:
+        ConfigError: The names of folders, which may be classes, cannot be read with certainty.
     """
-    name = info.orig_filename  # `filename` ends before the first NUL, which `safe_path` has to see
-    if info.flag_bits & _UTF8_NAME:
-        return name
-    try:
-        return name.encode("cp437").decode()
-    except UnicodeDecodeError:
-        return name
+    # `filename` ends before the first NUL, which `safe_path` has to see.
+    names = [info.orig_filename for info in infos]
+    unknown = {
+        number: name.encode("cp437")
+        for number, (name, info) in enumerate(zip(names, infos, strict=True))
+        if not (info.flag_bits & _UTF8_NAME or name.isascii())
+    }
+    page = _encoding(path, list(unknown.values()))
+    for number, data in unknown.items():
+        with contextlib.suppress(UnicodeDecodeError):  # a file's own name says nothing
+            names[number] = data.decode(page)
+    if page not in _EXPECTED_PAGES:
+        first = names[next(iter(unknown))]
+        found.notes.append(Note("code_page", first, f"the names are read as {page}"))
+    return names
+
+
+def _encoding(path: Path, names: Sequence[bytes]) -> str:
+    """Return the encoding of names by those of the folders, and of the files where that helps."""
+    parts = {part for name in names for part in name.split(b"/") if not part.isascii()}
+    folders = sorted({folder for name in names for folder in name.split(b"/")[:-1]} & parts)
+    # One short name in a code page may be valid UTF-8; several are hardly ever.
+    with contextlib.suppress(UnicodeDecodeError):
+        b"/".join(folders).decode()
+        return "utf-8"
+    readings = code_pages(folders)
+    if len(readings) != 1:
+        certain = code_pages([*folders, *sorted(parts.difference(folders))])
+        readings = certain if len(certain) == 1 else readings
+    if len(readings) != 1:
+        shown = [f"{some(texts, 3)} ({page})" for page, texts in readings.items()]
+        read = " or ".join(shown) or f"in an unknown encoding ({str(folders[0])[2:-1]})"
+        raise ConfigError(
+            f"data source {str(path)!r}: the names of its folders are not UTF-8, and may be "
+            f"{read}. Pack it again with UTF-8 names (7-Zip: 7z a -mcu=on x.zip FOLDER), or unpack "
+            "it with the program that wrote it, and name the folder"
+        )
+    return next(iter(readings))
 
 
 def _read_zip(path: str, number: int) -> bytes:

@@ -22,12 +22,15 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceOptions,
 )
-from imgpipe.components.example_gen.sources.lists import (
-    column,
+from imgpipe.components.example_gen.sources.tables import (
+    cell_text,
+    check_single_labels,
+    encoding,
+    find_column,
     first_rows,
     is_number,
+    is_usual,
     said,
-    without_decimals,
 )
 from imgpipe.components.example_gen.sources.tree import (
     listed,
@@ -42,12 +45,7 @@ from imgpipe.models.files.regular_files import open_regular
 if TYPE_CHECKING:
     import numpy as np
 
-#: Recognised names of the columns by role, in lower case.
-_ROLES = {
-    "label": ("label", "class", "target", "y"),
-    "split": ("split",),
-    "group": ("group", "group_id"),
-}
+_ROLES = ("label", "split", "group")
 #: Names of columns that number the rows; pandas writes one without a name.
 _NUMBERS = ("id", "index", "", "unnamed: 0")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
@@ -90,8 +88,8 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     header = _is_header(first, second, options)
     sample, titles = (second, first) if header else (first, [])
     roles = [
-        column(path, titles, options.label_column if role == "label" else "", usual)
-        for role, usual in _ROLES.items()
+        find_column(path, titles, role, options.label_column if role == "label" else "")
+        for role in _ROLES
     ]
     roles[0] = max(roles[0], 0)  # a label without a name is in the first column
     lower = [title.lower() for title in titles]
@@ -121,7 +119,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
             sep=delimiter,
             header=None,
             skiprows=int(header),
-            encoding="utf-8-sig",
+            encoding=encoding(Path(path)),
             dtype={number: str for number in roles if number >= 0},
             keep_default_na=False,
             na_values=[""],
@@ -142,11 +140,11 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
     """Whether the first row holds the name of a column, or several words that are no roles."""
     given = options.label_column
-    names = {given.lower(), *(name for usual in _ROLES.values() for name in usual)} - {""}
-    words = {n: cell.lower() for n, cell in enumerate(first) if not is_number(cell)}
+    words = {n: cell for n, cell in enumerate(first) if not is_number(cell)}
     # A column that is given by its number may hold a word in each row.
     others = words.keys() - {int(given) if given.isdecimal() else -1}
-    if len(others) > 1 or names.intersection(words.values()):
+    titled = (is_usual(cell, role) for cell in words.values() for role in _ROLES)
+    if len(others) > 1 or given in words.values() or any(titled):
         return True
     # A single word may be the label of an image. It is in a header if only numbers follow.
     return len(words) == 1 < len(first) and bool(second) and all(map(is_number, second))
@@ -175,6 +173,8 @@ class PixelSource(Source):
             ConfigError: A table cannot be read, or has no rows of pixels.
         """
         items = list(self._items())
+        labels = {item.label for item in items if item.label}
+        check_single_labels(self.locator, labels, self.options.classes)
         return listed(self.locator, items, _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
@@ -219,12 +219,12 @@ class PixelSource(Source):
             wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
             for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
                 line = row + table.line
-                label, word, group = roles
+                label, word, group = map(cell_text, roles)
                 if not word:
                     named[file.name] = split
                 yield Item(
                     f"{file.stem}/{line:07d}.png",
-                    without_decimals(label) or None,
+                    label or None,
                     split_word(word, f"{str(file)!r}, line {line}") if word else split,
                     group=group or None,
                     locator=f"{row}:{file.name}" if readable else wrong,

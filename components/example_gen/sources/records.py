@@ -24,12 +24,16 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceOptions,
 )
+from imgpipe.components.example_gen.sources.tables import (
+    cell_text,
+    check_single_labels,
+    find_column,
+)
 from imgpipe.components.example_gen.sources.tree import (
     RECORD_FILE,
     is_hidden,
     listed,
     require_all_named,
-    some,
     split_in,
     split_word,
 )
@@ -39,24 +43,13 @@ from imgpipe.models.files.regular_files import open_regular
 if TYPE_CHECKING:
     import tensorflow as tf
 
-PATH_FEATURES = ("path", "image/filename", "filename", "file_name")
-#: Common names of the features by role.
-_USUAL = {
-    "image": (
-        *("image_bytes", "image/encoded", "image", "encoded_image", "image_raw"),
-        *("jpeg", "jpg", "png", "image_data"),
-    ),
-    "label": (
-        *("label", "class", "image/class/text", "image/class/label", "image/label", "target"),
-    ),
-    "path": PATH_FEATURES,
-    "split": ("split",),
-    "group": ("group",),
-}
+#: Roles of the features by the field that names them.
+_ROLES = {"image": "image", "label": "label", "path": "name", "split": "split", "group": "group"}
 #: Bytes around a TFRecord: its length with a checksum, and a checksum of the data
 #: (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details).
 _HEADER, _FOOTER = 12, 4
 _FIRST = 100  # records in which the features are looked for
+_SHOWN = 8  # values of a label with several
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
 _EXPECTED = (
     "expected TFRecord files of tf.Examples with an encoded image and its label; name other "
@@ -127,7 +120,10 @@ class TFRecordSource(Source):
 
     def listing(self) -> Scan:
         """Read all records once; see `Source.listing`."""
-        return listed(self.locator, self._items(), _EXPECTED, self.options.least_classes)
+        items = list(self._items())
+        labels = {item.label for item in items if item.label}
+        check_single_labels(self.locator, labels, self.options.classes)
+        return listed(self.locator, items, _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
@@ -212,48 +208,64 @@ def index(path: str, fields: Fields, name: str) -> tuple[Entry, ...]:
     entries = []
     for number, (offset, record) in enumerate(_records(path, name)):
         example = _parse(record, name, number)
-        values = [_value(example, feature) for feature in (fields.path, fields.split, fields.group)]
+        features = (fields.path, fields.split, fields.group)
+        values = [_value(_values(example, feature)) for feature in features]
         texts = ["" if value is None else str(value) for value in values]
-        entries.append(Entry(offset, len(record), _value(example, fields.label), *texts))
+        entries.append(Entry(offset, len(record), _label(_values(example, fields.label)), *texts))
     return tuple(entries)
 
 
 def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
     """Find the names of the features in the first records of a file; None if it has no record."""
-    kinds: dict[str, str] = {}
+    features: dict[str, None] = {}
     number = -1
     # Several, because records may omit features that have no value.
     for number, (_, record) in enumerate(itertools.islice(_records(path, name), _FIRST)):
-        for feature, value in sorted(_parse(record, name, number).features.feature.items()):
-            kinds.setdefault(feature, value.WhichOneof("kind") or "empty")
-
-    def choose(role: str, usual: Sequence[str]) -> str:
-        wanted = "" if role == "path" else getattr(options, f"{role}_column", "")
-        found = next((one for one in ((wanted,) if wanted else usual) if one in kinds), "")
-        if found or (role != "image" and not wanted):
-            # Later records may have the only usual feature.
-            return found or (usual[0] if len(usual) == 1 else "")
-        shown = some([f"{feature} ({kind})" for feature, kind in kinds.items()], 12)
-        lacking = repr(wanted) if wanted else f"for the image ({', '.join(usual)})"
-        raise ConfigError(
-            f"data source {name!r} has no feature {lacking}; found {shown}; name it by "
-            f"data.{role}_column"
-        )
-
-    return Fields(*(choose(*role) for role in _USUAL.items())) if number >= 0 else None
+        features |= dict.fromkeys(sorted(_parse(record, name, number).features.feature))
+    if number < 0:
+        return None
+    wanted = options.image_column, options.label_column
+    found = find_fields(name, list(features), *wanted, required=True)
+    # Later records may have the only feature of a role.
+    return Fields(*(getattr(found, field) or field for field in _ROLES))
 
 
-def _value(example: tf.train.Example, name: str) -> str | int | None:
-    """Return a feature as text or number, None when it is absent or empty."""
+def find_fields(
+    where: str, features: Sequence[str], image: str, label: str, required: bool = False
+) -> Fields:
+    """Find the features of a record by given or usual names; "" for those that are absent."""
+    wanted = {"image": image, "label": label}
+    found: dict[str, str] = {}
+    for field, role in _ROLES.items():
+        needed = required and role == "image"
+        place = find_column(where, features, role, wanted.get(field, ""), needed, "feature")
+        found[field] = features[place] if place >= 0 else ""
+    return Fields(**found)
+
+
+def _values(example: tf.train.Example, name: str) -> Sequence[Any]:
+    """Return the values of a feature, none when it is absent."""
     feature = example.features.feature.get(name) if name else None
     kind = feature.WhichOneof("kind") if feature is not None else None
-    values: Sequence[Any] = getattr(feature, kind).value if kind else ()
+    return getattr(feature, kind).value if kind else ()
+
+
+def _value(values: Sequence[Any]) -> str | int | None:
+    """Return the value of a feature as text or number, None for none or several."""
     if len(values) != 1:
         return None
     value = values[0]
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace") or None
     return int(value) if float(value).is_integer() else str(value)
+
+
+def _label(values: Sequence[Any]) -> str | int | None:
+    """Return the label; several values become one text, which is refused by its brackets."""
+    if len(values) > 1:
+        return f"[{', '.join(str(_value([value])) for value in values[:_SHOWN])}]"
+    value = _value(values)
+    return (cell_text(value) or None) if isinstance(value, str) else value
 
 
 def _parse(record: bytes, path: str, number: int) -> tf.train.Example:

@@ -23,11 +23,12 @@ from imgpipe.components.example_gen.sources.base import (
     first_line,
 )
 from imgpipe.components.example_gen.sources.records import (
-    PATH_FEATURES,
     Fields,
+    find_fields,
     index,
     read_locator,
 )
+from imgpipe.components.example_gen.sources.tables import check_single_labels
 from imgpipe.components.example_gen.sources.tree import SPLIT_WORDS, listed, some
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
@@ -77,6 +78,7 @@ class TfdsSource(Source):
         class_names = getattr(builder.info.features[fields.label], "names", None) or ()
         held = {item.label for item in items if item.label}
         notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
+        check_single_labels(f"tfds:{self.locator}", held, class_names)
         source, expected = f"tfds:{self.locator}", "expected a labelled set of images"
         least = self.options.least_classes
         return listed(source, items, expected, least, notes, class_names, splits.values())
@@ -90,18 +92,22 @@ class TfdsSource(Source):
         import tensorflow_datasets as tfds
 
         features = builder.info.features
-        image, label = builder.info.supervised_keys or ("", "")
+        keys = builder.info.supervised_keys or ("", "")
         images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
         labels = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
-        image = self.options.image_column or (image if image in images else "".join(images[:1]))
-        label = self.options.label_column or (label if label in features else "".join(labels[:1]))
-        if image not in images or label not in features:
+        # Their types say more than their names.
+        image = next((name for name in (keys[0], *images) if name in images), "")
+        label = next((name for name in (keys[1], *labels) if name in features), "")
+        image, label = self.options.image_column or image, self.options.label_column or label
+        source = f"tfds:{self.locator}"
+        fields = find_fields(source, list(features), image, label)
+        if fields.image not in images or not fields.label:
             raise ConfigError(
-                f"data source 'tfds:{self.locator}' is not a labelled set of images: its features "
+                f"data source {source!r} is not a labelled set of images: its features "
                 f"are {some(list(features), 12)}; name them by data.image_column and "
                 "data.label_column"
             )
-        return Fields(image, label, next((n for n in PATH_FEATURES if n in features), ""))
+        return fields
 
     def _splits(self, builder: Any, wanted: str | None) -> tuple[dict[str, str | None], list[Note]]:
         """Split by those of the data set, or by the slice; None where images are assigned."""

@@ -94,16 +94,17 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
     """Check whether a model can answer with names of classes, and people can tell them apart.
 
     macOS separates letters and accents in the names of files; other systems keep what was typed.
+    Single characters may differ in case, because there are sets of letters.
 
     Args:
         where: The source, for messages.
         classes: Names of the classes.
 
     Raises:
-        ConfigError: A name is not UTF-8, or two names differ only in the form of their accents or
-            in spaces at their ends.
+        ConfigError: A name is not UTF-8, or names differ only in case, in spaces or in the form of
+            their accents.
     """
-    composed: dict[str, str] = {}
+    alike: dict[str, list[str]] = collections.defaultdict(list)
     for name in sorted(classes):
         try:
             name.encode()
@@ -112,13 +113,15 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
                 f"data source {where!r}: the class name {name!r} is not UTF-8; rename the class, "
                 "because the model answers with its name"
             ) from None
-        other = composed.setdefault(unicodedata.normalize("NFC", name).strip(), name)
-        if other != name:
-            raise ConfigError(
-                f"data source {where!r}: two names of a class look the same, {other!r} and "
-                f"{name!r}; they differ only in spaces at their ends or in Unicode normalisation "
-                "(NFC and NFD); give both the same name"
-            )
+        seen = " ".join(unicodedata.normalize("NFC", name.replace("\u200b", "")).split())
+        alike[seen if len(seen) == 1 else seen.casefold()].append(name)
+    pairs = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    if pairs:
+        raise ConfigError(
+            f"data source {where!r}: two names of a class look the same, {some(pairs)}; they "
+            "differ only in case, in spaces or in Unicode normalisation (NFC and NFD). Give both "
+            "the same name: rename one of the folders, or correct the list of labels"
+        )
 
 
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:

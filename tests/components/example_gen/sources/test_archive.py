@@ -197,3 +197,56 @@ def test_a_compressed_tar_is_unpacked_once_into_the_store(pack, tmp_path, beam_p
     assert len(contents(spec, SourceOptions(store=str(store)))) == 5
     (newer,) = (store / "unpacked").iterdir()
     assert newer != unpacked
+
+
+class _Unmarked(zipfile.ZipInfo):
+    """A member whose name is written in a code page, without the flag of UTF-8."""
+
+    def _encodeFilenameFlags(self):
+        return self.comment, 0
+
+
+def pack_in(page, path, folders):
+    """Write a zip with a file in each of these folders, whose names are in a code page."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, folder in enumerate(folders):
+            info = _Unmarked(str(number))
+            info.comment = f"{folder}/{number}.jpg".encode(page)
+            archive.writestr(info, b"x")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("page", "folders"),
+    [
+        ("gbk", ["\u96cf\u83ca", "\u73ab\u7470", "\u5411\u65e5\u8475", "\u732b"]),
+        ("cp932", ["\u30bd\u30d5\u30a1", "T\u30b7\u30e3\u30c4", "\u732b"]),
+        ("cp866", ["\u043a\u043e\u0442", "\u0441\u043e\u0431\u0430\u043a\u0430"]),
+        ("cp850", ["\u00c4pfel", "V\u00f6gel", "n\u00e3o"]),
+        ("cp1252", ["L\u00f6we", "V\u00f6gel"]),
+        ("utf-8", ["\u732b", "Stra\u00dfe"]),
+    ],
+)
+def test_names_in_a_code_page_are_read_where_one_is_certain(tmp_path, page, folders):
+    scan = open_source(pack_in(page, tmp_path / "x.zip", folders)).listing()
+    assert set(scan.vocabulary) == set(folders)
+    noted = [n.detail for n in scan.notes if n.kind == "code_page"]
+    assert noted == ([] if page in ("cp850", "utf-8") else [f"the names are read as {page}"])
+
+
+@pytest.mark.parametrize(
+    ("page", "folders", "said"),
+    [
+        (
+            "cp949",
+            ["\uace0\uc591\uc774", "\uac15\uc544\uc9c0"],
+            r"\(gbk\) or .*\(cp949\)\. Pack",
+        ),
+        ("cp1250", ["ko\u010dka", "pes"], r"ko\u00e8ka \(cp1252\) or ko\u010dka \(cp1250\)\. Pack"),
+        ("cp852", ["paj\u0105k", "mysz"], r"in an unknown encoding \(paj\\xa5k\)\. Pack it again"),
+    ],
+)
+def test_names_of_classes_in_an_unknown_code_page_are_refused(tmp_path, page, folders, said):
+    path = pack_in(page, tmp_path / "x.zip", folders)
+    with pytest.raises(ConfigError, match=f"are not UTF-8, and may be .*{said}"):
+        open_source(path).listing()

@@ -91,14 +91,15 @@ def test_rows_that_contradict_each_other_are_problems_by_name(folder):
 
 def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
     inside = str(folder / "x/1.jpg")
-    bad = ["../secret", "/etc/passwd", "x/../../b", "https://example.com/a.jpg"]
+    bad = ["../secret", "/etc/passwd", "x/../../b", "https://example.com/a.jpg", ".."]
     rows = [dict(ROWS[0], path=inside), *ROWS[1:], *(dict(ROWS[0], path=path) for path in bad)]
     scan = open_source(write(folder, rows)).scan()
     by_path = {i.path: i.sha256 for i in scan.items}
-    assert by_path["x/1.jpg"] and len(by_path) == 7
+    assert by_path["x/1.jpg"] and len(by_path) == 8
     said = {n.path: n.detail for n in scan.notes if n.kind == "unreadable_file"}
     assert sorted(said) == [
-        *("row-000005/secret", "row-000006/passwd", "row-000007/b", "row-000008/a.jpg")
+        *("row-000005/secret", "row-000006/passwd", "row-000007/b", "row-000008/a.jpg"),
+        "row-000009/unnamed",
     ]
     assert "'/etc/passwd' leads out of" in said["row-000006/passwd"]
     assert "set data.root" in said["row-000005/secret"]
@@ -109,8 +110,8 @@ def test_a_list_without_a_single_file_is_refused_with_its_root(folder, tmp_path_
     other = tmp_path_factory.mktemp("lists")
     refused = dict(ROWS[0], path="../secret")
     expected = (
-        rf"none of its 3 files exists below '{other}' \(first: 'x/1\.jpg'\)\. Paths start at the "
-        r"folder of the list, or at data\.root\. Use: --set data\.root=FOLDER"
+        rf"none of its [34] files exists below '{other}' \(first: 'x/1\.jpg'\)\. Paths start at "
+        r"the folder of the list, or at data\.root\. Use: --set data\.root=FOLDER"
     )
     with pytest.raises(ConfigError, match=expected):
         open_source(write(other, [*ROWS, refused])).listing()
@@ -136,6 +137,11 @@ def test_a_list_without_a_single_file_is_refused_with_its_root(folder, tmp_path_
         ),
         ("a.csv", "path,breed\n1,a\n2,b\n", "label; found path, breed; name it by data.label_col"),
         ("a.csv", b"path,label\n1,a\n\xff,b\n", "is not UTF-8 text"),
+        (
+            "a.csv",
+            "path,label\n1,Größe\n2,Länge\n".encode("cp1252"),
+            r"\(byte 15\).* may be cp1252 \(Größe, Länge\): iconv -f CP1252 -t UTF-8 .*a\.csv > ",
+        ),
         ("gone.jsonl", None, "cannot be read: No such file"),
     ],
 )
@@ -161,3 +167,116 @@ def test_other_names_of_the_path_are_recognised_with_and_without_the_suffix(fold
     (folder / "list.csv").write_text(f"{title},label\nx/1{suffix},cat\nx/2{suffix},dog\n")
     scan = open_source(str(folder / "list.csv")).scan()
     assert [item.path for item in scan.items] == ["x/1.jpg", "x/2.jpg"] and not scan.notes
+
+
+def found(folder, files, text, **options):
+    """Write files and a list beside them; return {listed file: label} and the notes of the scan."""
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(b"x")
+    (folder / "list.csv").write_text(text, "utf-8")
+    scan = open_source(str(folder / "list.csv"), SourceOptions(**options)).scan()
+    return {item.path: item.label for item in scan.items if item.sha256}, scan.notes
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["a.JPG", "b.webp", "c.jpeg"], ["gone", "a.jpg", "b", "c.jpg"]),
+        (["elk.7.jpg", "elk.8.Png", "owl.7.jpg"], ["elk.7", "elk.8", "owl.7"]),
+        (["e\u0301te\u0301/1.tiff", "u\u0308.jpg"], ["\u00e9t\u00e9/1.TIF", "\u00fc"]),
+        (["y.jpg", "y.png", "z.png"], ["y", "z", "gone.png"]),
+    ],
+)
+def test_names_are_found_without_regard_to_suffix_case_and_accents(tmp_path, files, names):
+    rows = "".join(f"{name},{'ab'[n % 2]}\n" for n, name in enumerate(names))
+    paths, _ = found(tmp_path, files, f"id,label\n{rows}")
+    assert set(paths) == set(files) - {"y.png"}
+
+
+@pytest.mark.parametrize(
+    ("below", "above"),
+    [
+        ("", "C:\\Users\\me\\birds\\"),
+        ("", "/mnt/other/birds/"),
+        ("photos/", "/kaggle/input/birds/"),
+        ("photos/", ""),
+        ("photos/all/", "gs://bucket/birds/"),
+        ("", "../birds/"),
+    ],
+)
+def test_files_of_another_machine_or_in_a_folder_beside_the_list_are_found(tmp_path, below, above):
+    names = [f"{label}/{n}.jpg" for label in ("owl", "tit") for n in range(3)]
+    rows = "".join(f"{above}{name},{name[:3]}\n" for name in names)
+    rows = rows.replace("/", "\\") if "\\" in above else rows
+    paths, notes = found(tmp_path, [below + name for name in names], f"path,label\n{rows}")
+    assert paths == {below + name: name[:3] for name in names}
+    assert [(n.kind, n.path, n.count) for n in notes] == [("found_elsewhere", below[:-1] or ".", 6)]
+
+
+def test_a_file_of_another_class_or_in_two_folders_is_not_taken(tmp_path):
+    text = "path,label\n/mnt/emu/1.jpg,emu\n/mnt/owl/1.jpg,owl\n"
+    paths, notes = found(tmp_path, ["tit/1.jpg", "owl/1.jpg"], text)
+    assert paths == {"owl/1.jpg": "owl"}
+    assert [n.path for n in notes if n.kind == "unreadable_file"] == ["emu/1.jpg"]
+    text = "path,label\nemu/1.jpg,emu\nowl/1.jpg,owl\n"
+    assert found(tmp_path, ["sorted_out/emu/1.jpg"], text)[0] == {"owl/1.jpg": "owl"}
+    with pytest.raises(ConfigError, match=r"several folders .* \(first: p/8\.jpg, q/8\.jpg\)"):
+        found(tmp_path, ["p/8.jpg", "q/8.jpg"], "id,label\n8,a\n9,b\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+def test_lists_in_other_unicode_encodings_are_read(folder, encoding):
+    lines = "".join(f"{row['path']},{row['label']}\n" for row in ROWS)
+    (folder / "list.csv").write_text(f"path,label\n{lines}", encoding)
+    assert open_source(str(folder / "list.csv")).listing().counts() == {"cat": 1, "dog": 2}
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["elm", "oak", "elm|moss"], r"several labels to an image: elm\|moss\. Expected one label"),
+        (["elm;wet", "oak;wet"], "elm;wet, oak;wet"),
+        (["elm", "oak", '"elm, oak"'], "elm, oak"),
+        (["elm", "oak", "fir", "elm oak", "oak fir"], "elm oak, oak fir"),
+        (["3", "7 3", "11 7 2"], "11 7 2, 7 3"),
+        (["elm", "\"['oak', 'moss']\""], r"\['oak', 'moss'\]"),
+        (["water bird", "bird", "water"], None),
+        (["['water bird']", "[bird]"], None),
+        (['"smith,jo"', '"smith,al"'], None),
+        (["red car", "blue car", "red bus", "blue bus"], None),
+        (['"tench, Tinca tinca"', '"maillot, tank suit"', "maillot"], None),
+        (["+", "|", ";", '","'], None),
+        (['"0,5"', '"1,5"'], None),
+    ],
+)
+def test_several_labels_an_image_are_refused_and_names_of_classes_are_not(folder, labels, said):
+    rows = "".join(f"x/{n}.jpg,{label}\n" for n, label in enumerate(labels))
+    (folder / "list.csv").write_text(f"path,label\n{rows}")
+    source = open_source(str(folder / "list.csv"))
+    if said is None:
+        assert len(source.listing().vocabulary) == len(labels)
+        return
+    with pytest.raises(ConfigError, match=said):
+        source.listing()
+    named = tuple(label.strip('"') for label in labels)
+    open_source(str(folder / "list.csv"), SourceOptions(classes=named)).listing()
+
+
+def test_one_hot_columns_are_refused_with_what_to_write(folder):
+    (folder / "list.csv").write_text("image,elm,oak\nx/1.jpg,1.0,0.0\nx/2.jpg,0.0,1.0\n")
+    said = (
+        r"one of zeros and ones for each class: elm, oak\. .* add a column with pandas: "
+        r"table\['label'\] = table\[\['elm', 'oak'\]\]\.idxmax\(axis=1\), or name the column"
+    )
+    with pytest.raises(ConfigError, match=said):
+        open_source(str(folder / "list.csv")).listing()
+
+
+def test_words_for_an_empty_cell_are_no_label(folder):
+    words = ["nan", "NaN", "None", "NA", "n/a", "NULL", "<NA>", "", "none", "cat"]
+    rows = "".join(f"x/{n}.jpg,{word},nan,NA\n" for n, word in enumerate(words))
+    (folder / "list.csv").write_text(f"path,label,split,group\n{rows}")
+    scan = open_source(str(folder / "list.csv")).listing()
+    assert scan.vocabulary == ("cat", "none") and len(scan.items) == len(words)
+    assert not scan.groups() and not scan.given_splits

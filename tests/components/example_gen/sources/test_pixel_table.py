@@ -74,6 +74,14 @@ def test_the_label_column_is_given_by_position_or_name(table, column):
     assert all((p == r[1]).all() for (_, p), r in zip(found.values(), rows, strict=True))
 
 
+@pytest.mark.parametrize("title", ["Category", "class name", "labels", "y"])
+def test_the_label_has_the_usual_names_of_all_tables(tmp_path, title):
+    (tmp_path / "x.csv").write_text(f"p1,p2,p3,p4,{title}\n1,2,3,4,a\n5,6,7,8,NA\n5,6,7,8,b\n")
+    found = decoded(str(tmp_path / "x.csv"))
+    assert [label for label, _ in found.values()] == ["a", None, "b"]
+    assert found["x/0000002.png"][1].tolist() == [[1, 2], [3, 4]]
+
+
 def test_bad_rows_are_unreadable_items_named_by_line(table, tmp_path):
     spec = table(draw(4, 4, 4))
     with Path(spec).open("a") as file:

@@ -55,6 +55,19 @@ class TinyShapes(_Tiny):
     """A registered builder, which is found by its name `tiny_shapes`."""
 
 
+class WordyShapes(_Tiny):
+    """A builder whose labels are texts, without the declaration of a label."""
+
+    def _info(self):
+        image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+        features = {"image": image, "category": tfds.features.Text()}
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _generate_examples(self, split, count):
+        for number, row in super()._generate_examples(split, count):
+            yield number, {"image": row["image"], "category": row["label"]}
+
+
 class BrokenShapes(_Tiny):
     """A builder whose own code raises AssertionError."""
 
@@ -97,6 +110,12 @@ def test_a_prepared_set_gives_its_splits_labels_and_images(options):
         assert item.path.startswith(f"{item.split}/0000")
         assert colour(source.read(item)) == number
     assert open_source("tfds:tiny_shapes:1.2.3", options).scan().fingerprint == scan.fingerprint
+
+
+def test_features_have_the_usual_names_of_all_tables(tmp_path):
+    WordyShapes(data_dir=tmp_path).download_and_prepare()
+    scan = open_source("tfds:wordy_shapes:train", SourceOptions(tfds_dir=str(tmp_path))).listing()
+    assert scan.counts() == {"blade": 4, "cloth": 4, "stone": 4}
 
 
 @pytest.mark.parametrize(

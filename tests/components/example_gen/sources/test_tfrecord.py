@@ -78,13 +78,31 @@ def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
 def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
     rows = [{"pic": encode(seed=n), "kind": n % 2, "label": "x"} for n in range(3)]
     spec = write(tmp_path / "x.tfrecord", rows)
-    words = r"no feature for the image \(image_bytes, .*image_data\); found kind \(int64_list\)"
+    words = "no feature for the image; found kind, label, pic; name it by data.image_column"
     with pytest.raises(ConfigError, match=words):
         open_source(spec).listing()
     options = SourceOptions(image_column="pic", label_column="kind")
     assert open_source(spec, options).listing().counts() == {"0": 2, "1": 1}
     with pytest.raises(ConfigError, match="no feature 'nope'"):
         open_source(spec, SourceOptions(image_column="nope")).listing()
+
+
+@pytest.mark.parametrize("label", ["Category", "class_name", "image/class/text", "target"])
+@pytest.mark.parametrize("image", ["image/encoded", "IMG", "jpeg"])
+def test_features_have_the_usual_names_of_all_tables(tmp_path, encode, image, label):
+    spec = write(tmp_path / "x.tfrecord", records(encode, 4, image, label))
+    assert open_source(spec).listing().counts() == {"a": 2, "b": 2}
+
+
+def test_several_values_of_a_label_are_refused_and_words_for_none_are_no_label(tmp_path, encode):
+    rows = records(encode, 4, label="label")
+    spec = write(tmp_path / "x.tfrecord", [*rows, {**rows[0], "label": [0, 1, 0]}])
+    with pytest.raises(
+        ConfigError, match=r"several labels to an image: \[0, 1, 0\]\. Expected one"
+    ):
+        open_source(spec).listing()
+    spec = write(tmp_path / "y.tfrecord", [*rows, {**rows[0], "label": "None"}])
+    assert open_source(spec).listing().counts() == {"a": 2, "b": 2}
 
 
 def test_records_without_image_are_noted_and_those_without_label_have_none(tmp_path, encode):

@@ -69,8 +69,9 @@ def test_training_items_of_a_group_that_is_also_in_validation_are_a_problem():
     ("other", "message"),
     [
         ("caf\udce9", "is not UTF-8; rename"),
-        ("cafe\u0301", "look the same.*give both the same"),
-        ("caf\u00e9 ", "look the same, 'caf\u00e9' and 'caf\u00e9 '; they differ only in spaces"),
+        ("cafe\u0301", "look the same.*Give both the same name: rename one of the folders"),
+        ("caf\u00e9 ", "look the same, 'caf\u00e9' and 'caf\u00e9 '; they differ only in case"),
+        ("Caf\u00e9", "look the same, 'Caf\u00e9' and 'caf\u00e9'"),
     ],
 )
 def test_class_names_that_cannot_be_answered_or_told_apart_are_refused(other, message):
@@ -80,3 +81,11 @@ def test_class_names_that_cannot_be_answered_or_told_apart_are_refused(other, me
     allowed = SourceOptions(classes=("caf\u00e9", "bar"))
     with pytest.raises(ConfigError, match=message):
         vet(scan(items[1]), allowed)
+
+
+def test_single_letters_in_both_cases_and_words_with_other_signs_are_classes():
+    labels = "a", "A", "cat_1", "cat-1", "hot dog"
+    found = vet(scan(*(Item(label, label) for label in labels)), SourceOptions())
+    assert set(found.vocabulary) == set(labels)
+    with pytest.raises(ConfigError, match="'Hot  Dog' and 'hot dog'"):
+        vet(scan(Item("1", "hot dog"), Item("2", "Hot  Dog")), SourceOptions())

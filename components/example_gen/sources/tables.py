@@ -1,0 +1,227 @@
+"""What all tables of images share: their text, the usual names of their columns, and their labels.
+
+Lists of files, tables of pixels, TFRecord files and TensorFlow Datasets find their columns or
+features here, so that all of them know the same words.
+"""
+
+from __future__ import annotations
+
+import codecs
+import collections
+import csv
+import io
+import itertools
+import re
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from imgpipe.components.example_gen.sources.code_pages import code_pages
+from imgpipe.components.example_gen.sources.tree import some
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.regular_files import open_regular
+
+#: Words of columns of paths that may as well be those of other columns of a table of pixels.
+_VAGUE = ("image", "img", "imageid", "imgid", "id")
+#: Usual names of columns and features by role, the surest first. Case and everything that is
+#: neither a letter nor a digit are ignored: "Class Name", "class_name" and "ClassName" are one.
+_USUAL = {
+    "name": (
+        *("path", "filepath", "filename", "file", "filepaths", "filenames", "files"),
+        *("imagepath", "imgpath", "imagefile", "imagefilename", "imagename", "imgname"),
+    ),
+    "image": (
+        *("imagebytes", "imageencoded", "image", "encodedimage", "imageraw"),
+        *("jpeg", "jpg", "png", "imagedata", "img", "encoded", "bytes"),
+    ),
+    "label": (
+        *("label", "labels", "class", "classname", "imageclasstext", "imageclasslabel"),
+        *("imagelabel", "classlabel", "category", "categoryname", "target", "y"),
+    ),
+    "split": ("split", "set", "subset", "partition"),
+    "group": ("group", "groupid", "groups"),
+}
+_USUAL["path"] = (*_USUAL["name"], *_VAGUE)
+_SETTINGS = {"path": "image_column", "image": "image_column", "label": "label_column"}
+_LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
+#: Words for an empty cell, as `pandas.read_csv` knows them. "none" and "na" in lower case may be
+#: classes: no gesture, and a syllable.
+_EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
+#: Characters between several labels. Those of the first expression stand in no name of a class.
+_SURELY_BETWEEN = re.compile(r"\s*[|;]\s*|,(?!\s)")
+_PERHAPS_BETWEEN = re.compile(r"\s*[|;,+&/]\s*|\s+")
+_ONE_HOT = {"0", "1", "0.0", "1.0", "true", "false"}
+
+
+def _word(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def is_usual(name: str, role: str, sure: bool = False) -> bool:
+    """Whether a column has a usual name for its role, which is `sure` for a list of files."""
+    word = _word(name)
+    return word in _USUAL[role] and not (sure and word in _VAGUE)
+
+
+def find_column(
+    where: str,
+    names: Sequence[str],
+    role: str,
+    wanted: str = "",
+    required: bool = False,
+    what: str = "column",
+) -> int:
+    """Find a column by its name or index in the configuration, or by its usual names.
+
+    Args:
+        where: The source, for messages.
+        names: Names of the columns, empty when the file has no header.
+        role: What the column holds; see `is_usual`.
+        wanted: Name or index of the column in the configuration, "" for none.
+        required: Whether the column must exist.
+        what: "column", or "feature", which has no index.
+
+    Returns:
+        The index of the column, -1 for none.
+
+    Raises:
+        ConfigError: The column of the configuration or a required column is missing.
+    """
+    cells = [name.strip() for name in names]
+    words = [_word(cell) for cell in cells]
+    found = f"found {some(cells, 12)}; " if cells else ""
+    if wanted:
+        if wanted in cells:
+            return cells.index(wanted)
+        if what == "column" and wanted.isdecimal() and (not cells or int(wanted) < len(cells)):
+            return int(wanted)
+        if words.count(_word(wanted)) == 1:
+            return words.index(_word(wanted))
+        raise ConfigError(f"data source {where!r} has no {what} {wanted!r}; {found}".rstrip("; "))
+    place = next((words.index(word) for word in _USUAL[role] if word in words), -1)
+    if required and place < 0:
+        raise ConfigError(
+            f"data source {where!r} has no {what} for the {role}; {found}"
+            f"name it by data.{_SETTINGS[role]}"
+        )
+    return place
+
+
+def encoding(path: Path) -> str:
+    """Return the Unicode encoding of a table by its first bytes; spreadsheets write UTF-16."""
+    with open_regular(path) as file:
+        head = file.read(64)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" not in head:
+        return "utf-8-sig"
+    return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+
+
+def first_rows(path: Path) -> tuple[str, list[list[str]]]:
+    """Return the delimiter of a table, and the cells of its first two rows ([] for none)."""
+    with io.TextIOWrapper(open_regular(path), encoding(path), "replace") as file:
+        lines = filter(str.strip, iter(lambda: file.readline(_LINE_LIMIT), ""))
+        first = list(itertools.islice(lines, 2))
+    delimiter = max(",\t;", key=first[0].count) if first else ","
+    csv.field_size_limit(_LINE_LIMIT)
+    rows = [[cell.strip() for cell in row] for row in csv.reader(first, delimiter=delimiter)]
+    return delimiter, [*rows, [], []][:2]
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def cell_text(cell: str) -> str:
+    """Return the label, split or group in a cell, "" for none.
+
+    Spreadsheets add decimals ("3.0" becomes "3"), and programs write words for an empty cell.
+    """
+    cell = cell.strip()
+    # A list of one label.
+    cell = re.sub(r"^\[\s*(?:'([^']*)'|\"([^\"]*)\"|([^'\",\s]*))\s*\]$", r"\1\2\3", cell)
+    if cell in _EMPTY or (cell.lower() in _EMPTY and cell.lower() not in ("none", "na")):
+        return ""
+    return cell[:-2] if re.fullmatch(r"\d+\.0", cell) else cell
+
+
+def check_single_labels(where: str, labels: Collection[str], allowed: Collection[str]) -> None:
+    """Refuse labels that list other labels, unless a person `allowed` them as names of classes."""
+    examples = sorted(set(_combinations(set(labels) - set(allowed))))
+    if examples:
+        raise ConfigError(
+            f"data source {where!r} gives several labels to an image: {some(examples)}. Expected "
+            "one label in each row, because the answer of the model is one class. Keep the rows "
+            "whose image has one label, or write the one that counts; labels that are the name of "
+            "one class nevertheless are listed in data.classes"
+        )
+
+
+def _combinations(labels: set[str]) -> Iterator[str]:
+    """Yield the labels that are certainly made of others."""
+    yield from (label for label in labels if re.fullmatch(r"\[(.*,.*|[\d.\s]+)\]", label))
+    divided = {label: set(filter(None, _divided(label.casefold()))) for label in labels}
+    uses = collections.Counter(itertools.chain.from_iterable(divided.values()))
+    known = {label.casefold() for label in labels}
+    for label, parts in divided.items():
+        # "Smith,John" and "Smith,Jane" are two persons, and Smith is no label.
+        repeated = {part for part in parts if uses[part] > 1 and "," not in label}
+        if len(parts) > 1 and (repeated or parts & known):
+            yield label
+    joined = [label for label in labels if _PERHAPS_BETWEEN.search(label)]
+    whole = [one for one in joined if known.issuperset(_PERHAPS_BETWEEN.split(one.casefold()))]
+    # One name with spaces may be that of a class: a school bus, beside a bus and a school.
+    if len(whole) == len(joined) > 1 or any(re.search("[|;,+&/]", one) for one in whole):
+        yield from whole
+
+
+def _divided(label: str) -> list[str]:
+    """Divide a label at signs that names of classes lack, and a list of numbers at its spaces.
+
+    The comma of a decimal number divides nothing.
+    """
+    if re.fullmatch(r"[\d\s]+", label):
+        return label.split()
+    return [label] if re.fullmatch(r"\d+,\d+", label) else _SURELY_BETWEEN.split(label)
+
+
+def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Refuse a table with a column of zeros and ones for each class."""
+    columns = [
+        number
+        for number in range(len(header))
+        if rows and all(number < len(row) and row[number].lower() in _ONE_HOT for row in rows)
+    ]
+    if len(columns) < 2:
+        return
+    names = [header[number] for number in columns]
+    raise ConfigError(
+        f"data source {where!r} has no column for the label, but one of zeros and ones for each "
+        f"class: {some(names)}. Several labels an image are not supported. Where each row has a "
+        f"single one, add a column with pandas: table['label'] = table[{names}].idxmax(axis=1), or "
+        "name the column to learn by data.label_column"
+    )
+
+
+def said(error: Exception, file: str, expected: str) -> ConfigError:
+    """Say why a table cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        what = f"is not UTF-8 text (byte {error.start}); save it as such"
+        words = {word for word in re.split(rb"[\s,;\t/\"\\]+", error.object) if not word.isascii()}
+        readings = code_pages(sorted(words))
+        if readings:
+            shown = " or ".join(f"{page} ({some(text, 2)})" for page, text in readings.items())
+            page = next(iter(readings)).upper()
+            new = f"utf8{Path(file).suffix}"
+            what += f". It may be {shown}: iconv -f {page} -t UTF-8 {shlex.quote(file)} > {new}"
+    elif isinstance(error, OSError):
+        what = f"cannot be read: {error.strerror or error}; {expected}"
+    else:
+        what = f"is not a CSV file: {str(error).strip()}"
+    return ConfigError(f"data source {file!r} {what}")
