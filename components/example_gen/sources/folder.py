@@ -174,8 +174,9 @@ class FolderSource(Source):
             f"{self._root_of(file, walk.folders)}"
             for file in lists
         ]
+        named = lists[0] if len(lists) == 1 else f"one of {some(lists)}"
         return (
-            f". If {'one of ' * (len(lists) > 1)}{some(lists)} lists the classes of the files, pass it instead of the folder: "
+            f". If {named} lists the classes of the files, pass it instead of the folder: "
             f"{' or '.join(commands)}; other columns are named by data.image_column and "
             "data.label_column"
         )
