@@ -131,12 +131,19 @@ class _Reader:
         """Build the tree without hidden files and without the folders in `data.skip`."""
         wanted = {name.strip("/").lower() for name in self.options.skip}
         skipped: collections.Counter[tuple[str, str]] = collections.Counter()
+        by_folder: dict[str, list[Item]] = {}
         for item in members:
-            kind, part = _ignored(item.path, wanted)
+            by_folder.setdefault(item.path.rpartition("/")[0], []).append(item)
+        for path, files in by_folder.items():
+            kind, part = _ignored(path, wanted)
             if kind:
-                skipped[kind, part] += 1
-            else:
-                root.at(item.path.rpartition("/")[0], 1).files.append(item)
+                skipped[kind, part] += len(files)
+                continue
+            shown = [item for item in files if not is_hidden(item.path.rpartition("/")[2])]
+            if len(shown) < len(files):
+                hidden = {item.path for item in files}.difference(item.path for item in shown)
+                skipped.update(("hidden", file) for file in hidden)
+            root.at(path, len(shown)).files += shown
         for path in folders:
             kind, part = _ignored(path, wanted)
             if not kind:
@@ -362,6 +369,8 @@ class _Reader:
         texts = [one for one in filled if one.has_only_texts()]
         pictures = [one for one in filled if one not in texts]
         extra = [one for one in pictures if folder_names.is_companion(one.name)]
+        if not texts and not extra:
+            return
         main = [one for one in pictures if one not in extra]
         beside = [item for one in main for item in one.everything()]
         if not least:
@@ -397,10 +406,9 @@ class _Reader:
 def _ignored(path: str, wanted: set[str]) -> tuple[str, str]:
     """Return the kind of note for an ignored path, and the ignored part; "" and "" for neither."""
     parts = path.split("/")
-    for depth, name in enumerate(parts):
-        part = "/".join(parts[: depth + 1])
+    for depth, name in enumerate(parts, 1):
         if is_hidden(name):
-            return "hidden", part
-        if name.lower() in wanted or part.lower() in wanted:
-            return "skipped_folder", part
+            return "hidden", "/".join(parts[:depth])
+        if wanted and {name.lower(), "/".join(parts[:depth]).lower()} & wanted:
+            return "skipped_folder", "/".join(parts[:depth])
     return "", ""
