@@ -51,7 +51,7 @@ _UNLABELLED_WORDS = {
 }
 _NO_IMAGES = {
     *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".rst", ".html"),
-    *(".py", ".ipynb", ".mat", ".pkl", ".npy", ".npz", ".h5", ".log", ".cfg", ".ini", ".sh", ".db"),
+    *(".py", ".ipynb", ".log", ".cfg", ".ini", ".sh", ".db"),
 }
 
 
@@ -115,11 +115,6 @@ def is_images(name: str) -> bool:
 def is_unlabelled(name: str) -> bool:
     """Whether a folder of this name holds images without labels."""
     return bool(set(words(name)) & _UNLABELLED_WORDS)
-
-
-def is_thumbnails(name: str) -> bool:
-    """Whether a folder of this name can only hold thumbnails."""
-    return bool({"thumbnail", "thumbnails"} & set(words(name)))
 
 
 def is_no_image(path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from imgpipe.components.example_gen.sources import folder_names
@@ -98,12 +98,6 @@ def share_names(layer: Sequence[Folder]) -> bool:
     below = [inner for folder in layer for inner in folder.filled()]
     inside = sum(inner.total for inner in below if inner.name.lower() in shared)
     return inside >= _MOST * sum(folder.total for folder in layer)
-
-
-def may_hold(folder: Folder, classes: Set[str]) -> bool:
-    """Whether a folder in a split's folder may hold its classes, of which some may be known."""
-    known = {name.lower() for name in classes}
-    return not known or folder_names.is_images(folder.name) or bool(folder.names() & known)
 
 
 def repeats(folder: Folder, beside: Iterable[str]) -> bool:

@@ -20,7 +20,6 @@ from imgpipe.components.example_gen.sources.folder_tree import (
     Folder,
     are_twins,
     hold_splits,
-    may_hold,
     repeats,
     share_names,
     split_of,
@@ -42,8 +41,8 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
 _MANY_SESSIONS = 5  # with as many, each of them may stay in one split
-
-
+_SKIPPED = ("skipped_folder", "unlabelled_folder")  # kinds of notes
+_PORTIONS = (Meaning.SERIES, Meaning.SESSION)  # what part_1 and part_2 beside a list may be
 _Roots = list[tuple[Folder, str | None]]  # folders that hold the classes, each with its split
 _Cells = dict[str, tuple[str, str | None]]  # labels and splits by the paths of folders
 
@@ -106,10 +105,6 @@ def lay_out(
         raise ConfigError(f"{error}. These folders were skipped: {some(sorted(skipped))}") from None
 
 
-_SKIPPED = ("skipped_folder", "unlabelled_folder")
-_PORTIONS = (Meaning.SERIES, Meaning.SESSION)  # what part_1 and part_2 beside a list may be
-
-
 @dataclass
 class _Reader:
     """Finds the meaning of the folders, and notes what is not as simple as it could be."""
@@ -145,41 +140,31 @@ class _Reader:
                 skipped.update(("hidden", file) for file in hidden)
             root.at(path, len(shown)).files += shown
         for path in folders:
-            kind, part = _ignored(path, wanted)
-            if not kind:
+            if not _ignored(path, wanted)[0]:
                 root.at(path)
-            elif kind != "hidden":
-                skipped[kind, part] += 0
         for (kind, part), count in skipped.items():
-            by_setting = kind != "hidden"
-            detail = f"{count:,} files: named by data.skip" if by_setting else ""
-            self.notes.append(Note(kind, part, detail, count if by_setting else 1))
+            by_name = kind == "hidden"  # such a folder counts as one, and is not even entered
+            detail = "" if by_name else f"{count:,} files: named by data.skip"
+            self.notes.append(Note(kind, part, detail, 1 if by_name else count))
 
     def entered(
         self, root: Folder, descend: bool, split: str | None = None, classes: Set[str] = frozenset()
     ) -> Folder:
         """Return the folder that holds classes or splits, below single folders around them."""
         folder = root
-        while True:
+        around = True
+        while around:
             self._leave_out_copies(folder)
             self._leave_out_companions(folder, least=2)
-            if len(folder.folders) != 1:
-                return folder
-            (inner,) = folder.folders.values()
-            if split is None:
-                around = descend and inner.folders and not is_split(inner.name)
-            else:
-                around = inner.name.lower() == folder.name.lower() or (
-                    inner.folders and inner.name not in classes and may_hold(inner, classes)
-                )
-            if not around:
-                return folder
-            if split is None:
-                self.notes = [one for one in self.notes if one.kind != "single_folder"]
-            self.note(
-                "single_folder", inner, "the only folder; those in it are the classes or splits"
-            )
-            folder = inner
+            around = len(folder.folders) == 1
+            if around:
+                (inner,) = folder.folders.values()
+                around = _is_around(folder, inner, split, classes) and (descend or bool(split))
+                folder = inner if around else folder
+        if folder is not root:
+            said = "the only folder; those in it are the classes or splits"
+            self.note("single_folder", folder, said)
+        return folder
 
     def roots(self, top: Folder) -> _Roots:
         """Return the folders that hold class folders, each with its split; None for no split."""
@@ -188,7 +173,7 @@ class _Reader:
             return [(top, None)]
         for folder, _ in given:
             self._leave_out_companions(folder, least=2)
-        several = [set(folder.folders) for folder, _ in given if len(folder.folders) > 1]
+        several = [folder.names() for folder, _ in given if len(folder.folders) > 1]
         classes = set[str]().union(*several)
         return [(self.entered(one, True, split, classes), split) for one, split in given]
 
@@ -316,13 +301,9 @@ class _Reader:
                     detail = f"the folders {some(inner)} are parts of several classes"
                     self.note("parts_of_classes", layer[0], detail)
                 break
-            deeper = (
-                share_names(below)
-                and meaning(sorted({one.name for folder in below for one in folder.filled()}))
-                < Meaning.VIEW
-            )
             whole = all(folder.filled() and not folder.files for folder in layer)
-            if not whole or ours < Meaning.SESSION or (theirs >= Meaning.VIEW and not deeper):
+            unclear = theirs >= Meaning.VIEW and not share_names(below)
+            if not whole or ours < Meaning.SESSION or unclear:
                 raise ConfigError(
                     f"data source {self.where!r}: {some(outer)} hold the same folders "
                     f"({some(inner)}), so that either may be the classes. If the classes are "
@@ -384,7 +365,7 @@ class _Reader:
             bool(main) and all(split_of(inner.name) for inner in main)
         )
         for one in extra:
-            belongs = folder_names.is_thumbnails(one.name) or are_twins(one.everything(), beside)
+            belongs = "thumbnail" in one.name.lower() or are_twins(one.everything(), beside)
             if has_images or (belongs and len(main) >= least):
                 self._skip(folder, one, "belongs to the images beside it")
 
@@ -401,6 +382,15 @@ class _Reader:
             skipped = [*self.options.skip, *skip]
             setting = f"data.skip={json.dumps(skipped, ensure_ascii=False)}"
         return f"imgpipe check {shlex.quote(self.where)} --set {shlex.quote(setting)}"
+
+
+def _is_around(folder: Folder, inner: Folder, split: str | None, classes: Set[str]) -> bool:
+    """Whether the only folder in another one holds the classes, of which some may be known."""
+    name = inner.name.lower()
+    if split is None:
+        return bool(inner.folders) and not is_split(name)
+    may_hold = not classes or folder_names.is_images(name) or bool(inner.names() & classes)
+    return name == folder.name.lower() or (bool(inner.folders) and name not in classes and may_hold)
 
 
 def _ignored(path: str, wanted: set[str]) -> tuple[str, str]:
