@@ -74,7 +74,8 @@ def meaning(names: Collection[str]) -> Meaning:
         first = {parts[0] if parts else "" for parts in split}
         if len(first) == 1 and first <= _SESSION_WORDS:
             return Meaning.VIEW
-        if len(split) > 1 and len({tuple(filter(_is_word, parts)) for parts in split}) == 1:
+        stems = {tuple(filter(_is_word, parts)) for parts in split}
+        if len(split) > 1 and len(stems) == 1 and stems != {()}:
             return Meaning.SERIES
     return least
 
@@ -92,7 +93,8 @@ def _meaning(name: str) -> Meaning:
         return Meaning.SESSION
     if said and said <= _SESSION_WORDS | _VIEW_WORDS:
         return Meaning.VIEW
-    return Meaning.WORD if said or not parts else Meaning.NUMBER
+    # A letter alone may be a class, as in sign language.
+    return Meaning.NUMBER if not said and any(map(str.isdecimal, parts)) else Meaning.WORD
 
 
 def _is_word(part: str) -> bool:

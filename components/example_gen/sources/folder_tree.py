@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from imgpipe.components.example_gen.sources import folder_names
 from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.components.example_gen.sources.folder_names import Meaning, meaning
 from imgpipe.components.example_gen.sources.tree import split_words
 from imgpipe.models import feature_names as names
 
@@ -89,15 +90,20 @@ def hold_splits(layer: Sequence[Folder]) -> bool:
 
 
 def share_names(layer: Sequence[Folder]) -> bool:
-    """Whether most files are in sub-folders whose names several folders share, at least two."""
+    """Whether most files are in sub-folders whose names several folders share, at least two.
+
+    One name is enough where the folders themselves are hardly classes, such as camera_1.
+    """
     known = {(folder.name, name) for folder in layer for name in folder.names()}
     times = collections.Counter(name for _, name in known)
     shared = {name for name, count in times.items() if count > 1}
-    if len(shared) < 2:  # one name is no choice between classes
+    if not shared or len(times) == 1:
         return False
+    if meaning([folder.name for folder in layer]) is Meaning.SESSION:
+        shared = set(times)
     below = [inner for folder in layer for inner in folder.filled()]
     inside = sum(inner.total for inner in below if inner.name.lower() in shared)
-    return inside >= _MOST * sum(folder.total for folder in layer)
+    return len(shared) > 1 and inside >= _MOST * sum(folder.total for folder in layer)
 
 
 def repeats(folder: Folder, beside: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ import collections
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from imgpipe.components.example_gen.sources import folder_names
@@ -198,9 +198,9 @@ class _Reader:
         ):
             given |= dict.fromkeys(others, names.VALIDATION)
             others = []
-        if (others or not given) and self._are_splits(top, rest, by_words):
-            given = {name: by_words[name] for name in rest}
-            others = []
+        if (others or not given) and _are_splits(top, rest, by_words):
+            given = {name: by_words[name] for name in rest if name in by_words}
+            others = [name for name in rest if name not in given and top.folders[name].total]
             said = ", ".join(f"{name} is {split}" for name, split in given.items())
             self.note("split_names", top, said)
         # A class may be called "test", and a single folder "train" among others is a class, too.
@@ -212,19 +212,6 @@ class _Reader:
             self.note("unlabelled_folder", folder, detail, folder.total)
         self._check_splits(given, others)
         return [(top.folders[name], split) for name, split in given.items()]
-
-    def _are_splits(self, top: Folder, rest: Sequence[str], by_words: dict[str, str]) -> bool:
-        """Whether all folders name splits by a word, and agree in their classes or other words."""
-        if not set(rest) <= by_words.keys() or names.TRAIN not in map(by_words.get, rest):
-            return False
-        if len(set(by_words.values())) < 2:  # passenger_train, freight_train
-            return False
-        inner = {name: top.folders[name].unwrapped().names() for name in rest}
-        known = set[str]().union(*(inner[n] for n in rest if by_words[n] == names.TRAIN))
-        if any(inner.values()):
-            return all(2 * len(found & known) >= len(found) > 0 for found in inner.values())
-        others = [set(words(n)).difference(split_words(n), NEUTRAL_WORDS) for n in rest]
-        return len({frozenset(filter(str.isalpha, one)) for one in others}) == 1
 
     def _check_splits(self, given: dict[str, str], others: Sequence[str]) -> None:
         """Refuse two folders for one split, split folders beside others, and no train folder."""
@@ -382,6 +369,21 @@ class _Reader:
             skipped = [*self.options.skip, *skip]
             setting = f"data.skip={json.dumps(skipped, ensure_ascii=False)}"
         return f"imgpipe check {shlex.quote(self.where)} --set {shlex.quote(setting)}"
+
+
+def _are_splits(top: Folder, folders: Sequence[str], by_words: Mapping[str, str]) -> bool:
+    """Whether the folders that name splits by a word agree in their classes or other words."""
+    named = [name for name in folders if name in by_words]
+    # Several names for one split are classes: passenger_train and freight_train.
+    if names.TRAIN not in map(by_words.get, named) or len(set(by_words.values())) == 1:
+        return False
+    inner = {name: top.folders[name].unwrapped().names() for name in named}
+    known = set[str]().union(*(inner[n] for n in named if by_words[n] == names.TRAIN))
+    if any(inner.values()):
+        return all(2 * len(found & known) >= len(found) > 0 for found in inner.values())
+    others = [set(words(n)).difference(split_words(n), NEUTRAL_WORDS) for n in named]
+    alike = len({frozenset(filter(str.isalpha, one)) for one in others}) == 1
+    return alike and len(named) == len(folders)
 
 
 def _is_around(folder: Folder, inner: Folder, split: str | None, classes: Set[str]) -> bool:

@@ -33,8 +33,17 @@ LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")  # suffixes of files that may list
 #: Names, in lower case, of what systems, network storage and archivers leave among files.
 SYSTEM_NAMES = {
     *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "lost+found"),
-    *("$recycle.bin", "recycler", "system volume information", "__pycache__"),
-    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@__thumb", "@tmp"),
+    *("$recycle.bin", "recycler", "system volume information", "lost.dir", "found.000"),
+    *(
+        "__pycache__",
+        "@eadir",
+        "#recycle",
+        "#snapshot",
+        "@recycle",
+        "@recently-snapshot",
+        "@__thumb",
+        "@tmp",
+    ),
 }
 EXPECTED_TREE = (
     "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
