@@ -245,8 +245,11 @@ def _print_classes(console: Console, judged: Judged) -> None:
         rows = {name: rows[name] for name in fewest}
         last += f", of which the {_FEWEST_CLASSES} smallest are shown"
     width = min(_NAME_WIDTH, max(map(len, [*rows, last])))
-    for name, cells in [("class", splits), *rows.items(), (last, totals)]:
-        columns = "".join(f" {cell:>10,}" if name != "class" else f" {cell:>10}" for cell in cells)
+    lines = [("class", splits)]
+    for name, counts in [*rows.items(), (last, totals)]:
+        lines.append((name, [f"{count:,}" for count in counts]))
+    for name, cells in lines:
+        columns = "".join(f" {cell:>10}" for cell in cells)
         console.print(f"  {escape(set_cell_size(name, width))}{columns}")
 
 
