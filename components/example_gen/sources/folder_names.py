@@ -27,6 +27,7 @@ _VIEW_WORDS = {
     *("original", "originals", "raw", "augmented", "cropped", "resized", "processed", "clean"),
     *("cleaned", "segmented", "enhanced", "color", "colour", "grey", "gray", "grayscale", "rgb"),
     *("hd", "small", "large", "jpg", "jpeg", "png", "web", "google", "bing", "flickr", "baidu"),
+    *("frontal", "profile", "full", "crop", "crops", "aug", "rotated", "flipped", "misc"),
     *("instagram", "internet", "male", "female", "adult", "juvenile", "young", "old", "new"),
 }
 _KIND_WORDS = {"class", "type", "grade", "stage", "level", "category", "kind", "species", "label"}
@@ -51,7 +52,7 @@ _UNLABELLED_WORDS = {
 }
 _NO_IMAGES = {
     *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".rst", ".html"),
-    *(".py", ".ipynb", ".log", ".cfg", ".ini", ".sh", ".db"),
+    *(".py", ".ipynb", ".log", ".cfg", ".ini", ".sh", ".db", ".mat"),
 }
 
 

@@ -54,12 +54,12 @@ class Folder:
 
     def has_only_texts(self) -> bool:
         """Whether all files are texts or tables."""
-        return all(folder_names.is_no_image(item.path) for item in self.everything())
+        return _only_texts(self.everything())
 
     def unwrapped(self) -> Folder:
         """Return the folder in a split's folder that holds its classes or its images."""
         folder = self
-        while len(folder.folders) == 1 and not folder.files:
+        while len(folder.folders) == 1 and _only_texts(folder.files):
             (inner,) = folder.folders.values()
             name = inner.name.lower()
             own = name in (folder.name.lower(), "test")
@@ -71,6 +71,10 @@ class Folder:
                 break
             folder = inner
         return folder
+
+
+def _only_texts(files: Iterable[Item]) -> bool:
+    return all(folder_names.is_no_image(item.path) for item in files)
 
 
 def split_of(name: str) -> str | None:

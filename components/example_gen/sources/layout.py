@@ -351,8 +351,10 @@ class _Reader:
         has_images = any(folder_names.is_images(inner.name) for inner in main) or (
             bool(main) and all(split_of(inner.name) for inner in main)
         )
+        # In a class, sub-folders may count their files alike, and so have no twins.
+        originals = beside if least else folder.files
         for one in extra:
-            belongs = "thumbnail" in one.name.lower() or are_twins(one.everything(), beside)
+            belongs = "thumbnail" in one.name.lower() or are_twins(one.everything(), originals)
             if has_images or (belongs and len(main) >= least):
                 self._skip(folder, one, "belongs to the images beside it")
 
