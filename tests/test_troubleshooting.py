@@ -31,6 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _save(images[0], root / "three" / "a" / "3.png")
     _save(images[0], root / "one" / "cat" / "1.png")
     (root / "one" / "dog").mkdir()
+    for name in ("berlin/cat", "berlin/dog", "rome/cat", "rome/dog"):
+        _save(images[0], root / "cities" / name / "1.png")
     for name in ("flat/1.png", "flat/2.png", "PHOTOS/rock/1.png", "PHOTOS/paper/1.png"):
         _save(images[1], root / name)
     _save(images[2], root / "picture.jpg")

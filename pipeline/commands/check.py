@@ -28,6 +28,9 @@ app = typer.Typer()
 SCHEMA = 1  # of the file that --json writes
 _STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
 _THIN = ("missing_class", "too_few")  # kinds of reasons: classes with too few images
+_MOST_CLASSES = 12  # of more, the table shows only those with the fewest images
+_FEWEST_CLASSES = 5
+_NAME_WIDTH = 44  # characters of a class in the table, which fits a terminal of 80 columns
 _ADVICE = "repair or remove the files (--html shows them)"
 _EXAMPLES = """Examples:\n
   imgpipe check photos\n
@@ -214,15 +217,10 @@ def _print(console: Console, found: Examined) -> None:
     from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.report import families
     from imgpipe.components.report.text import aside, moves
-    from imgpipe.models import feature_names as names
 
     judged = found.judged
     _print_findings(console, judged)
-    for split in names.SPLITS:
-        counts = judged.summary["by_split"][split]
-        if total := sum(counts.values()):
-            classes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-            console.print(f"  {split:<10} {total:,}: {escape(_short(classes))}")
+    _print_classes(console, judged)
     said = families.sentences(judged.summary["families"])
     said += moves(judged.summary["moved"])
     for line in (*said, *aside(set_aside(judged.near or ()))):
@@ -235,8 +233,28 @@ def _print(console: Console, found: Examined) -> None:
         console.print(f"  {escape(reason)}")
 
 
-def _short(text: str, length: int = 400) -> str:
-    return text if len(text) <= length else text[:length].rsplit(",", 1)[0] + ", …"
+def _print_classes(console: Console, judged: Judged) -> None:
+    """Print the numbers of kept images by class and split; of many classes, the smallest."""
+    from rich.cells import set_cell_size
+
+    splits = [split for split, counts in judged.summary["by_split"].items() if any(counts.values())]
+    rows = {
+        name: [judged.summary["by_split"][split][name] for split in splits]
+        for name in judged.scan.vocabulary
+    }
+    totals = [sum(column) for column in zip(*rows.values(), strict=True)]
+    last = f"all {len(rows):,} classes"
+    if len(rows) > _MOST_CLASSES:
+        fewest = sorted(rows, key=lambda name: sum(rows[name]))[:_FEWEST_CLASSES]
+        rows = {name: rows[name] for name in fewest}
+        last += f", of which the {_FEWEST_CLASSES} smallest are shown"
+    width = min(_NAME_WIDTH, max(map(len, [*rows, last])))
+    lines = [("class", splits)]
+    for name, counts in [*rows.items(), (last, totals)]:
+        lines.append((name, [f"{count:,}" for count in counts]))
+    for name, cells in lines:
+        columns = "".join(f" {cell:>10}" for cell in cells)
+        console.print(f"  {escape(set_cell_size(name, width))}{columns}")
 
 
 def _print_findings(console: Console, judged: Judged) -> None:

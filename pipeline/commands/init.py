@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +58,7 @@ def init(
         ),
     ] = Path("imgpipe.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    settings: options.SettingsOption = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Write all settings, not only those that matter most.")
     ] = False,
@@ -64,6 +66,8 @@ def init(
     """Inspect the source and write a commented configuration that fits it."""
     from imgpipe.components.example_gen.sources import absolute, open_source
     from imgpipe.components.report.text import plural
+    from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.source import source_options
 
     if output.exists() and not force:
         raise ConfigError(
@@ -72,8 +76,9 @@ def init(
     if not source.strip():
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
     source = absolute(source, Path.cwd())
-    scan = open_source(source).scan()
-    config = propose(scan, source)
+    given = source_options(configs.build({}, settings or []))
+    scan = open_source(source, given).scan()
+    config = propose(scan, source, settings or [])
     try:
         atomic_write(output, _text(config, None if everything else output.name))
     except OSError as error:
@@ -105,14 +110,20 @@ def _text(config: Config, name: str | None) -> str:
     return _HEADER.format(name=printable(shlex.quote(name))) + configs.to_toml(config, only)
 
 
-def propose(scan: Scan, source: str) -> Config:
-    """Propose settings that fit the files of a source, named as in `data.source`."""
+def propose(scan: Scan, source: str, settings: Sequence[str] = ()) -> Config:
+    """Propose settings that fit the files of a source, named as in `data.source`, and add others.
+
+    Args:
+        scan: The content of the source.
+        source: The source.
+        settings: Settings as ``SECTION.KEY=VALUE``, which count more than those proposed.
+    """
     from imgpipe.pipeline.configuration import config as configs
 
     data = {"source": source}
     if pattern := _group_pattern(scan):
         data["group_pattern"] = pattern
-    return configs.build({"run": {"name": _name(source)}, "data": data})
+    return configs.build({"run": {"name": _name(source)}, "data": data}, settings)
 
 
 def _group_pattern(scan: Scan) -> str:

@@ -29,6 +29,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.code_pages import code_pages
+from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.components.example_gen.sources.local_files import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -37,7 +38,7 @@ from imgpipe.components.example_gen.sources.local_files import (
     cached_until_changed,
     inflated,
 )
-from imgpipe.components.example_gen.sources.tree import lay_out, repeated, some
+from imgpipe.components.example_gen.sources.tree import repeated, some
 from imgpipe.models.errors import ConfigError
 
 #: Suffixes of archives. Those of the second line are not supported, which the error states.
@@ -140,7 +141,7 @@ class ArchiveSource(Source):
         if not members and not found.folders:
             why = f", but {notes[0].path!r} ({notes[0].detail})" if notes else ""
             raise ConfigError(f"data source {self.file!r}: found no file in it{why}; {_EXPECTED}")
-        return lay_out(self.file, members, found.folders, notes, self.options.least_classes)
+        return lay_out(self.file, members, found.folders, notes, self.options)
 
     def read(self, item: Item) -> bytes:
         """Read one member; see `Source.read`.

@@ -60,6 +60,18 @@ class SourceSettings:
         description="Folder to which the paths in a .csv file are relative. Empty: the file's "
         "folder.",
     )
+    class_level: int = Field(
+        default=0,
+        ge=0,
+        le=9,
+        description="Which folder of an image's path names its class: 1 for the first below the "
+        "source or below its split folder, 2 for the folder in that, and so on. 0: found by the "
+        "names of the folders.",
+    )
+    skip: tuple[str, ...] = Field(
+        default=(),
+        description="Names, or paths from the source, of folders that are not read, such as masks.",
+    )
     follow_links: bool = Field(
         default=False,
         description="Whether to read files outside of the source's folder to which symbolic links "

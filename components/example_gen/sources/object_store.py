@@ -23,8 +23,9 @@ from imgpipe.components.example_gen.sources.base import (
     first_line,
     hashed,
 )
+from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
-from imgpipe.components.example_gen.sources.tree import EXPECTED_TREE, lay_out, repeated
+from imgpipe.components.example_gen.sources.tree import EXPECTED_TREE, repeated
 from imgpipe.models.errors import ConfigError, ResourceError
 
 #: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite
@@ -62,7 +63,7 @@ class ObjectStoreSource(Source):
             elif path and about["type"] == "file" and not name.endswith("/"):
                 items.append(_item(path, key, about))
         kept, more = repeated(items)
-        return lay_out(self.uri, kept, (), notes + more, self.options.least_classes)
+        return lay_out(self.uri, kept, (), notes + more, self.options)
 
     def scan(self) -> Scan:
         """List the objects; see `Source.scan`.

@@ -1,11 +1,10 @@
-"""Names of folders and files determine classes and splits, by the same rules for all sources."""
+"""Words for splits, names that are ignored, and the scan of items that have labels and splits."""
 
 from __future__ import annotations
 
 import collections
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan
 from imgpipe.models import feature_names as names
@@ -18,21 +17,45 @@ SPLIT_FOLDERS = {
     "validation": names.VALIDATION,
     "val": names.VALIDATION,
     "valid": names.VALIDATION,
+    "validate": names.VALIDATION,
     "test": names.TEST,
     "testing": names.TEST,
 }
 #: Names of folders for validation that may as well be classes.
-_AMBIGUOUS_FOLDERS = {"dev", "eval", "evaluation"}
+AMBIGUOUS_FOLDERS = {"dev", "eval", "evaluation"}
 #: Splits by their names in lists and in names of record files.
-SPLIT_WORDS = {**SPLIT_FOLDERS, **dict.fromkeys(_AMBIGUOUS_FOLDERS, names.VALIDATION)}
+SPLIT_WORDS = {**SPLIT_FOLDERS, **dict.fromkeys(AMBIGUOUS_FOLDERS, names.VALIDATION)}
 #: Names of record files: x.tfrecord, x.tfrec, x.record-00000-of-00010, data_tfrecord-…-of-….gz.
 RECORD_FILE = re.compile(
     r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
 )
-ARCHIVER_LEFTOVERS = {"__MACOSX"}  # metadata folder in archives made on macOS
+LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")  # suffixes of files that may list the classes
+#: Names, in lower case, of what systems, network storage and archivers leave among files.
+SYSTEM_NAMES = {
+    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "lost+found"),
+    *("$recycle.bin", "recycler", "system volume information", "lost.dir", "found.000"),
+    *(
+        "__pycache__",
+        "@eadir",
+        "#recycle",
+        "#snapshot",
+        "@recycle",
+        "@recently-snapshot",
+        "@__thumb",
+        "@tmp",
+    ),
+}
 EXPECTED_TREE = (
     "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
     "and test/ folders with such sub-folders"
+)
+#: Words beside that of the split in the name of a split's folder, as in training_set.
+NEUTRAL_WORDS = {
+    *("set", "data", "dataset", "split", "folder", "samples"),
+    *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures"),
+}
+_JOINED = re.compile(
+    f"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})({'|'.join(NEUTRAL_WORDS)})?"
 )
 _NUMBERS = {1: "one is", 2: "two are"}
 
@@ -43,8 +66,20 @@ def is_split(folder: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether files and folders with this name are ignored: dot files and archiver metadata."""
-    return name.startswith(".") or name in ARCHIVER_LEFTOVERS
+    """Whether files and folders with this name are ignored: dot files and those of systems."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def words(name: str) -> list[str]:
+    """Split a name into words and numbers in lower case: TrainImages_2 is train, images and 2."""
+    apart = re.sub(r"([^\W\d_A-Z])([A-Z])", r"\1 \2", name)
+    return re.findall(r"[^\W\d_]+|\d+", apart.lower())
+
+
+def split_words(name: str) -> dict[str, str]:
+    """Return the words of a name that name a split, such as trainset, each with its split."""
+    matches = {word: _JOINED.fullmatch(word) for word in words(name)}
+    return {word: SPLIT_WORDS[match[1]] for word, match in matches.items() if match}
 
 
 def some(values: Sequence[str], limit: int = 5) -> str:
@@ -84,8 +119,7 @@ def split_in(name: str) -> str | None:
     Raises:
         ConfigError: The name contains words for several splits.
     """
-    words = SPLIT_WORDS.keys() & re.split(r"[^a-z]+", name.lower())
-    found = sorted({SPLIT_WORDS[word] for word in words})
+    found = sorted({*split_words(name).values()})
     if len(found) > 1:
         raise ConfigError(
             f"data source: the file name {name!r} contains {some(found)}; expected one of train, "
@@ -115,71 +149,6 @@ def require_all_named(where: str, given: Mapping[str, str | None]) -> None:
             "Expected a word such as train, validation or test in the name of each file, or in "
             "none. Rename the files, or give the split in a column or feature named split."
         )
-
-
-def lay_out(
-    where: str,
-    members: Iterable[Item],
-    folders: Iterable[str],
-    notes: Iterable[Note] = (),
-    least_classes: int = 2,
-    descend: bool = True,
-) -> Scan:
-    """Set labels and splits by the folders in which the items lie.
-
-    A single folder around all others is skipped with a note, because most archives have one.
-
-    Args:
-        where: The source, for messages.
-        members: Items whose labels and splits are not set.
-        folders: Paths of folders, which may hold no item.
-        notes: Notes so far.
-        least_classes: Number of classes that there have to be.
-        descend: Whether a single folder around all others is skipped.
-
-    Returns:
-        The scan of the source.
-
-    Raises:
-        ConfigError: The paths are not laid out as expected.
-    """
-    visible: list[Item] = []
-    hidden: set[str] = set()
-    for item in members:
-        if part := _hidden_part(item.path):
-            hidden.add(part)
-        else:
-            visible.append(item)
-    found = [*notes, *(Note("hidden", part) for part in hidden)]
-    # Folders without images count too, because an empty folder is a class without images.
-    known = {
-        path for folder in folders for path in _ancestors(f"{folder}/") if not _hidden_part(path)
-    }
-    for item in visible:
-        known.update(_ancestors(item.path))
-    prefix = _wrapper(known) if descend else ""  # above the folders of classes or splits
-    if prefix:
-        found.append(
-            Note(
-                "single_folder",
-                prefix[:-1],
-                "the only folder; those in it are the classes or splits",
-            )
-        )
-    top = _below(known, prefix)
-    given = _given_splits(where, top)
-    roots = [(f"{prefix}{name}/", given[name]) for name in top] if given else [(prefix, None)]
-    classes = {f"{root}{name}/": name for root, _ in roots for name in _below(known, root)}
-    items: list[Item] = []
-    filled: set[str] = set()
-    for item in visible:
-        folder, split = _class_folder(item.path, roots)
-        items.append(replace(item, label=classes.get(folder), split=split))
-        filled.add(folder)
-    empty = [path for path in classes if path not in filled]
-    found += [Note("empty_class", path.rstrip("/"), "no file in it") for path in empty]
-    labels, splits = classes.values(), given.values()
-    return listed(where, items, EXPECTED_TREE, least_classes, found, labels, splits)
 
 
 def listed(
@@ -242,75 +211,3 @@ def repeated(members: Iterable[Item]) -> tuple[list[Item], list[Note]]:
         if count > 1
     ]
     return list(last.values()), notes
-
-
-def _given_splits(where: str, folders: Sequence[str]) -> Mapping[str, str]:
-    """Return the split of each folder at the root by its name; empty when they are classes."""
-    given = {name: SPLIT_FOLDERS[name.lower()] for name in folders if is_split(name)}
-    others = [name for name in folders if not is_split(name)]
-    if names.TRAIN in given.values() and all(name.lower() in _AMBIGUOUS_FOLDERS for name in others):
-        given |= dict.fromkeys(others, names.VALIDATION)
-        others = []
-    if len(set(given.values())) < len(given):
-        raise ConfigError(
-            f"data source {where!r} has two folders for one split: found "
-            f"{some(sorted(given))}; keep one folder for each of train, validation and test"
-        )
-    # A class may be called "test", and a single folder "train" among others is a class, too.
-    if not given or (others and (len(given) == 1 or names.TRAIN not in given.values())):
-        return {}
-    if others:
-        raise ConfigError(
-            f"data source {where!r} mixes split folders ({some(sorted(given))}) "
-            f"with others ({some(others)}); move the others away, or put every class "
-            "folder into a split folder"
-        )
-    if names.TRAIN not in given.values():
-        raise ConfigError(
-            f"data source {where!r} holds {some(sorted(given))} but no train "
-            "folder; add one, or name the folder that holds the classes"
-        )
-    return given
-
-
-def _hidden_part(path: str) -> str:
-    """Return the part of a path up to its first hidden name, "" when no name is hidden."""
-    parts = path.split("/")
-    for depth, name in enumerate(parts):
-        if is_hidden(name):
-            return "/".join(parts[: depth + 1])
-    return ""
-
-
-def _ancestors(path: str) -> list[str]:
-    """Folders above an item, each with a slash at its end."""
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[: depth + 1]) + "/" for depth in range(len(parts))]
-
-
-def _below(folders: set[str], root: str) -> list[str]:
-    """Names of the folders directly below `root` (with its slash)."""
-    # Every path ends with a slash, which is no part of the name.
-    inside = (path[len(root) : -1] for path in folders if path.startswith(root) and path != root)
-    return sorted({name for name in inside if "/" not in name})
-
-
-def _wrapper(folders: set[str]) -> str:
-    """Return the folder (with its slash) around all classes and splits; "" for none."""
-    prefix = ""
-    while True:
-        top = _below(folders, prefix)
-        if len(top) != 1 or is_split(top[0]):
-            return prefix
-        inner = f"{prefix}{top[0]}/"
-        if not _below(folders, inner):
-            return prefix
-        prefix = inner
-
-
-def _class_folder(path: str, roots: Sequence[tuple[str, str | None]]) -> tuple[str, str | None]:
-    """Return the class folder (with its slash) of an item, "" when it is in none, and the split."""
-    for root, split in roots:
-        if path.startswith(root):
-            return path[: path.find("/", len(root)) + 1], split
-    return "", None
