@@ -27,7 +27,7 @@ INGEST_SUMMARY = "ingest.json"
 TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"
 OUTSIDE_CLASSES, GROUP_ACROSS_SPLITS = "outside_classes", "group_across_splits"
 #: Features that are omitted when they have this value.
-_OPTIONAL = {names.PERCEPTUAL_HASH: None, names.REPAIRS: "", names.NEAR_GROUP: 0}
+_OPTIONAL = {names.PERCEPTUAL_HASH: None, names.REPAIRS: "", names.NEAR_GROUP: 0, "damage": ""}
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class ImageRecord:
     channels: int = 0
     read_error: str = ""  # why the file could not be read
     decode_error: str = ""  # why the serving op cannot decode the file, "" when it can
+    damage: str = ""  # sign that the pixels of a readable file are wrong; "" for none
     symlink: int = 0  # 1 when the file was reached through a symbolic link
     group: str = ""  # images of one group share a split; "" when the image has no group
     near_group: int = 0  # number of the group of near-duplicates, from 1 on; 0 for none

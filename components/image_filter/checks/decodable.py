@@ -49,7 +49,10 @@ def decodable(record: ImageRecord, settings: Settings) -> Result:
     if not sniff(found) and not record.format:
         if other := other_format(found):
             return Finding(UNDECODABLE, f"{other}, a format that is not accepted")
-        return Finding(NOT_AN_IMAGE, f"unknown image format; it begins with {_head(found)}")
+        # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
+        is_png = found.startswith(b"\x89PNG")
+        about = "PNG whose newlines were converted" if is_png else "unknown image format"
+        return Finding(NOT_AN_IMAGE, f"{about}; it begins with {_head(found)}")
     if is_cut_short(found) or "truncated" in problem or "unexpected end" in problem.lower():
         return Finding(TRUNCATED, detail)
     return Finding(UNDECODABLE, detail)
