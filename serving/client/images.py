@@ -104,11 +104,10 @@ def _is_pillow(image: Any) -> bool:
 
 
 def _rgb(image: Pillow.Image) -> Pillow.Image:
-    if image.mode.startswith("I;16"):  # Pillow clips 16 bits, TensorFlow takes the upper 8
-        from PIL import Image as pillow
+    from imgpipe.serving.pillow_pixels import eight_bits, upright
 
-        return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    image = upright(image)
+    return image if image.mode in ("L", "RGB") else eight_bits(image)
 
 
 def _encoded_array(array: np.ndarray) -> bytes:
