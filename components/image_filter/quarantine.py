@@ -28,6 +28,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_record import INGEST_SUMMARY, ImageRecord
@@ -83,6 +84,10 @@ Summary = TypedDict(
         "rejected": Annotated[int, "Files that a run would put into quarantine."],
         "repaired": Annotated[int, "Images that a run would re-encode."],
         "repaired_by": Annotated[dict[str, int], "Number of repairs by check."],
+        "transcoded": Annotated[
+            dict[str, int],
+            "Kept images that the served model cannot decode, by format.",
+        ],
         "by_reason": Annotated[dict[str, int], "Number of rejected files by reason."],
         "by_split": Annotated[dict[str, dict[str, int]], "Number of images by split and class."],
         "moved": Annotated[
@@ -109,6 +114,7 @@ class Outcomes:
     reviews: list[Finding] = field(default_factory=list)  # images with an override
     relabelled: Counter[str] = field(default_factory=Counter)  # kept with a new label, by split
     moved: Counter[str] = field(default_factory=Counter)  # images in another split, by reason
+    transcoded: Counter[str] = field(default_factory=Counter)  # kept images, by format
 
     @classmethod
     def joined(cls, parts: Iterable[Outcomes]) -> Outcomes:
@@ -137,6 +143,8 @@ class Outcomes:
             return
         if decision.move is not None:
             self.moved[decision.move.reason] += 1
+        if any(one.reason == TRANSCODED for one in decision.repairs):
+            self.transcoded[record.format] += 1
         self.repairs += [one.about(record) for one in decision.repairs]
         self.warnings += [one.about(record) for one in decision.warnings]
         self.kept[record.split, record.label] += 1
@@ -178,6 +186,7 @@ class Outcomes:
             # An image may have several repairs.
             "repaired": len({repair.path for repair in self.repairs}),
             "repaired_by": _by_reason(self.repairs),
+            "transcoded": dict(sorted(self.transcoded.items())),
             "by_reason": _by_reason(self.rejects),
             "by_split": kept,
             "moved": {reason: self.moved[reason] for reason in placement.REASONS},

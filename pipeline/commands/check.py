@@ -211,7 +211,7 @@ def as_json(found: Examined) -> dict[str, Any]:
 
 def _print(console: Console, found: Examined) -> None:
     from imgpipe.components.image_filter.near_groups import set_aside
-    from imgpipe.components.report.text import aside, moves
+    from imgpipe.components.report.text import aside, converted, moves
     from imgpipe.models import feature_names as names
 
     judged = found.judged
@@ -221,7 +221,8 @@ def _print(console: Console, found: Examined) -> None:
         if total := sum(counts.values()):
             classes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
             console.print(f"  {split:<10} {total:,}: {escape(_short(classes))}")
-    for line in (*moves(judged.summary["moved"]), *aside(set_aside(judged.near or ()))):
+    lines = (*moves(judged.summary["moved"]), *aside(set_aside(judged.near or ())))
+    for line in (*lines, *converted(judged.summary)):
         console.print(f"  {line}")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides that match no file: {', '.join(key[:12] for key in unknown)}")
