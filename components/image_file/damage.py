@@ -8,7 +8,6 @@ no checksums, so signs in its compressed bytes are looked for too.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 
 import simplejpeg
@@ -97,8 +96,7 @@ def _without_metadata(data: bytes) -> bytes:
     parts, at = [data[:2]], 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
         marker = data[at + 1]
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        after = at + 2 + length
+        after = at + 2 + int.from_bytes(data[at + 2 : at + 4])
         if _APP0 <= marker <= _APP15 or marker == _COMMENT:
             following = re.compile(b"\xff[\xc0-\xfe]").search(data, after)
             after = following.start() if following else len(data)
@@ -120,19 +118,18 @@ def _is_padding(data: bytes, said: str) -> bool:
 
 def _webp(data: bytes) -> str:
     """Look into the first chunk of pixels (RFC 9649); its decoder has no means to notice damage."""
-    chunk = re.compile(b"VP8[ L]").search(data, 12)
-    start = chunk.end() + 4 if chunk else len(data)
-    if start > len(data):
+    chunk = re.compile(b"VP8([ L])(....)", re.DOTALL).search(data, 12)
+    if chunk is None:
         return ""
-    pixels = data[start : start + struct.unpack_from("<I", data, start - 4)[0]]
+    pixels = data[chunk.end() : chunk.end() + int.from_bytes(chunk[2], "little")]
     width, height = image_header.size(data)
     zeros = _ZEROS + width * height // _PLAIN_PIXELS
-    if data[start - 5 : start - 4] == b" " and bytes(zeros) in pixels:
+    if chunk[1] == b" " and bytes(zeros) in pixels:
         return f"at least {zeros:,} zeros in a row among the compressed pixels"
     if found := _converted_newlines(pixels):
         return found
     # The last part of another file makes it longer than its header says.
-    longer = len(data) > struct.unpack_from("<I", data, 4)[0] + 8
+    longer = len(data) > int.from_bytes(data[4:8], "little") + 8
     return _pillow(data, lambda image: image.load()) if longer else ""
 
 
