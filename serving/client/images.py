@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from PIL import Image as Pillow
 
 Image: TypeAlias = "bytes | str | Path | np.ndarray | Pillow.Image"
-"""The encoded bytes of an image, the path of its file, a Pillow image, or pixels: uint8 [H, W, 3]
-or [H, W]."""
+"""The encoded bytes of an image, the path of its file, a Pillow image, which is turned by the Exif
+orientation that it carries, or pixels: uint8 [H, W, 3] or [H, W]."""
 
 CHUNK_IMAGES = 32
 """Images per request: measured 2.7-4 times the throughput of single images on a CPU."""
