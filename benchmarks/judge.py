@@ -4,10 +4,11 @@
 
 Photographs of cats and dogs lie in folders of splits, a sixth in validation and test. Copies of
 other photographs are planted among them: empty, truncated at random, text with the name of an
-image, identical, with both labels, saved again by others (`cats_dogs_reencoded`), shrunk, cropped,
-mirrored, and copies of training images in test. Recall is the share of the planted files that are
-found with the right reason. Precision is the share of planted files among all files with that
-reason. The recall of the search is also measured with a crop of every photograph.
+image, damaged although they decode, identical, with both labels, saved again by others
+(`cats_dogs_reencoded`), shrunk, cropped, mirrored, and copies of training images in test. Recall is
+the share of the planted files that are found with the right reason. Precision is the share of
+planted files among all files with that reason. The recall of the search is also measured with a
+crop of every photograph.
 """
 
 from __future__ import annotations
@@ -107,12 +108,34 @@ def _mirrored(planted: Planted, data: bytes) -> bytes:
     return _saved(_opened(data).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 
 
+def _zeros(planted: Planted, data: bytes) -> bytes:
+    start, count = len(data) // 2, min(4096, len(data) // 4)
+    return data[:start] + bytes(count) + data[start + count :]
+
+
+def _joined(planted: Planted, data: bytes) -> bytes:
+    other = planted.free[int(planted.rng.integers(len(planted.free)))].read_bytes()
+    return data[: len(data) // 2] + other[len(other) // 2 :]
+
+
+def _flipped(planted: Planted, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for at in planted.rng.integers(data.find(b"\xff\xda") + 14, len(data) - 2, 3):
+        changed[at] ^= 1 << int(planted.rng.integers(8))
+    return bytes(changed)
+
+
 _AGAIN = "saved again by others"
+_DAMAGED = ("damaged", "truncated", "undecodable")
 _NEAR = ("near_duplicate",)
 KINDS = (
     Kind("zero-byte", ("zero_byte",), lambda planted, data: b""),
     Kind("truncated", ("truncated",), _cut),
     Kind("text named .jpg", ("not_an_image",), lambda planted, data: TEXT),
+    Kind("converted newlines", _DAMAGED, lambda planted, data: data.replace(b"\n", b"\r\n")),
+    Kind("4 KB of zeros in the middle", _DAMAGED, _zeros),
+    Kind("the tail of another", _DAMAGED, _joined),
+    Kind("three wrong bits", _DAMAGED, _flipped),
     Kind("same bytes", ("duplicate",), lambda planted, data: data),
     Kind("same bytes, other label", ("label_conflict",)),
     Kind(_AGAIN, _NEAR),

@@ -34,6 +34,7 @@ _OPTIONAL = {
     names.SEEN_FAMILY: 0,
     "camera": "",
     "captured": 0,
+    "damage": "",
 }
 
 
@@ -55,6 +56,7 @@ class ImageRecord:
     channels: int = 0
     read_error: str = ""  # why the file could not be read
     decode_error: str = ""  # why the serving op cannot decode the file, "" when it can
+    damage: str = ""  # sign that the pixels of a readable file are wrong; "" for none
     symlink: int = 0  # 1 when the file was reached through a symbolic link
     camera: str = ""  # model of the camera, "" when the file does not say it
     captured: int = 0  # moment of the photograph by the camera's clock, in seconds; 0: unknown

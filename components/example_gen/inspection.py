@@ -18,6 +18,7 @@ from typing import Any
 
 from imgpipe.components.example_gen.sources.base import Item, Source
 from imgpipe.components.image_file.content import Content, alpha_channel, decode
+from imgpipe.components.image_file.damage import damage
 from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.checks import MEASUREMENTS
@@ -41,10 +42,11 @@ CODE = (
     "models/preprocess.py",
     "serving/image_header.py",
 )
-_LIBRARIES = ("tensorflow", "pillow", "numpy")  # they decode, read headers and measure
+#: They decode, read headers, measure and find damage.
+_LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg")
 _WRITE_AT_ONCE = 256  # results that are written together
 #: Fields of a record that depend on the content of the file alone.
-_CONTENT = (*_HEADER, "decode_error", "figures")
+_CONTENT = (*_HEADER, "decode_error", "damage", "figures")
 
 
 def inspect(
@@ -135,11 +137,14 @@ def _inspected(record: ImageRecord, pixel_limit: int) -> ImageRecord:
     data = record.image_bytes
     header = probe(data, pixel_limit)
     record = dataclasses.replace(record, **{name: getattr(header, name) for name in _HEADER})
-    pixels, error = None, _why_not_decoded(record, pixel_limit)
-    if not error:
-        pixels, error = decode(data)
-    if pixels is None:
+    error = _why_not_decoded(record, pixel_limit)
+    if error:
         return dataclasses.replace(record, decode_error=error)
+    pixels, error = decode(data)
+    found = damage(data, record.format, is_decoded=not error)
+    record = dataclasses.replace(record, decode_error=error, damage=found)
+    if pixels is None:
+        return record
     alpha = alpha_channel(data, record.format, record.mode)
     content = Content.of(Pixels(pixels, alpha), MEASUREMENTS)
     return dataclasses.replace(

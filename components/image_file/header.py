@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from imgpipe.serving import image_header
 
@@ -95,20 +95,6 @@ def pillow(data: bytes) -> Iterator[Image.Image]:
                 yield image
         finally:
             Image.MAX_IMAGE_PIXELS = previous
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Turn an opened JPEG by its Exif orientation, as `preprocess.decode` does with TensorFlow.
-
-    Other formats stay as they are stored, and so does a JPEG with a broken Exif block.
-    """
-    if image.format not in ("JPEG", *_SAME_AS_JPEG):
-        return image
-    image.info.pop("xmp", None)  # Pillow would look for an orientation there too
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # parts of Pillow raise exceptions of any type for broken blocks
-        return image
 
 
 def probe(data: bytes, pixel_limit: int) -> Header:

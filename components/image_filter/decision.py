@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from imgpipe.components.image_file.content import Content, alpha_channel
+from imgpipe.components.image_file.transcoding import for_the_model
 from imgpipe.components.image_filter.check import Check, Finding, Repair, Settings
 from imgpipe.components.image_filter.checks import CHECKS, MEASUREMENTS, decodable, files
 from imgpipe.components.image_filter.overrides import Override, find
@@ -238,6 +239,19 @@ def decide(inspected: ImageRecord, settings: Settings) -> Decision:
     else:
         decision.repair(todo)
     return decision
+
+
+def readable(record: ImageRecord, pixel_limit: int) -> ImageRecord:
+    """Return the record of a file that only Pillow reads as a run transcodes it; others unchanged.
+
+    Args:
+        record: The inspected record.
+        pixel_limit: Number of pixels above which a file is not decoded.
+    """
+    if not record.decode_error:
+        return record
+    data = for_the_model(record.image_bytes, pixel_limit)
+    return _rewritten(record, data, (decodable.TRANSCODED,)) or record
 
 
 def _rewritten(record: ImageRecord, data: bytes, reasons: Sequence[str]) -> ImageRecord | None:

@@ -28,6 +28,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_record import INGEST_SUMMARY, ImageRecord
@@ -110,6 +111,10 @@ Summary = TypedDict(
         "rejected": Annotated[int, "Files that a run would put into quarantine."],
         "repaired": Annotated[int, "Images that a run would re-encode."],
         "repaired_by": Annotated[dict[str, int], "Number of repairs by check."],
+        "transcoded": Annotated[
+            dict[str, int],
+            "Kept images that the served model cannot decode, by format.",
+        ],
         "by_reason": Annotated[dict[str, int], "Number of rejected files by reason."],
         "by_split": Annotated[dict[str, dict[str, int]], "Number of images by split and class."],
         "moved": Annotated[
@@ -140,6 +145,7 @@ class Outcomes:
     #: Images by family and split; those without a family have the family "".
     families: Counter[tuple[str, str]] = field(default_factory=Counter)
     found_families: int = 0  # images whose family was found, and not given by the source
+    transcoded: Counter[str] = field(default_factory=Counter)  # kept images, by format
 
     @classmethod
     def joined(cls, parts: Iterable[Outcomes]) -> Outcomes:
@@ -168,6 +174,8 @@ class Outcomes:
             return
         if decision.move is not None:
             self.moved[decision.move.reason] += 1
+        if any(one.reason == TRANSCODED for one in decision.repairs):
+            self.transcoded[record.format] += 1
         self.repairs += [one.about(record) for one in decision.repairs]
         self.warnings += [one.about(record) for one in decision.warnings]
         self.kept[record.split, record.label] += 1
@@ -211,6 +219,7 @@ class Outcomes:
             # An image may have several repairs.
             "repaired": len({repair.path for repair in self.repairs}),
             "repaired_by": _by_reason(self.repairs),
+            "transcoded": dict(sorted(self.transcoded.items())),
             "by_reason": _by_reason(self.rejects),
             "by_split": kept,
             "moved": {reason: self.moved[reason] for reason in placement.REASONS},

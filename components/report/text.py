@@ -71,6 +71,25 @@ def aside(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
+def converted(data: Mapping[str, Any]) -> list[str]:
+    """Say how many images clients have to convert for the served model; nothing if there are none.
+
+    Args:
+        data: The quarantine's summary.
+    """
+    formats = data.get("transcoded") or {}
+    total = sum(formats.values())
+    if not total:
+        return []
+    files = "is in a file" if total == 1 else "are in files"
+    kinds = ", ".join(f"{number:,} {name}" for name, number in formats.items())
+    return [
+        f"{total:,} of {plural(data['kept'], 'image')} {files} that the served model cannot decode "
+        f"({kinds}); its clients must convert such files to PNG or JPEG, as `imgpipe predict "
+        "--model` and `imgpipe.load` do by themselves"
+    ]
+
+
 def overridden(data: Mapping[str, Any]) -> str:
     """Count the overrides: ``overrides were applied to 2 images (1 accept, 1 reject)``.
 

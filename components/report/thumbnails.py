@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from PIL import Image, ImageFile
 
-from imgpipe.components.image_file.header import pillow, upright
+from imgpipe.components.image_file.header import pillow
+from imgpipe.serving.pillow_pixels import upright
 
 #: Longer side in pixels of an image that is enlarged by a click, and of the images that follow once
 #: the page holds `_LARGE_BYTES` of them. The second is shown at half its size, for dense screens.

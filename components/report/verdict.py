@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.section import RunState
-from imgpipe.components.report.text import overridden, plural
+from imgpipe.components.report.text import converted, overridden, plural
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
@@ -101,7 +101,7 @@ def warnings(facts: Mapping[str, Any]) -> list[str]:
     """Return warnings about the limits of a verdict, one sentence each."""
     settings = facts.get("settings") or {}
     classes = settings.get("vocabulary") or []
-    found = [_few_images(facts)]
+    found = [_few_images(facts), *converted(facts.get("data") or {})]
     # Where all images of a class are in one fold, none of them can be right.
     found += [
         f"no fold could learn {classes[label]}, because all of its images are in one fold, as "

@@ -8,6 +8,7 @@ from pathlib import Path
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.header import probe
+from imgpipe.components.image_file.transcoding import for_the_model
 from imgpipe.models.files.regular_files import read_bytes
 
 
@@ -32,4 +33,5 @@ def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes,
         if header.pixels > pixel_limit:
             yield path, b"", f"{header.width} x {header.height} pixels are over judge.pixel_limit"
         else:
+            data = for_the_model(data, pixel_limit)
             yield path, data, decode(data)[1]

@@ -216,14 +216,16 @@ def as_json(found: Examined) -> dict[str, Any]:
 def _print(console: Console, found: Examined) -> None:
     from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.report import families
-    from imgpipe.components.report.text import aside, moves
+    from imgpipe.components.report.text import aside, converted, moves
 
     judged = found.judged
     _print_findings(console, judged)
     _print_classes(console, judged)
     said = families.sentences(judged.summary["families"])
     said += moves(judged.summary["moved"])
-    for line in (*said, *aside(set_aside(judged.near or ()))):
+    said += aside(set_aside(judged.near or ()))
+    said += converted(judged.summary)
+    for line in said:
         console.print(f"  {escape(line)}")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides that match no file: {', '.join(key[:12] for key in unknown)}")

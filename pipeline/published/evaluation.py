@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +115,7 @@ def evaluate(
 def _judge(request: EvaluationRequest) -> Judged:
     """Inspect and classify all images of a source."""
     from imgpipe.components.example_gen.inspection import inspect
+    from imgpipe.components.image_filter.decision import readable
     from imgpipe.serving.server.served import Served
 
     found, model, items = Judged(), request.model, request.scan.items
@@ -122,7 +123,7 @@ def _judge(request: EvaluationRequest) -> Judged:
     with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
         progress.total(len(items), "images")
         inspected = inspect(request.source, items, limit, vocabulary=model.vocabulary)
-        judged = _judged(inspected, found)
+        judged = _judged((readable(record, limit) for record in inspected), found)
         while batch := list(itertools.islice(judged, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
@@ -131,7 +132,7 @@ def _judge(request: EvaluationRequest) -> Judged:
     return found
 
 
-def _judged(inspected: Iterator[ImageRecord], found: Judged) -> Iterator[ImageRecord]:
+def _judged(inspected: Iterable[ImageRecord], found: Judged) -> Iterator[ImageRecord]:
     """Yield the images that can be judged, and note the others."""
     for record in inspected:
         progress.advance(1, "images")
@@ -188,6 +189,7 @@ def shown_images(request: EvaluationRequest, found: Mapping[str, Any]) -> dict[s
         Encoded images of the mistakes, by image hash, and their Grad-CAM, by
         `imgpipe.components.report.thumbnails.cam_key`.
     """
+    from imgpipe.components.image_file.transcoding import for_the_model
     from imgpipe.components.report import thumbnails
 
     hashes = {row["path"]: row["image_hash"] for row in found["mistakes"]}
@@ -196,6 +198,7 @@ def shown_images(request: EvaluationRequest, found: Mapping[str, Any]) -> dict[s
         if item.path in hashes:
             # The page shows a mistake without its image if the file was removed since.
             with contextlib.suppress(OSError):
-                images[hashes[item.path]] = request.source.read(item)
+                data = request.source.read(item)
+                images[hashes[item.path]] = for_the_model(data, request.config.judge.pixel_limit)
     wanted = list(hashes.values())[: thumbnails.EXPLAINED]
     return images | thumbnails.encoded_cams(str(request.model.folder), images, wanted)

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from imgpipe.components.image_file.transcoding import for_the_model
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import places
+from imgpipe.serving import image_header
 from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, Question
 from imgpipe.serving.client.images import Image
@@ -63,7 +65,7 @@ class LoadedModel(Classifier):
     def __init__(self, path: Path, number: int | None = None) -> None:
         self.folder = places.version(path, number)
         _check_process()
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # no line for each file that is not an image
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no line for each file that is not an image
         with consoles.quiet():
             with quick_imports():
                 import tensorflow  # noqa: F401  # the session below needs it
@@ -108,17 +110,31 @@ class LoadedModel(Classifier):
         _check_process()
         if self._closed:
             raise ServingError(f"The model in {self.folder} is closed. Load it again")
+        # A format that no model knows is converted at once.
+        known = [image if image_header.sniff(image) else self._converted(image) for image in images]
+        try:
+            return self._answer(known)
+        except InvalidArgument:
+            if len(known) > 1:  # it is not yet known which one the model refuses
+                raise
+            converted = self._converted(known[0])
+            if converted == known[0]:
+                raise
+        return self._answer([converted])
+
+    @staticmethod
+    def _converted(image: bytes) -> bytes:
+        return for_the_model(image, DEFAULT_MAX_PIXELS)
+
+    def _answer(self, images: Sequence[bytes]) -> Prediction:
         import tensorflow as tf
 
         encoded = np.array(images, dtype=object)
         try:
             limits.row_pixels("image_bytes", encoded, DEFAULT_MAX_PIXELS)
             outputs = self._served.run(image_bytes=encoded)
-        except status.StatusError as error:
-            raise InvalidArgument(error.message) from None
-        except tf.errors.InvalidArgumentError as error:
-            original = error.__context__ or error  # without the trace that the session adds to it
-            raise InvalidArgument(status.from_exception(original).message) from error
+        except (status.StatusError, tf.errors.InvalidArgumentError) as error:
+            raise InvalidArgument(status.from_exception(error).message) from error
         return Prediction(outputs, str(self.folder), self.version, "serving_default")
 
     def close(self) -> None:

@@ -171,15 +171,17 @@ class Classifier(ABC):
                 if question.strict:
                     raise named from error
                 return [named]
-            half = len(loaded) // 2
-            first = self._ask(loaded[:half], question, whole=False)
-            return first + self._ask(loaded[half:], question, whole=False)
         except ResourceExhausted as error:
             # A server that is overloaded says the same, but of no single image.
             if question.strict or len(loaded) > 1 or len(loaded[0][1]) <= CHUNK_BYTES:
                 raise
             return [InvalidArgument(f"{loaded[0][0]} is too large for the server: {error}")]
-        return list(classifications(answer, len(loaded), question.top))
+        else:
+            return list(classifications(answer, len(loaded), question.top))
+        # Outside of `except`, so that no error of a part carries that of the whole as its context.
+        half = len(loaded) // 2
+        first = self._ask(loaded[:half], question, whole=False)
+        return first + self._ask(loaded[half:], question, whole=False)
 
 
 def _chunks(images: Sequence[Image]) -> Iterator[tuple[int, list[Image]]]:

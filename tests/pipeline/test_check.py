@@ -240,6 +240,19 @@ def test_a_tree_with_two_meanings_is_refused_and_read_by_the_command_that_is_off
     assert "class_level = 2" in file.read_text()
 
 
+def test_files_that_clients_have_to_convert_are_counted_by_format(clean):
+    for number, file in enumerate(sorted(clean.glob("*/*.png"))[:7]):
+        suffix = ".tif" if number else ".pcx"
+        Image.open(file).convert("RGB").save(file.with_suffix(suffix))
+        file.unlink()
+    said = (
+        "  7 of 16 images are in files that the served model cannot decode (1 PCX, 6 TIFF); its "
+        "clients must convert such files to PNG or JPEG, as `imgpipe predict --model` and "
+        "`imgpipe.load` do by themselves\n"
+    )
+    assert said in check(clean, *FEW)[1]
+
+
 def test_data_is_refused_above_the_limit_of_rejected_images_only(faulty, tmp_path):
     code, text, _ = check(faulty)
     assert code == 4 and "refused:" in text and "expected at most 10.0% of the images" in text

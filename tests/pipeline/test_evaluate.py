@@ -86,6 +86,22 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     assert found["per_class"]["rock"]["recall"] is None
 
 
+def test_files_that_a_run_transcodes_are_evaluated_as_png(out, photos, tmp_path):
+    page = tmp_path / "page.html"
+    asked = ("--model", out / "model" / "1", "--html", page, "--data", photos)
+    expected = answer(*asked)
+    pictures = page.read_text("utf-8").count("data:image/")
+    for file in sorted(photos.glob("*/*.png")):
+        with Image.open(file) as image:
+            image.save(file.with_suffix(".tif"))
+        file.unlink()
+    found = answer(*asked)
+    assert found["undecodable"]["count"] == 0
+    same = ("count", "accuracy", "loss", "per_class", "confusion")
+    assert {name: found[name] for name in same} == {name: expected[name] for name in same}
+    assert page.read_text("utf-8").count("data:image/") == pictures > 1
+
+
 def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
     page = tmp_path / "page.html"
     ended = evaluate("--model", out, "--data", photos, "--threshold", 1, "--html", page)

@@ -109,6 +109,36 @@ def test_files_that_are_no_images_are_named_and_the_others_are_classified(out, p
     assert result.stdout.count("version 2") == 3
 
 
+def test_every_file_is_refused_for_its_own_reason(out, photos):
+    reasons = {
+        "a.jpg": (b"no image", "Unknown image file format"),
+        "b.jpg": (encoded(noise(9), "JPEG")[:900], "jpeg::Uncompress failed"),
+        "c.png": (encoded(noise(9))[:900], "Invalid PNG data, size 900"),
+        "d.gif": (encoded(noise(9), "GIF")[:900], "Invalid GIF data"),
+        "e.jpg": (b"", "Input is empty"),
+    }
+    for name, (data, _) in reasons.items():
+        (photos / name).write_bytes(data)
+    refused = predict("--model", out, photos).stderr.splitlines()[: len(reasons)]
+    for line, (name, (_, reason)) in zip(refused, reasons.items(), strict=True):
+        assert line.startswith(f"{photos / name}: {reason}")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF", "BMP"])
+def test_files_that_a_run_transcodes_are_answered_as_png(out, tmp_path, kind):
+    image = Image.fromarray(noise(5)).convert("1" if kind == "BMP" else "RGB")
+    data = encoded(image, kind)
+    (tmp_path / "photos").mkdir()
+    with Image.open(io.BytesIO(data)) as read:
+        as_png = encoded(read.convert("RGB"))
+    for number, content in enumerate((data, data, as_png)):
+        (tmp_path / "photos" / str(number)).write_bytes(content)
+    first, second, png = rows("--model", out, tmp_path / "photos")
+    assert first["top"] == second["top"] == png["top"]
+    with imgpipe.load(out) as model:
+        assert model.predict(data)[0].probability == pytest.approx(png["probability"], abs=1e-6)
+
+
 def test_what_cannot_be_is_refused(out, photos, tmp_path):
     with pytest.raises(ResourceError, match="there is no such folder"):
         predict("--model", tmp_path / "gone", photos)

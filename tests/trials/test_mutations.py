@@ -75,7 +75,8 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
         file = tmp_path / "photos" / "ab"[int(name[:5]) // 2 % 2] / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
-    settings = Settings(min_side=1, pixel_limit=_PIXELS, threshold={"near_duplicate": 0})
+    ignored = {"damaged": "ignore"}  # the op decodes such files
+    settings = Settings(1, _PIXELS, severity=ignored, threshold={"near_duplicate": 0})
     judged = source_check.judge(source_check.Plan(str(tmp_path / "photos"), settings))
     assert judged.summary["in"] == count
     assert judged.summary["kept"] + judged.summary["rejected"] == count

@@ -6,13 +6,12 @@ otherwise rejected as `not_an_image`, `truncated` or `undecodable`.
 
 from __future__ import annotations
 
-import io
 import struct
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from imgpipe.components.image_file.header import other_format, pillow, upright
+from imgpipe.components.image_file.header import other_format
+from imgpipe.components.image_file.transcoding import transcode
 from imgpipe.components.image_filter.check import Finding, Result, Settings, check
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.serving.image_header import sniff
@@ -21,7 +20,6 @@ NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
 UNDECODABLE = "undecodable"
 TRANSCODED = "transcoded"
-_SIXTEEN_BITS = 65535  # the largest value
 _TAIL = 64  # bytes at the end of a file that may contain padding after the end marker
 
 
@@ -49,47 +47,13 @@ def decodable(record: ImageRecord, settings: Settings) -> Result:
     if not sniff(found) and not record.format:
         if other := other_format(found):
             return Finding(UNDECODABLE, f"{other}, a format that is not accepted")
-        return Finding(NOT_AN_IMAGE, f"unknown image format; it begins with {_head(found)}")
+        # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
+        is_png = found.startswith(b"\x89PNG")
+        about = "PNG whose newlines were converted" if is_png else "unknown image format"
+        return Finding(NOT_AN_IMAGE, f"{about}; it begins with {_head(found)}")
     if is_cut_short(found) or "truncated" in problem or "unexpected end" in problem.lower():
         return Finding(TRUNCATED, detail)
     return Finding(UNDECODABLE, detail)
-
-
-def transcode(data: bytes) -> tuple[bytes, str]:
-    """Convert a file to PNG with 8-bit RGB.
-
-    Returns:
-        (PNG file, description of the original).
-
-    Raises:
-        Exception: Pillow cannot read the file; its plugins raise exceptions of any type.
-    """
-    with pillow(data) as image:
-        described = f"{image.format} ({image.mode})"
-        image.load()
-        plain = eight_bits(upright(image))
-    out = io.BytesIO()
-    plain.save(out, format="PNG")
-    return out.getvalue(), described
-
-
-def eight_bits(image: Image.Image) -> Image.Image:
-    """Convert an image to 8-bit RGB, 16-bit grey as the serving op does. Pillow would clip it.
-
-    Raises:
-        ValueError: The pixels have more than 16 bits or a fraction, so that black and white are
-            not known.
-    """
-    if image.mode == "F":
-        raise ValueError("the pixels are floating-point numbers; scale them to 8 bits")
-    if not image.mode.startswith("I"):
-        return image.convert("RGB")
-    grey = np.asarray(image).astype(np.int64)
-    if grey.min() < 0 or grey.max() > _SIXTEEN_BITS:
-        raise ValueError(
-            f"the pixels are between {grey.min()} and {grey.max()}; scale them to 8 or 16 bits"
-        )
-    return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
 
 
 def is_cut_short(data: bytes) -> bool:

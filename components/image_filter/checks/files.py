@@ -62,6 +62,18 @@ def pixel_limit(record: ImageRecord, settings: Settings) -> Result:
     )
 
 
+@check(
+    45,  # after `decodable`, which says more of a file that nobody reads
+    "header",
+    "download or copy the original again, as binary data (for git: `*.jpg binary` in "
+    ".gitattributes, or git lfs); keep it anyway with judge.severity.damaged or `imgpipe review`",
+    may_be=("reject", "warn", "ignore"),
+)
+def damaged(record: ImageRecord, settings: Settings) -> Result:
+    """Damaged, although it can be decoded: a part of the pixels is wrong."""
+    return record.damage or None
+
+
 @check(50, "header", "lower judge.min_side", may_be=("reject", "warn", "ignore"))
 def too_small(record: ImageRecord, settings: Settings) -> Result:
     """Side shorter than judge.min_side."""

@@ -16,9 +16,9 @@ from imgpipe.components.image_file.content import alpha_channel
 from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_file.pixels import Measurement, Pixels
 from imgpipe.components.image_filter.check import Finding, Result, Settings, check
-from imgpipe.components.image_filter.checks.decodable import eight_bits
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import feature_names as names
+from imgpipe.serving.pillow_pixels import eight_bits
 
 _OPAQUE = 255
 

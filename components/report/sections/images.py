@@ -11,7 +11,7 @@ from imgpipe.components.image_filter.near_groups import set_aside
 from imgpipe.components.report import families
 from imgpipe.components.report.features import CLEAR, clear
 from imgpipe.components.report.section import Content, Context, Section
-from imgpipe.components.report.text import aside, capped, moves, overridden
+from imgpipe.components.report.text import aside, capped, converted, moves, overridden
 from imgpipe.models import feature_names as names
 
 _CLASSES = 300  # rows of the table
@@ -43,7 +43,7 @@ def build_data(context: Context) -> Content:
         "notes": [_finding(note, context) for note in data["notes"]],
         "repairs": _counts(data["repaired_by"]),
         "overridden": overridden(data),
-        "moved": moves(data["moved"]),
+        "moved": [*moves(data["moved"]), *converted(data)],
         "families": families.sentences(data["families"]) if "families" in data else [],
         "unknown": overrides["unknown"],
         "gate": context.part("data_gate"),

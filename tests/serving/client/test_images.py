@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgpipe.models import preprocess
 from imgpipe.serving.client import InvalidArgument
 from imgpipe.serving.client.images import content_of, files_of, size_of
-from tests.images import encoded, noise
+from tests.images import encoded, exif, noise, soft
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -31,9 +32,32 @@ def test_sixteen_bit_images_are_reduced_to_eight_bits_as_in_tensorflow():
 
     deep = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
     content = encoded(deep)
-    ours = pixels(content_of(Image.open(io.BytesIO(content))))
+    ours = pixels(content_of(Image.open(io.BytesIO(content))))[:, :, 0]
     theirs = tf.io.decode_image(content, channels=1).numpy()[:, :, 0]
     assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_pillow_images_are_turned_as_their_files_are(kind, orientation):
+    file = encoded(soft(2), kind, exif=exif(orientation))
+    as_the_model_sees_it = preprocess.decode(file).numpy().astype(int)
+    sent = pixels(content_of(Image.open(io.BytesIO(file))))
+    assert sent.shape == as_the_model_sees_it.shape
+    assert np.abs(sent - as_the_model_sees_it).mean() < 2  # two decoders of JPEG
+    if kind == "JPEG":
+        converted = Image.open(io.BytesIO(file)).convert("RGB")
+        np.testing.assert_array_equal(pixels(content_of(converted)), sent)
+
+
+def test_pillow_images_whose_white_is_unknown_are_refused_as_in_training():
+    for image, words in (
+        (Image.new("F", (8, 8), 0.5), "floating-point numbers; scale them to 8 bits"),
+        (Image.new("I", (8, 8), 70_000), "between 70000 and 70000; scale them to 8 or 16 bits"),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            content_of(image)
+    assert (pixels(content_of(Image.new("I", (8, 8), 0x4567))) == 0x45).all()
 
 
 def test_files_and_pillow_images_that_cannot_be_read_are_refused(photo):

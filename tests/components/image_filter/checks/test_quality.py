@@ -92,7 +92,7 @@ def test_thresholds_decide_and_are_exact_at_the_edge(look):
     [
         (
             Settings(severity={"zero_byte": "warn"}),
-            r"zero_byte = 'warn'; expected any of too_small",
+            r"zero_byte = 'warn'; expected any of damaged, too_small",
         ),
         (Settings(severity={"dark": "repair"}), "dark = 'repair'; expected one of warn, reject"),
         (Settings(severity={"drak": "warn"}), "drak = 'warn'; expected any of"),

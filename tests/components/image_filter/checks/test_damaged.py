@@ -1,0 +1,111 @@
+"""Files that decode although they are damaged, and healthy ones with unusual bytes."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from imgpipe.components.image_file.content import decode
+from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.decision import decide
+from imgpipe.pipeline.application import app
+from tests.images import encoded, noise, soft
+
+_PHOTO, _OTHER = (
+    Image.blend(soft(seed, (320, 240)), Image.fromarray(noise(seed, (320, 240))), 0.2)
+    for seed in (3, 4)
+)
+_NEWLINES = "newline bytes follows a carriage return, as after a transfer as text"
+_LIBJPEG = "libjpeg: Corrupt JPEG data"
+
+
+def _text(data):
+    return data.replace(b"\n", b"\r\n")
+
+
+def _zeros(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes(2048) + data[middle + 2048 :]
+
+
+def _joined(data):
+    return data[: len(data) // 2] + encoded(_OTHER, "JPEG")[len(data) // 3 :]
+
+
+def _checksum(data):
+    return data[:-13] + bytes([data[-13] ^ 1]) + data[-12:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "said"),
+    [
+        *(("JPEG", damage, _LIBJPEG) for damage in (_text, _zeros, _joined)),
+        *(("JPEG", _text, _NEWLINES), ("WEBP", _text, _NEWLINES), ("BMP", _text, _NEWLINES)),
+        ("WEBP", _zeros, "at least 102 zeros in a row among the compressed pixels"),
+        ("PNG", _checksum, "Pillow: broken PNG"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 9}])
+def test_a_damaged_file_is_rejected_with_the_sign_of_its_damage(
+    records, kind, damage, said, options
+):
+    record = records({"a/x": damage(encoded(_PHOTO, kind, quality=90, **options))})["a/x"]
+    found = decide(record, Settings())
+    assert found.rejection is not None and found.rejection.reason == "damaged"
+    assert said in found.rejection.detail
+    warned = decide(record, Settings(severity={"damaged": "warn"}))
+    assert warned.rejection is None and warned.warnings[0].detail == found.rejection.detail
+
+
+def _segment(marker, body):
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+@pytest.mark.parametrize(
+    "insert",
+    [
+        b"\xff\xff",  # fill bytes
+        _segment(0xE2, b"ICC_PROFILE\0\x09\x02none"),
+        _segment(0xE1, b"Exif\0\0") + b"longer than it says",
+        _segment(0xFE, b"a line\r\n" * 40),
+    ],
+)
+def test_a_jpeg_whose_pixels_are_right_is_not_damaged(records, insert):
+    data = encoded(_PHOTO, "JPEG", quality=90)
+    padded = data[:-2] + bytes(300) + data[-2:]  # as some cameras write it
+    for changed in (data[:2] + insert + data[2:] + data, data[:2] + insert + padded[2:]):
+        assert (decode(changed)[0] == decode(data)[0]).all()
+        assert records({"x.jpg": changed})["x.jpg"].damage == ""
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_healthy_file_is_not_damaged(records, kind, mode):
+    if mode == "CMYK" and kind not in ("JPEG", "TIFF"):
+        pytest.skip("the format has no such colours")
+    plain = Image.new("RGB", (900, 700), (0x10, 0x0A, 0x0D))  # with newlines in its bytes
+    files = {str(at): encoded(one.convert(mode), kind) for at, one in enumerate((_PHOTO, plain))}
+    assert [record.damage for record in records(files).values()] == ["", ""]
+
+
+def test_check_names_damaged_files_and_shows_their_pictures(tmp_path):
+    for label in ("oak", "elm"):
+        (tmp_path / "trees" / label).mkdir(parents=True)
+        for number in range(12):
+            data = encoded(soft(number * 2 + (label == "elm"), (160, 120)), "JPEG", quality=95)
+            (tmp_path / "trees" / label / f"{number}.jpg").write_bytes(
+                data if number else _text(data)
+            )
+    png = _text(encoded(_PHOTO, "PNG"))
+    (tmp_path / "trees" / "oak" / "sent.png").write_bytes(png)
+    page = tmp_path / "page.html"
+    said = CliRunner().invoke(app, ["check", str(tmp_path / "trees"), "--html", str(page)]).output
+    assert re.search(rf"damaged +2  elm/0.jpg: {_LIBJPEG}: .*{_NEWLINES}", said)
+    assert "oak/sent.png: PNG whose newlines were converted" in said
+    shown = page.read_text("utf-8")
+    assert re.search('<img class="thumb" src="data:image/jpeg[^>]*alt="file elm/0.jpg"', shown)
+    assert "download or copy the original again, as binary data" in shown
