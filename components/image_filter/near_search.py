@@ -98,6 +98,7 @@ def near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplicates:
     firsts = _joined(firsts, links)
     (others,) = np.nonzero(np.bincount(firsts, minlength=len(firsts))[firsts] > 1)
     altered: dict[str, dict[str, str]] = {}
+    links = links.select(np.argsort(-links.bits, kind="stable"))  # the nearest view comes last
     for first, second, view in zip(links.first, links.second, links.kinds, strict=True):
         one, other = names[first], names[second]
         altered.setdefault(one, {})[other] = VIEWS[view].name

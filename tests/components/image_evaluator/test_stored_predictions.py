@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components import blessings
+from imgpipe.components import blessings, shares
 from imgpipe.components.image_evaluator import component, rules
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
@@ -40,11 +40,13 @@ def _answers(classes: int, right: int, seed: int) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-def _stored(uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None) -> Any:
+def _stored(
+    uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None, films: int = 0
+) -> Any:
     """Write predictions as Predictor does and return their artifact.
 
     The splits validation and test hold the same images. `answers` and `baseline` are probabilities
-    [n, C].
+    [n, C]. The first `films` images are frames of films, four of each, of which train has others.
     """
     from tfx.types.standard_artifacts import Examples
 
@@ -62,6 +64,8 @@ def _stored(uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None) 
                     names.LABEL_INDEX: i % classes,
                     names.IMAGE_HASH: _SEEN * 4 if i == 0 else f"{i:064x}",
                     names.PROBABILITIES: row.tolist(),
+                    names.GROUP: b"film %d" % (i // 4) if i < films else b"",
+                    names.SEEN_FAMILY: int(i < films),
                 }
                 if other is not None:
                     described[names.BASELINE_PROBABILITIES] = other.tolist()
@@ -164,6 +168,17 @@ def test_a_better_baseline_refuses_the_model(tmp_path: Path):
         found = metrics[model]
         assert found["sparse_categorical_accuracy"] == pytest.approx(right / _IMAGES)
         assert found["sparse_categorical_crossentropy"] == pytest.approx(_loss(rows), rel=1e-2)
+
+
+def test_images_of_families_that_train_has_are_counted_apart(tmp_path: Path):
+    answers = _answers(2, right=36, seed=1)
+    decision = _evaluated(tmp_path, _stored(tmp_path / "predictions", answers, films=24), 2)
+    right = int((answers[24:].argmax(axis=1) == np.arange(24, _IMAGES) % 2).sum())
+    unseen = decision["unseen"]
+    assert (unseen["count"], unseen["correct"]) == (_IMAGES - 24, right)
+    assert f"in {_IMAGES - 24 + 6} independent groups" in decision["figures"]
+    low, high = shares.wilson(36 / _IMAGES * (_IMAGES - 18), _IMAGES - 18)
+    assert decision["ci95"] == pytest.approx([low, high])
 
 
 def test_a_model_without_predictions_is_not_blessed(tmp_path: Path):

@@ -228,6 +228,64 @@ def test_ignored_near_duplicates_are_still_kept_in_one_fold(leaking, run):
     assert len(set(groups.values()) - {0}) == 4
 
 
+def test_turned_copies_and_families_are_drawn_into_one_split(photos, run):
+    files = {}
+    for number in range(30):
+        for label in ("cat", "dog"):
+            seed = 2 * number + (label == "dog")
+            original = images.scene(seed, (120, 90))
+            for quarter in range(2):
+                turned = original.rotate(90 * quarter, expand=True)
+                files[f"{label}/{hash((seed, quarter)) % 10**9}.jpg"] = images.encoded(turned)
+            for frame in range(2):
+                name = f"{label}/film{number:02d}_{frame}.png"
+                files[name] = images.encoded(images.noise(1000 + 60 * frame + seed))
+    done = run(photos(files))
+    split_of = {text(one, names.PATH): text(one, names.SPLIT) for one in done.records("kept")}
+    group_of = {text(one, names.PATH): text(one, names.GROUP) for one in done.records("kept")}
+    assert len(split_of) == len(files)
+    for number in range(30):
+        film = [f"{label}/film{number:02d}_{n}.png" for label in ("cat", "dog") for n in range(2)]
+        assert len({split_of[path] for path in film}) == 1
+        assert {group_of[path] for path in film} == {f"film{number:02d}*"}
+    near = {}
+    for one in done.records("kept"):
+        near.setdefault(integer(one, names.NEAR_GROUP), set()).add(text(one, names.SPLIT))
+    del near[0]
+    assert len(near) == 60 and all(len(splits) == 1 for splits in near.values())
+    families = done.summary["families"]
+    assert (families["found"], families["families"], families["images"]) == (True, 30, 120)
+    assert families["examples"][0] == {"name": "film00*", "images": 4}
+    assert families["divided"] == {"validation": 0, "test": 0}
+
+
+def test_families_that_the_source_divides_are_kept_and_marked(photos, encode, run):
+    files = {
+        f"train/{label}/f{n}_1.jpg": encode(seed=n + 50 * (label == "a"))
+        for n in range(9)
+        for label in "ab"
+    }
+    files |= {
+        f"test/{label}/f{n}_2.jpg": encode(seed=200 + n + 50 * (label == "a"))
+        for n in range(4, 12)
+        for label in "ab"
+    }
+    files |= {
+        f"validation/{label}/v{n}.jpg": encode(seed=400 + n + 50 * (label == "a"))
+        for n in range(5)
+        for label in "ab"
+    }
+    done = run(photos(files))
+    assert not done.rejects
+    assert done.summary["families"]["divided"] == {"validation": 0, "test": 10}
+    seen = {
+        text(one, names.PATH) for one in done.records("kept") if integer(one, names.SEEN_FAMILY)
+    }
+    assert seen == {f"test/{label}/f{n}_2.jpg" for n in range(4, 9) for label in "ab"}
+    plain = run(photos(files), "plain", settings=Settings(groups="none"))
+    assert plain.summary["families"]["families"] == 0
+
+
 def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
     """A cluster starts such an attempt when it believes that a worker is dead."""
     done = run(faulty)

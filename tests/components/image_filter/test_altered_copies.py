@@ -1,0 +1,84 @@
+"""Copies that an augmentation program has altered are found, and other images are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from imgpipe.components.image_file.perceptual_hash import perceptual_hashes
+from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_filter.checks.whole_set import RADIUS
+from imgpipe.components.image_filter.near_search import near_duplicates
+from tests.images import scene
+
+SIZE = (320, 240)
+ORIGINALS = {f"{seed}": scene(seed, SIZE) for seed in range(30)}
+
+
+def hashed(image):
+    """Return the perceptual hashes of an image."""
+    return perceptual_hashes(Pixels(np.asarray(image.convert("RGB"))))
+
+
+HASHES = {name: hashed(image) for name, image in ORIGINALS.items()}
+
+
+def shifted(image, right, down):
+    """Shift an image by shares of its sides; its edges fill the rest, as Keras does."""
+    rows = np.arange(image.height) - round(down * image.height)
+    columns = np.arange(image.width) - round(right * image.width)
+    values = np.asarray(image)
+    values = values[rows.clip(0, image.height - 1)][:, columns.clip(0, image.width - 1)]
+    return Image.fromarray(values)
+
+
+def noisy(image):
+    """Add noise of 20 grey levels."""
+    values = np.asarray(image).astype(float)
+    values += np.random.default_rng(0).normal(0, 20, values.shape)
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        (lambda image: image.transpose(Image.Transpose.ROTATE_90), "turned by 90 degrees"),
+        (lambda image: image.transpose(Image.Transpose.ROTATE_270), "turned by 90 degrees"),
+        (lambda image: image.transpose(Image.Transpose.ROTATE_180), "upside down"),
+        (ImageOps.flip, "mirrored and upside down"),
+        (lambda image: image.transpose(Image.Transpose.TRANSPOSE), "mirrored and turned by"),
+        (lambda image: image.rotate(10, Image.Resampling.BILINEAR), "tilted by about 10 degrees"),
+        (lambda image: image.rotate(-7, Image.Resampling.BILINEAR), "tilted by about"),
+        (lambda image: shifted(image, 0.1, 0), "shifted"),
+        (lambda image: shifted(image, -0.05, 0.1), "shifted"),
+        (lambda image: ImageOps.expand(image, 24, "white"), "zoomed or put into a frame"),
+        (lambda image: ImageOps.mirror(image).rotate(10), "mirrored and tilted by about 10"),
+        (lambda image: ImageEnhance.Brightness(image).enhance(0.6), ""),
+        (noisy, ""),
+    ],
+)
+def test_an_altered_copy_is_found_and_named(change, how):
+    copies = {f"copy of {name}": hashed(change(image)) for name, image in ORIGINALS.items()}
+    found = near_duplicates({**HASHES, **copies}, RADIUS)
+    for name in ORIGINALS:
+        copy = f"copy of {name}"
+        assert found.groups[name] == found.groups[copy]
+        if how:
+            assert how in found.altered[copy][name] and how in found.altered[name][copy]
+    assert len(set(found.groups.values())) == len(ORIGINALS)
+
+
+def test_different_images_and_plain_ones_are_no_copies():
+    ramp = np.linspace(0, 255, 120)
+    plain = {
+        "ramp": np.tile(ramp, (90, 1)),
+        "turned ramp": np.tile(ramp, (90, 1)).T,
+        "vignette": np.minimum(np.add.outer((ramp - 128) ** 2, (ramp - 128) ** 2) / 128, 255),
+        "darker vignette": np.minimum(
+            np.add.outer((ramp - 128) ** 2, (ramp - 100) ** 2) / 160, 255
+        ),
+        "white": np.full((90, 120), 255.0),
+    }
+    plain = {name: hashed(Image.fromarray(grey.astype(np.uint8))) for name, grey in plain.items()}
+    assert near_duplicates({**HASHES, **plain}, RADIUS).groups == {}

@@ -1,0 +1,136 @@
+"""Families are found where names or capture times tell them, and nowhere else."""
+
+from __future__ import annotations
+
+import collections
+import random
+import uuid
+
+import pytest
+
+from imgpipe.components.image_filter.families import Named, by_content, find
+
+RANDOM = random.Random(0)
+IDS = [uuid.UUID(int=RANDOM.getrandbits(128)) for _ in range(300)]
+TIMES = [
+    f"{2018 + n % 6}{1 + n % 12:02d}{1 + n % 28:02d}_{n % 24:02d}{n % 60:02d}30" for n in range(300)
+]
+
+
+def named(paths):
+    """Return images whose class is their first folder."""
+    return [Named(path, path.partition("/")[0]) for path in paths]
+
+
+def sizes(paths):
+    """Return the sizes of the families of files with these paths, the largest first."""
+    families = find(named(paths))
+    return sorted(collections.Counter(families.values()).values(), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        ([f"p/IMG_{film}_mp4-{n}.jpg" for film in range(5567, 5579) for n in range(9)], [9] * 12),
+        (
+            [f"x/{p:08d}_{n:03d}.png" for p in range(40) for n in range(1 + p % 3)],
+            [3] * 13 + [2] * 13,
+        ),
+        ([f"r/rock{take:02d}-{n:03d}.png" for take in range(8) for n in range(20)], [20] * 8),
+        ([f"t/P{p:03d}-S01-T{n}.tif" for p in range(10) for n in range(4)], [4] * 10),
+        ([f"t/patient{p}slide{n}.png" for p in range(10) for n in range(4)], [4] * 10),
+        ([f"b/SOB_B_A-14-{s}CD-100-{n:03d}.png" for s in range(30) for n in range(6)], [6] * 30),
+        ([f"v/VID_{TIMES[t]}_frame_{n}.jpg" for t in range(12) for n in range(5)], [5] * 12),
+        ([f"v/take {t}/frame{n:04d}.jpg" for t in range(12) for n in range(30)], [30] * 12),
+        ([f"y/talk_mov-{n}.jpg" for n in range(8)] + [f"y/{one}.jpg" for one in IDS], [8]),
+        (
+            [
+                f"f/NAME{n}_jpg.rf.{one.hex}.jpg"
+                for n in range(20)
+                for one in IDS[3 * n : 3 * n + 3]
+            ],
+            [3] * 20,
+        ),
+        (
+            [f"f/plum{c}{s}.jpg" for c in "abcdefgh" for s in ("", "_rot90", "_flip_h", "-aug-3")],
+            [4] * 8,
+        ),
+        (
+            [f"f/IMG_{n}{s}.jpg" for n in range(9) for s in ("", " (2)", " - Copy", "_bright1")],
+            [4] * 9,
+        ),
+        (
+            [f"k/aug_{n}_{RANDOM.randrange(9999)}.jpeg" for n in range(20) for _ in range(4)],
+            [4] * 20,
+        ),
+        ([f"e/{one}_{s}.jpg" for one in range(7000, 7030) for s in "lr"], [2] * 30),
+    ],
+)
+def test_names_that_begin_alike_are_families(paths, expected):
+    assert sizes(paths) == expected
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        [f"{kind}/{kind}.{n}.jpg" for kind in ("cat", "dog") for n in range(500)],
+        [f"{kind}/{kind} ({n}).jpg" for kind in ("glass", "paper") for n in range(500)],
+        [f"3/IMG_{n}.JPG" for n in range(1000, 1245)],
+        [f"cats/{breed}_{n}.jpg" for breed in ("Abyssinian", "Bengal") for n in range(200)],
+        [f"{kind}/{n}.jpg" for kind in "abcdef" for n in range(50)],
+        [f"a/{one}.jpg" for one in IDS],
+        [f"a/{one.hex}.jpg" for one in IDS],
+        [f"a/{one.hex[:10]}.jpg" for one in IDS],
+        [f"a/{n}_{one.hex[:10]}_n.jpg" for n, one in enumerate(IDS)],
+        [f"a/IMG_{time}.jpg" for time in TIMES],
+        [f"a/n02085620_{n}.JPEG" for n in range(150)],
+        [f"a/images ({n}).jpg" for n in range(20)] + [f"a/b{n}.jpg" for n in range(80)],
+        [
+            f"{kind}/{year}/IMG_{year}{n}.jpg"
+            for kind in "ab"
+            for year in (2022, 2023)
+            for n in range(30)
+        ],
+    ],
+)
+def test_names_of_other_forms_give_no_families(paths):
+    assert find(named(paths)) == {}
+
+
+def test_a_family_may_lie_in_several_classes():
+    paths = [
+        f"{sign}/{sign}.s{signer:02d}_{n}.png"
+        for sign in "xyz"
+        for signer in range(9)
+        for n in range(2)
+    ]
+    assert sizes(paths) == [6] * 9
+    families = find(named(paths))
+    assert families["x/x.s03_0.png"] == families["z/z.s03_1.png"] == "s03*"
+
+
+def shot(path, captured, camera="Phone 8"):
+    """Return a photograph that was taken at a moment."""
+    return Named(path, "a", path, camera, captured)
+
+
+def test_photographs_of_one_camera_within_seconds_are_a_burst():
+    photographs = [
+        *(shot(f"a/{name}.jpg", 1000 + second) for name, second in (("u", 0), ("v", 2), ("w", 4))),
+        shot("a/late.jpg", 1030),
+        shot("a/other.jpg", 1001, "Phone 9"),
+        Named("a/unknown.jpg", "a"),
+    ]
+    assert find(photographs) == dict.fromkeys(("a/u.jpg", "a/v.jpg", "a/w.jpg"), "burst of a/u.jpg")
+
+
+def test_a_clock_that_stands_still_gives_no_burst():
+    assert find([shot(f"a/x{n}y.jpg", 1000) for n in range(40)]) == {}
+
+
+def test_a_burst_joins_the_families_of_its_images():
+    paths = [f"a/f{film}_{n}.jpg" for film in range(10) for n in range(3)]
+    images = [shot(path, 1000 if path in ("a/f1_2.jpg", "a/f2_0.jpg") else 0) for path in paths]
+    families = by_content(images)
+    assert families["a/f1_0.jpg"] == families["a/f2_2.jpg"]
+    assert len(set(families.values())) == 9
