@@ -41,6 +41,7 @@ CODE = (
     "components/image_filter/checks",
     "models/preprocess.py",
     "serving/image_header.py",
+    "serving/pillow_pixels.py",
 )
 #: They decode, read headers, measure and find damage.
 _LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg")

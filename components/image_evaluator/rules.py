@@ -154,7 +154,7 @@ class Evidence:
         if self.folds is None:
             return self.validation
         counted = ("labels", "predicted", "right", "families")
-        return Counts(*(self.folds[name] for name in counted), self.folds["groups"])
+        return Counts(*(self.folds[name] for name in counted), independent=self.folds["groups"])
 
     @property
     def accuracy(self) -> float | None:

@@ -85,7 +85,7 @@ def films(tmp_path):
 
 def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
     rules = IngestSettings(str(films), ("paper", "rock"), rule=RULE)
-    judged = assert_same(tmp_path, films, Settings(), ingested=rules)
+    judged = assert_same(tmp_path, films, Settings(groups="none"), ingested=rules)
     assert judged.rejects == () and judged.summary["moved"]["near_duplicates_together"] > 0
     assert judged.near is not None and judged.near != ()
     for group in judged.near:
@@ -113,7 +113,7 @@ def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
             file = photos / folder / f"{number}-{level}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.tile(ramp, (64, 1))).save(file, compress_level=level)
-    settings = Settings(severity={"low_information": "ignore", "dark": "ignore"})
+    settings = Settings(severity={"low_information": "ignore", "dark": "ignore"}, groups="none")
     judged = assert_same(
         tmp_path, photos, settings, ingested=IngestSettings(str(photos), ("a", "b"), rule=RULE)
     )

@@ -332,7 +332,8 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     assert built["push"] == {"status": "pushed", "version": "3", "path": "p"}
     assert built["bank"] == {"forward_passes": 0, "reused": 12}, "cached: none of this run"
     assert (built["training"]["epochs"], built["training"]["fine_tune"]["epochs"]) == (2, 1)
-    assert built["metrics"] == {"test": {**figures, "per_class": {}}}
+    more = {"per_class": {}, "independent": 0, "unseen": None}
+    assert built["metrics"] == {"test": {**figures, **more}}
     assert built["warnings"] == [], "the folds decide, so that few images need no warning"
     assert (built["expected"]["value"], built["expected"]["compared"]) == (0.95, "within")
     written = json.loads(json.dumps(built))

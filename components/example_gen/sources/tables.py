@@ -152,7 +152,11 @@ def cell_text(cell: str) -> str:
 
 
 def check_single_labels(where: str, labels: Collection[str], allowed: Collection[str]) -> None:
-    """Refuse labels that list other labels, unless a person `allowed` them as names of classes."""
+    """Refuse labels that list other labels, unless a person `allowed` them as names of classes.
+
+    Raises:
+        ConfigError: A label is made of others.
+    """
     examples = sorted(set(_combinations(set(labels) - set(allowed))))
     if examples:
         raise ConfigError(
@@ -192,7 +196,11 @@ def _divided(label: str) -> list[str]:
 
 
 def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Refuse a table with a column of zeros and ones for each class."""
+    """Refuse a table with a column of zeros and ones for each class.
+
+    Raises:
+        ConfigError: There are two such columns or more.
+    """
     columns = [
         number
         for number in range(len(header))
