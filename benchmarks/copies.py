@@ -52,6 +52,13 @@ def _framed(image: Image.Image, share: float) -> Image.Image:
     return ImageOps.expand(image, round(share * min(image.size)), "white")
 
 
+def _cut(image: Image.Image) -> Image.Image:
+    """Cut off the empty corners of an image that was tilted by 10 degrees, as Augmentor does."""
+    left, upper = (round(0.07 * side) for side in image.size)
+    box = (left, upper, image.width - left, image.height - upper)
+    return image.resize(image.size, Image.Resampling.BICUBIC, box)
+
+
 def _turned(turn: Image.Transpose) -> Callable[[Image.Image], Image.Image]:
     return lambda image: image.transpose(turn)
 
@@ -72,6 +79,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "tilted by 10 degrees": _tilted(10),
     "tilted by -13 degrees": _tilted(-13),
     "tilted by 10 degrees, canvas enlarged": lambda image: image.rotate(10, expand=True),
+    "tilted by 10 degrees, corners cut off": lambda image: _cut(image.rotate(10)),
     "shifted by a tenth to the right": lambda image: _shifted(image, 0.1, 0),
     "shifted by a tenth down and to the left": lambda image: _shifted(image, -0.1, 0.1),
     "shifted by 0.0625 both ways": lambda image: _shifted(image, 0.0625, -0.0625),

@@ -82,6 +82,12 @@ def _views() -> Iterator[View]:
         ("", "turned by 90 degrees", "upside down", "turned by 270 degrees")
     ):
         yield View(_also("mirrored", name), _rotation(90 * quarter) @ mirror)
+    for degrees in (-15, -10, -5, 5, 10, 15):
+        angle = math.radians(abs(degrees))
+        # The canvas was enlarged so that the corners stay, or the empty corners were cut off.
+        fitted = math.cos(angle) + math.sin(angle)
+        name = f"tilted by about {abs(degrees)} degrees and fitted"
+        yield View(name, fitted * _rotation(degrees))
     for side, mirrored in ((upright, ""), (mirror, "mirrored")):
         for degrees in (5, 10, 15, *((-5, -10, -15) if mirrored else ())):
             tilted = f"tilted by about {abs(degrees)} degrees"
