@@ -38,6 +38,8 @@ test-cluster: .venv/.ready
 lint: .venv/.ready
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+	@for room in models serving components pipeline tests benchmarks; do \
+	  printf '%-10s %6d lines\n' $$room $$(find $$room -name '*.py' -exec cat {} + | wc -l); done
 
 types: .venv/.ready
 	$(RUN)/mypy
