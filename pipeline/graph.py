@@ -16,6 +16,7 @@ from tfx.components.example_validator.component import ExampleValidator
 from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
+from imgpipe.components.example_gen.component import IngestSettings
 from imgpipe.components.feature_bank.content import FREE_DISK
 from imgpipe.components.report.facts import REPORTED
 from imgpipe.models.settings import AUTO, LEVELS
@@ -94,7 +95,6 @@ def create_pipeline(
 
 def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
     """Components from the images and the last blessed version to the blessed data."""
-    rule = split_rule(config)
     baseline = parts.Baseline(
         push_directory=str(config.push_directory),
         version=plan.baseline_version,
@@ -105,24 +105,13 @@ def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
         source=source,
         fingerprint=plan.fingerprint,
         vocabulary=plan.vocabulary,
-        split_seed=rule.seed,
-        validation_share=rule.validation,
-        test_share=rule.test,
-        min_validation=rule.min_validation,
-        min_test=rule.min_test,
-        pixel_limit=config.judge.pixel_limit,
-        options=source_options(config).to_json(),
-        store=str(config.judge_store),
+        settings=_ingest_settings(config).to_json(),
         code=plan.code,
     )
     judged = parts.ImageFilter(
         ingested=examples.outputs["examples"],
         vocabulary=plan.vocabulary,
-        min_side=config.judge.min_side,
-        pixel_limit=config.judge.pixel_limit,
-        severity=json.dumps(config.judge.severity.model_dump(exclude_defaults=True)),
-        threshold=json.dumps(config.judge.threshold.model_dump(exclude_defaults=True)),
-        groups=config.data.groups,
+        settings=plans.check_settings(config).to_json(),
         overrides=plan.overrides,
         code=plan.code,
     )
@@ -159,6 +148,18 @@ def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
         "anomalies": anomalies,
         "gate": gate,
     }
+
+
+def _ingest_settings(config: Config) -> IngestSettings:
+    """Return the settings of ImageExampleGen that the configuration decides."""
+    return IngestSettings(
+        source="",
+        vocabulary=(),
+        rule=split_rule(config),
+        pixel_limit=config.judge.pixel_limit,
+        options=source_options(config),
+        store=str(config.judge_store),
+    )
 
 
 def _model_nodes(config: Config, plan: Plan, data: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from typing import Any
 
 from imgpipe.components.data_gate import accepted
 from imgpipe.components.example_gen.sources import Scan
+from imgpipe.components.image_filter import check
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage import manifest
@@ -123,7 +124,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     )
     data_key = _fingerprint(
         config.model_dump(include={"split", "judge"}, exclude=_PATHS),
-        *(asdict(split_rule(config)), scan.fingerprint, overrides),
+        *(asdict(split_rule(config)), config.data.groups, scan.fingerprint, overrides),
     )
     baseline = manifest.baseline_for(config.push_directory, run_key, vocabulary)
     number = baseline.number if baseline else 0
@@ -169,6 +170,18 @@ def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
     split, gate = config.split, config.gate
     # Nothing is required of test, but a class with enough images gets one.
     return SplitRule(split.seed, split.validation, split.test, given, gate.min_validation, 1)
+
+
+def check_settings(config: Config) -> check.Settings:
+    """Return the settings of the checks of images."""
+    judging = config.judge
+    return check.Settings(
+        judging.min_side,
+        judging.pixel_limit,
+        judging.severity.model_dump(exclude_defaults=True),
+        judging.threshold.model_dump(exclude_defaults=True),
+        groups=config.data.groups,
+    )
 
 
 def report_settings(

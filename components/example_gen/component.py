@@ -11,7 +11,7 @@ source.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -56,6 +56,32 @@ class IngestSettings:
     shard_size: int = SHARD_SIZE  # images in one shard
     options: SourceOptions = field(default_factory=SourceOptions)
     store: str = ""  # folder of the inspection cache, "" for none
+
+    def to_json(self) -> str:
+        """Write what the configuration decides, for the parameter of ImageExampleGen."""
+        values = {
+            "rule": asdict(self.rule),
+            "pixel_limit": self.pixel_limit,
+            "options": self.options.to_json(),
+            "store": self.store,
+        }
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(
+        cls, text: str, source: str, vocabulary: tuple[str, ...], fingerprint: str
+    ) -> Self:
+        """Convert back from `to_json`, and add what the plan of the run decides."""
+        values = json.loads(text)
+        return cls(
+            source,
+            vocabulary,
+            SplitRule.from_json(values["rule"]),
+            values["pixel_limit"],
+            fingerprint,
+            options=SourceOptions.from_json(values["options"]),
+            store=values["store"],
+        )
 
 
 @dataclass(frozen=True)
@@ -168,14 +194,7 @@ def ImageExampleGen(
     source: Parameter[str],
     fingerprint: Parameter[str],
     vocabulary: Parameter[str],
-    split_seed: Parameter[int] = 0,
-    validation_share: Parameter[float] = 0.1,
-    test_share: Parameter[float] = 0.1,
-    min_validation: Parameter[int] = 0,
-    min_test: Parameter[int] = 0,
-    pixel_limit: Parameter[int] = PIXEL_LIMIT,
-    options: Parameter[str] = "{}",
-    store: Parameter[str] = "",
+    settings: Parameter[str],
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -188,34 +207,11 @@ def ImageExampleGen(
         fingerprint: `Scan.fingerprint` of the source when the run was planned. "" skips the
             comparison.
         vocabulary: JSON list of class names in sorted order.
-        split_seed: Salt of the content hash that assigns the splits.
-        validation_share: Share of the images that are assigned to validation, 0 to 1.
-        test_share: Share of the images that are assigned to test, 0 to 1. It is not used if the
-            source names its splits.
-        min_validation: Number of images of each class that ImageFilter places in validation if the
-            class has enough; it finds the rule in `ingest.json`.
-        min_test: Number of images of each class that ImageFilter places in test, likewise.
-        pixel_limit: Largest number of pixels, according to the header, of an image that is
-            decoded.
-        options: JSON of `SourceOptions`.
-        store: Folder of the inspection cache, "" for none.
+        settings: How the images are read and divided, as `IngestSettings.to_json` writes it.
         code: Fingerprint of the source code that is used, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
-    settings = IngestSettings(
-        source=source,
-        vocabulary=tuple(json.loads(vocabulary)),
-        rule=SplitRule(
-            split_seed,
-            validation_share,
-            test_share,
-            min_validation=min_validation,
-            min_test=min_test,
-        ),
-        pixel_limit=pixel_limit,
-        fingerprint=fingerprint,
-        options=SourceOptions.from_json(options),
-        store=store,
-    )
-    ingest(beam_pipeline, examples.uri, settings)
+    classes = tuple(json.loads(vocabulary))
+    reading = IngestSettings.from_json(settings, source, classes, fingerprint)
+    ingest(beam_pipeline, examples.uri, reading)
     mark_examples(examples)

@@ -8,6 +8,7 @@ neither Beam nor TFX.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -48,6 +49,19 @@ class Settings:
     splits: SplitRule | None = None
     #: "auto": families of images are found by name and capture time; "none": they are not.
     groups: Groups = "auto"
+
+    def to_json(self) -> str:
+        """Write what the configuration decides, for the parameter of ImageFilter."""
+        return json.dumps({name: getattr(self, name) for name in _CONFIGURED}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, overrides: Mapping[str, Override]) -> Settings:
+        """Convert back from `to_json`, and add the overrides."""
+        return cls(**json.loads(text), overrides=overrides)
+
+
+#: Fields of `Settings` that the configuration decides.
+_CONFIGURED = ("min_side", "pixel_limit", "severity", "threshold", "groups")
 
 
 class Row(TypedDict):

@@ -9,7 +9,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -24,7 +24,7 @@ from tfx.types.standard_artifacts import Examples
 from imgpipe.components.artifacts import Quarantine
 from imgpipe.components.beam.beam_io import mark_examples
 from imgpipe.components.image_filter import comparison, quarantine
-from imgpipe.components.image_filter.check import Groups, Settings
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import Comparison
 from imgpipe.components.image_filter.overrides import from_json, resolve
@@ -210,11 +210,7 @@ def ImageFilter(
     metadata: OutputArtifact[Examples],
     quarantine: OutputArtifact[Quarantine],
     vocabulary: Parameter[str],
-    min_side: Parameter[int] = Settings.min_side,
-    pixel_limit: Parameter[int] = Settings.pixel_limit,
-    severity: Parameter[str] = "{}",
-    threshold: Parameter[str] = "{}",
-    groups: Parameter[str] = "auto",
+    settings: Parameter[str] = "{}",
     overrides: Parameter[str] = "[]",
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
@@ -227,25 +223,14 @@ def ImageFilter(
         metadata: The same records with only `METADATA` and `SPLIT`, for StatisticsGen.
         quarantine: The rejected files; see `imgpipe.components.image_filter.quarantine`.
         vocabulary: JSON list of class names in sorted order.
-        min_side: Length in pixels; images with a shorter side are rejected.
-        pixel_limit: Number of pixels; images whose header states more are rejected.
-        severity: JSON object of severities by check, for those that are not the default.
-        threshold: JSON object of thresholds by check, for those that are not the default.
-        groups: How images that belong together are found, see `Settings`.
+        settings: Settings of the checks, as `Settings.to_json` writes them.
         overrides: Decisions about single images, as `overrides.to_json` writes them.
         code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
             check never gets a cached result.
     """
     classes = tuple(json.loads(vocabulary))
-    settings = Settings(
-        min_side,
-        pixel_limit,
-        json.loads(severity),
-        json.loads(threshold),
-        resolve(from_json(overrides), classes),
-        groups=cast(Groups, groups),
-    )
+    judging = Settings.from_json(settings, resolve(from_json(overrides), classes))
     uris = Uris(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
-    filter_examples(beam_pipeline, uris, settings, classes)
+    filter_examples(beam_pipeline, uris, judging, classes)
     mark_examples(examples)
     mark_examples(metadata)

@@ -116,22 +116,14 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
     from imgpipe.components import source_check
     from imgpipe.components.data_gate import rules
     from imgpipe.components.image_filter import overrides
-    from imgpipe.components.image_filter.check import Settings
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.plan import split_rule
+    from imgpipe.pipeline.plan import check_settings, split_rule
     from imgpipe.pipeline.source import source_options
 
-    judging = config.judge
     plan = source_check.Plan(
         source=config.data.source,
-        settings=Settings(
-            judging.min_side,
-            judging.pixel_limit,
-            judging.severity.model_dump(exclude_defaults=True),
-            judging.threshold.model_dump(exclude_defaults=True),
-            groups=config.data.groups,
-        ),
+        settings=check_settings(config),
         options=source_options(config),
         rule=split_rule(config),
         overrides=overrides.load(config.overrides_file) if config.overrides_file else (),

@@ -11,6 +11,7 @@ import pytest
 
 from imgpipe import components
 from imgpipe.components.data_gate import accepted
+from imgpipe.components.example_gen.component import IngestSettings
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import DataRefused, ResourceError
 
@@ -50,7 +51,10 @@ def run(tmp_path, tfx):
         scan = open_source(str(folder)).scan()
         names = json.dumps(list(scan.vocabulary))
         read = components.ImageExampleGen(
-            source=str(folder), fingerprint=scan.fingerprint, vocabulary=names
+            source=str(folder),
+            fingerprint=scan.fingerprint,
+            vocabulary=names,
+            settings=IngestSettings("", ()).to_json(),
         )
         judged = components.ImageFilter(ingested=read.outputs["examples"], vocabulary=names)
         statistics = components.StatisticsGen(examples=judged.outputs["metadata"])
