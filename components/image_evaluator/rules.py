@@ -153,8 +153,13 @@ class Evidence:
         """The answers that decide: those of the folds, or those of the validation split."""
         if self.folds is None:
             return self.validation
-        counted = ("labels", "predicted", "right", "families")
-        return Counts(*(self.folds[name] for name in counted), independent=self.folds["groups"])
+        return Counts(
+            self.folds["labels"],
+            self.folds["predicted"],
+            self.folds["right"],
+            self.folds["families"],
+            self.folds["groups"],
+        )
 
     @property
     def accuracy(self) -> float | None:
