@@ -2,7 +2,7 @@
 
 Components that TFX caches depend on `fingerprint()`, which covers the whole package, so that no
 list of files has to follow code that moves. The stores of features and of inspected files outlive
-a change elsewhere; they name the code that decides them, and `tests/test_source_code.py` follows
+a change elsewhere; they name the code that decides them, and `tests/models/files/test_source_code.py` follows
 its imports.
 """
 

@@ -66,6 +66,11 @@ def configuration(
                 "The source of the images is empty; expected a folder or another source. "
                 "For the current folder use: ."
             )
+        if data.endswith(".toml"):
+            raise ConfigError(
+                f"{data} is a TOML file, expected a source of images. For its settings: --config "
+                f"{shlex.quote(data)}"
+            )
         extra.append(f"data.source={_quoted(absolute(data, Path.cwd()))}")
     if out is not None:
         extra.append(f"run.out={_quoted(str(out))}")

@@ -19,6 +19,7 @@ _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has th
 _GATES = {
     "model": "ImageEvaluator",
     "serving": "ServingValidator",
+    "rollback": "ModelPusher, because a rollback has withdrawn the model",
     "other_version": "ModelPusher, because the served version changed meanwhile",
 }
 

@@ -114,7 +114,7 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         "Seeds split 0, train 7",
         "Packages python 3.11.9, keras 3.15.0",
         "Parent version 3",
-        "imgpipe run --data /photos --set train.seed=7",
+        "imgpipe run /photos --set train.seed=7",
         'data.source = "/photos" train.seed = 7',
         "/out/runs/1/run.log",
     ):
@@ -176,6 +176,10 @@ def with_parts(**parts):
         (
             with_parts(push={"status": "refused", "path": None, "refused_by": ["model"]}),
             "Not published : refused by ImageEvaluator",
+        ),
+        (
+            with_parts(push={"status": "refused", "path": None, "refused_by": ["rollback"]}),
+            "refused by ModelPusher, because a rollback has withdrawn the model",
         ),
         (
             with_parts(
