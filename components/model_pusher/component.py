@@ -40,7 +40,7 @@ def ModelPusher(
     infra_blessing: InputArtifact[InfraBlessing],
     pushed_model: OutputArtifact[PushedModel],
     push_directory: Parameter[str],
-    keep: Parameter[int] = 5,
+    keep: Parameter[int] = manifest.KEPT_VERSIONS,
     facts: Parameter[str] = "{}",
     statistics: InputArtifact[ExampleStatistics] = None,
     schema: InputArtifact[Schema] = None,
