@@ -128,7 +128,7 @@ def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path,
     [
         ("evaluator", "did you mean 'ImageEvaluator'?"),
         ("Pusherr", "did you mean 'ModelPusher'?"),
-        ("LiteExporter", "Components: Plan, Baseline, ImageExampleGen"),
+        ("Nothing", "Components: Plan, Baseline, ImageExampleGen"),
     ],
 )
 def test_an_unknown_component_is_refused_before_the_imports(photos: Path, start: str, expected):

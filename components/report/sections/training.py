@@ -89,7 +89,7 @@ def build_training(context: Context) -> Content:
         return context.absent("No model was trained")
     tuned, solution = history.get("fine_tune") or {}, history.get("solution")
     search = history.get("search") or []
-    judged_by = search[0].get("judged_by", "validation") if search else "validation"
+    judged_by = search[0]["judged_by"] if search else "validation"
     by_folds, judges = judged_by == "folds", JUDGES[judged_by]
     stages = [] if solution else [_stage("", history, "train")]
     if tuned.get("epochs"):

@@ -321,6 +321,7 @@ def test_importing_the_page_imports_nothing_heavy():
 def test_the_networks_that_were_tried_and_the_stages_are_listed():
     found = facts()
     row = {"gain": None, "standard_error": None, "seconds": 8.0, "kept": True, "accuracy": 0.898}
+    row["judged_by"] = "validation"
     tried = {"gain": 0.0967, "standard_error": 0.015, "seconds": 150.0, "accuracy": 0.995}
     stage = {key: found["training"][key] for key in ("epochs", "best_epoch", "stopped")}
     found["training"] |= {
