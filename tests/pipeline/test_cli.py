@@ -195,7 +195,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
             "there is no configuration file and no preset named 'no_such_preset'",
         ),
         (("run", "--config", "missing.toml"), "cannot read config"),
-        (("run", "c.toml"), "expected a source of images. For its settings: --config c.toml"),
+        (("run", "c.toml"), "source of images. For its settings: imgpipe run --config c.toml"),
         (("run", "--data", "photos"), "No such option: --data. Its value needs no option"),
         (("run", ".", "--config", "a.toml", "--preset", "transfer"), "do not go together"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
