@@ -14,6 +14,11 @@ def wilson(correct: float, count: int) -> tuple[float, float]:
     Args:
         correct: Number of successes; a share of the trials where each stands for several.
         count: Number of trials. The interval is (0, 1) when it is 0.
+
+    Examples:
+        >>> low, high = wilson(93, 100)
+        >>> print(f"{low:.3f} to {high:.3f}")
+        0.863 to 0.966
     """
     if count == 0:
         return 0.0, 1.0
@@ -30,7 +35,11 @@ def wilson(correct: float, count: int) -> tuple[float, float]:
 def below(value: float, limit: float) -> str:
     """Format a value that is below a limit so that the text is below the limit, too.
 
-    It has three decimals, or as many as are needed, such as ``0.28996`` for a limit of 0.29.
+    It has three decimals, or as many as are needed.
+
+    Examples:
+        >>> below(0.2, 0.29), below(0.28996, 0.29)
+        ('0.200', '0.28996')
     """
     texts = (f"{value:.{decimals}f}" for decimals in range(_DIGITS, _MOST_DIGITS))
     return next((text for text in texts if float(text) < limit), repr(value))
@@ -45,6 +54,11 @@ def difference(only_a: int, only_b: int, images: int) -> tuple[float, float]:
         only_a: Number of images for which only model a is right.
         only_b: Number of images for which only model b is right.
         images: Number of all images.
+
+    Examples:
+        >>> low, high = difference(only_a=3, only_b=9, images=200)
+        >>> print(f"{low:+.3f} to {high:+.3f}")
+        -0.006 to +0.066
     """
     # One image is added to each of the two counts that differ, and two to the total. Without
     # that, the interval has no width where no image differs.
@@ -56,7 +70,12 @@ def difference(only_a: int, only_b: int, images: int) -> tuple[float, float]:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Two-sided p-value of McNemar's exact test that two models are equally accurate."""
+    """Two-sided p-value of McNemar's exact test that two models are equally accurate.
+
+    Examples:
+        >>> print(f"{mcnemar(only_a=3, only_b=9):.3f}")
+        0.146
+    """
     from scipy.special import bdtr
 
     # Images on which the models agree say nothing about which one is better. Under the null

@@ -77,6 +77,15 @@ class SplitRule:
 
         Returns:
             The name of the split.
+
+        Examples:
+            >>> rule = SplitRule(validation=0.25, test=0.1)
+            >>> rule.assign("5e1f", None)
+            'train'
+            >>> {rule.assign(image, None, group="patient 7") for image in ("5e1f", "a07c")}
+            {'train'}
+            >>> SplitRule(given=("train", "test")).assign("5e1f", "test")
+            'test'
         """
         key = self.key(image_hash, group)
         if self.given:

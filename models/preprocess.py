@@ -26,6 +26,14 @@ def decode(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.Tensor:
     converted. The op ignores the palette of a BMP, and takes its indices for grey values. Other
     bytes raise an InvalidArgumentError when the op runs. A JPEG is turned by the Exif orientation
     in its first kilobyte, if there is one; other formats stay as they are stored.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> image = Path("rock.jpg").read_bytes()
+        >>> decode(image).shape
+        TensorShape([160, 160, 3])
+        >>> decode(image, 224).dtype
+        tf.float32
     """
     import tensorflow as tf
 

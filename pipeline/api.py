@@ -39,9 +39,6 @@ def run(
     A run whose data was refused, that failed in a component or whose model is not blessed is
     returned too; see `Run.raise_for_status`.
 
-        run = imgpipe.run("photos", "imgpipe-out", evaluate={"threshold": 0.95})
-        print(run.verdict, run.accuracy)
-
     Args:
         data: Source of the images; None for that of the configuration.
         out: Output folder; None for that of the configuration, which is ``imgpipe-out`` by default.
@@ -56,6 +53,14 @@ def run(
         ConfigError: A setting or the source is wrong.
         ResourceError: The run could not start, for example because another one uses the folder.
         KeyboardInterrupt: The run was interrupted; its folder has a report and a log.
+
+    Examples:
+        >>> import imgpipe
+        >>> run = imgpipe.run("photos", "imgpipe-out", minutes=0, evaluate={"threshold": 0.8})
+        >>> run.status
+        'blessed'
+        >>> run.model.name  # the folder of the version
+        '1'
     """
     from imgpipe.pipeline import component_names
     from imgpipe.pipeline.execution.run import execute
@@ -82,6 +87,13 @@ def check(
     """Report what a run would reject, repair and warn about, as ``imgpipe check`` does.
 
     Nothing is written. The arguments and errors are those of `run`.
+
+    Examples:
+        >>> found = imgpipe.check("photos")
+        >>> found.refused
+        False
+        >>> found.summary["rejected"], found.summary["by_reason"]["truncated"]
+        (11, 3)
     """
     from imgpipe.pipeline.commands.check import as_json, examine, page
     from imgpipe.pipeline.source import require_classes
@@ -114,9 +126,6 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a published model on labelled images, as ``imgpipe evaluate`` does.
 
-        found = imgpipe.evaluate("imgpipe-out", "new-photos")
-        print(found.accuracy, found.interval)
-
     Args:
         path: Output folder of a run, folder of numbered versions, or one version.
         data: Source of the images.
@@ -129,6 +138,11 @@ def evaluate(
     Raises:
         ConfigError: The source, a label or a setting is wrong.
         ResourceError: There is no model, or it is damaged.
+
+    Examples:
+        >>> found = imgpipe.evaluate("imgpipe-out", "new-photos", threshold=0.8)
+        >>> found.passed, found.summary["count"]
+        (True, 12)
     """
     from imgpipe.pipeline.published import evaluation
 
@@ -163,8 +177,6 @@ def export(
     LiteRT files are judged on the validation images: they have to reach the threshold, and may lose
     little accuracy.
 
-        imgpipe.export("onnx", "imgpipe-out", "model.onnx")
-
     Args:
         kind: ``onnx``, ``keras``, ``tflite`` (weights of 16 bits) or ``tflite-int8``.
         path: Output folder of a run, folder of numbered versions, or one version.
@@ -177,6 +189,11 @@ def export(
         ConfigError: An argument is wrong, or packages of an extra are missing.
         ResourceError: There is no model, or the file cannot be written.
         ImgpipeError: The file would not answer as the model does, or not as well.
+
+    Examples:
+        >>> exported = imgpipe.export("keras", "imgpipe-out", "model.keras")
+        >>> exported.file.name
+        'model.keras'
     """
     from imgpipe.pipeline.commands import export as command
 
@@ -189,11 +206,13 @@ def export(
 def load(path: str | Path, version: int | None = None) -> LoadedModel:
     """Load a published model into this process, as ``imgpipe predict --model`` does.
 
-        with imgpipe.load("imgpipe-out") as model:
-            for answer in model.predict(["cat.jpg", "dog.jpg"]):
-                print(answer.label, answer.probability)
-
     The arguments and errors are those of `LoadedModel`.
+
+    Examples:
+        >>> with imgpipe.load("imgpipe-out") as model:
+        ...     answers = model.predict(["rock.jpg", "paper.jpg"])
+        >>> [answer.label for answer in answers]
+        ['rock', 'paper']
     """
     return LoadedModel(Path(path), version)
 

@@ -198,8 +198,6 @@ def report_settings(
         "name": config.run.name,
         "source": config.data.source,
         "vocabulary": list(vocabulary),
-        "threshold": config.evaluate.threshold,
-        "max_drop": config.evaluate.max_drop,
         "cross_validate": config.folds,
         "backbone": config.model.network,
         "image_size": config.settings.size,

@@ -74,7 +74,7 @@ def _file(schema: Path) -> Path:
 def _read(schema: Path) -> dict[str, Any]:
     try:
         return json_object.read(_file(schema))
-    except (OSError, ValueError):  # it was removed, or an older version wrote none
+    except (OSError, ValueError):  # it was removed or damaged
         return {}
 
 

@@ -23,9 +23,11 @@ class StoragePlan:
     Attributes:
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
         store: Folder of the content-addressed store, as `BlobStore` takes it.
-        views: Number of the last augmented view of a training image.
+        views: Number of augmented views that are stored of each training image, beside the image
+            itself.
         sizes: Number of features in each block of a view; with () nothing is stored.
-        kept: Number of blocks that the records hold, the first ones; the store has all of them.
+        kept: Number of blocks that each record of the bank has, counted from the first; None for
+            all of them. The store has all of them in any case.
     """
 
     network: str

@@ -1,10 +1,17 @@
 """New images that are surely unlike the old images of their class: cats among daisies, for example.
 
-An image is new if the run that made the served version did not know it. Its similarity to a class
-is the mean cosine of its features with those of the class's most similar old images. Two scores
-follow: how unlike its own class an image is, which finds other things, and how much more it is like
-another class. Old images have scores, too, by the images of other folds. The number of new images
-above one of the highest old scores is beta-binomial if they are of the same kind.
+An image is new if the run that made the served version did not know it. The similarity of an image
+to a class is the mean cosine of its features with those of the five old images of the class that
+are most similar to it. An old image is compared only with the old images of other folds.
+
+Each image has two scores. The first is high if the image is unlike its own class, as other things
+are. The second is high if the image is more like another class than like its own.
+
+If the new images of a class are of the same kind as the old ones, all orders of their scores are
+equally probable. The number of new images that score higher than the r-th highest of n old ones
+then has a beta-binomial distribution with the parameters r and n - r + 1. For example, let 8 of 20
+new images score higher than the third highest of 100 old ones; fewer than 1 would be expected. The
+probability of 8 or more by chance is 0.000006, so these images are unlike their class.
 """
 
 from __future__ import annotations

@@ -104,6 +104,14 @@ def probe(data: bytes, pixel_limit: int) -> Header:
         data: The encoded file.
         pixel_limit: Number of pixels above which a WebP file is not opened, because Pillow
             allocates the full canvas when it opens one. Other formats are not limited.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> header = probe(Path("rock.jpg").read_bytes(), pixel_limit=100_000_000)
+        >>> header.format, header.width, header.height
+        ('JPEG', 160, 160)
+        >>> probe(b"These are the minutes of", pixel_limit=100_000_000).error
+        'unknown image format'
     """
     declared, kind = image_header.size(data), image_header.sniff(data)
     if kind == "WEBP" and declared[0] * declared[1] > pixel_limit:

@@ -40,7 +40,7 @@ def ModelPusher(
     infra_blessing: InputArtifact[InfraBlessing],
     pushed_model: OutputArtifact[PushedModel],
     push_directory: Parameter[str],
-    keep: Parameter[int] = 5,
+    keep: Parameter[int] = manifest.KEPT_VERSIONS,
     facts: Parameter[str] = "{}",
     statistics: InputArtifact[ExampleStatistics] = None,
     schema: InputArtifact[Schema] = None,
@@ -107,12 +107,11 @@ def _record(pushed_model: Artifact, outcome: Mapping[str, Any]) -> None:
 
 
 def _image_size(exported: str) -> dict[str, int]:
-    """Return the size of the images that the exported model says; nothing if it says none."""
+    """Return the size of the model's images; nothing for a model that imgpipe has not exported."""
     path = Path(exported) / manifest.MODEL_DIGEST
     if not path.is_file():
         return {}
-    size = json.loads(path.read_text("utf-8")).get("image_size")
-    return {} if size is None else {"image_size": size}
+    return {"image_size": json.loads(path.read_text("utf-8"))["image_size"]}
 
 
 def push(

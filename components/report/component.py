@@ -81,8 +81,7 @@ class Report(BaseComponent):
         """Connect the component.
 
         Args:
-            settings: JSON object with name, source, vocabulary, threshold, max_drop,
-                cross_validate, backbone, image_size, expect, fingerprint, seeds and changed.
+            settings: JSON object with what `pipeline.plan.report_settings` returns.
             run_directory: Folder of the run, "" when there is none.
             **reported: A channel for each row of `facts.REPORTED` that the pipeline has.
         """

@@ -74,8 +74,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
 
     Args:
         uris: Artifact URIs by the names of `REPORTED`.
-        settings: name, source, vocabulary, threshold, max_drop, backbone, image_size
-            and expect.
+        settings: What `pipeline.plan.report_settings` returns.
 
     Returns:
         A dictionary that can be written as JSON, with keys such as settings, data, near, bank,

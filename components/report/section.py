@@ -41,7 +41,15 @@ Content = Mapping[str, Any] | Absent
 
 @dataclass(frozen=True)
 class Context:
-    """The data for all sections; each part may be empty."""
+    """What a section is built from.
+
+    Attributes:
+        facts: Facts of the run by the name of their part, as `facts.collect` returns them. A part
+            is missing or None if the run did not get that far.
+        timings: Durations of the components; empty if they are not known.
+        thumbnails: Small images by the content hash of the image.
+        state: How the run ended.
+    """
 
     facts: Mapping[str, Any]
     timings: Mapping[str, Any]

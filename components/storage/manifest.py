@@ -24,6 +24,8 @@ PROVENANCE = "provenance"
 MODEL_DIGEST = "assets.extra/model_digest.json"
 #: The model card, which people and the Hugging Face Hub read.
 CARD = "README.md"
+#: Number of versions that are kept unless a setting says otherwise.
+KEPT_VERSIONS = 3
 #: Files that can differ between exports although the same model is served.
 _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
 

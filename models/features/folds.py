@@ -65,6 +65,12 @@ def assign(
 
     Returns:
         The fold of each row, [n], 0 to folds - 1.
+
+    Examples:
+        The two images of class 0 are of one group and stay together; those of class 1 are divided.
+
+        >>> assign(np.array([0, 0, 1, 1]), np.array([b"film", b"film", b"a", b"b"]), folds=2)
+        array([0, 0, 0, 1])
     """
     names, group = np.unique(groups, return_inverse=True)
     of_rows = group

@@ -2,8 +2,8 @@
 
 Components that TFX caches depend on `fingerprint()`, which covers the whole package, so that no
 list of files has to follow code that moves. The stores of features and of inspected files outlive
-a change elsewhere; they name the code that decides them, and `tests/test_source_code.py` follows
-its imports.
+a change elsewhere; they name the code that decides them, and
+`tests/models/files/test_source_code.py` follows its imports.
 """
 
 from __future__ import annotations

@@ -174,6 +174,11 @@ def threshold(top: Floats, rate: float) -> float:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Return the softmax over the last axis: probabilities [N, C] from logits [N, C]."""
+    """Return the softmax over the last axis: probabilities [N, C] from logits [N, C].
+
+    Examples:
+        >>> softmax(np.array([[2.0, 1.0, 0.0]])).round(3)
+        array([[0.665, 0.245, 0.09 ]])
+    """
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # at most 1, so none overflows
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

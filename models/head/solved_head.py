@@ -40,10 +40,11 @@ _FLAT: Final = 1e-7  # share of the largest variance below which an axis is left
 _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
 
-#: FeatureBank has judged the rows on which ImageTrainer solves the head, but the last ones that it
-#: has judged may have a view that did not help.
-_KNOWN: Final = 2
-_known: dict[str, Mapping[float, Scores]] = {}  # scores of the folds of the last rows
+#: Scores of the folds by penalty, by the digest of the rows. FeatureBank judges the rows of several
+#: kinds of features and chooses one kind; ImageTrainer then solves the head on such rows. If both
+#: run in one process, and the rows are the same, their scores are not computed again.
+_known: dict[str, Mapping[float, Scores]] = {}
+_KNOWN: Final = 2  # rows that are kept: the last kind judged may not be the chosen one
 
 Floats = npt.NDArray[np.float32]
 

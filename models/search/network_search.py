@@ -50,8 +50,9 @@ _MINUTES: Final = ((2000, 3.0), (float("inf"), 15.0))
 
 _BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
 
-#: What became of a way: it was judged; the other folds do not fit into the time, so that it is
-#: planned again; or the time ended before it was judged.
+#: How the trial of a network ended. "judged": the network was compared with the head. "slow": the
+#: first folds took longer than planned, so that a smaller training is tried in the remaining time.
+#: "late": the time ended before the network could be compared.
 Outcome = Literal["judged", "slow", "late"]
 
 

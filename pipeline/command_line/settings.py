@@ -66,6 +66,11 @@ def configuration(
                 "The source of the images is empty; expected a folder or another source. "
                 "For the current folder use: ."
             )
+        if data.endswith(".toml") and not os.path.isdir(data):  # noqa: PTH112 (see below)
+            raise ConfigError(
+                f"{data} is named like a configuration, expected a source of images. For its "
+                f"settings: imgpipe run --config {shlex.quote(data)}"
+            )
         extra.append(f"data.source={_quoted(absolute(data, Path.cwd()))}")
     if out is not None:
         extra.append(f"run.out={_quoted(str(out))}")

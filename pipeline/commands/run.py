@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.configuration.config import Config
@@ -36,8 +36,8 @@ def command(
             "--minutes",
             min=0,
             metavar="M",
-            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: 1 "
-            "to 15, depending on the machine and the images.",
+            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: 0 "
+            "for up to 500 images to learn from, 3 for up to 2,000 images, and 15 for more.",
         ),
     ] = None,
     settings: options.SettingsOption = None,
@@ -55,7 +55,6 @@ def command(
         bool,
         typer.Option("--accept", help="Accept that the images differ from those of earlier runs."),
     ] = False,
-    old: Annotated[str | None, typer.Option("--data", hidden=True)] = None,
 ) -> None:
     """Run the pipeline: from images to a blessed, published model."""
     given = list(settings or [])
@@ -63,15 +62,7 @@ def command(
         given.append(f"train.minutes={minutes}")
     from imgpipe.pipeline.command_line.settings import configuration, one_source
 
-    source = one_source(config, preset)
-    # The spelling before 0.1.0, of which one release takes notice: run [CONFIG|PRESET] [--data SRC]
-    if source is None and (old is not None or (data or "").endswith(".toml")):
-        source, data = data, old
-        new_console(stderr=True).print(
-            "note: --data and a configuration in the place of DATA will no longer be taken. Use: "
-            "imgpipe run DATA, with --config FILE or --preset NAME"
-        )
-    built = configuration(source, data, out, given)
+    built = configuration(one_source(config, preset), data, out, given)
     raise typer.Exit(run_config(built, json_file, start, accept))
 
 

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from imgpipe.components.example_gen.sources.base import SourceSettings
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
+from imgpipe.components.storage.manifest import KEPT_VERSIONS
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, STRICT
@@ -287,7 +288,7 @@ class Push(SettingsSection):
         "", description="Folder of the versions, from which a server reads. Empty: <out>/model."
     )
     keep: int = Field(
-        3,
+        KEPT_VERSIONS,
         ge=1,
         le=_LARGEST,
         description="Number of versions that are kept; older ones are removed "

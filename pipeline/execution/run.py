@@ -75,7 +75,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         temporary_files.sweep(out)
         # With --from and --accept, some components are executed in any case.
         new = start is not None or accept
-        listed, repeated = (None, None) if new else _repeated(config, began)
+        listed, repeated = ([], None) if new else _repeated(config, began)
         if repeated is not None:
             return repeated
         directory = run_folders.create(out / RUNS)
@@ -90,7 +90,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             error: BaseException | None = None
             try:
                 with progress.shown_by(display):
-                    _pipeline(config, record, [listed] if listed else [], start, accept)
+                    _pipeline(config, record, listed, start, accept)
             except (KeyboardInterrupt, signals.Stopped):
                 error = failures.Interrupted()
             except Exception as caught:
@@ -104,13 +104,13 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         return outcome
 
 
-def _repeated(config: Config, began: float) -> tuple[Scan | None, Run | None]:
-    """Run of an earlier run that this one would repeat, and the images if they were listed."""
+def _repeated(config: Config, began: float) -> tuple[list[Scan], Run | None]:
+    """Return the images, if they had to be listed, and the run that this one would repeat."""
     directory = repetition.candidate(config)
     if directory is None:
-        return None, None
-    listed = scan(config)
-    found = repetition.summary(directory, config, plans.make(config, listed))
+        return [], None
+    listed = [scan(config)]
+    found = repetition.summary(directory, config, plans.make(config, listed[0]))
     if found is None:
         return listed, None
     total = round(time.monotonic() - began, 3)
@@ -177,7 +177,7 @@ def _pipeline(
         settings.backbone_spec().fetch(settings.size)
         check_layers(settings)
     record.vocabulary = tuple(listed[0].vocabulary)
-    # The listing is freed here: 37 bytes per image, while the components run.
+    # `pop` takes the only reference, so that the listing is not in memory while components run.
     plan = record.plan = plans.make(config, listed.pop(), accept)
     if plan.accepted_schema:  # before time is spent on the images
         schema.parse(plan.accepted_schema, str(config.schema_file))

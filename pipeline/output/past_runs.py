@@ -175,6 +175,10 @@ def read(out: Path) -> list[PastRun]:
 
     Args:
         out: An output folder.
+
+    Examples:
+        >>> [(run.status, run.version) for run in read(Path("imgpipe-out"))]
+        [('blessed', 1)]
     """
     folders = run_folders.in_order(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
     working = is_working(out)

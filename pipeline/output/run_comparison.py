@@ -71,7 +71,7 @@ def configuration_changes(first: PastRun, second: PastRun) -> list[formats.Chang
         change
         for change in _differing(first.config, second.config)
         if change.name not in marked(OUTPUT)
-        # A setting that only one of the releases has is not a change of the configuration.
+        # All other settings are in both files, unless one of these cannot be read.
         and (change.name in unset or (change.name in first.config and change.name in second.config))
     ]
 

@@ -151,7 +151,7 @@ def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparis
     known = blessed.features
     if known is None:
         notes.append(
-            "no feature distribution is stored with the model (too few images, or an older run): "
+            "no feature distribution is stored with the model (too few images): "
             "the share of images of another kind is not known"
         )
         return []

@@ -27,7 +27,7 @@ from imgpipe.serving.request_log_files import SUFFIX
 _CLASSES = "classes"  # output with the vocabulary in each row, beside `names.PROBABILITIES`
 _SHOWN = 5  # classes named in a message
 _BATCHED = 2  # dimensions of the probabilities: [N, C]
-_DIGEST = 16  # bytes of the SHA-256 by which images are compared; half of it saves memory
+_DIGEST = 16  # first bytes of an image's SHA-256, by which equal images are found in the log
 
 #: Reasons why a record is skipped.
 NO_LOG = "no PredictionLog"

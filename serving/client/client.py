@@ -53,6 +53,15 @@ class Client(Classifier):
 
     Raises:
         InvalidArgument: A setting is not valid.
+
+    Examples:
+        With a server, as ``imgpipe serve imgpipe-out`` starts it:
+
+        >>> import imgpipe
+        >>> with imgpipe.Client("localhost:8500") as client:
+        ...     [answer] = client.classify(["rock.jpg"])
+        >>> answer.label
+        'rock'
     """
 
     def __init__(

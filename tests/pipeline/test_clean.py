@@ -138,7 +138,7 @@ def test_an_interrupted_run_keeps_its_artifacts(out):
     assert not exists(out, "ImageTrainer/model/6")
 
 
-def test_runs_of_older_releases_keep_all_artifacts(out):
+def test_a_run_without_a_list_of_its_artifacts_keeps_all_artifacts(out):
     (out / "runs/20260103-100000/artifacts.json").unlink()
     result = invoke(out, "--yes")
     assert exists(out, "ImageTrainer/model/6")

@@ -128,7 +128,7 @@ def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path,
     [
         ("evaluator", "did you mean 'ImageEvaluator'?"),
         ("Pusherr", "did you mean 'ModelPusher'?"),
-        ("LiteExporter", "Components: Plan, Baseline, ImageExampleGen"),
+        ("Nothing", "Components: Plan, Baseline, ImageExampleGen"),
     ],
 )
 def test_an_unknown_component_is_refused_before_the_imports(photos: Path, start: str, expected):
@@ -195,6 +195,8 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
             "there is no configuration file and no preset named 'no_such_preset'",
         ),
         (("run", "--config", "missing.toml"), "cannot read config"),
+        (("run", "c.toml"), "source of images. For its settings: imgpipe run --config c.toml"),
+        (("run", "--data", "photos"), "No such option: --data. Its value needs no option"),
         (("run", ".", "--config", "a.toml", "--preset", "transfer"), "do not go together"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
@@ -231,15 +233,6 @@ def test_a_folder_that_may_not_be_entered_is_named_without_a_traceback():
     assert result.returncode == 5, result.stderr
     assert "no permission for /shut/out: Permission denied. Give this user" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_the_old_spelling_of_a_run_is_noted(photos: Path, tmp_path: Path):
-    out = photos / "out"  # which a run refuses
-    (tmp_path / "c.toml").write_text(f'[data]\nsource = "{photos}"\n')
-    for words in (("--data", str(photos)), ("transfer", "--data", str(photos)), ("c.toml",)):
-        result = imgpipe("run", *words, "--out", str(out), cwd=tmp_path)
-        assert "note: --data and a configuration in the place of DATA will" in result.stderr
-        assert "lies in the folder of the images" in result.stderr
 
 
 def test_a_folder_in_place_of_a_file_is_refused_before_any_work(tmp_path: Path):

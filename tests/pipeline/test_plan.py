@@ -47,7 +47,7 @@ def test_parameters_of_a_run_change_what_depends_on_them(config: configs.Config)
     after = _planned(config, threshold=0.75, epochs=3, image_size=64)
     assert json.loads(after["training"])["model"]["epochs"] == 3
     assert json.loads(after["network"])["model"]["image_size"] == 64
-    assert json.loads(after["report_settings"])["threshold"] == 0.75
+    assert json.loads(after["report_settings"])["changed"]["evaluate.threshold"] == 0.75
     keys = [json.loads(values["facts"])["run_key"] for values in (before, after)]
     assert keys[0] != keys[1]
     changed = {name for name in before if before[name] != after[name]}

@@ -19,6 +19,7 @@ _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has th
 _GATES = {
     "model": "ImageEvaluator",
     "serving": "ServingValidator",
+    "rollback": "ModelPusher, because a rollback has withdrawn the model",
     "other_version": "ModelPusher, because the served version changed meanwhile",
 }
 
@@ -88,7 +89,7 @@ def build_training(context: Context) -> Content:
         return context.absent("No model was trained")
     tuned, solution = history.get("fine_tune") or {}, history.get("solution")
     search = history.get("search") or []
-    judged_by = search[0].get("judged_by", "validation") if search else "validation"
+    judged_by = search[0]["judged_by"] if search else "validation"
     by_folds, judges = judged_by == "folds", JUDGES[judged_by]
     stages = [] if solution else [_stage("", history, "train")]
     if tuned.get("epochs"):

@@ -70,8 +70,6 @@ def facts(
             "name": "rps",
             "source": "/photos",
             "vocabulary": classes,
-            "threshold": 0.9,
-            "max_drop": 0.01,
             "cross_validate": 5,
             "backbone": "efficientnet_lite0",
             "image_size": 224,
@@ -81,7 +79,7 @@ def facts(
         },
         "identity": {
             "date": "2026-01-31 14:05:59 +0100",
-            "command": "imgpipe run --data /photos --set train.seed=7",
+            "command": "imgpipe run /photos --set train.seed=7",
             "packages": {"python": "3.11.9", "keras": "3.15.0"},
         },
         "data": {

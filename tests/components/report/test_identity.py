@@ -6,9 +6,9 @@ from imgpipe.components.report import identity
 
 
 def test_the_start_of_a_run_is_read_back(tmp_path):
-    identity.note_start(tmp_path, ["/opt/venv/bin/imgpipe", "run", "--data", "my photos"])
+    identity.note_start(tmp_path, ["/opt/venv/bin/imgpipe", "run", "my photos"])
     found = identity.of_run(str(tmp_path))
-    assert found["command"] == "imgpipe run --data 'my photos'"
+    assert found["command"] == "imgpipe run 'my photos'"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}", found["date"])
     (tmp_path / identity.FILE).unlink()
     assert set(identity.of_run(str(tmp_path))) == {"date"}

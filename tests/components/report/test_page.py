@@ -114,7 +114,7 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         "Seeds split 0, train 7",
         "Packages python 3.11.9, keras 3.15.0",
         "Parent version 3",
-        "imgpipe run --data /photos --set train.seed=7",
+        "imgpipe run /photos --set train.seed=7",
         'data.source = "/photos" train.seed = 7',
         "/out/runs/1/run.log",
     ):
@@ -176,6 +176,10 @@ def with_parts(**parts):
         (
             with_parts(push={"status": "refused", "path": None, "refused_by": ["model"]}),
             "Not published : refused by ImageEvaluator",
+        ),
+        (
+            with_parts(push={"status": "refused", "path": None, "refused_by": ["rollback"]}),
+            "refused by ModelPusher, because a rollback has withdrawn the model",
         ),
         (
             with_parts(
@@ -317,6 +321,7 @@ def test_importing_the_page_imports_nothing_heavy():
 def test_the_networks_that_were_tried_and_the_stages_are_listed():
     found = facts()
     row = {"gain": None, "standard_error": None, "seconds": 8.0, "kept": True, "accuracy": 0.898}
+    row["judged_by"] = "validation"
     tried = {"gain": 0.0967, "standard_error": 0.015, "seconds": 150.0, "accuracy": 0.995}
     stage = {key: found["training"][key] for key in ("epochs", "best_epoch", "stopped")}
     found["training"] |= {
