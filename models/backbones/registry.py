@@ -133,8 +133,8 @@ def names() -> tuple[str, ...]:
 
 def packaged_weights() -> dict[str, PackagedWeights]:
     """Return the weights in installed packages by the name of their architecture."""
-    known = _architectures()
-    return {name: known[name].packaged for name in known if known[name].packaged}
+    known = _architectures().values()
+    return {one.name: one.packaged for one in known if one.packaged is not None}
 
 
 def architecture(name: str) -> Architecture:

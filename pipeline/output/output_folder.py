@@ -31,7 +31,7 @@ def weights(out: Path) -> Finding:
     """
     runs = past_runs.read(out)
     last = runs[-1].config if runs else {}
-    needed = [ModelSettings().backbone]
+    needed: list[object] = [ModelSettings().backbone]
     if last.get("model.weights") == "imagenet":
         needed.append(last.get("model.builder") or last.get("model.backbone"))
     intact, missing, faults = [], [], []
