@@ -34,18 +34,18 @@ def weights(out: Path) -> Finding:
     needed: list[object] = [ModelSettings().backbone]
     if last.get("model.weights") == "imagenet":
         needed.append(last.get("model.builder") or last.get("model.backbone"))
-    intact, missing, faults = [], [], []
-    for name, packaged in registry.packaged_weights().items():
-        if not packaged.installed and name not in needed:
-            missing.append(packaged.distribution)
-            continue
-        try:
-            packaged.content()
-            intact.append(packaged.distribution)
-        except ResourceError as error:
-            faults.append(str(error))
+    packages = registry.packaged_weights()
+    installed = [one.distribution for one in packages.values() if one.installed]
+    missing = [one.distribution for one in packages.values() if not one.installed]
+    faults = []
+    for name, packaged in packages.items():
+        if name in needed:
+            try:
+                packaged.content()
+            except ResourceError as error:
+                faults.append(str(error))
     optional = f"; not installed: {', '.join(missing)} (optional)" if missing else ""
-    return _finding("weights", faults, ", ".join(intact) + optional, "", fatal=True)
+    return _finding("weights", faults, ", ".join(installed) + optional, "", fatal=True)
 
 
 def metadata(out: Path) -> Finding:

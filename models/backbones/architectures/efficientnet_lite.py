@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _EPSILON: Final = 1e-3  # epsilon of every BatchNorm
 _MEAN, _SCALE = 127.0, 128.0  # the input is (pixel - mean) / scale, with pixels in 0..255
-_STEM_CHANNELS, _HEAD_CHANNELS = 32, 1280  # of every variant
+_STEM_CHANNELS: Final = 32  # of every variant
+_HEAD_CHANNELS: Final = 1280  # of every variant
 _MULTIPLE: Final = 8  # scaled channels are a multiple of it
 
 Array = npt.NDArray[np.float32]
