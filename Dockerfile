@@ -19,7 +19,7 @@ WORKDIR /opt/imgpipe
 # The locked packages, some 3 GB, in a layer that is kept until the lock changes; without headers,
 # compilers and tests, which no task reads.
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-install-project \
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra backbones --extra kubeflow --extra object-store --no-install-project \
     && cd /opt/venv/lib/python3.11/site-packages && rm -rf tensorflow/include clang \
     && find . -type d -name tests -prune -exec rm -rf {} +
 
@@ -30,7 +30,7 @@ COPY components components
 COPY models models
 COPY pipeline pipeline
 COPY serving serving
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-editable --reinstall-package imgpipe
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra backbones --extra kubeflow --extra object-store --no-editable --reinstall-package imgpipe
 
 WORKDIR /tmp
 USER 1000

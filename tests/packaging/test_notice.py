@@ -1,0 +1,46 @@
+"""Tests that NOTICE and the list of licences name the licence of every backbone's weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from fnmatch import fnmatchcase
+
+import pytest
+
+from imgpipe.models.backbones import registry
+from imgpipe.models.settings import ModelSettings
+from tests.conftest import REPOSITORY
+
+WEIGHTS = registry.packaged_weights()
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_notice_names_the_package_of_weights_with_its_licence(name: str):
+    """A package may be named by a pattern, so that one entry is enough for a family."""
+    entries = (REPOSITORY / "NOTICE").read_text("utf-8").split("\n\n")
+    package = WEIGHTS[name]
+    words = [entry.replace(",", " ").split() for entry in entries]
+    named = [one for one in words if any(fnmatchcase(package.distribution, word) for word in one)]
+    assert len(named) == 1, f"NOTICE has {len(named)} entries for {package.distribution}"
+    assert package.license in named[0]
+
+
+def test_the_list_of_licences_knows_every_package_of_weights():
+    file = REPOSITORY / "packaging" / "licenses.py"
+    spec = importlib.util.spec_from_file_location("licenses", file)
+    assert spec is not None and spec.loader is not None
+    licenses = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(licenses)
+    expected = {package.distribution: package.license for package in WEIGHTS.values()}
+    assert licenses.licences_of_weights() == expected
+
+
+def test_only_the_weights_of_the_default_backbone_are_required():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    default = WEIGHTS[ModelSettings().backbone].distribution
+    names = {package.distribution for package in WEIGHTS.values()}
+    required = {line.split("==")[0] for line in project["dependencies"]}
+    optional = {line.split("==")[0] for line in project["optional-dependencies"]["backbones"]}
+    assert names & required == {default}
+    assert optional == names - {default}
