@@ -52,7 +52,9 @@ _UNLABELLED_WORDS = {
 }
 _NO_IMAGES = {
     *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".rst", ".html"),
-    *(".py", ".ipynb", ".log", ".cfg", ".ini", ".sh", ".db", ".mat"),
+    *(".py", ".ipynb", ".log", ".cfg", ".ini", ".sh", ".db", ".mat", ".tfrec", ".tfrecord"),
+    *(".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".lrcat", ".pkl"),
+    *(".h5", ".keras", ".pt", ".pth", ".onnx", ".tflite"),
 }
 
 

@@ -56,6 +56,16 @@ class Folder:
         """Whether all files are texts or tables."""
         return _only_texts(self.everything())
 
+    def inside(self) -> Folder:
+        """Return the folder in this one that holds folders, below single folders around them."""
+        folder = self
+        while _only_texts(folder.files):
+            pictures = [inner for inner in folder.filled() if not inner.has_only_texts()]
+            if len(pictures) != 1 or not pictures[0].filled():
+                break
+            folder = pictures[0]
+        return folder
+
     def unwrapped(self) -> Folder:
         """Return the folder in a split's folder that holds its classes or its images."""
         folder = self
@@ -93,21 +103,28 @@ def hold_splits(layer: Sequence[Folder]) -> bool:
     )
 
 
+def is_data_set(folder: Folder) -> bool:
+    """Whether a folder holds splits, train among them, with the same classes in each."""
+    inside = folder.inside()
+    return hold_splits([inside]) and share_names(inside.filled())
+
+
 def share_names(layer: Sequence[Folder]) -> bool:
     """Whether most files are in sub-folders whose names several folders share, at least two.
 
     One name is enough where the folders themselves are hardly classes, such as camera_1.
     """
-    known = {(folder.name, name) for folder in layer for name in folder.names()}
+    inside = [folder.inside() for folder in layer]
+    known = {(n, name) for n, folder in enumerate(inside) for name in folder.names()}
     times = collections.Counter(name for _, name in known)
     shared = {name for name, count in times.items() if count > 1}
     if not shared or len(times) == 1:
         return False
     if meaning([folder.name for folder in layer]) is Meaning.SESSION:
         shared = set(times)
-    below = [inner for folder in layer for inner in folder.filled()]
-    inside = sum(inner.total for inner in below if inner.name.lower() in shared)
-    return len(shared) > 1 and inside >= _MOST * sum(folder.total for folder in layer)
+    below = [inner for folder in inside for inner in folder.filled()]
+    held = sum(inner.total for inner in below if inner.name.lower() in shared)
+    return len(shared) > 1 and held >= _MOST * sum(folder.total for folder in layer)
 
 
 def repeats(folder: Folder, beside: Iterable[str]) -> bool:

@@ -20,6 +20,7 @@ from imgpipe.components.example_gen.sources.folder_tree import (
     Folder,
     are_twins,
     hold_splits,
+    is_data_set,
     repeats,
     share_names,
     split_of,
@@ -41,6 +42,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
 _MANY_SESSIONS = 5  # with as many, each of them may stay in one split
+_MOST_READINGS = 3  # folders that a message names with a command each
 _SKIPPED = ("skipped_folder", "unlabelled_folder")  # kinds of notes
 _PORTIONS = (Meaning.SERIES, Meaning.SESSION)  # what part_1 and part_2 beside a list may be
 _Roots = list[tuple[Folder, str | None]]  # folders that hold the classes, each with its split
@@ -124,7 +126,8 @@ class _Reader:
 
     def fill(self, root: Folder, members: Iterable[Item], folders: Iterable[str]) -> None:
         """Build the tree without hidden files and without the folders in `data.skip`."""
-        wanted = {name.strip("/").lower() for name in self.options.skip}
+        wanted = {name.rstrip("/") for name in self.options.skip}
+        wanted = {name if name.startswith("/") else name.lower() for name in wanted}
         skipped: collections.Counter[tuple[str, str]] = collections.Counter()
         by_folder: dict[str, list[Item]] = {}
         for item in members:
@@ -210,10 +213,10 @@ class _Reader:
             folder = top.folders.pop(name)
             detail = f"{folder.total:,} files in no class folder, so that they have no label"
             self.note("unlabelled_folder", folder, detail, folder.total)
-        self._check_splits(given, others)
+        self._check_splits(given, [top.folders[name] for name in others])
         return [(top.folders[name], split) for name, split in given.items()]
 
-    def _check_splits(self, given: dict[str, str], others: Sequence[str]) -> None:
+    def _check_splits(self, given: dict[str, str], others: Sequence[Folder]) -> None:
         """Refuse two folders for one split, split folders beside others, and no train folder."""
         if len(set(given.values())) < len(given):
             raise ConfigError(
@@ -223,8 +226,9 @@ class _Reader:
         if others:
             raise ConfigError(
                 f"data source {self.where!r} mixes split folders ({some(sorted(given))}) "
-                f"with others ({some(others)}); move the others away, or put every class "
-                f"folder into a split folder. To leave them out: {self._command(skip=others)}"
+                f"with others ({some([folder.name for folder in others])}); move the others away, "
+                "or put every class folder into a split folder. To leave them out: "
+                f"{self._command(skip=others)}"
             )
         if names.TRAIN not in given.values():
             raise ConfigError(
@@ -278,8 +282,13 @@ class _Reader:
         """
         level = 1
         layer = [folder for folder in tops if folder.total]
+        outer = sorted({folder.name for folder in layer})
+        whole_sets = [folder for folder in layer if is_data_set(folder)]
+        if whole_sets and meaning(outer) < Meaning.SESSION:
+            raise self._apart(whole_sets, layer)
         while share_names(layer):
-            below = [inner for folder in layer for inner in folder.filled()]
+            inside = [folder.inside() for folder in layer]
+            below = [inner for folder in inside for inner in folder.filled()]
             outer = sorted({folder.name for folder in layer})
             inner = sorted({folder.name for folder in below})
             ours, theirs = meaning(outer), meaning(inner)
@@ -288,14 +297,20 @@ class _Reader:
                     detail = f"the folders {some(inner)} are parts of several classes"
                     self.note("parts_of_classes", layer[0], detail)
                 break
+            depths = {folder.path.count("/") for folder in inside}
+            if len(depths) > 1:
+                raise self._apart(layer, layer)
+            deeper = level + 1 + depths.pop() - layer[0].path.count("/")
             whole = all(folder.filled() and not folder.files for folder in layer)
             unclear = theirs >= Meaning.VIEW and not share_names(below)
             if not whole or ours < Meaning.SESSION or unclear:
-                raise ConfigError(
-                    f"data source {self.where!r}: {some(outer)} hold the same folders "
-                    f"({some(inner)}), so that either may be the classes. If the classes are "
-                    f"{some(inner)}: {self._command(level + 1)}. If they are {some(outer)}: "
-                    f"{self._command(level)}"
+                raise self._refusal(
+                    f"{some(outer)} hold the same folders ({some(inner)}), so that either may be "
+                    "the classes",
+                    {
+                        f"If the classes are {some(inner)}": self._command(deeper),
+                        f"If they are {some(outer)}": self._command(level),
+                    },
                 )
             detail = f"the classes are the folders {some(inner)} in {some(outer)}"
             if len(tops) >= _MANY_SESSIONS:
@@ -304,9 +319,22 @@ class _Reader:
                 detail += f". To keep the images of each in one split: --set {pattern}"
             self.notes = [one for one in self.notes if one.kind != "class_level"]
             self.note("class_level", tops[0], detail)
-            level += 1
+            level = deeper
             layer = below
         return level
+
+    def _apart(self, several: Sequence[Folder], layer: Sequence[Folder]) -> ConfigError:
+        """Refuse folders of a layer that hold their own classes, with what reads each of them."""
+        readings = {
+            f"To read {folder.name} alone": self._command(skip=[f for f in layer if f != folder])
+            for folder in several[:_MOST_READINGS]
+        }
+        held = sorted({name for folder in several for name in folder.inside().folders})
+        return self._refusal(
+            f"there is a whole data set ({some(held)}) in "
+            f"{some([folder.name for folder in several])}, so that this is hardly a class",
+            readings | {"To read the folders as classes": self._command(1)},
+        )
 
     def _leave_out_copies(self, folder: Folder) -> None:
         """Leave out a folder that holds the tree again, or refuse it where both may be meant."""
@@ -320,13 +348,19 @@ class _Reader:
         extra = [inner for inner in copies.values() if folder_names.is_companion(inner.name)]
         for inner in (*own, *extra):
             self._skip(folder, inner, "holds the other folders again")
-        unclear = sorted(one.name for one in copies.values() if one.name in folder.folders)
+        unclear = [inner for inner in copies.values() if inner.name in folder.folders]
         if unclear:
-            kept = sorted(inner.name for inner in folder.filled() if inner.name not in unclear)
-            raise ConfigError(
-                f"data source {self.where!r}: {some(unclear)} beside {some(kept)} holds folders of "
-                f"the same names again, so that it is hardly a class. To leave it out: "
-                f"{self._command(skip=unclear)}. To read it as a class: {self._command(1)}"
+            kept = [inner for inner in folder.filled() if inner not in unclear]
+            again, others = (some([one.name for one in each]) for each in (unclear, kept))
+            readings = {f"To leave out {again}": self._command(skip=unclear)}
+            if any(is_split(inner.name) for inner in folder.filled()):  # which are read as splits
+                readings[f"To leave out {others}"] = self._command(skip=kept)
+            else:
+                readings["To read all of them as classes"] = self._command(1)
+            raise self._refusal(
+                f"{again} beside {others} holds folders of the same names again, so that it is "
+                "hardly a class",
+                readings,
             )
 
     def _leave_out_companions(self, folder: Folder, least: int = 0) -> None:
@@ -347,7 +381,7 @@ class _Reader:
         if not beside:
             return
         for one in texts:
-            self._skip(folder, one, "holds texts or tables, and no image")
+            self._skip(folder, one, "holds documents or tables, and no image")
         has_images = any(folder_names.is_images(inner.name) for inner in main) or (
             bool(main) and all(split_of(inner.name) for inner in main)
         )
@@ -364,13 +398,19 @@ class _Reader:
             folder.total -= inner.total
             self.note("skipped_folder", inner, f"{inner.total:,} files: {why}", inner.total)
 
-    def _command(self, level: int = 0, skip: Sequence[str] = ()) -> str:
+    def _refusal(self, what: str, readings: Mapping[str, str]) -> ConfigError:
+        """Say why a source is refused, with the command for each of its readings."""
+        commands = ". ".join(f"{reading}: {command}" for reading, command in readings.items())
+        return ConfigError(f"data source {self.where!r}: {what}. {commands}")
+
+    def _command(self, level: int = 0, skip: Sequence[Folder] = ()) -> str:
         """Return the command that reads the source with a class level or without some folders."""
-        setting = f"data.class_level={level}"
-        if skip:
-            skipped = [*self.options.skip, *skip]
-            setting = f"data.skip={json.dumps(skipped, ensure_ascii=False)}"
-        return f"imgpipe check {shlex.quote(self.where)} --set {shlex.quote(setting)}"
+        skipped = [*self.options.skip, *(f"/{folder.path}".rstrip("/") for folder in skip)]
+        settings = [f"data.skip={json.dumps(skipped, ensure_ascii=False)}"] if skipped else []
+        if level or self.options.class_level:
+            settings.append(f"data.class_level={level or self.options.class_level}")
+        sets = " ".join(f"--set {shlex.quote(setting)}" for setting in settings)
+        return f"imgpipe check {shlex.quote(self.where)} {sets}"
 
 
 def _are_splits(top: Folder, folders: Sequence[str], by_words: Mapping[str, str]) -> bool:
@@ -403,6 +443,7 @@ def _ignored(path: str, wanted: set[str]) -> tuple[str, str]:
     for depth, name in enumerate(parts, 1):
         if is_hidden(name):
             return "hidden", "/".join(parts[:depth])
-        if wanted and {name.lower(), "/".join(parts[:depth]).lower()} & wanted:
-            return "skipped_folder", "/".join(parts[:depth])
+        above = "/".join(parts[:depth])
+        if wanted and {name.lower(), above.lower(), f"/{above}"} & wanted:
+            return "skipped_folder", above
     return "", ""

@@ -36,7 +36,8 @@ _USUAL = {
     ),
     "label": (
         *("label", "labels", "class", "classname", "imageclasstext", "imageclasslabel"),
-        *("imagelabel", "classlabel", "category", "categoryname", "target", "y"),
+        *("imagelabel", "classlabel", "labelname", "classid", "category", "categoryname"),
+        *("target", "y"),
     ),
     "split": ("split", "set", "subset", "partition"),
     "group": ("group", "groupid", "groups"),
@@ -102,7 +103,7 @@ def find_column(
     if required and place < 0:
         raise ConfigError(
             f"data source {where!r} has no {what} for the {role}; {found}"
-            f"name it by data.{_SETTINGS[role]}"
+            f"name it: --set data.{_SETTINGS[role]}=NAME"
         )
     return place
 

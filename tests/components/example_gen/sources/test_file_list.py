@@ -135,7 +135,7 @@ def test_a_list_without_a_single_file_is_refused_with_its_root(folder, tmp_path_
             "path,label\n1,a,\n2,b,c\n",
             "a CSV file: .* Expected 2 fields in line 2, saw 3",
         ),
-        ("a.csv", "path,breed\n1,a\n2,b\n", "label; found path, breed; name it by data.label_col"),
+        ("a.csv", "path,breed,x\n1,a,3\n2,b,3\n", "breed, x; name it: --set data.label_column="),
         ("a.csv", b"path,label\n1,a\n\xff,b\n", "is not UTF-8 text"),
         (
             "a.csv",
@@ -223,6 +223,11 @@ def test_a_file_of_another_class_or_in_two_folders_is_not_taken(tmp_path):
     assert found(tmp_path, ["sorted_out/emu/1.jpg"], text)[0] == {"owl/1.jpg": "owl"}
     with pytest.raises(ConfigError, match=r"several folders .* \(first: p/8\.jpg, q/8\.jpg\)"):
         found(tmp_path, ["p/8.jpg", "q/8.jpg"], "id,label\n8,a\n9,b\n")
+
+
+def test_the_only_column_left_is_that_of_the_labels(folder):
+    (folder / "list.csv").write_text("id,split,breed\nx/1,train,pug\nx/2,test,boxer\n")
+    assert open_source(str(folder / "list.csv")).listing().vocabulary == ("boxer", "pug")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
