@@ -28,7 +28,7 @@ _VIEW_WORDS = {
     *("cleaned", "segmented", "enhanced", "color", "colour", "grey", "gray", "grayscale", "rgb"),
     *("hd", "small", "large", "jpg", "jpeg", "png", "web", "google", "bing", "flickr", "baidu"),
     *("frontal", "profile", "full", "crop", "crops", "aug", "rotated", "flipped", "misc"),
-    *("instagram", "internet", "male", "female", "adult", "juvenile", "young", "old", "new"),
+    *("edited", "videos", "internet", "male", "female", "adult", "juvenile", "young", "old", "new"),
 }
 _KIND_WORDS = {"class", "type", "grade", "stage", "level", "category", "kind", "species", "label"}
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d?){0,2}|\d\d?[-_. ]\d\d?[-_. ](19|20)?\d\d")

@@ -115,7 +115,9 @@ def share_names(layer: Sequence[Folder]) -> bool:
     One name is enough where the folders themselves are hardly classes, such as camera_1.
     """
     inside = [folder.inside() for folder in layer]
-    known = {(n, name) for n, folder in enumerate(inside) for name in folder.names()}
+    pairs = zip(layer, inside, strict=True)
+    # A class in two splits is one folder.
+    known = {(folder.name, name) for folder, inner in pairs for name in inner.names()}
     times = collections.Counter(name for _, name in known)
     shared = {name for name, count in times.items() if count > 1}
     if not shared or len(times) == 1:
