@@ -45,6 +45,8 @@ _COMPANION_WORDS = {
     *("landmarks", "keypoints", "heatmap", "heatmaps", "depth", "edges", "saliency", "outlines"),
     *("thumb", "thumbs", "thumbnail", "thumbnails"),
 }
+_WORDS = "|".join(sorted(_COMPANION_WORDS, key=len, reverse=True))
+_MARKS = re.compile(rf"^({_WORDS})[-_. ]+|[-_. ]+({_WORDS})([-_. ]?\d+)?$")
 #: Words for folders whose images have no label.
 _UNLABELLED_WORDS = {
     *("pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled", "unknown"),
@@ -129,6 +131,9 @@ def is_no_image(path: str) -> bool:
 
 def twin_stem(path: str) -> str:
     """Return the stem of a file's name without words such as mask, which its image has too."""
-    stem = PurePosixPath(path).stem.lower()
-    marks = "|".join(sorted(_COMPANION_WORDS, key=len, reverse=True))
-    return re.sub(rf"^({marks})[-_. ]+|[-_. ]+({marks})$", "", stem)
+    return _MARKS.sub("", PurePosixPath(path).stem.lower())
+
+
+def is_marked(path: str) -> bool:
+    """Whether the name of a file says that it belongs to an image, as in x_mask and x_mask_1."""
+    return bool(_MARKS.search(PurePosixPath(path).stem.lower()))

@@ -26,7 +26,6 @@ from imgpipe.components.example_gen.sources.folder_tree import (
     split_of,
 )
 from imgpipe.components.example_gen.sources.tree import (
-    AMBIGUOUS_FOLDERS,
     EXPECTED_TREE,
     LISTS,
     NEUTRAL_WORDS,
@@ -141,6 +140,7 @@ class _Reader:
             if len(shown) < len(files):
                 hidden = {item.path for item in files}.difference(item.path for item in shown)
                 skipped.update(("hidden", file) for file in hidden)
+            shown = self._without_masks(path, shown)
             root.at(path, len(shown)).files += shown
         for path in folders:
             if not _ignored(path, wanted)[0]:
@@ -149,6 +149,16 @@ class _Reader:
             by_name = kind == "hidden"  # such a folder counts as one, and is not even entered
             detail = "" if by_name else f"{count:,} files: named by data.skip"
             self.notes.append(Note(kind, part, detail, 1 if by_name else count))
+
+    def _without_masks(self, path: str, files: list[Item]) -> list[Item]:
+        """Leave out masks that lie beside their images in one folder: x_mask beside x."""
+        masks = [item for item in files if folder_names.is_marked(item.path)]
+        images = [item for item in files if not folder_names.is_marked(item.path)]
+        if not self.automatic or 2 * len(masks) < len(images) or not are_twins(masks, images):
+            return files
+        detail = f"{len(masks):,} files: masks or the like of the images beside them"
+        self.notes.append(Note("skipped_files", path, detail, len(masks)))
+        return images
 
     def entered(
         self, root: Folder, descend: bool, split: str | None = None, classes: Set[str] = frozenset()
@@ -182,25 +192,19 @@ class _Reader:
 
     def _given_splits(self, top: Folder) -> _Roots:
         """Return the folders at the root that are splits; empty when they are classes."""
-        by_name = {name: SPLIT_FOLDERS.get(name.lower()) for name in sorted(top.folders)}
+        by_words = {name: split for name in sorted(top.folders) if (split := split_of(name))}
         labelled = {name for name, one in top.folders.items() if one.unwrapped().filled()}
-        by_words = {name: split for name in by_name if (split := split_of(name))}
         unlabelled = [
             name
-            for name in by_name.keys() - labelled
+            for name in top.folders.keys() - labelled
             if top.folders[name].total
             and (by_words.get(name, names.TRAIN) != names.TRAIN or folder_names.is_unlabelled(name))
         ]
         if not labelled & {name for name, split in by_words.items() if split == names.TRAIN}:
             unlabelled = []
-        rest = [name for name in by_name if name not in unlabelled]
-        given = {name: split for name in rest if (split := by_name[name])}
+        rest = [name for name in sorted(top.folders) if name not in unlabelled]
+        given = {name: by_words[name] for name in rest if is_split(name)}
         others = [name for name in rest if name not in given]
-        if names.TRAIN in given.values() and all(
-            one.lower() in AMBIGUOUS_FOLDERS for one in others
-        ):
-            given |= dict.fromkeys(others, names.VALIDATION)
-            others = []
         if (others or not given) and _are_splits(top, rest, by_words):
             given = {name: by_words[name] for name in rest if name in by_words}
             others = [name for name in rest if name not in given and top.folders[name].total]

@@ -111,12 +111,10 @@ def find_column(
 def encoding(path: Path) -> str:
     """Return the Unicode encoding of a table by its first bytes; spreadsheets write UTF-16."""
     with open_regular(path) as file:
-        head = file.read(64)
+        head = file.read(len(codecs.BOM_UTF16))
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    if b"\0" not in head:
-        return "utf-8-sig"
-    return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+    return "utf-8-sig"
 
 
 def first_rows(path: Path) -> tuple[str, list[list[str]]]:

@@ -21,12 +21,10 @@ SPLIT_FOLDERS = {
     "test": names.TEST,
     "testing": names.TEST,
 }
-#: Names of folders for validation that may as well be classes.
-AMBIGUOUS_FOLDERS = {"dev", "eval", "evaluation"}
-#: Splits by their names in lists and in names of record files.
+#: Splits by words in names of files and folders, which may as well be those of classes.
 SPLIT_WORDS = {
     **SPLIT_FOLDERS,
-    **dict.fromkeys(AMBIGUOUS_FOLDERS, names.VALIDATION),
+    **dict.fromkeys(("dev", "eval", "evaluation"), names.VALIDATION),
     **dict.fromkeys(("trainings", "entrainement", "entraînement", "entrenamiento"), names.TRAIN),
     **dict.fromkeys(("validierung", "validierungs", "validación", "validacion"), names.VALIDATION),
     "prueba": names.TEST,

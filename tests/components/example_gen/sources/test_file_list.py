@@ -230,10 +230,9 @@ def test_the_only_column_left_is_that_of_the_labels(folder):
     assert open_source(str(folder / "list.csv")).listing().vocabulary == ("boxer", "pug")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
-def test_lists_in_other_unicode_encodings_are_read(folder, encoding):
+def test_a_list_in_the_unicode_of_spreadsheets_is_read(folder):
     lines = "".join(f"{row['path']},{row['label']}\n" for row in ROWS)
-    (folder / "list.csv").write_text(f"path,label\n{lines}", encoding)
+    (folder / "list.csv").write_text(f"path,label\n{lines}", "utf-16")
     assert open_source(str(folder / "list.csv")).listing().counts() == {"cat": 1, "dog": 2}
 
 

@@ -87,6 +87,7 @@ SPLIT = {"train:a": 2, "train:b": 2, "test:a": 2, "test:b": 2}
         ("P/{cat,dog}/{1,2,3,4} P/P/{cat,dog}/1", PETS, "skipped_folder", "holds the other"),
         ("{cat,dog}/{{1,2,3,4},#Recycle/1} @eaDir/1", PETS, "hidden", "dog/#Recycle"),
         ("{train,test}/{a/{x,y},b/{v,w}}/1", SPLIT, "", ""),
+        ("{cat,dog}/{1,2,3,4}{,_mask}.png cat/1_mask_1.png", PETS, "skipped_files", "4 files: mas"),
         ("{with_mask,thumbs}/{1,2}", {":with_mask": 2, ":thumbs": 2}, "", ""),
         ("{steam_train,freight_train}/1", {":steam_train": 1, ":freight_train": 1}, "", ""),
     ],
