@@ -66,21 +66,12 @@ class Folder:
             folder = pictures[0]
         return folder
 
-    def unwrapped(self) -> Folder:
-        """Return the folder in a split's folder that holds its classes or its images."""
-        folder = self
-        while len(folder.folders) == 1 and _only_texts(folder.files):
-            (inner,) = folder.folders.values()
-            name = inner.name.lower()
-            own = name in (folder.name.lower(), "test")
-            if (
-                not own
-                and not folder_names.is_images(name)
-                and not folder_names.is_unlabelled(name)
-            ):
-                break
-            folder = inner
-        return folder
+    def classes(self) -> set[str]:
+        """Return the names of the folders in `inside` that may be classes, in lower case."""
+        inside = self.inside()
+        own = {inside.name.lower(), "test"}
+        plain = (folder_names.is_images, folder_names.is_unlabelled)
+        return {name for name in inside.names() - own if not any(said(name) for said in plain)}
 
 
 def _only_texts(files: Iterable[Item]) -> bool:

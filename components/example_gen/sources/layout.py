@@ -193,7 +193,7 @@ class _Reader:
     def _given_splits(self, top: Folder) -> _Roots:
         """Return the folders at the root that are splits; empty when they are classes."""
         by_words = {name: split for name in sorted(top.folders) if (split := split_of(name))}
-        labelled = {name for name, one in top.folders.items() if one.unwrapped().filled()}
+        labelled = {name for name, one in top.folders.items() if one.classes()}
         unlabelled = [
             name
             for name in top.folders.keys() - labelled
@@ -423,7 +423,7 @@ def _are_splits(top: Folder, folders: Sequence[str], by_words: Mapping[str, str]
     # Several names for one split are classes: passenger_train and freight_train.
     if names.TRAIN not in map(by_words.get, named) or len(set(by_words.values())) == 1:
         return False
-    inner = {name: top.folders[name].unwrapped().names() for name in named}
+    inner = {name: top.folders[name].classes() for name in named}
     known = set[str]().union(*(inner[n] for n in named if by_words[n] == names.TRAIN))
     if any(inner.values()):
         return all(2 * len(found & known) >= len(found) > 0 for found in inner.values())

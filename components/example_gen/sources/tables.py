@@ -161,8 +161,9 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
         raise ConfigError(
             f"data source {where!r} gives several labels to an image: {some(examples)}. Expected "
             "one label in each row, because the answer of the model is one class. Keep the rows "
-            "whose image has one label, or write the one that counts; labels that are the name of "
-            "one class nevertheless are listed in data.classes"
+            "whose image has one label, or write the one that counts (of zeros and ones, the "
+            "position of the one); labels that are the name of one class nevertheless go in "
+            "data.classes"
         )
 
 
