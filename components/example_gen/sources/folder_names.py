@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
+import posixpath
 import re
 from collections.abc import Collection
-from pathlib import PurePosixPath
 
 from imgpipe.components.example_gen.sources.tree import NEUTRAL_WORDS, SPLIT_WORDS, words
 
@@ -126,14 +126,18 @@ def is_unlabelled(name: str) -> bool:
 
 def is_no_image(path: str) -> bool:
     """Whether a file is a text or a table by its suffix."""
-    return PurePosixPath(path).suffix.lower() in _NO_IMAGES
+    return posixpath.splitext(path)[1].lower() in _NO_IMAGES
 
 
 def twin_stem(path: str) -> str:
     """Return the stem of a file's name without words such as mask, which its image has too."""
-    return _MARKS.sub("", PurePosixPath(path).stem.lower())
+    return _MARKS.sub("", _stem(path))
 
 
 def is_marked(path: str) -> bool:
     """Whether the name of a file says that it belongs to an image, as in x_mask and x_mask_1."""
-    return bool(_MARKS.search(PurePosixPath(path).stem.lower()))
+    return bool(_MARKS.search(_stem(path)))
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0].lower()

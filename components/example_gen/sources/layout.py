@@ -153,8 +153,10 @@ class _Reader:
     def _without_masks(self, path: str, files: list[Item]) -> list[Item]:
         """Leave out masks that lie beside their images in one folder: x_mask beside x."""
         masks = [item for item in files if folder_names.is_marked(item.path)]
+        if not self.automatic or 3 * len(masks) < len(files):
+            return files
         images = [item for item in files if not folder_names.is_marked(item.path)]
-        if not self.automatic or 2 * len(masks) < len(images) or not are_twins(masks, images):
+        if not are_twins(masks, images):
             return files
         detail = f"{len(masks):,} files: masks or the like of the images beside them"
         self.notes.append(Note("skipped_files", path, detail, len(masks)))
