@@ -213,7 +213,9 @@ class _Reader:
             said = ", ".join(f"{name} is {split}" for name, split in given.items())
             self.note("split_names", top, said)
         # A class may be called "test", and a single folder "train" among others is a class, too.
-        if not given or (others and (len(given) == 1 or names.TRAIN not in given.values())):
+        surely = labelled.intersection(by_words)
+        alone = len(given) == 1 and not surely.issuperset(rest)
+        if not given or (others and (alone or names.TRAIN not in given.values())):
             return []
         for name in sorted(unlabelled):
             folder = top.folders.pop(name)

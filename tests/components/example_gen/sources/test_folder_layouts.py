@@ -113,6 +113,7 @@ BOTH = {":a": 4, ":b": 4}
         ("P/x/{train,test}/{a,b}/{1,2} Q/{1,2}", r"in P, so", [SPLIT, {":P": 8, ":Q": 2}]),
         ("{a,b}/{1,2} new/{a,b}/1", "so that it is hardly", [{":a": 2, ":b": 2}, None]),
         ("{a,b}/{1,2,3} {train,test}/{a,b}/{1,2}", "leave out a, b", [None, SPLIT]),
+        ("train/{a,b}/{1,2} dev/{x,y}/1", "mixes split", [{"train:a": 2, "train:b": 2}]),
         ("{train,test}/{a,b}/{1,2} misc/1", "To leave them out: ", [SPLIT]),
     ],
 )
