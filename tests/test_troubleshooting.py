@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("flat/1.png", "flat/2.png", "PHOTOS/rock/1.png", "PHOTOS/paper/1.png"):
         _save(images[1], root / name)
     _save(images[2], root / "picture.jpg")
-    (root / "labels.csv").write_text("id,breed\n1,cat\n2,dog\n")
+    (root / "labels.csv").write_text("id,breed,sex\n1,cat,m\n2,dog,m\n")
     (root / "typo.toml").write_text("[evaluate]\ntreshold = 0.9\n")
     return root
 

@@ -70,7 +70,8 @@ class SourceSettings:
     )
     skip: tuple[str, ...] = Field(
         default=(),
-        description="Names, or paths from the source, of folders that are not read, such as masks.",
+        description="Names of folders that are not read, such as masks, or paths from the source, "
+        "such as /cleaned/masks.",
     )
     follow_links: bool = Field(
         default=False,

@@ -205,7 +205,11 @@ class FolderSource(Source):
     def _root(self) -> Path:
         root = self._path()
         if root.is_file():
-            raise ConfigError(f"data source {self.directory!r} is a file; {EXPECTED_TREE}")
+            raise ConfigError(
+                f"data source {self.directory!r} is a file that is not read; {EXPECTED_TREE}, or "
+                "an archive of it (.zip, .tar, .tar.gz), or a list (.csv, .tsv, .jsonl; save "
+                "spreadsheets as CSV)"
+            )
         if not root.is_dir():
             raise ConfigError(f"data source {self.directory!r} does not exist; {EXPECTED_TREE}")
         if not os.access(root, os.R_OK | os.X_OK):

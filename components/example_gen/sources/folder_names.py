@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
+import posixpath
 import re
 from collections.abc import Collection
-from pathlib import PurePosixPath
 
 from imgpipe.components.example_gen.sources.tree import NEUTRAL_WORDS, SPLIT_WORDS, words
 
@@ -28,7 +28,7 @@ _VIEW_WORDS = {
     *("cleaned", "segmented", "enhanced", "color", "colour", "grey", "gray", "grayscale", "rgb"),
     *("hd", "small", "large", "jpg", "jpeg", "png", "web", "google", "bing", "flickr", "baidu"),
     *("frontal", "profile", "full", "crop", "crops", "aug", "rotated", "flipped", "misc"),
-    *("instagram", "internet", "male", "female", "adult", "juvenile", "young", "old", "new"),
+    *("edited", "videos", "internet", "male", "female", "adult", "juvenile", "young", "old", "new"),
 }
 _KIND_WORDS = {"class", "type", "grade", "stage", "level", "category", "kind", "species", "label"}
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d?){0,2}|\d\d?[-_. ]\d\d?[-_. ](19|20)?\d\d")
@@ -45,6 +45,8 @@ _COMPANION_WORDS = {
     *("landmarks", "keypoints", "heatmap", "heatmaps", "depth", "edges", "saliency", "outlines"),
     *("thumb", "thumbs", "thumbnail", "thumbnails"),
 }
+_WORDS = "|".join(sorted(_COMPANION_WORDS, key=len, reverse=True))
+_MARKS = re.compile(rf"^({_WORDS})[-_. ]+|[-_. ]+({_WORDS})([-_. ]?\d+)?$")
 #: Words for folders whose images have no label.
 _UNLABELLED_WORDS = {
     *("pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled", "unknown"),
@@ -52,7 +54,9 @@ _UNLABELLED_WORDS = {
 }
 _NO_IMAGES = {
     *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".rst", ".html"),
-    *(".py", ".ipynb", ".log", ".cfg", ".ini", ".sh", ".db", ".mat"),
+    *(".py", ".ipynb", ".log", ".cfg", ".ini", ".sh", ".db", ".mat", ".tfrec", ".tfrecord"),
+    *(".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".lrcat", ".pkl"),
+    *(".h5", ".keras", ".pt", ".pth", ".onnx", ".tflite"),
 }
 
 
@@ -122,11 +126,18 @@ def is_unlabelled(name: str) -> bool:
 
 def is_no_image(path: str) -> bool:
     """Whether a file is a text or a table by its suffix."""
-    return PurePosixPath(path).suffix.lower() in _NO_IMAGES
+    return posixpath.splitext(path)[1].lower() in _NO_IMAGES
 
 
 def twin_stem(path: str) -> str:
     """Return the stem of a file's name without words such as mask, which its image has too."""
-    stem = PurePosixPath(path).stem.lower()
-    marks = "|".join(sorted(_COMPANION_WORDS, key=len, reverse=True))
-    return re.sub(rf"^({marks})[-_. ]+|[-_. ]+({marks})$", "", stem)
+    return _MARKS.sub("", _stem(path))
+
+
+def is_marked(path: str) -> bool:
+    """Whether the name of a file says that it belongs to an image, as in x_mask and x_mask_1."""
+    return bool(_MARKS.search(_stem(path)))
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0].lower()

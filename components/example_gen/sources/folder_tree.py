@@ -56,21 +56,22 @@ class Folder:
         """Whether all files are texts or tables."""
         return _only_texts(self.everything())
 
-    def unwrapped(self) -> Folder:
-        """Return the folder in a split's folder that holds its classes or its images."""
+    def inside(self) -> Folder:
+        """Return the folder in this one that holds folders, below single folders around them."""
         folder = self
-        while len(folder.folders) == 1 and _only_texts(folder.files):
-            (inner,) = folder.folders.values()
-            name = inner.name.lower()
-            own = name in (folder.name.lower(), "test")
-            if (
-                not own
-                and not folder_names.is_images(name)
-                and not folder_names.is_unlabelled(name)
-            ):
+        while _only_texts(folder.files):
+            pictures = [inner for inner in folder.filled() if not inner.has_only_texts()]
+            if len(pictures) != 1 or not pictures[0].filled():
                 break
-            folder = inner
+            folder = pictures[0]
         return folder
+
+    def classes(self) -> set[str]:
+        """Return the names of the folders in `inside` that may be classes, in lower case."""
+        inside = self.inside()
+        own = {inside.name.lower(), "test"}
+        plain = (folder_names.is_images, folder_names.is_unlabelled)
+        return {name for name in inside.names() - own if not any(said(name) for said in plain)}
 
 
 def _only_texts(files: Iterable[Item]) -> bool:
@@ -93,21 +94,30 @@ def hold_splits(layer: Sequence[Folder]) -> bool:
     )
 
 
+def is_data_set(folder: Folder) -> bool:
+    """Whether a folder holds splits, train among them, with the same classes in each."""
+    inside = folder.inside()
+    return hold_splits([inside]) and share_names(inside.filled())
+
+
 def share_names(layer: Sequence[Folder]) -> bool:
     """Whether most files are in sub-folders whose names several folders share, at least two.
 
     One name is enough where the folders themselves are hardly classes, such as camera_1.
     """
-    known = {(folder.name, name) for folder in layer for name in folder.names()}
+    inside = [folder.inside() for folder in layer]
+    pairs = zip(layer, inside, strict=True)
+    # A class in two splits is one folder.
+    known = {(folder.name, name) for folder, inner in pairs for name in inner.names()}
     times = collections.Counter(name for _, name in known)
     shared = {name for name, count in times.items() if count > 1}
     if not shared or len(times) == 1:
         return False
     if meaning([folder.name for folder in layer]) is Meaning.SESSION:
         shared = set(times)
-    below = [inner for folder in layer for inner in folder.filled()]
-    inside = sum(inner.total for inner in below if inner.name.lower() in shared)
-    return len(shared) > 1 and inside >= _MOST * sum(folder.total for folder in layer)
+    below = [inner for folder in inside for inner in folder.filled()]
+    held = sum(inner.total for inner in below if inner.name.lower() in shared)
+    return len(shared) > 1 and held >= _MOST * sum(folder.total for folder in layer)
 
 
 def repeats(folder: Folder, beside: Iterable[str]) -> bool:

@@ -52,26 +52,22 @@ def find_files(listed: Iterable[str], root: str) -> FoundFiles:
     """
     found = FoundFiles()
     root = os.path.normpath(root).rstrip("/")
-    missing: dict[str, dict[str, list[str]]] = collections.defaultdict(dict)
-    in_place: set[str] = set()  # relative names are "", others go by their first folder
+    missing: dict[str, list[str]] = {}
     for name in listed:
         parts = _parts(name)
         inside = _inside(name, parts, root)
         found.places[name] = inside
         if inside and os.path.lexists(f"{root}/{inside}"):
             found.paths[name] = inside
-            in_place.add("")
         else:
-            missing["" if inside else parts[0]][name] = inside.split("/") if inside else parts
+            missing[name] = inside.split("/") if inside else parts
     index = _Index(root)
-    for name, parts in missing[""].items():
-        alike = index.files(parts, whole=True)
+    for name, parts in missing.items():
+        alike = index.files(parts, whole=True) if found.places[name] else []
         if len(alike) == 1:
             found.paths[name] = alike[0]
-            in_place.add("")
-    for first, names in missing.items():
-        if names and first not in in_place:
-            _find_elsewhere(names, index, found)
+    if missing and not found.paths:
+        _find_elsewhere(missing, index, found)
     return found
 
 

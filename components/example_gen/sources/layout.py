@@ -20,12 +20,12 @@ from imgpipe.components.example_gen.sources.folder_tree import (
     Folder,
     are_twins,
     hold_splits,
+    is_data_set,
     repeats,
     share_names,
     split_of,
 )
 from imgpipe.components.example_gen.sources.tree import (
-    AMBIGUOUS_FOLDERS,
     EXPECTED_TREE,
     LISTS,
     NEUTRAL_WORDS,
@@ -41,6 +41,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
 _MANY_SESSIONS = 5  # with as many, each of them may stay in one split
+_MOST_READINGS = 3  # folders that a message names with a command each
 _SKIPPED = ("skipped_folder", "unlabelled_folder")  # kinds of notes
 _PORTIONS = (Meaning.SERIES, Meaning.SESSION)  # what part_1 and part_2 beside a list may be
 _Roots = list[tuple[Folder, str | None]]  # folders that hold the classes, each with its split
@@ -124,7 +125,8 @@ class _Reader:
 
     def fill(self, root: Folder, members: Iterable[Item], folders: Iterable[str]) -> None:
         """Build the tree without hidden files and without the folders in `data.skip`."""
-        wanted = {name.strip("/").lower() for name in self.options.skip}
+        wanted = {name.rstrip("/") for name in self.options.skip}
+        wanted = {name if name.startswith("/") else name.lower() for name in wanted}
         skipped: collections.Counter[tuple[str, str]] = collections.Counter()
         by_folder: dict[str, list[Item]] = {}
         for item in members:
@@ -138,6 +140,7 @@ class _Reader:
             if len(shown) < len(files):
                 hidden = {item.path for item in files}.difference(item.path for item in shown)
                 skipped.update(("hidden", file) for file in hidden)
+            shown = self._without_masks(path, shown)
             root.at(path, len(shown)).files += shown
         for path in folders:
             if not _ignored(path, wanted)[0]:
@@ -146,6 +149,18 @@ class _Reader:
             by_name = kind == "hidden"  # such a folder counts as one, and is not even entered
             detail = "" if by_name else f"{count:,} files: named by data.skip"
             self.notes.append(Note(kind, part, detail, 1 if by_name else count))
+
+    def _without_masks(self, path: str, files: list[Item]) -> list[Item]:
+        """Leave out masks that lie beside their images in one folder: x_mask beside x."""
+        masks = [item for item in files if folder_names.is_marked(item.path)]
+        if not self.automatic or 3 * len(masks) < len(files):
+            return files
+        images = [item for item in files if not folder_names.is_marked(item.path)]
+        if not are_twins(masks, images):
+            return files
+        detail = f"{len(masks):,} files: masks or the like of the images beside them"
+        self.notes.append(Note("skipped_files", path, detail, len(masks)))
+        return images
 
     def entered(
         self, root: Folder, descend: bool, split: str | None = None, classes: Set[str] = frozenset()
@@ -179,41 +194,37 @@ class _Reader:
 
     def _given_splits(self, top: Folder) -> _Roots:
         """Return the folders at the root that are splits; empty when they are classes."""
-        by_name = {name: SPLIT_FOLDERS.get(name.lower()) for name in sorted(top.folders)}
-        labelled = {name for name, one in top.folders.items() if one.unwrapped().filled()}
-        by_words = {name: split for name in by_name if (split := split_of(name))}
+        by_words = {name: split for name in sorted(top.folders) if (split := split_of(name))}
+        labelled = {name for name, one in top.folders.items() if one.classes()}
         unlabelled = [
             name
-            for name in by_name.keys() - labelled
+            for name in top.folders.keys() - labelled
             if top.folders[name].total
             and (by_words.get(name, names.TRAIN) != names.TRAIN or folder_names.is_unlabelled(name))
         ]
         if not labelled & {name for name, split in by_words.items() if split == names.TRAIN}:
             unlabelled = []
-        rest = [name for name in by_name if name not in unlabelled]
-        given = {name: split for name in rest if (split := by_name[name])}
+        rest = [name for name in sorted(top.folders) if name not in unlabelled]
+        given = {name: by_words[name] for name in rest if is_split(name)}
         others = [name for name in rest if name not in given]
-        if names.TRAIN in given.values() and all(
-            one.lower() in AMBIGUOUS_FOLDERS for one in others
-        ):
-            given |= dict.fromkeys(others, names.VALIDATION)
-            others = []
         if (others or not given) and _are_splits(top, rest, by_words):
             given = {name: by_words[name] for name in rest if name in by_words}
             others = [name for name in rest if name not in given and top.folders[name].total]
             said = ", ".join(f"{name} is {split}" for name, split in given.items())
             self.note("split_names", top, said)
         # A class may be called "test", and a single folder "train" among others is a class, too.
-        if not given or (others and (len(given) == 1 or names.TRAIN not in given.values())):
+        surely = labelled.intersection(by_words)
+        alone = len(given) == 1 and not surely.issuperset(rest)
+        if not given or (others and (alone or names.TRAIN not in given.values())):
             return []
         for name in sorted(unlabelled):
             folder = top.folders.pop(name)
             detail = f"{folder.total:,} files in no class folder, so that they have no label"
             self.note("unlabelled_folder", folder, detail, folder.total)
-        self._check_splits(given, others)
+        self._check_splits(given, [top.folders[name] for name in others])
         return [(top.folders[name], split) for name, split in given.items()]
 
-    def _check_splits(self, given: dict[str, str], others: Sequence[str]) -> None:
+    def _check_splits(self, given: dict[str, str], others: Sequence[Folder]) -> None:
         """Refuse two folders for one split, split folders beside others, and no train folder."""
         if len(set(given.values())) < len(given):
             raise ConfigError(
@@ -223,8 +234,9 @@ class _Reader:
         if others:
             raise ConfigError(
                 f"data source {self.where!r} mixes split folders ({some(sorted(given))}) "
-                f"with others ({some(others)}); move the others away, or put every class "
-                f"folder into a split folder. To leave them out: {self._command(skip=others)}"
+                f"with others ({some([folder.name for folder in others])}); move the others away, "
+                "or put every class folder into a split folder. To leave them out: "
+                f"{self._command(skip=others)}"
             )
         if names.TRAIN not in given.values():
             raise ConfigError(
@@ -278,8 +290,13 @@ class _Reader:
         """
         level = 1
         layer = [folder for folder in tops if folder.total]
+        outer = sorted({folder.name for folder in layer})
+        whole_sets = [folder for folder in layer if is_data_set(folder)]
+        if whole_sets and meaning(outer) < Meaning.SESSION:
+            raise self._apart(whole_sets, layer)
         while share_names(layer):
-            below = [inner for folder in layer for inner in folder.filled()]
+            inside = [folder.inside() for folder in layer]
+            below = [inner for folder in inside for inner in folder.filled()]
             outer = sorted({folder.name for folder in layer})
             inner = sorted({folder.name for folder in below})
             ours, theirs = meaning(outer), meaning(inner)
@@ -288,14 +305,20 @@ class _Reader:
                     detail = f"the folders {some(inner)} are parts of several classes"
                     self.note("parts_of_classes", layer[0], detail)
                 break
+            depths = {folder.path.count("/") for folder in inside}
+            if len(depths) > 1:
+                raise self._apart(layer, layer)
+            deeper = level + 1 + depths.pop() - layer[0].path.count("/")
             whole = all(folder.filled() and not folder.files for folder in layer)
             unclear = theirs >= Meaning.VIEW and not share_names(below)
             if not whole or ours < Meaning.SESSION or unclear:
-                raise ConfigError(
-                    f"data source {self.where!r}: {some(outer)} hold the same folders "
-                    f"({some(inner)}), so that either may be the classes. If the classes are "
-                    f"{some(inner)}: {self._command(level + 1)}. If they are {some(outer)}: "
-                    f"{self._command(level)}"
+                raise self._refusal(
+                    f"{some(outer)} hold the same folders ({some(inner)}), so that either may be "
+                    "the classes",
+                    {
+                        f"If the classes are {some(inner)}": self._command(deeper),
+                        f"If they are {some(outer)}": self._command(level),
+                    },
                 )
             detail = f"the classes are the folders {some(inner)} in {some(outer)}"
             if len(tops) >= _MANY_SESSIONS:
@@ -304,9 +327,22 @@ class _Reader:
                 detail += f". To keep the images of each in one split: --set {pattern}"
             self.notes = [one for one in self.notes if one.kind != "class_level"]
             self.note("class_level", tops[0], detail)
-            level += 1
+            level = deeper
             layer = below
         return level
+
+    def _apart(self, several: Sequence[Folder], layer: Sequence[Folder]) -> ConfigError:
+        """Refuse folders of a layer that hold their own classes, with what reads each of them."""
+        readings = {
+            f"To read {folder.name} alone": self._command(skip=[f for f in layer if f != folder])
+            for folder in several[:_MOST_READINGS]
+        }
+        held = sorted({name for folder in several for name in folder.inside().folders})
+        return self._refusal(
+            f"there is a whole data set ({some(held)}) in "
+            f"{some([folder.name for folder in several])}, so that this is hardly a class",
+            readings | {"To read the folders as classes": self._command(1)},
+        )
 
     def _leave_out_copies(self, folder: Folder) -> None:
         """Leave out a folder that holds the tree again, or refuse it where both may be meant."""
@@ -320,13 +356,19 @@ class _Reader:
         extra = [inner for inner in copies.values() if folder_names.is_companion(inner.name)]
         for inner in (*own, *extra):
             self._skip(folder, inner, "holds the other folders again")
-        unclear = sorted(one.name for one in copies.values() if one.name in folder.folders)
+        unclear = [inner for inner in copies.values() if inner.name in folder.folders]
         if unclear:
-            kept = sorted(inner.name for inner in folder.filled() if inner.name not in unclear)
-            raise ConfigError(
-                f"data source {self.where!r}: {some(unclear)} beside {some(kept)} holds folders of "
-                f"the same names again, so that it is hardly a class. To leave it out: "
-                f"{self._command(skip=unclear)}. To read it as a class: {self._command(1)}"
+            kept = [inner for inner in folder.filled() if inner not in unclear]
+            again, others = (some([one.name for one in each]) for each in (unclear, kept))
+            readings = {f"To leave out {again}": self._command(skip=unclear)}
+            if any(is_split(inner.name) for inner in folder.filled()):  # which are read as splits
+                readings[f"To leave out {others}"] = self._command(skip=kept)
+            else:
+                readings["To read all of them as classes"] = self._command(1)
+            raise self._refusal(
+                f"{again} beside {others} holds folders of the same names again, so that it is "
+                "hardly a class",
+                readings,
             )
 
     def _leave_out_companions(self, folder: Folder, least: int = 0) -> None:
@@ -347,7 +389,7 @@ class _Reader:
         if not beside:
             return
         for one in texts:
-            self._skip(folder, one, "holds texts or tables, and no image")
+            self._skip(folder, one, "holds documents or tables, and no image")
         has_images = any(folder_names.is_images(inner.name) for inner in main) or (
             bool(main) and all(split_of(inner.name) for inner in main)
         )
@@ -364,13 +406,19 @@ class _Reader:
             folder.total -= inner.total
             self.note("skipped_folder", inner, f"{inner.total:,} files: {why}", inner.total)
 
-    def _command(self, level: int = 0, skip: Sequence[str] = ()) -> str:
+    def _refusal(self, what: str, readings: Mapping[str, str]) -> ConfigError:
+        """Say why a source is refused, with the command for each of its readings."""
+        commands = ". ".join(f"{reading}: {command}" for reading, command in readings.items())
+        return ConfigError(f"data source {self.where!r}: {what}. {commands}")
+
+    def _command(self, level: int = 0, skip: Sequence[Folder] = ()) -> str:
         """Return the command that reads the source with a class level or without some folders."""
-        setting = f"data.class_level={level}"
-        if skip:
-            skipped = [*self.options.skip, *skip]
-            setting = f"data.skip={json.dumps(skipped, ensure_ascii=False)}"
-        return f"imgpipe check {shlex.quote(self.where)} --set {shlex.quote(setting)}"
+        skipped = [*self.options.skip, *(f"/{folder.path}".rstrip("/") for folder in skip)]
+        settings = [f"data.skip={json.dumps(skipped, ensure_ascii=False)}"] if skipped else []
+        if level or self.options.class_level:
+            settings.append(f"data.class_level={level or self.options.class_level}")
+        sets = " ".join(f"--set {shlex.quote(setting)}" for setting in settings)
+        return f"imgpipe check {shlex.quote(self.where)} {sets}"
 
 
 def _are_splits(top: Folder, folders: Sequence[str], by_words: Mapping[str, str]) -> bool:
@@ -379,7 +427,7 @@ def _are_splits(top: Folder, folders: Sequence[str], by_words: Mapping[str, str]
     # Several names for one split are classes: passenger_train and freight_train.
     if names.TRAIN not in map(by_words.get, named) or len(set(by_words.values())) == 1:
         return False
-    inner = {name: top.folders[name].unwrapped().names() for name in named}
+    inner = {name: top.folders[name].classes() for name in named}
     known = set[str]().union(*(inner[n] for n in named if by_words[n] == names.TRAIN))
     if any(inner.values()):
         return all(2 * len(found & known) >= len(found) > 0 for found in inner.values())
@@ -403,6 +451,7 @@ def _ignored(path: str, wanted: set[str]) -> tuple[str, str]:
     for depth, name in enumerate(parts, 1):
         if is_hidden(name):
             return "hidden", "/".join(parts[:depth])
-        if wanted and {name.lower(), "/".join(parts[:depth]).lower()} & wanted:
-            return "skipped_folder", "/".join(parts[:depth])
+        above = "/".join(parts[:depth])
+        if wanted and {name.lower(), above.lower(), f"/{above}"} & wanted:
+            return "skipped_folder", above
     return "", ""

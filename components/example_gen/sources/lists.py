@@ -196,11 +196,16 @@ class ListSource(Source):
         except (OSError, ValueError) as error:
             raise said(error, self.file, _EXPECTED) from None
         options = self.options
-        columns = [find_column(self.file, header, "path", options.image_column, required=True)]
-        if not options.label_column and find_column(self.file, header, "label") < 0:
+        path_column = find_column(self.file, header, "path", options.image_column, required=True)
+        given = [find_column(self.file, header, role) for role in ("split", "group")]
+        label = find_column(self.file, header, "label", options.label_column)
+        rest = set(range(len(header))).difference((path_column, *given))
+        if label < 0 and len(rest) == 1:
+            label = rest.pop()
+        if label < 0:
             check_one_hot(self.file, header, [cells for _, cells in rows])
-        columns.append(find_column(self.file, header, "label", options.label_column, required=True))
-        columns += [find_column(self.file, header, role) for role in ("split", "group")]
+            find_column(self.file, header, "label", required=True)
+        columns = [path_column, label, *given]
         for number, cells in rows:
             name, *others = [cells[n] if 0 <= n < len(cells) else "" for n in columns]
             yield number, [name, *map(cell_text, others)]

@@ -100,9 +100,10 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     shape = _square(len(columns))
     if titles and (not shape or not all(is_number(sample[number]) for number in columns)):
         raise ConfigError(
-            f"data source {path!r}: found the columns {some(titles)} and no pixels. Where it lists "
-            "image files, name its columns by data.image_column and data.label_column, and the "
-            f"folder of the files by data.root; for pixels {_EXPECTED}"
+            f"data source {path!r}: found the columns {some(titles)}, and not one for each pixel. "
+            "Where it lists image files, name the columns of paths and labels: --set "
+            "data.image_column=NAME --set data.label_column=NAME, or 0 and 1 where it has no "
+            f"header. For pixels, {_EXPECTED}"
         )
     if not shape:
         found = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"

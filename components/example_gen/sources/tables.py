@@ -36,7 +36,8 @@ _USUAL = {
     ),
     "label": (
         *("label", "labels", "class", "classname", "imageclasstext", "imageclasslabel"),
-        *("imagelabel", "classlabel", "category", "categoryname", "target", "y"),
+        *("imagelabel", "classlabel", "labelname", "classid", "category", "categoryname"),
+        *("target", "y"),
     ),
     "split": ("split", "set", "subset", "partition"),
     "group": ("group", "groupid", "groups"),
@@ -102,7 +103,7 @@ def find_column(
     if required and place < 0:
         raise ConfigError(
             f"data source {where!r} has no {what} for the {role}; {found}"
-            f"name it by data.{_SETTINGS[role]}"
+            f"name it: --set data.{_SETTINGS[role]}=NAME"
         )
     return place
 
@@ -110,12 +111,10 @@ def find_column(
 def encoding(path: Path) -> str:
     """Return the Unicode encoding of a table by its first bytes; spreadsheets write UTF-16."""
     with open_regular(path) as file:
-        head = file.read(64)
+        head = file.read(len(codecs.BOM_UTF16))
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    if b"\0" not in head:
-        return "utf-8-sig"
-    return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+    return "utf-8-sig"
 
 
 def first_rows(path: Path) -> tuple[str, list[list[str]]]:
@@ -162,8 +161,9 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
         raise ConfigError(
             f"data source {where!r} gives several labels to an image: {some(examples)}. Expected "
             "one label in each row, because the answer of the model is one class. Keep the rows "
-            "whose image has one label, or write the one that counts; labels that are the name of "
-            "one class nevertheless are listed in data.classes"
+            "whose image has one label, or write the one that counts (of zeros and ones, the "
+            "position of the one); labels that are the name of one class nevertheless go in "
+            "data.classes"
         )
 
 

@@ -21,10 +21,17 @@ SPLIT_FOLDERS = {
     "test": names.TEST,
     "testing": names.TEST,
 }
-#: Names of folders for validation that may as well be classes.
-AMBIGUOUS_FOLDERS = {"dev", "eval", "evaluation"}
-#: Splits by their names in lists and in names of record files.
-SPLIT_WORDS = {**SPLIT_FOLDERS, **dict.fromkeys(AMBIGUOUS_FOLDERS, names.VALIDATION)}
+#: Splits by words in names of files and folders, which may as well be those of classes.
+SPLIT_WORDS = {
+    **SPLIT_FOLDERS,
+    **dict.fromkeys(("dev", "eval", "evaluation"), names.VALIDATION),
+    **dict.fromkeys(("trainings", "entrainement", "entraînement", "entrenamiento"), names.TRAIN),
+    **dict.fromkeys(("validierung", "validierungs", "validación", "validacion"), names.VALIDATION),
+    "prueba": names.TEST,
+    "训练": names.TRAIN,
+    "验证": names.VALIDATION,
+    "测试": names.TEST,
+}
 #: Names of record files: x.tfrecord, x.tfrec, x.record-00000-of-00010, data_tfrecord-…-of-….gz.
 RECORD_FILE = re.compile(
     r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
@@ -51,7 +58,7 @@ EXPECTED_TREE = (
 )
 #: Words beside that of the split in the name of a split's folder, as in training_set.
 NEUTRAL_WORDS = {
-    *("set", "data", "dataset", "split", "folder", "samples"),
+    *("set", "data", "dataset", "split", "folder", "samples", "daten", "集", "数据", "数据集"),
     *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures"),
 }
 _JOINED = re.compile(

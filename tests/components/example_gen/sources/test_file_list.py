@@ -135,7 +135,7 @@ def test_a_list_without_a_single_file_is_refused_with_its_root(folder, tmp_path_
             "path,label\n1,a,\n2,b,c\n",
             "a CSV file: .* Expected 2 fields in line 2, saw 3",
         ),
-        ("a.csv", "path,breed\n1,a\n2,b\n", "label; found path, breed; name it by data.label_col"),
+        ("a.csv", "path,breed,x\n1,a,3\n2,b,3\n", "breed, x; name it: --set data.label_column="),
         ("a.csv", b"path,label\n1,a\n\xff,b\n", "is not UTF-8 text"),
         (
             "a.csv",
@@ -225,10 +225,14 @@ def test_a_file_of_another_class_or_in_two_folders_is_not_taken(tmp_path):
         found(tmp_path, ["p/8.jpg", "q/8.jpg"], "id,label\n8,a\n9,b\n")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
-def test_lists_in_other_unicode_encodings_are_read(folder, encoding):
+def test_the_only_column_left_is_that_of_the_labels(folder):
+    (folder / "list.csv").write_text("id,split,breed\nx/1,train,pug\nx/2,test,boxer\n")
+    assert open_source(str(folder / "list.csv")).listing().vocabulary == ("boxer", "pug")
+
+
+def test_a_list_in_the_unicode_of_spreadsheets_is_read(folder):
     lines = "".join(f"{row['path']},{row['label']}\n" for row in ROWS)
-    (folder / "list.csv").write_text(f"path,label\n{lines}", encoding)
+    (folder / "list.csv").write_text(f"path,label\n{lines}", "utf-16")
     assert open_source(str(folder / "list.csv")).listing().counts() == {"cat": 1, "dog": 2}
 
 

@@ -78,7 +78,7 @@ def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
 def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
     rows = [{"pic": encode(seed=n), "kind": n % 2, "label": "x"} for n in range(3)]
     spec = write(tmp_path / "x.tfrecord", rows)
-    words = "no feature for the image; found kind, label, pic; name it by data.image_column"
+    words = "no feature for the image; found kind, label, pic; name it: --set data.image_column="
     with pytest.raises(ConfigError, match=words):
         open_source(spec).listing()
     options = SourceOptions(image_column="pic", label_column="kind")
