@@ -33,7 +33,7 @@ _MULTIPLE: Final = 8  # scaled channels are a multiple of it
 Array = npt.NDArray[np.float32]
 
 
-class Stage(NamedTuple):
+class Blocks(NamedTuple):
     """Blocks that follow each other and have the same kernels and output channels."""
 
     repeats: int  # number of blocks
@@ -45,13 +45,13 @@ class Stage(NamedTuple):
 
 #: The stages of EfficientNet-Lite0, from which those of every variant are scaled.
 _STAGES: Final = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(2, 5, 2, 6, 40),
-    Stage(3, 3, 2, 6, 80),
-    Stage(3, 5, 1, 6, 112),
-    Stage(4, 5, 2, 6, 192),
-    Stage(1, 3, 1, 6, 320),
+    Blocks(1, 3, 1, 1, 16),
+    Blocks(2, 3, 2, 6, 24),
+    Blocks(2, 5, 2, 6, 40),
+    Blocks(3, 3, 2, 6, 80),
+    Blocks(3, 5, 1, 6, 112),
+    Blocks(4, 5, 2, 6, 192),
+    Blocks(1, 3, 1, 6, 320),
 )
 _STAGES_BELOW: Final = 5  # the levels lie on both sides of the end of the fifth stage
 
@@ -64,7 +64,7 @@ class Variant(NamedTuple):
     image_size: int  # side in pixels of the images with which its weights were trained
     weights: PackagedWeights
 
-    def stages(self) -> list[Stage]:
+    def stages(self) -> list[Blocks]:
         """Return the scaled stages; the first and the last one keep their number of blocks."""
         scaled = [
             stage._replace(
@@ -76,7 +76,7 @@ class Variant(NamedTuple):
             scaled[end] = scaled[end]._replace(repeats=_STAGES[end].repeats)
         return scaled
 
-    def _channels(self, stage: Stage) -> int:
+    def _channels(self, stage: Blocks) -> int:
         """Return the scaled output channels of a stage, which lose at most a tenth by rounding."""
         scaled = stage.channels * self.width
         rounded = int(scaled + _MULTIPLE / 2) // _MULTIPLE * _MULTIPLE
