@@ -153,8 +153,9 @@ class Evidence:
         """The answers that decide: those of the folds, or those of the validation split."""
         if self.folds is None:
             return self.validation
-        counted = ("labels", "predicted", "right", "families")
-        return Counts(*(self.folds[name] for name in counted), independent=self.folds["groups"])
+        return Counts(
+            *(self.folds[name] for name in ("labels", "predicted", "right", "families", "groups"))
+        )
 
     @property
     def accuracy(self) -> float | None:
