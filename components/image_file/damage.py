@@ -27,6 +27,7 @@ _PADDING = 2
 _ZEROS, _PLAIN_PIXELS = 64, 2000
 #: Converted newlines from which chance is excluded: one byte of 256 is a newline by itself.
 _NEWLINES = 4
+_END = b"\xff\xd9"
 _APP0, _APP15, _COMMENT, _SCAN = 0xE0, 0xEF, 0xFE, 0xDA  # JPEG markers (ITU-T T.81, table B.1)
 
 
@@ -49,7 +50,7 @@ def damage(data: bytes, kind: str, is_decoded: bool) -> str:
     if kind == "GIF":
         return _pillow(data, lambda image: image.load()) if is_decoded else ""
     if kind == "BMP":  # the op has compared its length with its header
-        return "" if is_decoded else _converted_newlines(data)
+        return "" if is_decoded else _converted_newlines(data) or _added(data, _bmp_size(data))
     return ""
 
 
@@ -68,7 +69,8 @@ def _pillow(data: bytes, read: Callable[..., object]) -> str:
 def _jpeg(data: bytes) -> str:
     if not _libjpeg(data):
         return ""
-    pixels = _without_metadata(data)
+    # Without a marker of the end, libjpeg's last warning is of that and not of the pixels.
+    pixels = _without_metadata(data) + _END
     said = _libjpeg(pixels)
     if not said.startswith(_WRONG_PIXELS) or _is_padding(pixels, said):
         return ""
@@ -112,7 +114,7 @@ def _is_padding(data: bytes, said: str) -> bool:
     if found is None:
         return False
     count = int(found[1])
-    ends = (match.start() for match in re.finditer(b"\xff\xd9", data))
+    ends = (match.start() for match in re.finditer(_END, data))
     return any(len(set(data[max(end - count, 0) : end])) <= _PADDING for end in ends)
 
 
@@ -128,9 +130,28 @@ def _webp(data: bytes) -> str:
         return f"at least {zeros:,} zeros in a row among the compressed pixels"
     if found := _converted_newlines(pixels):
         return found
-    # The last part of another file makes it longer than its header says.
-    longer = len(data) > int.from_bytes(data[4:8], "little") + 8
-    return _pillow(data, lambda image: image.load()) if longer else ""
+    return _added(data, int.from_bytes(data[4:8], "little") + 8)
+
+
+def _bmp_size(data: bytes) -> int:
+    """Return the length of a BMP file, if its header and its size in pixels agree on it, or 0."""
+    declared, offset, bits = (
+        int.from_bytes(data[start:end], "little") for start, end in ((2, 6), (10, 14), (28, 30))
+    )
+    width, height = image_header.size(data)
+    row = (width * bits + 31) // 32 * 4
+    return declared if declared == offset + row * height else 0
+
+
+def _added(data: bytes, size: int) -> str:
+    """Say that a file is longer than its header says, unless it is padded or `size` is 0.
+
+    Bytes that were added between the pixels move the last pixels there.
+    """
+    added = data[size:] if size else b""
+    if len(set(added)) <= _PADDING:
+        return ""
+    return f"the file is {len(added):,} bytes longer than its header says"
 
 
 def _converted_newlines(data: bytes) -> str:

@@ -2,11 +2,13 @@
 
 Frames of a film, visits of a patient, tiles of a slide, photographs of a burst and copies that an
 augmentation program has written have names that begin alike: ``IMG_5567_mp4-90.jpg``,
-``00000061_012.png``, ``rock01-017.png``, ``x_rot90.jpg``. What programs append is dropped first.
-Then the family of an image is the shortest beginning of its name that ends at a number and that few
-images share: no family holds more than a fifth of its class, and at least one holds two images of
-it. Names such as ``cat.123.jpg``, ``glass (17).jpg`` or ``IMG_1121.JPG`` give no families.
-Photographs that one camera took within seconds of each other are a family, too.
+``00000061_012.png``, ``rock01-017.png``, ``13_left.jpg``. What programs append is dropped first,
+and so is whatever follows the whole name of another file of the class, as in ``x.jpg`` and
+``x - Kopia.jpg``. Then the family of an image is the shortest beginning of its name that ends at a
+number and that few images share: no family holds more than a fifth of its class, and at least one
+holds two images of it. Names such as ``cat.123.jpg``, ``glass (17).jpg`` or ``IMG_1121.JPG`` give
+no families, and dates, sizes of images and coordinates are no numbers of a family. Photographs that
+one camera took within seconds of each other are a family, too.
 
 A wrong family costs little while it is small, but images of one family on both sides of a split
 make every accuracy too high.
@@ -17,7 +19,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 #: Share of the images of its class that a family may hold.
@@ -30,8 +32,10 @@ _BURST_SECONDS = 3
 #: Images of a burst at least that are too many, if they are a fifth of all images: a clock that
 #: stands still gives all photographs the same moment.
 _LONG_BURST = 10
-#: Suffixes of films: what follows them is the number of a frame.
-_FILMS = ("mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "flv")
+#: Words after which the number of a frame or of a part of an image follows.
+_BEFORE_PARTS = {"mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "flv"}
+_BEFORE_PARTS |= {"frame", "slice", "tile", "patch"}
+_PART = re.compile(r"(?<![^\W\d_])(frame|slice|tile|patch)(?=\d)", re.IGNORECASE)
 _CHANGES = (
     "aug(?:mented)?|orig(?:inal)?|rot(?:at(?:ed?|ion))?|turn(?:ed)?|[hv]?flip(?:ped)?|"
     "mirror(?:ed)?|bright(?:en|er|ness)?|dark(?:en|er)?|contrast|gamma|noisy?|noise|gauss(?:ian)?|"
@@ -39,23 +43,37 @@ _CHANGES = (
     "shear(?:ed)?|scaled?|gr[ae]y(?:scale)?|hue|saturation|jitter|elastic|cutout|affine|warp(?:ed)?"
 )
 _DETAILS = r"(?:[\W_]*(?:\d+|deg(?:rees)?|left|right|horizontal|vertical|up|down|lr|ud|[hvlrxy]))*"
-#: What programs add to the name of a file: Roboflow's hash; the suffix of the original; the words
-#: and counters of file managers; the words of augmentation programs; a letter for a variant.
+#: What programs add to the name of a file: Roboflow's hash; what Augmentor writes around it; the
+#: suffix of the original; the words of augmentation programs; a letter for a variant; what comes
+#: before the moment of a burst, the number of an edited photograph, and the patient of a tile.
 _ADDED = (
     re.compile(r"\.rf\.[0-9a-f]{4,}(?:_\d+)?$", re.IGNORECASE),
+    re.compile(r"(?<=[a-z])_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
+    re.compile(r"^[^/]+?_original_(?=.)"),
     re.compile(r"[._](?:jpe?g|png|bmp|gif|tiff?|webp|heic|avif)$", re.IGNORECASE),
-    re.compile(r"[ _-]*\(\d{1,5}\)$"),
-    re.compile(r"[ _-]+(?:copy|kopie|copie|copia)(?:[ _-]*\d{1,3})?$", re.IGNORECASE),
-    re.compile(r"^(?:copy of|kopie von|copie de|copia de) ", re.IGNORECASE),
     re.compile(rf"[\W_]+(?:{_CHANGES}){_DETAILS}$", re.IGNORECASE),
-    re.compile(rf"^(?:{_CHANGES})\d*[\W_]+(?=\w*\d)", re.IGNORECASE),
+    re.compile(rf"^(?:{_CHANGES})\d*[\W_]+(?:\d+[\W_]+(?=[^\W\d_]))?(?=\w*\d)", re.IGNORECASE),
     re.compile(r"(?<=[0-9a-f])[_-][a-z]$", re.IGNORECASE),
+    re.compile(r"^\d{5}[A-Za-z]+_\d{5}_(?=BURST\d)"),
+    re.compile(r"(?<=IMG_)E(?=\d{4}$)"),
+    re.compile(r"^blk-[A-Z]+-(?=TCGA-)"),
 )
-#: A date with a time. It is one number, because the photographs of a day or a year are no family.
-_MOMENT = re.compile(
-    r"(?<!\d)((?:19|20)\d\d)[-_.]?([01]\d)[-_.]?([0-3]\d)[-_. T]*(?:at|um)?[-_. T]*"
-    r"([0-2]?\d)[-_.h:]?([0-5]\d)[-_.m:]?([0-5]\d)(?:[._]?\d{3})?(?!\d)"
+_DATE = r"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])"
+#: What is one number: a date with a time, a date, and a latitude with a longitude.
+_ONE_NUMBER = (
+    re.compile(
+        _DATE + r"[-_. T]*(?:at|um)?[-_. T]*([01]?\d|2[0-3])[-_.h:]?([0-5]\d)[-_.m:]?([0-5]\d)"
+        r"(?:[._]?\d{3})?(?!\d)"
+    ),
+    re.compile(_DATE + r"(?!\d)"),
+    re.compile(r"(?<![\d.])(\d{1,3})\.(\d{3,})[,_ a-z]+-?(\d{1,3})\.(\d{3,})(?![\d.])", re.I),
 )
+#: Numbers that images of different things share: a date or a year, because the photographs of a day
+#: or a year are no family; width and height; the synset of ImageNet.
+_SHARED = re.compile(r"(?:19[5-9]|20[0-3])\d(?:[01]\d[0-3]\d)?|\d{2,4}x\d{2,4}|n\d{8}")
+_SEPARATORS = " _.,~()[]+–—-"
+#: A place between two words, and one after which a word of another script begins.
+_BETWEEN_WORDS = re.compile(r"(?<=\w)(?=[\W_])|(?<=[\W_])(?=\W)|(?<=[!-~])(?=[^\x00-\x7f])")
 _WORD = re.compile(r"[^\W_]+")
 #: Words with a number in turn, such as ``patient12slide3``. A hash mixes single letters and digits.
 _SEVERAL = re.compile(r"(?:[^\W\d_]{2,}\d+){2,}$")
@@ -135,13 +153,18 @@ class _Name:
         path: Path of the file.
         text: The name.
         ends: Places in the text at which a number ends, and the end of the text.
-        form: The text without its numbers; names of one form are compared with each other.
+        form: The text up to the last number, without its numbers; names of one form are compared
+            with each other.
     """
 
     path: str
     text: str
     ends: tuple[int, ...]
     form: str
+
+    def word(self, place: int) -> str:
+        """Return the word at whose end a place is."""
+        return re.split(r"[\W_]", self.text[: self.ends[place]])[-1]
 
 
 def _by_name(images: Iterable[Named]) -> dict[str, str]:
@@ -162,37 +185,65 @@ def _by_name(images: Iterable[Named]) -> dict[str, str]:
 
 def _names(members: Sequence[Named]) -> list[_Name]:
     """Return the names of the files of a class; with their folders, if names recur in several."""
+    folders = Counter(image.path.rpartition("/")[0] for image in members)
     files = Counter(_file(image.path) for image in members)
-    recurring = sum(count for count in files.values() if count > 1)
-    with_folders = recurring > len(members) / 2
-    return [_name(image, with_folders) for image in members]
+    largest = max(folders, key=folders.__getitem__)
+    elsewhere = [image.path for image in members if image.path.rpartition("/")[0] != largest]
+    recurring = sum(files[_file(path)] > 1 for path in elsewhere)
+    with_folders = recurring > len(elsewhere) / 2
+    texts = {image.path: _text(image, with_folders) for image in members}
+    whole = set(texts.values())
+    return [_name(path, _original(text, whole)) for path, text in texts.items()]
 
 
 def _file(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _name(image: Named, with_folders: bool) -> _Name:
+def _text(image: Named, with_folders: bool) -> str:
     text = _without_additions(_file(image.path).rpartition(".")[0], image.label)
     if with_folders:
         folders = [part for part in image.path.split("/")[:-1] if part != image.label]
         text = "/".join([*folders, text])
+    return text
+
+
+def _original(text: str, whole: Set[str]) -> str:
+    """Return the shortest name of a class from which a name was made by adding words to it."""
+    for match in _BETWEEN_WORDS.finditer(text):
+        if text[: match.start()] in whole:
+            return text[: match.start()]
+    for match in _BETWEEN_WORDS.finditer(text):
+        before, after = text[: match.start()], text[match.start() :].lstrip(_SEPARATORS)
+        if re.search(r"\d", before):
+            break
+        if after in whole and re.search(r"[^\W\d_]", after):
+            return after
+    return text
+
+
+def _name(path: str, text: str) -> _Name:
     ends: list[int] = []
-    form = text
-    for start, end in reversed(_words(text)):
+    form = ""
+    last = 0
+    for start, end in _words(text):
         word = text[start:end]
         if re.search(r"\d", word):
-            form = f"{form[:start]}#{form[end:]}"
-        elif word.lower() not in _FILMS:
+            form += f"{text[last:start]}#"
+        elif word.lower() in _BEFORE_PARTS:
+            form += text[last:end]
+        else:
             continue
-        ends.insert(0, end)
-    inner = [end for end in ends if end < len(text)]
-    return _Name(image.path, text, (*inner, len(text)), form)
+        last = end
+        ends.append(end)
+    return _Name(path, text, (*ends, len(text)), form or text)
 
 
 def _without_additions(stem: str, label: str) -> str:
     """Return the name of the file of which this one may be a copy, without the class before it."""
-    text = _MOMENT.sub(r"\1\2\3\4\5\6", stem)
+    text = _PART.sub(r"\1_", stem)
+    for pattern in _ONE_NUMBER:
+        text = pattern.sub(lambda match: "".join(match.groups()), text)
     before = ""
     while text != before:
         before = text
@@ -222,23 +273,27 @@ def _of_one_form(names: Sequence[_Name], label: str, most: int) -> dict[str, str
         label: The class.
         most: Number of images that a family may hold.
     """
-    places = len(names[0].ends)
-    for place in range(places):
+    for place in range(len(names[0].ends)):
         beginnings = [name.text[: name.ends[place]] for name in names]
         sizes = Counter(beginnings)
-        largest = max(sizes.values())
-        if largest > most:
-            continue
-        if largest == 1:
+        is_whole = place == len(names[0].ends) - 1
+        if max(sizes.values()) == 1:
             return {}
-        named = list(zip(names, beginnings, strict=True))
-        if place < places - 1:
-            return {name.path: f"{beginning}*" for name, beginning in named}
+        if not is_whole and (
+            max(sizes.values()) > most or all(_SHARED.fullmatch(name.word(place)) for name in names)
+        ):
+            continue
+        longer = {
+            beginning
+            for name, beginning in zip(names, beginnings, strict=True)
+            if name.text != beginning
+        }
         # Whole names are equal where one file is a copy of the other, which is of the same class.
         return {
-            name.path: f"{label}/{beginning}"
-            for name, beginning in named
-            if re.search(r"\d", beginning) or sizes[beginning] <= _MOST_COPIES
+            name.path: f"{beginning}*" if beginning in longer else f"{label}/{beginning}"
+            for name, beginning in zip(names, beginnings, strict=True)
+            if beginning in longer
+            or sizes[beginning] <= (most if re.search(r"\d", beginning) else _MOST_COPIES)
         }
     return {}
 

@@ -23,16 +23,21 @@ def sentences(found: Families) -> list[str]:
     source = "file names and capture times" if found["found"] else "the groups of the source"
     images = plural(found["images"], "image belongs", "images belong")
     said = [
-        f"{images} to {plural(found['families'], 'family', 'families')}"
-        f" by {source} ({shown}); each family stays in one fold, and in one split where splits are "
-        "drawn" + (". If that is wrong: --set data.groups=none" if found["found"] else "")
+        f"{images} to {plural(found['families'], 'family', 'families')} of images that show the "
+        f"same thing, as {source} tell ({shown}); each family stays in one fold, and in one split "
+        "where splits are drawn"
+        + (". If that is wrong: --set data.groups=none" if found["found"] else "")
     ]
-    divided = [f"{number:,} of {split}" for split, number in found["divided"].items() if number]
+    divided = [
+        f"{plural(number, 'image')} of {split}"
+        for split, number in found["divided"].items()
+        if number
+    ]
     if divided:
         said.append(
-            f"the folders of the source divide families: images of families that train has, too: "
-            f"{', '.join(divided)}. The accuracy on these is too high; that on unseen families is "
-            "given beside it"
+            "the folders of the source divide families: train has images of the families of "
+            f"{' and '.join(divided)}. The accuracy on these is too high; the report of a run "
+            "gives that on unseen families beside it"
         )
     for split in ("validation", "test"):
         number = found["independent"][split]

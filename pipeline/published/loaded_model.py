@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from imgpipe.components.image_file.header import other_format
 from imgpipe.components.image_file.transcoding import for_the_model
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.process import quick_imports
@@ -118,6 +119,10 @@ class LoadedModel(Classifier):
             if len(known) > 1:  # it is not yet known which one the model refuses
                 raise
             converted = self._converted(known[0])
+            if other := other_format(converted):
+                raise InvalidArgument(
+                    f"{other}, a format that is not accepted. Save the image as JPEG or PNG"
+                ) from None
             if converted == known[0]:
                 raise
         return self._answer([converted])

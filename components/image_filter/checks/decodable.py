@@ -43,7 +43,7 @@ def decodable(record: ImageRecord, settings: Settings) -> Result:
     else:
         detail = f"only Pillow reads {described} correctly, stored as PNG; {record.decode_error}"
         return Finding(TRANSCODED, detail, "repair", repaired=data)
-    detail = f"{record.decode_error} Pillow: {problem}."
+    detail = f"{record.decode_error.removesuffix('.')}. Pillow: {problem}."
     if not sniff(found) and not record.format:
         if other := other_format(found):
             return Finding(UNDECODABLE, f"{other}, a format that is not accepted")

@@ -15,6 +15,8 @@ IDS = [uuid.UUID(int=RANDOM.getrandbits(128)) for _ in range(300)]
 TIMES = [
     f"{2018 + n % 6}{1 + n % 12:02d}{1 + n % 28:02d}_{n % 24:02d}{n % 60:02d}30" for n in range(300)
 ]
+FILMS = ("cooking", "garden", "street", "beach", "park", "zoo")
+SPLITS = [(0, "train"), (1, "train"), (2, "train"), (3, "test"), (4, "test")]
 
 
 def named(paths):
@@ -64,6 +66,22 @@ def sizes(paths):
             [4] * 20,
         ),
         ([f"e/{one}_{s}.jpg" for one in range(7000, 7030) for s in "lr"], [2] * 30),
+        ([f"e/{one}_{s}.jpg" for one in range(30) for s in ("left", "right")], [2] * 30),
+        ([f"b/b ({n}){s}.png" for n in range(30) for s in ("", "_mask", " (2)")], [3] * 30),
+        ([f"v/{film}_frame{n}.jpg" for film in FILMS for n in range(4)], [4] * 6),
+        (
+            [
+                f"b/{n:05d}IMG_{n:05d}_BURST{time.replace('_', '')}{end}.jpg"
+                for time in TIMES[:20]
+                for n, end in enumerate(("_COVER", "", ""))
+            ],
+            [3] * 20,
+        ),
+        (
+            [f"a/a_original_IMG_{n}.jpg_{one}.jpg" for n in range(20) for one in IDS[:3]],
+            [3] * 20,
+        ),
+        ([f"{split}/a/p{p:02d}_{n}.jpg" for p in range(9) for n, split in SPLITS], [5] * 9),
     ],
 )
 def test_names_that_begin_alike_are_families(paths, expected):
@@ -83,7 +101,13 @@ def test_names_that_begin_alike_are_families(paths, expected):
         [f"a/{one.hex[:10]}.jpg" for one in IDS],
         [f"a/{n}_{one.hex[:10]}_n.jpg" for n, one in enumerate(IDS)],
         [f"a/IMG_{time}.jpg" for time in TIMES],
-        [f"a/n02085620_{n}.JPEG" for n in range(150)],
+        [f"a/n020856{n % 20:02d}_{n}.JPEG" for n in range(150)],
+        [f"a/IMG-{time[:8]}-WA{n:04d}.jpg" for n, time in enumerate(TIMES)],
+        [f"a/{2010 + n % 9}_{n}.jpg" for n in range(90)],
+        [f"a/{640 + n % 7}x480_{n}.jpg" for n in range(90)],
+        [f"a/{40 + n % 7}.{n + 1000}_11.{n + 2000}.jpg" for n in range(90)],
+        [f"a/COCO_train2014_{n:012d}.jpg" for n in range(0, 90000, 311)],
+        [f"{split}/{n}.jpg" for split, count in (("a/x", 90), ("a/y", 20)) for n in range(count)],
         [f"a/images ({n}).jpg" for n in range(20)] + [f"a/b{n}.jpg" for n in range(80)],
         [
             f"{kind}/{year}/IMG_{year}{n}.jpg"
@@ -95,6 +119,27 @@ def test_names_that_begin_alike_are_families(paths, expected):
 )
 def test_names_of_other_forms_give_no_families(paths):
     assert find(named(paths)) == {}
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        *(
+            "{} - Копия",
+            "{} - コピー",
+            "{}的副本",
+            "{} – kopia",
+            "{} (another copy)",
+            "Kopie von {}",
+        ),
+        *("{} 2", "{}-2", "{}(1)", "{}~2", "{}_90", "{}-edited"),
+    ],
+)
+@pytest.mark.parametrize("original", ["IMG_12{}", "plum{}x"])
+def test_a_copy_is_of_the_family_of_its_original_in_any_language(copied, original):
+    names = [original.format(letter) for letter in range(30, 60)]
+    copies = [copied.format(name) for name in names[:9]]
+    assert sizes([f"a/{name}.jpg" for name in (*names, *copies)]) == [2] * 9
 
 
 def test_a_family_may_lie_in_several_classes():

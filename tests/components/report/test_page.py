@@ -104,7 +104,7 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         "2 of 2 passed",
         "✓ Mean accuracy 0.948. ✕ The exported model answers.",
         "0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150 images correct)",
-        "131 groups of images were divided",
+        "131 families and single images were divided among the folds",
         "7 images in chains of near-duplicates too long for one fold",
         "format JPEG 70 0.986",
         "format PNG 20 0.600 weaker 0.387–0.781",

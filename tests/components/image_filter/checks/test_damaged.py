@@ -36,6 +36,11 @@ def _joined(data):
     return data[: len(data) // 2] + encoded(_OTHER, "JPEG")[len(data) // 3 :]
 
 
+def _inserted(data):
+    middle = len(data) // 2
+    return data[:middle] + b"<html>503 Service Unavailable</html>" + data[middle:]
+
+
 def _checksum(data):
     return data[:-13] + bytes([data[-13] ^ 1]) + data[-12:]
 
@@ -46,6 +51,7 @@ def _checksum(data):
         *(("JPEG", damage, _LIBJPEG) for damage in (_text, _zeros, _joined)),
         *(("JPEG", _text, _NEWLINES), ("WEBP", _text, _NEWLINES), ("BMP", _text, _NEWLINES)),
         ("WEBP", _zeros, "at least 102 zeros in a row among the compressed pixels"),
+        *((kind, _inserted, "36 bytes longer than its header says") for kind in ("WEBP", "BMP")),
         ("PNG", _checksum, "Pillow: broken PNG"),
     ],
 )
@@ -80,6 +86,13 @@ def test_a_jpeg_whose_pixels_are_right_is_not_damaged(records, insert):
     for changed in (data[:2] + insert + data[2:] + data, data[:2] + insert + padded[2:]):
         assert (decode(changed)[0] == decode(data)[0]).all()
         assert records({"x.jpg": changed})["x.jpg"].damage == ""
+
+
+def test_the_pixels_of_a_jpeg_without_its_end_are_looked_at(records):
+    data = encoded(_PHOTO, "JPEG", quality=90)
+    found = records({"whole.jpg": data[:-2], "joined.jpg": _joined(data)[:-2]})
+    assert found["whole.jpg"].damage == ""
+    assert found["joined.jpg"].damage.startswith(_LIBJPEG)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
