@@ -124,9 +124,10 @@ def find(images: Sequence[Named]) -> dict[str, str]:
         The name of its family by the path of each image that has one. A family has at least two
         images, which may be of several classes.
 
-    >>> frames = [f"rock/IMG_{film}_mp4-{n}.jpg" for film in range(20, 30) for n in range(3)]
-    >>> find([Named(path, "rock") for path in frames])["rock/IMG_24_mp4-1.jpg"]
-    'IMG_24*'
+    Examples:
+        >>> frames = [f"rock/IMG_{film}_mp4-{n}.jpg" for film in range(20, 30) for n in range(3)]
+        >>> find([Named(path, "rock") for path in frames])["rock/IMG_24_mp4-1.jpg"]
+        'IMG_24*'
     """
     families = _by_name(images)
     bursts = _bursts(images)
