@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
+
+from typing_extensions import TypedDict
 
 _NORMAL_95 = 1.959964  # quantile of the normal distribution for a 95 % interval
 _DIGITS, _MOST_DIGITS = 3, 17  # a float has no more than 17
+
+
+class AccuracyFigures(TypedDict):
+    """How many of some images are predicted correctly."""
+
+    count: Annotated[int, "Number of images."]
+    correct: Annotated[int, "Images that are predicted correctly."]
+    accuracy: Annotated[float | None, "Share of correct predictions; null without an image."]
+    ci95: Annotated[list[float], "Wilson interval of the accuracy, 95 %."]
 
 
 def wilson(correct: float, count: int) -> tuple[float, float]:

@@ -35,6 +35,7 @@ from imgpipe.components.baseline import STATE, is_empty
 from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
+from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_names import HISTORY_FILE
 
@@ -186,9 +187,9 @@ def _unserved(uri: str | None) -> str:
     return f"the serving check {broken['name']!r} failed: {broken['detail']}"
 
 
-def _bless(blessing: Any, decision: dict[str, Any], model: Any) -> None:
+def _bless(blessing: Any, decision: Decision, model: Any) -> None:
     """Write the decision, and what TFX's own Evaluator writes for the components after it."""
-    records.write_json(f"{blessing.uri}/{rules.DECISION}", decision)
+    records.write_json(f"{blessing.uri}/{DECISION_FILE}", decision)
     blessed = decision["blessed"]
     blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
     blessing.set_int_custom_property("blessed", int(blessed))
