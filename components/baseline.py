@@ -7,6 +7,7 @@ The version is given by parameters, so that TFX's cache notices another version.
 import json
 import shutil
 from pathlib import Path
+from typing import TypedDict
 
 import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
@@ -17,9 +18,19 @@ from tfx.utils import path_utils
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models.errors import ResourceError
 
-STATE = "baseline.json"
+BASELINE_FILE = "baseline.json"
 #: Files that publishing has added to the SavedModel of a version.
 _ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD)
+
+
+class BaselineState(TypedDict):
+    """The version that a run is compared with, as Baseline writes it."""
+
+    version: int  # 0 if there is none
+    digest: str  # of the version
+    compared: bool  # whether the models are compared
+    why: str  # why they are not compared; "" if they are
+    columns: list[int]  # column of each class in the answers of the version; -1 for unknown classes
 
 
 def is_empty(uri: str) -> bool:
@@ -53,7 +64,13 @@ def Baseline(
     Raises:
         ResourceError: The version has been removed or damaged since the run began.
     """
-    state = {"version": version, "digest": digest, "compared": False, "why": "", "columns": []}
+    state: BaselineState = {
+        "version": version,
+        "digest": digest,
+        "compared": False,
+        "why": "",
+        "columns": [],
+    }
     found = _find(Path(push_directory), version)
     known = Path() if found is None else found.path / manifest.PROVENANCE / known_images.FILE
     if found is None:
@@ -68,7 +85,8 @@ def Baseline(
     else:
         before = {name: column for column, name in enumerate(found.vocabulary)}
         columns = [before.get(name, -1) for name in json.loads(vocabulary)]
-        state |= {"compared": True, "columns": columns}
+        state["compared"] = True
+        state["columns"] = columns
         target = path_utils.serving_model_dir(model.uri)
         shutil.copytree(found.path, target, dirs_exist_ok=True, ignore=_ADDED)
     # The data of two runs can be compared even where their models cannot.
@@ -78,7 +96,7 @@ def Baseline(
                 shutil.copytree(known.parent / name, uri, dirs_exist_ok=True)
         if known.is_file():
             shutil.copyfile(known, f"{model.uri}/{known_images.FILE}")
-    records.write_json(f"{model.uri}/{STATE}", state)
+    records.write_json(f"{model.uri}/{BASELINE_FILE}", state)
 
 
 def _find(base: Path, version: int) -> manifest.PublishedVersion | None:

@@ -11,9 +11,8 @@ import dataclasses
 import itertools
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.example_gen.inspection import inspect
@@ -22,6 +21,7 @@ from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.checks.whole_set import radius
+from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.quarantine import DataSummary, Outcomes, check_conservation
 from imgpipe.models import progress
@@ -51,7 +51,7 @@ class JudgedSource:
     repairs: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
     reviews: tuple[Finding, ...]
-    near: tuple[Mapping[str, Any], ...] | None  # near-duplicates; None: not searched
+    near: tuple[NearGroup, ...] | None  # near-duplicates; None: not searched
     seconds: float
 
 

@@ -28,6 +28,7 @@ from imgpipe.components.data_gate import accepted
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.image_filter import check
 from imgpipe.components.image_filter import overrides as override_files
+from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import source
@@ -186,7 +187,7 @@ def check_settings(config: Config) -> check.JudgeSettings:
 
 def report_settings(
     config: Config, vocabulary: Sequence[str], fingerprint: str = ""
-) -> dict[str, object]:
+) -> ShownSettings:
     """Select the settings that the report shows.
 
     Args:
@@ -201,7 +202,12 @@ def report_settings(
         "cross_validate": config.folds,
         "backbone": config.model.network,
         "image_size": config.settings.size,
-        "expect": config.expect.model_dump(),
+        "expect": {
+            "text": config.expect.text,
+            "low": config.expect.low,
+            "high": config.expect.high,
+            "split": config.expect.split,
+        },
         "fingerprint": fingerprint,
         "seeds": {"split": config.split.seed, "train": config.train.seed},
         "changed": changed(config),

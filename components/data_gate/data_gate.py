@@ -6,7 +6,6 @@ The components that depend on the gate take its blessing as an input. The rules 
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
 
-GATE_FILE = "gate.json"
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
 _STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen
 
@@ -166,19 +164,19 @@ def DataGate(
             "accept_changes": accept_changes,
         }
         accepted.write(Path(accept_schema_to), data_key, rules.by_class(summary), judged_by)
-    decision = {
+    decision: rules.DataDecision = {
         "blessed": not reasons,
-        "reasons": rules.as_dicts(reasons),
+        "reasons": rules.reason_rows(reasons),
         "accepted_schema": written,
-        "warnings": rules.as_dicts(warned),
+        "warnings": rules.reason_rows(warned),
     }
     _write_decision(decision, blessing.uri, decision_to)
     if reasons:
         raise DataRefused(rules.refusal(reasons))
 
 
-def _write_decision(decision: Mapping[str, Any], uri: str, copy: str) -> None:
+def _write_decision(decision: rules.DataDecision, uri: str, copy: str) -> None:
     """Write `gate.json`, a copy unless `copy` is "", and then BLESSED or NOT_BLESSED."""
-    for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
+    for path in filter(None, (f"{uri}/{rules.GATE_FILE}", copy)):
         write_text(path, json.dumps(decision, indent=1))
     blessings.write(uri, blessings.BLESSED if decision["blessed"] else blessings.NOT_BLESSED)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from imgpipe.models.training.history import History
 from tensorflow_model_analysis import constants
 from tfx.components.evaluator import executor as stock
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
@@ -31,13 +32,14 @@ from tfx.types.standard_artifacts import (
 from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils
 
-from imgpipe.components.baseline import STATE, is_empty
+from imgpipe.components.baseline import BASELINE_FILE, is_empty
 from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_names import HISTORY_FILE
+from imgpipe.models.training.cross_validation import Folds
 
 MODEL_RUN, INFRA_BLESSING, BANK = "model_run", "infra_blessing", "bank"
 SPLITS = [names.VALIDATION, names.TEST]
@@ -129,7 +131,7 @@ def evidence(
         accepted: Whether a person accepts how the images differ from earlier ones.
     """
     uri = uris[specs.BASELINE_MODEL_KEY]
-    state = records.read_json(f"{uri}/{STATE}")
+    state = records.read_json(f"{uri}/{BASELINE_FILE}")
     known = known_images.read(Path(uri, known_images.FILE)) or {}
     both = np.array(state["columns"]) >= 0 if state["compared"] else None
     # The rows are the fields of `Counts`, of all images and of those of new families.
@@ -173,9 +175,12 @@ def _counts(rows: np.ndarray, families: list[set[str]]) -> rules.Counts:
     return rules.Counts(labels, predicted, right, [len(one) for one in families], every)
 
 
-def _deciding_folds(uri: str | None) -> dict[str, Any] | None:
+def _deciding_folds(uri: str | None) -> Folds | None:
     """Read the folds by which ImageTrainer has judged its model; None if validation decides."""
-    return records.read_json(f"{uri}/{HISTORY_FILE}").get("cross_validation") if uri else None
+    if not uri:
+        return None
+    history: History = records.read_json(f"{uri}/{HISTORY_FILE}")
+    return history["cross_validation"]
 
 
 def _unserved(uri: str | None) -> str:

@@ -260,7 +260,7 @@ def _last_version(evidence: Evidence) -> Ruling:
     # One class of many is worse by chance more often than all images together.
     of_classes = (_compared(evidence, pairs, label, _CHANCE / len(classes)) for label in classes)
     overall = _compared(evidence, pairs, None, _CHANCE)
-    return next((one for one in (overall, *of_classes) if one.reason), overall)
+    return next((one for one in (overall, *of_classes) if one["reason"]), overall)
 
 
 def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float) -> Ruling:

@@ -91,7 +91,7 @@ class ExaminedSource:
         """Return why a run would refuse the data in a few sentences."""
         from imgpipe.components.data_gate import rules
 
-        return rules.summarised(rules.as_dicts(self.refused))
+        return rules.summarised(rules.reason_rows(self.refused))
 
 
 def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSource:
@@ -168,7 +168,8 @@ def _accepted(config: Config) -> dict[str, int | None]:
 
 
 def _verdict(judged: JudgedSource, refused: bool) -> str:
-    from imgpipe.components.report.text import overridden, plural
+    from imgpipe.components.common.formatting import plural
+    from imgpipe.components.image_filter.summary_sentences import overridden
 
     summary = judged.summary
     warned = len({found.path for found in judged.warnings})
@@ -207,13 +208,17 @@ def as_json(found: ExaminedSource) -> dict[str, Any]:
 
 def _print(console: Console, found: ExaminedSource) -> None:
     from imgpipe.components.image_filter.near_groups import set_aside
-    from imgpipe.components.report import families
-    from imgpipe.components.report.text import aside, converted, moves
+    from imgpipe.components.image_filter.summary_sentences import (
+        aside,
+        converted,
+        family_sentences,
+        moves,
+    )
 
     judged = found.judged
     _print_findings(console, judged)
     _print_classes(console, judged)
-    said = families.sentences(judged.summary["families"])
+    said = family_sentences(judged.summary["families"])
     said += moves(judged.summary["moved"])
     said += aside(set_aside(judged.near or ()))
     said += converted(judged.summary)
@@ -278,13 +283,11 @@ def page(found: ExaminedSource) -> str:
         found: The result of `examine`, with the images.
     """
     from imgpipe.components.report.check_page import render
-    from imgpipe.components.report.section import RunState
+    from imgpipe.components.run_record.facts import page_settings
+    from imgpipe.components.run_record.verdict import RunState
 
     status = "refused" if found.refused else found.verdict.split(":", 1)[0]
-    settings = {
-        "name": "imgpipe check",
-        "source": found.judged.scan.source,
-        "vocabulary": list(found.judged.scan.vocabulary),
-    }
+    scan = found.judged.scan
+    settings = page_settings("imgpipe check", scan.source, scan.vocabulary)
     state = RunState(status, found.verdict)
     return render(found.judged, found.images, state, settings, found.reasons())

@@ -75,7 +75,7 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
 
 
 def _print(compared: RunComparison) -> None:
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     console = new_console()
     for letter, one in (("A", compared.a), ("B", compared.b)):

@@ -110,7 +110,7 @@ def _when(seconds: int) -> str:
 
 
 def _print(console: Console, read: Log, examined: ExaminedLog) -> None:
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     colour = {True: "red", False: "green", None: "yellow"}[examined.drift]
     console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
@@ -134,7 +134,7 @@ def _print(console: Console, read: Log, examined: ExaminedLog) -> None:
 
 
 def _print_version(console: Console, one: VersionComparison) -> None:
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     requests = one.requests
     console.print(

@@ -57,7 +57,7 @@ def list_(
     ] = False,
 ) -> None:
     """List rejected files by reason."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         which = [one for one in which or () if one != "-"]
@@ -87,7 +87,7 @@ def restore(
     reason: Annotated[str | None, _REASON] = None,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     folder = find(source)
     console = new_console()

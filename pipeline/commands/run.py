@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
+    from imgpipe.models.training.history import History
+
+    from imgpipe.components.image_filter.quarantine import DataSummary
     from imgpipe.pipeline.configuration.config import Config
 
 app = typer.Typer()
@@ -87,8 +90,9 @@ def run_config(
 
     if start is not None:  # before imports that take time
         start = component_names.find(start)
-    from imgpipe.components.report import verdict
-    from imgpipe.components.report.text import aside, serve_command
+    from imgpipe.components.image_filter.summary_sentences import aside
+    from imgpipe.components.run_record import verdict
+    from imgpipe.components.run_record.commands import serve_command
     from imgpipe.pipeline.execution import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
 
@@ -100,10 +104,11 @@ def run_config(
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict, lines=True)}[/]")
-    for ruling in (outcome.summary["gate"] or {}).get("rulings", []):
+    gate, data = outcome.summary["gate"], outcome.summary["data"]
+    for ruling in gate["rulings"] if gate is not None else []:
         console.print(f"  {'failed' if ruling['reason'] else 'passed'}   {escape(ruling['text'])}")
-    console.print(f"  data     {escape(_data(outcome.summary['data']))}")
-    for sentence in aside(outcome.summary["data"].get("set_aside", {})):
+    console.print(f"  data     {escape(_data(data))}")
+    for sentence in aside(outcome.summary["set_aside"]):
         console.print(f"           {sentence}")
     push = outcome.summary["push"]
     if push["status"] in ("pushed", "unchanged"):
@@ -131,9 +136,9 @@ def run_config(
     return outcome.exit_code
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(data: DataSummary | None) -> str:
     """Count the files that were kept, repaired and rejected."""
-    if not data["in"]:
+    if data is None or not data["in"]:
         return "no file was inspected"
     reasons = ", ".join(
         f"{count:,} {reason}" for reason, count in sorted(data["by_reason"].items())
@@ -143,16 +148,18 @@ def _data(data: Mapping[str, Any]) -> str:
     return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {rejected}"
 
 
-def _training(training: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _training(training: History | None) -> Iterator[tuple[str, str]]:
     """Yield what was tried, and the result of fine-tuning."""
     from imgpipe.models.search.ways import line_of
 
-    search = (training or {}).get("search") or []
-    for row in search:
-        yield "tried", line_of(row)
-    if training and (ended := (training["search_ended"] or {}).get("text")):
-        yield "", ended
-    if (fine_tuned := (training or {}).get("fine_tune")) and not search:
-        before, after = fine_tuned["head_accuracy"], fine_tuned["accuracy"]
+    if training is None:
+        return
+    for tried in training["search"] or []:
+        yield "tried", line_of(tried)
+    if training["search_ended"] is not None and training["search_ended"]["text"]:
+        yield "", training["search_ended"]["text"]
+    tuned = training["fine_tune"]
+    if tuned is not None and not training["search"]:
+        before, after = tuned["head_accuracy"], tuned["accuracy"]
         change = f"validation accuracy {before:.3f} before and {after:.3f} after fine-tuning"
-        yield "trained", f"{fine_tuned['trained']}: {change}"
+        yield "trained", f"{tuned['trained']}: {change}"

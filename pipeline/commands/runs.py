@@ -76,9 +76,9 @@ def _row(one: PastRun, before: Sequence[PastRun]) -> formats.ListedRun:
         status=one.status,
         verdict=summary and summary.verdict,
         accuracy=one.accuracy,
-        ci95=one.gate.ci95,
-        split=one.gate.split or None,
-        folds=folds and FoldsOfRun(folds=folds.folds, mean=folds.mean, std=folds.std),
+        ci95=one.interval,
+        split=one.decision["split"] if one.decision else None,
+        folds=folds and FoldsOfRun(folds=folds["folds"], mean=folds["mean"], std=folds["std"]),
         images=sum(counts.values()) if counts else None,
         classes=len(counts) if counts else None,
         changed=Changed(
@@ -86,13 +86,13 @@ def _row(one: PastRun, before: Sequence[PastRun]) -> formats.ListedRun:
             data=data_changes(with_data, one) if with_data and counts else [],
         ),
         version=one.version,
-        seconds=summary and summary.timings.total_s,
+        seconds=summary and summary.timings["total_s"],
         report=summary and summary.report,
     )
 
 
 def _print(listed: formats.Runs, total: int) -> None:
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     console, rows = new_console(), listed.runs
     lines = [("started", "verdict", "accuracy", "images", "version", "time"), *map(_cells, rows)]
@@ -123,7 +123,7 @@ def _print(listed: formats.Runs, total: int) -> None:
 
 
 def _cells(row: formats.ListedRun) -> tuple[str, ...]:
-    from imgpipe.components.report.text import NONE, plural, seconds, share
+    from imgpipe.components.common.formatting import NONE, plural, seconds, share
 
     accuracy, images = share(row.accuracy), NONE
     if folds := row.folds:

@@ -17,7 +17,7 @@ from typing import Any
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan
-from imgpipe.components.report import identity
+from imgpipe.components.run_record import identity
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write

@@ -10,8 +10,8 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.report.text import plural
 from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.settings import ModelSettings

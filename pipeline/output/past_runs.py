@@ -18,12 +18,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from imgpipe.components.common.storage.manifest import MANIFEST
+from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
+from imgpipe.models.training.cross_validation import Folds
 from imgpipe.pipeline.configuration.config import flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
-from imgpipe.pipeline.records.run_summary import Folds, Gate, RunSummary
+from imgpipe.pipeline.records.run_summary import RunSummary
 
 PAGE, FACTS = "report.html", "facts.json"
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
@@ -80,27 +82,32 @@ class PastRun:
         return time.strftime("%Y-%m-%d %H:%M:%S", moment)
 
     @property
-    def gate(self) -> Gate:
-        """The accuracy that was judged; without a value for a run that judged none."""
-        return (self.summary and self.summary.gate) or Gate()
+    def decision(self) -> Decision | None:
+        """The decision about the model; None for a run that evaluated none."""
+        return self.summary.gate if self.summary is not None else None
 
     @property
     def accuracy(self) -> float | None:
-        """Validation accuracy, None for a run that judged no model."""
-        return self.gate.value
+        """Validation accuracy, None for a run that evaluated no model."""
+        return self.decision["value"] if self.decision is not None else None
+
+    @property
+    def interval(self) -> list[float] | None:
+        """The 95 % interval of this accuracy; None without one."""
+        return self.decision["ci95"] if self.decision is not None else None
 
     @property
     def folds(self) -> Folds | None:
         """The result of the folds where they decide instead of validation, otherwise None."""
-        return self.summary.cross_validation if self.summary else None
+        return self.summary.cross_validation if self.summary is not None else None
 
     @property
     def version(self) -> int | None:
         """Number of the version that serves the model of this run, None if there is none."""
-        push = self.summary and self.summary.push
-        if not push or push.status == "refused" or push.version is None:
+        push = self.summary.push if self.summary is not None else None
+        if push is None or push["status"] == "refused" or push["version"] is None:
             return None
-        return int(push.version)
+        return int(push["version"])
 
     @property
     def versions_folder(self) -> Path:
@@ -112,8 +119,10 @@ class PastRun:
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
         counts: dict[str, int] = {}
-        for split in (self.summary.data.splits if self.summary else {}).values():
-            for label, count in split.items():
+        if self.summary is None or self.summary.data is None:
+            return counts
+        for by_label in self.summary.data["by_split"].values():
+            for label, count in by_label.items():
                 counts[label] = counts.get(label, 0) + count
         return counts
 

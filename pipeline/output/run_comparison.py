@@ -9,6 +9,7 @@ from typing import Any
 
 from imgpipe.components.common import prediction, shares
 from imgpipe.components.common.storage import integrity, records
+from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.models import feature_names as names
 from imgpipe.models.limits import OUTPUT
 from imgpipe.pipeline.configuration.config import flat
@@ -81,10 +82,11 @@ def data_changes(first: PastRun, second: PastRun) -> list[formats.Change]:
 
 
 def _counts(run: PastRun) -> dict[str, int]:
-    if run.summary is None or not run.summary.data.images:
+    data = run.summary.data if run.summary is not None else None
+    if data is None:
         return {}
-    found = run.summary.data
-    others = {"rejected": found.rejected, "relabelled": sum(found.overrides.values())}
+    relabelled = sum(data["overrides"]["relabelled"].values())
+    others = {"rejected": data["rejected"], "relabelled": relabelled}
     return {f"images of {name}": count for name, count in run.by_class.items()} | others
 
 
@@ -120,7 +122,7 @@ def _identity(run: PastRun) -> formats.ComparedRun:
         status=run.status,
         verdict=run.summary and run.summary.verdict,
         accuracy=run.accuracy,
-        ci95=run.gate.ci95,
+        ci95=run.interval,
         version=run.version,
     )
 
@@ -131,18 +133,21 @@ def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, formats.Pai
     Where the folds decided about a run, "folds" stands among the splits, with their mean accuracy.
     """
     a, b = (run.summary.metrics if run.summary else {} for run in (first, second))
-    means = [run.folds and run.folds.mean for run in (first, second)]
+    means = [run.folds and run.folds["mean"] for run in (first, second)]
     by_folds = {_FOLDS: {"accuracy": formats.Pair(a=means[0], b=means[1])}} if any(means) else {}
     return by_folds | {
         split: {
-            metric: formats.Pair(
-                a=getattr(a.get(split), metric, None), b=getattr(b.get(split), metric, None)
-            )
+            metric: formats.Pair(a=_metric(a, split, metric), b=_metric(b, split, metric))
             for metric in _METRICS
         }
         for split in _SPLITS
         if split in a or split in b
     }
+
+
+def _metric(metrics: Mapping[str, SplitMetrics], split: str, name: str) -> float | None:
+    """Return a metric of a split; None if the split was not evaluated."""
+    return dict(metrics[split])[name] if split in metrics else None  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

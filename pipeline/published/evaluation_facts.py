@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common import shares
-from imgpipe.components.report.text import plural
+from imgpipe.components.common.formatting import plural
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.published.model import Model
@@ -48,8 +48,8 @@ def facts(model: Model, source: str, judged: JudgedAnswers, threshold: float) ->
     Raises:
         ConfigError: No image could be judged.
     """
-    from imgpipe.components.report import metrics
-    from imgpipe.components.report.slices import Slices
+    from imgpipe.components.run_record import metrics
+    from imgpipe.components.run_record.slices import Slices
 
     excluded = _excluded(judged)
     if not judged.rows:

@@ -5,12 +5,13 @@ import re
 
 import pytest
 
-from imgpipe.components.report import page, verdict
+from imgpipe.components.report import page
 from imgpipe.components.report.page import render
 from imgpipe.components.report.section import RunState, Section
 from imgpipe.components.report.sections import SECTIONS, images
+from imgpipe.components.run_record import verdict
 from tests import python_program
-from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
+from tests.run_facts import BLESSED, facts, jpeg, reject
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
@@ -21,6 +21,14 @@ _PACKAGES = (
     *("imgpipe", "tensorflow", "keras", "numpy", "pillow", "tfx"),
     *("tensorflow-model-analysis", "apache-beam"),
 )
+
+
+class Identity(TypedDict):
+    """When and how a run was started, and the packages that it used."""
+
+    date: str  # local time with its offset from UTC
+    command: str  # "" if it is not known
+    packages: dict[str, str]  # versions by name
 
 
 def note_start(folder: Path, arguments: Sequence[str]) -> None:
@@ -37,12 +45,16 @@ def note_start(folder: Path, arguments: Sequence[str]) -> None:
     atomic_write(folder / FILE, text + "\n")
 
 
-def of_run(folder: str) -> dict[str, str]:
-    """Return date and command of a run from its folder; only the date of now if none is noted."""
-    found: dict[str, Any] = {}
+def read(folder: str) -> Identity:
+    """Read when and how a run was started from its folder; the date is now if none is noted."""
+    noted: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):  # as if the start had not been noted
-        found = json_object.read(Path(folder) / FILE) if folder else {}
-    return {"date": _now()} | {name: str(value) for name, value in found.items()}
+        noted = json_object.read(Path(folder) / FILE) if folder else {}
+    return {
+        "date": str(noted.get("date", _now())),
+        "command": str(noted.get("command", "")),
+        "packages": packages(),
+    }
 
 
 def packages() -> dict[str, str]:

@@ -8,7 +8,7 @@ from imgpipe.components.common import prediction
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.common.storage import records
-from imgpipe.components.report.metrics import Table
+from imgpipe.components.run_record.metrics import Table
 from imgpipe.models import feature_names as names
 
 

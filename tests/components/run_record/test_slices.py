@@ -3,7 +3,7 @@
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.report.section import Context, RunState
 from imgpipe.components.report.sections import accuracy
-from imgpipe.components.report.slices import Slices
+from imgpipe.components.run_record.slices import Slices
 
 
 def row(path, label=0, correct=True, **described):

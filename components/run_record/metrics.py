@@ -5,19 +5,65 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.prediction import StoredPrediction
-from imgpipe.components.common.shares import wilson
+from imgpipe.components.common.shares import AccuracyFigures, wilson
+from imgpipe.models import feature_names as names
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 
+#: Splits on which the model is evaluated for the page.
+MEASURED = (names.VALIDATION, names.TEST)
 #: (label, predicted, count), with classes as indices in the vocabulary.
 Cell = tuple[int, int, int]
 
 _TINY = 1e-7  # smallest probability, which keeps its logarithm finite
 _MISTAKES = 48  # number of mistakes that the page shows
+
+
+class ClassMetrics(TypedDict):
+    """Metrics of one class."""
+
+    count: Annotated[int, "Number of images with this label."]
+    recall: Annotated[float | None, "Share of these images that are predicted correctly."]
+    precision: Annotated[float | None, "Share of the predictions of this class that are correct."]
+    f1: Annotated[float, "Harmonic mean of recall and precision; 0 if one is missing."]
+
+
+class SplitMetrics(TypedDict):
+    """Metrics of a split."""
+
+    count: Annotated[int, "Number of images."]
+    correct: Annotated[int, "Images that are predicted correctly."]
+    accuracy: Annotated[float, "Share of correct predictions."]
+    loss: Annotated[float, "Cross-entropy."]
+    independent: Annotated[
+        int, "Number of independent images, where the images of a family count once."
+    ]
+    unseen: Annotated[
+        AccuracyFigures | None,
+        "The accuracy to believe, where the source's splits divide families of images: that on the "
+        "images of families of which train has no image; otherwise null.",
+    ]
+    ece: Annotated[float, "Expected calibration error."]
+    ece_by_chance: Annotated[
+        float,
+        "What it would be on average on this number of images if all probabilities were correct.",
+    ]
+    per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
+
+
+class Mistake(TypedDict):
+    """An image that is predicted wrongly."""
+
+    path: Annotated[str, "Path in the source."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    label: Annotated[str, "Label of the image."]
+    predicted: Annotated[str, "The predicted class."]
+    probability: Annotated[float, "Probability of the predicted class."]
 
 
 class Table:
@@ -76,7 +122,7 @@ class Table:
         """Compute the expected calibration error of the predicted class (Guo et al. 2017)."""
         return confidence_error(self._confidence, self._predicted == self._labels)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> SplitMetrics:
         """Compute accuracy, log loss, calibration error and the per-class metrics."""
         size = len(self._vocabulary)
         correct = self._labels[self._predicted == self._labels]
@@ -84,7 +130,7 @@ class Table:
             np.bincount(classes, minlength=size)
             for classes in (correct, self._labels, self._predicted)
         )
-        per_class = {}
+        per_class: dict[str, ClassMetrics] = {}
         for i, name in enumerate(self._vocabulary):
             recall = right[i] / of_label[i] if of_label[i] else None
             precision = right[i] / of_guess[i] if of_guess[i] else None
@@ -107,7 +153,7 @@ class Table:
             "per_class": per_class,
         }
 
-    def _of_unseen_families(self) -> dict[str, Any] | None:
+    def _of_unseen_families(self) -> AccuracyFigures | None:
         """Count the images of families of which train has no image; None if it has of none."""
         if self._unseen.all():
             return None
@@ -120,7 +166,7 @@ class Table:
             "ci95": list(wilson(correct, count)),
         }
 
-    def mistakes(self) -> list[dict[str, Any]]:
+    def mistakes(self) -> list[Mistake]:
         """Return the wrong predictions, the most confident first."""
         return [
             {

@@ -2,9 +2,10 @@
 
 import pytest
 
-from imgpipe.components.report import page, verdict
-from imgpipe.components.report.verdict import warnings
-from tests.components.report.report_facts import BLESSED, facts
+from imgpipe.components.report import page
+from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.verdict import warnings
+from tests.run_facts import BLESSED, facts
 
 
 def by_validation():

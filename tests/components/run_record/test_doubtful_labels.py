@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.components.report.features import doubtful, out_of_fold
+from imgpipe.components.run_record.doubtful_labels import doubtful, out_of_fold
 from imgpipe.models import feature_names as names
 
 CLASSES = ("cat", "dog", "owl")

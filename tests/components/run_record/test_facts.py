@@ -1,12 +1,12 @@
-"""The facts of a run, read from the artifacts that `facts.REPORTED` names."""
+"""The facts of a run, read from the artifacts that `collect.REPORTED` names."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from imgpipe.components.report import facts
-from imgpipe.components.report.facts import REPORTED
+from imgpipe.components.run_record import facts
+from imgpipe.components.run_record.collect import REPORTED
 
 
 def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_path: Path):

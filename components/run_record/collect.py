@@ -1,8 +1,7 @@
-"""The facts of a run, read from its artifacts into one plain dictionary.
+"""The facts of a run, read from its artifacts.
 
-The summary (``--json``), the verdict and the page are made from the facts. Any artifact may be
-missing, because runs that were refused or failed have facts too. A section about a new artifact
-needs one row in `REPORTED`, which graph and component share, and the section with its template.
+Any artifact may be missing. A part from a new artifact needs a field of `Facts` and a row in
+`REPORTED`, which graph and component share.
 """
 
 from __future__ import annotations
@@ -14,15 +13,18 @@ from typing import Any
 
 import tensorflow as tf
 
+from imgpipe.components.baseline import BASELINE_FILE
 from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_evaluator import rules
+from imgpipe.components.data_gate.rules import GATE_FILE
+from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.report import metrics
-from imgpipe.components.report.features import doubtful
-from imgpipe.components.report.section import MEASURED
-from imgpipe.components.report.sections.images import condensed
-from imgpipe.components.report.slices import Slices
+from imgpipe.components.model_pusher.push import PUSH_FILE
+from imgpipe.components.run_record import metrics
+from imgpipe.components.run_record.doubtful_labels import doubtful
+from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
+from imgpipe.components.run_record.near_duplicates import condensed
+from imgpipe.components.run_record.slices import Slices
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BANK_FILE
 from imgpipe.models.model_names import HISTORY_FILE
@@ -51,64 +53,55 @@ class Reported:
 #: Artifacts by the name that `collect` uses for them.
 REPORTED = {
     "quarantine": Reported("ImageFilter", "quarantine", "Quarantine", quarantine.SUMMARY, "data"),
-    "data_blessing": Reported("DataGate", "blessing", "DataBlessing", "gate.json", "data_gate"),
+    "data_blessing": Reported("DataGate", "blessing", "DataBlessing", GATE_FILE, "data_gate"),
     "bank": Reported("FeatureBank", "features", "Examples", BANK_FILE),
     "model_run": Reported("ImageTrainer", "model_run", "ModelRun", HISTORY_FILE, "training"),
     "model": Reported("ImageTrainer", "model", "Model"),
-    "baseline": Reported("Baseline", "model", "Model", "baseline.json"),
+    "baseline": Reported("Baseline", "model", "Model", BASELINE_FILE),
     "model_blessing": Reported(
-        "ImageEvaluator", "blessing", "ModelBlessing", rules.DECISION, "gate"
+        "ImageEvaluator", "blessing", "ModelBlessing", DECISION_FILE, "gate"
     ),
     "predictions": Reported("Predictor", "predictions", "Examples"),
     "infra_blessing": Reported(
         "ServingValidator", "blessing", "InfraBlessing", blessings.VALIDATION, "serving"
     ),
-    "pushed_model": Reported("ModelPusher", "pushed_model", "PushedModel", "push.json", "push"),
+    "pushed_model": Reported("ModelPusher", "pushed_model", "PushedModel", PUSH_FILE, "push"),
     "examples": Reported("ImageFilter", "examples", "Examples"),
 }
 
 
-def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect the facts of a run.
+def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
+    """Collect the facts of a run; they can be written as JSON.
 
     Args:
         uris: Artifact URIs by the names of `REPORTED`.
         settings: What `pipeline.plan.report_settings` returns.
-
-    Returns:
-        A dictionary that can be written as JSON, with keys such as settings, data, near, bank,
-        suspects, training, metrics, gate, serving and push.
     """
+    facts = empty(settings)
+    for name, row in REPORTED.items():
+        if row.file:
+            facts[row.fact or name] = _json(uris, name, row.file)  # type: ignore[literal-required]
     kinds = Slices()
-    predictions = _predictions(uris.get("predictions", ""), settings["vocabulary"], kinds)
-    found = {
-        row.fact or name: _json(uris, name, row.file) for name, row in REPORTED.items() if row.file
-    }
-    suspects = None
-    if found["bank"] and found["bank"]["dim"]:
+    tables = _predictions(uris.get("predictions", ""), settings["vocabulary"], kinds)
+    groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
+    facts["rejects"] = _lines(uris, "quarantine", quarantine.MANIFEST) or []
+    facts["quarantine"] = uris.get("quarantine", "")
+    facts["near"] = None if groups is None else condensed(groups)
+    facts["metrics"] = {split: table.summary() for split, table in tables.items()}
+    facts["confusion"] = {split: table.confusion() for split, table in tables.items()}
+    facts["mistakes"] = {split: table.mistakes() for split, table in tables.items()}
+    facts["slices"] = kinds.summary()
+    if facts["bank"] is not None and facts["bank"]["dim"]:
         # A label that a person has accepted or corrected is not doubted again.
         reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
-        settled = [row for row in reviewed if row["reason"] in ("accept", "relabel")]
-        suspects = doubtful(
-            uris["bank"], settings["vocabulary"], {row["image_hash"] for row in settled}
-        )
-    groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
-    training = found["training"] or {}
-    # A search may choose another size.
-    size = training.get("image_size") or settings.get("image_size")
-    return {
-        **found,
-        "settings": {**settings, "image_size": size},
-        "rejects": _lines(uris, "quarantine", quarantine.MANIFEST) or [],
-        "quarantine": uris.get("quarantine", ""),
-        "near": None if groups is None else condensed(groups),
-        "suspects": suspects,
-        "cross_validation": training.get("cross_validation"),
-        "metrics": {split: table.summary() for split, table in predictions.items()},
-        "confusion": {split: table.confusion() for split, table in predictions.items()},
-        "slices": kinds.summary(),
-        "mistakes": {split: table.mistakes() for split, table in predictions.items()},
-    }
+        settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
+        facts["suspects"] = doubtful(uris["bank"], settings["vocabulary"], settled)
+    training = facts["training"]
+    if training is not None:
+        facts["cross_validation"] = training["cross_validation"]
+        # A search may choose another size.
+        facts["settings"] = {**settings, "image_size": training["image_size"]}
+    return facts
 
 
 def _text(uris: Mapping[str, str], artifact: str, file: str) -> str | None:
@@ -125,7 +118,7 @@ def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
     return None if text is None else json.loads(text)
 
 
-def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[dict[str, Any]] | None:
+def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[Any] | None:
     text = _text(uris, artifact, file)
     return None if text is None else [json.loads(line) for line in text.splitlines()]
 
@@ -135,7 +128,8 @@ def _predictions(uri: str, vocabulary: Sequence[str], kinds: Slices) -> dict[str
     if not uri or not tf.io.gfile.exists(uri):
         return {}
     tables = {
-        split: metrics.Table(vocabulary, kinds.counted(_labelled(uri, split))) for split in MEASURED
+        split: metrics.Table(vocabulary, kinds.counted(_labelled(uri, split)))
+        for split in metrics.MEASURED
     }
     return {split: table for split, table in tables.items() if len(table)}
 

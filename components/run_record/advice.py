@@ -9,13 +9,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from imgpipe.components.report.features import clear
-from imgpipe.components.report.text import plural
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.models import feature_names as names
+
+if TYPE_CHECKING:
+    from imgpipe.models.training.history import Stage
+
+    from imgpipe.components.run_record.facts import Facts
+    from imgpipe.models.head.solved_head import Solution
 
 #: Number of sentences that are given; with more, people read none.
 MOST = 3
@@ -46,33 +52,28 @@ class Advice:
     section: str
 
 
-def advice(facts: Mapping[str, Any]) -> list[Advice]:
-    """Return at most `MOST` things to do, those that help most first.
-
-    Args:
-        facts: Facts of the run, each of which may be missing or None.
-    """
-    found = [Advice(text, section) for rule, section in _RULES if (text := rule(facts))]
-    return found[:MOST]
+def advice(facts: Facts) -> list[Advice]:
+    """Return at most `MOST` things to do, those that help most first."""
+    proposals = (Advice(rule(facts), section) for rule, section in _RULES)
+    return [proposal for proposal in proposals if proposal.text][:MOST]
 
 
-def would_more_help(solution: Mapping[str, Any]) -> str:
+def would_more_help(solution: Solution) -> str:
     """Say what the last doubling of the number of training images gained.
 
     Args:
-        solution: How the head was found, with the points ``{"images", "accuracy"}`` of its
-            `learning_curve`, and `gain_error`, the standard error of the last gain.
+        solution: How the head was found, with the points of its learning curve.
 
     Returns:
         A sentence; "" when the curve has fewer than two points.
     """
-    curve = solution.get("learning_curve") or []
+    curve = solution["learning_curve"] or []
     if len(curve) < 2:
         return ""
     before, after = curve[-2:]
     gained = 100 * (after["accuracy"] - before["accuracy"])
     seen = f"From {before['images']} to {after['images']} training images, accuracy "
-    error = 100 * solution.get("gain_error", math.inf)  # other tools may not know it
+    error = math.inf if solution["gain_error"] is None else 100 * solution["gain_error"]
     if _WORTHWHILE <= abs(gained) < error:
         verb = "rose" if gained > 0 else "fell"
         return f"{seen}{verb} by {abs(gained):.1f} points, which may be chance."
@@ -84,13 +85,12 @@ def would_more_help(solution: Mapping[str, Any]) -> str:
     return f"{seen}{change}, so that more such images would help little."
 
 
-def _doubtful_labels(facts: Mapping[str, Any]) -> str:
-    found = facts.get("suspects") or {}
-    doubtful = clear(found.get("rows") or [])
-    if not doubtful:
+def _doubtful_labels(facts: Facts) -> str:
+    suspects, accuracy = facts["suspects"], _head_accuracy(facts)
+    doubtful = clear(suspects["rows"]) if suspects is not None else []
+    if suspects is None or not doubtful:
         return ""
     verb = "is" if len(doubtful) == 1 else "are"
-    accuracy = _solution(facts).get("accuracy")
     weak = ""
     if accuracy is not None and accuracy < _WEAK_HEAD:
         weak = (
@@ -98,16 +98,15 @@ def _doubtful_labels(facts: Mapping[str, Any]) -> str:
             f"only {accuracy:.2f}."
         )
     return (
-        f"{len(doubtful):,} of {plural(found['images'], 'label')} {verb} clearly doubtful. Start "
-        "with these: look at each image with imgpipe review, or correct what is wrong in the "
+        f"{len(doubtful):,} of {plural(suspects['images'], 'label')} {verb} clearly doubtful. "
+        "Start with these: look at each image with imgpipe review, or correct what is wrong in the "
         f"data.{weak}"
     )
 
 
-def _small_class(facts: Mapping[str, Any]) -> str:
+def _small_class(facts: Facts) -> str:
     """Name the class with far fewer training images than the others, or with few of them."""
-    by_split = (facts.get("data") or {}).get("by_split") or {}
-    counts = by_split.get(names.TRAIN) or {}
+    counts = facts["data"]["by_split"][names.TRAIN] if facts["data"] is not None else {}
     if len(counts) < 2:
         return ""
     name, least = min(counts.items(), key=lambda entry: entry[1])
@@ -123,15 +122,18 @@ def _small_class(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _last_epoch(facts: Mapping[str, Any]) -> str:
+def _last_epoch(facts: Facts) -> str:
     """Propose more epochs if the last epoch was the best one."""
-    training = facts.get("training") or {}
-    if training.get("search"):  # which ends training in small steps, so that the last one is best
+    training = facts["training"]
+    # A search ends training in small steps, so that the last epoch is the best one.
+    if training is None or training["search"]:
         return ""
-    tuned = training.get("fine_tune") or {}
-    for history, setting in ((training, "train.epochs"), (tuned, "fine_tune.epochs")):
-        epochs = len(history.get("epochs") or [])
-        if history.get("stopped") == "epochs" and history.get("best_epoch") == epochs:
+    stages: list[tuple[Stage, str]] = [(training, "train.epochs")]
+    if training["fine_tune"] is not None:
+        stages.append((training["fine_tune"], "fine_tune.epochs"))
+    for stage, setting in stages:
+        epochs = len(stage["epochs"])
+        if stage["stopped"] == "epochs" and stage["best_epoch"] == epochs:
             return (
                 f"Training stopped at the last epoch, {epochs}, which was the best one. Raise "
                 f"{setting}, because more epochs would probably help."
@@ -139,22 +141,21 @@ def _last_epoch(facts: Mapping[str, Any]) -> str:
     return ""
 
 
-def _fine_tuning(facts: Mapping[str, Any]) -> str:
+def _fine_tuning(facts: Facts) -> str:
     """Propose what lets more layers train if the head on the frozen features is not enough."""
-    training = facts.get("training") or {}
-    accuracy = _solution(facts).get("accuracy")
-    if accuracy is None or accuracy >= _HEAD_ALONE:
+    training, accuracy = facts["training"], _head_accuracy(facts)
+    if training is None or accuracy is None or accuracy >= _HEAD_ALONE:
         return ""
-    changed = (facts.get("settings") or {}).get("changed") or {}
+    settings, search_ended = facts["settings"], training["search_ended"]
     reached = f"In cross-validation over the training images the head alone reaches {accuracy:.3f}"
-    if (training.get("search_ended") or {}).get("reason") == "few_mistakes":
+    if search_ended is not None and search_ended["reason"] == "few_mistakes":
         return (
             f"{reached}, but too few images are held out to show whether another network is "
             "better. Add images, so that the search for a better network can run."
         )
     # A search has tried it, a person does not want it, or a run with folds does not search.
-    folds = (changed.get("evaluate.cross_validate") or 0) > 0
-    if training.get("fine_tune") or training.get("search") or "fine_tune.mode" in changed or folds:
+    unwanted = "fine_tune.mode" in settings["changed"] or settings["cross_validate"] > 0
+    if training["fine_tune"] or training["search"] or unwanted:
         return ""
     return (
         f"{reached}. With --minutes {_MINUTES} further layers are trained too, which often helps "
@@ -162,20 +163,21 @@ def _fine_tuning(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _more_time(facts: Mapping[str, Any]) -> str:
-    ended = (facts.get("training") or {}).get("search_ended") or {}
-    if ended.get("reason") != "minutes":
+def _more_time(facts: Facts) -> str:
+    search_ended = facts["training"]["search_ended"] if facts["training"] is not None else None
+    if search_ended is None or search_ended["reason"] != "minutes":
         return ""
     return (
         "With more time, the search may find a network that is better than this one: use --minutes."
     )
 
 
-def _confused_classes(facts: Mapping[str, Any]) -> str:
+def _confused_classes(facts: Facts) -> str:
     """Name the two classes that are most often taken for each other in validation."""
-    classes = (facts.get("settings") or {}).get("vocabulary") or []
+    classes = facts["settings"]["vocabulary"]
     wrong: Counter[tuple[int, int]] = Counter()
-    for label, predicted, count in (facts.get("confusion") or {}).get(names.VALIDATION) or []:
+    cells = facts["confusion"].get(names.VALIDATION, [])
+    for label, predicted, count in cells:
         if label != predicted:
             wrong[min(label, predicted), max(label, predicted)] += count
     [((one, other), count)] = wrong.most_common(1) or [((0, 0), 0)]
@@ -188,16 +190,28 @@ def _confused_classes(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _solution(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (facts.get("training") or {}).get("solution") or {}
+def _solution(facts: Facts) -> Solution | None:
+    """Return how the head was solved; None for another model, or without one."""
+    return facts["training"]["solution"] if facts["training"] is not None else None
 
 
-_RULES: tuple[tuple[Callable[[Mapping[str, Any]], str], str], ...] = (
+def _head_accuracy(facts: Facts) -> float | None:
+    """Return the accuracy of the solved head over the folds of the training images."""
+    solution = _solution(facts)
+    return solution["accuracy"] if solution is not None else None
+
+
+def _more_images(facts: Facts) -> str:
+    solution = _solution(facts)
+    return would_more_help(solution) if solution is not None else ""
+
+
+_RULES: tuple[tuple[Callable[[Facts], str], str], ...] = (
     (_doubtful_labels, "doubtful_labels"),
     (_small_class, "data"),
     (_last_epoch, "training"),
     (_fine_tuning, "training"),
     (_more_time, "training"),
-    (lambda facts: would_more_help(_solution(facts)), "training"),
+    (_more_images, "training"),
     (_confused_classes, "confusion"),
 )

@@ -10,7 +10,7 @@ so one pass over the features is enough for the heads of all folds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +38,32 @@ Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
 
+class DoubtfulLabel(TypedDict):
+    """An image that looks like another class than its label."""
+
+    path: str
+    label: str
+    image_hash: str
+    split: str
+    looks_like: str  # the class
+    margin: float  # score of this class minus that of the label
+
+
+class DoubtfulLabels(TypedDict):
+    """The labels that a head doubts which was trained without the image."""
+
+    images: int  # that were scored
+    folds: int
+    disagree: int  # images that look like another class
+    rows: list[DoubtfulLabel]  # the first of them, the most likely label errors first
+
+
 def doubtful(
     bank_uri: str,
     vocabulary: Sequence[str],
     confirmed: Set[str] = frozenset(),
     limit: int = LIMIT,
-) -> dict[str, Any] | None:
+) -> DoubtfulLabels | None:
     """Rank the doubtful labels of a feature bank, the most likely label errors first.
 
     Args:
@@ -53,9 +73,7 @@ def doubtful(
         limit: Largest number of rows in the result.
 
     Returns:
-        ``{"images", "folds", "disagree", "rows": [{"path", "label", …}, …]}``; `disagree` counts
-        all images that look like another class, `rows` holds the first `limit`. None if there are
-        too few images, groups or classes for a ranking.
+        The ranking; None if there are too few images, groups or classes for one.
     """
     rows = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
     if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
@@ -68,7 +86,7 @@ def doubtful(
     found = np.flatnonzero((margins > 0) & ~settled & ~_alone(rows.labels, folds))
     worst = found[np.argsort(-margins[found], kind="stable")][:limit]
     where = records.places(bank_uri, rows.hashes[worst])
-    listed = [
+    listed: list[DoubtfulLabel] = [
         {
             "path": where[rows.hashes[place]][1],
             "label": vocabulary[rows.labels[place]],
@@ -156,6 +174,6 @@ def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Fl
             yield part.start + mine, number, rows[mine]
 
 
-def clear(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def clear(rows: Sequence[DoubtfulLabel]) -> list[DoubtfulLabel]:
     """Select the rows of the ranking whose margin is at least `CLEAR`."""
-    return [row for row in rows if (row.get("margin") or 0) >= CLEAR]
+    return [row for row in rows if row["margin"] >= CLEAR]

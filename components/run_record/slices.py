@@ -9,14 +9,31 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.models import feature_names as names
 
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
+
+
+class Slice(TypedDict):
+    """The images of one kind."""
+
+    value: Annotated[str, "The kind."]
+    count: Annotated[int, "Number of images."]
+    correct: Annotated[int, "Images that are predicted correctly."]
+
+
+class SliceGroup(TypedDict):
+    """Images divided by one attribute."""
+
+    name: Annotated[str, "The attribute."]
+    accuracy: Annotated[float, "Accuracy on all images of which the attribute is known."]
+    rows: Annotated[list[Slice], "The kinds."]
 
 
 class Slices:
@@ -43,10 +60,10 @@ class Slices:
             self._kinds["sharpness"].append(seen.get(names.SHARPNESS) or 0.0)
             yield row
 
-    def summary(self) -> list[dict[str, Any]]:
+    def summary(self) -> list[SliceGroup]:
         """Return a list of slices for each attribute in which the images differ."""
         several = max(map(len, self._labels.values()), default=0) > 1  # else a folder is a class
-        found = []
+        found: list[SliceGroup] = []
         for name, values in self._kinds.items():
             # 0 and "" stand for an unknown value.
             known = [(value, ok) for value, ok in zip(values, self._correct, strict=True) if value]
@@ -56,7 +73,7 @@ class Slices:
             kinds, ordered = _frequent(given) if isinstance(given[0], str) else _thirds(given)
             counts = Counter(kinds)
             right = Counter(kind for kind, ok in zip(kinds, correct, strict=True) if ok)
-            rows = [
+            rows: list[Slice] = [
                 {"value": kind, "count": counts[kind], "correct": right[kind]} for kind in ordered
             ]
             if len(rows) > 1:

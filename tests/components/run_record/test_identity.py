@@ -2,7 +2,7 @@
 
 import re
 
-from imgpipe.components.report import identity
+from imgpipe.components.run_record import identity
 
 
 def test_the_start_of_a_run_is_read_back(tmp_path):

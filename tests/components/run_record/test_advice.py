@@ -2,9 +2,9 @@
 
 import pytest
 
-from imgpipe.components.report import advice
 from imgpipe.components.report.page import render
-from tests.components.report.report_facts import BLESSED, facts
+from imgpipe.components.run_record import advice
+from tests.run_facts import BLESSED, facts
 
 
 def solved(**values):
