@@ -7,13 +7,13 @@ The version is given by parameters, so that TFX's cache notices another version.
 import json
 import shutil
 from pathlib import Path
-from typing import TypedDict
 
 import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models.errors import ResourceError

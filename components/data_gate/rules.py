@@ -10,7 +10,9 @@ import collections
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_filter.checks import METADATA, whole_set

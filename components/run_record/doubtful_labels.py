@@ -10,10 +10,11 @@ so one pass over the features is enough for the heads of all folds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names

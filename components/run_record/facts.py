@@ -7,7 +7,9 @@ failed have facts too: a part is None or empty if the run did not get that far.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
     from imgpipe.models.training.history import History

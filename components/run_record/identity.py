@@ -10,7 +10,9 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write

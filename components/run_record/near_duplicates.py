@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 from imgpipe.components.image_filter.near_groups import Listed, NearGroup, set_aside
 

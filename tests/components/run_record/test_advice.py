@@ -1,44 +1,67 @@
 """The section on next steps: each piece of advice is given if and only if its fact is there."""
 
 import pytest
+from imgpipe.models.training.history import Epoch, FineTuned, SearchEnd, Tried
 
 from imgpipe.components.report.page import render
 from imgpipe.components.run_record import advice
-from tests.run_facts import BLESSED, facts
+from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
+from imgpipe.components.run_record.facts import empty
+from imgpipe.models.head.solved_head import Solution
+from tests.declared import made
+from tests.run_facts import BLESSED, data_summary, facts, history, settings
 
 
-def solved(**values):
+def run(**parts):
+    """Return facts of a run of which nothing is known but these parts."""
+    return empty(settings(["cat", "dog", "owl"])) | parts
+
+
+def trained(**values):
+    """Return facts of a run with this history of its training."""
+    return run(training=history(**values))
+
+
+def solved(history_values=None, **values):
     """Return facts of a run whose head was solved, with further facts about the solution."""
-    return {"training": {"epochs": [{}], "stopped": "solved", "solution": {"folds": 5} | values}}
+    solution = made(Solution, folds=5, **values)
+    return trained(stopped="solved", solution=solution, **history_values or {})
 
 
 def unseen(**values):
     """Return facts of a run whose head made too few mistakes for a search."""
-    skipped = {"search": [{}], "search_ended": {"reason": "few_mistakes"}}
-    return {"training": solved(**values)["training"] | skipped}
+    end = made(SearchEnd, reason="few_mistakes")
+    return solved({"search": [made(Tried)], "search_ended": end}, **values)
 
 
 def doubted(*margins):
     """Return facts of a run with doubtful labels of these margins."""
-    return {"suspects": {"images": 373, "rows": [{"margin": margin} for margin in margins]}}
+    rows = [made(DoubtfulLabel, margin=margin) for margin in margins]
+    return run(suspects=made(DoubtfulLabels, images=373, rows=rows))
 
 
 def trained_on(**counts):
     """Return facts of a run with these numbers of training images by class."""
-    return {"data": {"by_split": {"train": counts}}}
+    return run(data=data_summary(by_split={"train": counts}))
 
 
 def confused(*cells):
     """Return facts of a run with these cells (label, prediction, count) of the confusion matrix."""
-    return {"settings": {"vocabulary": list("abc")}, "confusion": {"validation": cells}}
+    return run(settings=settings(list("abc")), confusion={"validation": cells})
 
 
-def changed(settings):
-    """Return facts of a run with these changed settings."""
-    return {"settings": {"changed": settings}}
+def changed(found, **values):
+    """Return facts of a run with other settings."""
+    return found | {"settings": found["settings"] | values}
 
 
-LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
+def curve(accuracy):
+    """Return a learning curve of two points with these accuracies."""
+    return [{"images": images, "accuracy": accuracy(images)} for images in (400, 800)]
+
+
+EPOCHS = [made(Epoch)] * 4
+LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
 
 
 @pytest.mark.parametrize(
@@ -47,7 +70,7 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
         (doubted(0.9, 0.5, 0.1), "2 of 373 labels are clearly doubtful."),
         (doubted(0.9), "1 of 373 labels is clearly doubtful"),
         (
-            doubted(0.9) | solved(accuracy=0.646),
+            doubted(0.9) | {"training": solved(accuracy=0.646)["training"]},
             "Many of these labels may be right: the head that flagged them has an accuracy of "
             "only 0.65.",
         ),
@@ -67,47 +90,35 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             "reaches 0.802, but too few images are held out to show whether another network is",
         ),
         (
-            {"training": {"search_ended": {"reason": "minutes"}}},
+            trained(search_ended=made(SearchEnd, reason="minutes")),
             "With more time, the search may find a network that is better than this one: use",
         ),
         (
-            solved(
-                learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)],
-                gain_error=0.02,
-            ),
+            solved(learning_curve=curve(lambda n: n / 1000), gain_error=0.02),
             "From 400 to 800 training images, accuracy rose by 40.0 points, so that more",
         ),
         (
-            solved(
-                learning_curve=[{"images": n, "accuracy": 0.95 + n / 4000} for n in (40, 80)],
-                gain_error=0.011,
-            ),
+            solved(learning_curve=curve(lambda n: 0.85 + n / 40000), gain_error=0.011),
             "accuracy rose by 1.0 points, which may be chance.",
         ),
         (
-            solved(
-                learning_curve=[{"images": n, "accuracy": 0.95 + n / 4000} for n in (40, 80)],
-                gain_error=0.009,
-            ),
+            solved(learning_curve=curve(lambda n: 0.85 + n / 40000), gain_error=0.009),
             "accuracy rose by 1.0 points, so that more images would probably help.",
         ),
         (
-            solved(
-                learning_curve=[{"images": n, "accuracy": 1 - n / 4000} for n in (40, 80)],
-                gain_error=0.011,
-            ),
+            solved(learning_curve=curve(lambda n: 1 - n / 40000), gain_error=0.011),
             "accuracy fell by 1.0 points, which may be chance.",
         ),
         (
-            solved(learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)]),
+            solved(learning_curve=curve(lambda n: n / 1000)),
             "accuracy rose by 40.0 points, which may be chance.",
         ),
         (
-            solved(learning_curve=[{"images": n, "accuracy": 0.9} for n in (400, 800)]),
+            solved(learning_curve=curve(lambda _: 0.9)),
             "more such images would help little",
         ),
-        ({"training": LAST}, "stopped at the last epoch, 4, which was the best"),
-        ({"training": {"fine_tune": LAST}}, "Raise fine_tune.epochs"),
+        (trained(**LAST), "stopped at the last epoch, 4, which was the best"),
+        (trained(fine_tune=made(FineTuned, **LAST)), "Raise fine_tune.epochs"),
         (
             confused((0, 0, 9), (0, 1, 3), (1, 0, 2), (2, 0, 4)),
             "a and b are confused most: 5 of 9 mistakes on the validation split.",
@@ -121,22 +132,21 @@ def test_a_fact_leads_to_its_advice(given, words):
 @pytest.mark.parametrize(
     "given",
     [
-        {},
-        dict.fromkeys(facts()),
+        run(),
         doubted(0.1, 0.05),
         trained_on(cat=80, dog=90),
         trained_on(cat=3),
         solved(accuracy=0.99),
         unseen(accuracy=0.99),
-        {"training": solved(accuracy=0.9)["training"] | {"fine_tune": {"epochs": [{}]}}},
-        {"training": solved(accuracy=0.9)["training"] | {"search": [{}, {}]}},
-        solved(accuracy=0.8) | changed({"evaluate.cross_validate": 5}),
-        solved(accuracy=0.8) | changed({"fine_tune.mode": "off"}),
-        {"training": {"search_ended": {"reason": "all"}}},
+        solved({"fine_tune": made(FineTuned, epochs=EPOCHS)}, accuracy=0.9),
+        solved({"search": [made(Tried)] * 2}, accuracy=0.9),
+        changed(solved(accuracy=0.8), cross_validate=5),
+        changed(solved(accuracy=0.8), changed={"fine_tune.mode": "off"}),
+        trained(search_ended=made(SearchEnd, reason="all")),
         solved(learning_curve=[{"images": 400, "accuracy": 0.9}]),
-        {"training": {"fine_tune": LAST, "search": [{}, {}]}},
-        {"training": LAST | {"best_epoch": 2}},
-        {"training": LAST | {"stopped": "plateau"}},
+        trained(fine_tune=made(FineTuned, **LAST), search=[made(Tried)] * 2),
+        trained(**LAST | {"best_epoch": 2}),
+        trained(**LAST | {"stopped": "plateau"}),
         confused((0, 0, 9), (0, 1, 1)),
     ],
 )
@@ -145,9 +155,8 @@ def test_without_its_fact_there_is_no_advice(given):
 
 
 def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
-    curve = [{"images": n, "accuracy": n / 1000} for n in (400, 800)]
-    given = facts() | solved(accuracy=0.9, learning_curve=curve) | doubted(0.9)
-    given["training"]["epochs"] = facts()["training"]["epochs"]
+    head = solved(accuracy=0.9, learning_curve=curve(lambda n: n / 1000))
+    given = facts() | {"training": head["training"], "suspects": doubted(0.9)["suspects"]}
     given["data"]["by_split"]["train"]["rock"] = 2
     assert len(advice.advice(given)) == advice.MOST
     page = render(given, None, {}, BLESSED)
@@ -159,5 +168,5 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
 
 
 def test_a_run_without_advice_says_so():
-    given = facts() | {"suspects": None, "confusion": None}
+    given = facts() | {"suspects": None, "confusion": {}}
     assert "No fact of this run calls for a change" in render(given, None, {}, BLESSED)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from imgpipe.components.run_record import facts
-from imgpipe.components.run_record.collect import REPORTED
+from imgpipe.components.run_record.collect import REPORTED, collect
+from imgpipe.components.run_record.facts import Facts, empty
+from tests.run_facts import facts, history, settings
 
 
 def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_path: Path):
@@ -14,13 +15,15 @@ def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_pa
     rows = {name: row for name, row in REPORTED.items() if row.file and name != "bank"}
     for name, row in rows.items():
         (tmp_path / name).mkdir()
-        (tmp_path / name / row.file).write_text(json.dumps({"of": name}))
-    settings = {"vocabulary": ["cat", "dog"]}
-    found = facts.collect({name: str(tmp_path / name) for name in rows}, settings)
-    assert {name: found[row.fact or name] for name, row in rows.items()} == {
-        name: {"of": name} for name in rows
-    }
-    assert found["training"] == {"of": "model_run"}
+        content = history() if name == "model_run" else {"of": name}
+        (tmp_path / name / row.file).write_text(json.dumps(content))
+    given = settings(["cat", "dog"])
+    found = collect({name: str(tmp_path / name) for name in rows}, given)
+    assert found["training"] == history()
     assert found["gate"] == {"of": "model_blessing"}
-    nothing = facts.collect({}, settings)
-    assert [nothing[row.fact or name] for name, row in rows.items()] == [None] * len(rows)
+    assert found["push"] == {"of": "pushed_model"}
+    assert collect({}, given) == empty(given)
+
+
+def test_the_made_up_facts_of_tests_have_all_parts():
+    assert facts().keys() == empty(settings([])).keys() == Facts.__annotations__.keys()

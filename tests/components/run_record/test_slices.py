@@ -1,9 +1,11 @@
 """Accuracy by slices of images: counts add up."""
 
 from imgpipe.components.common.prediction import StoredPrediction
-from imgpipe.components.report.section import Context, RunState
+from imgpipe.components.report.section import Context
 from imgpipe.components.report.sections import accuracy
 from imgpipe.components.run_record.slices import Slices
+from imgpipe.components.run_record.verdict import RunState
+from tests.run_facts import facts
 
 
 def row(path, label=0, correct=True, **described):
@@ -57,7 +59,7 @@ def test_slices_are_compared_with_all_images_not_with_those_shown():
     kinds = Slices()
     assert len(list(kinds.counted(rows))) == len(rows)
     found = kinds.summary()
-    context = Context({"slices": found}, {}, {}, RunState("blessed", ""))
+    context = Context(facts() | {"slices": found}, None, {}, RunState("blessed", ""))
     [group] = accuracy.build_slices(context)["groups"]
     assert len(group["rows"]) == 12 and all(one["weak"] for one in group["rows"])
 

@@ -1,11 +1,15 @@
 """The sentence and the hints about a run, and its result beside the expected one."""
 
 import pytest
+from imgpipe.models.training.history import FineTuned
 
 from imgpipe.components.report import page
 from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import warnings
-from tests.run_facts import BLESSED, facts
+from imgpipe.models.head.solved_head import Solution
+from tests.declared import made
+from tests.run_facts import BLESSED, facts, history, settings
 
 
 def by_validation():
@@ -54,7 +58,7 @@ def test_the_verdict_of_a_refused_model_gives_every_reason():
 def test_the_verdict_states_the_number_of_overridden_labels():
     found = by_validation()
     assert "overridden" not in verdict.sentence(found)
-    found["data"]["overrides"] = {"relabelled": {"train": 0, "validation": 1, "test": 0}}
+    found["data"]["overrides"]["relabelled"] = {"train": 0, "validation": 1, "test": 0}
     assert verdict.sentence(found).endswith("; 1 label was overridden (1 of validation)")
 
 
@@ -75,16 +79,16 @@ def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints)
 
 
 @pytest.mark.parametrize(
-    "reason",
+    "training",
     [
-        {"training": {"solution": None}},
-        {"training": {"fine_tune": {"accuracy": 0.9}}},
-        {},
+        {"solution": None},
+        {"solution": made(Solution, l2=1.0), "fine_tune": made(FineTuned, accuracy=0.9)},
+        {"solution": made(Solution, l2=1.0)},
     ],
     ids=["by epochs", "fine-tuned", "few groups"],
 )
-def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(reason):
-    found = by_validation() | {"training": {"solution": {"l2": 1.0}}} | reason
+def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(training):
+    found = by_validation() | {"training": history(**training)}
     found["settings"] |= {"cross_validate": -1}
     (hint,) = warnings(found)
     assert hint.startswith("the validation split has only 60 images")
@@ -93,16 +97,15 @@ def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(reason):
 
 def test_the_hint_states_the_weight_of_an_image_and_the_setting():
     found = by_validation()
-    found["training"]["solution"] = {"l2": 1.0}
+    found["training"]["solution"] = made(Solution, l2=1.0)
     (hint,) = warnings(found)
     assert "has only 60 images, so each of them changes the accuracy by 1.7" in hint
     assert "evaluate.cross_validate = 5" in hint
-    assert hint[1:] in page.render(found, {}, {}, BLESSED)
+    assert hint[1:] in page.render(found, None, {}, BLESSED)
 
 
-@pytest.mark.parametrize("found", [{}, {"gate": None}, {"gate": {}, "settings": None}])
-def test_a_run_without_evaluation_has_no_hint(found):
-    assert warnings(found) == []
+def test_a_run_without_evaluation_has_no_hint():
+    assert warnings(empty(settings(["cat", "dog"]))) == []
 
 
 def run_of(accuracy, **expect):
@@ -136,7 +139,7 @@ def test_the_result_is_compared_with_the_expected_one(found, expected, reached):
     assert first == "expected" and said.startswith(expected)
     assert said.endswith("the course, after 20 epochs")
     assert second == ("this run", reached)
-    assert reached in page.render(found, {}, {}, BLESSED)
+    assert reached in page.render(found, None, {}, BLESSED)
 
 
 def test_without_an_expectation_or_a_result_there_are_no_lines():
@@ -144,4 +147,4 @@ def test_without_an_expectation_or_a_result_there_are_no_lines():
     assert verdict.expected(run_of(0.9, text="", low=None, high=None)) is None
     stopped = verdict.expected(run_of(0.9) | {"metrics": {}})
     assert [heading for heading, _ in verdict.expected_lines(stopped)] == ["expected"]
-    assert "Expected:" not in page.render(facts(), {}, {}, BLESSED)
+    assert "Expected:" not in page.render(facts(), None, {}, BLESSED)
