@@ -55,7 +55,7 @@ def find(
     class with such images: the numbers of its new images and of the unlike ones, and the first of
     these, the most unlike first. Nothing is found if the bank has no features, or nothing is known.
     """
-    if not known or not bank.read_facts(bank_uri).dim:
+    if not known or not bank.read_facts(bank_uri)["dim"]:
         return []
     images = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
     old = np.array([known_images.short(one.decode()) in known for one in images.hashes], bool)
