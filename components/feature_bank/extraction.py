@@ -4,7 +4,7 @@ For a head that is solved, heads on a sample decide which features it reads.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,16 @@ from imgpipe.components.feature_bank.content import StoragePlan, bytes_of, share
 from imgpipe.components.feature_bank.store import FeatureStore, record_key
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
+from imgpipe.models.features.bank import (
+    BANK_FILE,
+    BankFacts,
+    BankOrigin,
+    BankRows,
+    JudgedFeatures,
+    StoredFeatures,
+    read_facts,
+    read_rows,
+)
 from imgpipe.models.features.extractor import describe, described
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head import solved_head
@@ -129,14 +138,18 @@ class ImageFeatures:
         examples: URI of the kept images.
         features: URI of the artifact that is written.
         images: Number of images by split.
-        facts: Content of ``bank.json`` that does not depend on the plan.
+        origin: What the bank is made with.
+        tried: Features of which those of the bank were chosen.
+        sampled: Forward passes for samples.
     """
 
     plan: StoragePlan
     examples: str
     features: str
     images: Mapping[str, int]
-    facts: dict[str, Any]
+    origin: BankOrigin
+    tried: Sequence[JudgedFeatures] = ()
+    sampled: int = 0
 
     def extract(self, pipeline: beam.Pipeline, share: float | None = None) -> None:
         """Extract the features of all images, or of a share of the training images."""
@@ -153,7 +166,13 @@ class ImageFeatures:
                 )
             )
             _ = outputs.features | "Write" >> beam_io.WriteSplits(self.features, splits)
-            facts = self.facts | _content(self.plan, self.images)
+            facts: BankFacts = {
+                **self.origin,
+                **_stored(self.plan, self.images),
+                "tried": list(self.tried),
+                "forward_passes": self.sampled,
+                "reused": 0,
+            }
             _ = (
                 outputs[ExtractFeatures.COUNTS]
                 | "Sum" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
@@ -169,7 +188,7 @@ class ImageFeatures:
         unless the others make it better, and sees images of the usual size unless those of `larger`
         do; see `answers.better`. Nothing else is tried where a head is `ENOUGH`.
         """
-        tried: list[dict[str, Any]] = []
+        tried: list[JudgedFeatures] = []
         passes = 0
 
         def sample(plan: StoragePlan) -> BankRows:
@@ -178,15 +197,15 @@ class ImageFeatures:
             share = _SAMPLE / max(1, self.images.get(names.TRAIN, 0))
             bank.extract(beam.Pipeline(runner=pipeline.runner, options=pipeline.options), share)
             rows = read_rows(bank.features, names.TRAIN, classes)
-            passes += records.read_json(f"{bank.features}/{BANK_FILE}")["forward_passes"]
+            passes += read_facts(bank.features)["forward_passes"]
             tf.io.gfile.rmtree(bank.features)
             return rows
 
         def judged(plan: StoragePlan, rows: BankRows) -> Scores | None:
-            found = solved_head.judge(rows.first_block() if plan.kept else rows, classes, head)
-            if found:
-                tried.append(_content(plan, self.images) | {"accuracy": found.accuracy})
-            return found
+            scores = solved_head.judge(rows.first_block() if plan.kept else rows, classes, head)
+            if scores:
+                tried.append({**_stored(plan, self.images), "accuracy": scores.accuracy})
+            return scores
 
         rows, chosen = sample(self.plan), replace(self.plan, kept=1)
         images, best = sum(self.images.values()), judged(chosen, rows)
@@ -203,8 +222,7 @@ class ImageFeatures:
             settings, precision = described(chosen.network)
             network = describe(replace(settings, features=AVERAGE), precision)
             chosen = replace(chosen, network=network, sizes=chosen.recorded)
-        facts = {**self.facts, "tried": tried, "forward_passes": passes}
-        replace(self, plan=chosen, facts=facts).extract(pipeline)
+        replace(self, plan=chosen, tried=tried, sampled=passes).extract(pipeline)
 
 
 def _in_sample(record: bytes, share: float | None) -> bool:
@@ -215,7 +233,7 @@ def _in_sample(record: bytes, share: float | None) -> bool:
     return int(digest[:8], 16) < share * 2**32
 
 
-def _content(plan: StoragePlan, images: Mapping[str, int]) -> dict[str, Any]:
+def _stored(plan: StoragePlan, images: Mapping[str, int]) -> StoredFeatures:
     settings, _ = described(plan.network)
     return {
         "dim": sum(plan.recorded),
@@ -227,8 +245,13 @@ def _content(plan: StoragePlan, images: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _write_facts(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -> None:
-    """Write ``bank.json``; the forward passes of samples are in `facts`."""
-    (computed, reused), sampled = counts, facts.get("forward_passes", 0)
-    found = {"forward_passes": computed + sampled, "reused": max(0, reused - sampled)}
-    records.write_json(f"{uri}/{BANK_FILE}", facts | found)
+def _write_facts(counts: tuple[int, int], uri: str, facts: BankFacts) -> None:
+    """Write `bank.json`; `facts` has the forward passes of samples, which are reused here."""
+    computed, reused = counts
+    sampled = facts["forward_passes"]
+    content: BankFacts = {
+        **facts,
+        "forward_passes": computed + sampled,
+        "reused": max(0, reused - sampled),
+    }
+    records.write_json(f"{uri}/{BANK_FILE}", content)

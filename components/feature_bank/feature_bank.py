@@ -29,6 +29,7 @@ from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.examples import Labelled
+from imgpipe.models.features.bank import BankOrigin
 from imgpipe.models.features.extractor import describe, described, resolve_precision
 from imgpipe.models.settings import AVERAGE, ModelSettings
 
@@ -79,14 +80,14 @@ def FeatureBank(
     if head and note and not plan.sizes:  # those of the last feature map may fit
         head, network = "", describe(replace(settings, features=AVERAGE), precision)
         plan, note = make_plan(network, store, kept, allowed)
-    facts = {
+    origin: BankOrigin = {
         "note": note,
         "budget_bytes": int(allowed),
         "backbone": settings.network,
         "weights_key": weights_key,
         "precision": resolve_precision(precision),
     }
-    bank = ImageFeatures(plan, examples.uri, features.uri, kept, facts)
+    bank = ImageFeatures(plan, examples.uri, features.uri, kept, origin)
     if not head:
         bank.extract(beam_pipeline)
         return

@@ -74,7 +74,7 @@ def find(
 
     Nothing is found if the bank has no features, or nothing is known.
     """
-    if not known or not bank.read_facts(bank_uri).dim:
+    if not known or not bank.read_facts(bank_uri)["dim"]:
         return []
     images = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
     old = np.array([known_images.short(one.decode()) in known for one in images.hashes], bool)

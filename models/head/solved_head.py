@@ -15,10 +15,11 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
@@ -49,19 +50,44 @@ _KNOWN: Final = 2  # rows that are kept: the last kind judged may not be the cho
 Floats = npt.NDArray[np.float32]
 
 
-class Solution(NamedTuple):
+class CurvePoint(TypedDict):
+    """A point of the learning curve."""
+
+    images: Annotated[int, "Training images of a fold."]
+    accuracy: Annotated[float, "Accuracy over the folds."]
+
+
+class FoldResult(TypedDict):
+    """The penalty that folds chose. With too few images for folds, all but it is null."""
+
+    l2: Annotated[float, "Penalty of the weights."]
+    folds: Annotated[int | None, "Number of folds."]
+    images: Annotated[int | None, "Images in all folds."]
+    accuracy: Annotated[float | None, "Accuracy over the folds."]
+    standard_error: Annotated[float | None, "Standard error of this accuracy."]
+    learning_curve: Annotated[
+        list[CurvePoint] | None,
+        "Accuracy with fewer training images; null if it was not computed.",
+    ]
+    gain_error: Annotated[float | None, "Standard error of the difference of its last two points."]
+
+
+class Solution(FoldResult):
+    """How a solved head was found."""
+
+    iterations: Annotated[int, "Iterations of the solver."]
+
+
+class SolvedHead(NamedTuple):
     """A solved head.
 
     Attributes:
         linear: Weights and biases, for features as they are stored.
-        facts: How the head was found: `l2` and `iterations`. If there are enough images, also
-            `folds`, `images`, `accuracy` and `standard_error` over the folds, and, if it is wanted,
-            `learning_curve`, a list of numbers of training `images` with the `accuracy` over the
-            folds, and `gain_error`, the standard error of the difference of its last two points.
+        solution: How the head was found.
     """
 
     linear: Linear
-    facts: dict[str, Any]
+    solution: Solution
 
 
 def solve(
@@ -69,7 +95,7 @@ def solve(
     classes: int,
     settings: ModelSettings,
     learning_curve: bool = True,
-) -> Solution:
+) -> SolvedHead:
     """Find the best linear head for the rows of a feature bank.
 
     Args:
@@ -82,7 +108,8 @@ def solve(
     some = _some(rows, classes)
     rotation, turned = Rotation.of(some)
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    penalty, facts = _choose(turned, classes, settings, learning_curve)
+    result = _choose(turned, classes, settings, learning_curve)
+    penalty = result["l2"]
     problem = _problem(turned, classes, settings)
     linear = rotation.undone(problem.minimise(penalty))
     if len(some) < len(rows):
@@ -95,7 +122,7 @@ def solve(
             linear,
         )
         linear = problem.minimise(penalty)
-    return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
+    return SolvedHead(linear, {**result, "iterations": problem.iterations})
 
 
 def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | None:
@@ -227,15 +254,25 @@ def _choose(
     classes: int,
     settings: ModelSettings,
     learning_curve: bool,
-) -> tuple[float, dict[str, Any]]:
+) -> FoldResult:
     """Return the penalty, and the results over the folds of heads with this penalty."""
+    result: FoldResult = {
+        "l2": _USUAL_PENALTY,
+        "folds": None,
+        "images": None,
+        "accuracy": None,
+        "standard_error": None,
+        "learning_curve": None,
+        "gain_error": None,
+    }
     folds = _folds(rows)
     if not folds:
-        return _USUAL_PENALTY, {}
+        return result
     tried = _tried(rows, folds, classes, settings)
     penalty = _best(tried)
     scores = tried[penalty]
-    facts: dict[str, Any] = {
+    result |= {
+        "l2": penalty,
         "folds": FOLDS,
         "images": len(scores.right),
         "accuracy": scores.accuracy,
@@ -244,13 +281,13 @@ def _choose(
     if learning_curve:
         curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
         curve.append((_images(fold.train for fold in folds), scores.right))
-        facts["learning_curve"] = [
+        result["learning_curve"] = [
             {"images": count, "accuracy": float(flags.mean())} for count, flags in curve
         ]
         # All points are measured on the same images, so the error is that of paired differences.
         gains = scores.right.astype(np.float64) - curve[-2][1]
-        facts["gain_error"] = standard_error(gains, scores.groups)
-    return penalty, facts
+        result["gain_error"] = standard_error(gains, scores.groups)
+    return result
 
 
 def _tried(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.history import Tried
 
 if TYPE_CHECKING:
     import keras
@@ -88,17 +88,14 @@ def way_of(settings: ModelSettings, network: keras.Model) -> Way | None:
     return Way(cut, share, stage.epochs, settings.views.count)
 
 
-def line_of(row: Mapping[str, Any]) -> str:
-    """Describe in one line what was tried, what it gained, and how long it took.
-
-    Args:
-        row: A row of the search, with the keys of `pipeline.records.run_summary.Tried`.
-    """
-    seconds, kept = f"{row['seconds']:.0f} s", "kept" if row["kept"] else "not kept"
-    if row["accuracy"] is None:
-        return f"{row['what']}: {FAILURES[row['failure']]}, {seconds}, {kept}"
-    accuracy = f"{JUDGES[row['judged_by']]} {row['accuracy']:.3f}"
-    if row["gain"] is None:
-        return f"{row['what']}: {accuracy}, {seconds}"
-    gain = f"{row['gain']:+.3f}, standard error {row['standard_error']:.3f}"
-    return f"{row['what']}: {accuracy} ({gain}), {seconds}, {kept}"
+def line_of(tried: Tried) -> str:
+    """Describe in one line what was tried, what it gained, and how long it took."""
+    seconds = f"{tried['seconds']:.0f} s"
+    kept = "kept" if tried["kept"] else "not kept"
+    if tried["failure"] is not None:
+        return f"{tried['what']}: {FAILURES[tried['failure']]}, {seconds}, {kept}"
+    accuracy = f"{JUDGES[tried['judged_by']]} {tried['accuracy']:.3f}"
+    if tried["gain"] is None:
+        return f"{tried['what']}: {accuracy}, {seconds}"
+    gain = f"{tried['gain']:+.3f}, standard error {tried['standard_error']:.3f}"
+    return f"{tried['what']}: {accuracy} ({gain}), {seconds}, {kept}"

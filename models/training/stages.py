@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.network.classifier import backbone_of, build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
+from imgpipe.models.training.history import FineTuned, NetworkHistory
 from imgpipe.models.training.training_loop import Fit, fit, fit_head
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Trained:
     Attributes:
         layers: The trained layers with their weights.
         answers: Answers for the validation images; with `by_folds`, for those of train, too.
-        history: Content of history.json.
+        history: How the network was trained.
         distribution: Distribution of the network's features; None when it is not known yet.
         features: What its head reads, as the setting names it; "" is that of the settings.
         by_folds: Whether the answers are out of fold: each was given by a network that was trained
@@ -79,7 +80,7 @@ class Trained:
 
     layers: keras.Model
     answers: Answers
-    history: dict[str, Any]
+    history: NetworkHistory
     distribution: FeatureDistribution | None = None
     features: str = ""
     by_folds: bool = False
@@ -118,18 +119,22 @@ def train(inputs: Inputs) -> Trained:
         ResourceError: There is no space for the activations of the images.
     """
     facts = read_facts(inputs.bank_uri)
-    # Where the bank holds no features, `facts.note` says why.
-    head = _head(inputs) if facts.dim else _on_images(inputs, facts.note)
+    # Where the bank holds no features, `note` says why.
+    head = _head(inputs) if facts["dim"] else _on_images(inputs, facts["note"])
     if inputs.settings.fine_tune.mode != "on":
         return head
-    tuned = _fine_tuned(inputs, head, facts.precision)
-    return replace(tuned, history=both(head, tuned))
+    tuned = _fine_tuned(inputs, head, facts["precision"])
+    return replace(tuned, history=fine_tuned_history(head, tuned))
 
 
-def both(head: Trained, tuned: Trained) -> dict[str, Any]:
+def fine_tuned_history(head: Trained, tuned: Trained) -> NetworkHistory:
     """Return the history of a network that was fine-tuned from a head."""
-    fine_tune = {
-        **tuned.history,
+    fine_tune: FineTuned = {
+        "epochs": tuned.history["epochs"],
+        "best_epoch": tuned.history["best_epoch"],
+        "stopped": tuned.history["stopped"],
+        "seconds": tuned.history["seconds"],
+        "trained": tuned.history["trained"],
         "head_accuracy": head.answers.accuracy,
         "accuracy": tuned.answers.accuracy,
     }
@@ -142,9 +147,7 @@ def _head(inputs: Inputs) -> Trained:
     training, validation = rows_of(inputs)
     found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
     rows = datasets.Rows(validation.features, validation.labels)
-    head = _judged(found, rows, HEAD, validation.groups)
-    learned = {"learned": {names.TRAIN: int(training.clean.sum())}}
-    head = replace(head, history={**head.history, **learned})
+    head = _judged(found, rows, HEAD, int(training.clean.sum()), validation.groups)
     return replace(head, distribution=described(training, validation))
 
 
@@ -174,7 +177,8 @@ def fitted_head(
     found = fit_head(train, held, classes, settings, learning_curve=learning_curve)
     known = np.isin(held.labels, train.labels)
     rows = datasets.Rows(held.features, held.labels)
-    return _judged(found, rows, HEAD, held.groups, known, held.hashes)
+    images = int(train.clean.sum())
+    return _judged(found, rows, HEAD, images, held.groups, known, held.hashes)
 
 
 def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
@@ -239,7 +243,8 @@ def above(
     found = fit(build, trained, judging, classes, settings, log_dir, over, loss, keep_last)
     best = part.best.answers
     what = f"layers {found.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
-    return _judged(found, judging, what, best.groups, best.known, part.held_out.hashes)
+    images = len(part.training)
+    return _judged(found, judging, what, images, best.groups, best.known, part.held_out.hashes)
 
 
 def _on_images(inputs: Inputs, note: str) -> Trained:
@@ -252,9 +257,7 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
     build = functools.partial(network, classes, settings)
     found = fit(build, training, validation, classes, settings, inputs.log_dir)
     what = "head" if settings.frozen else "all layers"
-    trained = _judged(found, validation, f"{what}, on the fly ({note})")
-    learned = {names.TRAIN: len(training.labels)}
-    return replace(trained, history={**trained.history, "learned": learned})
+    return _judged(found, validation, f"{what}, on the fly ({note})", len(training.labels))
 
 
 def network(
@@ -295,16 +298,30 @@ def _judged(
     found: Fit,
     held_out: datasets.Rows,
     trained: str,
+    images: int,
     groups: npt.NDArray[np.bytes_] | None = None,
     known: npt.NDArray[np.bool_] | None = None,
     hashes: npt.NDArray[np.bytes_] | None = None,
 ) -> Trained:
-    """Return the fitted model, in float32, with its answers for held-out images; see `Answers`."""
+    """Return the fitted model, in float32, with its answers for held-out images; see `Answers`.
+
+    It was trained on `images` images of train.
+    """
     from imgpipe.models.training import fast_layers  # imports Keras
 
     layers = fast_layers.exact(found.layers)
     answers = Answers(_logits(layers, held_out), held_out.labels, groups, known, hashes)
-    return Trained(layers, answers, {**found.history, "trained": trained})
+    history: NetworkHistory = {
+        **found.stage,
+        "trained": trained,
+        "solution": found.solution,
+        "fine_tune": None,
+        "learned": {names.TRAIN: images},
+        "cross_validation": None,
+        "search": None,
+        "search_ended": None,
+    }
+    return Trained(layers, answers, history)
 
 
 def _calibrated_loss_on(held_out: datasets.Rows) -> Callable[[keras.Model], float]:

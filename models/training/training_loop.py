@@ -21,11 +21,13 @@ from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import Linear
+from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.model_names import HEAD
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
+from imgpipe.models.training.history import Epoch, Stage, Stopped
 
 if TYPE_CHECKING:
     import keras
@@ -39,15 +41,13 @@ class Fit(NamedTuple):
 
     Attributes:
         layers: The trained model, with the weights of the best epoch.
-        history: The course, as it stands in history.json: `epochs`, each with epoch, loss,
-            accuracy, val_loss and val_accuracy, of which None was not finite; `best_epoch`, from 1;
-            `stopped`: "target", "plateau", "epochs", "minutes" or "diverged", or "solved" for a
-            head that was solved, which has one epoch; `seconds`; and `solution` of a solved head,
-            see `solved_head.Solution`.
+        stage: The course of the training.
+        solution: How the head was found; None if it was trained by epochs.
     """
 
     layers: keras.Model
-    history: dict[str, Any]
+    stage: Stage
+    solution: Solution | None = None
 
 
 def fit_head(
@@ -96,22 +96,27 @@ def _solved(
     """Return a head with the weights of the solution, recorded like a training of one epoch."""
     _require_rows(train, validation)
     started = time.perf_counter()
-    solution = solved_head.solve(train, classes, settings, learning_curve)
-    kernel, bias = solution.linear.kernel, solution.linear.bias
+    linear, solution = solved_head.solve(train, classes, settings, learning_curve)
+    kernel = linear.kernel
+    bias = linear.bias
     if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
-        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
+        kernel = kernel[:, 1:] - kernel[:, :1]
+        bias = bias[1:] - bias[:1]
     head = build_head(train.features.shape[1], classes, settings)
     head.get_layer(HEAD).set_weights([kernel, bias])
-    epoch: dict[str, Any] = {"epoch": 1}
-    for prefix, rows in (("", train), ("val_", validation)):
-        loss, accuracy = _evaluated(solution.linear, rows, settings.label_smoothing)
-        epoch |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
-    return Fit(head, {**_course([epoch], 1, "solved", started), "solution": solution.facts})
+    loss, accuracy = _evaluated(linear, train, settings.label_smoothing)
+    val_loss, val_accuracy = _evaluated(linear, validation, settings.label_smoothing)
+    epoch: Epoch = {
+        "epoch": 1,
+        "loss": loss,
+        "accuracy": accuracy,
+        "val_loss": val_loss,
+        "val_accuracy": val_accuracy,
+    }
+    return Fit(head, _course([epoch], 1, "solved", started), solution)
 
 
-def _course(
-    epochs: list[dict[str, Any]], best_epoch: int, stopped: str, started: float
-) -> dict[str, Any]:
+def _course(epochs: list[Epoch], best_epoch: int, stopped: Stopped, started: float) -> Stage:
     seconds = round(time.perf_counter() - started, 3)
     return {"epochs": epochs, "best_epoch": best_epoch, "stopped": stopped, "seconds": seconds}
 

@@ -26,7 +26,7 @@ from imgpipe.components.feature_bank.content import (
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.features.bank import read_rows
+from imgpipe.models.features.bank import BankOrigin, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, describe
 from imgpipe.models.settings import ModelSettings
 from tests.images import encoded
@@ -103,6 +103,13 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
     return uri
 
 
+_ORIGIN: BankOrigin = {
+    "note": "",
+    "budget_bytes": 10**12,
+    "backbone": "conv_4_8",
+    "weights_key": "",
+    "precision": "float32",
+}
 _HALF, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
 _LEVELS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))
 
@@ -112,7 +119,7 @@ def _chosen(folder: Path, labels: np.ndarray, larger: int = 0) -> tuple[str, dic
     plan, _ = _plan(_LEVELS, 1e12, folder / "store")
     other = _plan(replace(_LEVELS, image_size=larger), 1e12, folder / "store")[0]
     uri = str(folder / "features")
-    bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, {})
+    bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, _ORIGIN)
     bank.choose(beam.Pipeline(), _LEVELS, 2, other if larger else None)
     return uri, records.read_json(f"{uri}/bank.json")
 

@@ -54,9 +54,9 @@ def test_training_by_epochs_does_not_reach_a_lower_training_loss(rows, monkeypat
     monkeypatch.setattr(solved_head, "PENALTIES", PENALTIES[-1:])
     solved = _fit(rows)
     trained = _fit(rows, optimizer="adam", dropout=0.0, epochs=30, learning_rate=0.02)
-    assert best(solved)["loss"] <= min(epoch["loss"] for epoch in trained.history["epochs"])
-    assert solved.history["stopped"] == "solved"
-    assert trained.history["stopped"] != "solved"
+    assert best(solved)["loss"] <= min(epoch["loss"] for epoch in trained.stage["epochs"])
+    assert solved.stage["stopped"] == "solved"
+    assert trained.stage["stopped"] != "solved"
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -76,7 +76,7 @@ def test_the_same_rows_give_the_same_weights(rows) -> None:
     first, second = _fit(rows), _fit(rows)
     for one, other in zip(first.layers.get_weights(), second.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert first.history["solution"] == second.history["solution"]
+    assert first.solution == second.solution
 
 
 def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) -> None:
@@ -94,7 +94,7 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) 
         solved_head.judge(judged, 3, settings)
     monkeypatch.setattr(LogisticRegression, "minimise", counted)
     found = solve(rows[0], 3, settings, learning_curve=False)
-    assert solved == [found.facts["l2"]]
+    assert solved == [found.solution["l2"]]
     other = dataclasses.replace(rows[0], labels=(rows[0].labels + 1) % 3)
     smoothed = dataclasses.replace(settings, label_smoothing=0.1)
     for of_others in ((other, 3, settings), (rows[0], 3, smoothed)):
@@ -106,12 +106,10 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) 
 def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
     fit = _fit(rows)
     other_validation = _fit((rows[0], clean_rows(rows[0])))
-    assert fit.history["solution"]["l2"] in PENALTIES
-    assert fit.history["solution"] == other_validation.history["solution"], (
-        "validation has no part in the choice"
-    )
-    assert fit.history["solution"]["images"] == len(np.unique(rows[0].hashes))
-    assert fit.history["solution"]["accuracy"] == pytest.approx(best(fit)["val_accuracy"], abs=0.15)
+    assert fit.solution["l2"] in PENALTIES
+    assert fit.solution == other_validation.solution, "validation has no part in the choice"
+    assert fit.solution["images"] == len(np.unique(rows[0].hashes))
+    assert fit.solution["accuracy"] == pytest.approx(best(fit)["val_accuracy"], abs=0.15)
 
 
 def test_noise_gets_a_strong_penalty(rows) -> None:
@@ -119,14 +117,14 @@ def test_noise_gets_a_strong_penalty(rows) -> None:
     clean = clean_rows(rows[0])
     noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
     fit = _fit((noise, rows[1]))
-    assert fit.history["solution"]["l2"] == PENALTIES[0]
+    assert fit.solution["l2"] == PENALTIES[0]
 
 
 def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
     settings = ModelSettings()
     whole, short = (fit_head(*rows, 3, settings, learning_curve=wanted) for wanted in (True, False))
-    of_curve = {key: whole.history["solution"][key] for key in ("learning_curve", "gain_error")}
-    assert {**short.history["solution"], **of_curve} == whole.history["solution"]
+    of_curve = {key: whole.solution[key] for key in ("learning_curve", "gain_error")}
+    assert {**short.solution, **of_curve} == whole.solution
     for one, other in zip(whole.layers.get_weights(), short.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -139,7 +137,7 @@ def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None
     monkeypatch.setattr(solved_head, "_CHOOSING", 36)
     settings = ModelSettings()
     judged, solution = solved_head.judge(grouped, 3, settings), solve(grouped, 3, settings)
-    assert len(judged.right) == solution.facts["images"] <= 36
+    assert len(judged.right) == solution.solution["images"] <= 36
     assert len(np.unique(judged.groups)) >= 2 * FOLDS
 
 
@@ -171,7 +169,7 @@ def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penal
     groups = [b"image %d" % number for number in range(120)]
     three = solve(_drawn_rows([40, 40, 40], groups), 4, ModelSettings())
     four = solve(_drawn_rows([40, 40, 40, 40], [*groups, *[b"film"] * 40]), 4, ModelSettings())
-    assert (three.facts["images"], four.facts["images"]) == (120, 160)
-    assert 0.1 <= four.facts["l2"] / three.facts["l2"] <= 10
-    assert four.facts["accuracy"] == pytest.approx(three.facts["accuracy"] * 3 / 4, abs=0.1)
-    assert four.facts["learning_curve"][-1]["accuracy"] == four.facts["accuracy"]
+    assert (three.solution["images"], four.solution["images"]) == (120, 160)
+    assert 0.1 <= four.solution["l2"] / three.solution["l2"] <= 10
+    assert four.solution["accuracy"] == pytest.approx(three.solution["accuracy"] * 3 / 4, abs=0.1)
+    assert four.solution["learning_curve"][-1]["accuracy"] == four.solution["accuracy"]

@@ -172,7 +172,7 @@ def test_with_few_mistakes_on_validation_a_fifth_of_train_judges_too(given, monk
     assert tuned["kept"] is True
     assert "a fifth of the training images judges, too" in said[0]
     assert "held-out accuracy" in said[1]
-    assert "learning_curve" in trained.history["solution"]
+    assert trained.history["solution"]["learning_curve"]
     learned = trained.history["learned"]
     held_out = set(trained.answers.hashes.tolist())
     assert learned == {names.TRAIN: _ALL - len(held_out)}
@@ -309,7 +309,7 @@ def test_without_minutes_or_with_the_mode_off_there_is_no_search(given, mode) ->
     minutes = 0.0 if mode == "search" else None
     trained = network_search.train(given(minutes=minutes, fine_tune=FineTune(mode=mode)))
     assert trained.history["trained"] == HEAD
-    assert "search" not in trained.history
+    assert trained.history["search"] is None
 
 
 def test_few_images_are_searched_only_with_a_budget(given) -> None:
@@ -334,8 +334,8 @@ def test_training_stops_with_the_best_weights_when_the_time_is_over(noise_images
     found = fit(
         lambda: stages.network(3, settings, CUT), maps, maps, 3, settings, over=lambda: True
     )
-    assert found.history["stopped"] == "minutes"
-    assert len(found.history["epochs"]) == found.history["best_epoch"] == 1
+    assert found.stage["stopped"] == "minutes"
+    assert len(found.stage["epochs"]) == found.history["best_epoch"] == 1
 
 
 @pytest.fixture(scope="module")
