@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
-    from imgpipe.models.training.history import History
-
     from imgpipe.components.baseline import BaselineState
     from imgpipe.components.data_gate.rules import DataDecision
     from imgpipe.components.image_evaluator.decision import Decision
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from imgpipe.components.serving_validator import ServingCheck
     from imgpipe.models.features.bank import BankFacts
     from imgpipe.models.training.cross_validation import Folds
+    from imgpipe.models.training.history import History
 
 
 class Expectation(TypedDict):

@@ -227,7 +227,7 @@ def build_mistakes(context: Context) -> Content:
 def _mistake_rows(context: Context, split: str) -> list[dict[str, Any]]:
     """Return the mistakes with their images, those between the same classes side by side."""
     by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in context.facts["mistakes"][split]:
+    for row in context.facts["mistakes"].get(split, []):
         cam = context.thumbnails.uri(cam_key(row["image_hash"]))
         same = by_pair.setdefault((row["label"], row["predicted"]), [])
         same.append(context.with_image(row) | {"cam": cam})

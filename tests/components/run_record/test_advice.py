@@ -1,20 +1,20 @@
 """The section on next steps: each piece of advice is given if and only if its fact is there."""
 
 import pytest
-from imgpipe.models.training.history import Epoch, FineTuned, SearchEnd, Tried
 
 from imgpipe.components.report.page import render
 from imgpipe.components.run_record import advice
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
-from imgpipe.components.run_record.facts import empty
+from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.models.head.solved_head import Solution
+from imgpipe.models.training.history import Epoch, FineTuned, SearchEnd, Tried
 from tests.declared import made
-from tests.run_facts import BLESSED, data_summary, facts, history, settings
+from tests.run_facts import BLESSED, data_summary, facts, history
 
 
 def run(**parts):
     """Return facts of a run of which nothing is known but these parts."""
-    return empty(settings(["cat", "dog", "owl"])) | parts
+    return empty(page_settings("run", "", ["cat", "dog", "owl"])) | parts
 
 
 def trained(**values):
@@ -47,7 +47,7 @@ def trained_on(**counts):
 
 def confused(*cells):
     """Return facts of a run with these cells (label, prediction, count) of the confusion matrix."""
-    return run(settings=settings(list("abc")), confusion={"validation": cells})
+    return run(settings=page_settings("run", "", "abc"), confusion={"validation": cells})
 
 
 def changed(found, **values):
