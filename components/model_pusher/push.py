@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.storage import known_images, manifest
@@ -24,7 +25,8 @@ class Push(TypedDict):
         "`unchanged` if the newest version is the same model.",
     ]
     version: Annotated[
-        str | None, "Number of the version that holds the model, as text; null if there is none."
+        Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None,
+        "Number of the version that holds the model, as text; null if there is none.",
     ]
     path: Annotated[str | None, "Folder of this version; null if there is none."]
     refused_by: Annotated[
