@@ -45,6 +45,11 @@ class StoredPrediction:
     seen_family: bool = False
     described: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def correct(self) -> bool:
+        """Whether the most probable class is the label; False for an image without a label."""
+        return self.predicted == self.label_index
+
 
 def read(example: tf.train.Example, of: str = names.PROBABILITIES) -> StoredPrediction:
     """Read the prediction from an Example.

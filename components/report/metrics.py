@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.shares import wilson
@@ -18,6 +19,25 @@ Cell = tuple[int, int, int]
 
 _TINY = 1e-7  # smallest probability, which keeps its logarithm finite
 _MISTAKES = 48  # number of mistakes that the page shows
+
+
+class ClassMetrics(TypedDict):
+    """Metrics of one class."""
+
+    count: Annotated[int, "Number of images with this label."]
+    recall: Annotated[float | None, "Share of these images that are predicted correctly."]
+    precision: Annotated[float | None, "Share of the predictions of this class that are correct."]
+    f1: Annotated[float, "Harmonic mean of recall and precision; 0 if one is missing."]
+
+
+class Mistake(TypedDict):
+    """A wrong prediction."""
+
+    path: Annotated[str, "Path in the source."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    label: Annotated[str, "Label of the image."]
+    predicted: Annotated[str, "The predicted class."]
+    probability: Annotated[float, "Probability of the predicted class."]
 
 
 class Table:
@@ -48,7 +68,7 @@ class Table:
                 predicted.append(row.predicted)
                 confidence.append(row.confidence)
                 of_label.append(row.of_label)
-                if row.label_index != row.predicted:
+                if not row.correct:
                     yield row
 
         # One pass over the rows: the arrays are filled while `nsmallest` asks for the mistakes.
@@ -84,7 +104,7 @@ class Table:
             np.bincount(classes, minlength=size)
             for classes in (correct, self._labels, self._predicted)
         )
-        per_class = {}
+        per_class: dict[str, ClassMetrics] = {}
         for i, name in enumerate(self._vocabulary):
             recall = right[i] / of_label[i] if of_label[i] else None
             precision = right[i] / of_guess[i] if of_guess[i] else None
@@ -120,7 +140,7 @@ class Table:
             "ci95": list(wilson(correct, count)),
         }
 
-    def mistakes(self) -> list[dict[str, Any]]:
+    def mistakes(self) -> list[Mistake]:
         """Return the wrong predictions, the most confident first."""
         return [
             {

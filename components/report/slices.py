@@ -9,14 +9,31 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.models import feature_names as names
 
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
+
+
+class SliceRow(TypedDict):
+    """Images that are alike in one attribute."""
+
+    value: Annotated[str, "Value or range of the attribute."]
+    count: Annotated[int, "Number of images."]
+    correct: Annotated[int, "Images that are predicted correctly."]
+
+
+class Slice(TypedDict):
+    """Slices by one attribute."""
+
+    name: Annotated[str, "The attribute, such as `brightness`."]
+    accuracy: Annotated[float, "Accuracy of all images whose attribute is known."]
+    rows: Annotated[list[SliceRow], "The slices of this attribute."]
 
 
 class Slices:
@@ -33,7 +50,7 @@ class Slices:
             folder = str(PurePosixPath(row.path).parent)
             seen = row.described
             self._labels[folder].add(row.label_index)
-            self._correct.append(row.label_index == row.predicted)
+            self._correct.append(row.correct)
             shorter = min(seen.get(names.WIDTH) or 0, seen.get(names.HEIGHT) or 0)
             kind = bytes(seen.get(names.FORMAT) or b"").decode("ascii", "replace")
             self._kinds["format"].append(kind)
@@ -43,10 +60,10 @@ class Slices:
             self._kinds["sharpness"].append(seen.get(names.SHARPNESS) or 0.0)
             yield row
 
-    def summary(self) -> list[dict[str, Any]]:
+    def summary(self) -> list[Slice]:
         """Return a list of slices for each attribute in which the images differ."""
         several = max(map(len, self._labels.values()), default=0) > 1  # else a folder is a class
-        found = []
+        slices: list[Slice] = []
         for name, values in self._kinds.items():
             # 0 and "" stand for an unknown value.
             known = [(value, ok) for value, ok in zip(values, self._correct, strict=True) if value]
@@ -56,12 +73,12 @@ class Slices:
             kinds, ordered = _frequent(given) if isinstance(given[0], str) else _thirds(given)
             counts = Counter(kinds)
             right = Counter(kind for kind, ok in zip(kinds, correct, strict=True) if ok)
-            rows = [
+            rows: list[SliceRow] = [
                 {"value": kind, "count": counts[kind], "correct": right[kind]} for kind in ordered
             ]
             if len(rows) > 1:
-                found.append({"name": name, "accuracy": sum(correct) / len(correct), "rows": rows})
-        return found
+                slices.append({"name": name, "accuracy": sum(correct) / len(correct), "rows": rows})
+        return slices
 
 
 def _frequent(values: Sequence[str]) -> tuple[Sequence[str], list[str]]:
