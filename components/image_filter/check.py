@@ -111,12 +111,12 @@ class Finding:
             **changes,
         )
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
         """Return the `Row` of the quarantine's files and of the JSON."""
         values = {**vars(self), "override": self.remedy}
         if self.severity != "reject":
             values |= {"override": "", "kept_copy": ""}
-        return {name: values[name] for name in Row.__annotations__}
+        return cast(Row, {name: values[name] for name in Row.__annotations__})
 
 
 #: What the function of a check returns: what was found in words, a finding if it has a score or

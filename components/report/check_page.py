@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from imgpipe.components.image_filter.check import Row
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Content, Context, RunState, Section
 from imgpipe.components.report.sections import images as sections
@@ -54,12 +55,12 @@ _SECTIONS = (
 )
 
 
-def findings(judged: JudgedSource) -> dict[str, list[dict[str, Any]]]:
+def findings(judged: JudgedSource) -> dict[str, list[Row]]:
     """Return all findings by what happens to the file, the worst of each reason first."""
-    warnings = sorted(judged.warnings, key=lambda found: (found.score, found.path))
+    warnings = sorted(judged.outcomes.warnings, key=lambda found: (found.score, found.path))
     return {
-        "rejected": [row.row() for row in judged.rejects],
-        "repaired": [row.row() for row in judged.repairs],
+        "rejected": [row.row() for row in judged.outcomes.rejects],
+        "repaired": [row.row() for row in judged.outcomes.repairs],
         "warned": [row.row() for row in warnings],
     }
 
@@ -102,7 +103,7 @@ def render(
         "data": judged.summary,
         "near": groups,
         "findings": {fate: _by_path(rows) for fate, rows in findings(judged).items()},
-        "warned": len({found.path for found in judged.warnings}),
+        "warned": len({found.path for found in judged.outcomes.warnings}),
         "reasons": list(reasons),
     }
     return page.render(facts, {}, images, state, _SECTIONS)

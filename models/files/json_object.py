@@ -1,4 +1,7 @@
-"""The version of JSON formats, and reading JSON files. A damaged file raises a ValueError, which every caller turns into a message."""
+"""The version of JSON formats, and reading JSON files.
+
+A damaged file raises a ValueError, which every caller turns into a message.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``imgpipe predict``: classifies images, with a server or with a model in this process."""
+"""`imgpipe predict`: classifies images, with a server or with a model in this process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.errors import ImgpipeError
+from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _SOME_REFUSED = 2  # exit code when some files are not images, the same as for a bad argument
-SCHEMA = 1  # of each object that --json writes
 _SERVER = "localhost:8500"
 _MODEL = "imgpipe"
 _EXAMPLES = """Examples:\n
@@ -32,6 +33,35 @@ _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out --version 2 photos/ --json\n
   imgpipe predict --server localhost:8500 photo.jpg
 """
+
+
+class LabelProbability(TypedDict):
+    """A class with its probability."""
+
+    label: Annotated[str, "Name of the class."]
+    probability: Annotated[float, "Probability of the class."]
+
+
+class PredictedImage(TypedDict):
+    """An image that the model classified."""
+
+    schema: SchemaNumber
+    image: Annotated[str, "Path of the image."]
+    label: Annotated[str, "The predicted class."]
+    probability: Annotated[float, "Probability of the predicted class."]
+    top: Annotated[list[LabelProbability], "The most probable classes."]
+    version: Annotated[
+        int | None,
+        "Version of the model that answered; null for a model that is not named by a number.",
+    ]
+
+
+class RefusedImage(TypedDict):
+    """An image that could not be classified."""
+
+    schema: SchemaNumber
+    image: Annotated[str, "Path of the image."]
+    error: Annotated[str, "Why the image was refused."]
 
 
 @app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
@@ -147,16 +177,16 @@ def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:
     print()
 
 
-def _row(path: Path, answer: Answer) -> dict[str, Any]:
-    image = {"schema": SCHEMA, "image": str(path)}
+def _row(path: Path, answer: Answer) -> PredictedImage | RefusedImage:
     if isinstance(answer, Exception):
-        return {**image, "error": str(answer)}
+        return {"schema": SCHEMA, "image": str(path), "error": str(answer)}
     return {
-        **image,
+        "schema": SCHEMA,
+        "image": str(path),
         "label": answer.label,
         "probability": answer.probability,
-        "top": [{"label": name, "probability": p} for name, p in answer.top],
-        "version": answer.version,
+        "top": [{"label": name, "probability": share} for name, share in answer.top],
+        "version": answer.version or None,
     }
 
 

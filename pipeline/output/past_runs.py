@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
@@ -23,7 +23,10 @@ from imgpipe.models.files import json_object
 from imgpipe.pipeline.configuration.config import flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
-from imgpipe.pipeline.records.run_summary import Folds, Gate, RunSummary
+from imgpipe.pipeline.records.run_summary import Folds, Gate, RunSummary, Status
+
+#: How a run ended, also one that left no summary.
+RunStatus: TypeAlias = Status | Literal["working", "killed", "damaged"]
 
 PAGE, FACTS = "report.html", "facts.json"
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
@@ -62,8 +65,8 @@ class PastRun:
         return self.folder / PAGE
 
     @property
-    def status(self) -> str:
-        """How the run ended: a status of the summary, or ``working``, ``killed`` or ``damaged``."""
+    def status(self) -> RunStatus:
+        """How the run ended: a status of the summary, or `working`, `killed` or `damaged`."""
         if self.fault:
             return "damaged"
         if self.summary is not None:

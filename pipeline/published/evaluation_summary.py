@@ -294,7 +294,8 @@ def _about_seen(figures: EvaluationFigures, known: SeenImages | None) -> Iterato
         rest = "No image is new to the model."
         without = figures["unseen"]
         if without is not None:
-            rest = f"Without them the accuracy is {without['accuracy']:.3f} ({_correct(without)})."
+            accuracy = without["correct"] / without["count"]
+            rest = f"Without them the accuracy is {accuracy:.3f} ({_correct(without)})."
         listed = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
         near = ", or near-duplicates of them," if known.with_near else ""
         yield (

@@ -17,6 +17,7 @@ from imgpipe.pipeline.output.past_runs import PastRun
 
 _VOCABULARY: Final = f"assets/{VOCABULARY_FILE}"
 
+
 class Model:
     """A published version, or another model that imgpipe has exported.
 

@@ -1,15 +1,36 @@
-"""The base class of all records, and parts that several of them share."""
+"""The base class of records, which are read again from JSON, and the check of what is read."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 
 #: No count is beyond the integers that a float represents exactly, in which JSON is often read.
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+_Content = TypeVar("_Content")
+
+
+def checked(format_: TypeAdapter[_Content], content: object) -> _Content:
+    """Check parsed JSON.
+
+    Args:
+        format_: The format that it must have. Fields that it does not declare are left out.
+        content: The parsed JSON.
+
+    Raises:
+        ValueError: It has another format; the message says what is wrong with its first field.
+    """
+    try:
+        return format_.validate_python(content, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise ValueError(f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
 
 
 class Record(BaseModel):
@@ -18,18 +39,13 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=(), validate_by_name=True)
 
     @classmethod
-    def read(cls, content: Any) -> Self:
+    def read(cls, content: object) -> Self:
         """Check parsed JSON.
 
         Raises:
             ValueError: It is no such record; the message says what is wrong with its first field.
         """
-        try:
-            return cls.model_validate(content, strict=True)
-        except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, found["loc"])) or "the file"
-            raise ValueError(f"{where}: {found['msg'][:1].lower()}{found['msg'][1:]}") from None
+        return checked(TypeAdapter(cls), content)
 
     def dump(self) -> dict[str, Any]:
         """Return the object for `json.dumps`.
@@ -42,20 +58,4 @@ class Record(BaseModel):
 class Document(Record):
     """What one command writes."""
 
-    schema_: Annotated[int, "Version of this format, 1."] = Field(1, alias="schema")
-
-
-class ClassMetrics(Record):
-    """Metrics of one class."""
-
-    count: Annotated[int, "Number of images with this label."]
-    recall: Annotated[float | None, "Share of these images that are predicted correctly."]
-    precision: Annotated[float | None, "Share of the predictions of this class that are correct."]
-    f1: Annotated[float, "Harmonic mean of recall and precision; 0 if one is missing."]
-
-
-class Probability(Record):
-    """A class with its probability."""
-
-    label: Annotated[str, "Name of the class."]
-    probability: Annotated[float, "Probability of the class."]
+    schema_: SchemaNumber = Field(SCHEMA, alias="schema")

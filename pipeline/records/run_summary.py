@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from imgpipe.components.image_filter.quarantine import Families
+from imgpipe.components.report.metrics import ClassMetrics
 from imgpipe.pipeline.records.base import (
-    ClassMetrics,
     Count,
     Document,
     Interval,

@@ -130,9 +130,7 @@ def examine(content: Log, versions: Mapping[int, manifest.PublishedVersion]) -> 
         with Unfamiliar(known, len(chosen)) as unfamiliar:
             images.measure(fetched, measured, unfamiliar.count)
         rows = measured.rows[before:]
-        compared.append(
-            comparison.compare(requests, rows, known, unfamiliar.share, unfamiliar.far)
-        )
+        compared.append(comparison.compare(requests, rows, known, unfamiliar.share, unfamiliar.far))
     summary = content.summary()
     drift, verdict = comparison.verdict(compared, summary["images"] > 0)
     return {
