@@ -24,7 +24,7 @@ _NAMES = {str: "text", int: "whole number", float: "number", bool: "true or fals
 
 def json_formats() -> str:
     """Return the page of all formats."""
-    from imgpipe.pipeline.records.formats import FORMATS
+    from imgpipe.pipeline.json_formats import FORMATS
 
     parts = [HEADING]
     for command, kind in FORMATS.items():

@@ -36,8 +36,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_MANIFEST = "manifest.jsonl"
-_WARNINGS = "warnings.jsonl"
 _OUT = typer.Option(
     "--out",
     metavar="OUT",
@@ -118,14 +116,15 @@ def find(path: Path) -> Path:
     Raises:
         ResourceError: There is none.
     """
+    from imgpipe.components.image_filter.quarantine import MANIFEST
     from imgpipe.pipeline.output import places
 
     path = places.plain(path)
-    if (path / _MANIFEST).is_file():
+    if (path / MANIFEST).is_file():
         return path
     if not (places.above(path) / "runs").is_dir():
         # The folder of a run on Kubeflow holds its artifacts itself.
-        for manifest in path.rglob(f"quarantine/*/{_MANIFEST}"):
+        for manifest in path.rglob(f"quarantine/*/{MANIFEST}"):
             return manifest.parent
     run = places.run(path, lambda one: one.quarantine, "has a quarantine")
     if run.quarantine is None:
@@ -145,9 +144,10 @@ def read(folder: Path, warnings: bool = False) -> list[Row]:
     Raises:
         ResourceError: A line is damaged.
     """
+    from imgpipe.components.image_filter.quarantine import MANIFEST, WARNINGS
     from imgpipe.pipeline.records import quarantine_list
 
-    return quarantine_list.read(folder / (_WARNINGS if warnings else _MANIFEST))
+    return quarantine_list.read(folder / (WARNINGS if warnings else MANIFEST))
 
 
 def _select(rows: Sequence[Row], which: Sequence[str], reason: str | None) -> list[Row]:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
-from imgpipe.pipeline.records.formats import FORMATS
+from imgpipe.pipeline.json_formats import FORMATS
 from tests import json_formats
 from tests.images import class_folders
 from tests.pipeline import small_version

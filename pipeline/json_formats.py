@@ -1,4 +1,10 @@
-"""The JSON format of each command, for the reference and for tests."""
+"""The JSON that the commands write: the format of each command by its name.
+
+A result is declared where it is made, as a `TypedDict` whose annotations say what each field holds.
+The page of the reference is generated from these declarations, and tests compare them with what the
+commands write. A later release may add fields; the meaning of a field does not change as long as
+`schema` has the same number.
+"""
 
 from __future__ import annotations
 
