@@ -36,12 +36,14 @@ def json_formats() -> str:
 
 def _format(kind: Any) -> Iterator[str]:
     """Yield the description and the table of a format, or of each object that it may be."""
-    if typing.get_origin(kind) is list:
-        yield "A list of objects:"
+    is_list = typing.get_origin(kind) is list
+    if is_list:
         kind = typing.get_args(kind)[0]
     objects = typing.get_args(kind) or (kind,)
     if len(objects) > 1:
-        yield f"Each object is one of {len(objects)}."
+        yield f"{'A list of objects' if is_list else 'One object a line'}, each one of these:"
+    elif is_list:
+        yield "A list of objects:"
     for one in objects:
         yield " ".join((one.__doc__ or "").split())
         yield "\n".join(["| field | type | meaning |", "|---|---|---|", *_rows(one, "")])
