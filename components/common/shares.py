@@ -9,7 +9,8 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 _NORMAL_95 = 1.959964  # quantile of the normal distribution for a 95 % interval
-_DIGITS, _MOST_DIGITS = 3, 17  # a float has no more than 17
+_DIGITS = 3
+_MOST_DIGITS = 17  # a float has no more
 
 
 class AccuracyFigures(TypedDict):
@@ -50,7 +51,8 @@ def wilson(correct: float, count: int) -> tuple[float, float]:
     """
     if count == 0:
         return 0.0, 1.0
-    z, share = _NORMAL_95, correct / count
+    z = _NORMAL_95
+    share = correct / count
     centre = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
@@ -132,7 +134,8 @@ def difference(only_a: int, only_b: int, images: int) -> tuple[float, float]:
     # One image is added to each of the two counts that differ, and two to the total. Without
     # that, the interval has no width where no image differs.
     count = images + 2
-    gained, lost = (only_b + 1) / count, (only_a + 1) / count
+    gained = (only_b + 1) / count
+    lost = (only_a + 1) / count
     spread = _NORMAL_95 * math.sqrt((gained + lost - (gained - lost) ** 2) / count)
     centre = gained - lost
     return max(-1.0, centre - spread), min(1.0, centre + spread)

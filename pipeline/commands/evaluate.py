@@ -83,7 +83,8 @@ def _print(console: Console, summary: EvaluationSummary) -> None:
     width = max(len(escape(name)) for name, _ in shown)
     console.print(f"\n[dim]  {'class':<{width}}  images  recall  precision     F1[/]")
     for name, row in shown:
-        recall, precision = _share(row["recall"]), _share(row["precision"])
+        recall = _share(row["recall"])
+        precision = _share(row["precision"])
         f1 = _share(row["f1"] if row["count"] else None)
         name = escape(f"{name:<{width}}")
         console.print(f"  {name}  {row['count']:>6,}  {recall:>6}  {precision:>9}  {f1:>5}")

@@ -20,7 +20,7 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.published.loaded_model import LoadedModel
-    from imgpipe.serving.client import ServingError
+    from imgpipe.serving.client import Client, ServingError
     from imgpipe.serving.client.classifier import Answer, Progress
 
 app = typer.Typer()
@@ -94,28 +94,20 @@ def predict(
     ] = False,
 ) -> None:
     """Classify images, using a server or, with --model OUT, a local model."""
-    from imgpipe.serving.client import Client, InvalidArgument, ServingError
+    from imgpipe.serving.client import ServingError
     from imgpipe.serving.client.images import files_of
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         images = [path for path in images if path != Path("-")]
-    address, name = server or _SERVER, model or _MODEL
     done: dict[int, Answer] = {}
     files: list[Path] = []
     failure: ServingError | None = None
-    classifier: Client | LoadedModel
     try:
         files = files_of(images)
-        # The default name is not taken for a folder, such as that of a clone of the repository. No
-        # served model has a slash in its name, so a path that does not exist is reported as one.
-        folder = model and (os.sep in model or Path(model).expanduser().is_dir())
-        if server is None and folder:
-            from imgpipe.pipeline.published.loaded_model import LoadedModel
-
-            classifier = LoadedModel(Path(name).expanduser(), version)
-        else:
-            classifier = Client(address, name, timeout, version=version)
-        with classifier, _progress(len(files), done) as progress:
+        with (
+            _classifier(server, model, version, timeout) as classifier,
+            _progress(len(files), done) as progress,
+        ):
             classifier.classify_each(files, progress=progress, top=top)
     except ServingError as error:
         failure = error
@@ -124,14 +116,38 @@ def predict(
     if answers:
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
-        where = f"{address}, model {name!r}: " if failure.from_server else ""
-        hint = ""
-        if model and not server and not isinstance(failure, InvalidArgument):
-            hint = f" (There is no folder {name!r}, so --model was taken for a model's name.)"
-        failed = ServerError(f"{where}{failure}{hint}")
-        failed.exit_code = failure.exit_code
-        raise failed from failure
+        raise _server_error(failure, server, model) from failure
     raise typer.Exit(_refusals(answers))
+
+
+def _classifier(
+    server: str | None, model: str | None, version: int | None, timeout: float
+) -> Client | LoadedModel:
+    """Return the client of a server, or the model in a folder."""
+    from imgpipe.serving.client import Client
+
+    # The default name is not taken for a folder, such as that of a clone of the repository. No
+    # served model has a slash in its name, so a path that does not exist is reported as one.
+    if server is None and model and (os.sep in model or Path(model).expanduser().is_dir()):
+        from imgpipe.pipeline.published.loaded_model import LoadedModel
+
+        return LoadedModel(Path(model).expanduser(), version)
+    return Client(server or _SERVER, model or _MODEL, timeout, version=version)
+
+
+def _server_error(failure: ServingError, server: str | None, model: str | None) -> ServerError:
+    """Return the error of a command whose server or model did not answer."""
+    from imgpipe.serving.client import InvalidArgument
+
+    where = ""
+    if failure.from_server:
+        where = f"{server or _SERVER}, model {model or _MODEL!r}: "
+    hint = ""
+    if model and not server and not isinstance(failure, InvalidArgument):
+        hint = f" (There is no folder {model!r}, so --model was taken for a model's name.)"
+    error = ServerError(f"{where}{failure}{hint}")
+    error.exit_code = failure.exit_code
+    return error
 
 
 class ServerError(ImgpipeError):
@@ -159,15 +175,15 @@ def _progress(count: int, done: dict[int, Answer]) -> Iterator[Progress]:
 
 
 def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
-    refused = [answer for _, answer in answers if isinstance(answer, Exception)]
-    if not refused:
+    errors = [answer for _, answer in answers if isinstance(answer, Exception)]
+    if not errors:
         return 0
     console = new_console(stderr=True)
-    for error in refused:
+    for error in errors:
         # Without the trace of TensorFlow's graph, which does not help a caller.
         line = str(error).split("\n", 1)[0].strip()
         console.print(f"[red]{escape(line)}[/]")
-    console.print(f"{len(refused)} of {len(answers)} images could not be classified.")
+    console.print(f"{len(errors)} of {len(answers)} images could not be classified.")
     return _SOME_REFUSED
 
 

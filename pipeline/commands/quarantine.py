@@ -1,6 +1,6 @@
-"""``imgpipe quarantine``: lists the rejected files, and restores their original bytes.
+"""`imgpipe quarantine`: lists the rejected files, and restores their original bytes.
 
-``imgpipe review`` decides about them.
+`imgpipe review` decides about them.
 """
 
 from __future__ import annotations

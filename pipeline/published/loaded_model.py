@@ -124,9 +124,10 @@ class LoadedModel(Classifier):
             if len(decodable) > 1:  # it is not yet known which one the model refuses
                 raise
             converted = self._converted(decodable[0])
-            if other := other_format(converted):
+            unreadable = other_format(converted)
+            if unreadable:
                 raise InvalidArgument(
-                    f"{other}, a format that is not accepted. Save the image as JPEG or PNG"
+                    f"{unreadable}, a format that is not accepted. Save the image as JPEG or PNG"
                 ) from None
             if converted == decodable[0]:
                 raise

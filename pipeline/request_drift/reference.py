@@ -117,8 +117,9 @@ def _predictions(version: manifest.PublishedVersion) -> tuple[Predictions | None
         uri = run.artifact("Predictor", "predictions")
         if not uri or not Path(uri).is_dir():
             continue
-        if what := integrity.damage(Path(uri), complete=True):
-            raise ResourceError(f"{uri} is damaged: {what}. Run `imgpipe run` to make it again.")
+        damage = integrity.damage(Path(uri), complete=True)
+        if damage:
+            raise ResourceError(f"{uri} is damaged: {damage}. Run `imgpipe run` to make it again.")
         labels: list[str] = []
         confidence = []
         for example in records.iterate(uri, names.VALIDATION):
