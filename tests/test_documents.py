@@ -106,8 +106,8 @@ def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
 @pytest.mark.slow
 def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Path) -> None:
     from imgpipe.models import errors
+    from imgpipe.pipeline.json_formats import FORMATS
     from imgpipe.pipeline.published.exports import NotEqual
-    from imgpipe.pipeline.records import FORMATS
     from imgpipe.serving.server.metrics import Metrics
 
     codes = (site / "reference" / "exit-codes.html").read_text("utf-8")

@@ -94,7 +94,7 @@ class Table:
                 predicted.append(row.predicted)
                 confidence.append(row.confidence)
                 of_label.append(row.of_label)
-                if row.label_index != row.predicted:
+                if not row.correct:
                     yield row
 
         # One pass over the rows: the arrays are filled while `nsmallest` asks for the mistakes.

@@ -50,7 +50,7 @@ class Slices:
             folder = str(PurePosixPath(row.path).parent)
             seen = row.described
             self._labels[folder].add(row.label_index)
-            self._correct.append(row.label_index == row.predicted)
+            self._correct.append(row.correct)
             shorter = min(seen.get(names.WIDTH) or 0, seen.get(names.HEIGHT) or 0)
             kind = bytes(seen.get(names.FORMAT) or b"").decode("ascii", "replace")
             self._kinds["format"].append(kind)

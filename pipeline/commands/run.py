@@ -11,9 +11,8 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
-    from imgpipe.models.training.history import History
-
     from imgpipe.components.image_filter.quarantine import DataSummary
+    from imgpipe.models.training.history import History
     from imgpipe.pipeline.configuration.config import Config
 
 app = typer.Typer()

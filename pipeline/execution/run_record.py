@@ -116,7 +116,7 @@ class RunRecord:
             unwritten = f"the report could not be written: {failures.cause(caught)}"
             error = error or failures.known(caught, self._config.out)
         state = self._state(error, facts)
-        content = summarised(facts, self._timings(), self._cached, page, state).dump()
+        content = summarised(facts, self._timings(), self._cached, page, state)
         content["warnings"] += [unwritten] if unwritten else []
         self._write(SUMMARY, content)
         # Where another version is served now, the verdict asks for a new run.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
@@ -25,7 +25,11 @@ from imgpipe.models.training.cross_validation import Folds
 from imgpipe.pipeline.configuration.config import flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
-from imgpipe.pipeline.records.run_summary import RunSummary
+from imgpipe.pipeline.records import run_summary
+from imgpipe.pipeline.records.run_summary import RunSummary, Status
+
+#: How a run ended, also one that left no summary.
+RunStatus: TypeAlias = Status | Literal["working", "killed", "damaged"]
 
 PAGE, FACTS = "report.html", "facts.json"
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
@@ -64,12 +68,12 @@ class PastRun:
         return self.folder / PAGE
 
     @property
-    def status(self) -> str:
-        """How the run ended: a status of the summary, or ``working``, ``killed`` or ``damaged``."""
+    def status(self) -> RunStatus:
+        """How the run ended: a status of the summary, or `working`, `killed` or `damaged`."""
         if self.fault:
             return "damaged"
         if self.summary is not None:
-            return self.summary.status
+            return self.summary["status"]
         return "working" if self.working else "killed"
 
     @property
@@ -84,7 +88,7 @@ class PastRun:
     @property
     def decision(self) -> Decision | None:
         """The decision about the model; None for a run that evaluated none."""
-        return self.summary.gate if self.summary is not None else None
+        return self.summary["gate"] if self.summary is not None else None
 
     @property
     def accuracy(self) -> float | None:
@@ -99,12 +103,12 @@ class PastRun:
     @property
     def folds(self) -> Folds | None:
         """The result of the folds where they decide instead of validation, otherwise None."""
-        return self.summary.cross_validation if self.summary is not None else None
+        return self.summary["cross_validation"] if self.summary is not None else None
 
     @property
     def version(self) -> int | None:
         """Number of the version that serves the model of this run, None if there is none."""
-        push = self.summary.push if self.summary is not None else None
+        push = self.summary["push"] if self.summary is not None else None
         if push is None or push["status"] == "refused" or push["version"] is None:
             return None
         return int(push["version"])
@@ -119,9 +123,9 @@ class PastRun:
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
         counts: dict[str, int] = {}
-        if self.summary is None or self.summary.data is None:
+        if self.summary is None or self.summary["data"] is None:
             return counts
-        for by_label in self.summary.data["by_split"].values():
+        for by_label in self.summary["data"]["by_split"].values():
             for label, count in by_label.items():
                 counts[label] = counts.get(label, 0) + count
         return counts
@@ -197,7 +201,7 @@ def read(out: Path) -> list[PastRun]:
 
 def _past_run(folder: Path, working: bool) -> PastRun:
     try:
-        return PastRun(folder, RunSummary.read(json_object.read(folder / SUMMARY)), working)
+        return PastRun(folder, run_summary.read(json_object.read(folder / SUMMARY)), working)
     except FileNotFoundError:
         return PastRun(folder, None, working)
     except (OSError, ValueError) as error:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from imgpipe.models.training.history import History
-from pydantic import Field
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.quarantine import DataSummary
@@ -18,13 +18,14 @@ from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import Expected, RunState, expected, warnings
 from imgpipe.models.training.cross_validation import Folds
-from imgpipe.pipeline.records.base import Count, Document, Record
+from imgpipe.models.training.history import History
+from imgpipe.pipeline.records.base import checked
 
 Status = Literal["blessed", "not_blessed", "refused", "failed", "interrupted"]
 _NOT_PUSHED: Push = {"status": "refused", "version": None, "path": None, "refused_by": []}
 
 
-class RunModel(Record):
+class RunModel(TypedDict):
     """The model."""
 
     name: Annotated[str, "Name of the pipeline and of the served model."]
@@ -33,20 +34,20 @@ class RunModel(Record):
     image_size: Annotated[int, "Width and height of the images that the exported network sees."]
 
 
-class BankWork(Record):
+class BankWork(TypedDict):
     """Work of the feature bank in this run."""
 
-    forward_passes: Annotated[Count, "Images and views that went through the backbone."]
-    reused: Annotated[Count, "Images and views whose features were already stored."]
+    forward_passes: Annotated[int, "Images and views that went through the backbone."]
+    reused: Annotated[int, "Images and views whose features were already stored."]
 
 
-class RunSummary(Document):
+class RunSummary(TypedDict):
     """The summary of a run, which is also written to `summary.json` in the folder of the run.
 
     All fields are always present. They are null where the run did not get that far.
     """
 
-    schema_: Annotated[int, "Version of this format, 2."] = Field(2, alias="schema")
+    schema: Annotated[int, "Version of this format, 2."]
     status: Annotated[Status, "How the run ended."]
     blessed: Annotated[bool, "Whether the model passed all gates."]
     verdict: Annotated[str, "The decision as a sentence."]
@@ -71,6 +72,18 @@ class RunSummary(Document):
     log: Annotated[str, "Path of the log."]
 
 
+_SUMMARY = TypeAdapter(RunSummary)
+
+
+def read(content: object) -> RunSummary:
+    """Check the parsed JSON of a summary.
+
+    Raises:
+        ValueError: It is no summary; the message says what is wrong with its first field.
+    """
+    return checked(_SUMMARY, content)
+
+
 def summarised(
     facts: Facts, timings: Timings, cached: list[str], report: str | None, state: RunState
 ) -> RunSummary:
@@ -84,8 +97,10 @@ def summarised(
         state: How the run ended.
     """
     settings = facts["settings"]
-    return RunSummary.model_validate(
+    return checked(
+        _SUMMARY,
         {
+            "schema": 2,
             "status": state.status,
             "blessed": state.status == "blessed",
             "verdict": state.verdict,
@@ -109,11 +124,11 @@ def summarised(
             "cached": cached,
             "report": report,
             "log": state.log,
-        }
+        },
     )
 
 
-def _bank_work(facts: Facts, cached: bool) -> dict[str, int]:
+def _bank_work(facts: Facts, cached: bool) -> BankWork:
     """Count the forward passes of this run and the features that were reused."""
     bank = facts["bank"]
     if bank is None:

@@ -79,6 +79,6 @@ def leave(
     timings = made(Timings, total_s=63.0, import_s=1.0)
     page = str(folder / "report.html")
     summary = summarised(facts, timings, [], page, state)
-    (folder / "summary.json").write_text(json.dumps(summary.dump()))
+    (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "report.html").write_text("<p>page")
     return folder

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.records.run_summary import RunSummary, summarised
+from imgpipe.pipeline.records import run_summary
+from imgpipe.pipeline.records.run_summary import summarised
 from tests import python_program, run_facts
 from tests.command import imgpipe
 from tests.images import class_folders
@@ -295,14 +296,14 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     found["settings"]["expect"] = expect
     found["metrics"]["test"] |= {"accuracy": 0.95, "loss": float("inf")}
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}}
-    built = summarised(found, timings, ["FeatureBank"], "p/\udcff", run_facts.BLESSED).dump()
+    built = summarised(found, timings, ["FeatureBank"], "p/\udcff", run_facts.BLESSED)
     for part in ("gate", "data", "training", "cross_validation", "push", "metrics"):
         assert built[part] == found[part], part
     assert built["bank"] == {"forward_passes": 0, "reused": 680}, "cached: none of this run"
     assert built["warnings"] == [], "the folds decide, so that few images need no warning"
     assert (built["expected"]["value"], built["expected"]["compared"]) == (0.95, "within")
     written = json.loads(json.dumps(built))
-    assert written == built and RunSummary.read(written).dump() == built
+    assert written == built and run_summary.read(written) == built
 
 
 def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):

@@ -40,7 +40,7 @@ def damage(out: Path, file: str, content: bytes) -> Path:
 def _summary(**changes: dict[str, Any]) -> bytes:
     """Return the summary of a run in which fields of some parts have another value."""
     state = RunState("blessed", "blessed: a sentence", log="run.log")
-    summary = summarised(run_facts.facts(), made(Timings), [], None, state).dump()
+    summary = summarised(run_facts.facts(), made(Timings), [], None, state)
     for part, values in changes.items():
         summary[part] |= values
     return json.dumps(summary).encode()

@@ -1,4 +1,4 @@
-"""Checks whether this machine can run the pipeline, for ``imgpipe doctor``."""
+"""Checks whether this machine can run the pipeline, for `imgpipe doctor`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,21 @@ _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-anal
 
 @dataclass(frozen=True)
 class MachineFinding:
-    """The result of one check."""
+    """The result of one check.
 
-    name: str  # what was checked
-    fit: bool  # whether it is as expected
-    detail: str  # what was found
-    advice: str = ""  # what to do if it is not as expected
-    fatal: bool = False  # whether no run and no server can work if it is not as expected
+    Attributes:
+        name: What was checked.
+        fit: Whether it is as expected.
+        detail: What was found.
+        advice: What to do if it is not as expected.
+        fatal: Whether no run and no server can work if it is not as expected.
+    """
+
+    name: str
+    fit: bool
+    detail: str
+    advice: str = ""
+    fatal: bool = False
 
 
 def _python(out: Path) -> MachineFinding:
@@ -44,10 +52,14 @@ def _python(out: Path) -> MachineFinding:
 
 
 def _packages(out: Path) -> MachineFinding:
-    missing, versions = [], []
+    missing = []
+    versions = []
     for name in _PACKAGES:
-        found = next(iter(importlib.metadata.distributions(name=name)), None)
-        versions.append(f"{name} {found.version}") if found else missing.append(name)
+        distribution = next(iter(importlib.metadata.distributions(name=name)), None)
+        if distribution is None:
+            missing.append(name)
+        else:
+            versions.append(f"{name} {distribution.version}")
     text = f"missing: {', '.join(missing)}" if missing else ", ".join(versions)
     return MachineFinding(
         "packages", not missing, text, "Install with: uv sync --frozen", fatal=True

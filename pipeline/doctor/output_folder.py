@@ -1,4 +1,4 @@
-"""Checks of the output folder of earlier runs, for ``imgpipe doctor``.
+"""Checks of the output folder of earlier runs, for `imgpipe doctor`.
 
 A run compares only the sizes and times of the files that it takes from the cache. These checks read
 every byte, so that a failing disk is noticed before its content is needed.
@@ -15,7 +15,7 @@ from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.settings import ModelSettings
-from imgpipe.pipeline.machine import MachineFinding
+from imgpipe.pipeline.doctor.machine import MachineFinding
 from imgpipe.pipeline.output import metadata_file, past_runs
 
 _NAMED = 3  # damaged items that are named; all others are counted
@@ -35,8 +35,8 @@ def weights(out: Path) -> MachineFinding:
     if last.get("model.weights") == "imagenet":
         needed.append(last.get("model.builder") or last.get("model.backbone"))
     packages = registry.packaged_weights()
-    installed = [one.distribution for one in packages.values() if one.installed]
-    missing = [one.distribution for one in packages.values() if not one.installed]
+    installed = [package.distribution for package in packages.values() if package.installed]
+    missing = [package.distribution for package in packages.values() if not package.installed]
     faults = []
     for name, packaged in packages.items():
         if name in needed:
@@ -58,11 +58,14 @@ def metadata(out: Path) -> MachineFinding:
         wrong = metadata_file.fault(out)
     except ResourceError as error:
         return MachineFinding("metadata", False, str(error), fatal=True)
-    there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
-    if there == "none yet" and (runs := past_runs.read(out)):
-        wrong = f"{metadata_file.NAME} is missing beside {plural(len(runs), 'run')}"
+    intact = "can be used"
+    if not (out / metadata_file.NAME).exists():
+        intact = "none yet"
+        runs = past_runs.read(out)
+        if runs:
+            wrong = f"{metadata_file.NAME} is missing beside {plural(len(runs), 'run')}"
     advice = "The next run starts a new one and executes every component again."
-    return MachineFinding("metadata", not wrong, wrong or there, advice)
+    return MachineFinding("metadata", not wrong, wrong or intact, advice)
 
 
 def served_versions(out: Path) -> MachineFinding:

@@ -12,7 +12,8 @@ from imgpipe.components.model_pusher import versions
 from imgpipe.models.backbones import registry
 from imgpipe.pipeline.commands import doctor
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.output import metadata_file, output_folder
+from imgpipe.pipeline.doctor import output_folder
+from imgpipe.pipeline.output import metadata_file
 
 
 @pytest.fixture

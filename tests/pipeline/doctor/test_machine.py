@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from imgpipe.pipeline import machine
+from imgpipe.pipeline.doctor import machine
 
 
 @pytest.mark.parametrize(
