@@ -166,6 +166,7 @@ class ImageFeatures:
                 )
             )
             _ = outputs.features | "Write" >> beam_io.WriteSplits(self.features, splits)
+            uri = self.features
             facts: BankFacts = {
                 **self.origin,
                 **_stored(self.plan, self.images),
@@ -176,7 +177,8 @@ class ImageFeatures:
             _ = (
                 outputs[ExtractFeatures.COUNTS]
                 | "Sum" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
-                | "Facts" >> beam.Map(_write_facts, self.features, facts)
+                # Beam takes a typed dictionary for a class when it checks the types of arguments.
+                | "Facts" >> beam.Map(lambda counts: _write_facts(counts, uri, facts))
             )
 
     def choose(
