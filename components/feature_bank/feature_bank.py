@@ -24,8 +24,8 @@ from imgpipe.components.common.artifacts import DataBlessing
 from imgpipe.components.common.beam import beam_io
 from imgpipe.components.common.blessings import require_data_blessing
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank.content import FREE_DISK, free_budget, make_plan
 from imgpipe.components.feature_bank.extraction import ImageFeatures
+from imgpipe.components.feature_bank.storage import FREE_DISK, free_budget, make_plan
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.examples import Labelled

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imgpipe.components.report.features import clear
+from imgpipe.components.report.doubtful_labels import clear
 from imgpipe.components.report.text import plural
 from imgpipe.models import feature_names as names
 
@@ -164,7 +164,7 @@ def _fine_tuning(facts: Mapping[str, Any]) -> str:
 
 def _more_time(facts: Mapping[str, Any]) -> str:
     ended = (facts.get("training") or {}).get("search_ended") or {}
-    if ended.get("reason") != "minutes":
+    if ended.get("reason") not in ("few_images", "minutes"):
         return ""
     return (
         "With more time, the search may find a network that is better than this one: use --minutes."

@@ -19,7 +19,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator import rules
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.report import metrics
-from imgpipe.components.report.features import doubtful
+from imgpipe.components.report.doubtful_labels import doubtful_labels
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections.images import condensed
 from imgpipe.components.report.slices import Slices
@@ -89,7 +89,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         # A label that a person has accepted or corrected is not doubted again.
         reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
         settled = [row for row in reviewed if row["reason"] in ("accept", "relabel")]
-        suspects = doubtful(
+        suspects = doubtful_labels(
             uris["bank"], settings["vocabulary"], {row["image_hash"] for row in settled}
         )
     groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off

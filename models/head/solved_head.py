@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Annotated, Any, Final, NamedTuple
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.bank import BankRows, ChosenPenalty
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.answers import Answers, Flags, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
@@ -40,12 +40,6 @@ _USUAL_PENALTY: Final = 0.25  # used when there are too few images to choose a p
 _FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
 _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
-
-#: Scores of the folds by penalty, by the digest of the rows. FeatureBank judges the rows of several
-#: kinds of features and chooses one kind; ImageTrainer then solves the head on such rows. If both
-#: run in one process, and the rows are the same, their scores are not computed again.
-_known: dict[str, Mapping[float, Scores]] = {}
-_KNOWN: Final = 2  # rows that are kept: the last kind judged may not be the chosen one
 
 Floats = npt.NDArray[np.float32]
 
@@ -78,6 +72,18 @@ class Solution(FoldResult):
     iterations: Annotated[int, "Iterations of the solver."]
 
 
+class Judgement(NamedTuple):
+    """How good heads on some rows are.
+
+    Attributes:
+        scores: Scores of the heads of the folds with the best penalty.
+        penalty: This penalty.
+    """
+
+    scores: Scores
+    penalty: ChosenPenalty
+
+
 class SolvedHead(NamedTuple):
     """A solved head.
 
@@ -99,7 +105,8 @@ def solve(
     """Find the best linear head for the rows of a feature bank.
 
     Args:
-        rows: Training rows of view 0 and of any augmented views.
+        rows: Training rows of view 0 and of any augmented views. If a penalty was chosen for the
+            same rows before, it is in `rows.penalties` and is not chosen again.
         classes: Number of classes.
         settings: Settings of the training: `label_smoothing` and `balance` are used.
         learning_curve: Whether to compute the learning curve, which takes as long as the choice of
@@ -108,7 +115,9 @@ def solve(
     some = _some(rows, classes)
     rotation, turned = Rotation.of(some)
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    result = _choose(turned, classes, settings, learning_curve)
+    digest = _digest(some, classes, settings) if rows.penalties else ""
+    known = next((chosen for chosen in rows.penalties if chosen["rows"] == digest), None)
+    result = _choose(turned, classes, settings, learning_curve, known)
     penalty = result["l2"]
     problem = _problem(turned, classes, settings)
     linear = rotation.undone(problem.minimise(penalty))
@@ -125,18 +134,32 @@ def solve(
     return SolvedHead(linear, {**result, "iterations": problem.iterations})
 
 
-def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | None:
+def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
     """Evaluate training rows by cross-validation; None when there are too few images.
 
-    These are the scores with the penalty of the lowest loss. Rows of other views of the same images
-    are evaluated on the same images in the same order.
+    The penalty is that of the lowest loss. Rows of other views of the same images are evaluated on
+    the same images in the same order.
     """
-    _, some = Rotation.of(_some(rows, classes))
-    folds = _folds(some)
+    some = _some(rows, classes)
+    _, turned = Rotation.of(some)
+    folds = _folds(turned)
     if not folds:
         return None
-    tried = _tried(some, folds, classes, settings)
-    return tried[_best(tried)]
+    penalty, scores = _best(folds, classes, settings)
+    wrong = np.flatnonzero(~scores.right).tolist()
+    return Judgement(
+        scores, {"rows": _digest(some, classes, settings), "l2": penalty, "wrong": wrong}
+    )
+
+
+def _digest(rows: BankRows, classes: int, settings: ModelSettings) -> str:
+    """Return a hash (hex) of all that determines the choice of a penalty for some rows."""
+    sizes = rows.sizes or (rows.features.shape[1],)
+    digest = hashlib.sha256()
+    digest.update(repr((classes, settings.label_smoothing, settings.balance, sizes)).encode())
+    for column in (rows.features, rows.labels, rows.views, rows.hashes, rows.groups):
+        digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def out_of_fold(
@@ -254,8 +277,9 @@ def _choose(
     classes: int,
     settings: ModelSettings,
     learning_curve: bool,
+    known: ChosenPenalty | None,
 ) -> FoldResult:
-    """Return the penalty, and the results over the folds of heads with this penalty."""
+    """Return the penalty, which may be known, and the results over the folds of heads with it."""
     result: FoldResult = {
         "l2": _USUAL_PENALTY,
         "folds": None,
@@ -268,57 +292,53 @@ def _choose(
     folds = _folds(rows)
     if not folds:
         return result
-    tried = _tried(rows, folds, classes, settings)
-    penalty = _best(tried)
-    scores = tried[penalty]
+    groups = np.concatenate([fold.held.groups for fold in folds])
+    if known is None:
+        penalty, scores = _best(folds, classes, settings)
+        right = scores.right
+    else:
+        penalty = known["l2"]
+        right = np.ones(len(groups), np.bool_)
+        right[known["wrong"]] = False
     result |= {
         "l2": penalty,
         "folds": FOLDS,
-        "images": len(scores.right),
-        "accuracy": scores.accuracy,
-        "standard_error": scores.error,
+        "images": len(right),
+        "accuracy": float(right.mean()),
+        "standard_error": standard_error(right, groups),
     }
     if learning_curve:
         curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
-        curve.append((_images(fold.train for fold in folds), scores.right))
+        curve.append((_images(fold.train for fold in folds), right))
         result["learning_curve"] = [
             {"images": count, "accuracy": float(flags.mean())} for count, flags in curve
         ]
         # All points are measured on the same images, so the error is that of paired differences.
-        gains = scores.right.astype(np.float64) - curve[-2][1]
-        result["gain_error"] = standard_error(gains, scores.groups)
+        gains = right.astype(np.float64) - curve[-2][1]
+        result["gain_error"] = standard_error(gains, groups)
     return result
 
 
-def _tried(
-    rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSettings
-) -> Mapping[float, Scores]:
-    """Return the scores of the folds by penalty, which are computed once in a process."""
-    used = (classes, settings.label_smoothing, settings.balance, rows.features.shape)
-    digest = hashlib.sha256(repr(used).encode())
-    for column in (rows.features, rows.labels, rows.views, rows.hashes, rows.groups):
-        digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8).data)
-    key = digest.hexdigest()
-    found = _known[key] = _known.pop(key, {}) or _solved(folds, classes, settings)
-    for old in list(_known)[:-_KNOWN]:
-        del _known[old]
-    return found
+def _best(folds: list[_Fold], classes: int, settings: ModelSettings) -> tuple[float, Scores]:
+    """Return the penalty with the lowest loss, and the scores of the folds with it.
 
-
-def _solved(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Scores]:
-    """Return the scores of the folds for each penalty, until weaker penalties are worse."""
+    Weaker penalties are tried until they are worse.
+    """
     problems = [_problem(fold.train, classes, settings) for fold in folds]
-    tried: dict[float, Scores] = {}
-    lowest, worse = np.inf, 0
-    for penalty in PENALTIES:
+    best = PENALTIES[0]
+    best_scores = Answers.joined(_all_answers(best, folds, problems)).scores()
+    worse = 0
+    for penalty in PENALTIES[1:]:
         # A strong penalty makes a head less sure, which the temperature undoes.
-        tried[penalty] = Answers.joined(_all_answers(penalty, folds, problems)).scores()
-        loss = float(tried[penalty].losses.mean())
-        worse = 0 if loss < lowest else worse + 1
-        lowest = min(lowest, loss)
+        scores = Answers.joined(_all_answers(penalty, folds, problems)).scores()
+        worse += 1
+        if float(scores.losses.mean()) < float(best_scores.losses.mean()):
+            best = penalty
+            best_scores = scores
+            worse = 0
         if worse == _WORSE:
             break
-    return tried
+    return best, best_scores
 
 
 def _all_answers(
@@ -329,11 +349,6 @@ def _all_answers(
     # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
     with one_blas_thread(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         return list(threads.map(functools.partial(_answers, penalty), folds, problems))
-
-
-def _best(tried: Mapping[float, Scores]) -> float:
-    """Return the penalty with the lowest loss."""
-    return min(tried, key=lambda penalty: float(tried[penalty].losses.mean()))
 
 
 def _answers(penalty: float, fold: _Fold, problem: LogisticRegression) -> Answers:

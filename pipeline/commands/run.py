@@ -145,11 +145,11 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _training(training: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Yield what was tried, and the result of fine-tuning."""
-    from imgpipe.models.search.ways import line_of
+    from imgpipe.models.training.history import describe_tried
 
     search = (training or {}).get("search") or []
     for row in search:
-        yield "tried", line_of(row)
+        yield "tried", describe_tried(row)
     if training and (ended := (training["search_ended"] or {}).get("text")):
         yield "", ended
     if (fine_tuned := (training or {}).get("fine_tune")) and not search:

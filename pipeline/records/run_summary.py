@@ -224,7 +224,7 @@ class SearchEnd(Record):
     """Why the search for a better network ended."""
 
     reason: Annotated[
-        Literal["enough", "few_mistakes", "all", "minutes", "space"],
+        Literal["enough", "few_images", "few_mistakes", "all", "minutes", "space"],
         "The reason, as one word.",
     ] = "enough"
     text: Annotated[str, "The reason, as a sentence."] = ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from imgpipe.components.image_filter.near_groups import set_aside
 from imgpipe.components.report import families
-from imgpipe.components.report.features import CLEAR, clear
+from imgpipe.components.report.doubtful_labels import CLEAR, clear
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import aside, capped, converted, moves, overridden
 from imgpipe.models import feature_names as names
@@ -205,12 +205,13 @@ def build_doubtful_labels(context: Context) -> Content:
     found = context.part("suspects")
     if not found:
         return context.absent("Labels were not checked: there are too few images or no features")
-    rows = [context.with_image(row) for row in found["rows"][:DOUBTFUL]]
-    clearly = clear(rows)
+    listed = found["rows"][:DOUBTFUL]
+    count = len(clear(listed))  # the first ones, since the ranking is by margin
+    rows = [context.with_image(row) for row in listed]
     return {
         "found": found,
         "rows": rows,
-        "groups": [("", clearly), ("less clear", rows[len(clearly) :])],
+        "groups": [("", rows[:count]), ("less clear", rows[count:])],
         "margin": CLEAR,
     }
 

@@ -13,7 +13,7 @@ from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import SERVED_NAME, serve_command
 from imgpipe.models import feature_names as names
-from imgpipe.models.search.ways import FAILURES, JUDGES
+from imgpipe.models.training.history import FAILURES, JUDGES
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
 _GATES = {
