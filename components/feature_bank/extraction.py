@@ -33,7 +33,7 @@ from imgpipe.models.features.bank import (
     read_facts,
     read_rows,
 )
-from imgpipe.models.features.extractor import describe, described
+from imgpipe.models.features.extractor import describe, parse_description
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.settings import AVERAGE, ModelSettings
@@ -48,7 +48,7 @@ _SAMPLE = 4000  # training images with which features are chosen
 class ExtractFeatures(beam.DoFn):
     """Maps batches of serialised image Examples to (split, feature record) pairs.
 
-    The tagged output ``counts`` has (computed, reused) pairs.
+    The tagged output `counts` has (computed, reused) pairs.
     """
 
     COUNTS = "counts"
@@ -207,7 +207,7 @@ class ImageFeatures:
         chosen = self._plan_for(choice.chosen, larger)
         # Of many images, the store does not hold the other blocks either.
         if chosen.blocks and images > feature_choice.MANY_IMAGES:
-            settings, precision = described(chosen.network)
+            settings, precision = parse_description(chosen.network)
             network = describe(replace(settings, features=AVERAGE), precision)
             chosen = replace(chosen, network=network, sizes=chosen.recorded)
         replace(self, plan=chosen, tried=tried, sampled=passes).extract(pipeline)
@@ -239,7 +239,7 @@ def _in_sample(record: bytes, share: float | None) -> bool:
 
 
 def _stored(plan: StoragePlan, images: Mapping[str, int]) -> StoredFeatures:
-    settings, _ = described(plan.network)
+    settings, _ = parse_description(plan.network)
     return {
         "dim": sum(plan.recorded),
         "sizes": list(plan.recorded),

@@ -14,7 +14,7 @@ import numpy as np
 
 from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.models import feature_names as names
-from imgpipe.models.features.extractor import FeatureExtractor, described
+from imgpipe.models.features.extractor import FeatureExtractor, parse_description
 from imgpipe.models.settings import AVERAGE
 
 #: Name of the `BlobStore`.
@@ -107,7 +107,7 @@ class StoragePlan:
     @property
     def read(self) -> str:
         """What a head reads of the records, as the setting `features` names it."""
-        return AVERAGE if self.blocks else described(self.network)[0].widest
+        return AVERAGE if self.blocks else parse_description(self.network)[0].widest
 
     def views_of(self, split: str) -> list[int]:
         """Numbers of the views of an image of a split."""
@@ -117,12 +117,12 @@ class StoragePlan:
 def shared_extractor(network: str) -> FeatureExtractor:
     """Return the extractor of a backbone, which all threads of a process share."""
     # A file of weights or an own network may change between two runs of a process.
-    return _shared(network, FeatureExtractor(*described(network)).key(0))
+    return _shared(network, FeatureExtractor(*parse_description(network)).key(0))
 
 
 @functools.lru_cache(maxsize=2)
 def _shared(network: str, key: str) -> FeatureExtractor:
-    return FeatureExtractor(*described(network))
+    return FeatureExtractor(*parse_description(network))
 
 
 def make_plan(
@@ -142,7 +142,7 @@ def make_plan(
     Returns:
         The plan, and the reason why it does not store everything; "" when it does.
     """
-    settings, _ = described(network)
+    settings, _ = parse_description(network)
     views = settings.views.count
     if not settings.frozen:
         note = "the backbone itself is trained, so that images are read"

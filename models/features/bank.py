@@ -212,16 +212,7 @@ def read_rows(
             f"feature bank: split {splits} holds label index {table.labels.max()}, the vocabulary "
             f"has {classes} names. The bank and the vocabulary come from different runs"
         )
-    features = rows.empty(len(table), (dim,), np.float16)
-    for places, values in table.values(names.FEATURES):
-        wrong_lengths = [len(value) for value in values if len(value) != 2 * dim]
-        if wrong_lengths:
-            raise ResourceError(
-                f"feature bank {folder}: expected {2 * dim} bytes of features a record (dim {dim}, "
-                f"float16). Received: {wrong_lengths[0]}. Run FeatureBank again"
-            )
-        features[places] = np.frombuffer(b"".join(values), "<f2").reshape(-1, dim)
-        rows.release(features)
+    features = _read_features(table, dim, folder)
     largest = len(np.unique(table.hashes)) // count
     groups, separated = folds.find_groups(table.hashes, table.groups, table.near, largest)
     return BankRows(
@@ -234,3 +225,18 @@ def read_rows(
         tuple(facts["sizes"]),
         tuple(judged["penalty"] for judged in facts["tried"]),
     )
+
+
+def _read_features(table: Labelled, dim: int, folder: str) -> rows.Rows:
+    """Read the features, float16 [n, dim], of the rows of a table."""
+    features = rows.empty(len(table), (dim,), np.float16)
+    for places, values in table.values(names.FEATURES):
+        wrong_lengths = [len(value) for value in values if len(value) != 2 * dim]
+        if wrong_lengths:
+            raise ResourceError(
+                f"feature bank {folder}: expected {2 * dim} bytes of features a record (dim {dim}, "
+                f"float16). Received: {wrong_lengths[0]}. Run FeatureBank again"
+            )
+        features[places] = np.frombuffer(b"".join(values), "<f2").reshape(-1, dim)
+        rows.release(features)
+    return features

@@ -35,7 +35,7 @@ PENALTIES: Final = tuple(float(10**power) for power in np.arange(1.0, -3.1, -1))
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
 _CHOOSING: Final = 2000  # images with which the penalty is chosen; more images barely change it
-_OF_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
+_CHOOSING_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
 _USUAL_PENALTY: Final = 0.25  # used when there are too few images to choose a penalty
 _FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
 _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
@@ -112,16 +112,16 @@ def solve(
         learning_curve: Whether to compute the learning curve, which takes as long as the choice of
             the penalty. The head does not depend on it.
     """
-    some = _some(rows, classes)
-    rotation, turned = Rotation.of(some)
+    sample = _sample(rows, classes)
+    rotation, turned = Rotation.fit(sample)
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    digest = _digest(some, classes, settings) if rows.penalties else ""
+    digest = _digest(sample, classes, settings) if rows.penalties else ""
     known = next((chosen for chosen in rows.penalties if chosen["rows"] == digest), None)
     result = _choose(turned, classes, settings, learning_curve, known)
     penalty = result["l2"]
     problem = _problem(turned, classes, settings)
-    linear = rotation.undone(problem.minimise(penalty))
-    if len(some) < len(rows):
+    linear = rotation.for_stored_features(problem.minimise(penalty))
+    if len(sample) < len(rows):
         problem = LogisticRegression(
             rows,
             classes,
@@ -140,15 +140,15 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
     The penalty is that of the lowest loss. Rows of other views of the same images are evaluated on
     the same images in the same order.
     """
-    some = _some(rows, classes)
-    _, turned = Rotation.of(some)
+    sample = _sample(rows, classes)
+    _, turned = Rotation.fit(sample)
     folds = _folds(turned)
     if not folds:
         return None
     penalty, scores = _best(folds, classes, settings)
     wrong = np.flatnonzero(~scores.right).tolist()
     return Judgement(
-        scores, {"rows": _digest(some, classes, settings), "l2": penalty, "wrong": wrong}
+        scores, {"rows": _digest(sample, classes, settings), "l2": penalty, "wrong": wrong}
     )
 
 
@@ -169,14 +169,15 @@ def out_of_fold(
 
     There are none where `_folds` returns none. All heads have the same penalty.
     """
-    folds = _folds(Rotation.of(rows)[1], count)
+    folds = _folds(Rotation.fit(rows)[1], count)
     problems = [_problem(fold.train, classes, settings) for fold in folds]
     answers = _all_answers(penalty, folds, problems)
     return [(one, int(fold.train.clean.sum())) for one, fold in zip(answers, folds, strict=True)]
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
-    smoothing, balance = settings.label_smoothing, settings.balance
+    smoothing = settings.label_smoothing
+    balance = settings.balance
     return LogisticRegression(rows, classes, smoothing=smoothing, balance=balance)
 
 
@@ -191,32 +192,34 @@ class Rotation(NamedTuple):
     axes: Floats  # directions of the coordinates, orthonormal columns, float32 [D, r]
 
     @classmethod
-    def of(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
+    def fit(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
         """Return the principal axes of all rows, and the rows with coordinates as features."""
         from scipy import linalg
 
-        scaling = Scaling.of(rows.features, rows.sizes or (rows.features.shape[1],))
+        scaling = Scaling.fit(rows.features, rows.sizes or (rows.features.shape[1],))
         values = scaling.scaled(rows.features)
         few = len(values) < values.shape[1]  # then the products of the rows give the same axes
         with one_blas_thread():
             products = values @ values.T if few else values.T @ values
             squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
             some = squares > _FLAT * squares[-1]
-            lengths, vectors = np.sqrt(squares[some]), vectors[:, some]
+            lengths = np.sqrt(squares[some])
+            vectors = vectors[:, some]
             axes = values.T @ (vectors / lengths) if few else vectors
             turned = vectors * lengths if few else values @ vectors
         rotation = cls(scaling, np.ascontiguousarray(axes, np.float32))
         return rotation, replace(rows, features=np.ascontiguousarray(turned, np.float32), sizes=())
 
-    def undone(self, linear: Linear) -> Linear:
+    def for_stored_features(self, linear: Linear) -> Linear:
         """Convert a classifier of coordinates to one of stored features."""
-        return self.scaling.undone(self.axes.astype(np.float64) @ linear.kernel, linear.bias)
+        kernel = self.axes.astype(np.float64) @ linear.kernel
+        return self.scaling.unscaled(kernel, linear.bias)
 
 
-def _some(rows: BankRows, classes: int) -> BankRows:
+def _sample(rows: BankRows, classes: int) -> BankRows:
     """Return the rows with which the penalty is chosen."""
     views = len(rows) // max(1, int(rows.clean.sum()))  # of each image
-    count = max(_CHOOSING // max(1, views // 2), _OF_A_CLASS * classes)
+    count = max(_CHOOSING // max(1, views // 2), _CHOOSING_A_CLASS * classes)
     return _first_groups(rows, count, 2 * FOLDS)
 
 
@@ -267,7 +270,8 @@ def _folds(rows: BankRows, count: int = FOLDS) -> list[_Fold]:
     numbers = rows.folds(count)
     folds = []
     for fold in range(count):
-        train, held = rows.select(numbers != fold), rows.select((numbers == fold) & rows.clean)
+        train = rows.select(numbers != fold)
+        held = rows.select((numbers == fold) & rows.clean)
         folds.append(_Fold(train, held, np.isin(held.labels, train.labels)))
     return folds if any(fold.known.any() for fold in folds) else []
 

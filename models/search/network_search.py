@@ -37,6 +37,7 @@ from imgpipe.models.training.history import (
     describe_tried,
 )
 from imgpipe.models.training.stages import Inputs, Part, Trained
+from imgpipe.models.training.watch import Watch
 
 #: Share of the remaining time for which a training is planned where folds judge. If the time ends
 #: before all folds are trained, nothing has been learned from any of them.
@@ -131,7 +132,7 @@ class _Search:
         judging: list[Part],
         whole: Part,
     ) -> None:
-        self._inputs = replace(inputs, settings=inputs.settings.of_search)
+        self._inputs = replace(inputs, settings=inputs.settings.for_search)
         self._head = head
         self._accuracy_in_folds = accuracy_in_folds
         self._judged_by = judged_by
@@ -316,15 +317,16 @@ class _Search:
     def _fitted(
         self, plan: TrainingPlan, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
     ) -> Trained | None:
-        """Trains the network of a part, from its head on; see `stages.above`."""
+        """Trains the network of a part, from its head on; see `stages.train_above_cut`."""
         log_dir = None
         if part is self._whole and self._inputs.log_dir:
             log_dir = self._inputs.log_dir / "search"
         settings = plan.settings(self._inputs.settings).second_stage()
         # The network that is shipped is trained like those of the folds, which stand for it.
-        last = self._by_folds
-        return stages.above(
-            part, self._inputs.classes, settings, extractor, plan.views, over, log_dir, last
+        watch = Watch(over, keep_last=self._by_folds)
+        classes = self._inputs.classes
+        return stages.train_above_cut(
+            part, classes, settings, extractor, plan.views, watch, log_dir
         )
 
     def _compared(self, networks: list[Trained]) -> _Comparison:

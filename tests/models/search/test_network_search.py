@@ -32,6 +32,7 @@ from imgpipe.models.training.cross_validation import summary
 from imgpipe.models.training.history import describe_tried
 from imgpipe.models.training.stages import HEAD, Inputs, Trained
 from imgpipe.models.training.training_loop import fit
+from imgpipe.models.training.watch import Watch
 from tests.models import noise_data
 from tests.models.noise_data import CUT, EXTRACTOR, TRAIN, VALIDATION
 
@@ -336,11 +337,10 @@ def test_training_stops_with_the_best_weights_when_the_time_is_over(noise_images
     images = Labelled.read([str(noise_images / f"{names.TRAIN}-*")])
     assert image_rows.activations(images, EXTRACTOR, 1, lambda: True) is None
     maps = image_rows.activations(images, EXTRACTOR, 0)
-    found = fit(
-        lambda: stages.network(3, settings, CUT), maps, maps, 3, settings, over=lambda: True
-    )
+    watch = Watch(over=lambda: True)
+    found = fit(lambda: stages.network(3, settings, CUT), maps, maps, 3, settings, watch=watch)
     assert found.stage["stopped"] == "minutes"
-    assert len(found.stage["epochs"]) == found.history["best_epoch"] == 1
+    assert len(found.stage["epochs"]) == found.stage["best_epoch"] == 1
 
 
 @pytest.fixture(scope="module")
