@@ -1,6 +1,6 @@
 """`run_fn`: training from the feature bank and the image examples to an exported model.
 
-TFX's GenericExecutor finds the function by its path, ``imgpipe.models.trainer.run_fn``. A head is
+TFX's GenericExecutor finds the function by its path, `imgpipe.models.trainer.run_fn`. A head is
 trained on stored features alone. Images are then read only for the warm-up requests and the parity
 record.
 """
@@ -69,7 +69,8 @@ def run_fn(fn_args: Any) -> None:
     run_dir = local_path(fn_args.model_run_dir, "ImageTrainer")
     run_dir.mkdir(parents=True, exist_ok=True)
     files = (fn_args.train_files, fn_args.eval_files)
-    bank_uri, log_dir = config["bank_uri"], run_dir / TENSORBOARD_FOLDER
+    bank_uri = config["bank_uri"]
+    log_dir = run_dir / TENSORBOARD_FOLDER
     folds = int(config.get("folds", 0))
     settings = decided(read_facts(bank_uri), settings)
     trained = network_search.train(
@@ -92,13 +93,8 @@ def run_fn(fn_args: Any) -> None:
     }
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
-    classifier = build_classifier(
-        trained.layers,
-        vocabulary,
-        settings,
-        calibration["temperature"],
-        calibration["unknown_below"],
-    )
+    chosen = (calibration["temperature"], calibration["unknown_below"])
+    classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
     images = some_images(fn_args.eval_files, PARITY_IMAGES)
     write_parity(classifier, images, run_dir / PARITY_FILE)
     target = fn_args.serving_model_dir
@@ -107,7 +103,7 @@ def run_fn(fn_args: Any) -> None:
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
         _write_out_of_fold(answers, vocabulary, calibration, target)
-    distribution = trained.distribution or described(classifier, *files)
+    distribution = trained.distribution or image_distribution(classifier, *files)
     if distribution is not None:
         distribution.save(target)
 
@@ -122,13 +118,14 @@ def _write_out_of_fold(
     labels = np.array([name.encode() for name in vocabulary])[probabilities.argmax(axis=1)]
     unknown = probabilities.max(axis=1) < calibration["unknown_below"]
     predicted = np.where(unknown, names.UNKNOWN.encode(), labels)
-    hashes, content = np.asarray(answers.hashes), io.BytesIO()
+    hashes = np.asarray(answers.hashes)
+    content = io.BytesIO()
     np.savez(content, image_hash=hashes, probabilities=probabilities, predicted=predicted)
     with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{OUT_OF_FOLD_FILE}", "wb") as file:
         file.write(content.getvalue())
 
 
-def described(
+def image_distribution(
     classifier: ClassifierNetwork, train_files: Sequence[str], eval_files: Sequence[str]
 ) -> FeatureDistribution | None:
     """Compute the distribution of a network's features when the bank does not hold them.

@@ -17,7 +17,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
 from imgpipe.components.example_gen.image_example_gen import IngestSettings
-from imgpipe.components.feature_bank.content import FREE_DISK
+from imgpipe.components.feature_bank.storage import FREE_DISK
 from imgpipe.components.run_record.collect import REPORTED
 from imgpipe.models.settings import AUTO, LEVELS
 from imgpipe.pipeline import plan as plans

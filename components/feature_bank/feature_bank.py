@@ -24,13 +24,13 @@ from imgpipe.components.common.artifacts import DataBlessing
 from imgpipe.components.common.beam import beam_io
 from imgpipe.components.common.blessings import require_data_blessing
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank.content import FREE_DISK, free_budget, make_plan
 from imgpipe.components.feature_bank.extraction import ImageFeatures
+from imgpipe.components.feature_bank.storage import FREE_DISK, StoragePlan, free_budget, make_plan
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features.bank import BankOrigin
-from imgpipe.models.features.extractor import describe, described, resolve_precision
+from imgpipe.models.features.extractor import describe, parse_description, resolve_precision
 from imgpipe.models.settings import AVERAGE, ModelSettings
 
 
@@ -55,7 +55,7 @@ def FeatureBank(
         examples: Kept images of all splits, Examples of ImageFilter.
         metadata: Metadata of the same images without their bytes, from which they are counted.
         data_blessing: Blessing of DataGate; without it nothing is computed.
-        features: Output: feature records and ``bank.json`` (see
+        features: Output: feature records and `bank.json` (see
             `imgpipe.models.features.bank.BankFacts`).
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
         weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
@@ -72,14 +72,15 @@ def FeatureBank(
     """
     require_data_blessing(data_blessing.uri)
     beam_io.mark_examples(features)
-    kept = {split: records.count(metadata.uri, split) for split in names.SPLITS}
-    progress.total(sum(kept.values()), "images")  # shown while the network is compiled
+    images = {split: records.count(metadata.uri, split) for split in names.SPLITS}
+    progress.total(sum(images.values()), "images")  # shown while the network is compiled
     allowed = free_budget(store, features.uri) if budget == FREE_DISK else budget
-    plan, note = make_plan(network, store, kept, allowed)
-    settings, precision = described(network)
+    plan, note = make_plan(network, store, images, allowed)
+    settings, precision = parse_description(network)
     if head and note and not plan.sizes:  # those of the last feature map may fit
-        head, network = "", describe(replace(settings, features=AVERAGE), precision)
-        plan, note = make_plan(network, store, kept, allowed)
+        head = ""
+        network = describe(replace(settings, features=AVERAGE), precision)
+        plan, note = make_plan(network, store, images, allowed)
     origin: BankOrigin = {
         "note": note,
         "budget_bytes": int(allowed),
@@ -87,15 +88,21 @@ def FeatureBank(
         "weights_key": weights_key,
         "precision": resolve_precision(precision),
     }
-    bank = ImageFeatures(plan, examples.uri, features.uri, kept, origin)
+    bank = ImageFeatures(plan, examples.uri, features.uri, images, origin)
     if not head:
         bank.extract(beam_pipeline)
         return
-    solved, larger = ModelSettings.from_mapping(json.loads(head)), None
-    files = f"{examples.uri}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
-    side = Labelled.read([files]).usual_side()
-    if solved.resizable and side >= solved.larger:
-        network = describe(replace(settings, image_size=solved.larger), precision)
-        larger, note = make_plan(network, store, kept, allowed)
-        larger = None if note else larger
+    solved = ModelSettings.from_mapping(json.loads(head))
+    larger = _larger_plan(bank, solved, allowed)
     bank.choose(beam_pipeline, solved, len(json.loads(vocabulary)), larger)
+
+
+def _larger_plan(bank: ImageFeatures, head: ModelSettings, budget: float) -> StoragePlan | None:
+    """Return the plan for larger images; None if there are hardly any or they do not fit."""
+    files = f"{bank.examples}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
+    if not head.resizable or Labelled.read([files]).usual_side() < head.larger:
+        return None
+    settings, precision = parse_description(bank.plan.network)
+    network = describe(replace(settings, image_size=head.larger), precision)
+    plan, why_less = make_plan(network, bank.plan.store, bank.images, budget)
+    return None if why_less else plan

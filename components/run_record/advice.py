@@ -18,10 +18,9 @@ from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:
-    from imgpipe.models.training.history import Stage
-
     from imgpipe.components.run_record.facts import Facts
     from imgpipe.models.head.solved_head import Solution
+    from imgpipe.models.training.history import Stage
 
 #: Number of sentences that are given; with more, people read none.
 MOST = 3
@@ -165,7 +164,7 @@ def _fine_tuning(facts: Facts) -> str:
 
 def _more_time(facts: Facts) -> str:
     search_ended = facts["training"]["search_ended"] if facts["training"] is not None else None
-    if search_ended is None or search_ended["reason"] != "minutes":
+    if search_ended is None or search_ended["reason"] not in ("few_images", "minutes"):
         return ""
     return (
         "With more time, the search may find a network that is better than this one: use --minutes."

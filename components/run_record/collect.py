@@ -21,7 +21,7 @@ from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.model_pusher.push import PUSH_FILE
 from imgpipe.components.run_record import metrics
-from imgpipe.components.run_record.doubtful_labels import doubtful
+from imgpipe.components.run_record.doubtful_labels import doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
 from imgpipe.components.run_record.near_duplicates import condensed
 from imgpipe.components.run_record.slices import Slices
@@ -95,7 +95,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
         # A label that a person has accepted or corrected is not doubted again.
         reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
         settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
-        facts["suspects"] = doubtful(uris["bank"], settings["vocabulary"], settled)
+        facts["suspects"] = doubtful_labels(uris["bank"], settings["vocabulary"], settled)
     training = facts["training"]
     if training is not None:
         facts["cross_validation"] = training["cross_validation"]

@@ -22,6 +22,59 @@ BANK_FILE: Final = "bank.json"
 Names = npt.NDArray[np.bytes_]
 
 
+class StoredFeatures(TypedDict):
+    """Features that a bank holds, or could hold."""
+
+    dim: Annotated[int, "Number of features of a view; 0 if nothing is stored."]
+    sizes: Annotated[list[int], "Number of features in each block; none if nothing is stored."]
+    features: Annotated[str, "What a head reads of them, as the setting `model.features` names it."]
+    image_size: Annotated[int, "Width and height of the images that the backbone receives."]
+    views: Annotated[int, "Augmented views of each training image, beside the image itself."]
+    bytes: Annotated[int, "Size of all of them."]
+
+
+class ChosenPenalty(TypedDict):
+    """The penalty that folds chose for a solved head on some rows."""
+
+    rows: Annotated[str, "SHA-256 of the rows and of the settings of the head."]
+    l2: Annotated[float, "Penalty of the weights with the lowest loss over the folds."]
+    wrong: Annotated[
+        list[int],
+        "Numbers of the images that heads with this penalty do not classify correctly, in the "
+        "order of the folds.",
+    ]
+
+
+class JudgedFeatures(StoredFeatures):
+    """Features with which a head was judged."""
+
+    accuracy: Annotated[float, "Accuracy of the head over the folds of a sample."]
+    penalty: Annotated[
+        ChosenPenalty, "Its penalty, which is not chosen again where a head is solved on such rows."
+    ]
+
+
+class BankOrigin(TypedDict):
+    """What a bank was made with."""
+
+    note: Annotated[str, "Why it holds less than was asked for; empty if it holds everything."]
+    budget_bytes: Annotated[int, "Bytes that the features might take."]
+    backbone: Annotated[str, "Name of the backbone, or of the function that replaces it."]
+    weights_key: Annotated[str, "Fingerprint of weights and preprocessing."]
+    precision: Annotated[str, "Precision of the forward passes: float32 or bfloat16."]
+
+
+class BankFacts(BankOrigin, StoredFeatures):
+    """The content of `bank.json`, which describes a feature bank."""
+
+    tried: Annotated[
+        list[JudgedFeatures],
+        "The features of which those of the bank were chosen; none if there was no choice.",
+    ]
+    forward_passes: Annotated[int, "Images and views that went through the backbone."]
+    reused: Annotated[int, "Images and views whose features were already stored."]
+
+
 @dataclass(frozen=True)
 class BankRows:
     """The labelled rows of some splits, sorted by image hash and view.
@@ -37,6 +90,7 @@ class BankRows:
             hang together than a fold has.
         sizes: Number of features in each block, such as the means of one feature map; () if all of
             them are one block.
+        penalties: Penalties that FeatureBank has chosen for rows of the bank, perhaps for these.
     """
 
     features: rows.Rows
@@ -46,6 +100,7 @@ class BankRows:
     groups: Names = field(default_factory=lambda: np.empty(0, "S1"))
     separated: int = 0
     sizes: tuple[int, ...] = ()
+    penalties: tuple[ChosenPenalty, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.hashes):
@@ -88,44 +143,6 @@ class BankRows:
     def folds(self, count: int) -> npt.NDArray[np.int64]:
         """Return the fold of each row, [n], 0 to count - 1; see `folds.assign`."""
         return folds.assign(self.labels, self.groups, count, self.clean)
-
-
-class StoredFeatures(TypedDict):
-    """Features that a bank holds, or could hold."""
-
-    dim: Annotated[int, "Number of features of a view; 0 if nothing is stored."]
-    sizes: Annotated[list[int], "Number of features in each block; none if nothing is stored."]
-    features: Annotated[str, "What a head reads of them, as the setting `model.features` names it."]
-    image_size: Annotated[int, "Width and height of the images that the backbone receives."]
-    views: Annotated[int, "Augmented views of each training image, beside the image itself."]
-    bytes: Annotated[int, "Size of all of them."]
-
-
-class JudgedFeatures(StoredFeatures):
-    """Features with which a head was judged."""
-
-    accuracy: Annotated[float, "Accuracy of the head over the folds of a sample."]
-
-
-class BankOrigin(TypedDict):
-    """What a bank was made with."""
-
-    note: Annotated[str, "Why it holds less than was asked for; empty if it holds everything."]
-    budget_bytes: Annotated[int, "Bytes that the features might take."]
-    backbone: Annotated[str, "Name of the backbone, or of the function that replaces it."]
-    weights_key: Annotated[str, "Fingerprint of weights and preprocessing."]
-    precision: Annotated[str, "Precision of the forward passes: float32 or bfloat16."]
-
-
-class BankFacts(BankOrigin, StoredFeatures):
-    """The content of `bank.json`, which describes a feature bank."""
-
-    tried: Annotated[
-        list[JudgedFeatures],
-        "The features of which those of the bank were chosen; none if there was no choice.",
-    ]
-    forward_passes: Annotated[int, "Images and views that went through the backbone."]
-    reused: Annotated[int, "Images and views whose features were already stored."]
 
 
 def decided(facts: BankFacts, settings: ModelSettings) -> ModelSettings:
@@ -195,16 +212,7 @@ def read_rows(
             f"feature bank: split {splits} holds label index {table.labels.max()}, the vocabulary "
             f"has {classes} names. The bank and the vocabulary come from different runs"
         )
-    features = rows.empty(len(table), (dim,), np.float16)
-    for places, values in table.values(names.FEATURES):
-        wrong_lengths = [len(value) for value in values if len(value) != 2 * dim]
-        if wrong_lengths:
-            raise ResourceError(
-                f"feature bank {folder}: expected {2 * dim} bytes of features a record (dim {dim}, "
-                f"float16). Received: {wrong_lengths[0]}. Run FeatureBank again"
-            )
-        features[places] = np.frombuffer(b"".join(values), "<f2").reshape(-1, dim)
-        rows.release(features)
+    features = _read_features(table, dim, folder)
     largest = len(np.unique(table.hashes)) // count
     groups, separated = folds.find_groups(table.hashes, table.groups, table.near, largest)
     return BankRows(
@@ -215,4 +223,20 @@ def read_rows(
         groups,
         separated,
         tuple(facts["sizes"]),
+        tuple(judged["penalty"] for judged in facts["tried"]),
     )
+
+
+def _read_features(table: Labelled, dim: int, folder: str) -> rows.Rows:
+    """Read the features, float16 [n, dim], of the rows of a table."""
+    features = rows.empty(len(table), (dim,), np.float16)
+    for places, values in table.values(names.FEATURES):
+        wrong_lengths = [len(value) for value in values if len(value) != 2 * dim]
+        if wrong_lengths:
+            raise ResourceError(
+                f"feature bank {folder}: expected {2 * dim} bytes of features a record (dim {dim}, "
+                f"float16). Received: {wrong_lengths[0]}. Run FeatureBank again"
+            )
+        features[places] = np.frombuffer(b"".join(values), "<f2").reshape(-1, dim)
+        rows.release(features)
+    return features

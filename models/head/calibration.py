@@ -84,7 +84,8 @@ def calibrate(
 
 def _answers(logits: Floats, labels: Integers, temperature: float) -> tuple[Floats, Flags]:
     """Return the highest probability of each image, and whether it is that of its label."""
-    top, right = np.empty(len(labels), logits.dtype), np.empty(len(labels), np.bool_)
+    top = np.empty(len(labels), logits.dtype)
+    right = np.empty(len(labels), np.bool_)
     for part, block in _blocks(logits):
         probabilities = softmax(block / temperature)
         top[part] = probabilities.max(axis=1)
@@ -105,7 +106,8 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
     from scipy.optimize import minimize_scalar
 
     step = -(-logits.size // _MOST_LOGITS) or 1
-    logits, labels = logits[::step], labels[::step]
+    logits = logits[::step]
+    labels = labels[::step]
 
     # The negative logarithm of likelihood times prior. The prior of the logarithm is normal around
     # 0, which is a temperature of 1.

@@ -3,10 +3,6 @@
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
 trained too, with as many views and epochs as the time allows. The network is kept only if it is
 better than the head on held-out images by more than a standard error. The test split is never used.
-
-Where the head is wrong on enough validation images, these judge. A gain of one point cannot be seen
-on a hundred images, though. Otherwise a fifth of the training images judges, too, and of few images
-all, in folds: the network of a fold is trained on the images of the others.
 """
 
 from __future__ import annotations
@@ -15,35 +11,36 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from typing_extensions import TypedDict
 
-from imgpipe.models import feature_names as names
 from imgpipe.models import process, progress
 from imgpipe.models.errors import Diverged
-from imgpipe.models.examples import Labelled
-from imgpipe.models.features.bank import BankRows, read_facts, read_rows
+from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import ENOUGH, FOLDS, of_networks
-from imgpipe.models.head.answers import Answers, Flags, better, standard_error
+from imgpipe.models.features.folds import ENOUGH
+from imgpipe.models.head.answers import Answers, better, standard_error
 from imgpipe.models.network.classifier import backbone_of
-from imgpipe.models.search.ways import Way, line_of, way_of
+from imgpipe.models.search.judging import FEWEST_MISTAKES, judging_parts
+from imgpipe.models.search.training_plan import TrainingPlan, training_plan
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
 from imgpipe.models.training.head_from_both_splits import head_from_both_splits
-from imgpipe.models.training.history import Epoch, NetworkHistory, SearchEnd, Tried
+from imgpipe.models.training.history import (
+    Epoch,
+    JudgedBy,
+    NetworkHistory,
+    SearchEnd,
+    Tried,
+    describe_tried,
+)
 from imgpipe.models.training.stages import Inputs, Part, Trained
+from imgpipe.models.training.watch import Watch
 
-if TYPE_CHECKING:
-    import keras
-
-#: With fewer mistakes of the head, the gain of a better network would hardly be seen: the standard
-#: error of four corrections is two.
-_FEWEST_MISTAKES: Final = 5
-#: Share of the remaining time for which a way is planned where folds judge. If the time ends before
-#: all folds are trained, nothing has been learned from any of them.
+#: Share of the remaining time for which a training is planned where folds judge. If the time ends
+#: before all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
 #: Up to this number of images there is no search unless a budget is given: in a minute, a network
 #: takes so few steps that it was worse than the head.
@@ -51,10 +48,6 @@ _FEW: Final = 500
 #: Minutes of the search if no budget is given, up to a number of images of train and validation.
 _MINUTES: Final = ((2000, 3.0), (float("inf"), 15.0))
 
-_BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
-
-#: What judges networks; see `history.Tried`.
-JudgedBy = Literal["validation", "held_out", "folds"]
 #: How the trial of a network ended. "judged": the network was compared with the head. "slow": the
 #: first folds took longer than planned, so that a smaller training is tried in the remaining time.
 #: "late": the time ended before the network could be compared.
@@ -88,89 +81,14 @@ def train(inputs: Inputs) -> Trained:
         ended = SearchEnd(reason="enough", text=f"{text}.")
     elif inputs.settings.minutes is None and (solution["images"] or 0) <= _FEW:
         ended = SearchEnd(
-            reason="minutes",
+            reason="few_images",
             text=f"Nothing else was tried, because with at most {_FEW} images to learn from, a "
             "network needs more time than a run usually takes (--minutes).",
         )
     else:
-        return _Search(inputs, head, accuracy, *_parts(inputs, head)).run()
+        return _Search(inputs, head, accuracy, *judging_parts(inputs, head)).run()
     tried = _tried_head(head, "folds" if head.by_folds else "validation", head.answers.accuracy)
     return _with_search(head, [tried], ended)
-
-
-def _parts(inputs: Inputs, head: Trained) -> tuple[JudgedBy, list[Part], Part]:
-    """Decide which images judge networks.
-
-    Args:
-        inputs: Inputs of the training.
-        head: The solved head.
-
-    Returns:
-        What judges, as in the rows of the search; the parts on which networks are judged; and the
-        part on which the network that ships is trained.
-    """
-    training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
-    if several := folds(inputs, of_networks(len(training), len(held_out))):
-        images, splits = training, _BOTH[:1]
-        if head.by_folds:  # the network that ships learns from validation, too
-            images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-            splits = _BOTH
-        rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
-        return "folds", several, Part(images, held_out, head, _start(inputs, rows))
-    wrong = head.answers.answerable & ~head.answers.right
-    if head.by_folds:  # then there are answers for train, too
-        wrong &= np.isin(np.asarray(head.answers.hashes), held_out.hashes)
-    images, rows = _both(inputs, FOLDS)
-    held = np.isin(rows.hashes, held_out.hashes)
-    few = wrong.sum() < _FEWEST_MISTAKES
-    if few:
-        held |= rows.folds(FOLDS) == 0
-    part = _part(inputs, images, rows, held)
-    return "held_out" if few else "validation", [part], part
-
-
-def folds(inputs: Inputs, count: int) -> list[Part]:
-    """Divide the images of train and validation into folds, and train a head for each of them.
-
-    Images of one group are in one fold. There are no folds if there are too few independent images,
-    or if each class is in one fold.
-    """
-    if not count:
-        return []
-    images, rows = _both(inputs, count)
-    if len(np.unique(rows.groups)) < 2 * count:
-        return []
-    fold = rows.folds(count)
-    parts = [_part(inputs, images, rows, fold == number) for number in range(count)]
-    return parts if any(part.best.answers.answerable.any() for part in parts) else []
-
-
-def _both(inputs: Inputs, count: int) -> tuple[Labelled, BankRows]:
-    """Read the images and the rows of train and validation, with groups for a number of folds."""
-    images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-    views = inputs.settings.views.count
-    return images, read_rows(inputs.bank_uri, _BOTH, inputs.classes, views, count)
-
-
-def _part(inputs: Inputs, images: Labelled, rows: BankRows, held: Flags) -> Part:
-    """Return a part whose held-out images are those of some rows, with the head of the others."""
-    rest, judging = rows.select(~held), rows.select(held & rows.clean)
-    head = stages.fitted_head(rest, judging, inputs.classes, inputs.settings)
-    here = np.isin(images.hashes, judging.hashes)
-    start = _start(inputs, rest.select(rest.clean))
-    return Part(images.select(~here), images.select(here), head, start)
-
-
-def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
-    """Return the head from which networks are trained; None if it is the one that was judged.
-
-    It reads the last feature map alone: training moves that map, and the deviations of lower maps,
-    which are not scaled in a network, would make steps too large.
-    """
-    if not rows.sizes[1:]:
-        return None
-    plain = rows.first_block()
-    return stages.fitted_head(plain, plain, inputs.classes, inputs.settings).layers
 
 
 def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
@@ -214,7 +132,7 @@ class _Search:
         judging: list[Part],
         whole: Part,
     ) -> None:
-        self._inputs = replace(inputs, settings=inputs.settings.of_search)
+        self._inputs = replace(inputs, settings=inputs.settings.for_search)
         self._head = head
         self._accuracy_in_folds = accuracy_in_folds
         self._judged_by = judged_by
@@ -236,11 +154,11 @@ class _Search:
         """Train a network as long as time and space allow, and return why the search ended."""
         settings = self._inputs.settings
         before = self._before
-        way = way_of(settings, backbone_of(settings))
-        if way is None:
+        plan = training_plan(settings, backbone_of(settings))
+        if plan is None:
             text = "The network has no layer above which others could be trained."
             return SearchEnd(reason="all", text=text)
-        if before.mistakes < _FEWEST_MISTAKES:
+        if before.mistakes < FEWEST_MISTAKES:
             return SearchEnd(
                 reason="few_mistakes",
                 text=f"Nothing else was tried, because the head is wrong on only "
@@ -248,16 +166,16 @@ class _Search:
                 "gain of another network could not be distinguished from chance. More images would "
                 "let the search run.",
             )
-        network = way.settings(settings)
+        network = plan.settings(settings)
         precision = read_facts(self._inputs.bank_uri)["precision"]
         whole = FeatureExtractor(network, precision)  # a step is planned by a share of its time
         self._pass_seconds = image_rows.seconds_a_view(self._whole.training, whole)
-        extractor = FeatureExtractor(network, precision, way.cut)
+        extractor = FeatureExtractor(network, precision, plan.cut)
         self._begin()
         outcome: Outcome = "slow"
         while outcome == "slow":  # it is planned again, with the cost that was measured
-            affordable = self._affordable(way, extractor)
-            if not isinstance(affordable, Way):
+            affordable = self._affordable(plan, extractor)
+            if not isinstance(affordable, TrainingPlan):
                 return affordable
             outcome = self._try(affordable, extractor)
         if outcome == "late":
@@ -291,13 +209,15 @@ class _Search:
             )
         progress.say(text)
 
-    def _affordable(self, way: Way, extractor: FeatureExtractor) -> Way | SearchEnd:
-        """Return the way with the views and epochs that space and time allow, if they allow any."""
+    def _affordable(
+        self, plan: TrainingPlan, extractor: FeatureExtractor
+    ) -> TrainingPlan | SearchEnd:
+        """Return the plan with the views and epochs that space and time allow, or why none is."""
         parts = [*self._judging, self._whole] if self._by_folds else self._judging
         seconds_a_pass = self._pass_seconds * sum(len(part.training) for part in parts)
         left = self._until - time.monotonic()
         passes = (_PLANNED_SHARE if self._by_folds else 1.0) * left / seconds_a_pass
-        if way.within(passes) is not None:
+        if plan.within(passes) is not None:
             images = max(len(part.training) for part in parts)
             views = image_rows.most_views(extractor, images)  # builds the network
             if views < 0:
@@ -306,10 +226,10 @@ class _Search:
                     text="The activations of the training images would take more than a quarter of "
                     f"the free space in {tempfile.gettempdir()}.",
                 )
-            found = replace(way, views=min(views, way.views)).within(passes)
-            if found is not None:
-                return found
-        least = way.smallest()
+            affordable = replace(plan, views=min(views, plan.views)).within(passes)
+            if affordable is not None:
+                return affordable
+        least = plan.smallest()
         minutes = least.passes() * seconds_a_pass / 60
         return SearchEnd(
             reason="minutes",
@@ -317,11 +237,11 @@ class _Search:
             f"taken about {minutes:.1f} minutes.",
         )
 
-    def _try(self, way: Way, extractor: FeatureExtractor) -> Outcome:
-        """Try a way, and keep the network if it is better by more than a standard error."""
+    def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
+        """Train by a plan, and keep the network if it is better by more than a standard error."""
         started = time.monotonic()
         tried: Tried = {
-            "what": str(way),
+            "what": str(plan),
             "judged_by": self._judged_by,
             "accuracy": None,
             "gain": None,
@@ -331,18 +251,18 @@ class _Search:
             "failure": None,
         }
         try:
-            networks = self._fitted_parts(way, extractor)
+            networks = self._fitted_parts(plan, extractor)
             if isinstance(networks, str):
                 return networks
             comparison = self._compared(networks)
             shipped = networks[0]
             if comparison["kept"] and self._by_folds:
-                whole = self._fitted_whole(way, extractor, networks)
+                whole = self._fitted_whole(plan, extractor, networks)
                 if whole is None:
                     return "late"
                 shipped = whole
-            way = replace(way, epochs=len(shipped.history["epochs"]))
-            tried = {**tried, **comparison, "what": str(way)}
+            plan = replace(plan, epochs=len(shipped.history["epochs"]))
+            tried = {**tried, **comparison, "what": str(plan)}
             if tried["kept"]:
                 self._keep(networks, shipped)
         except Diverged:
@@ -353,17 +273,17 @@ class _Search:
                 raise
         tried["seconds"] = round(time.monotonic() - started, 1)
         self._tried.append(tried)
-        progress.say(line_of(tried))
+        progress.say(describe_tried(tried))
         return "judged"
 
     def _fitted_parts(
-        self, way: Way, extractor: FeatureExtractor
+        self, plan: TrainingPlan, extractor: FeatureExtractor
     ) -> list[Trained] | Literal["slow", "late"]:
         """Train the network of each part that judges, or return why there was no time for that."""
         started = time.monotonic()
         networks: list[Trained] = []
         for part in self._judging:
-            network = self._fitted(way, extractor, part, lambda: time.monotonic() > self._until)
+            network = self._fitted(plan, extractor, part, lambda: time.monotonic() > self._until)
             # Where folds judge, all of them must be trained to their end.
             if network is None or (self._by_folds and network.history["stopped"] == "minutes"):
                 return "late"
@@ -372,18 +292,18 @@ class _Search:
             rest = seconds * (len(self._judging) / len(networks) - 1)
             if rest and time.monotonic() + rest > self._until:
                 images = sum(len(part.training) for part in self._judging[: len(networks)])
-                self._pass_seconds = seconds / (way.passes() * images)  # includes everything
+                self._pass_seconds = seconds / (plan.passes() * images)  # includes everything
                 return "slow"
         return networks
 
     def _fitted_whole(
-        self, way: Way, extractor: FeatureExtractor, networks: list[Trained]
+        self, plan: TrainingPlan, extractor: FeatureExtractor, networks: list[Trained]
     ) -> Trained | None:
         """Train the network that is shipped, for which those of the folds have answered.
 
         It takes the time that it needs: trained only in part, nothing would judge it.
         """
-        whole = self._fitted(way, extractor, self._whole, lambda: False)
+        whole = self._fitted(plan, extractor, self._whole, lambda: False)
         if whole is None:
             return None
         # The curve of validation shows images that this network has learned from.
@@ -395,17 +315,18 @@ class _Search:
         return replace(whole, answers=answers, by_folds=True, history=history)
 
     def _fitted(
-        self, way: Way, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
+        self, plan: TrainingPlan, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
     ) -> Trained | None:
-        """Trains the network of a part, from its head on; see `stages.above`."""
+        """Trains the network of a part, from its head on; see `stages.train_above_cut`."""
         log_dir = None
         if part is self._whole and self._inputs.log_dir:
             log_dir = self._inputs.log_dir / "search"
-        settings = way.settings(self._inputs.settings).second_stage()
+        settings = plan.settings(self._inputs.settings).second_stage()
         # The network that is shipped is trained like those of the folds, which stand for it.
-        last = self._by_folds
-        return stages.above(
-            part, self._inputs.classes, settings, extractor, way.views, over, log_dir, last
+        watch = Watch(over, keep_last=self._by_folds)
+        classes = self._inputs.classes
+        return stages.train_above_cut(
+            part, classes, settings, extractor, plan.views, watch, log_dir
         )
 
     def _compared(self, networks: list[Trained]) -> _Comparison:

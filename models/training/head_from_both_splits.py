@@ -15,7 +15,13 @@ from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.training.cross_validation import Folds, summary
 from imgpipe.models.training.history import NetworkHistory
-from imgpipe.models.training.stages import Inputs, Trained, described, fitted_head, rows_of
+from imgpipe.models.training.stages import (
+    Inputs,
+    Trained,
+    fitted_head,
+    read_splits,
+    row_distribution,
+)
 
 
 def head_from_both_splits(inputs: Inputs) -> Trained | None:
@@ -35,7 +41,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     automatic = inputs.folds == AUTOMATIC
     if not (inputs.folds and settings.head_alone and read_facts(inputs.bank_uri)["dim"]):
         return None
-    training, validation = rows_of(inputs)
+    training, validation = read_splits(inputs)
     if automatic and len(np.unique(validation.groups)) >= FEW_IMAGES:
         return None
     splits = (names.TRAIN, names.VALIDATION)
@@ -67,4 +73,5 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
         "cross_validation": result,
     }
     answers = Answers.joined([fold_answers for fold_answers, _ in folds])
-    return Trained(head.layers, answers, history, described(training, validation), by_folds=True)
+    distribution = row_distribution(training, validation)
+    return Trained(head.layers, answers, history, distribution, by_folds=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
@@ -10,6 +10,22 @@ from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.cross_validation import Folds
 
+#: Why a network was not trained to its end, by the word in `Tried`.
+FAILURES: Final = {
+    "diverged": "diverged",
+    "memory": "memory ran out",
+    "disk": "the disk was full",
+}
+#: Names of the accuracies by what judges, as `Tried` holds it.
+JUDGES: Final = {
+    "validation": "validation accuracy",
+    "held_out": "held-out accuracy",
+    "folds": "cross-validation accuracy",
+}
+
+#: What networks are judged on: the validation split, with a fifth of train or without, or the folds
+#: of train and validation.
+JudgedBy = Literal["validation", "held_out", "folds"]
 #: Why a training ended.
 Stopped = Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"]
 
@@ -54,7 +70,7 @@ class Tried(TypedDict):
 
     what: Annotated[str, "The network, in words."]
     judged_by: Annotated[
-        Literal["validation", "held_out", "folds"],
+        JudgedBy,
         "What it was judged on: the validation split, with a fifth of train or without, or the "
         "folds of train and validation.",
     ]
@@ -72,7 +88,8 @@ class SearchEnd(TypedDict):
     """Why the search for a better network ended."""
 
     reason: Annotated[
-        Literal["enough", "few_mistakes", "all", "minutes", "space"], "The reason, as one word."
+        Literal["enough", "few_images", "few_mistakes", "all", "minutes", "space"],
+        "The reason, as one word.",
     ]
     text: Annotated[str, "The reason, as a sentence; empty if all was tried."]
 
@@ -96,3 +113,16 @@ class History(NetworkHistory):
 
     calibration: Annotated[Calibration, "The calibration of the probabilities."]
     image_size: Annotated[int, "Width and height of the images that the exported network sees."]
+
+
+def describe_tried(tried: Tried) -> str:
+    """Describe in one line what was tried, what it gained, and how long it took."""
+    seconds = f"{tried['seconds']:.0f} s"
+    kept = "kept" if tried["kept"] else "not kept"
+    if tried["failure"] is not None:
+        return f"{tried['what']}: {FAILURES[tried['failure']]}, {seconds}, {kept}"
+    accuracy = f"{JUDGES[tried['judged_by']]} {tried['accuracy']:.3f}"
+    if tried["gain"] is None:
+        return f"{tried['what']}: {accuracy}, {seconds}"
+    gain = f"{tried['gain']:+.3f}, standard error {tried['standard_error']:.3f}"
+    return f"{tried['what']}: {accuracy} ({gain}), {seconds}, {kept}"

@@ -31,6 +31,7 @@ from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
 from imgpipe.models.training.history import FineTuned, NetworkHistory
 from imgpipe.models.training.training_loop import Fit, fit, fit_head
+from imgpipe.models.training.watch import Watch
 
 if TYPE_CHECKING:
     import keras
@@ -144,20 +145,20 @@ def fine_tuned_history(head: Trained, tuned: Trained) -> NetworkHistory:
 def _head(inputs: Inputs) -> Trained:
     """Trains the head on the features of the bank."""
     settings = inputs.settings
-    training, validation = rows_of(inputs)
+    training, validation = read_splits(inputs)
     found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
     rows = datasets.Rows(validation.features, validation.labels)
     head = _judged(found, rows, HEAD, int(training.clean.sum()), validation.groups)
-    return replace(head, distribution=described(training, validation))
+    return replace(head, distribution=row_distribution(training, validation))
 
 
-def rows_of(inputs: Inputs) -> tuple[BankRows, BankRows]:
+def read_splits(inputs: Inputs) -> tuple[BankRows, BankRows]:
     """Read the rows of train, with all views, and those of validation."""
     training = read_rows(inputs.bank_uri, names.TRAIN, inputs.classes, inputs.settings.views.count)
     return training, read_rows(inputs.bank_uri, names.VALIDATION, inputs.classes, 0)
 
 
-def described(training: BankRows, validation: BankRows) -> FeatureDistribution | None:
+def row_distribution(training: BankRows, validation: BankRows) -> FeatureDistribution | None:
     """Return the distribution of the features of the first block; None if these are too many."""
     first = [part.first_block() for part in (training, validation)]
     if first[0].features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
@@ -185,7 +186,8 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     """Trains the layers above the cut, from the weights of `head` on."""
     settings = inputs.settings.second_stage()
     cut = settings.fine_tune.cut or layer_graph.usual_cut(backbone_of(settings))
-    training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
+    training = Labelled.read(inputs.train_files)
+    held_out = Labelled.read(inputs.validation_files)
     part = Part(training, held_out, head)
     extractor = FeatureExtractor(settings, precision, cut)
     views = image_rows.most_views(extractor, len(part.training))
@@ -197,21 +199,20 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
         )
     views = min(views, settings.views.count)
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
-    found = above(part, inputs.classes, settings, extractor, views, log_dir=log_dir)
-    if found is None:
+    tuned = train_above_cut(part, inputs.classes, settings, extractor, views, Watch(), log_dir)
+    if tuned is None:
         raise RuntimeError("expected a network, since this training has no limit of time")
-    return found
+    return tuned
 
 
-def above(
+def train_above_cut(
     part: Part,
     classes: int,
     settings: ModelSettings,
     extractor: FeatureExtractor,
     views: int,
-    over: Callable[[], bool] = lambda: False,
+    watch: Watch,
     log_dir: Path | None = None,
-    keep_last: bool = False,
 ) -> Trained | None:
     """Trains the layers above a cut, on activations that are computed once for each view.
 
@@ -221,16 +222,16 @@ def above(
         settings: Settings of this training.
         extractor: Extractor of the activations at the cut; see `FeatureExtractor`.
         views: Number of augmented views of each training image.
-        over: Function that returns whether the training has to end.
+        watch: When the training ends, and which weights it keeps. Those of the last epoch are kept
+            if the held-out images judge the network afterwards: with those of the best one, its
+            result would be too good, and a few images cannot choose an epoch.
         log_dir: Folder for TensorBoard's event files; None writes none.
-        keep_last: Whether to keep the weights of the last epoch, and not those of the best one on
-            the held-out images. If these judge the network afterwards, its result would otherwise
-            be too good, and a few images cannot choose an epoch.
 
     Returns:
-        The network with its answers for the held-out images; None if `over` returned true before
-        there was a network.
+        The network with its answers for the held-out images; None if its time ended before there
+        was a network.
     """
+    over = watch.over or (lambda: False)
     trained = image_rows.activations(part.training, extractor, views, over)
     judging = None
     if trained is not None:
@@ -239,8 +240,8 @@ def above(
         return None
     start = part.start or part.best.layers
     build = functools.partial(network, classes, settings, extractor.tap, start)
-    loss = _calibrated_loss_on(judging)
-    found = fit(build, trained, judging, classes, settings, log_dir, over, loss, keep_last)
+    watch = replace(watch, judge=_calibrated_loss_on(judging))
+    found = fit(build, trained, judging, classes, settings, log_dir, watch)
     best = part.best.answers
     what = f"layers {found.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
     images = len(part.training)
@@ -249,7 +250,8 @@ def above(
 
 def _on_images(inputs: Inputs, note: str) -> Trained:
     """Trains all trainable layers on images that are augmented anew in each epoch."""
-    settings, classes = inputs.settings, inputs.classes
+    settings = inputs.settings
+    classes = inputs.classes
     training, validation = (
         image_rows.pixels(files, settings.size, classes, settings.views)
         for files in (inputs.train_files, inputs.validation_files)
@@ -279,7 +281,8 @@ def network(
     parts = build_parts(classes, settings)
     if head is not None:  # from random weights of the head, its gradients would spoil the layers
         copy_weights(head, keras.Model(parts.pixels, parts.logits))
-    start, name = parts.pixels, "whole"
+    start = parts.pixels
+    name = "whole"
     if cut:
         backbone = keras.Model(parts.pixels, parts.maps)
         for layer in layer_graph.above(backbone, cut):

@@ -28,6 +28,7 @@ from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.history import Epoch, Stage, Stopped
+from imgpipe.models.training.watch import Watch
 
 if TYPE_CHECKING:
     import keras
@@ -123,7 +124,8 @@ def _course(epochs: list[Epoch], best_epoch: int, stopped: Stopped, started: flo
 
 def _evaluated(linear: Linear, rows: BankRows, smoothing: float) -> tuple[float, float]:
     """Return the mean loss and the accuracy of all rows; the loss is that of `fit`."""
-    losses, right = 0.0, 0
+    losses = 0.0
+    right = 0
     for part, logarithms in linear.in_blocks(rows.features):
         labels = rows.labels[part]
         of_labels = logarithms[np.arange(len(labels)), labels].sum(dtype=np.float64)
@@ -146,9 +148,7 @@ def fit(
     classes: int,
     settings: ModelSettings,
     log_dir: Path | None = None,
-    over: Callable[[], bool] | None = None,
-    judge: Callable[[keras.Model], float] | None = None,
-    keep_last: bool = False,
+    watch: Watch | None = None,
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
@@ -163,18 +163,13 @@ def fit(
         classes: Number of classes.
         settings: Settings of the training.
         log_dir: Folder for TensorBoard's event files; None writes none.
-        over: Function that is called after each step. If it returns true, training ends with the
-            best weights so far. None sets no limit.
-        judge: Function that is called after each epoch and returns the loss by which the best
-            weights are chosen. None for the validation loss.
-        keep_last: Whether to keep the weights of the last epoch, and not those of the best one.
+        watch: When the training ends early, and which weights it keeps. None for those with the
+            lowest loss on validation.
 
     Raises:
         DataRefused: A split has no labelled row.
         Diverged: The validation loss was never finite.
     """
-    import keras
-
     from imgpipe.models.training.watcher import Watcher  # imports Keras
 
     _require_rows(train, validation)
@@ -182,10 +177,7 @@ def fit(
     with _deterministic(settings.seed):
         with distribution.scope(settings.strategy):
             model = _built(build, train, classes, settings)
-        watcher = Watcher(settings, over, judge, keep_last)
-        callbacks: list[Any] = [watcher]
-        if log_dir is not None:
-            callbacks.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
+        watcher = Watcher(settings, watch or Watch())
         progress.total(settings.epochs, "epochs")
         with warnings.catch_warnings():
             # NumPy warns of how Keras' TensorBoard callback reads the learning rate.
@@ -195,7 +187,7 @@ def fit(
                 validation_data=datasets.validation(validation, classes),
                 steps_per_epoch=datasets.steps_per_epoch(train, settings),  # of all epochs' dataset
                 epochs=settings.epochs,
-                callbacks=callbacks,
+                callbacks=[watcher, *_tensorboard(log_dir)],
                 shuffle=False,  # the dataset is already shuffled
                 verbose=0,
             )
@@ -207,6 +199,15 @@ def fit(
             f"{settings.learning_rate:g}"
         )
     return Fit(model, _course(watcher.epochs, watcher.best_epoch, watcher.stopped, started))
+
+
+def _tensorboard(log_dir: Path | None) -> list[keras.callbacks.Callback]:
+    """Return the callback that writes TensorBoard's event files, if there is a folder for them."""
+    import keras
+
+    if log_dir is None:
+        return []
+    return [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)]
 
 
 def _built(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import keras
@@ -11,6 +10,7 @@ import numpy as np
 from imgpipe.models import progress
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.history import Epoch, Stopped
+from imgpipe.models.training.watch import Watch
 
 #: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
 #: never be recognised.
@@ -27,27 +27,19 @@ class Watcher(keras.callbacks.Callback):
     `history.Stage`; `best_epoch` is 0 as long as there is none.
     """
 
-    def __init__(
-        self,
-        settings: ModelSettings,
-        over: Callable[[], bool] | None,
-        judge: Callable[[keras.Model], float] | None,
-        keep_last: bool,
-    ) -> None:
+    def __init__(self, settings: ModelSettings, watch: Watch) -> None:
         super().__init__()
         self.epochs: list[Epoch] = []
         self.best_epoch = 0
         self.stopped: Stopped = "epochs"
         self._settings = settings
-        self._over = over
-        self._judge = judge
-        self._keep_last = keep_last
+        self._watch = watch
         self._lowest = float("inf")
         self._best: list[np.ndarray] | None = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """End the training if its time is over."""
-        if self._over is not None and self._over():
+        if self._watch.over is not None and self._watch.over():
             self._stop("minutes")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -88,15 +80,15 @@ class Watcher(keras.callbacks.Callback):
 
     def _judged(self, loss: float) -> float:
         """Return the loss by which the epoch is compared with others."""
-        if self._judge is None or self._keep_last or not np.isfinite(loss):
+        if self._watch.judge is None or self._watch.keep_last or not np.isfinite(loss):
             return loss
-        return self._judge(self.model)
+        return self._watch.judge(self.model)
 
     def _is_better(self, loss: float) -> bool:
         """Whether the weights of an epoch with this loss are the best so far."""
         if not np.isfinite(loss):
             return False
-        return self._keep_last or loss < self._lowest - MIN_DELTA
+        return self._watch.keep_last or loss < self._lowest - MIN_DELTA
 
     def _stop(self, why: Stopped) -> None:
         self.stopped = why

@@ -149,12 +149,12 @@ def _data(data: DataSummary | None) -> str:
 
 def _training(training: History | None) -> Iterator[tuple[str, str]]:
     """Yield what was tried, and the result of fine-tuning."""
-    from imgpipe.models.search.ways import line_of
+    from imgpipe.models.training.history import describe_tried
 
     if training is None:
         return
     for tried in training["search"] or []:
-        yield "tried", line_of(tried)
+        yield "tried", describe_tried(tried)
     if training["search_ended"] is not None and training["search_ended"]["text"]:
         yield "", training["search_ended"]["text"]
     tuned = training["fine_tune"]

@@ -207,7 +207,7 @@ def check_layers(settings: ModelSettings) -> None:
 
         backbone_of(settings)  # fails for a layer that does not exist
         if tuned:
-            trained = settings.of_search if settings.searches else settings
+            trained = settings.for_search if settings.searches else settings
             layer_graph.layer_at(backbone_of(trained), tuned)
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from imgpipe.models.training.history import FineTuned, History, Stage, Tried
-
 from imgpipe.components.report import plots
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.run_record.advice import would_more_help
 from imgpipe.components.run_record.commands import SERVED_NAME, serve_command
 from imgpipe.models import feature_names as names
 from imgpipe.models.head.solved_head import Solution
-from imgpipe.models.search.ways import FAILURES, JUDGES
+from imgpipe.models.training.history import FAILURES, JUDGES, FineTuned, History, Stage, Tried
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
 _GATES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.components.run_record.doubtful_labels import doubtful, out_of_fold
+from imgpipe.components.run_record.doubtful_labels import doubtful_labels
 from imgpipe.models import feature_names as names
 
 CLASSES = ("cat", "dog", "owl")
@@ -42,7 +42,7 @@ def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
     features, truth = clouds(dim=dim)
     labels, wrong = flipped(truth, 0.03)
     uri = bank(features, labels)
-    found = doubtful(uri, CLASSES)
+    found = doubtful_labels(uri, CLASSES)
     assert found["images"] == 300 and found["disagree"] >= 0.9 * len(wrong)
     assert wrong <= {number(row) for row in found["rows"][:15]}
     for row in found["rows"][:9]:
@@ -52,7 +52,7 @@ def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
     margins = [row["margin"] for row in found["rows"]]
     assert margins == sorted(margins, reverse=True) and margins[-1] > 0
     monkeypatch.setattr("imgpipe.models.features.rows.IN_MEMORY", 0)
-    assert doubtful(uri, CLASSES) == found, "a bank larger than memory"
+    assert doubtful_labels(uri, CLASSES) == found, "a bank larger than memory"
 
 
 @pytest.mark.parametrize(("images", "classes", "groups"), [(12, 3, 12), (40, 1, 40), (300, 3, 1)])
@@ -64,11 +64,11 @@ def test_few_images_one_class_or_one_film_give_no_ranking(
         "imgpipe.models.features.bank.BankRows.folds",
         lambda rows, count: np.arange(len(rows)) % min(groups, count),
     )
-    assert doubtful(bank(features, labels % classes), CLASSES) is None
+    assert doubtful_labels(bank(features, labels % classes), CLASSES) is None
 
 
 def test_true_labels_give_hardly_any_doubtful_labels(bank):
-    assert doubtful(bank(*clouds()), CLASSES)["disagree"] <= 6
+    assert doubtful_labels(bank(*clouds()), CLASSES)["disagree"] <= 6
 
 
 def test_a_class_of_one_fold_is_not_doubtful_as_a_whole(bank, monkeypatch):
@@ -78,40 +78,16 @@ def test_a_class_of_one_fold_is_not_doubtful_as_a_whole(bank, monkeypatch):
         "imgpipe.models.features.bank.BankRows.folds",
         lambda rows, count: np.where(rows.labels == 2, 0, np.arange(len(rows)) % count),
     )
-    found = doubtful(bank(features, truth), CLASSES)
+    found = doubtful_labels(bank(features, truth), CLASSES)
     assert "owl" not in {row["label"] for row in found["rows"]}
-
-
-def test_an_image_is_scored_by_a_head_that_was_not_trained_on_it():
-    """Out of fold, a head is no better than chance on noise, however many features there are."""
-    rng = np.random.default_rng(0)
-    features, labels = rng.normal(size=(400, 500)), rng.integers(0, 2, 400)
-    _, best = out_of_fold(features, labels, rng.integers(0, 5, 400), 2)
-    assert 0.4 < np.mean(best == labels) < 0.6
-
-
-def test_scores_of_many_classes_are_never_all_in_memory():
-    """Scores of 1,500 classes for 9,000 rows would take 108 MB, and their copies 54 MB more."""
-    import tracemalloc
-
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(9_000, 8)).astype(np.float32)
-    labels = np.arange(9_000) % 1_500
-    tracemalloc.start()
-    try:
-        out_of_fold(features, labels, np.arange(9_000) % 5, 1_500)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 90e6
 
 
 def test_an_image_with_a_confirmed_label_is_no_suspect(bank):
     features, labels = clouds()
     noisy, _ = flipped(labels, 0.05)
     uri = bank(features, noisy)
-    before = doubtful(uri, CLASSES)
+    before = doubtful_labels(uri, CLASSES)
     first, second = (row["image_hash"] for row in before["rows"][:2])
-    after = doubtful(uri, CLASSES, confirmed={first, "0" * 64})
+    after = doubtful_labels(uri, CLASSES, confirmed={first, "0" * 64})
     assert after["rows"][0]["image_hash"] == second
     assert after["disagree"] == before["disagree"] - 1 and after["images"] == before["images"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_the_same_rows_give_the_same_weights(rows) -> None:
 
 
 def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) -> None:
-    """FeatureBank judges the rows on which ImageTrainer then solves the head."""
+    """FeatureBank judges the rows on which ImageTrainer then solves the head, elsewhere."""
     solved: list[float] = []
     minimise = LogisticRegression.minimise
 
@@ -90,14 +91,16 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) 
 
     settings = ModelSettings()
     doubled = dataclasses.replace(rows[0], features=2 * rows[0].features)
-    for judged in (rows[0], doubled):  # the second one did not help
-        solved_head.judge(judged, 3, settings)
+    penalties = [solved_head.judge(part, 3, settings).penalty for part in (rows[0], doubled)]
+    expected = solve(rows[0], 3, settings)
+    stored = dataclasses.replace(rows[0], penalties=tuple(json.loads(json.dumps(penalties))))
+    assert solve(stored, 3, settings).solution == expected.solution
     monkeypatch.setattr(LogisticRegression, "minimise", counted)
-    found = solve(rows[0], 3, settings, learning_curve=False)
+    found = solve(stored, 3, settings, learning_curve=False)
     assert solved == [found.solution["l2"]]
-    other = dataclasses.replace(rows[0], labels=(rows[0].labels + 1) % 3)
+    other = dataclasses.replace(stored, labels=(rows[0].labels + 1) % 3)
     smoothed = dataclasses.replace(settings, label_smoothing=0.1)
-    for of_others in ((other, 3, settings), (rows[0], 3, smoothed)):
+    for of_others in ((other, 3, settings), (stored, 3, smoothed)):
         solved.clear()
         solve(*of_others, learning_curve=False)
         assert len(solved) > FOLDS
@@ -136,9 +139,9 @@ def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None
     grouped = dataclasses.replace(clean, groups=films)
     monkeypatch.setattr(solved_head, "_CHOOSING", 36)
     settings = ModelSettings()
-    judged, solution = solved_head.judge(grouped, 3, settings), solve(grouped, 3, settings)
-    assert len(judged.right) == solution.solution["images"] <= 36
-    assert len(np.unique(judged.groups)) >= 2 * FOLDS
+    scores = solved_head.judge(grouped, 3, settings).scores
+    assert len(scores.right) == solve(grouped, 3, settings).solution["images"] <= 36
+    assert len(np.unique(scores.groups)) >= 2 * FOLDS
 
 
 @pytest.mark.slow
@@ -149,9 +152,9 @@ def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch) ->
         groups = np.array([b"image %d" % number for number in range(len(clean))])
         groups[30:] = b"film %d" % name
         grouped = dataclasses.replace(clean, groups=groups)
-        judged = solved_head.judge(grouped, 3, ModelSettings())
-        assert len(judged.right) >= 30
-        assert len(np.unique(judged.groups)) >= 30
+        scores = solved_head.judge(grouped, 3, ModelSettings()).scores
+        assert len(scores.right) >= 30
+        assert len(np.unique(scores.groups)) >= 30
 
 
 def _drawn_rows(sizes: list[int], groups: list[bytes]) -> BankRows:

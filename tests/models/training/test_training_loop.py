@@ -16,6 +16,7 @@ from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.training_loop import Fit, fit, fit_head, optimizer
+from imgpipe.models.training.watch import Watch
 from tests.models.banks import best, read_split
 
 _QUICK = {
@@ -119,7 +120,7 @@ def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
         datasets.Rows(validation.features, validation.labels),
         3,
         settings,
-        judge=judge,
+        watch=Watch(judge=judge),
     )
     losses = [epoch["val_loss"] for epoch in found.stage["epochs"]]
     assert losses == sorted(losses, reverse=True)

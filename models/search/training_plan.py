@@ -1,4 +1,4 @@
-"""The way in which the search fine-tunes the backbone, with its cost."""
+"""How the search trains layers of the backbone: which layers, for how long, and at what cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.history import Tried
 
 if TYPE_CHECKING:
     import keras
@@ -16,23 +15,11 @@ if TYPE_CHECKING:
 #: bfloat16, 3.7 to 4.2 were measured, with the layers of `training/fast_layers`.
 _PASSES_A_STEP: Final = 4.0
 _FEWEST_EPOCHS: Final = 2  # fewer views rather than fewer epochs than this
-#: Why a network was not trained to its end, by the word in its row.
-FAILURES: Final = {
-    "diverged": "diverged",
-    "memory": "memory ran out",
-    "disk": "the disk was full",
-}
-#: Names of the accuracies by what judges, as the rows hold it.
-JUDGES: Final = {
-    "validation": "validation accuracy",
-    "held_out": "held-out accuracy",
-    "folds": "cross-validation accuracy",
-}
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of training layers below the head.
+class TrainingPlan:
+    """How layers below the head are trained.
 
     Attributes:
         cut: Layer above which all layers train.
@@ -47,7 +34,7 @@ class Way:
     views: int
 
     def settings(self, given: ModelSettings) -> ModelSettings:
-        """Return the settings of a run with this way of fine-tuning alone."""
+        """Return the settings of a run that trains by this plan alone."""
         epochs = self.epochs
         stage = replace(given.fine_tune, mode="on", cut=self.cut, epochs=epochs, patience=epochs)
         views = replace(given.views, count=self.views)
@@ -57,19 +44,21 @@ class Way:
         """Estimate the cost for each image, in forward passes."""
         return (self.views + 1) * (1 + _PASSES_A_STEP * self.share * self.epochs)
 
-    def within(self, passes: float) -> Way | None:
-        """Return the way with as many steps as a cost allows; None if it allows none."""
+    def within(self, passes: float) -> TrainingPlan | None:
+        """Return the plan with as many steps as a cost allows; None if it allows none."""
         smaller = (
             replace(self, views=views, epochs=epochs)
             for views in range(self.views + 1)
             for epochs in range(self.smallest().epochs, self.epochs + 1)
         )
-        allowed = (way for way in smaller if way.passes() <= passes)
+        allowed = [plan for plan in smaller if plan.passes() <= passes]
         # Of as many steps, those with more views, which differ.
-        return max(allowed, key=lambda way: ((way.views + 1) * way.epochs, way.views), default=None)
+        return max(
+            allowed, key=lambda plan: ((plan.views + 1) * plan.epochs, plan.views), default=None
+        )
 
-    def smallest(self) -> Way:
-        """Return the way with the fewest views and epochs that `within` allows."""
+    def smallest(self) -> TrainingPlan:
+        """Return the plan with the fewest views and epochs that `within` allows."""
         return replace(self, views=0, epochs=min(self.epochs, _FEWEST_EPOCHS))
 
     def __str__(self) -> str:
@@ -78,24 +67,11 @@ class Way:
         return f"layers above {self.cut}, {epochs} of {views}"
 
 
-def way_of(settings: ModelSettings, network: keras.Model) -> Way | None:
-    """Return the way for some settings; None if there is no layer above which others can train."""
+def training_plan(settings: ModelSettings, network: keras.Model) -> TrainingPlan | None:
+    """Return the plan of some settings; None if there is no layer above which others can train."""
     stage = settings.fine_tune
     if not stage.cut and not layer_graph.map_points(network):
         return None
     cut = stage.cut or layer_graph.usual_cut(network)
     share = layer_graph.share_above(network, cut)
-    return Way(cut, share, stage.epochs, settings.views.count)
-
-
-def line_of(tried: Tried) -> str:
-    """Describe in one line what was tried, what it gained, and how long it took."""
-    seconds = f"{tried['seconds']:.0f} s"
-    kept = "kept" if tried["kept"] else "not kept"
-    if tried["failure"] is not None:
-        return f"{tried['what']}: {FAILURES[tried['failure']]}, {seconds}, {kept}"
-    accuracy = f"{JUDGES[tried['judged_by']]} {tried['accuracy']:.3f}"
-    if tried["gain"] is None:
-        return f"{tried['what']}: {accuracy}, {seconds}"
-    gain = f"{tried['gain']:+.3f}, standard error {tried['standard_error']:.3f}"
-    return f"{tried['what']}: {accuracy} ({gain}), {seconds}, {kept}"
+    return TrainingPlan(cut, share, stage.epochs, settings.views.count)
