@@ -13,20 +13,12 @@ from pathlib import Path
 from imgpipe.components.example_gen.sources import (
     Scan,
     Source,
-    SourceOptions,
     open_source,
     split_spec,
 )
 from imgpipe.components.image_filter import overrides
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
-
-
-def source_options(config: Config) -> SourceOptions:
-    """Options of the source: the section [data] without the source itself."""
-    given = dataclasses.asdict(config.data)
-    del given["source"]
-    return SourceOptions(**given)
 
 
 def opened(config: Config, least_classes: int = 2) -> Source:
@@ -48,11 +40,26 @@ def opened(config: Config, least_classes: int = 2) -> Source:
             "of images, with imgpipe run DATA or data.source."
         )
     options = dataclasses.replace(
-        source_options(config),
+        config.data.options,
         least_classes=least_classes,
         store=str(config.judge_store),
     )
     return open_source(config.data.source, options)
+
+
+def require_usable(config: Config) -> None:
+    """Check the files, folders and classes of a run before anything is loaded or written.
+
+    Args:
+        config: The configuration, with absolute paths.
+
+    Raises:
+        ConfigError: The source, a class, an output folder or the overrides are refused.
+        ResourceError: The weights are missing.
+    """
+    check_files(config)
+    require_outside(config)
+    require_classes(config)
 
 
 def require_classes(config: Config) -> None:
@@ -105,12 +112,13 @@ def require_outside(config: Config) -> None:
                 f"{name}: expected a path without *, ? and [, which Beam and TensorFlow take for "
                 f"patterns of other folders. Received: {path}"
             )
-    _, place = split_spec(config.data.source, source_options(config))
+    _, place = split_spec(config.data.source, config.data.options)
     images = os.path.realpath(place)
     if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
         return
     for name, path in outputs(config).items():
-        if Path(images) in (found := Path(os.path.realpath(path)), *found.parents):
+        folder = Path(os.path.realpath(path))
+        if Path(images) in (folder, *folder.parents):
             raise ConfigError(among_images(name, path, images))
 
 

@@ -11,8 +11,6 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.features.extractor import FeatureExtractor, described
 from imgpipe.models.settings import AVERAGE
 
-#: Value of the parameter `budget` for a share of the free disk space.
-FREE_DISK = -1.0
 _FREE_SHARE = 0.25  # three copies and some room; see `free_budget`
 
 

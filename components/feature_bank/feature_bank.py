@@ -24,7 +24,8 @@ from imgpipe.components.common.artifacts import DataBlessing
 from imgpipe.components.common.beam import beam_io
 from imgpipe.components.common.blessings import require_data_blessing
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank.content import FREE_DISK, free_budget, make_plan
+from imgpipe.components.feature_bank.bank_settings import FREE_DISK, FeatureBankSettings
+from imgpipe.components.feature_bank.content import free_budget, make_plan
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -39,13 +40,8 @@ def FeatureBank(
     metadata: InputArtifact[Examples],
     data_blessing: InputArtifact[DataBlessing],
     features: OutputArtifact[Examples],
-    network: Parameter[str],
-    weights_key: Parameter[str],
-    store: Parameter[str],
-    budget: Parameter[float],
+    settings: Parameter[str],
     code: Parameter[str],
-    vocabulary: Parameter[str] = "[]",
-    head: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Extract the features of every kept image.
@@ -56,14 +52,8 @@ def FeatureBank(
         data_blessing: Blessing of DataGate; without it nothing is computed.
         features: Output: feature records and ``bank.json`` (see
             `imgpipe.models.features.bank.BankFacts`).
-        network: Description of the backbone, as `models.features.extractor.describe` returns it.
-        weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
-        store: Folder of the content-addressed store, as `BlobStore` takes it.
-        budget: Bytes that the features of a run may take, or `FREE_DISK`.
+        settings: Backbone, storage and head, as `FeatureBankSettings` writes them.
         code: Fingerprint of the code that extracts, which is part of TFX's cache key.
-        vocabulary: JSON list of class names in sorted order.
-        head: JSON of the `ModelSettings` of a head that is solved, for which the features are
-            chosen; see `ImageFeatures.choose`. "" when they are not.
         beam_pipeline: Beam pipeline, supplied by TFX.
 
     Raises:
@@ -73,17 +63,20 @@ def FeatureBank(
     beam_io.mark_examples(features)
     kept = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(kept.values()), "images")  # shown while the network is compiled
-    allowed = free_budget(store, features.uri) if budget == FREE_DISK else budget
+    given = FeatureBankSettings.from_json(settings)
+    network, head, store = given.network, given.head, given.store
+    allowed = free_budget(store, features.uri) if given.budget == FREE_DISK else given.budget
     plan, note = make_plan(network, store, kept, allowed)
-    settings, precision = described(network)
+    backbone, precision = described(network)
     if head and note and not plan.sizes:  # those of the last feature map may fit
-        head, network = "", describe(replace(settings, features=AVERAGE), precision)
+        head = ""
+        network = describe(replace(backbone, features=AVERAGE), precision)
         plan, note = make_plan(network, store, kept, allowed)
     facts = {
         "note": note,
         "budget_bytes": int(allowed),
-        "backbone": settings.network,
-        "weights_key": weights_key,
+        "backbone": backbone.network,
+        "weights_key": given.weights_key,
         "precision": resolve_precision(precision),
     }
     bank = ImageFeatures(plan, examples.uri, features.uri, kept, facts)
@@ -94,7 +87,7 @@ def FeatureBank(
     files = f"{examples.uri}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
     side = Labelled.read([files]).usual_side()
     if solved.resizable and side >= solved.larger:
-        network = describe(replace(settings, image_size=solved.larger), precision)
+        network = describe(replace(backbone, image_size=solved.larger), precision)
         larger, note = make_plan(network, store, kept, allowed)
         larger = None if note else larger
-    bank.choose(beam_pipeline, solved, len(json.loads(vocabulary)), larger)
+    bank.choose(beam_pipeline, solved, len(given.vocabulary), larger)

@@ -28,6 +28,7 @@ from imgpipe.components.common import blessings
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.components.image_evaluator.rules import DECISION
 from imgpipe.components.model_pusher import model_card, versions
+from imgpipe.components.model_pusher.pusher_settings import PusherSettings
 from imgpipe.models.files.regular_files import local_path
 
 PUSH = "push.json"
@@ -39,9 +40,7 @@ def ModelPusher(
     model_blessing: InputArtifact[ModelBlessing],
     infra_blessing: InputArtifact[InfraBlessing],
     pushed_model: OutputArtifact[PushedModel],
-    push_directory: Parameter[str],
-    keep: Parameter[int] = manifest.KEPT_VERSIONS,
-    facts: Parameter[str] = "{}",
+    settings: Parameter[str],
     statistics: InputArtifact[ExampleStatistics] = None,
     schema: InputArtifact[Schema] = None,
     images: InputArtifact[Examples] = None,
@@ -58,11 +57,7 @@ def ModelPusher(
         pushed_model: Output: ``push.json`` with status, version and path, and, unless a gate
             refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
             it.
-        push_directory: Base path of the published versions.
-        keep: Number of versions to keep.
-        facts: JSON object with further fields of the manifest, such as run key and vocabulary. With
-            ``run_key`` and ``baseline_version``, the model is only published while that version is
-            still the one to compare with.
+        settings: Where the model is published, as `PusherSettings` writes it.
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
         images: Examples of the kept images, which are listed beside the model for Baseline.
@@ -73,20 +68,21 @@ def ModelPusher(
             validated.
     """
     local_path(model.uri, "ModelPusher")
+    given = PusherSettings.from_json(settings)
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
     decision = f"{model_blessing.uri}/{DECISION}"  # TFX's Evaluator writes none
     exported = path_utils.serving_model_path(model.uri)
     beside = {"statistics": statistics, "schema": schema}
     outcome = push(
-        local_path(push_directory, "ModelPusher"),
+        local_path(given.push_directory, "ModelPusher"),
         Path(exported),
-        {name: Path(given.uri) for name, given in beside.items() if given is not None},
+        {name: Path(one.uri) for name, one in beside.items() if one is not None},
         {
             "model": blessings.is_blessed(model_blessing.uri),
             "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
         },
-        {**json.loads(facts), **_image_size(exported)},
-        keep,
+        {**given.facts, **_image_size(exported)},
+        given.keep,
         records.read_json(validated) if fileio.exists(validated) else None,
         records.read_json(decision) if fileio.exists(decision) else None,
         images.uri if images else "",

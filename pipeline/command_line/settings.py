@@ -15,6 +15,7 @@ from typing import Any
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import toml_text
 
 
 def preset_folder() -> Traversable:
@@ -128,7 +129,7 @@ def _toml(name: str, value: Any) -> str:
     plain = value.tolist() if hasattr(value, "tolist") else value
     try:
         if plain is not None:  # TOML has no null
-            return configs.toml_value(plain)
+            return toml_text.toml_value(plain)
     except TypeError:
         pass
     raise ConfigError(

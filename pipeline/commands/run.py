@@ -89,11 +89,11 @@ def run_config(
         start = component_names.find(start)
     from imgpipe.components.report import verdict
     from imgpipe.components.report.text import aside, serve_command
-    from imgpipe.pipeline.execution import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
+    from imgpipe.pipeline.plan import without_effect
 
     console = output_files.console_beside(json_file)
-    for note in without_effect.notes(config):
+    for note in without_effect(config):
         console.print(f"note: {escape(note)}")
     outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
     colour = _COLOURS.get(outcome.exit_code, "red")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.dataclasses import dataclass
 
 from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
-from imgpipe.components.example_gen.sources.base import SourceSettings
+from imgpipe.components.example_gen.sources.base import SourceOptions, SourceSettings
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.folds import AUTOMATIC
@@ -69,6 +69,13 @@ class DataSection(SourceSettings):
         "TFRecord files; such a folder in an object store, gs://BUCKET/PREFIX or "
         "s3://BUCKET/PREFIX.",
     )
+
+    @property
+    def options(self) -> SourceOptions:
+        """Options of the source: this section without the source itself."""
+        values = dataclasses.asdict(self)
+        del values["source"]
+        return SourceOptions(**values)
 
     @model_validator(mode="after")
     def _pattern_has_a_group(self) -> DataSection:

@@ -56,7 +56,7 @@ class RunRecord:
         self._failed_step = ""
         self.directory, self.display = directory, display
         self._config, self._began = config, began
-        self._settings_key = repetition.settings(config)
+        self._settings_key = plans.settings_key(config)
         self._write(ARTIFACTS, {})  # none so far, which `clean` must know
 
     # --- events --------------------------------------------------------------------------------
@@ -123,7 +123,8 @@ class RunRecord:
         # Where another version is served now, the verdict asks for a new run.
         outdated = "other_version" in (facts.get("push") or {}).get("refused_by", [])
         if error is None and self.plan is not None and not outdated:
-            repetition.remember(self.directory, self._config, self.plan, self._settings_key)
+            outcome_key = plans.outcome_key(self.plan, self._config.schema_file)
+            repetition.remember(self.directory, self._settings_key, outcome_key)
         code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)
 

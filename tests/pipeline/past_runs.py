@@ -8,6 +8,7 @@ from typing import Any
 
 from imgpipe.components.common.shares import wilson
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import toml_text
 from imgpipe.pipeline.execution.run_record import build_summary
 
 CLASSES = ("cat", "dog")
@@ -43,7 +44,7 @@ def leave(
     folder = out / "runs" / name
     folder.mkdir(parents=True)
     config = configs.build({}, [f"run.out={json.dumps(str(out))}", *settings])
-    (folder / "config.toml").write_text(configs.to_toml(config))
+    (folder / "config.toml").write_text(toml_text.to_toml(config))
     if artifacts is not None:
         (folder / "artifacts.json").write_text(json.dumps(artifacts))
     if not status:
