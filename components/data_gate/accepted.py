@@ -17,6 +17,8 @@ from typing_extensions import TypedDict
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 
+SCHEMA_FILE: Final = "schema.pbtxt"  # the name that TFX's components give it
+
 
 class JudgedBy(TypedDict):
     """What earlier runs accepted, by which data is judged; fields of `DataGateSettings`."""

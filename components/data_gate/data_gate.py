@@ -23,14 +23,13 @@ from imgpipe.components.common.storage.records import write_text
 from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import schema as schemas
-from imgpipe.components.data_gate.gate_settings import DataGateSettings
+from imgpipe.components.data_gate.gate_settings import DECISION, DataGateSettings
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
 
-GATE_FILE = "gate.json"
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
-_STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen
+STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen, with the name of TFX
 
 
 def _read(path: str) -> bytes:
@@ -53,7 +52,7 @@ def read_statistics(uri: str) -> dict[str, comparison.Statistics]:
 
     The result is empty for an empty artifact.
     """
-    return _by_split(uri, _STATISTICS_FILE, comparison.Statistics)
+    return _by_split(uri, STATISTICS_FILE, comparison.Statistics)
 
 
 def read_schema(uri: str) -> schema_pb2.Schema:
@@ -173,6 +172,6 @@ def _accept(given: DataGateSettings, schema: schema_pb2.Schema, classes: Mapping
 
 def _write_decision(decision: Mapping[str, Any], uri: str, copy: str) -> None:
     """Write `gate.json`, a copy unless `copy` is "", and then BLESSED or NOT_BLESSED."""
-    for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
+    for path in filter(None, (f"{uri}/{DECISION}", copy)):
         write_text(path, json.dumps(decision, indent=1))
     blessings.write(uri, blessings.BLESSED if decision["blessed"] else blessings.NOT_BLESSED)

@@ -8,6 +8,9 @@ from typing import Any
 
 from imgpipe.components.common.component_settings import ComponentSettings
 
+#: File with the decision of DataGate, in its artifact.
+DECISION = "gate.json"
+
 
 @dataclass(frozen=True)
 class DataGateSettings(ComponentSettings):

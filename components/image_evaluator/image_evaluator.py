@@ -31,7 +31,8 @@ from tfx.types.standard_artifacts import (
 from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils
 
-from imgpipe.components.baseline import STATE, is_empty
+from imgpipe.components.baseline import is_empty
+from imgpipe.components.baseline_settings import STATE
 from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules

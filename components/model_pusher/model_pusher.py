@@ -28,10 +28,8 @@ from imgpipe.components.common import blessings
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.components.image_evaluator.rules import DECISION
 from imgpipe.components.model_pusher import model_card, versions
-from imgpipe.components.model_pusher.pusher_settings import PusherSettings
+from imgpipe.components.model_pusher.pusher_settings import PUSH, PusherSettings
 from imgpipe.models.files.regular_files import local_path
-
-PUSH = "push.json"
 
 
 @component

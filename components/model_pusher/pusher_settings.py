@@ -9,6 +9,9 @@ from typing import Any
 from imgpipe.components.common.component_settings import ComponentSettings
 from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
 
+#: File with the outcome, in the artifact of ModelPusher.
+PUSH = "push.json"
+
 
 @dataclass(frozen=True)
 class PusherSettings(ComponentSettings):

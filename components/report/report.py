@@ -23,13 +23,11 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.report import facts as run_facts
 from imgpipe.components.report import identity, page, thumbnails, verdict
 from imgpipe.components.report.facts import REPORTED
+from imgpipe.components.report.files import FACTS, LOG, PAGE, TIMINGS
 from imgpipe.components.report.section import MEASURED, RunState
 from imgpipe.components.report.sections import images
 from imgpipe.models.files import json_object
 
-TIMINGS = "timings.json"  # the local runner updates it during the run
-PAGE = "report.html"
-FACTS = "facts.json"
 _log = logging.getLogger(__name__)
 _THUMBNAILS = 600  # mistakes, doubtful labels and near-duplicates that are read for the page
 
@@ -64,7 +62,7 @@ class ReportExecutor(BaseExecutor):
         uris = {name: artifact_utils.get_single_uri(given) for name, given in input_dict.items()}
         run_directory = exec_properties["run_directory"]
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
-        log = f"{run_directory}/run.log"
+        log = f"{run_directory}/{LOG}"
         facts = run_facts.collect(uris, json.loads(exec_properties["settings"]))
         # `imgpipe kubeflow submit --wait` reads the verdict from this line.
         _log.info("the model is %s: %s", facts["push"]["status"], verdict.sentence(facts))

@@ -19,6 +19,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
+    from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
     from imgpipe.pipeline.records.models import QuarantineRow
 
 _EXAMPLES = """Examples:\n
@@ -34,7 +35,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"
 _OUT = typer.Option(
     "--out",
     metavar="OUT",
@@ -113,14 +113,16 @@ def find(path: Path) -> Path:
     Raises:
         ResourceError: There is none.
     """
+    from imgpipe.components.image_filter.quarantine_files import MANIFEST
     from imgpipe.pipeline.output import places
+    from imgpipe.pipeline.output.run_folders import RUNS
 
     path = places.plain(path)
-    if (path / _MANIFEST).is_file():
+    if (path / MANIFEST).is_file():
         return path
-    if not (places.above(path) / "runs").is_dir():
+    if not (places.above(path) / RUNS).is_dir():
         # The folder of a run on Kubeflow holds its artifacts itself.
-        for manifest in path.rglob(f"quarantine/*/{_MANIFEST}"):
+        for manifest in path.rglob(f"quarantine/*/{MANIFEST}"):
             return manifest.parent
     run = places.run(path, lambda one: one.quarantine, "has a quarantine")
     if run.quarantine is None:
@@ -142,7 +144,7 @@ def read(folder: Path, warnings: bool = False) -> list[QuarantineRow]:
     """
     from imgpipe.pipeline.records.models import QuarantineRow
 
-    file = folder / (_WARNINGS if warnings else _MANIFEST)
+    file = folder / (WARNINGS if warnings else MANIFEST)
     rows = []
     for number, line in enumerate(file.read_bytes().splitlines() if file.is_file() else (), 1):
         try:

@@ -118,8 +118,8 @@ def find(path: Path) -> PastRun:
     Raises:
         ResourceError: There is no such run.
     """
+    from imgpipe.components.report.files import FACTS
     from imgpipe.pipeline.output import places
-    from imgpipe.pipeline.output.past_runs import FACTS
 
     reached = "has come far enough to be reviewed"
     return places.run(path, lambda one: (one.folder / FACTS).is_file(), reached)

@@ -90,6 +90,7 @@ def run_config(
     from imgpipe.components.report import verdict
     from imgpipe.components.report.text import aside, serve_command
     from imgpipe.pipeline.execution.pipeline_run import execute
+    from imgpipe.pipeline.output.run_folders import SUMMARY
     from imgpipe.pipeline.plan import without_effect
 
     console = output_files.console_beside(json_file)
@@ -117,7 +118,7 @@ def run_config(
         console.print(f"  note     {escape(warning)}")
     if outcome.summary["report"]:
         console.print(f"  report   {escape(outcome.summary['report'])}")
-    console.print(f"  summary  {escape(str(outcome.folder / 'summary.json'))}")
+    console.print(f"  summary  {escape(str(outcome.folder / SUMMARY))}")
     if outcome.freed:
         kept = f"the last {config.run.keep} runs and the published versions (run.keep)"
         size = f"{outcome.freed / 1e6:,.1f} MB of artifacts"

@@ -93,6 +93,7 @@ def _row(one: PastRun, before: Sequence[PastRun]) -> formats.ListedRun:
 
 def _print(listed: formats.Runs, total: int) -> None:
     from imgpipe.components.report.text import plural
+    from imgpipe.pipeline.output.run_folders import SUMMARY
 
     console, rows = new_console(), listed.runs
     lines = [("started", "verdict", "accuracy", "images", "version", "time"), *map(_cells, rows)]
@@ -103,7 +104,7 @@ def _print(listed: formats.Runs, total: int) -> None:
         cells[1] = f"[{_COLOURS.get(row.status, 'yellow')}]{cells[1]}[/]"
         console.print("  ".join(cells).rstrip())
         if row.status == "damaged":
-            file = escape(f"{row.folder}/summary.json")
+            file = escape(f"{row.folder}/{SUMMARY}")
             console.print(f"  [dim]its summary cannot be read: {file}[/]")
         if difference := _changes(row.changed):
             console.print(f"  [dim]changed: {escape(difference)}[/]")

@@ -20,6 +20,8 @@ from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.data_gate.accepted import SCHEMA_FILE
+from imgpipe.components.data_gate.gate_settings import DECISION
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.models.errors import ConfigError
@@ -33,6 +35,7 @@ from imgpipe.pipeline.configuration.kubeflow import KubeflowSection
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
 DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
+VERSIONS = "model"  # in the output folder: the published versions
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
 
 
@@ -156,7 +159,7 @@ class Config(sections.SettingsSection):
     @property
     def push_directory(self) -> Path:
         """Absolute serving base path."""
-        return self._absolute(self.push.directory, "model")
+        return self._absolute(self.push.directory, VERSIONS)
 
     @property
     def bank_store(self) -> Path:
@@ -177,7 +180,7 @@ class Config(sections.SettingsSection):
     @property
     def schema_file(self) -> Path:
         """Absolute path of the accepted schema, whether or not it exists yet."""
-        return self.out / "schema" / "schema.pbtxt"
+        return self.out / "schema" / SCHEMA_FILE
 
     def _absolute(self, given: str, usual: str) -> Path:
         """Return the absolute path of a setting; if it is empty, that of a usual name in `out`."""
@@ -203,7 +206,7 @@ class Config(sections.SettingsSection):
     @property
     def decision_file(self) -> Path:
         """Path of a copy of DataGate's decision, as TFX removes the outputs after an error."""
-        return self.out / "gate.json"
+        return self.out / DECISION
 
 
 def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:

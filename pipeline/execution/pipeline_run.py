@@ -18,6 +18,7 @@ from pathlib import Path
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.report import identity
+from imgpipe.components.report.files import LOG
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
@@ -30,9 +31,9 @@ from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.configuration.toml_text import to_toml
 from imgpipe.pipeline.execution import failures, repetition
-from imgpipe.pipeline.execution.run_record import LOADING, LOG, RunRecord, exit_code
+from imgpipe.pipeline.execution.run_record import LOADING, RunRecord, exit_code
 from imgpipe.pipeline.output import metadata_file, removable_files, run_folders, temporary_files
-from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
+from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, CONFIG, RUNS
 from imgpipe.pipeline.plan import Plan
 from imgpipe.pipeline.results import Run
 
@@ -217,7 +218,7 @@ def _run_components(config: Config, record: RunRecord, plan: Plan, start: str | 
     # What an earlier run decided must not be taken for the decision of this one.
     config.decision_file.unlink(missing_ok=True)
     storage = graph.Storage(
-        root=str(config.out / "artifacts"),
+        root=str(config.out / ARTIFACT_ROOT),
         metadata=local.metadata_config(config.out / metadata_file.NAME),
         run_directory=str(record.directory),
     )

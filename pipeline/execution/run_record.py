@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.report import verdict
+from imgpipe.components.report.files import FACTS, LOG, PAGE, TIMINGS
 from imgpipe.components.report.section import RunState
 from imgpipe.components.report.verdict import expected, warnings
 from imgpipe.models.errors import ImgpipeError
@@ -27,10 +28,8 @@ from imgpipe.pipeline.results import Run
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
-LOG = "run.log"
 #: Step of the display in which the libraries are imported.
 LOADING = "loading TensorFlow, TFX"
-_TIMINGS = "timings.json"
 
 
 class RunRecord:
@@ -72,7 +71,7 @@ class RunRecord:
         """See `runners.local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
-            self._write(_TIMINGS, self._timings())
+            self._write(TIMINGS, self._timings())
         self.display.started(name)
 
     def finished(self, result: NodeResult) -> None:
@@ -108,7 +107,7 @@ class RunRecord:
         facts: dict[str, Any] = {"settings": settings}
         page, unwritten = None, ""
         try:
-            self._write(_TIMINGS, self._timings())
+            self._write(TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != LOADING:
                 page = self._page(error, facts)
@@ -133,7 +132,7 @@ class RunRecord:
         from imgpipe.components.report import report
         from imgpipe.components.report.facts import REPORTED, collect
 
-        page, file = self.directory / report.PAGE, self.directory / report.FACTS
+        page, file = self.directory / PAGE, self.directory / FACTS
         if error is None and file.exists() and page.exists():
             facts |= json.loads(file.read_text(encoding="utf-8"))
             return str(page)

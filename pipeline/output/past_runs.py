@@ -17,15 +17,16 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from imgpipe.components.common.storage.manifest import MANIFEST
+from imgpipe.components.image_filter import quarantine_files
+from imgpipe.components.report.files import FACTS, PAGE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.configuration.config import flat
+from imgpipe.models.files.version_files import MANIFEST
+from imgpipe.pipeline.configuration.config import VERSIONS, flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
 from imgpipe.pipeline.records.run_summary import Folds, Gate, RunSummary
 
-PAGE, FACTS = "report.html", "facts.json"
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
 
 
@@ -106,7 +107,7 @@ class PastRun:
     def versions_folder(self) -> Path:
         """Folder into which the run publishes; the default one if its settings cannot be read."""
         named = self.config.get("push.directory")
-        return Path(named) if named else self.out / "model"
+        return Path(named) if named else self.out / VERSIONS
 
     @property
     def by_class(self) -> dict[str, int]:
@@ -155,7 +156,7 @@ class PastRun:
     def quarantine(self) -> Path | None:
         """Folder of the files that the run rejected, None if it no longer exists."""
         uri = self.artifact("ImageFilter", "quarantine")
-        return Path(uri) if uri and (Path(uri) / "manifest.jsonl").is_file() else None
+        return Path(uri) if uri and (Path(uri) / quarantine_files.MANIFEST).is_file() else None
 
     def require_readable(self) -> None:
         """Refuse a run whose summary is damaged.

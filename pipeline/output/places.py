@@ -13,12 +13,12 @@ from pathlib import Path
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.version_files import SAVED_MODEL
+from imgpipe.pipeline.configuration.config import VERSIONS
 from imgpipe.pipeline.output import past_runs
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
 
-_SAVED_MODEL = "saved_model.pb"
-_VERSIONS = "model"  # folder of versions below the output folder; default of push.directory
 _NAMED = 3  # runs that a message names
 
 
@@ -111,7 +111,7 @@ def versions(path: Path, numbered: bool = True) -> tuple[Path, Path | None]:
         ResourceError: There is no model.
     """
     path = path.expanduser()
-    if (path / _SAVED_MODEL).is_file():
+    if (path / SAVED_MODEL).is_file():
         version = path.absolute()
         # "." and a link such as "current" stand for a version; its folder is named by the number.
         if not version.name.isdecimal() and version.resolve().name.isdecimal():
@@ -122,7 +122,7 @@ def versions(path: Path, numbered: bool = True) -> tuple[Path, Path | None]:
                 f"name such as 1. Rename it, for example: mv {version} {version.parent / '1'}"
             )
         return version.parent, version
-    for base in (path, path / _VERSIONS):
+    for base in (path, path / VERSIONS):
         if manifest.version_numbers(base):
             return base.absolute(), None
     raise ResourceError(

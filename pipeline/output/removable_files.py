@@ -20,7 +20,7 @@ from pathlib import Path
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.pipeline.output import past_runs, temporary_files
 from imgpipe.pipeline.output.past_runs import PastRun
-from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS
+from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS, ARTIFACT_ROOT
 
 ARTIFACTS = "artifacts of earlier runs"
 COPIES = "copies of images and models that have been read"
@@ -65,7 +65,7 @@ def find(out: Path, last: int = 0) -> tuple[dict[str, list[Path]], str]:
     whole = {name for run in runs[newest:][:1] for name in _used(run) if "pushed_model" not in name}
     found |= {ARTIFACTS: [], COPIES: []}
     # Names that begin with a dot are seals, unfinished files, and TFX's own folders .system.
-    for folder in filter(Path.is_dir, sorted((out / "artifacts").glob("[!.]*/[!.]*/[!.]*"))):
+    for folder in filter(Path.is_dir, sorted((out / ARTIFACT_ROOT).glob("[!.]*/[!.]*/[!.]*"))):
         name = "/".join(folder.parts[-ARTIFACT_PARTS:])
         reader = _COPIES.get(name.rpartition("/")[0], "")
         if name not in used:

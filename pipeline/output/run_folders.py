@@ -18,6 +18,8 @@ from imgpipe.models.errors import ResourceError
 LOCK = ".lock"  # of the output folder
 #: Folder of all runs, below the output folder.
 RUNS = "runs"
+#: Root of the artifacts, below the output folder.
+ARTIFACT_ROOT = "artifacts"
 #: Files in the folder of a run.
 CONFIG, SUMMARY, ARTIFACTS = "config.toml", "summary.json", "artifacts.json"
 FORMAT = "%Y%m%d-%H%M%S"
@@ -63,7 +65,7 @@ def artifact(uri: str, out: Path) -> Path:
     Another project may have taken the former place, so the output folder comes first.
     """
     path = Path(uri)
-    here = out.joinpath("artifacts", *path.parts[-ARTIFACT_PARTS:])
+    here = out.joinpath(ARTIFACT_ROOT, *path.parts[-ARTIFACT_PARTS:])
     return here if here.is_dir() else path
 
 

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
+from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, RUNS
 
 #: Only one thread at a time changes where this process writes temporary files. The same thread also
 #: redirects the output of the process, and puts back what it found.
 _ONE_AT_A_TIME = threading.RLock()
 _NAME = "tmp"
 #: Folders in which a run writes files atomically: decisions, seals, schemas, checkpoints.
-_UNFINISHED = ("", "artifacts/*/*/", "runs/*/", "schema/**/")
+_UNFINISHED = ("", f"{ARTIFACT_ROOT}/*/*/", f"{RUNS}/*/", "schema/**/")
 
 
 @contextlib.contextmanager
@@ -99,6 +100,6 @@ def leftovers(out: Path) -> list[Path]:
     Args:
         out: Output folder of the runs.
     """
-    folders = list((out / "runs").glob(f"*/{_NAME}"))
+    folders = list((out / RUNS).glob(f"*/{_NAME}"))
     unfinished = (out.glob(f"{pattern}{TEMPORARY}*") for pattern in _UNFINISHED)
     return [*folders, *itertools.chain.from_iterable(unfinished)]

@@ -17,6 +17,7 @@ import numpy as np
 from imgpipe.components.common.image_file.header import other_format
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.version_files import VOCABULARY
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import places
@@ -81,7 +82,7 @@ class LoadedModel(Classifier):
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the probabilities."""
-        file = self.folder / "assets" / "vocabulary.txt"
+        file = self.folder / VOCABULARY
         return tuple(file.read_text("utf-8").splitlines())
 
     def predict(self, images: Image | Sequence[Image], *, top: int = 5) -> list[Classification]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components.common.storage.manifest import MODEL_DIGEST
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
+from imgpipe.models.files.version_files import MODEL_DIGEST, VOCABULARY
 from imgpipe.pipeline.output import places
 from imgpipe.pipeline.output.past_runs import PastRun
-
-_VOCABULARY = "assets/vocabulary.txt"
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,10 @@ class Model:
             ConfigError: The model names no classes, so that labels cannot be compared with them.
         """
         try:
-            classes = (folder / _VOCABULARY).read_text("utf-8").splitlines()
+            classes = (folder / VOCABULARY).read_text("utf-8").splitlines()
         except OSError:
             raise ConfigError(
-                f"{folder} has no {_VOCABULARY}. Expected: a model that imgpipe has exported, "
+                f"{folder} has no {VOCABULARY}. Expected: a model that imgpipe has exported, "
                 "which names its classes there."
             ) from None
         return cls(folder, tuple(classes))

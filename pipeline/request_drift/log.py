@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from imgpipe.components.common.image_file.content import first_line
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
 from imgpipe.serving import request_log_files, tensors
 from imgpipe.serving.request_log_files import SUFFIX
 

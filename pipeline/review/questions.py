@@ -16,10 +16,11 @@ from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE, obstacle
 from imgpipe.components.image_filter.checks.whole_set import LABEL_CONFLICT
 from imgpipe.components.image_filter.comparison import ACROSS_SPLITS, DUPLICATE
 from imgpipe.components.image_filter.quarantine import NEAR as NEAR_FILE
+from imgpipe.components.report.files import FACTS
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.output.past_runs import FACTS, PastRun
+from imgpipe.pipeline.output.past_runs import PastRun
 
 Kind = Literal["doubtful", "near", "rejected"]
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.

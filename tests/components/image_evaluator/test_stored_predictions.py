@@ -116,7 +116,7 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
         "settings": EvaluatorSettings(vocabulary, section).to_json(),
         "example_splits": json_utils.dumps([names.VALIDATION, names.TEST]),
     }
-    image_evaluator.Executor(context).Do(inputs, outputs, properties)
+    image_evaluator.ImageEvaluatorExecutor(context).Do(inputs, outputs, properties)
     decision = records.read_json(f"{folder}/blessing/{rules.DECISION}")
     marked = blessings.is_blessed(f"{folder}/blessing")
     assert marked != blessings.is_blessed(f"{folder}/blessing", blessings.NOT_BLESSED)
