@@ -48,7 +48,7 @@ from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.feature_bank.bank_settings import FREE_DISK, FeatureBankSettings
 from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
-from imgpipe.components.image_filter import overrides as override_files
+from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.filter_settings import FilterSettings
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.components.model_pusher.pusher_settings import PusherSettings
@@ -130,19 +130,20 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         The settings of the components.
 
     Raises:
-        ConfigError: Settings do not fit the classes, or a file that is named does not exist.
+        ConfigError: A file that is named does not exist, or does not fit the classes.
     """
-    config.settings.check_classes(scan.vocabulary)
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
-    overrides = _overrides(config.overrides_file, vocabulary)
-    decisions = override_files.to_json(overrides)
-    run_key = _run_key(config, scan, decisions, code)
-    data_key = _data_key(config, scan, decisions)
-    baseline = manifest.baseline_for(config.push_directory, run_key, vocabulary)
-    number = baseline.number if baseline else 0
+    report = _json(report_settings(config, vocabulary, scan.fingerprint))
+    decisions = _overrides(config.overrides_file, vocabulary)
+    data_key = _data_key(config, scan, overrides.to_json(decisions))
+    run_key = _run_key(config, scan, overrides.to_json(decisions), code)
     judged_by = accepted.parameters(config.schema_file, data_key)
     judged_by["accept_changes"] |= int(accept)
+    baseline = manifest.baseline_for(config.push_directory, run_key, vocabulary)
+    number = baseline.number if baseline else 0
+    digest = baseline.digest if baseline else ""
+    push_directory = str(config.push_directory)
     facts = {
         "run_key": run_key,
         "name": config.run.name,
@@ -152,15 +153,21 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         "image_size": config.settings.size,
         "baseline_version": number,
     }
-    push_directory = str(config.push_directory)
-    digest = baseline.digest if baseline else ""
     evaluate = config.evaluate.model_dump()
     return Plan(
         fingerprint=scan.fingerprint,
         code=code,
         baseline=BaselineSettings(push_directory, number, digest, vocabulary).to_json(),
-        examples=_ingest_settings(config, scan).to_json(),
-        image_filter=FilterSettings(vocabulary, config.checks, overrides).to_json(),
+        examples=IngestSettings(
+            config.data.source,
+            vocabulary,
+            config.split_rule,
+            config.judge.pixel_limit,
+            scan.fingerprint,
+            options=config.data.options(),
+            store=str(config.judge_store),
+        ).to_json(),
+        image_filter=FilterSettings(vocabulary, config.checks, decisions).to_json(),
         accepted_schema=judged_by["accepted_schema"],
         gate=DataGateSettings(
             vocabulary,
@@ -174,11 +181,11 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         training=_training(config, vocabulary, code),
         evaluator=EvaluatorSettings(vocabulary, evaluate, judged_by["accept_changes"]).to_json(),
         pusher=PusherSettings(push_directory, config.push.keep, facts).to_json(),
-        report=_json(report_settings(config, vocabulary, scan.fingerprint)),
+        report=report,
     )
 
 
-def _run_key(config: Config, scan: Scan, overrides: str, code: str) -> str:
+def _run_key(config: Config, scan: Scan, decisions: str, code: str) -> str:
     """Return the fingerprint of everything that decides the result of a run."""
     how = {**asdict(config.data), "vocabulary": scan.vocabulary}
     for name in _PLACES:
@@ -188,33 +195,21 @@ def _run_key(config: Config, scan: Scan, overrides: str, code: str) -> str:
         how,
         scan.fingerprint,
         code,
-        overrides,
+        decisions,
         resolve_precision(config.bank.precision),
         config.bank.budget,
         config.settings.backbone_spec().key(),
     )
 
 
-def _data_key(config: Config, scan: Scan, overrides: str) -> str:
+def _data_key(config: Config, scan: Scan, decisions: str) -> str:
     """Return the fingerprint of the data, its division into splits and its checks."""
     return _fingerprint(
         config.model_dump(include={"split", "judge"}, exclude=_PATHS),
         asdict(config.split_rule),
         config.data.groups,
         scan.fingerprint,
-        overrides,
-    )
-
-
-def _ingest_settings(config: Config, scan: Scan) -> IngestSettings:
-    return IngestSettings(
-        config.data.source,
-        tuple(scan.vocabulary),
-        config.split_rule,
-        config.judge.pixel_limit,
-        scan.fingerprint,
-        options=config.data.options,
-        store=str(config.judge_store),
+        decisions,
     )
 
 
@@ -295,8 +290,8 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
         put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    source.check_files(built)
     source.require_outside(built)
+    source.check_files(built)
     return asdict(make(built, source.scan(built)))
 
 
@@ -364,6 +359,6 @@ def _overrides(file: Path | None, vocabulary: Sequence[str]) -> tuple[Override, 
     """Read the overrides, and check them against the classes."""
     if file is None:
         return ()
-    overrides = override_files.load(file)
-    override_files.resolve(overrides, vocabulary)
-    return overrides
+    decisions = overrides.load(file)
+    overrides.resolve(decisions, vocabulary)
+    return decisions

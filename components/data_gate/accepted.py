@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from typing_extensions import TypedDict
 
@@ -65,7 +65,7 @@ def parameters(schema: Path, data_key: str) -> JudgedBy:
     """
     if not schema.is_file():
         return _FIRST.copy()
-    record = _read(schema)
+    record = json_object.read_or_empty(_file(schema))
     if (record.get("data_key"), record.get("schema_sha256")) == (data_key, _digest(schema)):
         judged_by: JudgedBy = record["judged_by"]
         return judged_by
@@ -76,18 +76,13 @@ def parameters(schema: Path, data_key: str) -> JudgedBy:
 
 def classes(schema: Path) -> dict[str, int]:
     """Return the number of images by class of the data that was accepted last, {} if unknown."""
-    return dict(_read(schema).get("accepted_data", {}).get("classes", {}))
+    return dict(
+        json_object.read_or_empty(_file(schema)).get("accepted_data", {}).get("classes", {})
+    )
 
 
 def _file(schema: Path) -> Path:
     return schema.with_name("accepted.json")
-
-
-def _read(schema: Path) -> dict[str, Any]:
-    try:
-        return json_object.read(_file(schema))
-    except (OSError, ValueError):  # it was removed or damaged
-        return {}
 
 
 def _digest(schema: Path) -> str:

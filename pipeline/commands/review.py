@@ -155,7 +155,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
         run.name,
         shlex.join(["imgpipe", "run", "--config", str(kept), *moved, *named]),
         decisions.Decisions(asked, file),
-        Images(source.opened(config), asked.images()),
+        Images(source.opened(config.data, config.judge_store), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits
     )
 

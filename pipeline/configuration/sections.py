@@ -74,12 +74,18 @@ class DataSection(SourceSettings):
         "s3://BUCKET/PREFIX.",
     )
 
-    @property
-    def options(self) -> SourceOptions:
-        """Options of the source: this section without the source itself."""
+    def options(
+        self, least_classes: int = SourceOptions.least_classes, store: str = ""
+    ) -> SourceOptions:
+        """Return the options of the source: this section without the source itself.
+
+        Args:
+            least_classes: Number of classes that there have to be.
+            store: Folder in which compressed files are unpacked, "" for a temporary one.
+        """
         values = dataclasses.asdict(self)
         del values["source"]
-        return SourceOptions(**values)
+        return SourceOptions(**values, least_classes=least_classes, store=store)
 
     @model_validator(mode="after")
     def _pattern_has_a_group(self) -> DataSection:

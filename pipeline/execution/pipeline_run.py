@@ -11,23 +11,19 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.report import identity
 from imgpipe.components.report.files import LOG
 from imgpipe.models import progress
-from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline import source
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.configuration.toml_text import to_toml
 from imgpipe.pipeline.execution import failures, repetition
@@ -79,7 +75,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     config = config.with_absolute_paths()  # workers may have other current folders
     source.require_usable(config)
     out = config.out
-    with _locked(out):
+    with run_folders.created_and_locked(out):
         note = metadata_file.make_usable(out)
         if note:
             print(f"note: {note}", file=sys.stderr)
@@ -89,9 +85,10 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             planned, repeated = _repeated(config, began)
         if repeated is not None:
             return repeated
+        settings = to_toml(config)
         directory = run_folders.create(out / RUNS)
-        atomic_write(directory / CONFIG, to_toml(config))
         identity.note_start(directory, sys.argv)
+        atomic_write(directory / CONFIG, settings)
         with (
             temporary_files.below(directory),
             consoles.quiet(directory / LOG, to_stderr) as console,
@@ -135,24 +132,6 @@ def _repeated(config: Config, began: float) -> tuple[_Planned | None, Run | None
 def _planned(config: Config, listing: Scan, accept: bool) -> _Planned:
     plan = plans.make(config, listing, accept)
     return _Planned(plan, tuple(listing.vocabulary), len(listing.items))
-
-
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Create and lock the output folder for one run."""
-    with contextlib.ExitStack() as stack:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            advice = "Wait for it, or use another folder: --out OUT."
-            busy = f"another run is working in {out}. {advice}"
-            stack.enter_context(run_folders.locked(out, busy))
-        except OSError as error:
-            why = error.strerror if out.is_dir() or not out.exists() else "it is a file"
-            raise ResourceError(
-                f"cannot write to {out}: {why}. Expected a folder that can be written; name "
-                "another one with --out OUT."
-            ) from None
-        yield
 
 
 def _loaded(config: Config, record: RunRecord, planned: _Planned | None, accept: bool) -> _Planned:
@@ -213,8 +192,6 @@ def _run_components(config: Config, record: RunRecord, plan: Plan, start: str | 
     from imgpipe.pipeline import graph
     from imgpipe.pipeline.runners import local
 
-    if plan.accepted_schema:  # before time is spent on the images
-        schema.parse(plan.accepted_schema, str(config.schema_file))
     # What an earlier run decided must not be taken for the decision of this one.
     config.decision_file.unlink(missing_ok=True)
     storage = graph.Storage(
@@ -222,9 +199,11 @@ def _run_components(config: Config, record: RunRecord, plan: Plan, start: str | 
         metadata=local.metadata_config(config.out / metadata_file.NAME),
         run_directory=str(record.directory),
     )
-    worker_start.prepare_local(beam_options.arguments(config.beam), record.directory)
     pipeline = graph.create_pipeline(config, plan, storage)
     fresh = graph.from_component(pipeline, start)
     if not config.schema_file.is_file():  # which DataGate writes
         fresh.add("DataGate")
+    if plan.accepted_schema:  # before time is spent on the images
+        schema.parse(plan.accepted_schema, str(config.schema_file))
+    worker_start.prepare_local(pipeline.beam_pipeline_args, record.directory)
     local.run(pipeline, record, fresh)

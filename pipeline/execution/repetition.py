@@ -48,11 +48,11 @@ def candidate(out: Path, settings_key: str) -> Path | None:
     """
     started = run_folders.in_order(one.parent for one in out.glob(f"{RUNS}/*/{CONFIG}"))
     directory = started[-1] if started else out
-    known = _read(directory / FILE)
+    known = json_object.read_or_empty(directory / FILE)
     # The digests are compared too, because an edited summary would be reported as this outcome.
     if known.get("settings") != settings_key or known.get("files") != _outcome(directory):
         return None
-    images = _read(directory / SUMMARY)["data"]["in"]
+    images = json_object.read_or_empty(directory / SUMMARY)["data"]["in"]
     return directory if 0 < images <= MOST_IMAGES else None
 
 
@@ -68,15 +68,15 @@ def summary(directory: Path, push_directory: Path, outcome_key: str) -> dict[str
         The summary; None if the images differ, or something that the run made is not intact or no
         longer served.
     """
-    before = _read(directory / SUMMARY)
-    artifacts = _read(directory / ARTIFACTS)
+    before = json_object.read_or_empty(directory / SUMMARY)
+    artifacts = json_object.read_or_empty(directory / ARTIFACTS)
     # By size and time, as a run compares the artifacts that it takes from the cache.
     folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
     bank = before["bank"]
     push = before["push"]
     served = push["status"] != "refused" and manifest.served(push_directory)
     if (
-        _read(directory / FILE).get("key") != outcome_key
+        json_object.read_or_empty(directory / FILE).get("key") != outcome_key
         or before["status"] not in ("blessed", "not_blessed")
         or push["version"] != (str(served.number) if served else None)
         or not folders
@@ -101,11 +101,3 @@ def _outcome(directory: Path) -> dict[str, str]:
 
 def _content(file: Path) -> str:
     return integrity.sha256(file) if file.is_file() else ""
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one if there is none."""
-    try:
-        return json_object.read(path)
-    except (OSError, ValueError):
-        return {}

@@ -76,6 +76,31 @@ def _key(folder: Path) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
+def created_and_locked(out: Path) -> Iterator[None]:
+    """Create the output folder, and hold its lock for a run during the block.
+
+    Args:
+        out: Output folder of the runs.
+
+    Raises:
+        ResourceError: Another run holds the lock, or the folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            advice = "Wait for it, or use another folder: --out OUT."
+            busy = f"another run is working in {out}. {advice}"
+            stack.enter_context(locked(out, busy))
+        except OSError as error:
+            why = error.strerror if out.is_dir() or not out.exists() else "it is a file"
+            raise ResourceError(
+                f"cannot write to {out}: {why}. Expected a folder that can be written; name "
+                "another one with --out OUT."
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
 def locked(out: Path, busy: str) -> Iterator[None]:
     """Hold the lock during the block; the system frees it if the process dies.
 
