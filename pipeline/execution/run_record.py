@@ -53,10 +53,8 @@ class RunRecord:
         self._seconds: dict[str, float] = {}
         self._cached: list[str] = []
         self._failed_step = ""
-        self.directory = directory
-        self.display = display
-        self._config = config
-        self._began = began
+        self.directory, self.display = directory, display
+        self._config, self._began = config, began
         self._settings_key = plans.settings_key(config)
         self._write(ARTIFACTS, {})  # none so far, which `clean` must know
 
