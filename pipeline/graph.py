@@ -61,14 +61,14 @@ def create_pipeline(
     Returns:
         The pipeline, with caching enabled.
     """
+    data = _data_nodes(plan)
+    nodes = {**data, **_model_nodes(plan, data)}
     first = parts.Plan(
         plan_fn=plans.PLAN_FN,
         config=plans.to_json(config),
         known=plan.to_json() if given is None else "",
         **(plans.settings(config) if given is None else given),
     )
-    data = _data_nodes(plan)
-    nodes = {**data, **_model_nodes(plan, data)}
     # Plan's results are parameters, from which TFX derives no order. All other components depend on
     # these two.
     for name in ("Baseline", "ImageExampleGen"):

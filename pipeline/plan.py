@@ -50,10 +50,9 @@ from imgpipe.components.feature_bank.bank_settings import FREE_DISK, FeatureBank
 from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.filter_settings import FilterSettings
-from imgpipe.components.image_filter.overrides import Override
 from imgpipe.components.model_pusher.pusher_settings import PusherSettings
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
+from imgpipe.models.features.extractor import describe, resolve_precision, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.models.settings import AUTO, LEVELS
 from imgpipe.pipeline import source
@@ -135,9 +134,12 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
     report = _json(report_settings(config, vocabulary, scan.fingerprint))
-    decisions = _overrides(config.overrides_file, vocabulary)
-    data_key = _data_key(config, scan, overrides.to_json(decisions))
-    run_key = _run_key(config, scan, overrides.to_json(decisions), code)
+    decisions = overrides.read(config.overrides_file, vocabulary)
+    decided = overrides.to_json(decisions)
+    data_key = _data_key(config, scan, decided)
+    training = _training(config, vocabulary, code)
+    run_key = _run_key(config, scan, decided, code)
+    bank = _bank_settings(config, vocabulary)
     judged_by = accepted.parameters(config.schema_file, data_key)
     judged_by["accept_changes"] |= int(accept)
     baseline = manifest.baseline_for(config.push_directory, run_key, vocabulary)
@@ -164,7 +166,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
             config.split_rule,
             config.judge.pixel_limit,
             scan.fingerprint,
-            options=config.data.options(),
+            options=config.data.options,
             store=str(config.judge_store),
         ).to_json(),
         image_filter=FilterSettings(vocabulary, config.checks, decisions).to_json(),
@@ -177,8 +179,8 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
             data_key=data_key,
             decision_to=str(config.decision_file),
         ).to_json(),
-        bank=_bank_settings(config, vocabulary).to_json(),
-        training=_training(config, vocabulary, code),
+        bank=bank.to_json(),
+        training=training,
         evaluator=EvaluatorSettings(vocabulary, evaluate, judged_by["accept_changes"]).to_json(),
         pusher=PusherSettings(push_directory, config.push.keep, facts).to_json(),
         report=report,
@@ -214,13 +216,11 @@ def _data_key(config: Config, scan: Scan, decisions: str) -> str:
 
 
 def _bank_settings(config: Config, vocabulary: tuple[str, ...]) -> FeatureBankSettings:
-    extractor = FeatureExtractor(config.bank_settings, config.bank.precision)
     budget = config.bank.budget
     chooses = config.model.features == AUTO and config.settings.widest == LEVELS
     return FeatureBankSettings(
         network=describe(config.bank_settings, config.bank.precision),
-        # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
-        weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
+        weights_key=weights_key(config.bank_settings, config.bank.precision),
         store=str(config.bank_store),
         # Free space changes from run to run, so FeatureBank itself asks for it.
         budget=FREE_DISK if budget is None else budget * _GIBIBYTE,
@@ -342,8 +342,7 @@ def outcome_key(plan: Plan, schema_file: Path) -> str:
         plan: The plan of the run.
         schema_file: The accepted schema, which need not exist.
     """
-    schema = integrity.sha256(schema_file) if schema_file.is_file() else ""
-    return _fingerprint(asdict(plan), schema)
+    return _fingerprint(asdict(plan), integrity.sha256_or_empty(schema_file))
 
 
 def _json(value: object) -> str:
@@ -353,12 +352,3 @@ def _json(value: object) -> str:
 
 def _fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _overrides(file: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
-    """Read the overrides, and check them against the classes."""
-    if file is None:
-        return ()
-    decisions = overrides.load(file)
-    overrides.resolve(decisions, vocabulary)
-    return decisions

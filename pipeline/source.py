@@ -7,6 +7,7 @@ loading.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import (
@@ -40,7 +41,9 @@ def opened(data: DataSection, store: Path, least_classes: int = 2) -> Source:
             "no images: name a folder with one sub-folder for each class, or another source "
             "of images, with imgpipe run DATA or data.source."
         )
-    return open_source(data.source, data.options(least_classes, str(store)))
+    return open_source(
+        data.source, replace(data.options, least_classes=least_classes, store=str(store))
+    )
 
 
 def require_usable(config: Config) -> None:
@@ -108,7 +111,7 @@ def require_outside(config: Config) -> None:
                 f"{name}: expected a path without *, ? and [, which Beam and TensorFlow take for "
                 f"patterns of other folders. Received: {path}"
             )
-    _, place = split_spec(config.data.source, config.data.options())
+    _, place = split_spec(config.data.source, config.data.options)
     images = os.path.realpath(place)
     if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
         return

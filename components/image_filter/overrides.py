@@ -137,6 +137,23 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
             )
 
 
+def read(path: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
+    """Read a file of overrides, and check them against the classes; none without a file.
+
+    Args:
+        path: Path of the TOML file, None if there is none.
+        vocabulary: Class names in sorted order.
+
+    Raises:
+        ConfigError: The file is invalid, or an image is relabelled to an unknown class.
+    """
+    if path is None:
+        return ()
+    overrides = load(path)
+    resolve(overrides, vocabulary)
+    return overrides
+
+
 def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping[str, Override]:
     """Return the overrides `by_hash`, with the vocabulary indices of their labels.
 

@@ -122,7 +122,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
     plan = source_check.SourceCheckPlan(
         source=config.data.source,
         settings=config.checks,
-        options=config.data.options(),
+        options=config.data.options,
         rule=config.split_rule,
         overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
         store=str(config.judge_store) if config.judge.store else "",

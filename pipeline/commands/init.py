@@ -75,7 +75,7 @@ def init(
     if not source.strip():
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
     source = absolute(source, Path.cwd())
-    given = configs.build({}, settings or []).data.options()
+    given = configs.build({}, settings or []).data.options
     scan = open_source(source, given).scan()
     config = propose(scan, source, settings or [])
     try:

@@ -74,18 +74,12 @@ class DataSection(SourceSettings):
         "s3://BUCKET/PREFIX.",
     )
 
-    def options(
-        self, least_classes: int = SourceOptions.least_classes, store: str = ""
-    ) -> SourceOptions:
-        """Return the options of the source: this section without the source itself.
-
-        Args:
-            least_classes: Number of classes that there have to be.
-            store: Folder in which compressed files are unpacked, "" for a temporary one.
-        """
+    @property
+    def options(self) -> SourceOptions:
+        """Options of the source: this section without the source itself."""
         values = dataclasses.asdict(self)
         del values["source"]
-        return SourceOptions(**values, least_classes=least_classes, store=store)
+        return SourceOptions(**values)
 
     @model_validator(mode="after")
     def _pattern_has_a_group(self) -> DataSection:

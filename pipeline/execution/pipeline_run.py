@@ -115,7 +115,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
 
 def _repeated(config: Config, began: float) -> tuple[_Planned | None, Run | None]:
     """Return the plan, if the images had to be listed for it, and the run that this one repeats."""
-    directory = repetition.candidate(config.out, plans.settings_key(config))
+    settings_key = plans.settings_key(config)
+    directory = repetition.candidate(config.out, settings_key)
     if directory is None:
         return None, None
     planned = _planned(config, source.scan(config), accept=False)

@@ -48,9 +48,10 @@ def candidate(out: Path, settings_key: str) -> Path | None:
     """
     started = run_folders.in_order(one.parent for one in out.glob(f"{RUNS}/*/{CONFIG}"))
     directory = started[-1] if started else out
-    known = json_object.read_or_empty(directory / FILE)
+    outcome = _outcome(directory)
+    keys = json_object.read_or_empty(directory / FILE)
     # The digests are compared too, because an edited summary would be reported as this outcome.
-    if known.get("settings") != settings_key or known.get("files") != _outcome(directory):
+    if keys.get("settings") != settings_key or keys.get("files") != outcome:
         return None
     images = json_object.read_or_empty(directory / SUMMARY)["data"]["in"]
     return directory if 0 < images <= MOST_IMAGES else None
@@ -96,8 +97,4 @@ def summary(directory: Path, push_directory: Path, outcome_key: str) -> dict[str
 
 def _outcome(directory: Path) -> dict[str, str]:
     """Digests of the files from which a repetition takes its outcome."""
-    return {name: _content(directory / name) for name in (SUMMARY, ARTIFACTS)}
-
-
-def _content(file: Path) -> str:
-    return integrity.sha256(file) if file.is_file() else ""
+    return {name: integrity.sha256_or_empty(directory / name) for name in (SUMMARY, ARTIFACTS)}
