@@ -13,7 +13,7 @@ What a change invalidates is decided here alone:
 | `Scan.fingerprint` | all images, with paths and labels | what is read of the images |
 | `data_key` | images, overrides, split, judge | what a person or a run accepted |
 | `weights_key` | backbone, weights, views, precision | the features of all images |
-| `run_key` | all that decides the result | which version is the baseline |
+| `run_key` | these keys, and all settings that decide | which version is the baseline |
 | `settings_key` | all settings and the code | whether a run may be a repetition |
 | `outcome_key` | the plan and the accepted schema | whether it is one |
 
@@ -41,7 +41,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from imgpipe.components.baseline_settings import BaselineSettings
-from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
 from imgpipe.components.data_gate.gate_settings import DataGateSettings
 from imgpipe.components.example_gen.ingest_settings import IngestSettings
@@ -52,7 +52,7 @@ from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.filter_settings import FilterSettings
 from imgpipe.components.model_pusher.pusher_settings import PusherSettings
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.features.extractor import describe, resolve_precision, weights_key
+from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.models.settings import AUTO, LEVELS
 from imgpipe.pipeline import source
@@ -73,7 +73,7 @@ _PATHS = {"judge": {"overrides", "store"}}
 #: Options of the source that say where files lie; the fingerprint stands for their content.
 _PLACES = ("source", "follow_links", "root", "tfds_dir")
 #: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
-#: and ``[bank]`` only some settings do; see `_run_key`.
+#: and ``[bank]`` only some settings do; see `_deciding`.
 _DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate"}
 _GIBIBYTE = 2**30
 #: Settings of a training by epochs, in [train] and in [fine_tune].
@@ -138,11 +138,12 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     decided = overrides.to_json(decisions)
     data_key = _data_key(config, scan, decided)
     training = _training(config, vocabulary, code)
-    run_key = _run_key(config, scan, decided, code)
+    deciding = _deciding(config, vocabulary)
     bank = _bank_settings(config, vocabulary)
+    run_key = _fingerprint(deciding, scan.fingerprint, code, decided, bank.weights_key)
+    baseline = manifest.baseline_for(config.push_directory, run_key, vocabulary)
     judged_by = accepted.parameters(config.schema_file, data_key)
     judged_by["accept_changes"] |= int(accept)
-    baseline = manifest.baseline_for(config.push_directory, run_key, vocabulary)
     number = baseline.number if baseline else 0
     digest = baseline.digest if baseline else ""
     push_directory = str(config.push_directory)
@@ -187,23 +188,6 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     )
 
 
-def _run_key(config: Config, scan: Scan, decisions: str, code: str) -> str:
-    """Return the fingerprint of everything that decides the result of a run."""
-    how = {**asdict(config.data), "vocabulary": scan.vocabulary}
-    for name in _PLACES:
-        del how[name]
-    return _fingerprint(
-        config.model_dump(include=_DECIDING, exclude=_PATHS),
-        how,
-        scan.fingerprint,
-        code,
-        decisions,
-        resolve_precision(config.bank.precision),
-        config.bank.budget,
-        config.settings.backbone_spec().key(),
-    )
-
-
 def _data_key(config: Config, scan: Scan, decisions: str) -> str:
     """Return the fingerprint of the data, its division into splits and its checks."""
     return _fingerprint(
@@ -239,6 +223,15 @@ def _training(config: Config, vocabulary: tuple[str, ...], code: str) -> str:
         "source_hash": code,
     }
     return _json(arguments)
+
+
+def _deciding(config: Config, vocabulary: tuple[str, ...]) -> list[object]:
+    """Return the settings that decide the result of a run."""
+    how = {**asdict(config.data), "vocabulary": vocabulary}
+    for name in _PLACES:
+        del how[name]
+    sections = config.model_dump(include=_DECIDING, exclude=_PATHS)
+    return [sections, how, config.bank.budget]
 
 
 def report_settings(
@@ -342,7 +335,8 @@ def outcome_key(plan: Plan, schema_file: Path) -> str:
         plan: The plan of the run.
         schema_file: The accepted schema, which need not exist.
     """
-    return _fingerprint(asdict(plan), integrity.sha256_or_empty(schema_file))
+    schema = schema_file.read_bytes() if schema_file.is_file() else b""
+    return _fingerprint(asdict(plan), schema.decode("utf-8", "replace"))
 
 
 def _json(value: object) -> str:

@@ -215,7 +215,9 @@ def to_toml(overrides: Iterable[Override]) -> str:
     return "".join(blocks)
 
 
-def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[Override, ...]:
+def replace_entries(
+    path: Path, image_hash: str, entries: Sequence[Override]
+) -> tuple[Override, ...]:
     """Replace all entries of one image in a file, which is created if it does not exist.
 
     A first entry of an image is appended, so that comments and the order of the file are kept.

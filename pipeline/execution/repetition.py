@@ -69,6 +69,7 @@ def summary(directory: Path, push_directory: Path, outcome_key: str) -> dict[str
         The summary; None if the images differ, or something that the run made is not intact or no
         longer served.
     """
+    keys = json_object.read_or_empty(directory / FILE)
     before = json_object.read_or_empty(directory / SUMMARY)
     artifacts = json_object.read_or_empty(directory / ARTIFACTS)
     # By size and time, as a run compares the artifacts that it takes from the cache.
@@ -77,7 +78,7 @@ def summary(directory: Path, push_directory: Path, outcome_key: str) -> dict[str
     push = before["push"]
     served = push["status"] != "refused" and manifest.served(push_directory)
     if (
-        json_object.read_or_empty(directory / FILE).get("key") != outcome_key
+        keys.get("key") != outcome_key
         or before["status"] not in ("blessed", "not_blessed")
         or push["version"] != (str(served.number) if served else None)
         or not folders
