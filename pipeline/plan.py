@@ -133,6 +133,8 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     """
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
+    facts = _facts(config, scan)
+    examples = _ingest_settings(config, scan)
     report = _json(report_settings(config, vocabulary, scan.fingerprint))
     decisions = overrides.read(config.overrides_file, vocabulary)
     decided = overrides.to_json(decisions)
@@ -147,29 +149,13 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     number = baseline.number if baseline else 0
     digest = baseline.digest if baseline else ""
     push_directory = str(config.push_directory)
-    facts = {
-        "run_key": run_key,
-        "name": config.run.name,
-        "vocabulary": vocabulary,
-        "fingerprint": scan.fingerprint,
-        "backbone": config.model.network,
-        "image_size": config.settings.size,
-        "baseline_version": number,
-    }
+    facts = {**facts, "run_key": run_key, "baseline_version": number}
     evaluate = config.evaluate.model_dump()
     return Plan(
         fingerprint=scan.fingerprint,
         code=code,
         baseline=BaselineSettings(push_directory, number, digest, vocabulary).to_json(),
-        examples=IngestSettings(
-            config.data.source,
-            vocabulary,
-            config.split_rule,
-            config.judge.pixel_limit,
-            scan.fingerprint,
-            options=config.data.options,
-            store=str(config.judge_store),
-        ).to_json(),
+        examples=examples.to_json(),
         image_filter=FilterSettings(vocabulary, config.checks, decisions).to_json(),
         accepted_schema=judged_by["accepted_schema"],
         gate=DataGateSettings(
@@ -196,6 +182,29 @@ def _data_key(config: Config, scan: Scan, decisions: str) -> str:
         config.data.groups,
         scan.fingerprint,
         decisions,
+    )
+
+
+def _facts(config: Config, scan: Scan) -> dict[str, object]:
+    """Return what the manifest of a version says about the settings and data of its run."""
+    return {
+        "name": config.run.name,
+        "vocabulary": scan.vocabulary,
+        "fingerprint": scan.fingerprint,
+        "backbone": config.model.network,
+        "image_size": config.settings.size,
+    }
+
+
+def _ingest_settings(config: Config, scan: Scan) -> IngestSettings:
+    return IngestSettings(
+        config.data.source,
+        tuple(scan.vocabulary),
+        config.split_rule,
+        config.judge.pixel_limit,
+        scan.fingerprint,
+        options=config.data.options,
+        store=str(config.judge_store),
     )
 
 

@@ -80,11 +80,11 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         if note:
             print(f"note: {note}", file=sys.stderr)
         temporary_files.sweep(out)
-        planned, repeated = None, None
+        planned: _Planned | None = None
         if start is None and not accept:  # with these, some components are executed in any case
             planned, repeated = _repeated(config, began)
-        if repeated is not None:
-            return repeated
+            if repeated is not None:
+                return repeated
         settings = to_toml(config)
         directory = run_folders.create(out / RUNS)
         identity.note_start(directory, sys.argv)

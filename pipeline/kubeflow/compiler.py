@@ -25,6 +25,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.kubeflow import containers, groups, mounts
+from imgpipe.pipeline.kubeflow.groups import Spec
 from imgpipe.pipeline.plan import RUN_SETTINGS, Plan, settings
 
 #: The command of each container.
@@ -98,7 +99,7 @@ def placeholders(config: Config) -> tuple[Plan, dict[str, Any]]:
     return Plan(**planned), given
 
 
-def _connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:
+def _connect(spec: Spec, pipeline: tfx_pipeline.Pipeline) -> None:
     """Declare the placeholders as parameters of the pipeline and as outputs of Plan, in place."""
     declared = spec["root"]["inputDefinitions"]["parameters"]
     first = next(node for node in pipeline.components if node.id == "Plan")

@@ -28,7 +28,7 @@ from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.kubeflow import mounts, run_folder
-from imgpipe.pipeline.kubeflow.groups import artifact_name
+from imgpipe.pipeline.kubeflow.groups import Spec, artifact_name
 
 if TYPE_CHECKING:
     from kfp.pipeline_spec.pipeline_spec_pb2 import ExecutorInput, ExecutorOutput
@@ -76,7 +76,8 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    given, completed = pipeline_spec_pb2.ExecutorInput(), pipeline_spec_pb2.ExecutorOutput()
+    given = pipeline_spec_pb2.ExecutorInput()
+    completed = pipeline_spec_pb2.ExecutorOutput()
     try:  # fields that this version of kfp does not know are ignored
         json_format.Parse(parsed.input, given, ignore_unknown_fields=True)
     except json_format.ParseError as error:
@@ -114,7 +115,7 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
 
 
 def _run_component(
-    described: dict[str, Any], given: ExecutorInput, file: Path, beam: list[str]
+    described: Spec, given: ExecutorInput, file: Path, beam: list[str]
 ) -> ExecutorOutput:
     """Run one component with TFX's own entry point.
 

@@ -61,7 +61,8 @@ def metadata(out: Path) -> MachineFinding:
     except ResourceError as error:
         return MachineFinding("metadata", False, str(error), fatal=True)
     there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
-    if there == "none yet" and (runs := past_runs.read(out)):
+    runs = past_runs.read(out) if there == "none yet" else []
+    if runs:
         wrong = f"{metadata_file.NAME} is missing beside {plural(len(runs), 'run')}"
     advice = "The next run starts a new one and executes every component again."
     return MachineFinding("metadata", not wrong, wrong or there, advice)

@@ -70,7 +70,8 @@ def run(
     Raises:
         ResourceError: There is no such run, or its summary is damaged.
     """
-    out, path = output_folder(path), plain(path)
+    out = output_folder(path)
+    path = plain(path)
     runs = past_runs.read(out)
     for one in runs:
         if one.folder == path:
@@ -162,7 +163,8 @@ def version(path: Path, number: int | None = None) -> Path:
         found = newest.path if newest else base / (wanted or there[-1])
     elif wanted not in (None, found.name):
         raise ConfigError(f"{path} is one version; remove --version {wanted}, or name {base}.")
-    if (found / manifest.MANIFEST).exists() and (what := manifest.damage(found)):
+    what = manifest.damage(found) if (found / manifest.MANIFEST).exists() else ""
+    if what:
         raise ResourceError(
             f"{found} is damaged: {what}. Choose another version, or publish an intact one "
             f"with: imgpipe rollback {shlex.quote(str(base))}"

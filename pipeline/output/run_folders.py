@@ -21,7 +21,9 @@ RUNS = "runs"
 #: Root of the artifacts, below the output folder.
 ARTIFACT_ROOT = "artifacts"
 #: Files in the folder of a run.
-CONFIG, SUMMARY, ARTIFACTS = "config.toml", "summary.json", "artifacts.json"
+CONFIG = "config.toml"
+SUMMARY = "summary.json"
+ARTIFACTS = "artifacts.json"
 FORMAT = "%Y%m%d-%H%M%S"
 LENGTH = len("20260101-000000")
 ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
@@ -40,9 +42,11 @@ def create(runs: Path) -> Path:
     Raises:
         OSError: The folder cannot be created.
     """
-    earlier = [found[1] for path in runs.glob("*/") if (found := _NAME.fullmatch(path.name))]
+    names = map(_NAME.fullmatch, (path.name for path in runs.glob("*/")))
+    earlier = [name[1] for name in names if name]
     start = max([time.strftime(FORMAT), *earlier])  # times in this format sort like texts
-    candidate, number = runs / start, 1
+    candidate = runs / start
+    number = 1
     while candidate.exists():
         number += 1
         candidate = runs / f"{start}-{number}"

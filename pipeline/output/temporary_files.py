@@ -41,7 +41,8 @@ def below(directory: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700)
         # The variable is for child processes and C++, `tempdir` for this process, which has read
         # the variable before.
-        variable, module = os.environ.get("TMPDIR"), tempfile.tempdir
+        variable = os.environ.get("TMPDIR")
+        module = tempfile.tempdir
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
         try:
             yield

@@ -93,12 +93,13 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     root = Path(pipeline.pipeline_info.pipeline_root)
     seals.compared.clear()
     seals.written.clear()
-    wanted, reported = set(fresh), set[str]()
+    not_cached = set(fresh)
+    reported: set[str] = set()
     while True:
         try:
             with _without_arguments(), loaded_model.dropped_at_end():
                 # A copy, because launching writes the id of the run into the compiled pipeline.
-                return _launch_all(copy.deepcopy(ir), observer, wanted, reported, root)
+                return _launch_all(copy.deepcopy(ir), observer, not_cached, reported, root)
         except seals.Damaged as found:
             # An earlier execution with the same parameters may be in the cache, and damaged too.
             if found.folder in seals.written:
