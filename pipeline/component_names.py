@@ -27,7 +27,7 @@ TASKS = {
 
 
 def find(name: str) -> str:
-    """Find the component that ``--from`` names, regardless of upper and lower case.
+    """Find the component that `--from` names, regardless of upper and lower case.
 
     Raises:
         ConfigError: There is no such component.

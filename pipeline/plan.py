@@ -72,8 +72,8 @@ RUN_SETTINGS = {
 _PATHS = {"judge": {"overrides", "store"}}
 #: Options of the source that say where files lie; the fingerprint stands for their content.
 _PLACES = ("source", "follow_links", "root", "tfds_dir")
-#: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
-#: and ``[bank]`` only some settings do; see `_deciding`.
+#: Sections of the configuration that decide the result of a run, without `_PATHS`. Of `[data]`
+#: and `[bank]` only some settings do; see `_deciding`.
 _DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate"}
 _GIBIBYTE = 2**30
 #: Settings of a training by epochs, in [train] and in [fine_tune].
@@ -123,7 +123,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     Args:
         config: The configuration.
         scan: Files of the source with their hashes.
-        accept: Whether a person accepts changes of the data, as with ``--accept``.
+        accept: Whether a person accepts changes of the data, as with `--accept`.
 
     Returns:
         The settings of the components.

@@ -18,7 +18,7 @@ class DataGateSettings(ComponentSettings):
 
     Attributes:
         vocabulary: Class names in sorted order.
-        section: The section ``[gate]`` of the configuration.
+        section: The section `[gate]` of the configuration.
         accept_changes: 1 when a person accepts how this data differs from earlier data, otherwise
             0. The accepted schema is then changed to allow the anomalies and the classes.
         accepted_schema: The accepted schema as text, "" if the schema was inferred from this data.

@@ -15,7 +15,7 @@ class EvaluatorSettings(ComponentSettings):
 
     Attributes:
         vocabulary: Class names in sorted order.
-        section: The section ``[evaluate]`` of the configuration.
+        section: The section `[evaluate]` of the configuration.
         accept_changes: 1 if a person accepts how the images differ from earlier ones, otherwise 0.
     """
 

@@ -40,7 +40,7 @@ def quiet(log: Path | None = None, to_stderr: bool = False) -> Iterator[Console]
 
     Args:
         log: File to which the output of libraries is appended; None for one that is removed.
-        to_stderr: Whether the console writes to standard error, because of ``--json -``.
+        to_stderr: Whether the console writes to standard error, because of `--json -`.
 
     Yields:
         A console that writes to the original standard output or error.

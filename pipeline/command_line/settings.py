@@ -55,7 +55,7 @@ def configuration(
         source: TOML file or name of a preset; None for the defaults.
         data: Source of the images, None for that of the configuration.
         out: Output folder, None for that of the configuration.
-        settings: Overrides as ``SECTION.KEY=VALUE``.
+        settings: Overrides as `SECTION.KEY=VALUE`.
 
     Raises:
         ConfigError: There is no such file or preset, or a setting is wrong.
@@ -101,10 +101,10 @@ def configuration(
 
 
 def assignments(settings: Mapping[str, Any]) -> list[str]:
-    """Write settings that are given in Python as ``--set`` takes them: ``SECTION.KEY=VALUE``.
+    """Write settings that are given in Python as `--set` takes them: `SECTION.KEY=VALUE`.
 
     Args:
-        settings: Values by ``section.key``, or mappings of the keys of a section by its name.
+        settings: Values by `section.key`, or mappings of the keys of a section by its name.
 
     Raises:
         ConfigError: There is no setting of a name, or a value is of a type that no setting has.

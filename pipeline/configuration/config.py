@@ -75,7 +75,7 @@ class Config(sections.SettingsSection):
 
     @model_validator(mode="after")
     def _has_local_folders(self) -> Config:
-        """Refuse addresses, which would become folders such as ``gs:`` in the current folder."""
+        """Refuse addresses, which would become folders such as `gs:` in the current folder."""
         values = dict(flat(self.model_dump()))
         for name in marked(INPUT, OUTPUT):
             given = values[name]
@@ -197,7 +197,7 @@ class Config(sections.SettingsSection):
         return self.replaced({name: absolute(given[name], here) for name in names if given[name]})
 
     def replaced(self, values: Mapping[str, object]) -> Config:
-        """Return the same configuration with other values of some settings, by ``section.key``."""
+        """Return the same configuration with other values of some settings, by `section.key`."""
         tree = self.model_dump()
         for name, value in values.items():
             put(tree, name, value)
@@ -210,7 +210,7 @@ class Config(sections.SettingsSection):
 
 
 def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested tables with their names, such as ``("train.epochs", 30)``."""
+    """Yield the values of nested tables with their names, such as `("train.epochs", 30)`."""
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
@@ -219,7 +219,7 @@ def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def put(tree: dict[str, object], name: str, value: object) -> None:
-    """Set the value of a name such as ``train.epochs`` in nested tables.
+    """Set the value of a name such as `train.epochs` in nested tables.
 
     Raises:
         ConfigError: A section of the name is not a table.
@@ -297,7 +297,7 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
 
 
 def _set(tree: dict[str, object], assignment: str) -> None:
-    """Apply one assignment ``a.b=v``, in which `v` is a TOML value or a plain string."""
+    """Apply one assignment `a.b=v`, in which `v` is a TOML value or a plain string."""
     key, equals, text = assignment.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -323,11 +323,11 @@ def _set(tree: dict[str, object], assignment: str) -> None:
 def build(
     tree: Mapping[str, object], assignments: Iterable[str] = (), where: str = "config"
 ) -> Config:
-    """Validate a nested mapping after applying ``--set`` assignments to a copy of it.
+    """Validate a nested mapping after applying `--set` assignments to a copy of it.
 
     Args:
         tree: Sections and settings by name.
-        assignments: Assignments of the form ``section.key=value``.
+        assignments: Assignments of the form `section.key=value`.
         where: Name of the mapping in messages, such as the path of a file.
 
     Returns:
@@ -359,12 +359,12 @@ def build(
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     """Read a TOML file.
 
-    Relative paths of inputs, which are those in ``[data]``, ``model.weights`` and
-    ``judge.overrides``, are relative to the folder of the file.
+    Relative paths of inputs, which are those in `[data]`, `model.weights` and
+    `judge.overrides`, are relative to the folder of the file.
 
     Args:
         path: The TOML file.
-        assignments: Assignments of the form ``section.key=value`` that are applied to it.
+        assignments: Assignments of the form `section.key=value` that are applied to it.
 
     Returns:
         The validated configuration.

@@ -1,7 +1,7 @@
 """The sections of the configuration: every setting with its type, limits and description.
 
 The settings of sources, of the network, of training and of augmentation are declared where they are
-used, those of Beam and Kubeflow in `beam.py` and `kubeflow.py`. ``imgpipe init`` writes the
+used, those of Beam and Kubeflow in `beam.py` and `kubeflow.py`. `imgpipe init` writes the
 descriptions as comments.
 """
 

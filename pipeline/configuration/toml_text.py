@@ -34,7 +34,7 @@ def to_toml(config: Config, only: Collection[str] | None = None) -> str:
 
     Args:
         config: The configuration to write.
-        only: Settings to write, as ``section.key``; None for all of them.
+        only: Settings to write, as `section.key`; None for all of them.
 
     Returns:
         A text that loads back to `config`, if the settings that it lacks have their defaults.

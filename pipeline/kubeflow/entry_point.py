@@ -5,7 +5,7 @@ of Kubeflow Pipelines 2.17 send something else, which is translated here:
 
 - Input artifacts carry an empty type. The types are taken from the inputs of the components, which
   the command line repeats.
-- There is an output artifact ``executor-logs`` of Kubeflow's own type ``system.Artifact``. It
+- There is an output artifact `executor-logs` of Kubeflow's own type `system.Artifact`. It
   belongs to the launcher, which writes it itself.
 - URIs name an object store; the files lie in folders of the container (see `mounts`).
 - The output parameters of Plan are the fields of a file in its artifact.
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the components that `groups` describes; unknown arguments are Beam's.
 
     Returns:
-        The exit code, with the same meaning as that of ``imgpipe run``: 0 when all components have
+        The exit code, with the same meaning as that of `imgpipe run`: 0 when all components have
         finished, 1 for a defect, 2 for a wrong argument, 4 for refused data, 5 for a missing
         resource.
     """
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _known(error: Exception, directory: str) -> tuple[str, int]:
-    """Message and exit code of an error; `directory` is the folder of the run in ``run.out``."""
+    """Message and exit code of an error; `directory` is the folder of the run in `run.out`."""
     from imgpipe.pipeline.execution import failures
 
     known = failures.known(error, Path(directory).parent.parent if directory else Path.cwd())

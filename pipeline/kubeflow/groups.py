@@ -6,7 +6,7 @@ are left are those at which a run is worth continuing: what is read of the image
 how it is judged.
 
 Inputs and outputs of a group are named after the component and its output, such as
-``ImageFilter_examples``. What one component of a group makes for another stays in the container.
+`ImageFilter_examples`. What one component of a group makes for another stays in the container.
 Constant parameters are part of the description of the group, which the container gets as an
 argument.
 """

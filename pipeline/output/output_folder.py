@@ -1,4 +1,4 @@
-"""Checks of the output folder of earlier runs, for ``imgpipe doctor``.
+"""Checks of the output folder of earlier runs, for `imgpipe doctor`.
 
 A run compares only the sizes and times of the files that it takes from the cache. These checks read
 every byte, so that a failing disk is noticed before its content is needed.

@@ -35,7 +35,7 @@ class PastRun:
     """A run that has started at some time.
 
     Attributes:
-        folder: Folder of the run, below ``runs`` of the output folder.
+        folder: Folder of the run, below `runs` of the output folder.
         summary: The summary; None for a run that is working or was killed, or whose summary is
             damaged.
         working: Whether the run is working now.
@@ -64,7 +64,7 @@ class PastRun:
 
     @property
     def status(self) -> str:
-        """How the run ended: a status of the summary, or ``working``, ``killed`` or ``damaged``."""
+        """How the run ended: a status of the summary, or `working`, `killed` or `damaged`."""
         if self.fault:
             return "damaged"
         if self.summary is not None:
@@ -73,7 +73,7 @@ class PastRun:
 
     @property
     def started(self) -> str:
-        """Local time of the start as ``2026-01-31 14:05:59``; the name if it is not a time."""
+        """Local time of the start as `2026-01-31 14:05:59`; the name if it is not a time."""
         try:
             moment = time.strptime(self.name[: run_folders.LENGTH], run_folders.FORMAT)
         except ValueError:
@@ -120,7 +120,7 @@ class PastRun:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The settings by ``section.key``; empty if the configuration cannot be read."""
+        """The settings by `section.key`; empty if the configuration cannot be read."""
         try:
             content = tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
             # No setting is a date, which JSON has no value for, but a damaged file may hold one.

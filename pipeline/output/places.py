@@ -23,7 +23,7 @@ _NAMED = 3  # runs that a message names
 
 
 def plain(path: Path) -> Path:
-    """Return an absolute path without ``~`` and ``..``; links in it stay, unlike in a resolved one.
+    """Return an absolute path without `~` and `..`; links in it stay, unlike in a resolved one.
 
     Args:
         path: The path as somebody typed it.

@@ -1,11 +1,11 @@
 """Finds the files and folders that can be removed without changing the results of later runs.
 
-A run removes them when it has ended, and ``imgpipe clean`` on demand. The following are kept:
+A run removes them when it has ended, and `imgpipe clean` on demand. The following are kept:
 
 - all versions, and the pages and summaries of all runs;
 - the feature bank and the inspection cache;
 - the artifacts of the newest run that judged a model and of all later runs, because the next run
-  takes cached outputs from them; at the end of a run, of that one and of the last ``run.keep``;
+  takes cached outputs from them; at the end of a run, of that one and of the last `run.keep`;
 - of the runs that published the model of a version that still exists, or may exist because its
   folder cannot be found, the images, predictions and rejected files.
 

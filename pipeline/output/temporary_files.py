@@ -34,7 +34,7 @@ def below(directory: Path) -> Iterator[None]:
     Other threads wait until the block ends.
 
     Args:
-        directory: Folder of the run. Its sub-folder ``tmp`` is removed at the end.
+        directory: Folder of the run. Its sub-folder `tmp` is removed at the end.
     """
     folder = directory / _NAME
     with _ONE_AT_A_TIME:

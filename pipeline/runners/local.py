@@ -119,7 +119,7 @@ def _without_arguments() -> Iterator[None]:
     """Hide the arguments of the program in the block.
 
     TFX's Beam executors parse them as their own flags. The arguments of a program that calls
-    `imgpipe.run`, such as ``-v``, would end the run.
+    `imgpipe.run`, such as `-v`, would end the run.
     """
     arguments = sys.argv
     sys.argv = arguments[:1]  # absl's flags take the first one for the name of the program
@@ -223,7 +223,7 @@ def _fail_interrupted(store: mlmd.MetadataStore, root: Path) -> None:
     """Mark the executions of a killed run as failed and remove their incomplete artifacts.
 
     TFX would leave them in the state RUNNING. The caller holds the lock of the run, so no execution
-    in this state is alive. Their folders are ``<root>/<node>/<output>/<execution id>``.
+    in this state is alive. Their folders are `<root>/<node>/<output>/<execution id>`.
     """
     states = metadata_store_pb2.Execution
     dead = [one for one in store.get_executions() if one.last_known_state == states.RUNNING]
