@@ -4,7 +4,6 @@ It is a plain component instead of TFX's Resolver, which open-source Kubeflow Pi
 The version is given by parameters, so that TFX's cache notices another version.
 """
 
-import json
 import shutil
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
 from typing_extensions import TypedDict
 
+from imgpipe.components.baseline_settings import BASELINE_FILE, BaselineSettings
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models.errors import ResourceError
 
-BASELINE_FILE = "baseline.json"
 #: Files that publishing has added to the SavedModel of a version.
 _ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD)
 
@@ -43,10 +42,7 @@ def Baseline(
     model: OutputArtifact[Model],
     statistics: OutputArtifact[ExampleStatistics],
     schema: OutputArtifact[Schema],
-    push_directory: Parameter[str],
-    version: Parameter[int],
-    digest: Parameter[str],
-    vocabulary: Parameter[str],
+    settings: Parameter[str],
 ) -> None:
     """Copy the baseline version and its provenance.
 
@@ -55,27 +51,25 @@ def Baseline(
             the list of the images that it knows.
         statistics: Output: statistics of the data that the baseline was trained on.
         schema: Output: schema that this data was validated against.
-        push_directory: Base path of the published versions.
-        version: Number of the baseline version, 0 for none.
-        digest: Fingerprint of the version, so that a changed version invalidates the cached copy.
-        vocabulary: JSON list of this run's classes. The models are compared on the classes that
-            both know, if there are several.
+        settings: Which version, and the classes of this run, as `BaselineSettings` writes them.
 
     Raises:
         ResourceError: The version has been removed or damaged since the run began.
     """
+    given = BaselineSettings.from_json(settings)
+    version = given.version
     state: BaselineState = {
         "version": version,
-        "digest": digest,
+        "digest": given.digest,
         "compared": False,
         "why": "",
         "columns": [],
     }
-    found = _find(Path(push_directory), version)
+    found = _find(Path(given.push_directory), version)
     known = Path() if found is None else found.path / manifest.PROVENANCE / known_images.FILE
     if found is None:
         state["why"] = "there is no earlier blessed model to compare with"
-    elif not found.comparable(json.loads(vocabulary)):
+    elif not found.comparable(given.vocabulary):
         state["why"] = f"version {version} has other classes, so that the models are not compared"
     elif not known.is_file():
         state["why"] = (
@@ -84,7 +78,7 @@ def Baseline(
         )
     else:
         before = {name: column for column, name in enumerate(found.vocabulary)}
-        columns = [before.get(name, -1) for name in json.loads(vocabulary)]
+        columns = [before.get(name, -1) for name in given.vocabulary]
         state["compared"] = True
         state["columns"] = columns
         target = path_utils.serving_model_dir(model.uri)

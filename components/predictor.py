@@ -21,7 +21,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
-from imgpipe.components.baseline import BASELINE_FILE, is_empty
+from imgpipe.components.baseline import is_empty
+from imgpipe.components.baseline_settings import BASELINE_FILE
 from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.beam import beam_io
 from imgpipe.components.common.prediction import DESCRIBED

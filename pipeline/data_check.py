@@ -146,14 +146,12 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
     from imgpipe.components.image_filter import overrides
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.plan import check_settings, split_rule
-    from imgpipe.pipeline.source import source_options
 
     plan = source_check.SourceCheckPlan(
         source=config.data.source,
-        settings=check_settings(config),
-        options=source_options(config),
-        rule=split_rule(config),
+        settings=config.checks,
+        options=config.data.options,
+        rule=config.split_rule,
         overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
         store=str(config.judge_store) if config.judge.store else "",
     )

@@ -21,7 +21,6 @@ from imgpipe.models import feature_names as names
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-GATE_FILE = "gate.json"
 #: What to do about rejected files.
 SEE_REASONS = "see the reason for each file in the quarantine"
 #: What to do about an anomaly, drift or skew that is wanted.

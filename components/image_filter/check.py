@@ -51,16 +51,16 @@ class JudgeSettings:
     groups: Groups = "auto"
 
     def to_json(self) -> str:
-        """Write what the configuration decides, for the parameter of ImageFilter."""
+        """Write what the configuration decides, for the settings of ImageFilter."""
         return json.dumps({name: getattr(self, name) for name in _CONFIGURED}, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str, overrides: Mapping[str, Override]) -> JudgeSettings:
-        """Convert back from `to_json`, and add the overrides."""
-        return cls(**json.loads(text), overrides=overrides)
+    def from_json(cls, text: str) -> JudgeSettings:
+        """Convert back from `to_json`."""
+        return cls(**json.loads(text))
 
 
-#: Fields of `Settings` that the configuration decides.
+#: Fields of `JudgeSettings` that the configuration decides.
 _CONFIGURED = ("min_side", "pixel_limit", "severity", "threshold", "groups")
 
 

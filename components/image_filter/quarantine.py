@@ -33,11 +33,10 @@ from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.overrides import Override, find
+from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
 from imgpipe.models import feature_names as names
 
-MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"
-WARNINGS = "warnings.jsonl"
 REVIEWED = "reviewed.jsonl"
 NEAR = "near_duplicates.jsonl"
 SUMMARY = "summary.json"

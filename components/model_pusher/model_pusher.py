@@ -25,7 +25,8 @@ from tfx.utils import io_utils, path_utils
 from imgpipe.components.common import blessings
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
-from imgpipe.components.model_pusher.push import PUSH_FILE, Candidate, Push, push
+from imgpipe.components.model_pusher.push import Candidate, Push, push
+from imgpipe.components.model_pusher.pusher_settings import PUSH_FILE, PusherSettings
 from imgpipe.models.files.regular_files import local_path
 
 
@@ -35,9 +36,7 @@ def ModelPusher(
     model_blessing: InputArtifact[ModelBlessing],
     infra_blessing: InputArtifact[InfraBlessing],
     pushed_model: OutputArtifact[PushedModel],
-    push_directory: Parameter[str],
-    keep: Parameter[int] = manifest.KEPT_VERSIONS,
-    facts: Parameter[str] = "{}",
+    settings: Parameter[str],
     statistics: InputArtifact[ExampleStatistics] = None,
     schema: InputArtifact[Schema] = None,
     images: InputArtifact[Examples] = None,
@@ -54,11 +53,7 @@ def ModelPusher(
         pushed_model: Output: ``push.json`` with status, version and path, and, unless a gate
             refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
             it.
-        push_directory: Base path of the published versions.
-        keep: Number of versions to keep.
-        facts: JSON object with further fields of the manifest, such as run key and vocabulary. With
-            ``run_key`` and ``baseline_version``, the model is only published while that version is
-            still the one to compare with.
+        settings: Where the model is published, as `PusherSettings` writes it.
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
         images: Examples of the kept images, which are listed beside the model for Baseline.
@@ -69,14 +64,15 @@ def ModelPusher(
             validated.
     """
     local_path(model.uri, "ModelPusher")
+    given = PusherSettings.from_json(settings)
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
     decision = f"{model_blessing.uri}/{DECISION_FILE}"  # TFX's Evaluator writes none
     exported = path_utils.serving_model_path(model.uri)
     beside = {"statistics": statistics, "schema": schema}
     candidate = Candidate(
         Path(exported),
-        {**json.loads(facts), **_image_size(exported)},
-        {name: Path(given.uri) for name, given in beside.items() if given is not None},
+        {**given.facts, **_image_size(exported)},
+        {name: Path(artifact.uri) for name, artifact in beside.items() if artifact is not None},
         validated=records.read_json(validated) if fileio.exists(validated) else None,
         decision=records.read_json(decision) if fileio.exists(decision) else None,
         images=images.uri if images else "",
@@ -85,7 +81,7 @@ def ModelPusher(
         "model": blessings.is_blessed(model_blessing.uri),
         "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
     }
-    outcome = push(local_path(push_directory, "ModelPusher"), candidate, gates, keep)
+    outcome = push(local_path(given.push_directory, "ModelPusher"), candidate, gates, given.keep)
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
     _record(pushed_model, outcome)

@@ -14,8 +14,6 @@ from imgpipe.components.common.storage import known_images, manifest
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.model_pusher import model_card, versions
 
-PUSH_FILE = "push.json"
-
 
 class Push(TypedDict):
     """Whether the model was published, and where it is."""

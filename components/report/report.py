@@ -25,10 +25,9 @@ from imgpipe.components.report.sections import images
 from imgpipe.components.run_record import collect, identity, timings, verdict
 from imgpipe.components.run_record.collect import REPORTED
 from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE
 from imgpipe.components.run_record.verdict import RunState
 
-PAGE = "report.html"
-FACTS = "facts.json"
 _log = logging.getLogger(__name__)
 _THUMBNAILS = 600  # mistakes, doubtful labels and near-duplicates that are read for the page
 
@@ -63,7 +62,7 @@ class ReportExecutor(BaseExecutor):
         uris = {name: artifact_utils.get_single_uri(given) for name, given in input_dict.items()}
         run_directory = exec_properties["run_directory"]
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
-        log = f"{run_directory}/run.log"
+        log = f"{run_directory}/{LOG}"
         facts = collect.collect(uris, json.loads(exec_properties["settings"]))
         # `imgpipe kubeflow submit --wait` reads the verdict from this line.
         status = facts["push"]["status"] if facts["push"] is not None else "refused"

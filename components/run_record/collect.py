@@ -13,13 +13,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from imgpipe.components.baseline import BASELINE_FILE
+from imgpipe.components.baseline_settings import BASELINE_FILE
 from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import records
-from imgpipe.components.data_gate.rules import GATE_FILE
+from imgpipe.components.data_gate.gate_settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.model_pusher.push import PUSH_FILE
+from imgpipe.components.model_pusher.pusher_settings import PUSH_FILE
 from imgpipe.components.run_record import metrics
 from imgpipe.components.run_record.doubtful_labels import doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty

@@ -7,9 +7,8 @@ from typing import Annotated
 
 from typing_extensions import TypedDict
 
+from imgpipe.components.run_record.run_files import TIMINGS
 from imgpipe.models.files import json_object
-
-TIMINGS_FILE = "timings.json"
 
 
 class Timings(TypedDict):
@@ -22,7 +21,7 @@ class Timings(TypedDict):
 
 def read(folder: str) -> Timings | None:
     """Read the timings of a run; None where the local runner has written none."""
-    file = Path(folder) / TIMINGS_FILE
+    file = Path(folder) / TIMINGS
     try:
         return json_object.read(file) if file.is_file() else None  # type: ignore[return-value]
     except (OSError, ValueError):  # a page without timings is better than none

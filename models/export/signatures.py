@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
+from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.models.model_names import FEATURES, LOGITS, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SERVING_DEFAULT: Final = "serving_default"
 SERVING_PIXELS: Final = "serving_pixels"
 SERVING_EXAMPLES: Final = "serving_examples"
 FEATURE_VECTORS: Final = "features"

@@ -118,11 +118,12 @@ def find(path: Path) -> Path:
     """
     from imgpipe.components.image_filter.quarantine import MANIFEST
     from imgpipe.pipeline.output import places
+    from imgpipe.pipeline.output.run_folders import RUNS
 
     path = places.plain(path)
     if (path / MANIFEST).is_file():
         return path
-    if not (places.above(path) / "runs").is_dir():
+    if not (places.above(path) / RUNS).is_dir():
         # The folder of a run on Kubeflow holds its artifacts itself.
         for manifest in path.rglob(f"quarantine/*/{MANIFEST}"):
             return manifest.parent

@@ -11,9 +11,13 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from imgpipe.components.image_filter.quarantine import DataSummary
     from imgpipe.models.training.history import History
     from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.pipeline.configuration.sections import RunSection
+    from imgpipe.pipeline.results import Run
 
 app = typer.Typer()
 
@@ -89,16 +93,31 @@ def run_config(
 
     if start is not None:  # before imports that take time
         start = component_names.find(start)
+    from imgpipe.pipeline.execution.pipeline_run import execute
+    from imgpipe.pipeline.plan import without_effect
+
+    console = output_files.console_beside(json_file)
+    for note in without_effect(config):
+        console.print(f"note: {escape(note)}")
+    outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
+    _tell(outcome, console, config.run)
+    output_files.write_json(outcome.summary, json_file)
+    return outcome.exit_code
+
+
+def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
+    """Print the outcome of a run, and what to do next.
+
+    Args:
+        outcome: The run.
+        console: Where it is printed.
+        settings: The section [run] of its configuration.
+    """
     from imgpipe.components.image_filter.summary_sentences import aside
     from imgpipe.components.run_record import verdict
     from imgpipe.components.run_record.commands import serve_command
-    from imgpipe.pipeline.execution import without_effect
-    from imgpipe.pipeline.execution.pipeline_run import execute
+    from imgpipe.pipeline.output.run_folders import SUMMARY
 
-    console = output_files.console_beside(json_file)
-    for note in without_effect.notes(config):
-        console.print(f"note: {escape(note)}")
-    outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
     colour = _COLOURS.get(outcome.exit_code, "red")
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
@@ -121,18 +140,16 @@ def run_config(
         console.print(f"  note     {escape(warning)}")
     if outcome.summary["report"]:
         console.print(f"  report   {escape(outcome.summary['report'])}")
-    console.print(f"  summary  {escape(str(outcome.folder / 'summary.json'))}")
+    console.print(f"  summary  {escape(str(outcome.folder / SUMMARY))}")
     if outcome.freed:
-        kept = f"the last {config.run.keep} runs and the published versions (run.keep)"
+        kept = f"the last {settings.keep} runs and the published versions (run.keep)"
         size = f"{outcome.freed / 1e6:,.1f} MB of artifacts"
         console.print(f"  removed  {size} that are not needed for {kept}")
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
     if push["status"] in ("pushed", "unchanged"):
-        command = serve_command(push["path"], config.run.name)
+        command = serve_command(push["path"], settings.name)
         console.print(f"  serve it: {escape(command)}", soft_wrap=True)
-    output_files.write_json(outcome.summary, json_file)
-    return outcome.exit_code
 
 
 def _data(data: DataSummary | None) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
-from imgpipe.components.run_record.timings import TIMINGS_FILE, Timings
+from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE, TIMINGS
+from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
@@ -28,7 +29,6 @@ from imgpipe.pipeline.results import Run
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
-LOG = "run.log"
 #: Step of the display in which the libraries are imported.
 LOADING = "loading TensorFlow, TFX"
 
@@ -56,7 +56,7 @@ class RunRecord:
         self._failed_step = ""
         self.directory, self.display = directory, display
         self._config, self._began = config, began
-        self._settings_key = repetition.settings(config)
+        self._settings_key = plans.settings_key(config)
         self._write(ARTIFACTS, {})  # none so far, which `clean` must know
 
     # --- events --------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class RunRecord:
         """See `runners.local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
-            self._write(TIMINGS_FILE, self._timings())
+            self._write(TIMINGS, self._timings())
         self.display.started(name)
 
     def finished(self, result: NodeResult) -> None:
@@ -107,7 +107,7 @@ class RunRecord:
         facts = empty(plans.report_settings(self._config, self.vocabulary, fingerprint))
         page, unwritten = None, ""
         try:
-            self._write(TIMINGS_FILE, self._timings())
+            self._write(TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != LOADING:
                 facts, page = self._page(error, facts["settings"])
@@ -122,7 +122,8 @@ class RunRecord:
         # Where another version is served now, the verdict asks for a new run.
         outdated = "other_version" in content["push"]["refused_by"]
         if error is None and self.plan is not None and not outdated:
-            repetition.remember(self.directory, self._config, self.plan, self._settings_key)
+            outcome_key = plans.outcome_key(self.plan, self._config.schema_file)
+            repetition.remember(self.directory, self._settings_key, outcome_key)
         code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)
 
@@ -131,7 +132,7 @@ class RunRecord:
         from imgpipe.components.report import report
         from imgpipe.components.run_record.collect import REPORTED, collect
 
-        page, file = self.directory / report.PAGE, self.directory / report.FACTS
+        page, file = self.directory / PAGE, self.directory / FACTS
         if error is None and file.exists() and page.exists():
             return json.loads(file.read_text(encoding="utf-8")), str(page)
         uris = {

@@ -52,7 +52,7 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
             name: artifact_name(row.component, row.output) for name, row in collect.REPORTED.items()
         }
         uris = {name: artifacts[key] for name, key in made.items() if key in artifacts}
-        facts = collect.collect(uris, json.loads(plan["report_settings"]))
+        facts = collect.collect(uris, json.loads(plan["report"]))
         page.draw(facts, uris, [str(run)], verdict.state(facts, cause, component))
     except Exception:
         traceback.print_exc()

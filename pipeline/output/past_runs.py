@@ -17,12 +17,14 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
-from imgpipe.components.common.storage.manifest import MANIFEST
 from imgpipe.components.image_evaluator.decision import Decision
+from imgpipe.components.image_filter import quarantine_files
+from imgpipe.components.run_record.run_files import FACTS, PAGE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
+from imgpipe.models.files.version_files import MANIFEST
 from imgpipe.models.training.cross_validation import Folds
-from imgpipe.pipeline.configuration.config import flat
+from imgpipe.pipeline.configuration.config import VERSIONS, flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
 from imgpipe.pipeline.records import run_summary
@@ -31,7 +33,6 @@ from imgpipe.pipeline.records.run_summary import RunSummary, Status
 #: How a run ended, also one that left no summary.
 RunStatus: TypeAlias = Status | Literal["working", "killed", "damaged"]
 
-PAGE, FACTS = "report.html", "facts.json"
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
 
 
@@ -40,7 +41,7 @@ class PastRun:
     """A run that has started at some time.
 
     Attributes:
-        folder: Folder of the run, below ``runs`` of the output folder.
+        folder: Folder of the run, below `runs` of the output folder.
         summary: The summary; None for a run that is working or was killed, or whose summary is
             damaged.
         working: Whether the run is working now.
@@ -78,7 +79,7 @@ class PastRun:
 
     @property
     def started(self) -> str:
-        """Local time of the start as ``2026-01-31 14:05:59``; the name if it is not a time."""
+        """Local time of the start as `2026-01-31 14:05:59`; the name if it is not a time."""
         try:
             moment = time.strptime(self.name[: run_folders.LENGTH], run_folders.FORMAT)
         except ValueError:
@@ -117,7 +118,7 @@ class PastRun:
     def versions_folder(self) -> Path:
         """Folder into which the run publishes; the default one if its settings cannot be read."""
         named = self.config.get("push.directory")
-        return Path(named) if named else self.out / "model"
+        return Path(named) if named else self.out / VERSIONS
 
     @property
     def by_class(self) -> dict[str, int]:
@@ -132,7 +133,7 @@ class PastRun:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The settings by ``section.key``; empty if the configuration cannot be read."""
+        """The settings by `section.key`; empty if the configuration cannot be read."""
         try:
             content = tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
             # No setting is a date, which JSON has no value for, but a damaged file may hold one.
@@ -168,7 +169,7 @@ class PastRun:
     def quarantine(self) -> Path | None:
         """Folder of the files that the run rejected, None if it no longer exists."""
         uri = self.artifact("ImageFilter", "quarantine")
-        return Path(uri) if uri and (Path(uri) / "manifest.jsonl").is_file() else None
+        return Path(uri) if uri and (Path(uri) / quarantine_files.MANIFEST).is_file() else None
 
     def require_readable(self) -> None:
         """Refuse a run whose summary is damaged.

@@ -21,10 +21,11 @@ from imgpipe.components.image_filter.quarantine import NEAR as NEAR_FILE
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.near_duplicates import ShownGroup
+from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.output.past_runs import FACTS, PastRun
+from imgpipe.pipeline.output.past_runs import PastRun
 
 Kind = Literal["doubtful", "near", "rejected"]
 #: A row that names an image.

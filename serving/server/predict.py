@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.calls import Call
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
-from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Handle:
         Raises:
             StatusError: The request does not fit the model, or the graph fails on its values.
         """
-        key = signature_name or DEFAULT_SIGNATURE
+        key = signature_name or SERVING_DEFAULT
         signature = self.signatures.get(key)
         if signature is None:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
-from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.runtime import Runtime
@@ -29,7 +29,7 @@ class Served:
     def __init__(
         self,
         directory: str,
-        signature: str = DEFAULT_SIGNATURE,
+        signature: str = SERVING_DEFAULT,
         outputs: Collection[str] | None = None,
         runtime: Runtime | None = None,
     ) -> None:

@@ -84,7 +84,7 @@ def test_guarded_tasks_depend_on_their_gates(spec: dict[str, Any]):
 def test_some_settings_are_parameters_of_a_run(spec: dict[str, Any], tmp_path: Path):
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     defaults = {name: one.get("defaultValue") for name, one in parameters.items()}
-    source = _tasks(spec)["Data"]["inputs"]["parameters"]["source"]
+    source = _tasks(spec)["Plan"]["inputs"]["parameters"]["source"]
     assert source == {"componentInputParameter": "source"}
     assert defaults.pop("source").endswith("/photos")
     assert defaults == {"threshold": 0.9, "epochs": 60, "image_size": 0}
@@ -102,7 +102,7 @@ def test_parameters_that_depend_on_the_images_are_outputs_of_plan(spec: dict[str
         for key, source in task["inputs"].get("parameters", {}).items()
         if "taskOutputParameter" in source
     }
-    assert read["Data", "fingerprint"] == "fingerprint"
+    assert read["Data", "examples"] == "examples"
     assert set(read.values()) == set(produced)
     assert all("Plan" in tasks[name]["dependentTasks"] for name, _ in read)
     for name, key in read:
@@ -156,9 +156,9 @@ def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(
     monkeypatch.delenv(mounts.ROOT, raising=False)
     file = _for_buckets(tmp_path)
     assert len(list(yaml.safe_load_all(file.read_text()))) == 1
-    container = _spec(file)["deploymentSpec"]["executors"]["Publishing_executor"]["container"]
-    pusher, _ = json.loads(container["args"][1])
-    assert pusher["constants"]["push_directory"] == "/gcs/bucket/out/model"
+    container = _spec(file)["deploymentSpec"]["executors"]["Plan_executor"]["container"]
+    [planning] = json.loads(container["args"][1])
+    assert json.loads(planning["constants"]["config"])["run"]["out"] == "/gcs/bucket/out"
     place = {"project": "p", "location": "us-central1", "credentials": AnonymousCredentials()}
     job = aiplatform.PipelineJob("hands", str(file), parameter_values={"epochs": 3}, **place)
     described = job.to_dict()

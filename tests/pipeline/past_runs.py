@@ -14,6 +14,7 @@ from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.training.cross_validation import Folds
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import toml_text
 from imgpipe.pipeline.records.run_summary import summarised
 from tests.declared import made
 
@@ -50,7 +51,7 @@ def leave(
     folder = out / "runs" / name
     folder.mkdir(parents=True)
     config = configs.build({}, [f"run.out={json.dumps(str(out))}", *settings])
-    (folder / "config.toml").write_text(configs.to_toml(config))
+    (folder / "config.toml").write_text(toml_text.to_toml(config))
     if artifacts is not None:
         (folder / "artifacts.json").write_text(json.dumps(artifacts))
     if not status:

@@ -26,6 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
+from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.server import services, status
 from imgpipe.serving.server.calls import Call, Calls, SheddingPool
@@ -42,7 +43,6 @@ from imgpipe.serving.server.rest.requests import (
 )
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, invalid
-from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 from imgpipe.serving.server.version import VersionState
 
 METRICS = "/monitoring/prometheus/metrics"
@@ -190,7 +190,7 @@ class RestApi:
         body = json_tensors.parse(data)
         with self._core.acquire(spec) as handle:
             call.version = handle.version
-            signature = handle.signatures.get(body.signature_name or DEFAULT_SIGNATURE)
+            signature = handle.signatures.get(body.signature_name or SERVING_DEFAULT)
             if signature is None:
                 raise invalid(
                     f'Serving signature name: "{body.signature_name}" not found in signature def'

@@ -6,7 +6,7 @@ import pytest
 
 from imgpipe.pipeline.command_line import settings as commands
 from imgpipe.pipeline.configuration.config import build
-from imgpipe.pipeline.execution import without_effect
+from imgpipe.pipeline.plan import without_effect
 
 SOLVED = 'the head is solved. Set train.optimizer = "adam" to train it by epochs.'
 NO_SEARCH = "train.minutes has no effect: no better network is looked for beside"
@@ -29,7 +29,7 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for beside
 def test_a_given_setting_without_effect_is_mentioned(
     settings: tuple[str, ...], expected: list[str]
 ):
-    found = without_effect.notes(build({}, settings))
+    found = without_effect(build({}, settings))
     assert len(found) == len(expected), found
     for sentence, start in zip(found, expected, strict=True):
         assert sentence.startswith(start)
@@ -37,4 +37,4 @@ def test_a_given_setting_without_effect_is_mentioned(
 
 @pytest.mark.parametrize("preset", commands.presets())
 def test_every_setting_of_a_preset_has_an_effect(preset: str):
-    assert without_effect.notes(commands.configuration(preset, None, None, [])) == []
+    assert without_effect(commands.configuration(preset, None, None, [])) == []
