@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,12 @@ _AT_ONCE = 50_000
 """Number of values that are written without a pause for other threads: about a millisecond."""
 _ROWS, _COLUMNS = "instances", "inputs"
 _B64 = "b64"
+_B64_FORM = '{"b64": TEXT}'
 _BYTES_SUFFIX = "_bytes"
+_SHOWN = 40
+"""Characters of a text that a message quotes."""
+_KEYS_SHOWN = 5
+"""Keys of an object that a message names."""
 _one_at_a_time = threading.Lock()
 """Held while a body is converted: several threads would take turns with the interpreter lock, and
 the requests between them would wait for all."""
@@ -111,7 +117,10 @@ def _columns(body: PredictBody, names: list[str]) -> dict[str, Any]:
         return body.value if _has_names(body.value) else {names[0]: body.value}
     rows = body.value
     if not isinstance(rows, list) or not rows:
-        raise invalid(f"{_ROWS!r} is a list with at least one row.")
+        raise invalid(
+            f"{_ROWS!r} is a list with at least one row, such as [{_B64_FORM}] for an image. "
+            f"Received: {_described(rows)}."
+        )
     if not _has_names(rows[0]):
         return {names[0]: rows}
     for number, row in enumerate(rows):
@@ -164,8 +173,29 @@ def _bytes(name: str, item: Any) -> bytes:
         try:
             return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise invalid(f"{name} has a value that is not base64: {error}.") from error
-    raise invalid(f'{name} is made of texts, or bytes as {{"b64": TEXT}}. Received: {item!r:.40}.')
+            raise invalid(
+                f"{name} has a value under the key {_B64} that is not base64: "
+                f"{_described(item[_B64])}. Send the base64 of the content of a file: no path, no "
+                "link, and nothing such as data:image/jpeg;base64, before it."
+            ) from error
+    advice = ""
+    if isinstance(item, int | float):
+        advice = " If these are pixels, name the signature that takes them in 'signature_name'."
+    raise invalid(
+        f"{name} is made of texts, or bytes as {_B64_FORM}. Received: {_described(item)}.{advice}"
+    )
+
+
+def _described(value: Any) -> str:
+    """Return a value for a message: the beginning of a text, and the kind of what may be large."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN] + '…'!r}"
+    if isinstance(value, dict):
+        keys = ", ".join(f"{key[:_SHOWN]!r}" for key in itertools.islice(value, _KEYS_SHOWN))
+        return f"an object with the keys {keys or 'none'}"
+    if isinstance(value, list):
+        return f"a list of {len(value):,}"
+    return orjson.dumps(value).decode()
 
 
 def write(outputs: Mapping[str, np.ndarray], *, by_row: bool) -> bytes:
