@@ -24,8 +24,8 @@ _TEXT_WITHIN: Final = 64
 """Bytes of a file in which text is recognised: the header of every format has other bytes there."""
 _SHOWN: Final = 40
 """Bytes of a text that a message quotes."""
-#: Printable characters and white space in UTF-8. Behind 15 of them, which have 60 bytes at most, the
-#: beginning of another one may be cut off.
+#: Printable characters and white space in UTF-8. Behind 15 of them, which have 60 bytes at most,
+#: the beginning of another one may be cut off.
 _PRINTABLE: Final = r"[^\x00-\x08\x0e-\x1f\x7f-\x{9f}]"
 _TEXT: Final = rf"(?s){_PRINTABLE}+|{_PRINTABLE}{{15,}}\C{{1,3}}"
 

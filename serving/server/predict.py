@@ -113,12 +113,12 @@ class Handle:
         began = time.monotonic()
         found = self._run(signature, arrays, fetches, call)
         results = dict(zip(fetches, found, strict=True))
-        counts = [tensors.row_count(value, signature.inputs[alias]) for alias, value in arrays.items()]
+        rows = _row_counts(signature, arrays)
         answer = Prediction(
             signature_name=key,
             outputs={a: results[n] for a, n in zip(aliases, names, strict=True)},
             run_seconds=time.monotonic() - began,
-            rows=1 if not counts or counts[0] is None else counts[0],
+            rows=1 if not rows or rows[0] is None else rows[0],
         )
         if call is not None:
             call.signature, call.rows, call.run_seconds = key, answer.rows, answer.run_seconds
@@ -172,7 +172,7 @@ class Handle:
         pixels = [limits.row_pixels(alias, value, most) for alias, value in arrays.items()]
         feeds = [signature.inputs[alias].name for alias in arrays]
         values = list(arrays.values())
-        rows = {tensors.row_count(value, signature.inputs[alias]) for alias, value in arrays.items()}
+        rows = set(_row_counts(signature, arrays))
         parts = [slice(None)]
         if self.runtime.by_row and len(rows) == 1 and not rows & {0, None}:
             parts = list(limits.slices([sum(row) for row in zip(*pixels, strict=True)], most))
@@ -191,6 +191,12 @@ class Handle:
             return answers[0]
         columns = zip(*answers, strict=True)
         return [np.concatenate(pieces) if pieces[0].ndim else pieces[0] for pieces in columns]
+
+
+def _row_counts(signature: Any, arrays: Mapping[str, np.ndarray]) -> list[int | None]:
+    """Return the number of rows of each input; None where it is no list of rows."""
+    inputs = signature.inputs
+    return [tensors.row_count(value, inputs[alias]) for alias, value in arrays.items()]
 
 
 def _outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:

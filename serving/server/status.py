@@ -85,8 +85,8 @@ _QUOTATION_MARK = re.compile(r"\\([\"'])")
 def tidy(message: str) -> str:
     """Return the first line of a TensorFlow error without the trace of graph nodes.
 
-    The trace describes the inside of the model and does not help the sender of a broken image. Of an
-    assertion with one value, this is its message.
+    The trace describes the inside of the model and does not help the sender of a broken image. Of
+    an assertion with one value, this is its message.
     """
     text = _ROOT_ERROR.sub("", message.strip())
     text = _NODE_PREFIX.sub("", text)

@@ -109,16 +109,23 @@ def test_images_that_cannot_be_decoded_are_refused(rest, make_image):
     assert answer.status == 400 and "144.0 million pixels" in answer.error()
 
 
+def test_the_brackets_of_pixels_do_not_count_as_values(rest):
+    pixels = {"instances": [[[[1, 2, 3]] * 384] * 384], "signature_name": "serving_default"}
+    answer = rest.predict(pixels)
+    assert answer.status == 200 and "predictions" in answer.json()
+
+
 def test_bodies_beyond_the_limits_are_refused(rest, monkeypatch):
     answer = rest.predict(b" " * (33 << 20))
     assert answer.status == 413 and "larger than 32 MiB" in answer.error()
     assert answer.headers["connection"] == "close"
     answer = rest.predict(b"{}", headers={"Content-Encoding": "gzip"})
     assert answer.status == 400 and "not compressed" in answer.error()
-    many = b'{"instances": [' + b"1," * 200_000 + b"1]}"
-    assert len(rest.predict(many).json()["predictions"]) == 200_001
-    answer = rest.predict(many[:-2] + b"," + many[15:])
-    assert answer.status == 413 and "more than 250,000 values" in answer.error()
+    many = b'{"instances": [' + b"1," * 400_000 + b"1]}"
+    assert len(rest.predict(many).json()["predictions"]) == 400_001
+    for more in (many[:-2] + b"," + many[15:], b"[" * 500_000, b'{"a":' * 500_000):
+        answer = rest.predict(more)
+        assert answer.status == 413 and "more than 450,000 values" in answer.error()
     monkeypatch.setattr(requests, "_BODIES_AT_ONCE", 0)
     answer = rest.predict(many)
     assert answer.status == 429 and "large requests fill its memory" in answer.error()
