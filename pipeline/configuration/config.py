@@ -235,7 +235,13 @@ def unknown(key: str) -> str:
     known = known_keys()
     if inside := [one for one in known if one.startswith(f"{key}.")]:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
-    if any(key.startswith(f"{one}.") for one in known):  # in a table such as kubeflow.resources
+    if key.startswith("kubeflow."):
+        return (
+            f"unknown key {key!r}; the section has {', '.join(declared(Kubeflow))}. Write other "
+            "settings of the pods, such as tolerations and pull secrets, into the compiled file: "
+            "see 'Other settings of the pods' in docs/kubeflow.md."
+        )
+    if any(key.startswith(f"{one}.") for one in known):  # in a table
         return f"unknown key {key!r}."
 
     def similarity(candidate: str) -> float:
