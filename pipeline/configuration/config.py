@@ -236,10 +236,11 @@ def unknown(key: str) -> str:
     if inside := [one for one in known if one.startswith(f"{key}.")]:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
     if key.startswith("kubeflow."):
+        section = ", ".join(declared(KubeflowSection))
         return (
-            f"unknown key {key!r}; the section has {', '.join(declared(Kubeflow))}. Write other "
-            "settings of the pods, such as tolerations and pull secrets, into the compiled file: "
-            "see 'Other settings of the pods' in docs/kubeflow.md."
+            f"unknown key {key!r}; the section has {section}. Write other settings of the pods, "
+            "such as tolerations and pull secrets, into the compiled file: see 'Other settings of "
+            "the pods' in docs/kubeflow.md."
         )
     if any(key.startswith(f"{one}.") for one in known):  # in a table
         return f"unknown key {key!r}."
