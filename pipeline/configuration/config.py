@@ -265,6 +265,13 @@ def unknown(key: str) -> str:
     inside = [name for name in known if name.startswith(f"{key}.")]
     if inside:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
+    if key.startswith("kubeflow."):
+        section = ", ".join(declared(KubeflowSection))
+        return (
+            f"unknown key {key!r}; the section has {section}. Write other settings of the pods, "
+            "such as tolerations and pull secrets, into the compiled file: see 'Other settings of "
+            "the pods' in docs/kubeflow.md."
+        )
     if any(key.startswith(f"{name}.") for name in known):  # in a table such as kubeflow.resources
         return f"unknown key {key!r}."
 
