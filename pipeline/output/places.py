@@ -142,7 +142,7 @@ def _refuse_zeros(base: Path) -> None:
     Raises:
         ResourceError: There is one.
     """
-    for model in sorted(base.glob(f"0*/{_SAVED_MODEL}")):
+    for model in sorted(base.glob(f"0*/{SAVED_MODEL}")):
         folder = model.parent
         if folder.name.isdecimal() and int(folder.name):
             raise ResourceError(
