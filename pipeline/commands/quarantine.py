@@ -19,7 +19,6 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
     from imgpipe.pipeline.records.models import QuarantineRow
 
 _EXAMPLES = """Examples:\n
@@ -142,6 +141,7 @@ def read(folder: Path, warnings: bool = False) -> list[QuarantineRow]:
     Raises:
         ResourceError: A line is damaged.
     """
+    from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
     from imgpipe.pipeline.records.models import QuarantineRow
 
     file = folder / (WARNINGS if warnings else MANIFEST)
