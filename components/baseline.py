@@ -12,13 +12,24 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
+from typing_extensions import TypedDict
 
-from imgpipe.components.baseline_settings import STATE, BaselineSettings
+from imgpipe.components.baseline_settings import BASELINE_FILE, BaselineSettings
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models.errors import ResourceError
 
 #: Files that publishing has added to the SavedModel of a version.
 _ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD)
+
+
+class BaselineState(TypedDict):
+    """The version that a run is compared with, as Baseline writes it."""
+
+    version: int  # 0 if there is none
+    digest: str  # of the version
+    compared: bool  # whether the models are compared
+    why: str  # why they are not compared; "" if they are
+    columns: list[int]  # column of each class in the answers of the version; -1 for unknown classes
 
 
 def is_empty(uri: str) -> bool:
@@ -47,7 +58,7 @@ def Baseline(
     """
     given = BaselineSettings.from_json(settings)
     version = given.version
-    state = {
+    state: BaselineState = {
         "version": version,
         "digest": given.digest,
         "compared": False,
@@ -68,7 +79,8 @@ def Baseline(
     else:
         before = {name: column for column, name in enumerate(found.vocabulary)}
         columns = [before.get(name, -1) for name in given.vocabulary]
-        state |= {"compared": True, "columns": columns}
+        state["compared"] = True
+        state["columns"] = columns
         target = path_utils.serving_model_dir(model.uri)
         shutil.copytree(found.path, target, dirs_exist_ok=True, ignore=_ADDED)
     # The data of two runs can be compared even where their models cannot.
@@ -78,7 +90,7 @@ def Baseline(
                 shutil.copytree(known.parent / name, uri, dirs_exist_ok=True)
         if known.is_file():
             shutil.copyfile(known, f"{model.uri}/{known_images.FILE}")
-    records.write_json(f"{model.uri}/{STATE}", state)
+    records.write_json(f"{model.uri}/{BASELINE_FILE}", state)
 
 
 def _find(base: Path, version: int) -> manifest.PublishedVersion | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from imgpipe.components.common.component_settings import ComponentSettings
 
 #: File in the model artifact of Baseline, which says whether there is a model and why not.
-STATE = "baseline.json"
+BASELINE_FILE = "baseline.json"
 
 
 @dataclass(frozen=True)

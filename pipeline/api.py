@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,24 +94,18 @@ def check(
         >>> found.summary["rejected"], found.summary["by_reason"]["truncated"]
         (11, 3)
     """
-    from imgpipe.pipeline.commands.check import as_json, examine, page
+    from imgpipe.pipeline.data_check import examine
     from imgpipe.pipeline.source import require_classes
 
     _prepare()
     chosen = _configuration(config, data, settings, out)
     require_classes(chosen)  # before TensorFlow is imported
-    found = examine(chosen, with_images=False, to_stderr=True)
-    summary = as_json(found)
+    examined = examine(chosen, with_images=False, to_stderr=True)
 
     def draw() -> str:
-        from imgpipe.components import source_check
-        from imgpipe.components.report.check_page import paths_shown
+        return examined.with_images().page()
 
-        shown = paths_shown(found.judged)
-        images = source_check.read_images(found.plan, found.judged, shown)
-        return page(replace(found, images=images))
-
-    return Check(found.verdict, summary, draw)
+    return Check(examined.verdict, examined.summary(), draw)
 
 
 def evaluate(

@@ -16,7 +16,7 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
-from imgpipe.components.report.facts import REPORTED
+from imgpipe.components.run_record.collect import REPORTED
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config

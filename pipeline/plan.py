@@ -51,6 +51,7 @@ from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSetti
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.filter_settings import FilterSettings
 from imgpipe.components.model_pusher.pusher_settings import PusherSettings
+from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
@@ -245,7 +246,7 @@ def _deciding(config: Config, vocabulary: tuple[str, ...]) -> list[object]:
 
 def report_settings(
     config: Config, vocabulary: Sequence[str], fingerprint: str = ""
-) -> dict[str, object]:
+) -> ShownSettings:
     """Select the settings that the report shows.
 
     Args:
@@ -260,7 +261,12 @@ def report_settings(
         "cross_validate": config.folds,
         "backbone": config.model.network,
         "image_size": config.settings.size,
-        "expect": config.expect.model_dump(),
+        "expect": {
+            "text": config.expect.text,
+            "low": config.expect.low,
+            "high": config.expect.high,
+            "split": config.expect.split,
+        },
         "fingerprint": fingerprint,
         "seeds": {"split": config.split.seed, "train": config.train.seed},
         "changed": changed(config),

@@ -23,7 +23,7 @@ from imgpipe.components.common.storage.records import write_text
 from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import schema as schemas
-from imgpipe.components.data_gate.gate_settings import DECISION, DataGateSettings
+from imgpipe.components.data_gate.gate_settings import GATE_FILE, DataGateSettings
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
@@ -144,11 +144,11 @@ def DataGate(
     written = ""
     if given.accept_schema_to and not reasons:
         written = _accept(given, current, rules.by_class(summary))
-    decision = {
+    decision: rules.DataDecision = {
         "blessed": not reasons,
-        "reasons": rules.as_dicts(reasons),
+        "reasons": rules.reason_rows(reasons),
         "accepted_schema": written,
-        "warnings": rules.as_dicts(warned),
+        "warnings": rules.reason_rows(warned),
     }
     _write_decision(decision, blessing.uri, given.decision_to)
     if reasons:
@@ -170,8 +170,8 @@ def _accept(given: DataGateSettings, schema: schema_pb2.Schema, classes: Mapping
     return written
 
 
-def _write_decision(decision: Mapping[str, Any], uri: str, copy: str) -> None:
+def _write_decision(decision: rules.DataDecision, uri: str, copy: str) -> None:
     """Write `gate.json`, a copy unless `copy` is "", and then BLESSED or NOT_BLESSED."""
-    for path in filter(None, (f"{uri}/{DECISION}", copy)):
+    for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
         write_text(path, json.dumps(decision, indent=1))
     blessings.write(uri, blessings.BLESSED if decision["blessed"] else blessings.NOT_BLESSED)

@@ -9,7 +9,7 @@ from typing import Any
 from imgpipe.components.common.component_settings import ComponentSettings
 
 #: File with the decision of DataGate, in its artifact.
-DECISION = "gate.json"
+GATE_FILE = "gate.json"
 
 
 @dataclass(frozen=True)

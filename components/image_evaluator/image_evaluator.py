@@ -32,13 +32,16 @@ from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils
 
 from imgpipe.components.baseline import is_empty
-from imgpipe.components.baseline_settings import STATE
+from imgpipe.components.baseline_settings import BASELINE_FILE
 from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
+from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
 from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_names import HISTORY_FILE
+from imgpipe.models.training.cross_validation import Folds
+from imgpipe.models.training.history import History
 
 MODEL_RUN, INFRA_BLESSING, BANK = "model_run", "infra_blessing", "bank"
 SPLITS = [names.VALIDATION, names.TEST]
@@ -124,7 +127,7 @@ def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> rules.Evidenc
     """
     vocabulary = list(settings.vocabulary)
     uri = uris[specs.BASELINE_MODEL_KEY]
-    state = records.read_json(f"{uri}/{STATE}")
+    state = records.read_json(f"{uri}/{BASELINE_FILE}")
     known = known_images.read(Path(uri, known_images.FILE)) or {}
     both = np.array(state["columns"]) >= 0 if state["compared"] else None
     # The rows are the fields of `Counts`, of all images and of those of new families.
@@ -168,9 +171,12 @@ def _counts(rows: np.ndarray, families: list[set[str]]) -> rules.Counts:
     return rules.Counts(labels, predicted, right, [len(one) for one in families], every)
 
 
-def _deciding_folds(uri: str | None) -> dict[str, Any] | None:
+def _deciding_folds(uri: str | None) -> Folds | None:
     """Read the folds by which ImageTrainer has judged its model; None if validation decides."""
-    return records.read_json(f"{uri}/{HISTORY_FILE}").get("cross_validation") if uri else None
+    if not uri:
+        return None
+    history: History = records.read_json(f"{uri}/{HISTORY_FILE}")
+    return history["cross_validation"]
 
 
 def _unserved(uri: str | None) -> str:
@@ -182,9 +188,9 @@ def _unserved(uri: str | None) -> str:
     return f"the serving check {broken['name']!r} failed: {broken['detail']}"
 
 
-def _bless(blessing: Any, decision: dict[str, Any], model: Any) -> None:
+def _bless(blessing: Any, decision: Decision, model: Any) -> None:
     """Write the decision, and what TFX's own Evaluator writes for the components after it."""
-    records.write_json(f"{blessing.uri}/{rules.DECISION}", decision)
+    records.write_json(f"{blessing.uri}/{DECISION_FILE}", decision)
     blessed = decision["blessed"]
     blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
     blessing.set_int_custom_property("blessed", int(blessed))

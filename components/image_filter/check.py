@@ -111,12 +111,21 @@ class Finding:
             **changes,
         )
 
-    def row(self) -> dict[str, Any]:
-        """Return the `Row` of the quarantine's files and of the JSON."""
-        values = {**vars(self), "override": self.remedy}
-        if self.severity != "reject":
-            values |= {"override": "", "kept_copy": ""}
-        return {name: values[name] for name in Row.__annotations__}
+    def row(self) -> Row:
+        """Return the row of the quarantine's files and of the JSON."""
+        rejected = self.severity == "reject"
+        return {
+            "path": self.path,
+            "label": self.label,
+            "split": self.split,
+            "image_hash": self.image_hash,
+            "reason": self.reason,
+            "detail": self.detail,
+            "score": self.score,
+            "override": self.remedy if rejected else "",
+            "kept_copy": self.kept_copy if rejected else "",
+            "stored": self.stored,
+        }
 
 
 #: What the function of a check returns: what was found in words, a finding if it has a score or

@@ -10,7 +10,7 @@ from imgpipe.components.common.component_settings import ComponentSettings
 from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
 
 #: File with the outcome, in the artifact of ModelPusher.
-PUSH = "push.json"
+PUSH_FILE = "push.json"
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ def init(
     ] = False,
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
+    from imgpipe.components.common.formatting import plural
     from imgpipe.components.example_gen.sources import absolute, open_source
-    from imgpipe.components.report.text import plural
     from imgpipe.pipeline.configuration import config as configs
 
     if output.exists() and not force:

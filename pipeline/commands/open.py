@@ -36,7 +36,7 @@ def page_of(path: Path) -> Path:
     Raises:
         ResourceError: There is no page.
     """
-    from imgpipe.components.report.files import LOG
+    from imgpipe.components.run_record.run_files import LOG
     from imgpipe.pipeline.output import places
 
     run = places.run(path, lambda one: one.page.is_file(), "has a report yet")

@@ -118,7 +118,7 @@ def find(path: Path) -> PastRun:
     Raises:
         ResourceError: There is no such run.
     """
-    from imgpipe.components.report.files import FACTS
+    from imgpipe.components.run_record.run_files import FACTS
     from imgpipe.pipeline.output import places
 
     reached = "has come far enough to be reviewed"
@@ -162,7 +162,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
 
 def _described(name: str, asked: Sequence[Question]) -> str:
     """Say what there is to decide."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     words = {"doubtful": "doubtful label", "near": "near-duplicate", "rejected": "rejected image"}
     counts = Counter[str](one.kind for one in asked)

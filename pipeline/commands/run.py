@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,8 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from imgpipe.components.image_filter.quarantine import DataSummary
+    from imgpipe.models.training.history import History
     from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.configuration.sections import RunSection
     from imgpipe.pipeline.results import Run
@@ -111,18 +113,20 @@ def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
         console: Where it is printed.
         settings: The section [run] of its configuration.
     """
-    from imgpipe.components.report import verdict
-    from imgpipe.components.report.text import aside, serve_command
+    from imgpipe.components.image_filter.summary_sentences import aside
+    from imgpipe.components.run_record import verdict
+    from imgpipe.components.run_record.commands import serve_command
     from imgpipe.pipeline.output.run_folders import SUMMARY
 
     colour = _COLOURS.get(outcome.exit_code, "red")
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict, lines=True)}[/]")
-    for ruling in (outcome.summary["gate"] or {}).get("rulings", []):
+    gate, data = outcome.summary["gate"], outcome.summary["data"]
+    for ruling in gate["rulings"] if gate is not None else []:
         console.print(f"  {'failed' if ruling['reason'] else 'passed'}   {escape(ruling['text'])}")
-    console.print(f"  data     {escape(_data(outcome.summary['data']))}")
-    for sentence in aside(outcome.summary["data"].get("set_aside", {})):
+    console.print(f"  data     {escape(_data(data))}")
+    for sentence in aside(outcome.summary["set_aside"]):
         console.print(f"           {sentence}")
     push = outcome.summary["push"]
     if push["status"] in ("pushed", "unchanged"):
@@ -148,9 +152,9 @@ def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
         console.print(f"  serve it: {escape(command)}", soft_wrap=True)
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(data: DataSummary | None) -> str:
     """Count the files that were kept, repaired and rejected."""
-    if not data["in"]:
+    if data is None or not data["in"]:
         return "no file was inspected"
     reasons = ", ".join(
         f"{count:,} {reason}" for reason, count in sorted(data["by_reason"].items())
@@ -160,16 +164,18 @@ def _data(data: Mapping[str, Any]) -> str:
     return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {rejected}"
 
 
-def _training(training: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _training(training: History | None) -> Iterator[tuple[str, str]]:
     """Yield what was tried, and the result of fine-tuning."""
-    from imgpipe.models.search.ways import line_of
+    from imgpipe.models.training.history import describe_tried
 
-    search = (training or {}).get("search") or []
-    for row in search:
-        yield "tried", line_of(row)
-    if training and (ended := (training["search_ended"] or {}).get("text")):
-        yield "", ended
-    if (fine_tuned := (training or {}).get("fine_tune")) and not search:
-        before, after = fine_tuned["head_accuracy"], fine_tuned["accuracy"]
+    if training is None:
+        return
+    for tried in training["search"] or []:
+        yield "tried", describe_tried(tried)
+    if training["search_ended"] is not None and training["search_ended"]["text"]:
+        yield "", training["search_ended"]["text"]
+    tuned = training["fine_tune"]
+    if tuned is not None and not training["search"]:
+        before, after = tuned["head_accuracy"], tuned["accuracy"]
         change = f"validation accuracy {before:.3f} before and {after:.3f} after fine-tuning"
-        yield "trained", f"{fine_tuned['trained']}: {change}"
+        yield "trained", f"{tuned['trained']}: {change}"

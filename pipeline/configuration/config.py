@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.data_gate.accepted import SCHEMA_FILE
-from imgpipe.components.data_gate.gate_settings import DECISION
+from imgpipe.components.data_gate.gate_settings import GATE_FILE
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.models.errors import ConfigError
@@ -206,7 +206,7 @@ class Config(sections.SettingsSection):
     @property
     def decision_file(self) -> Path:
         """Path of a copy of DataGate's decision, as TFX removes the outputs after an error."""
-        return self.out / DECISION
+        return self.out / GATE_FILE
 
 
 def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -265,6 +265,13 @@ def unknown(key: str) -> str:
     inside = [name for name in known if name.startswith(f"{key}.")]
     if inside:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
+    if key.startswith("kubeflow."):
+        section = ", ".join(declared(KubeflowSection))
+        return (
+            f"unknown key {key!r}; the section has {section}. Write other settings of the pods, "
+            "such as tolerations and pull secrets, into the compiled file: see 'Other settings of "
+            "the pods' in docs/kubeflow.md."
+        )
     if any(key.startswith(f"{name}.") for name in known):  # in a table such as kubeflow.resources
         return f"unknown key {key!r}."
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan
-from imgpipe.components.report import identity
-from imgpipe.components.report.files import LOG
+from imgpipe.components.run_record import identity
+from imgpipe.components.run_record.run_files import LOG
 from imgpipe.models import progress
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports

@@ -13,19 +13,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
+from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.report.files import FACTS, PAGE
+from imgpipe.components.run_record.run_files import FACTS, PAGE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MANIFEST
+from imgpipe.models.training.cross_validation import Folds
 from imgpipe.pipeline.configuration.config import VERSIONS, flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
-from imgpipe.pipeline.records.run_summary import Folds, Gate, RunSummary
+from imgpipe.pipeline.records import run_summary
+from imgpipe.pipeline.records.run_summary import RunSummary, Status
+
+#: How a run ended, also one that left no summary.
+RunStatus: TypeAlias = Status | Literal["working", "killed", "damaged"]
 
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
 
@@ -63,12 +69,12 @@ class PastRun:
         return self.folder / PAGE
 
     @property
-    def status(self) -> str:
+    def status(self) -> RunStatus:
         """How the run ended: a status of the summary, or `working`, `killed` or `damaged`."""
         if self.fault:
             return "damaged"
         if self.summary is not None:
-            return self.summary.status
+            return self.summary["status"]
         return "working" if self.working else "killed"
 
     @property
@@ -81,27 +87,32 @@ class PastRun:
         return time.strftime("%Y-%m-%d %H:%M:%S", moment)
 
     @property
-    def gate(self) -> Gate:
-        """The accuracy that was judged; without a value for a run that judged none."""
-        return (self.summary and self.summary.gate) or Gate()
+    def decision(self) -> Decision | None:
+        """The decision about the model; None for a run that evaluated none."""
+        return self.summary["gate"] if self.summary is not None else None
 
     @property
     def accuracy(self) -> float | None:
-        """Validation accuracy, None for a run that judged no model."""
-        return self.gate.value
+        """Validation accuracy, None for a run that evaluated no model."""
+        return self.decision["value"] if self.decision is not None else None
+
+    @property
+    def interval(self) -> list[float] | None:
+        """The 95 % interval of this accuracy; None without one."""
+        return self.decision["ci95"] if self.decision is not None else None
 
     @property
     def folds(self) -> Folds | None:
         """The result of the folds where they decide instead of validation, otherwise None."""
-        return self.summary.cross_validation if self.summary else None
+        return self.summary["cross_validation"] if self.summary is not None else None
 
     @property
     def version(self) -> int | None:
         """Number of the version that serves the model of this run, None if there is none."""
-        push = self.summary and self.summary.push
-        if not push or push.status == "refused" or push.version is None:
+        push = self.summary["push"] if self.summary is not None else None
+        if push is None or push["status"] == "refused" or push["version"] is None:
             return None
-        return int(push.version)
+        return int(push["version"])
 
     @property
     def versions_folder(self) -> Path:
@@ -113,8 +124,10 @@ class PastRun:
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
         counts: dict[str, int] = {}
-        for split in (self.summary.data.splits if self.summary else {}).values():
-            for label, count in split.items():
+        if self.summary is None or self.summary["data"] is None:
+            return counts
+        for by_label in self.summary["data"]["by_split"].values():
+            for label, count in by_label.items():
                 counts[label] = counts.get(label, 0) + count
         return counts
 
@@ -189,7 +202,7 @@ def read(out: Path) -> list[PastRun]:
 
 def _past_run(folder: Path, working: bool) -> PastRun:
     try:
-        return PastRun(folder, RunSummary.read(json_object.read(folder / SUMMARY)), working)
+        return PastRun(folder, run_summary.read(json_object.read(folder / SUMMARY)), working)
     except FileNotFoundError:
         return PastRun(folder, None, working)
     except (OSError, ValueError) as error:

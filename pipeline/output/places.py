@@ -117,13 +117,16 @@ def versions(path: Path, numbered: bool = True) -> tuple[Path, Path | None]:
         # "." and a link such as "current" stand for a version; its folder is named by the number.
         if not version.name.isdecimal() and version.resolve().name.isdecimal():
             version = version.resolve()
-        if numbered and not (version.name.isdecimal() and int(version.name)):
+        number = str(int(version.name)) if version.name.isdecimal() else ""
+        if numbered and (number in ("", "0") or number != version.name):
+            name = "1" if number in ("", "0") else number
             raise ResourceError(
                 f"{path} is a SavedModel in a folder that is not named by a version. Expected: a "
-                f"name such as 1. Rename it, for example: mv {version} {version.parent / '1'}"
+                f"name such as {name}. Rename it: {_renaming(version, name)}"
             )
         return version.parent, version
     for base in (path, path / VERSIONS):
+        _refuse_zeros(base)
         if manifest.version_numbers(base):
             return base.absolute(), None
     raise ResourceError(
@@ -131,6 +134,26 @@ def versions(path: Path, numbered: bool = True) -> tuple[Path, Path | None]:
         f"numbered versions such as {path / '1'}, or one version. Received: {_received(path)}. "
         "Run `imgpipe run`, or name another folder."
     )
+
+
+def _refuse_zeros(base: Path) -> None:
+    """Refuse versions such as 0001, which TensorFlow Serving takes for version 1.
+
+    Raises:
+        ResourceError: There is one.
+    """
+    for model in sorted(base.glob(f"0*/{SAVED_MODEL}")):
+        folder = model.parent
+        if folder.name.isdecimal() and int(folder.name):
+            raise ResourceError(
+                f"{folder} is named by a number with zeros before it. Expected: the number of a "
+                f"version alone. Rename it: {_renaming(folder, str(int(folder.name)))}"
+            )
+
+
+def _renaming(folder: Path, name: str) -> str:
+    """Return the command that renames a folder."""
+    return shlex.join(["mv", str(folder), str(folder.parent / name)])
 
 
 def version(path: Path, number: int | None = None) -> Path:

@@ -67,7 +67,7 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(
     base = first.folder / "out" / "model"
     local = require_same_version(base, volume / "photos", tmp_path / "local", _LENIENT)
     assert {key: facts["gate"][key] for key in local.summary["gate"]} == local.summary["gate"]
-    assert facts["data"]["by_split"] == local.summary["data"]["splits"]
+    assert facts["data"]["by_split"] == local.summary["data"]["by_split"]
     for component in ("ImageExampleGen", "ImageFilter"):
         (kept,) = (tmp_path / "local/artifacts" / component / "examples").glob("[0-9]*")
         found = records_of(first.stored(first.outputs["Data"][f"{component}_examples"]["uri"]))

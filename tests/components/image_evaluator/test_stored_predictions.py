@@ -11,7 +11,8 @@ import pytest
 
 from imgpipe.components.common import blessings, shares
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_evaluator import image_evaluator, rules
+from imgpipe.components.image_evaluator import image_evaluator
+from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.configuration.sections import EvaluateSection
@@ -117,7 +118,7 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
         "example_splits": json_utils.dumps([names.VALIDATION, names.TEST]),
     }
     image_evaluator.ImageEvaluatorExecutor(context).Do(inputs, outputs, properties)
-    decision = records.read_json(f"{folder}/blessing/{rules.DECISION}")
+    decision = records.read_json(f"{folder}/blessing/{DECISION_FILE}")
     marked = blessings.is_blessed(f"{folder}/blessing")
     assert marked != blessings.is_blessed(f"{folder}/blessing", blessings.NOT_BLESSED)
     assert marked == decision["blessed"] == bool(blessing.get_int_custom_property("blessed"))

@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
-from imgpipe.pipeline import machine
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.serve import serve
+from imgpipe.pipeline.doctor import machine
 from tests import json_formats
 
 """The server logs its address within this number of lines."""
