@@ -245,6 +245,19 @@ def _float16(values: tf.Tensor) -> tf.Tensor:
     return tf.cast(limited, tf.float16)
 
 
+def weights_key(settings: ModelSettings, precision: str) -> str:
+    """Return the fingerprint of everything but the images that decides the features.
+
+    View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
+
+    Args:
+        settings: The settings of the features.
+        precision: See `FeatureExtractor`.
+    """
+    extractor = FeatureExtractor(settings, precision)
+    return f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}"
+
+
 @functools.cache
 def resolve_precision(precision: str) -> str:
     """Return "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU."""

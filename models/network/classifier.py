@@ -17,7 +17,7 @@ from imgpipe.models import model_names, preprocess
 from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
-from imgpipe.models.settings import AVERAGE, FLATTEN, LEVELS, ModelSettings, check_vocabulary
+from imgpipe.models.settings import AUTO, AVERAGE, FLATTEN, LEVELS, ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras
@@ -182,6 +182,22 @@ def build_features(
             names = list(backbone.levels) or layer_graph.levels(network)
         maps += [layer_graph.find(network, name, "model.features").outputs[0] for name in names]
     return pixels, maps, read(maps, kind)
+
+
+def require_layers(settings: ModelSettings) -> None:
+    """Refuse names of layers that the network does not have; see `layer_graph.layer_at`.
+
+    Raises:
+        ConfigError: `model.cut`, `model.features` or `fine_tune.cut` names no layer.
+    """
+    looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
+    tuned = settings.fine_tune.cut if looked_at else ""
+    named = settings.features not in (AUTO, AVERAGE, FLATTEN, LEVELS)
+    if settings.cut or tuned or named:
+        backbone_of(settings)  # fails for a layer that does not exist
+        if tuned:
+            trained = settings.for_search if settings.searches else settings
+            layer_graph.layer_at(backbone_of(trained), tuned)
 
 
 def backbone_of(settings: ModelSettings) -> keras.Model:

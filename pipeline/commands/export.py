@@ -94,11 +94,11 @@ def write(
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import places
     from imgpipe.pipeline.published import exports
-    from imgpipe.pipeline.published.evaluation import Model
+    from imgpipe.pipeline.published.model import Model
 
     target = target.expanduser()
     kind = exports.require(name, target)
-    model = Model.of(places.version(path, version))
+    model = Model(places.version(path, version))
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # takes longer than most conversions
