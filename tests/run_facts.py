@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from imgpipe.models.training.history import Epoch, History
 from PIL import Image
 
 from imgpipe.components.baseline import BaselineState
@@ -29,6 +28,7 @@ from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.training.cross_validation import Fold, Folds
+from imgpipe.models.training.history import Epoch, History
 from tests.declared import made
 from tests.images import encoded
 
