@@ -76,7 +76,7 @@ class ExaminedSource:
 
     def reasons(self) -> list[str]:
         """Return why a run would refuse the data in a few sentences."""
-        return rules.summarised(rules.as_dicts(self.refused))
+        return rules.summarised(rules.reason_rows(self.refused))
 
     def summary(self) -> CheckSummary:
         """Return what `--json` writes."""
@@ -107,14 +107,12 @@ class ExaminedSource:
     def page(self) -> str:
         """Draw the page as one HTML file."""
         from imgpipe.components.report.check_page import render
-        from imgpipe.components.report.section import RunState
+        from imgpipe.components.run_record.facts import page_settings
+        from imgpipe.components.run_record.verdict import RunState
 
         status = "refused" if self.refused else self.verdict.split(":", 1)[0]
-        settings = {
-            "name": "imgpipe check",
-            "source": self.judged.scan.source,
-            "vocabulary": list(self.judged.scan.vocabulary),
-        }
+        scan = self.judged.scan
+        settings = page_settings("imgpipe check", scan.source, scan.vocabulary)
         state = RunState(status, self.verdict)
         return render(self.judged, self.images, state, settings, self.reasons())
 
@@ -148,14 +146,12 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
     from imgpipe.components.image_filter import overrides
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.plan import check_settings, split_rule
-    from imgpipe.pipeline.source import source_options
 
     plan = source_check.SourceCheckPlan(
         source=config.data.source,
-        settings=check_settings(config),
-        options=source_options(config),
-        rule=split_rule(config),
+        settings=config.checks,
+        options=config.data.options,
+        rule=config.split_rule,
         overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
         store=str(config.judge_store) if config.judge.store else "",
     )
@@ -198,7 +194,8 @@ def _accepted_classes(config: Config) -> dict[str, int | None]:
 
 
 def _verdict(judged: JudgedSource, refused: bool) -> str:
-    from imgpipe.components.report.text import overridden, plural
+    from imgpipe.components.common.formatting import plural
+    from imgpipe.components.image_filter.summary_sentences import overridden
 
     summary = judged.summary
     warned = len({finding.path for finding in judged.outcomes.warnings})

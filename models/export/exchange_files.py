@@ -30,7 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
+from imgpipe.models.export.signatures import SERVING_PIXELS
+from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.models.model_names import PROBABILITIES
 from imgpipe.models.network import network_file
 

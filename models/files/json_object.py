@@ -25,6 +25,14 @@ def read(path: Path) -> dict[str, Any]:
     return parse(path.read_text(encoding="utf-8"))
 
 
+def read_or_empty(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file; an empty one if there is none, or it is damaged."""
+    try:
+        return read(path)
+    except (OSError, ValueError):
+        return {}
+
+
 def parse(text: str) -> dict[str, Any]:
     """Parse the text of a JSON object.
 

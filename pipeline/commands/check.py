@@ -64,13 +64,17 @@ def check(
 
 def _print(console: Console, examined: ExaminedSource) -> None:
     from imgpipe.components.image_filter.near_groups import set_aside
-    from imgpipe.components.report import families
-    from imgpipe.components.report.text import aside, converted, moves
+    from imgpipe.components.image_filter.summary_sentences import (
+        aside,
+        converted,
+        family_sentences,
+        moves,
+    )
 
     judged = examined.judged
     _print_findings(console, judged)
     _print_classes(console, judged)
-    sentences = families.sentences(judged.summary["families"])
+    sentences = family_sentences(judged.summary["families"])
     sentences += moves(judged.summary["moved"])
     sentences += aside(set_aside(judged.near or ()))
     sentences += converted(judged.summary)

@@ -107,7 +107,7 @@ def _print(compared: RunComparison) -> None:
 
 def _print_images(console: Console, images: list[Disagreement], right: str, wrong: str) -> None:
     """Print the first images that only one of the models, A or B, predicts correctly."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     if images:
         console.print(f"\n[bold]Only {right} is right[/]: {plural(len(images), 'image')}")

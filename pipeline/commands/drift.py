@@ -75,7 +75,7 @@ def _print(console: Console, summary: DriftSummary) -> None:
 
 def _remarks(summary: DriftSummary) -> Iterator[str]:
     """Yield sentences about what was not compared."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
     from imgpipe.pipeline.request_drift.log import damage
 
     for broken in summary["log"]["broken"]:
@@ -92,7 +92,7 @@ def _remarks(summary: DriftSummary) -> Iterator[str]:
 
 
 def _print_version(console: Console, version: VersionComparison) -> None:
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     console.print(
         f"\n[bold]version {version['version']}[/]  {plural(version['answers'], 'answer')}, "

@@ -58,7 +58,7 @@ def list_(
     ] = False,
 ) -> None:
     """List rejected files by reason."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         which = [one for one in which or () if one != "-"]
@@ -90,7 +90,7 @@ def restore(
     reason: Annotated[str | None, _REASON] = None,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     folder = find(source)
     console = new_console()
@@ -118,11 +118,12 @@ def find(path: Path) -> Path:
     """
     from imgpipe.components.image_filter.quarantine import MANIFEST
     from imgpipe.pipeline.output import places
+    from imgpipe.pipeline.output.run_folders import RUNS
 
     path = places.plain(path)
     if (path / MANIFEST).is_file():
         return path
-    if not (places.above(path) / "runs").is_dir():
+    if not (places.above(path) / RUNS).is_dir():
         # The folder of a run on Kubeflow holds its artifacts itself.
         for manifest in path.rglob(f"quarantine/*/{MANIFEST}"):
             return manifest.parent

@@ -49,7 +49,7 @@ def command(
 
 
 def _print(listed: RunList, total: int) -> None:
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     console = new_console()
     runs = listed["runs"]
@@ -95,7 +95,7 @@ def _print_table(console: Console, runs: list[ListedRun]) -> None:
 
 
 def _cells(run: ListedRun) -> tuple[str, ...]:
-    from imgpipe.components.report.text import NONE, plural, seconds, share
+    from imgpipe.components.common.formatting import NONE, plural, seconds, share
 
     accuracy = share(run["accuracy"])
     folds = run["folds"]

@@ -71,7 +71,7 @@ def _processor(out: Path) -> MachineFinding:
 
     cores = len(os.sched_getaffinity(0))  # `os.cpu_count` counts those of other processes too
     text = f"{cores} cores, feature bank in {resolve_precision('auto')}"
-    if has_gpu():
+    if has_gpu_driver():
         text += (
             "; a GPU is there, which TensorFlow uses if its CUDA libraries are installed: "
             "uv pip install 'tensorflow[and-cuda]'"
@@ -79,7 +79,7 @@ def _processor(out: Path) -> MachineFinding:
     return MachineFinding("processor", True, text)
 
 
-def has_gpu() -> bool:
+def has_gpu_driver() -> bool:
     """Return whether the driver of a GPU is loaded, without TensorFlow."""
     return any(driver.exists() for driver in _DRIVERS)
 

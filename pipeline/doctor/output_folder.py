@@ -10,13 +10,15 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.report.text import plural
 from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.settings import ModelSettings
+from imgpipe.pipeline.configuration.config import VERSIONS
 from imgpipe.pipeline.doctor.machine import MachineFinding
 from imgpipe.pipeline.output import metadata_file, past_runs
+from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT
 
 _NAMED = 3  # damaged items that are named; all others are counted
 
@@ -75,7 +77,7 @@ def served_versions(out: Path) -> MachineFinding:
         out: Output folder of the runs.
     """
     runs = past_runs.read(out)
-    base = runs[-1].versions_folder if runs else out / "model"
+    base = runs[-1].versions_folder if runs else out / VERSIONS
     numbers = manifest.version_numbers(base)
     damaged = {n: manifest.damage(base / str(n), complete=True) for n in numbers}
     lines = [f"version {number}: {what}" for number, what in damaged.items() if what]
@@ -95,7 +97,7 @@ def artifacts(out: Path) -> MachineFinding:
     Args:
         out: Output folder of the runs.
     """
-    seals = sorted((out / "artifacts").glob("*/*/.seal-*.json"))
+    seals = sorted((out / ARTIFACT_ROOT).glob("*/*/.seal-*.json"))
     folders = [seal.with_name(seal.name[len(".seal-") : -len(".json")]) for seal in seals]
     folders = [folder for folder in folders if folder.is_dir()]  # a seal may outlive its artifact
     damaged = {f: integrity.damage(f, complete=True) for f in folders}

@@ -77,8 +77,9 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
     """
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
-    model = Model(places.version(path, version))
-    source = opened(config, least_classes=1)  # a recall needs images of one class only
+    model = Model.of(places.version(path, version))
+    # A recall needs images of one class only.
+    source = opened(config.data, config.judge_store, least_classes=1)
     scan = source.listing()
     labels = {item.label for item in scan.items if item.label}
     check_class_names(scan.source, {*labels, *model.vocabulary})

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common import shares
+from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.shares import AccuracyFigures
-from imgpipe.components.report.metrics import ClassMetrics, Mistake, Table
-from imgpipe.components.report.slices import Slice, Slices
-from imgpipe.components.report.text import plural
+from imgpipe.components.run_record.metrics import ClassMetrics, Mistake, Table
+from imgpipe.components.run_record.slices import SliceGroup, Slices
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
@@ -85,7 +85,7 @@ class EvaluationFigures(AccuracyFigures):
     ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
-    slices: Annotated[list[Slice], "Accuracy by kind of image."]
+    slices: Annotated[list[SliceGroup], "Accuracy by kind of image."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
     undecodable: Annotated[
         ExcludedFiles, "Files that could not be read or decoded; they are not evaluated."

@@ -188,7 +188,7 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
     if (run := model.run) is None or (uri := model.training_images) is None:
         return None
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
-    threshold = 0.0 if run.folds else run.gate.threshold
+    threshold = 0.0 if run.folds or run.decision is None else run.decision["threshold"]
     right, right_model, same, images = 0, 0, 0, 0
     with _opened(model, SERVING_DEFAULT) as served:
         for encoded, labels in _labelled(model, uri):

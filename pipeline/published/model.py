@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 from imgpipe.components.common.storage import known_images
-from imgpipe.components.common.storage.manifest import MODEL_DIGEST, PROVENANCE
+from imgpipe.components.common.storage.manifest import PROVENANCE
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
-from imgpipe.models.export.saved_model import VOCABULARY_FILE
 from imgpipe.models.files import json_object
+from imgpipe.models.files.version_files import MODEL_DIGEST, VOCABULARY
 from imgpipe.pipeline.output import places
 from imgpipe.pipeline.output.past_runs import PastRun
-
-_VOCABULARY: Final = f"assets/{VOCABULARY_FILE}"
 
 
 class Model:
@@ -39,10 +36,10 @@ class Model:
             ConfigError: The model names no classes, so that labels cannot be compared with them.
         """
         try:
-            return tuple((self.folder / _VOCABULARY).read_text("utf-8").splitlines())
+            return tuple((self.folder / VOCABULARY).read_text("utf-8").splitlines())
         except OSError:
             raise ConfigError(
-                f"{self.folder} has no {_VOCABULARY}. Expected: a model that imgpipe has exported, "
+                f"{self.folder} has no {VOCABULARY}. Expected: a model that imgpipe has exported, "
                 "which names its classes there."
             ) from None
 

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common import prediction, shares
 from imgpipe.components.common.shares import PairedAnswers
 from imgpipe.components.common.storage import integrity, records
+from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.models import feature_names as names
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.limits import OUTPUT
@@ -20,7 +21,6 @@ from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
 
 _SPLITS = (names.VALIDATION, names.TEST)
-_METRICS = ("accuracy", "loss", "ece")
 _FOLDS = "folds"  # name of the folds beside those of the splits
 
 
@@ -149,11 +149,12 @@ def data_changes(first: PastRun, second: PastRun) -> list[Change]:
 
 
 def _counts(run: PastRun) -> dict[str, int]:
-    if run.summary is None or not run.summary.data.images:
+    data = run.summary["data"] if run.summary is not None else None
+    if data is None:
         return {}
-    data = run.summary.data
     counts = {f"images of {name}": count for name, count in run.by_class.items()}
-    return counts | {"rejected": data.rejected, "relabelled": sum(data.overrides.values())}
+    relabelled = sum(data["overrides"]["relabelled"].values())
+    return counts | {"rejected": data["rejected"], "relabelled": relabelled}
 
 
 def _changes(first: Mapping[str, object], second: Mapping[str, object]) -> list[Change]:
@@ -169,9 +170,9 @@ def _compared_run(run: PastRun) -> ComparedRun:
         "run": run.name,
         "folder": str(run.folder),
         "status": run.status,
-        "verdict": run.summary.verdict if run.summary else None,
+        "verdict": run.summary["verdict"] if run.summary else None,
         "accuracy": run.accuracy,
-        "ci95": run.gate.ci95,
+        "ci95": run.interval,
         "version": run.version,
     }
 
@@ -182,21 +183,30 @@ def _metrics(first: PastRun, second: PastRun) -> MetricPairs:
     Where the folds decided about a run, "folds" stands among the splits, with their mean accuracy.
     """
     pairs: MetricPairs = {}
-    means = [run.folds.mean if run.folds else None for run in (first, second)]
+    means = [run.folds["mean"] if run.folds else None for run in (first, second)]
     if any(means):
         pairs[_FOLDS] = {"accuracy": {"a": means[0], "b": means[1]}}
-    a = first.summary.metrics if first.summary else {}
-    b = second.summary.metrics if second.summary else {}
+    a = first.summary["metrics"] if first.summary else {}
+    b = second.summary["metrics"] if second.summary else {}
     for split in _SPLITS:
         if split in a or split in b:
+            values_of_a = _values(a, split)
+            values_of_b = _values(b, split)
             pairs[split] = {
-                metric: {
-                    "a": getattr(a.get(split), metric, None),
-                    "b": getattr(b.get(split), metric, None),
-                }
-                for metric in _METRICS
+                name: {"a": values_of_a[name], "b": values_of_b[name]} for name in values_of_a
             }
     return pairs
+
+
+def _values(metrics: Mapping[str, SplitMetrics], split: str) -> dict[str, float | None]:
+    """Return the compared metrics of a split; None if the split was not evaluated."""
+    if split not in metrics:
+        return {"accuracy": None, "loss": None, "ece": None}
+    return {
+        "accuracy": metrics[split]["accuracy"],
+        "loss": metrics[split]["loss"],
+        "ece": metrics[split]["ece"],
+    }
 
 
 @dataclass(frozen=True)
@@ -248,7 +258,7 @@ def _only_first(
 
 def _predictions(uri: str, split: str, run: PastRun) -> Iterator[tuple[str, _LabelledPrediction]]:
     """Yield the prediction for each labelled image of a split, by the hash of its content."""
-    classes = run.summary.model.classes if run.summary else []
+    classes = run.summary["model"]["classes"] if run.summary else []
     for example in records.iterate(uri, split):
         label = records.text(example, names.LABEL)
         if not label:

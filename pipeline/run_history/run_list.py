@@ -117,24 +117,28 @@ def _listed_run(run: PastRun, earlier: Sequence[PastRun]) -> ListedRun:
         "folder": str(run.folder),
         "started": run.started,
         "status": run.status,
-        "verdict": summary.verdict if summary else None,
+        "verdict": summary["verdict"] if summary else None,
         "accuracy": run.accuracy,
-        "ci95": run.gate.ci95,
-        "split": run.gate.split or None,
+        "ci95": run.interval,
+        "split": run.decision["split"] if run.decision else None,
         "folds": _folds(run),
         "images": sum(counts.values()) if counts else None,
         "classes": len(counts) if counts else None,
         "changed": _changes(run, earlier),
         "version": run.version,
-        "seconds": summary.timings.total_s if summary else None,
-        "report": summary.report if summary else None,
+        "seconds": summary["timings"]["total_s"] if summary else None,
+        "report": summary["report"] if summary else None,
     }
 
 
 def _folds(run: PastRun) -> FoldsOfRun | None:
     if run.folds is None:
         return None
-    return {"folds": run.folds.folds, "mean": run.folds.mean, "std": run.folds.std}
+    return {
+        "folds": run.folds["folds"],
+        "mean": run.folds["mean"],
+        "std": run.folds["std"],
+    }
 
 
 def _changes(run: PastRun, earlier: Sequence[PastRun]) -> ChangesOfRun:

@@ -21,7 +21,8 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate.rules import GateSettings
-from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
+from imgpipe.components.example_gen.image_example_gen import ingest
+from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.check import JudgeSettings

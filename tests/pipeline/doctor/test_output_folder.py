@@ -12,6 +12,7 @@ from imgpipe.components.model_pusher import versions
 from imgpipe.models.backbones import registry
 from imgpipe.pipeline.commands import doctor
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import toml_text
 from imgpipe.pipeline.doctor import output_folder
 from imgpipe.pipeline.output import metadata_file
 
@@ -54,7 +55,7 @@ def test_the_folder_of_versions_of_the_newest_run_is_checked(out: Path, tmp_path
     file.write_text("[push")
     assert findings(out)["metadata"] == (False, "metadata.sqlite is missing beside 1 run")
     assert findings(out)["served versions"] == (True, f"2 intact in {out / 'model'}")
-    file.write_text(configs.to_toml(configs.build({"push": {"directory": f"{tmp_path}/served"}})))
+    file.write_text(toml_text.to_toml(configs.build({"push": {"directory": f"{tmp_path}/served"}})))
     (out / "model").rename(tmp_path / "served")
     assert findings(out)["served versions"] == (True, f"2 intact in {tmp_path / 'served'}")
 
@@ -71,7 +72,7 @@ def test_only_weights_that_the_last_run_needs_are_required(
     run = out / "runs" / "20260101-000000"
     run.mkdir(parents=True)
     (run / "config.toml").write_text(
-        configs.to_toml(configs.build({"model": {"backbone": backbone, "weights": weights}}))
+        toml_text.to_toml(configs.build({"model": {"backbone": backbone, "weights": weights}}))
     )
     fit, detail = findings(out)["weights"]
     assert other in detail
