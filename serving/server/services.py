@@ -25,7 +25,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import model_configs as configs
-from imgpipe.serving.server import status
+from imgpipe.serving.server import status, wire
 from imgpipe.serving.server.calls import Call, Calls, Refused, SheddingPool
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, Prediction, Spec
@@ -146,8 +146,10 @@ def status_message(states: Sequence[VersionState]) -> Any:
     return response
 
 
-def handlers(services: Services, calls: Calls, pool: SheddingPool) -> list[Any]:
-    """Return the gRPC handlers of both services.
+def handlers(
+    services: Services, calls: Calls, pool: SheddingPool
+) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
+    """Return the gRPC handlers of both services, by method by service.
 
     Args:
         services: What answers.
@@ -163,10 +165,10 @@ def handlers(services: Services, calls: Calls, pool: SheddingPool) -> list[Any]:
         "GetModelStatus": _handler(GetModelStatusRequest, services.status, others, pool),
         "HandleReloadConfigRequest": _handler(ReloadConfigRequest, services.reload, others, pool),
     }
-    return [
-        grpc.method_handlers_generic_handler(f"tensorflow.serving.{service}", methods)
-        for service, methods in (("PredictionService", prediction), ("ModelService", model))
-    ]
+    return {
+        "tensorflow.serving.PredictionService": prediction,
+        "tensorflow.serving.ModelService": model,
+    }
 
 
 def _handler(
@@ -180,6 +182,7 @@ def _handler(
     """
 
     def run(data: bytes, call: Call) -> bytes:
+        wire.check_fields(data, message.DESCRIPTOR)
         try:
             request = message.FromString(data)
         except DecodeError as error:
