@@ -91,6 +91,17 @@ class Handle:
         """SignatureDef by key."""
         return self.runtime.signatures
 
+    def signature(self, name: str) -> Any:
+        """Return the SignatureDef of a name, empty for the default; None if it cannot be asked.
+
+        The signature by which a SavedModel is initialised names operations instead of tensors.
+        """
+        found = self.signatures.get(name or DEFAULT_SIGNATURE)
+        if found is None:
+            return None
+        tensor_infos = [*found.inputs.values(), *found.outputs.values()]
+        return found if all(info.dtype for info in tensor_infos) else None
+
     def predict(
         self,
         inputs: Mapping[str, Any],
@@ -113,7 +124,7 @@ class Handle:
             StatusError: The request does not fit the model, or the graph fails on its values.
         """
         key = signature_name or DEFAULT_SIGNATURE
-        signature = self.signatures.get(key)
+        signature = self.signature(key)
         if signature is None:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
         arrays = _arrays(signature, inputs, self.runtime.by_row)

@@ -82,15 +82,20 @@ def look(path: Path) -> Files | None:
     when the version is loaded.
     """
     found = []
+    others: list[str] = []
     try:
         for file in sorted(path.rglob("*")):
+            name = file.relative_to(path).as_posix()
             if file.is_file():
                 stat = file.stat()
-                found.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns))
+                found.append((name, stat.st_size, stat.st_mtime_ns))
+            elif file.exists() and not file.is_dir():
+                others.append(f"{name} is not a file")  # to read a named pipe takes for ever
     except OSError:
         return None
     sizes = {name: size for name, size, _ in found}
-    return Files(tuple(found), _missing_of_manifest(path, sizes) or _missing(sizes))
+    missing = others[0] if others else _missing_of_manifest(path, sizes) or _missing(sizes)
+    return Files(tuple(found), missing)
 
 
 def _missing(sizes: dict[str, int]) -> str:

@@ -42,7 +42,6 @@ from imgpipe.serving.server.rest.requests import (
 )
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, invalid
-from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 from imgpipe.serving.server.version import VersionState
 
 METRICS = "/monitoring/prometheus/metrics"
@@ -57,8 +56,8 @@ _PATH = re.compile(
 )
 """As in model_servers/http_rest_api_util.cc; 18 digits always fit an int64."""
 _FOREIGN = (
-    "The request seems to come from a page of another site. If it is your own, let the proxy keep "
-    "the Host header."
+    "The request seems to come from a page of another site. If it is your own, let a proxy on "
+    "another machine keep the Host header, or use HTTPS."
 )
 
 
@@ -190,7 +189,7 @@ class RestApi:
         body = json_tensors.parse(data)
         with self._core.acquire(spec) as handle:
             call.version = handle.version
-            signature = handle.signatures.get(body.signature_name or DEFAULT_SIGNATURE)
+            signature = handle.signature(body.signature_name)
             if signature is None:
                 raise invalid(
                     f'Serving signature name: "{body.signature_name}" not found in signature def'
