@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from imgpipe.models.files.regular_files import read_bytes
+
+_LARGEST: Final = 1 << 30  # bytes; the records of a run with a million images are smaller
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or is not a regular file.
         ValueError: It holds no JSON object; the message says what is wrong.
     """
-    return parse(path.read_text(encoding="utf-8"))
+    return parse(read_bytes(path, _LARGEST).decode())
 
 
 def parse(text: str) -> dict[str, Any]:

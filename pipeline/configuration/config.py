@@ -275,7 +275,7 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
     if field is None:
         raise ConfigError(f"--set {assignment}: {unknown(key)}")
     try:
-        value = tomllib.loads(f"v = {text}")["v"]
+        value = _parsed(f"v = {text}")["v"]
     except ValueError:  # a text without quotes, such as --set run.name=flowers
         value = text.strip()
         quote = value[:1]
@@ -353,13 +353,20 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # Windows editors write a byte order mark
-        return tomllib.loads(text)
+        return _parsed(text)
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:  # the parser calls itself for each bracket
+        raise ValueError("its values are nested too deeply") from None
 
 
 def _path(given: str) -> Path:

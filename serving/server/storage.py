@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from imgpipe.models.files.regular_files import open_regular, read_bytes
 from imgpipe.serving.server.status import Code, StatusError
 
 DEFAULT_SIGNATURE = "serving_default"
 IMAGE_INPUT = "image_bytes"
 """Name of the input, and of the feature, for encoded images in the models of imgpipe."""
 MANIFEST = "manifest.json"
+_LARGEST_MANIFEST = 64 << 20
+"""Size in bytes; a manifest has a few files."""
 DIGEST = "assets.extra/model_digest.json"
 """JSON file of a version of imgpipe, with ``unknown_below`` and ``top_k`` of its signatures."""
 # As in TensorFlow Serving, a version is any int64, which has at most 19 digits. \d would also match
@@ -137,7 +140,7 @@ def _manifest(path: Path) -> dict[str, dict[str, Any]]:
         OSError: The file cannot be read.
         StatusError: DATA_LOSS, the file is not a manifest; the message says why.
     """
-    text = (path / MANIFEST).read_bytes()
+    text = read_bytes(path / MANIFEST, _LARGEST_MANIFEST)
     try:
         files = json.loads(text)["files"]
         for name, entry in files.items():
@@ -164,7 +167,7 @@ def verify(path: Path) -> None:
     if not (path / MANIFEST).exists():
         return
     for name, entry in _manifest(path).items():
-        with (path / name).open("rb") as file:
+        with open_regular(path / name) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != entry["sha256"].lower():
             raise StatusError(

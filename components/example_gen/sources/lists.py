@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,8 @@ _EXPECTED = (
     "columns by data.image_column and data.label_column"
 )
 _MIN_PIXELS = 4  # two by two
-_Table = tuple[list[str], list[tuple[int, list[str]]]]  # header, and cells by number of the row
+_MAX_COLUMNS = 10_000  # of a CSV file, each of which takes pandas half a millisecond
+_Table = tuple[list[str], list[tuple[int, Sequence[str]]]]  # header, and rows by their number
 
 
 def lists_files(locator: str, options: SourceOptions) -> bool:
@@ -214,7 +215,9 @@ class ListSource(Source):
         """Read a CSV file, which has no header if the path is given by the number of its column."""
         import pandas
 
-        delimiter, _ = first_rows(path)
+        delimiter, (titles, _) = first_rows(path)
+        if len(titles) > _MAX_COLUMNS:
+            raise ValueError(f"it has {len(titles):,} columns; {_EXPECTED}")
         text = {"dtype": str, "na_filter": False, "encoding": encoding(path)}
         with open_regular(path) as file:
             table = pandas.read_csv(file, sep=delimiter, header=None, **text).fillna("")
@@ -239,7 +242,21 @@ class ListSource(Source):
                 if value:
                     objects.append((row, value))
         header = list(dict.fromkeys(key for _, value in objects for key in value))
-        return header, [(row, [_text(value.get(k)) for k in header]) for row, value in objects]
+        return header, [(row, _ObjectCells(header, value)) for row, value in objects]
+
+
+@dataclass(frozen=True)
+class _ObjectCells(Sequence[str]):
+    """The cells of a row of JSON Lines, made when they are read: rows may have different keys."""
+
+    header: list[str]
+    values: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.header)
+
+    def __getitem__(self, place: Any) -> Any:
+        return _text(self.values.get(self.header[place]))
 
 
 def _text(value: Any) -> str:
