@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-_LONGEST: Final = 10_000  # characters of a message, which may repeat what other people wrote
+_LONGEST: Final = 4_000  # characters of a message, which may repeat what other people wrote
 
 
 class ImgpipeError(Exception):

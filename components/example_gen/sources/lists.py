@@ -46,6 +46,7 @@ _EXPECTED = (
     "expected a .csv with the columns path,label[,split,group], or a .jsonl of those; name other "
     "columns by data.image_column and data.label_column"
 )
+_MAX_PATH, _MAX_NAME = 4096, 64  # characters; the first is the limit of Linux
 _MIN_PIXELS = 4  # two by two
 _MAX_COLUMNS = 10_000  # of a CSV file, each of which takes pandas half a millisecond
 _Table = tuple[list[str], list[tuple[int, Sequence[str]]]]  # header, and rows by their number
@@ -126,9 +127,10 @@ class ListSource(Source):
         entries: dict[str, _Entry] = {}
         for row, (raw, label, word, group) in rows:
             path, refused = found.paths.get(raw) or found.places[raw], ""
-            if not path:
+            if not path or len(raw) > _MAX_PATH:
                 # Refused rows may name the same file; each is rejected as an item of its own.
                 name = raw.replace("\\", "/").rstrip("/.").rpartition("/")[2] or "unnamed"
+                name = name[-_MAX_NAME:]
                 path, refused = f"row-{row:06d}/{name}", _refusal(raw, root)
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
@@ -154,7 +156,7 @@ class ListSource(Source):
         what = f"none of its {len(found.places):,} files exists"
         if found.copies:
             what, first = "its files are in several folders", some(found.copies, 3)
-        elif not found.places[first]:
+        elif not found.places[first] or len(first) > _MAX_PATH:
             first = _refusal(first, root)
         else:
             first = repr(first)
@@ -270,6 +272,8 @@ def _text(value: Any) -> str:
 
 def _refusal(raw: str, root: Path) -> str:
     """Say why a file must not be read."""
+    if len(raw) > _MAX_PATH:
+        return f"{raw[:_MAX_NAME]!r}… has {len(raw):,} characters, more than a path may have"
     if "://" in raw:
         return f"{raw!r} is a URL; only files are read"
     return f"{raw!r} leads out of {str(root)!r}; set data.root to the folder of all files"
