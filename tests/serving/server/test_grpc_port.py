@@ -62,6 +62,37 @@ def test_streams_without_a_request_delay_neither_other_clients_nor_the_stop(push
         asyncio.run(scenario(server))
 
 
+@pytest.mark.parametrize("path", [b"/\xff\xfe", b"\xff", b"/a.B/\xf0\x28", b"/a.B/C"])
+def test_the_name_of_a_method_may_be_any_bytes(half, path):
+    """One that is not UTF-8 ended gRPC's server, and cancelled the requests of all others."""
+
+    def header(name: bytes, value: bytes) -> bytes:
+        return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+        return len(content).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + content
+
+    headers = (
+        header(b":method", b"POST"),
+        header(b":scheme", b"http"),
+        header(b":path", path),
+        header(b":authority", b"a"),
+        header(b"te", b"trailers"),
+        header(b"content-type", b"application/grpc"),
+    )
+    host, _, port = half.rpartition(":")
+    answer = b""
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        connection.sendall(frame(1, 4, 1, b"".join(headers)) + frame(0, 1, 1, bytes(5)))
+        while b"Method not found!" not in answer:
+            received = connection.recv(4096)
+            assert received, answer
+            answer += received
+    with Client(half, "half") as client:
+        assert client.predict({"x": np.float32([1, 2])}).outputs["y"].tolist() == [2.5, 3.0]
+
+
 def test_health_follows_the_models(push, tmp_path):
     with ModelServer("m", tmp_path / "new", quick()) as server:
         assert {health(server.target, service) for service in HEALTH_SERVICES} == {2}
