@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Callable, Iterator
 
 MAX_SCANS = 100
-"""Scans of a JPEG, in each of which a decoder may go through all pixels; encoders write about ten."""
+"""Scans of a JPEG, in each of which a decoder may read all pixels. Encoders write about ten."""
 MAX_EXPANDED_BYTES = 4 << 20
-"""Total size of the compressed texts and profiles of a PNG; decoders expand and keep all of them."""
+"""Size of all compressed texts and profiles of a PNG, which decoders expand and keep."""
 
 _JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 """Ratios of width to height for the values 1 to 7 of the ratio field of a JPEG XL size header."""

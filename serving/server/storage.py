@@ -9,15 +9,15 @@ ignored.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from imgpipe.models.files.regular_files import open_regular, read_bytes
+from imgpipe.models.files.regular_files import read_bytes, sha256
 from imgpipe.serving.server.status import Code, StatusError
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -167,8 +167,7 @@ def verify(path: Path) -> None:
     if not (path / MANIFEST).exists():
         return
     for name, entry in _manifest(path).items():
-        with open_regular(path / name) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(path / name, sys.maxsize)
         if digest != entry["sha256"].lower():
             raise StatusError(
                 Code.DATA_LOSS,

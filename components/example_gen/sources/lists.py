@@ -226,7 +226,7 @@ class ListSource(Source):
         rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False)]
         titled = any(is_usual(cell, role) for cell in rows[0] for role in ("path", "label"))
         bare = self.options.image_column.isdecimal() and not titled
-        numbered = list(enumerate(rows, 1))
+        numbered: list[tuple[int, Sequence[str]]] = list(enumerate(rows, 1))
         return ([], numbered) if bare else (rows[0], numbered[1:])
 
     def _objects(self, path: Path) -> _Table:

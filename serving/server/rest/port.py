@@ -40,8 +40,8 @@ _BACKLOG = 2048
 """Connections that wait in the system until they are accepted."""
 _START_S = 20.0
 _POLL_S = 0.01
-#: Addresses that stand for all networks of this machine, and those at which a browser opens them:
-#: `requests.names_another_host` lets connections from this machine name only its loopback addresses.
+#: Addresses that stand for all networks of this machine, and those at which a browser opens them,
+#: because connections from this machine must name it by those (`requests.names_another_host`).
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 

@@ -194,9 +194,7 @@ def test_long_requests_leave_the_threads_to_short_ones():
 
     async def scenario() -> None:
         calls = [Call("GRPC") for _ in range(5)]
-        long_ones = [
-            asyncio.create_task(pool.run(functools.partial(long, call))) for call in calls
-        ]
+        long_ones = [asyncio.create_task(pool.run(functools.partial(long, call))) for call in calls]
         await asyncio.sleep(0.1)
         assert await asyncio.wait_for(pool.run(lambda: "short"), 10) == "short"
         assert not any(task.done() for task in long_ones) and not pool.idle()
@@ -227,7 +225,7 @@ def test_between_two_slices_a_request_ends_if_nobody_waits():
     runtime = Counted(then=lambda: waiting.clear())
     call = Call("GRPC", is_active=lambda: bool(waiting))
     rows = of_rows(*[b"x"] * 1000)
-    with pytest.raises(LongCall):
+    with pytest.raises(LongCall, match="a long request"):
         Handle("m", 1, runtime).predict(rows, call=call)
     with pytest.raises(StatusError, match="Cancelled") as error:
         Handle("m", 1, runtime).predict(rows, call=call)
