@@ -36,7 +36,7 @@ def make(work: str) -> None:
     """Write all models, and images as JPEG files."""
     import keras
 
-    from imgpipe.models.export.saved_model import export
+    from imgpipe.models.export.saved_model import export, write_digest
     from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings import ModelSettings
 
@@ -47,7 +47,9 @@ def make(work: str) -> None:
     keras.utils.set_random_seed(0)
     settings = ModelSettings(name=MODEL)
     # Without a trained head, its weights are random.
-    export(build_classifier(None, _CLASSES, settings), str(root / MODEL / "1"))
+    classifier = build_classifier(None, _CLASSES, settings)
+    export(classifier, str(root / MODEL / "1"))
+    write_digest(classifier, str(root / MODEL / "1"))  # a server knows it as a model of imgpipe
     _export_tiny(root / TINY / "1")
 
 

@@ -28,6 +28,7 @@ from imgpipe.pipeline.configuration import sections
 from imgpipe.pipeline.configuration.beam import Beam
 from imgpipe.pipeline.configuration.kubeflow import Kubeflow
 
+_TOO_DEEP = "is nested too deeply"  # the parser of TOML calls itself for each bracket
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
 DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
@@ -275,7 +276,9 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
     if field is None:
         raise ConfigError(f"--set {assignment}: {unknown(key)}")
     try:
-        value = _parsed(f"v = {text}")["v"]
+        value = tomllib.loads(f"v = {text}")["v"]
+    except RecursionError:
+        raise ConfigError(f"--set {key}: the value {_TOO_DEEP}.") from None
     except ValueError:  # a text without quotes, such as --set run.name=flowers
         value = text.strip()
         quote = value[:1]
@@ -353,20 +356,15 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # Windows editors write a byte order mark
-        return _parsed(text)
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: a value {_TOO_DEEP}.") from None
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except RecursionError:  # the parser calls itself for each bracket
-        raise ValueError("its values are nested too deeply") from None
 
 
 def _path(given: str) -> Path:

@@ -109,7 +109,10 @@ class GrpcPort:
     """
 
     def __init__(
-        self, services: Mapping[str, Mapping[str, Any]], health: Health, settings: Settings
+        self,
+        services: Mapping[str, Mapping[str, grpc.RpcMethodHandler]],
+        health: Health,
+        settings: Settings,
     ) -> None:
         self._services, self._health = services, health
         self._arguments = [
