@@ -28,7 +28,7 @@ _IMAGES_AT_ONCE: Final = 32  # as in `extractor.BATCH_VIEWS`; larger batches are
 
 
 @dataclass(frozen=True)
-class Classifier:
+class ClassifierNetwork:
     """A trained network and the names of its classes. All values are float32.
 
     Attributes:
@@ -208,7 +208,7 @@ def build_classifier(
     settings: ModelSettings,
     temperature: float = 1.0,
     unknown_below: float = 0.0,
-) -> Classifier:
+) -> ClassifierNetwork:
     """Build the whole network with the weights of a part that was trained alone.
 
     Args:
@@ -216,8 +216,8 @@ def build_classifier(
             number of classes. Layers are matched by name. None keeps the initial weights.
         vocabulary: Class names in label order.
         settings: Settings that name the backbone, its weights and the image size.
-        temperature: See `Classifier`.
-        unknown_below: See `Classifier`.
+        temperature: See `ClassifierNetwork`.
+        unknown_below: See `ClassifierNetwork`.
     """
     import keras
 
@@ -233,7 +233,7 @@ def build_classifier(
     network = keras.Model(parts.pixels, outputs, name=settings.name)
     if trained is not None:
         copy_weights(trained, network)
-    return Classifier(
+    return ClassifierNetwork(
         network,
         keras.Model(parts.pixels, parts.maps),
         keras.Model(parts.maps, outputs),

@@ -21,7 +21,7 @@ from imgpipe.models.backbones import layer_graph
 from imgpipe.models.backbones.network_copy import set_weights
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.network.classifier import Classifier
+from imgpipe.models.network.classifier import ClassifierNetwork
 from imgpipe.models.settings import ModelSettings
 
 FOLDER: Final = "assets.extra/network"
@@ -30,7 +30,7 @@ FILE: Final = "network.json"
 Array = npt.NDArray[Any]
 
 
-def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
+def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str) -> None:
     """Write the folder `FOLDER` of an exported model, whose folder must exist."""
     import tensorflow as tf
 
@@ -50,7 +50,7 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
         file.write(json.dumps(content))
 
 
-def load(version: Path) -> Classifier:
+def load(version: Path) -> ClassifierNetwork:
     """Load the classifier of an exported model or of a published version, with its weights.
 
     Args:
@@ -72,7 +72,7 @@ def load(version: Path) -> Classifier:
         nodes = layer_graph.nodes(network.outputs)
         outputs = {node.operation.name: node.outputs[0] for node in nodes}
         maps = [outputs[name] for name in content["maps"]]
-        return Classifier(
+        return ClassifierNetwork(
             network,
             keras.Model(network.input, maps),
             keras.Model(maps, network.output),
