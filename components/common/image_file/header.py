@@ -53,6 +53,7 @@ class Header:
     camera: str = ""  # model of the camera
     captured: int = 0  # moment of the photograph by the clock of the camera, in seconds
     error: str = ""  # why Pillow cannot read the header, "" when it can
+    hidden_cost: str = ""  # why the file must not be decoded, whatever its size in pixels is
 
     @property
     def pixels(self) -> int:
@@ -114,6 +115,9 @@ def probe(data: bytes, pixel_limit: int) -> Header:
         'unknown image format'
     """
     declared, kind = image_header.size(data), image_header.sniff(data)
+    if cost := image_header.hidden_cost(data):  # Pillow would expand the texts of a PNG
+        why = f"not decoded: it has {cost}"
+        return Header(*declared, format=kind, error=why, hidden_cost=why)
     if kind == "WEBP" and declared[0] * declared[1] > pixel_limit:
         return Header(width=declared[0], height=declared[1], format=kind)
     try:

@@ -110,7 +110,7 @@ def damage(path: Path, *, complete: bool = False) -> str:
     """
     file = path / MANIFEST
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_object.read(file)
         written = file.stat().st_ctime_ns
         return integrity.difference(path, content["files"], written, complete=complete)
     except FileNotFoundError:
