@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from imgpipe.models.training.history import Epoch, History
 from PIL import Image
 
 from imgpipe.components.baseline import BaselineState
@@ -23,12 +22,13 @@ from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, Doubtfu
 from imgpipe.components.run_record.facts import Facts, ShownSettings, page_settings
 from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.metrics import Table
-from imgpipe.components.run_record.near_duplicates import NearDuplicates, ShownGroup
+from imgpipe.components.run_record.near_duplicates import ShownGroup, ShownNearDuplicates
 from imgpipe.components.run_record.slices import Slice, SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.training.cross_validation import Fold, Folds
+from imgpipe.models.training.history import Epoch, History
 from tests.declared import made
 from tests.images import encoded
 
@@ -241,7 +241,7 @@ def facts(
             reused=70,
         ),
         "near": made(
-            NearDuplicates,
+            ShownNearDuplicates,
             groups=1,
             images=2,
             radius=48,

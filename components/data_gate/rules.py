@@ -144,11 +144,13 @@ def changed_classes(summary: Mapping[str, Any], settings: GateSettings) -> list[
     A class is much smaller if its number of images fell by more than half and by more than chance,
     or if its share of the images of those classes that are in both did; see `_fell`.
     """
-    accepted, counts = settings.accepted, by_class(summary)
+    accepted = settings.accepted
+    counts = by_class(summary)
     new = sorted(name for name, count in counts.items() if count and name not in accepted)
     reasons = []
     if accepted and new:
-        expected, seen = "the classes of the accepted data", f"new ones: {', '.join(new)}"
+        expected = "the classes of the accepted data"
+        seen = f"new ones: {', '.join(new)}"
         reasons.append(Reason("anomaly", names.LABEL, "", expected, seen, ACCEPT))
     both = {name: n for name, n in accepted.items() if n and counts.get(name)}
     totals = sum(both.values()), sum(counts[name] for name in both)
@@ -157,7 +159,8 @@ def changed_classes(summary: Mapping[str, Any], settings: GateSettings) -> list[
         if before and name in both:
             now = counts[name]
             if _fell((before, now), (1, 1)) or _fell((before, now), totals):
-                was, share = before / totals[0], now / totals[1]
+                was = before / totals[0]
+                share = now / totals[1]
                 expected = f"{before:,} images ({was:.1%}) as in the last accepted data"
                 seen = f"{now:,} ({share:.1%})"
                 reasons.append(Reason("shrunken_class", name, "", expected, seen, advice))
@@ -182,7 +185,8 @@ def _fell(counts: tuple[int, int], totals: tuple[int, int]) -> bool:
 
 def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
     """Find out whether too many images were rejected, or all of them."""
-    images, rejected = summary["in"], summary["rejected"]
+    images = summary["in"]
+    rejected = summary["rejected"]
     by_reason = ", ".join(f"{count} {name}" for name, count in summary["by_reason"].items())
     if not summary["kept"]:
         advice = SEE_REASONS

@@ -43,7 +43,9 @@ from imgpipe.models.model_names import HISTORY_FILE
 from imgpipe.models.training.cross_validation import Folds
 from imgpipe.models.training.history import History
 
-MODEL_RUN, INFRA_BLESSING, BANK = "model_run", "infra_blessing", "bank"
+MODEL_RUN = "model_run"
+INFRA_BLESSING = "infra_blessing"
+BANK = "bank"
 SPLITS = [names.VALIDATION, names.TEST]
 _FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
 
@@ -100,7 +102,8 @@ class ImageEvaluatorExecutor(stock.Executor):
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """Evaluate, decide and write the blessing; see TFX's executor for the arguments."""
-        inputs, properties = dict(input_dict), dict(exec_properties)
+        inputs = dict(input_dict)
+        properties = dict(exec_properties)
         outputs = {key: value for key, value in output_dict.items() if key != specs.BLESSING_KEY}
         uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
         settings = EvaluatorSettings.from_json(properties.pop("settings"))

@@ -186,7 +186,8 @@ def _ruling(text: str, reason: str = "", margin: float | None = None) -> Ruling:
 
 
 def _threshold(evidence: Evidence) -> Ruling:
-    threshold, accuracy = evidence.settings["threshold"], evidence.accuracy
+    threshold = evidence.settings["threshold"]
+    accuracy = evidence.accuracy
     if evidence.validation.accuracy is None or accuracy is None:
         return _ruling("no accuracy", "no validation image was evaluated")
     missed = accuracy < threshold - SLACK
@@ -225,7 +226,8 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
         f"lowest recall of a class {recall:.3f}, of {name!r} ({_of(counts, label)}); the interval "
         f"must reach {floor:g}"
     )
-    reason, others = "", len({one[1] for one in (*low, *never)}) - 1
+    reason = ""
+    others = len({one[1] for one in (*low, *never)}) - 1
     more = f" (and {others:,} other classes)" if others > 0 else ""
     if never:
         reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
@@ -241,7 +243,8 @@ def _commonest_class(evidence: Evidence) -> Ruling | None:
         return None
     most = max(counts.labels)
     name = evidence.vocabulary[list(counts.labels).index(most)]
-    right, always = f"right for {most:,} of {counts.images:,} images", f"always answering {name!r}"
+    right = f"right for {most:,} of {counts.images:,} images"
+    always = f"always answering {name!r}"
     refused = counts.correct <= most
     return _ruling(
         f"right for {counts.correct:,}, where {always} is {right}",
@@ -266,7 +269,8 @@ def _last_version(evidence: Evidence) -> Ruling:
 def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float) -> Ruling:
     """Refuse a drop of more than `max_drop` that has a smaller probability than `chance`."""
     images, right, before, gained = pairs.of(label)
-    lost, most = gained + before - right, evidence.settings["max_drop"]
+    lost = gained + before - right
+    most = evidence.settings["max_drop"]
     low, high = shares.difference(lost, gained, images)
     of = "" if label is None else f" of {evidence.vocabulary[label]!r}"
     text = (
@@ -284,7 +288,8 @@ def _unlike_images(evidence: Evidence) -> Ruling | None:
     """Refuse new images that are unlike the old ones of their class until they are accepted."""
     found = []
     for one in evidence.unlike:
-        number, paths = one["unlike"], [str(row["path"]) for row in one["images"][:3]]
+        number = one["unlike"]
+        paths = [str(row["path"]) for row in one["images"][:3]]
         more = f" and {number - len(paths):,} more" if number > len(paths) else ""
         which = f"{number:,} of {one['new']:,} new images of {one['class']!r}"
         found.append(f"{which} are unlike its old images ({', '.join(paths)}{more})")
@@ -382,7 +387,9 @@ def _in_families(counts: Counts, label: int | None = None) -> str:
 
 def _figures(evidence: Evidence) -> str:
     """Describe the accuracy that decides; a text of one below the threshold is below it, too."""
-    accuracy, folds, counts = evidence.accuracy, evidence.folds, evidence.deciding
+    accuracy = evidence.accuracy
+    folds = evidence.folds
+    counts = evidence.deciding
     if accuracy is None:
         return "no validation accuracy is known"
     text = f"{accuracy:.3f}"

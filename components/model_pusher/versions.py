@@ -203,7 +203,8 @@ def _remove_old(base: Path, keep: int) -> None:
 
 def _remove(base: Path, number: int) -> None:
     """Remove a version by a rename, or its graph first where folders cannot be renamed."""
-    version, hidden = base / str(number), base / f"{TEMPORARY}old-{number}"
+    version = base / str(number)
+    hidden = base / f"{TEMPORARY}old-{number}"
     try:
         version.rename(hidden)
     except OSError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
     from imgpipe.components.run_record.identity import Identity
     from imgpipe.components.run_record.metrics import Cell, Mistake, SplitMetrics
-    from imgpipe.components.run_record.near_duplicates import NearDuplicates
+    from imgpipe.components.run_record.near_duplicates import ShownNearDuplicates
     from imgpipe.components.run_record.slices import SliceGroup
     from imgpipe.components.serving_validator import ServingCheck
     from imgpipe.models.features.bank import BankFacts
@@ -77,7 +77,7 @@ class Facts(TypedDict):
     data_gate: DataDecision | None
     rejects: list[Row]
     quarantine: str  # URI of the quarantine; "" without one
-    near: NearDuplicates | None  # None if near-duplicates were not searched for
+    near: ShownNearDuplicates | None  # None if near-duplicates were not searched for
     bank: BankFacts | None
     suspects: DoubtfulLabels | None  # None with too few images for a ranking
     training: History | None

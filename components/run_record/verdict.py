@@ -69,13 +69,17 @@ def state(
     """
     gate = facts["data_gate"]
     if interrupted:
-        status, text = "interrupted", error
+        status = "interrupted"
+        text = error
     elif not error:
-        status, text = "blessed" if is_blessed(facts) else "not_blessed", sentence(facts)
+        status = "blessed" if is_blessed(facts) else "not_blessed"
+        text = sentence(facts)
     elif failed == "DataGate" and gate is not None and not gate["blessed"]:
-        status, text = "refused", error
+        status = "refused"
+        text = error
     else:  # DataGate, too, may fail with an error before it decides
-        status, text = "failed", f"failed in {failed or 'start-up'}: {error}"
+        status = "failed"
+        text = f"failed in {failed or 'start-up'}: {error}"
     return RunState(status, text, error, log, failed if error else "")
 
 
@@ -102,7 +106,8 @@ def sentence(facts: Facts) -> str:
 
 def _why_folds(facts: Facts) -> str:
     """Say why the folds decide, if nobody asked for them."""
-    folds, training = facts["cross_validation"], facts["training"]
+    folds = facts["cross_validation"]
+    training = facts["training"]
     if folds is None or not folds["automatic"]:
         return ""
     images = plural(folds["validation_images"], "image")
@@ -175,7 +180,8 @@ def warnings(facts: Facts) -> list[str]:
 
 def _few_images(facts: Facts, gate: Decision) -> str:
     """Say how much one image of a small validation split changes the accuracy."""
-    count, training = gate["count"], facts["training"]
+    count = gate["count"]
+    training = facts["training"]
     if not 0 < count < FEW_IMAGES or facts["cross_validation"] is not None:
         return ""
     text = (
@@ -202,7 +208,8 @@ def expected(facts: Facts) -> Expected | None:
         The comparison; None when nothing is expected.
     """
     expect = facts["settings"]["expect"]
-    low, high = expect["low"], expect["high"]
+    low = expect["low"]
+    high = expect["high"]
     if not expect["text"] and low is None and high is None:
         return None
     split = expect["split"] if expect["split"] in facts["metrics"] else names.VALIDATION

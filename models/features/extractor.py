@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models import augmentation, distribution, preprocess, progress
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones.layer_graph import layer_at
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
@@ -107,7 +107,7 @@ class FeatureExtractor:
 
     def extract(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
-    ) -> list[npt.NDArray[np.float16]]:
+    ) -> list[Floats]:
         """Compute the features of views of images.
 
         Args:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models import model_names, preprocess
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.settings import AUTO, AVERAGE, FLATTEN, LEVELS, ModelSettings, check_vocabulary
@@ -85,7 +85,7 @@ class ClassifierNetwork:
         images = tf.TensorSpec([None], tf.string)
         return tf.function(outputs, input_signature=[images], autograph=False, jit_compile=False)
 
-    def probabilities(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
+    def probabilities(self, images: Sequence[bytes]) -> Floats:
         """Classifies encoded images with the Keras model in memory: float32 [N, C]."""
         rows = [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
         return np.concatenate([np.empty((0, len(self.vocabulary)), np.float32), *rows])

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from imgpipe.models.arrays import Array
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.backbones.network_copy import set_weights
 from imgpipe.models.errors import ResourceError
@@ -26,8 +26,6 @@ from imgpipe.models.settings import ModelSettings
 
 FOLDER: Final = "assets.extra/network"
 FILE: Final = "network.json"
-
-Array = npt.NDArray[Any]
 
 
 def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str) -> None:

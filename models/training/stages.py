@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Flags, Floats, Names
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.examples import Labelled
@@ -302,9 +302,9 @@ def _judged(
     held_out: datasets.Rows,
     trained: str,
     images: int,
-    groups: npt.NDArray[np.bytes_] | None = None,
-    known: npt.NDArray[np.bool_] | None = None,
-    hashes: npt.NDArray[np.bytes_] | None = None,
+    groups: Names | None = None,
+    known: Flags | None = None,
+    hashes: Names | None = None,
 ) -> Trained:
     """Return the fitted model, in float32, with its answers for held-out images; see `Answers`.
 
@@ -340,7 +340,7 @@ def _calibrated_loss_on(held_out: datasets.Rows) -> Callable[[keras.Model], floa
     return loss
 
 
-def _logits(model: keras.Model, rows: datasets.Rows) -> npt.NDArray[np.float32]:
+def _logits(model: keras.Model, rows: datasets.Rows) -> Floats:
     """Return the logits of all rows, [n, C]."""
     dataset = datasets.validation(rows, model.outputs[0].shape[-1])
     return np.concatenate([model(inputs, training=False).numpy() for inputs, _ in dataset])

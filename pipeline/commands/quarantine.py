@@ -145,7 +145,7 @@ def read(folder: Path, warnings: bool = False) -> list[Row]:
     Raises:
         ResourceError: A line is damaged.
     """
-    from imgpipe.components.image_filter.quarantine import MANIFEST, WARNINGS
+    from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
     from imgpipe.pipeline.records import quarantine_list
 
     return quarantine_list.read(folder / (WARNINGS if warnings else MANIFEST))

@@ -122,7 +122,8 @@ def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict, lines=True)}[/]")
-    gate, data = outcome.summary["gate"], outcome.summary["data"]
+    gate = outcome.summary["gate"]
+    data = outcome.summary["data"]
     for ruling in gate["rulings"] if gate is not None else []:
         console.print(f"  {'failed' if ruling['reason'] else 'passed'}   {escape(ruling['text'])}")
     console.print(f"  data     {escape(_data(data))}")
@@ -176,6 +177,7 @@ def _training(training: History | None) -> Iterator[tuple[str, str]]:
         yield "", training["search_ended"]["text"]
     tuned = training["fine_tune"]
     if tuned is not None and not training["search"]:
-        before, after = tuned["head_accuracy"], tuned["accuracy"]
+        before = tuned["head_accuracy"]
+        after = tuned["accuracy"]
         change = f"validation accuracy {before:.3f} before and {after:.3f} after fine-tuning"
         yield "trained", f"{tuned['trained']}: {change}"

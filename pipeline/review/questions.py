@@ -170,7 +170,8 @@ def _rejected(
     """Ask about the rejected files that an override can make usable."""
     members = {member["path"]: member for group in groups for member in group["members"]}
     for row in sorted(rejects, key=lambda row: (row["reason"], row["path"])):
-        reason, remedy = row["reason"], row["override"]
+        reason = row["reason"]
+        remedy = row["override"]
         if reason in UNUSABLE or reason in _USED_ELSEWHERE or not row["image_hash"]:
             continue
         copy = members.get(row["kept_copy"])

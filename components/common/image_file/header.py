@@ -114,8 +114,10 @@ def probe(data: bytes, pixel_limit: int) -> Header:
         >>> probe(b"These are the minutes of", pixel_limit=100_000_000).error
         'unknown image format'
     """
-    declared, kind = image_header.size(data), image_header.sniff(data)
-    if cost := image_header.hidden_cost(data):  # Pillow would expand the texts of a PNG
+    declared = image_header.size(data)
+    kind = image_header.sniff(data)
+    cost = image_header.hidden_cost(data)
+    if cost:  # Pillow would expand the texts of a PNG
         why = f"not decoded: it has {cost}"
         return Header(*declared, format=kind, error=why, hidden_cost=why)
     if kind == "WEBP" and declared[0] * declared[1] > pixel_limit:

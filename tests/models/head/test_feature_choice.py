@@ -32,7 +32,7 @@ def _rows(signal: tuple[float, float], images: int = 120) -> BankRows:
 
 
 @pytest.mark.parametrize(
-    ("signal", "chosen"), [((0.3, 1.0), _SEVERAL_MAPS), ((0.3, 0.0), _LAST_MAP)]
+    ("signal", "chosen"), [((0.3, 1.0), _SEVERAL_MAPS), ((1.0, 0.0), _LAST_MAP)]
 )
 def test_other_maps_are_read_where_they_make_the_head_better(signal, chosen) -> None:
     choice = choose_maps(_rows(signal), 2, _SETTINGS, images=120)
@@ -56,8 +56,8 @@ def test_of_many_images_other_maps_have_to_be_far_better(monkeypatch) -> None:
 
 
 def test_larger_images_are_read_by_a_head_of_the_chosen_maps() -> None:
-    choice = choose_maps(_rows((0.3, 0.0)), 2, _SETTINGS, images=120)
-    better = choose_size(choice, _rows((1.5, 0.0)), 2, _SETTINGS)
+    choice = choose_maps(_rows((1.0, 0.0)), 2, _SETTINGS, images=120)
+    better = choose_size(choice, _rows((2.0, 0.0)), 2, _SETTINGS)
     assert better.chosen == HeadInput(several_maps=False, larger=True)
     assert len(better.tried) == 3
     worse = choose_size(choice, _rows((0.0, 0.0)), 2, _SETTINGS)

@@ -113,9 +113,10 @@ class Counted:
         self.signatures, self.rows, self._then = {"serving_default": signature}, [], then
 
     def run(self, feeds, values, fetches):
-        self.rows.append(len(values[0]))
+        rows = len(values[0]) if values[0].ndim else 1
+        self.rows.append(rows)
         self._then()
-        return [np.arange(len(values[0]))]
+        return [np.arange(rows)]
 
 
 def of_rows(*rows: bytes):
@@ -149,6 +150,9 @@ def test_rows_are_counted_before_anything_else():
     del tensor.string_val[1:]
     with pytest.raises(StatusError, match="20,000 rows; 16,384 are allowed"):
         handle.predict({"image_bytes": tensor})
+    for shape in ((20_000, 1), (1, 20_000)):
+        with pytest.raises(StatusError, match="20,000 rows; 16,384 are allowed"):
+            handle.predict({"image_bytes": np.full(shape, bomb, object)})
 
 
 @pytest.mark.parametrize("file", [many_scans(), compressed_texts()], ids=["JPEG", "PNG"])
@@ -231,7 +235,16 @@ def test_lines_of_the_pixels_of_one_image_are_not_taken_for_images():
     one = handle.predict({"image_bytes": np.zeros((100, 100, 3), np.uint8)})
     assert runtime.rows == [100] and one.rows == 1
     several = handle.predict({"image_bytes": np.zeros((100, 2, 2, 3), np.uint8)})
-    assert runtime.rows[1:] == [64, 36] and several.rows == 100
+    assert runtime.rows[1:] == [4, 8, 16, 32, 40] and several.rows == 100
+
+
+def test_a_single_large_image_takes_its_turn_as_one_in_a_list_does():
+    runtime, call = Counted(), Call("GRPC")
+    handle = Handle("m", 1, runtime, max_pixels=50_000_000)
+    alone = {"image_bytes": np.array(png_bomb(4000, 6000), object)}
+    with pytest.raises(LongCall, match="a long request"):
+        handle.predict(alone, call=call)
+    assert handle.predict(alone, call=call).rows == 1 and runtime.rows == [1]
 
 
 def test_between_two_slices_a_request_ends_if_nobody_waits():
