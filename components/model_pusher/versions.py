@@ -159,7 +159,12 @@ def _publish(
         copied = {name: files.get(name) for name in expected}  # without card and provenance
         if copied != expected:
             raise changed_files_error(base, copied, expected)
-        described = {"schema": 1, "version": number, **facts, "files": files}
+        described = {
+            "schema": 1,
+            "version": number,
+            **facts,
+            "files": manifest.guarded(files),
+        }
         listed = json.dumps(described, indent=1, sort_keys=True)
         atomic_write(staging / manifest.MANIFEST, listed)
         # Before the rename: if the process dies between the two, a number is skipped, never reused.

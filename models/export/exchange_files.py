@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.export import keras_file, lite_metadata
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.models.model_names import PROBABILITIES
 from imgpipe.models.network import network_file
@@ -72,23 +73,22 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
 def to_keras(version: Path) -> bytes:
     """Build the Keras network of a published version again, and return the ``.keras`` file.
 
-    Keras reads the file without imgpipe. A ResourceError is raised as by `network_file.load`.
+    Keras reads the file without imgpipe, and finds the class names in it; see `keras_file`. A
+    ResourceError is raised as by `network_file.load`.
     """
-    import keras
-
-    network = network_file.load(version).network
-    model = keras.Model(network.input, network.output[PROBABILITIES], name=network.name)
-    with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
-        file = Path(folder) / "model.keras"  # Keras saves to paths only, and looks at the ending
-        model.save(file)
-        return file.read_bytes()
+    classifier = network_file.load(version)
+    with _without_warnings():
+        return keras_file.content(keras_file.plain_network(classifier), classifier.vocabulary)
 
 
-def to_lite(version: Path, calibration: Sequence[Pixels] = ()) -> bytes:
-    """Convert a published version to the content of a ``.tflite`` file.
+def to_lite(
+    version: Path, vocabulary: Sequence[str], calibration: Sequence[Pixels] = ()
+) -> bytes:
+    """Convert a published version to the content of a ``.tflite`` file, which names its classes.
 
     Args:
         version: Folder of the version.
+        vocabulary: Class names, in the order of the probabilities.
         calibration: Pixels uint8 [S, S, 3] of training images, for a file of 8 bits. Without any,
             its weights have 16 bits.
 
@@ -117,7 +117,7 @@ def to_lite(version: Path, calibration: Sequence[Pixels] = ()) -> bytes:
         converter.inference_input_type = converter.inference_output_type = tf.uint8
     else:
         converter.target_spec.supported_types = [tf.float16]
-    return bytes(converter.convert())
+    return lite_metadata.with_classes(bytes(converter.convert()), vocabulary)
 
 
 def _from_pixels(version: Path, taken: Any) -> Any:

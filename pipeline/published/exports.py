@@ -74,11 +74,16 @@ KINDS = {
         files.ONNX_PACKAGES,
     ),
     KERAS: ExportKind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
-    TFLITE: ExportKind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
+    TFLITE: ExportKind(
+        ".tflite",
+        2e-2,
+        lambda model: files.to_lite(model.folder, model.vocabulary),
+        files.open_lite,
+    ),
     INT8: ExportKind(
         ".tflite",
         float("inf"),
-        lambda model: files.to_lite(model.folder, _calibration(model)),
+        lambda model: files.to_lite(model.folder, model.vocabulary, _calibration(model)),
         files.open_lite,
     ),
 }

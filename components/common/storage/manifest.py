@@ -1,4 +1,4 @@
-"""The manifest of a published version: its files with their digests, and the facts of the run.
+"""The manifest of a published version: digests of the files that answer, and facts of the run.
 
 ModelPusher writes it; Baseline, the rollback and the command line read it. This module imports
 neither TFX nor TensorFlow, because the command line reads versions before heavy imports.
@@ -28,6 +28,9 @@ CARD = "README.md"
 KEPT_VERSIONS = 3
 #: Files that can differ between exports although the same model is served.
 _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
+#: Files, and folders of files, from which a server or Keras computes answers. All others describe
+#: the model or hold images, so whoever passes a version on may change or delete them.
+_ANSWERING = ("saved_model.pb", "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
 
 
 def describe(directory: Path) -> dict[str, dict[str, Any]]:
@@ -35,6 +38,15 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
     files = integrity.files_below(directory)
     files.pop(MANIFEST, None)
     return integrity.describe(files)
+
+
+def guarded(files: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the files that have to stay as they were published, and that a manifest lists.
+
+    Args:
+        files: Files of the version, as `describe` returns them.
+    """
+    return {name: facts for name, facts in files.items() if name.startswith(_ANSWERING)}
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -85,7 +97,7 @@ class PublishedVersion:
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the version's number and files."""
+        """Fingerprint of the version's number and guarded files."""
         text = json.dumps([self.number, self.manifest.get("files", {})], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -100,11 +112,11 @@ def version_numbers(base: Path) -> list[int]:
 
 
 def damage(path: Path, *, complete: bool = False) -> str:
-    """Compare a version directory with its manifest.
+    """Compare the guarded files of a version directory with its manifest.
 
     Args:
         path: Version directory.
-        complete: Whether to read every file. If False, only files that were changed after the
+        complete: Whether to read every one of them. If False, only files that were changed after the
             manifest was written are read; the manifest is written last.
 
     Returns:
