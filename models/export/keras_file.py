@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgpipe.models.model_names import HEAD, PROBABILITIES
-from imgpipe.models.network.classifier import Classifier
+from imgpipe.models.network.classifier import ClassifierNetwork
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +32,7 @@ _CONFIGURATION: Final = "config.json"  # in the archive
 _OPERATIONS: Final = "keras.src.ops."  # modules of operations that are no layers
 
 
-def plain_network(classifier: Classifier) -> keras.Model:
+def plain_network(classifier: ClassifierNetwork) -> keras.Model:
     """Return a network from pixels to probabilities whose head is one dense layer.
 
     The head of a classifier has operations behind its dense layer: for two classes it has one unit,
@@ -85,38 +85,49 @@ def _plain(value: Any) -> Any:
     if value.get("class_name") == "DTypePolicy":
         return value["config"]["name"]
     plain = {key: _plain(each) for key, each in value.items()}
-    if {"module", "class_name", "config"} <= value.keys() and isinstance(value["config"], dict):
-        defaults = _defaults(str(value["module"]), value["class_name"])
-        plain["config"] = {
-            key: plain["config"][key]
-            for key, given in value["config"].items()
-            if not _is_assumed(key, given, defaults)
-        }
-        if str(value["module"]).startswith(_OPERATIONS):
-            # Older operations take no name. The graph has its own, beside the configuration.
-            plain["config"].pop("name", None)
+    if not {"module", "class_name"} <= value.keys() or not isinstance(value.get("config"), dict):
+        return plain
+    module = str(value["module"])
+    assumed = _assumed(module, value["class_name"], value["config"])
+    if module.startswith(_OPERATIONS):
+        # Older operations take no name. The graph has its own, beside the configuration.
+        assumed.add("name")
+    plain["config"] = {k: each for k, each in plain["config"].items() if k not in assumed}
     return plain
 
 
-def _is_assumed(key: str, given: Any, defaults: dict[str, Any]) -> bool:
-    """Return whether a parameter may be left out of a configuration.
+def _assumed(module: str, name: str, configuration: dict[str, Any]) -> set[str]:
+    """Return the parameters of a class of Keras that a configuration need not have.
 
-    Initialisers may, too, because the file contains the weights.
+    They are those that have their default. Initialisers are among them, because the file contains
+    the weights. A class that reads its configuration itself may ask for a number that is missing,
+    as Rescaling does, but not for a function that is turned off.
+
+    Args:
+        module: Module of the class; nothing is assumed about the classes of other packages.
+        name: Name of the class.
+        configuration: Its configuration as Keras writes it.
     """
-    if key not in defaults:
-        return False
-    default = defaults[key]
-    return key.endswith("_initializer") or given == (
-        list(default) if isinstance(default, tuple) else default
-    )
+    import keras
 
-
-def _defaults(module: str, name: str) -> dict[str, Any]:
-    """Return the defaults of the parameters of a class of Keras; nothing for other classes."""
-    if module.partition(".")[0] != "keras":
-        return {}
-    made = getattr(importlib.import_module(module), name, None)
+    made = None
+    if module.partition(".")[0] == "keras":
+        made = getattr(importlib.import_module(module), name, None)
     if made is None:
-        return {}
-    parameters = inspect.signature(made.__init__).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not each.empty}
+        return set()
+    usual = (keras.Layer.from_config.__func__, keras.Operation.from_config.__func__)
+    reads_itself = getattr(getattr(made, "from_config", None), "__func__", None) not in usual
+    found = set()
+    for parameter in inspect.signature(made.__init__).parameters.values():
+        default = parameter.default
+        if parameter.name not in configuration or default is parameter.empty:
+            continue
+        given = configuration[parameter.name]
+        if isinstance(default, tuple):
+            default = list(default)  # as JSON has it
+        off = given is None or given is False
+        if parameter.name.endswith("_initializer") or (
+            given == default and (off or not reads_itself)
+        ):
+            found.add(parameter.name)
+    return found

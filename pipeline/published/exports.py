@@ -29,6 +29,7 @@ from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Pixels, Probabilities
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.pipeline.published.model import Model
+from imgpipe.pipeline.published.model_copy import SAVED_MODEL
 
 ONNX, KERAS, TFLITE, INT8 = "onnx", "keras", "tflite", "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
@@ -101,7 +102,7 @@ def require(name: str, target: Path) -> ExportKind:
         ResourceError: The folder of the file does not exist.
     """
     if (kind := KINDS.get(name)) is None:
-        raise ConfigError(f"kind of export: expected {', '.join(KINDS)}. Received: {name!r}.")
+        raise ConfigError(f"kind of export: expected {', '.join(KINDS)} or {SAVED_MODEL}. Received: {name!r}.")
     missing = [one for one in kind.packages if importlib.util.find_spec(one) is None]
     if missing:
         raise ConfigError(
@@ -149,14 +150,17 @@ def export(
     judged = _judge(answer, model, max_loss) if kind.suffix == ".tflite" else None
     if judged and judged["reasons"]:
         raise NotEqual(f"the {name} file was not written: {'; '.join(judged['reasons'])}.")
-    return content, {
+    return content, {**described(name, model, len(content)), "parity": parity, "judged": judged}
+
+
+def described(name: str, model: Model, size: int) -> dict[str, Any]:
+    """Describe an export by its kind, its size in bytes, and the version."""
+    return {
         "kind": name,
-        "bytes": len(content),
+        "bytes": size,
         "model": str(model.folder),
         "version": model.version,
         "classes": list(model.vocabulary),
-        "parity": parity,
-        "judged": judged,
     }
 
 
