@@ -81,9 +81,7 @@ def to_keras(version: Path) -> bytes:
         return keras_file.content(keras_file.plain_network(classifier), classifier.vocabulary)
 
 
-def to_lite(
-    version: Path, vocabulary: Sequence[str], calibration: Sequence[Pixels] = ()
-) -> bytes:
+def to_lite(version: Path, vocabulary: Sequence[str], calibration: Sequence[Pixels] = ()) -> bytes:
     """Convert a published version to the content of a ``.tflite`` file, which names its classes.
 
     Args:

@@ -102,7 +102,9 @@ def require(name: str, target: Path) -> ExportKind:
         ResourceError: The folder of the file does not exist.
     """
     if (kind := KINDS.get(name)) is None:
-        raise ConfigError(f"kind of export: expected {', '.join(KINDS)} or {SAVED_MODEL}. Received: {name!r}.")
+        raise ConfigError(
+            f"kind of export: expected {', '.join(KINDS)} or {SAVED_MODEL}. Received: {name!r}."
+        )
     missing = [one for one in kind.packages if importlib.util.find_spec(one) is None]
     if missing:
         raise ConfigError(

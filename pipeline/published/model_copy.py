@@ -29,15 +29,16 @@ def place(model: Model, target: Path) -> Path:
 
     Raises:
         ConfigError: There is something at this place already.
-        ResourceError: The folder of the folder does not exist.
+        ResourceError: The folder in which it would be does not exist.
     """
-    named = target.name.isdecimal()
-    folder = target if named else target / str(model.version or 1)
+    base = target.parent if target.name.isdecimal() else target
+    folder = target if base != target else target / str(model.version or 1)
     if folder.exists():
         raise ConfigError(f"--to {target}: {folder} exists already. Name another folder.")
-    if not target.absolute().parent.is_dir():
+    if not base.absolute().parent.is_dir():
         raise ResourceError(
-            f"--to {target}: expected a folder in a folder that exists. Create the latter first."
+            f"--to {target}: expected a folder in a folder that exists. Received: "
+            f"{base.absolute().parent}, which does not exist. Create it first."
         )
     return folder
 
@@ -56,7 +57,7 @@ def write(model: Model, folder: Path) -> int:
         ResourceError: The folder cannot be written, or a file changed meanwhile.
     """
     files = integrity.files_below(model.folder)
-    names = [*manifest.guarded(dict.fromkeys(files, {})), *(n for n in _HARMLESS if n in files)]
+    names = [name for name in files if manifest.is_guarded(name) or name in _HARMLESS]
     staging = folder.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         for name in names:

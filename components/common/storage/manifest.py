@@ -40,13 +40,13 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
     return integrity.describe(files)
 
 
-def guarded(files: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the files that have to stay as they were published, and that a manifest lists.
+def is_guarded(name: str) -> bool:
+    """Return whether a file has to stay as it was published, so that the manifest lists it.
 
     Args:
-        files: Files of the version, as `describe` returns them.
+        name: Path of the file below the version directory.
     """
-    return {name: facts for name, facts in files.items() if name.startswith(_ANSWERING)}
+    return name.startswith(_ANSWERING)
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -116,8 +116,8 @@ def damage(path: Path, *, complete: bool = False) -> str:
 
     Args:
         path: Version directory.
-        complete: Whether to read every one of them. If False, only files that were changed after the
-            manifest was written are read; the manifest is written last.
+        complete: Whether to read every one of them. If False, only those that were changed after
+            the manifest was written are read; it is written last.
 
     Returns:
         What is wrong, as a sentence without its full stop; "" when the version is intact.
