@@ -14,7 +14,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,7 +96,7 @@ def _plain(value: Any) -> Any:
     return plain
 
 
-def _assumed(module: str, name: str, configuration: dict[str, Any]) -> set[str]:
+def _assumed(module: str, name: str, configuration: Mapping[str, object]) -> set[str]:
     """Return the parameters of a class of Keras that a configuration need not have.
 
     They are those that have their default. Initialisers are among them, because the file contains

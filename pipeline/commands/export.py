@@ -65,18 +65,17 @@ def command(
     if parity is None:
         console.print("  note     without images, and without their digests and statistics")
     else:
-        _print_comparison(console, kind, described)
+        _print_comparison(console, kind, parity, described["judged"])
     console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
 
 
-def _print_comparison(console: Console, kind: str, described: dict[str, Any]) -> None:
+def _print_comparison(console: Console, kind: str, parity: Any, judged: Any) -> None:
     """Print how a file was compared and judged."""
-    parity = described["parity"]
     console.print(
         f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
         f"most {parity['largest_difference']:.2g} on the same pixels"
     )
-    if judged := described["judged"]:
+    if judged:
         console.print(
             f"  judged   accuracy {judged['accuracy']:.3f} on {judged['images']} validation "
             f"images, where that of the model is {judged['model_accuracy']:.3f}"

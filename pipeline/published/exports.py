@@ -155,7 +155,7 @@ def export(
     return content, {**described(name, model, len(content)), "parity": parity, "judged": judged}
 
 
-def described(name: str, model: Model, size: int) -> dict[str, Any]:
+def described(name: str, model: Model, size: int) -> dict[str, object]:
     """Describe an export by its kind, its size in bytes, and the version."""
     return {
         "kind": name,
