@@ -53,8 +53,8 @@ def _by_split(uri: str, file: str, message: Any) -> dict[str, Any]:
 
 def _damaged(path: str, error: Exception) -> ResourceError:
     return ResourceError(
-        f"{path} is damaged ({type(error).__name__}). Expected the file that a run wrote. Delete the "
-        "folder above it if it belongs to a published version, and run the pipeline again."
+        f"{path} is damaged ({type(error).__name__}). Expected the file that a run wrote. Delete "
+        "the folder above it if it belongs to a published version, and run the pipeline again."
     )
 
 

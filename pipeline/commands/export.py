@@ -59,7 +59,8 @@ def command(
     """
     described = write(kind, out, to, version, max_loss, to_stderr=False)
     console = new_console()
-    parity, size = described["parity"], described["bytes"] / 1e6
+    parity = described["parity"]
+    size = described["bytes"] / 1e6
     console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
     console.print(f"  model    {escape(described['model'])}")
     if parity is None:
