@@ -100,7 +100,7 @@ def measure(name: str, data: Path, seeds: int, work: Path, minutes: float | None
     for seed in range(seeds):
         run = _run(name, data, work / f"{name}{seed}", work, seed, minutes)
         values.append(run.accuracy(task.split))
-        images += sum(run.summary["data"]["splits"][task.split].values())
+        images += sum(run.summary["data"]["by_split"][task.split].values())
         seconds += run.seconds
         computed += _computed(run)
         _say(f"{name}, seed {seed}", run, task.split)

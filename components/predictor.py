@@ -21,7 +21,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
-from imgpipe.components.baseline import STATE, is_empty
+from imgpipe.components.baseline import is_empty
+from imgpipe.components.baseline_settings import BASELINE_FILE
 from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.beam import beam_io
 from imgpipe.components.common.prediction import DESCRIBED
@@ -168,7 +169,7 @@ def Predictor(
     baseline, columns = "", ()
     if baseline_model is not None and not is_empty(baseline_model.uri):
         baseline = baseline_model_of(directory, baseline_model.uri)
-        columns = records.read_json(f"{baseline_model.uri}/{STATE}")["columns"]
+        columns = records.read_json(f"{baseline_model.uri}/{BASELINE_FILE}")["columns"]
     try:
         with beam_pipeline as pipeline:
             _ = (

@@ -30,7 +30,7 @@ Integers = npt.NDArray[np.int64]
 def record_batches(files: str | Sequence[str], at_once: int) -> tf.data.Dataset:
     """Create a dataset of the serialised records of TFRecord files.
 
-    It yields the same as ``tf.data.TFRecordDataset(files).batch(at_once)``, which however traces a
+    It yields the same as `tf.data.TFRecordDataset(files).batch(at_once)`, which however traces a
     function for the list of files and rewrites the graph of the dataset. This takes 13 ms, and a
     run reads a hundred files, most of which hold few records.
 
@@ -166,7 +166,8 @@ class Labelled:
     def values(self, name: str) -> Iterator[tuple[Integers, npt.NDArray[Any]]]:
         """Yield row numbers [m] and the values [m] of a feature, in the order of the files."""
         size = _IMAGES_AT_ONCE if name == names.IMAGE_BYTES else _RECORDS_AT_ONCE
-        done, left = 0, len(self)
+        done = 0
+        left = len(self)
         for batch in columns(self.files, name, at_once=size):
             here = self.places[done : done + size]
             done += size

@@ -278,7 +278,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return LEVELS if self.head_alone and self.backbone_spec().trained else AVERAGE
 
     @property
-    def of_search(self) -> ModelSettings:
+    def for_search(self) -> ModelSettings:
         """The settings of the networks of a search, whose heads read the last feature map alone."""
         return self if self.widest == FLATTEN else replace(self, features=AVERAGE)
 

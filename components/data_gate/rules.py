@@ -9,8 +9,10 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_filter.checks import METADATA, whole_set
@@ -81,6 +83,27 @@ class Reason:
         about = f" {self.subject!r}" if self.subject else ""
         title = self.kind.replace("_", " ")
         return f"{title}{about}{where}: expected {self.expected}, found {self.seen}; {self.advice}"
+
+
+class ReasonRow(TypedDict):
+    """A reason in `gate.json`: the fields of a `Reason`, and its sentence."""
+
+    kind: str
+    subject: str
+    split: str
+    expected: str
+    seen: str
+    advice: str
+    sentence: str
+
+
+class DataDecision(TypedDict):
+    """What DataGate has decided, as it writes it to `gate.json`."""
+
+    blessed: bool
+    reasons: list[ReasonRow]  # against the data
+    accepted_schema: str  # path of the accepted schema that this run wrote; "" if it wrote none
+    warnings: list[ReasonRow]
 
 
 def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
@@ -259,16 +282,27 @@ def reasons_against(
     return found
 
 
-def as_dicts(reasons: Sequence[Reason]) -> list[dict[str, str]]:
-    """Convert reasons to the entries of `gate.json`: their fields, and their sentence."""
-    return [asdict(reason) | {"sentence": reason.sentence()} for reason in reasons]
+def reason_rows(reasons: Sequence[Reason]) -> list[ReasonRow]:
+    """Return the entries of `gate.json`."""
+    return [
+        {
+            "kind": reason.kind,
+            "subject": reason.subject,
+            "split": reason.split,
+            "expected": reason.expected,
+            "seen": reason.seen,
+            "advice": reason.advice,
+            "sentence": reason.sentence(),
+        }
+        for reason in reasons
+    ]
 
 
-def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
+def summarised(reasons: Sequence[ReasonRow]) -> list[str]:
     """Summarise any number of reasons in a few lines.
 
     Args:
-        reasons: Entries as `as_dicts` returns them.
+        reasons: Entries of `gate.json`.
 
     Returns:
         The sentences of the first reasons of each kind, and the number of the others of that kind.
@@ -279,7 +313,8 @@ def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
     lines = []
     for kind, sentences in kinds.items():
         lines += sentences[:_MAX_SENTENCES]
-        if (more := len(sentences) - _MAX_SENTENCES) > 0:
+        more = len(sentences) - _MAX_SENTENCES
+        if more > 0:
             lines.append(f"{kind.replace('_', ' ')}: {more:,} more such reasons")
     return lines
 
@@ -287,5 +322,5 @@ def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
 def refusal(reasons: Sequence[Reason]) -> str:
     """Return the message of an error that refuses the data, with grouped reasons."""
     number = f"{len(reasons):,} reason{'s' * (len(reasons) > 1)}"
-    lines = [f"- {line}" for line in summarised(as_dicts(reasons))]
+    lines = [f"- {line}" for line in summarised(reason_rows(reasons))]
     return "\n".join([f"the data was refused for {number}:", *lines])

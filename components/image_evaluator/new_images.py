@@ -17,10 +17,11 @@ probability of 8 or more by chance is 0.000006, so these images are unlike their
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.models import feature_names as names
@@ -46,24 +47,42 @@ Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
 
+class LabelledImage(TypedDict):
+    """An image with its label."""
+
+    path: Annotated[str, "Path in the source."]
+    label: Annotated[str, "Label of the image."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+
+
+#: The new images of a class that are unlike its old ones.
+UnlikeImages = TypedDict(
+    "UnlikeImages",
+    {
+        "class": Annotated[str, "Name of the class."],
+        "new": Annotated[int, "Number of its new images."],
+        "unlike": Annotated[int, "Number of the new images that are unlike the old ones."],
+        "images": Annotated[list[LabelledImage], "The first of these, the most unlike first."],
+    },
+)
+
+
 def find(
     bank_uri: str, vocabulary: Sequence[str], known: Mapping[str, str] | None
-) -> list[dict[str, Any]]:
-    """Find the new images that are surely unlike the old images of their class.
+) -> list[UnlikeImages]:
+    """Find the new images that are surely unlike the old images of their class, class by class.
 
-    Returns ``{"class", "new", "unlike", "images": [{"path", "label", "image_hash"}, …]}`` for each
-    class with such images: the numbers of its new images and of the unlike ones, and the first of
-    these, the most unlike first. Nothing is found if the bank has no features, or nothing is known.
+    Nothing is found if the bank has no features, or nothing is known.
     """
-    if not known or not bank.read_facts(bank_uri).dim:
+    if not known or not bank.read_facts(bank_uri)["dim"]:
         return []
     images = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
     old = np.array([known_images.short(one.decode()) in known for one in images.hashes], bool)
-    found = []
+    found: list[UnlikeImages] = []
     for label, places in unlike(images, old, len(vocabulary)).items():
         name, hashes = vocabulary[label], images.hashes[places[:_LISTED]]
         where = records.places(bank_uri, hashes)
-        listed = [
+        listed: list[LabelledImage] = [
             {"path": where[one][1], "label": name, "image_hash": one.decode()}
             for one in hashes.tolist()
         ]

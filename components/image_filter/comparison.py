@@ -29,7 +29,7 @@ from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks import CHECKS, whole_set
 from imgpipe.components.image_filter.decision import Decision, Relatives, decide
 from imgpipe.components.image_filter.families import Named
-from imgpipe.components.image_filter.near_groups import Member
+from imgpipe.components.image_filter.near_groups import Member, NearGroup
 from imgpipe.components.image_filter.near_search import near_duplicates
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.models import feature_names as names
@@ -101,7 +101,7 @@ class ImageComparison:
     """
 
     findings: Mapping[str, Finding] = field(default_factory=dict)
-    near: tuple[Mapping[str, Any], ...] = ()
+    near: tuple[NearGroup, ...] = ()
     groups: Mapping[str, int] = field(default_factory=dict)
     families: Mapping[str, str] = field(default_factory=dict)
     in_train: frozenset[str] = frozenset()

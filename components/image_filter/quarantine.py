@@ -33,11 +33,10 @@ from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.overrides import Override, find
+from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
 from imgpipe.models import feature_names as names
 
-MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"
-WARNINGS = "warnings.jsonl"
 REVIEWED = "reviewed.jsonl"
 NEAR = "near_duplicates.jsonl"
 SUMMARY = "summary.json"
@@ -244,11 +243,13 @@ class Outcomes:
             if family and split in divided and self.families[family, names.TRAIN]:
                 divided[split] += count
         del sizes[""]
-        largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+        # A family of which one image is kept, as beside its rejected copies, joins nothing.
+        several = Counter({name: count for name, count in sizes.items() if count > 1})
+        largest = sorted(several.items(), key=lambda item: (-item[1], item[0]))
         return {
             "found": self.found_families > 0,
-            "families": len(sizes),
-            "images": sizes.total(),
+            "families": len(several),
+            "images": several.total(),
             "examples": [
                 {"name": name, "images": count} for name, count in largest[:_FAMILIES_SHOWN]
             ],

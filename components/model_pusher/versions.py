@@ -31,13 +31,12 @@ from imgpipe.models.files.atomic_write import (
     sync,
     sync_tree,
 )
+from imgpipe.models.files.version_files import SAVED_MODEL
 
 _log = logging.getLogger(__name__)
 _LAST = ".last-version"
 _LOCK = ".lock"
 _LOCK_SECONDS = 120.0  # a publisher needs a second or two
-#: Without it, neither TensorFlow Serving nor the server of imgpipe loads a version.
-_GRAPH = "saved_model.pb"
 
 
 def next_number(base: Path) -> int:
@@ -166,7 +165,7 @@ def _publish(
         # Before the rename: if the process dies between the two, a number is skipped, never reused.
         atomic_write(base / _LAST, str(number))
         # With this name, servers may load the version from now on.
-        move_folder(staging, base / str(number), last=(_GRAPH, manifest.MANIFEST))
+        move_folder(staging, base / str(number), last=(SAVED_MODEL, manifest.MANIFEST))
     except OSError as error:
         raise _failed(base, error) from error
     finally:
@@ -211,6 +210,6 @@ def _remove(base: Path, number: int) -> None:
     except OSError as error:
         if not cannot_rename_folders(error):
             raise
-        (version / _GRAPH).unlink(missing_ok=True)
+        (version / SAVED_MODEL).unlink(missing_ok=True)
         hidden = version
     shutil.rmtree(hidden, ignore_errors=True)

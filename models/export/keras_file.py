@@ -1,4 +1,4 @@
-"""The ``.keras`` file of a network, which older versions of Keras 3 read too.
+"""The `.keras` file of a network, which older versions of Keras 3 read too.
 
 Keras writes everything that it knows into the configuration of a layer, and an older version
 refuses what it does not know: a new parameter, even if it is unused, a new parameter of an
@@ -55,12 +55,12 @@ def plain_network(classifier: ClassifierNetwork) -> keras.Model:
 
 
 def content(network: keras.Model, vocabulary: Sequence[str]) -> bytes:
-    """Return the ``.keras`` file of a network.
+    """Return the `.keras` file of a network.
 
     Args:
         network: The network.
-        vocabulary: Class names, in the order of its output. ``config.json`` in the file lists them
-            as ``classes``.
+        vocabulary: Class names, in the order of its output. `config.json` in the file lists them
+            as `classes`.
     """
     written = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:

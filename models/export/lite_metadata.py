@@ -1,8 +1,8 @@
-"""Class names in a ``.tflite`` file, where MediaPipe and Android's tools look for them.
+"""Class names in a `.tflite` file, where MediaPipe and Android's tools look for them.
 
-TensorFlow Lite's metadata are a FlatBuffer of their own (``metadata_schema.fbs`` of MediaPipe, file
+TensorFlow Lite's metadata are a FlatBuffer of their own (`metadata_schema.fbs` of MediaPipe, file
 identifier M001), which a buffer of the model holds. They name a text file with one class a line,
-which is appended to the model as an archive. The library that writes them, ``tflite-support``, was
+which is appended to the model as an archive. The library that writes them, `tflite-support`, was
 last released in 2023 and MediaPipe is 200 MB, so the few tables are written here.
 """
 
@@ -26,7 +26,7 @@ _RGB: Final = 1
 
 
 def with_classes(content: bytes, vocabulary: Sequence[str]) -> bytes:
-    """Return a ``.tflite`` file with the names of its classes.
+    """Return a `.tflite` file with the names of its classes.
 
     Args:
         content: The file of a classifier of one input, which are pixels, and one output.

@@ -67,8 +67,11 @@ class FeatureExtractor:
     """
 
     def __init__(self, settings: ModelSettings, precision: str = "auto", tap: str = "") -> None:
-        self.backbone, self.image_size = settings.backbone_spec(), settings.size
-        self.settings, self.views, self.tap = settings, settings.views, tap
+        self.backbone = settings.backbone_spec()
+        self.image_size = settings.size
+        self.settings = settings
+        self.views = settings.views
+        self.tap = tap
         self.precision = resolve_precision(precision)
         self._lock = threading.Lock()
         #: The model and its compiled forward pass.
@@ -213,7 +216,7 @@ class FeatureExtractor:
 
 
 #: The settings that determine the content of a feature bank.
-_OF_BANK: Final = (
+_SETTINGS_OF_BANK: Final = (
     *("backbone", "builder", "weights", "weights_sha256", "cut", "width", "freeze", "image_size"),
     *("seed", "views"),
 )
@@ -224,14 +227,14 @@ def describe(settings: ModelSettings, precision: str) -> str:
     if settings.backbone_spec().trained:  # only random weights depend on the seed
         settings = replace(settings, seed=0)
     given = asdict(settings)
-    model = {name: given[name] for name in _OF_BANK} | {"features": settings.widest}
+    model = {name: given[name] for name in _SETTINGS_OF_BANK} | {"features": settings.widest}
     return json.dumps({"model": model, "precision": precision}, sort_keys=True)
 
 
-def described(description: str) -> tuple[ModelSettings, str]:
+def parse_description(description: str) -> tuple[ModelSettings, str]:
     """Return the settings and the precision of a description that `describe` returned."""
-    found = json.loads(description)
-    return ModelSettings.from_mapping(found["model"]), found["precision"]
+    content = json.loads(description)
+    return ModelSettings.from_mapping(content["model"]), content["precision"]
 
 
 def _float16(values: tf.Tensor) -> tf.Tensor:
@@ -240,6 +243,19 @@ def _float16(values: tf.Tensor) -> tf.Tensor:
 
     limited = tf.clip_by_value(tf.cast(values, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
     return tf.cast(limited, tf.float16)
+
+
+def weights_key(settings: ModelSettings, precision: str) -> str:
+    """Return the fingerprint of everything but the images that decides the features.
+
+    View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
+
+    Args:
+        settings: The settings of the features.
+        precision: See `FeatureExtractor`.
+    """
+    extractor = FeatureExtractor(settings, precision)
+    return f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}"
 
 
 @functools.cache

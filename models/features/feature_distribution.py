@@ -137,7 +137,8 @@ def fit(
         The distribution; None when there are too few images or too many features.
     """
     step = -(-len(features) // MOST) or 1  # rounded up, so that at most `MOST` rows remain
-    features, labels = features[::step], labels[::step]
+    features = features[::step]
+    labels = labels[::step]
     if len(features) < _FEWEST_TRAIN or not 0 < features.shape[1] <= LONGEST:
         return None
     names = np.arange(len(features)) if groups is None else groups[::step]

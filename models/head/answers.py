@@ -35,11 +35,6 @@ class Scores(NamedTuple):
         """Share of images that were answered correctly."""
         return float(self.right.mean())
 
-    @property
-    def error(self) -> float:
-        """Standard error of the accuracy."""
-        return standard_error(self.right, self.groups)
-
 
 @dataclass(frozen=True)
 class Answers:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from imgpipe.models import model_names, preprocess
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
-from imgpipe.models.settings import AVERAGE, FLATTEN, LEVELS, ModelSettings, check_vocabulary
+from imgpipe.models.settings import AUTO, AVERAGE, FLATTEN, LEVELS, ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras
@@ -120,11 +120,14 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
     """
     from keras import layers, ops
 
-    x, seeded = features, {"seed": settings.seed, "dtype": "float32"}
+    x = features
+    seeded = {"seed": settings.seed, "dtype": "float32"}
     if settings.hidden_units:
-        share, name = settings.feature_dropout, model_names.FEATURE_DROPOUT
+        share = settings.feature_dropout
+        name = model_names.FEATURE_DROPOUT
         x = layers.Dropout(share, name=name, **seeded)(x)
-        units, name = settings.hidden_units, model_names.HIDDEN
+        units = settings.hidden_units
+        name = model_names.HIDDEN
         x = layers.Dense(units, activation="relu", dtype="float32", name=name)(x)
     x = layers.Dropout(settings.dropout, name=model_names.DROPOUT, **seeded)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
@@ -168,7 +171,8 @@ def build_features(
     """
     import keras
 
-    backbone, kind = settings.backbone_spec(), settings.widest
+    backbone = settings.backbone_spec()
+    kind = settings.widest
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
     maps = [backbone.build(pixels, trainable)]
     if kind not in (AVERAGE, FLATTEN):
@@ -178,6 +182,22 @@ def build_features(
             names = list(backbone.levels) or layer_graph.levels(network)
         maps += [layer_graph.find(network, name, "model.features").outputs[0] for name in names]
     return pixels, maps, read(maps, kind)
+
+
+def require_layers(settings: ModelSettings) -> None:
+    """Refuse names of layers that the network does not have; see `layer_graph.layer_at`.
+
+    Raises:
+        ConfigError: `model.cut`, `model.features` or `fine_tune.cut` names no layer.
+    """
+    looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
+    tuned = settings.fine_tune.cut if looked_at else ""
+    named = settings.features not in (AUTO, AVERAGE, FLATTEN, LEVELS)
+    if settings.cut or tuned or named:
+        backbone_of(settings)  # fails for a layer that does not exist
+        if tuned:
+            trained = settings.for_search if settings.searches else settings
+            layer_graph.layer_at(backbone_of(trained), tuned)
 
 
 def backbone_of(settings: ModelSettings) -> keras.Model:

@@ -1,6 +1,6 @@
 """The Keras network inside an exported model, from which the network can be built again.
 
-A SavedModel contains functions, not layers. ``assets.extra/network/network.json`` holds the
+A SavedModel contains functions, not layers. `assets.extra/network/network.json` holds the
 configuration of the network and the SHA-256 of each array of each layer. The arrays are the
 SavedModel's own variables and are found by their SHA-256. Therefore nothing is stored twice, and
 the network that is inspected is the one that is served. Keras' safe mode refuses code in the

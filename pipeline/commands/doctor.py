@@ -1,4 +1,4 @@
-"""``imgpipe doctor``: checks this machine and the output folder of earlier runs."""
+"""`imgpipe doctor`: checks this machine and the output folder of earlier runs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def doctor(
     ] = Path("imgpipe-out"),
 ) -> None:
     """Check this machine and an output folder, and say how to solve each problem."""
-    from imgpipe.pipeline import machine
-    from imgpipe.pipeline.output import output_folder, places
+    from imgpipe.pipeline.doctor import machine, output_folder
+    from imgpipe.pipeline.output import places
 
     folder = places.above(folder)
     console = new_console()

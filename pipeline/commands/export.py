@@ -116,11 +116,11 @@ def write(
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import places
     from imgpipe.pipeline.published import exports, model_copy
-    from imgpipe.pipeline.published.evaluation import Model
+    from imgpipe.pipeline.published.model import Model
 
     target = target.expanduser()
-    if name == model_copy.SAVED_MODEL:
-        model = Model.of(places.version(path, version))
+    if name == model_copy.KIND:
+        model = Model(places.version(path, version))
         folder = model_copy.place(model, target)
         size = model_copy.write(model, folder)
         return {
@@ -130,7 +130,7 @@ def write(
             "file": str(folder.absolute()),
         }
     kind = exports.require(name, target)
-    model = Model.of(places.version(path, version))
+    model = Model(places.version(path, version))
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # takes longer than most conversions

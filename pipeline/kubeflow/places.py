@@ -37,10 +37,11 @@ def on_volumes(config: Config) -> Config:
             message names each setting. Or a setting has no place in a pipeline.
     """
     volumes = config.kubeflow.volumes
-    found = {name: _absolute(path, volumes) for name, path in _paths(config).items()}
-    if outside := {name: path for name, path in found.items() if not _reachable(path, volumes)}:
+    paths = {name: _absolute(path, volumes) for name, path in _paths(config).items()}
+    outside = {name: path for name, path in paths.items() if not _reachable(path, volumes)}
+    if outside:
         raise ConfigError(_unreachable(outside, volumes))
-    placed = config.replaced(found)
+    placed = config.replaced(paths)
     images = placed.data.source
     for name, path in outputs(placed).items():  # which exist in the containers only
         if path.is_relative_to(images):

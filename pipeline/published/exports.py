@@ -29,7 +29,7 @@ from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Pixels, Probabilities
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.pipeline.published.model import Model
-from imgpipe.pipeline.published.model_copy import SAVED_MODEL
+from imgpipe.pipeline.published.model_copy import KIND as SAVED_MODEL
 
 ONNX, KERAS, TFLITE, INT8 = "onnx", "keras", "tflite", "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
@@ -199,7 +199,7 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
     if (run := model.run) is None or (uri := model.training_images) is None:
         return None
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
-    threshold = 0.0 if run.folds else run.gate.threshold
+    threshold = 0.0 if run.folds or run.decision is None else run.decision["threshold"]
     right, right_model, same, images = 0, 0, 0, 0
     with _opened(model, SERVING_DEFAULT) as served:
         for encoded, labels in _labelled(model, uri):

@@ -13,11 +13,12 @@ from pathlib import Path
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
+from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
 from imgpipe.pipeline.published.model import Model
 
-SAVED_MODEL = "saved_model"  # the kind of `imgpipe export`
+KIND = "saved_model"  # the kind of `imgpipe export`
 #: Files that do not answer, and tell nothing of the images.
-_HARMLESS = (manifest.CARD, manifest.MANIFEST, "fingerprint.pb")
+_HARMLESS = (manifest.CARD, MANIFEST, "fingerprint.pb")
 
 
 def place(model: Model, target: Path) -> Path:
@@ -63,11 +64,11 @@ def write(model: Model, folder: Path) -> int:
         for name in names:
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(files[name], staging / name)
-        if manifest.MANIFEST in names and (what := manifest.damage(staging, complete=True)):
+        if MANIFEST in names and (what := manifest.damage(staging, complete=True)):
             raise ResourceError(f"{model.folder} changed while it was copied: {what}. Try again.")
         size = sum((staging / name).stat().st_size for name in names)
         sync_tree(staging)
-        move_folder(staging, folder, last=("saved_model.pb", manifest.MANIFEST))
+        move_folder(staging, folder, last=(SAVED_MODEL, MANIFEST))
     except OSError as error:
         raise ResourceError(f"cannot write --to {folder}: {error.strerror or error}.") from None
     finally:

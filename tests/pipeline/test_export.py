@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe export``, whose files must answer as the published version does."""
+"""Tests of `imgpipe export`, whose files must answer as the published version does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.pipeline import past_runs, small_version
 
 
 def export(*arguments):
-    """Run ``imgpipe export`` in this process; return the result, or raise its error."""
+    """Run `imgpipe export` in this process; return the result, or raise its error."""
     result = CliRunner().invoke(app, ["export", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -118,7 +118,7 @@ def test_a_copy_to_pass_on_answers_and_holds_no_image(out, tmp_path, to):
 
 
 def test_an_export_with_other_answers_is_refused(out):
-    model = Model.of(out / "model" / "1")
+    model = Model(out / "model" / "1")
     right = exports.KINDS["keras"]
 
     def swapped(content):
@@ -162,14 +162,14 @@ def test_a_lite_file_is_judged_on_the_validation_images(judged, tmp_path, kind):
 
 def test_a_lite_file_that_loses_too_much_is_refused(judged, tmp_path):
     """The file of another network stands for one whose rounding changes the answers."""
-    other = Model.of(small_version.push(tmp_path, seed=5))
+    other = Model(small_version.push(tmp_path, seed=5))
     right = exports.KINDS["tflite-int8"]
     worse = dataclasses.replace(right, make=lambda _: exports.KINDS["tflite"].make(other))
     with pytest.raises(
         exports.NotEqual,
         match=r"accuracy 0\.\d+ is below the threshold 0\.9; it loses .* of 20 validation images",
     ):
-        exports.export("tflite-int8", worse, Model.of(judged))
+        exports.export("tflite-int8", worse, Model(judged))
 
 
 def test_a_file_of_8_bits_needs_the_images_of_the_run(out, tmp_path):

@@ -16,12 +16,10 @@ from typing import Any
 
 from imgpipe.components.common.storage import integrity
 from imgpipe.models.files import json_object
+from imgpipe.models.files.version_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL
 
-MANIFEST = "manifest.json"
 #: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
 PROVENANCE = "provenance"
-#: File that identifies the model, even if two exports of it differ in their bytes.
-MODEL_DIGEST = "assets.extra/model_digest.json"
 #: The model card, which people and the Hugging Face Hub read.
 CARD = "README.md"
 #: Number of versions that are kept unless a setting says otherwise.
@@ -30,7 +28,7 @@ KEPT_VERSIONS = 3
 _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
 #: Files, and folders of files, from which a server or Keras computes answers. All others describe
 #: the model or hold images, so whoever passes a version on may change or delete them.
-_ANSWERING = ("saved_model.pb", "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
+_ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
 
 
 def describe(directory: Path) -> dict[str, dict[str, Any]]:
