@@ -17,13 +17,13 @@ probability of 8 or more by chance is 0.000006, so these images are unlike their
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import TypedDict
 
 from imgpipe.components.common.storage import known_images, records
+from imgpipe.components.image_evaluator.decision import LabelledImage, UnlikeImages
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank, folds, rows
 from imgpipe.models.features.feature_distribution import LONGEST, unit
@@ -47,26 +47,6 @@ _ROWS = 1024  # images that are compared at once
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
-
-
-class LabelledImage(TypedDict):
-    """An image with its label."""
-
-    path: Annotated[str, "Path in the source."]
-    label: Annotated[str, "Label of the image."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
-
-
-#: The new images of a class that are unlike its old ones.
-UnlikeImages = TypedDict(
-    "UnlikeImages",
-    {
-        "class": Annotated[str, "Name of the class."],
-        "new": Annotated[int, "Number of its new images."],
-        "unlike": Annotated[int, "Number of the new images that are unlike the old ones."],
-        "images": Annotated[list[LabelledImage], "The first of these, the most unlike first."],
-    },
-)
 
 
 def find(

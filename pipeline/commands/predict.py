@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.errors import ImgpipeError
-from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -33,35 +31,6 @@ _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out --version 2 photos/ --json\n
   imgpipe predict --server localhost:8500 photo.jpg
 """
-
-
-class LabelProbability(TypedDict):
-    """A class with its probability."""
-
-    label: Annotated[str, "Name of the class."]
-    probability: Annotated[float, "Probability of the class."]
-
-
-class PredictedImage(TypedDict):
-    """An image that the model classified."""
-
-    schema: SchemaNumber
-    image: Annotated[str, "Path of the image."]
-    label: Annotated[str, "The predicted class."]
-    probability: Annotated[float, "Probability of the predicted class."]
-    top: Annotated[list[LabelProbability], "The most probable classes."]
-    version: Annotated[
-        int | None,
-        "Version of the model that answered; null for a model that is not named by a number.",
-    ]
-
-
-class RefusedImage(TypedDict):
-    """An image that could not be classified."""
-
-    schema: SchemaNumber
-    image: Annotated[str, "Path of the image."]
-    error: Annotated[str, "Why the image was refused."]
 
 
 @app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
@@ -188,22 +157,16 @@ def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
 
 
 def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:
+    from imgpipe.pipeline.predicted_images import describe
+
     plain = sys.stdout.encoding.lower() != "utf-8"  # JSON is UTF-8, of which ASCII is a part
-    json.dump([_row(*entry) for entry in answers], sys.stdout, indent=1, ensure_ascii=plain)
+    json.dump(
+        [describe(path, answer) for path, answer in answers],
+        sys.stdout,
+        indent=1,
+        ensure_ascii=plain,
+    )
     print()
-
-
-def _row(path: Path, answer: Answer) -> PredictedImage | RefusedImage:
-    if isinstance(answer, Exception):
-        return {"schema": SCHEMA, "image": str(path), "error": str(answer)}
-    return {
-        "schema": SCHEMA,
-        "image": str(path),
-        "label": answer.label,
-        "probability": answer.probability,
-        "top": [{"label": name, "probability": share} for name, share in answer.top],
-        "version": answer.version or None,
-    }
 
 
 def _print_table(answers: Sequence[tuple[Path, Answer]]) -> None:

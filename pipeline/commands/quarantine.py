@@ -116,7 +116,7 @@ def find(path: Path) -> Path:
     Raises:
         ResourceError: There is none.
     """
-    from imgpipe.components.image_filter.quarantine import MANIFEST
+    from imgpipe.components.image_filter.quarantine_files import MANIFEST
     from imgpipe.pipeline.output import places
     from imgpipe.pipeline.output.run_folders import RUNS
 
