@@ -164,17 +164,19 @@ def export(
     version: int | None = None,
     max_loss: float = 0.005,
 ) -> Export:
-    """Write a published model as one file for other programs, as `imgpipe export` does.
+    """Write a published model for other programs, as `imgpipe export` does.
 
-    The file takes resized pixels, and is written only if its answers are those of the served model.
+    A file takes resized pixels, and is written only if its answers are those of the served model.
     LiteRT files are judged on the validation images: they have to reach the threshold, and may lose
-    little accuracy.
+    little accuracy. A SavedModel is the version without the images in it.
 
     Args:
-        kind: `onnx`, `keras`, `tflite` (weights of 16 bits) or `tflite-int8`.
+        kind: `onnx`, `keras`, `tflite` (weights of 16 bits), `tflite-int8` or
+            `saved_model`.
         path: Output folder of a run, folder of numbered versions, or one version.
         to: The file to write, whose name ends in `.onnx`, `.keras` or `.tflite`; one that
-            exists is replaced.
+            exists is replaced. For `saved_model`, a folder of numbered versions, or the new
+            folder of one.
         version: Number of the version; None for the newest intact one.
         max_loss: Validation accuracy that a LiteRT file may lose against the served model.
 
@@ -192,7 +194,8 @@ def export(
 
     _prepare()
     described = command.write(kind, Path(path), Path(to), version, max_loss, to_stderr=True)
-    difference = float(described["parity"]["largest_difference"])
+    parity = described["parity"]
+    difference = float(parity["largest_difference"]) if parity else 0.0  # a copy is equal
     return Export(Path(described["file"]), difference, described)
 
 

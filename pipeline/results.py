@@ -174,14 +174,15 @@ class Evaluation(_Page):
 
 @dataclass(frozen=True)
 class Export:
-    """A file that was written for other programs.
+    """A file, or a folder with a SavedModel, that was written for other programs.
 
     Attributes:
         file: Its absolute path.
         largest_difference: Largest difference of a probability from the served model, on the images
             that were compared.
         summary: ``file``, ``bytes``, ``model``, ``version``, ``classes``, ``parity`` (comparison
-            with the served model), and ``judged`` (the accuracies of a LiteRT file).
+            with the served model, None for a SavedModel), and ``judged`` (the accuracies of a
+            LiteRT file).
     """
 
     file: Path

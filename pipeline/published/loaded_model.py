@@ -143,6 +143,7 @@ class LoadedModel(Classifier):
         encoded = np.array(images, dtype=object)
         try:
             limits.row_pixels("image_bytes", encoded, DEFAULT_MAX_PIXELS)
+            limits.check_hidden_costs("image_bytes", encoded)
             outputs = self._served.run(image_bytes=encoded)
         except (status.StatusError, tf.errors.InvalidArgumentError) as error:
             raise InvalidArgument(status.from_exception(error).message) from error
