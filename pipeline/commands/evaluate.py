@@ -33,7 +33,6 @@ def command(
     data: Annotated[str, typer.Option("--data", metavar="SRC", help=options.SOURCE_HELP)],
     model: options.ModelFolderOption = Path("imgpipe-out"),
     version: options.VersionOption = None,
-    run: options.RunOption = None,
     threshold: Annotated[
         float, typer.Option("--threshold", help="Accuracy below which the exit code is 3.")
     ] = 0.0,
@@ -46,6 +45,7 @@ def command(
     settings: options.SettingsOption = None,
     json_file: options.JsonListOption = None,
     html_file: options.HtmlOption = None,
+    run: options.RunOption = None,
 ) -> None:
     """Evaluate a model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line.settings import configuration

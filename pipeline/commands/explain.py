@@ -41,7 +41,6 @@ def command(
         list[Path] | None, typer.Argument(metavar="IMAGE", help="Images to explain.")
     ] = None,
     model: options.ModelFolderOption = Path("imgpipe-out"),
-    run: options.RunOption = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,6 +55,7 @@ def command(
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Folder for the drawings.")
     ] = Path("imgpipe-explain"),
+    run: options.RunOption = None,
 ) -> None:
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
     from imgpipe.models.process import quick_imports

@@ -164,7 +164,7 @@ def _unpublished(path: Path) -> str:
     """Say what can be done in an output folder none of whose runs has published a model.
 
     Returns:
-        The sentences; "" for a folder without runs, or with one that published a model elsewhere.
+        The sentences, with a line for each command; "" for a folder without runs, or with one that published a model elsewhere.
     """
     out = above(path)
     runs = past_runs.read(out)
@@ -175,17 +175,20 @@ def _unpublished(path: Path) -> str:
     evaluated = [run for run in runs if run.accuracy is not None]
     if not evaluated:
         ended = runs[-1].summary
-        how = ended["verdict"].splitlines()[0] if ended is not None else f"it is {runs[-1].status}"
-        return f"{said}None has evaluated one. The newest: {how}. See: imgpipe open {name}"
+        how = ended["verdict"].splitlines()[0] if ended is not None else runs[-1].status
+        return (
+            f"{said}None has evaluated one. The newest: {how}. Look at it:\n  imgpipe open {name}"
+        )
     newest = evaluated[-1]
     verdict = newest.summary["verdict"] if newest.summary is not None else ""
     said += (
-        f"The newest that evaluated one: {verdict}. Try this model without publishing it: "
-        f"imgpipe serve {name} --run newest (predict, explain and evaluate take --run, too)"
+        f"The newest that evaluated one: {verdict}. Try this model without publishing it "
+        "(predict, explain and evaluate take --run, too):\n"
+        f"  imgpipe serve {name} --run newest"
     )
     for command in newest.next_commands:
         if command["purpose"] == "publish":
-            said += f". Or {command['text']}: {command['command']}"
+            said += f"\nOr {command['text']}:\n  {command['command']}"
     return said
 
 
