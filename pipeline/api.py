@@ -109,7 +109,7 @@ def check(
 
 
 def evaluate(
-    path: str | Path,
+    path: str | Path | Run,
     data: str | Path,
     *,
     version: int | None = None,
@@ -117,10 +117,11 @@ def evaluate(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Evaluation:
-    """Evaluate a published model on labelled images, as `imgpipe evaluate` does.
+    """Evaluate a model on labelled images, as `imgpipe evaluate` does.
 
     Args:
-        path: Output folder of a run, folder of numbered versions, or one version.
+        path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
+            folder, for its model, which need not be blessed.
         data: Source of the images.
         version: Number of the version; None for the newest intact one.
         threshold: Accuracy that the model has to reach, from 0 to 1.
@@ -140,9 +141,8 @@ def evaluate(
     from imgpipe.pipeline.published import evaluation
 
     _prepare()
-    asked = evaluation.prepare(
-        Path(path), version, _configuration(config, data, settings), threshold
-    )
+    built = _configuration(config, data, settings)
+    asked = evaluation.prepare(_folder(path), version, built, threshold)
     found, _ = evaluation.evaluate(asked, with_images=False, to_stderr=True)
 
     def draw() -> str:
@@ -199,10 +199,18 @@ def export(
     return Export(Path(described["file"]), difference, described)
 
 
-def load(path: str | Path, version: int | None = None) -> LoadedModel:
-    """Load a published model into this process, as `imgpipe predict --model` does.
+def load(path: str | Path | Run, version: int | None = None) -> LoadedModel:
+    """Load a model into this process, as `imgpipe predict --model` does.
 
-    The arguments and errors are those of `LoadedModel`.
+    Args:
+        path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
+            folder, for its model, which need not be blessed: see `LoadedModel.notice`.
+        version: Number of the version; None for the newest intact one.
+
+    Raises:
+        ConfigError: There is no version of this number.
+        ResourceError: There is no model, it is damaged or was removed, or this process is a fork
+            of one that has loaded a model.
 
     Examples:
         >>> with imgpipe.load("imgpipe-out") as model:
@@ -210,7 +218,12 @@ def load(path: str | Path, version: int | None = None) -> LoadedModel:
         >>> [answer.label for answer in answers]
         ['rock', 'paper']
     """
-    return LoadedModel(Path(path), version)
+    return LoadedModel(_folder(path), version)
+
+
+def _folder(path: str | Path | Run) -> Path:
+    """Return the folder that an argument names: that of a run, or the path itself."""
+    return path.folder if isinstance(path, Run) else Path(path)
 
 
 def _prepare() -> None:

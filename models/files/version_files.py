@@ -6,6 +6,8 @@ from typing import Final
 
 #: The graph, without which no server loads a version.
 SAVED_MODEL: Final = "saved_model.pb"
+#: Folder of the SavedModel in TFX's artifact of a model, as `tfx.utils.path_utils` names it.
+SAVED_MODEL_FOLDER: Final = "Format-Serving"
 #: Class names, one a line, in label order.
 VOCABULARY: Final = "assets/vocabulary.txt"
 #: Hash of the model's content, and facts about its signatures. It identifies the model, even if two

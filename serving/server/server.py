@@ -167,7 +167,7 @@ class ModelServer:
         if settings.web_page:
             folder = settings.collect_directory
             kept = collection.routes(folder, core, self._pool, self._api.bodies)
-            self._pages = [*pages.routes(), *kept]
+            self._pages = [*pages.routes(notice=settings.notice), *kept]
 
     @property
     def rest_target(self) -> str:
