@@ -77,7 +77,7 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
     """
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
-    model = Model.of(places.version(path, version))
+    model = Model(places.version(path, version))
     # A recall needs images of one class only.
     source = opened(config.data, config.judge_store, least_classes=1)
     scan = source.listing()
