@@ -42,7 +42,8 @@ def run(
         data: Source of the images; None for that of the configuration.
         out: Output folder; None for that of the configuration, which is `imgpipe-out` by default.
         config: TOML file, or name of a preset; None for the defaults.
-        minutes: Time in which a better network is looked for; None for that of the configuration.
+        minutes: Time in which a better network is looked for; None for that of the configuration,
+            where by default the images decide what is tried, and no clock.
         start: Component from which on cached outputs are not used; None to use all of them.
         accept: Whether it is accepted that the images differ from those of earlier runs.
         **settings: Settings by section, such as `model={"image_size": 160}`. They override those

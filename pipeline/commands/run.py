@@ -42,8 +42,9 @@ def command(
             "--minutes",
             min=0,
             metavar="M",
-            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: 0 "
-            "for up to 500 images to learn from, 3 for up to 2,000 images, and 15 for more.",
+            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: "
+            "the images decide how much is tried, and no clock: nothing for up to 500 images to "
+            "learn from, otherwise what two cores do in 3 minutes, or in 15 for over 2,000 images.",
         ),
     ] = None,
     settings: options.SettingsOption = None,
