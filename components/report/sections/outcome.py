@@ -59,10 +59,10 @@ def _keys(context: Context) -> list[tuple[str, str]]:
         keys += [("images kept", count(data["kept"])), ("rejected", count(data["rejected"]))]
     if context.vocabulary:
         keys.append(("classes", count(len(context.vocabulary))))
-    for split, metrics in context.facts["metrics"].items():
-        keys.append((f"{split} accuracy", share(metrics["accuracy"])))
-        if split == names.VALIDATION:
-            keys += _worst(metrics["per_class"])
+    metrics = context.facts["metrics"]
+    keys += [(f"{split} accuracy", share(metrics[split]["accuracy"])) for split in metrics]
+    if names.VALIDATION in metrics:
+        keys += _worst(metrics[names.VALIDATION]["per_class"])
     if context.timings is not None:
         keys.append(("total time", seconds(context.timings["total_s"])))
     if push is not None and push["version"]:
