@@ -164,7 +164,8 @@ def _unpublished(path: Path) -> str:
     """Say what can be done in an output folder none of whose runs has published a model.
 
     Returns:
-        The sentences, with a line for each command; "" for a folder without runs, or with one that published a model elsewhere.
+        The sentences, with a line for each command; "" for a folder without runs, or with one that
+        published a model elsewhere.
     """
     out = above(path)
     runs = past_runs.read(out)

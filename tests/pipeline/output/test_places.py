@@ -80,7 +80,7 @@ def test_what_is_at_a_path_without_runs_is_named(tmp_path: Path, path: str, rece
 def test_where_no_run_was_blessed_the_ways_on_are_named(tmp_path: Path):
     leave(tmp_path, FIRST, status="not_blessed", correct=17)
     leave(tmp_path, LAST, status="failed", correct=None)
-    with pytest.raises(ResourceError) as caught:
+    with pytest.raises(ResourceError, match="no model is published") as caught:
         places.versions(tmp_path)
     told = str(caught.value)
     assert f"no model is published in {tmp_path}, although {tmp_path} has 2 runs" in told
