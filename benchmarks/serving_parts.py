@@ -37,7 +37,7 @@ def make(work: str) -> None:
     import keras
 
     from imgpipe.models.export.saved_model import export
-    from imgpipe.models.network.classifier import build_classifier, build_head
+    from imgpipe.models.network.classifier import build_classifier, build_features, build_head
     from imgpipe.models.settings import ModelSettings
 
     root = Path(work)
@@ -46,7 +46,8 @@ def make(work: str) -> None:
         (root / IMAGES / f"{number:03}.jpg").write_bytes(noise(_IMAGE_SIDE, number))
     keras.utils.set_random_seed(0)
     settings = ModelSettings(name=MODEL)
-    head = build_head(1280, len(_CLASSES), settings)
+    _, _, features = build_features(settings)
+    head = build_head(features.shape[-1], len(_CLASSES), settings)
     classifier = build_classifier(head, _CLASSES, settings)
     export(classifier, str(root / MODEL / "1"))
     _export_tiny(root / TINY / "1")
