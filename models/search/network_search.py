@@ -87,7 +87,8 @@ def train(inputs: Inputs) -> Trained:
 
 def _in_minutes(minutes: float) -> str:
     """Return a duration for people."""
-    text = f"{round(minutes, 1 if minutes >= 0.1 else 3):g}"
+    digits = 0 if minutes >= 100 else 1 if minutes >= 0.1 else 3
+    text = f"{round(minutes, digits):.15g}"
     return f"{text} minute" if text == "1" else f"{text} minutes"
 
 

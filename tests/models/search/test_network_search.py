@@ -353,7 +353,7 @@ def test_without_minutes_a_slow_machine_trains_the_same_and_says_how_long(
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize(("seconds", "reason"), [(0.2, "all"), (1e3, "cost")])
+@pytest.mark.parametrize(("seconds", "reason"), [(1.0, "all"), (1e3, "cost")])
 def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(
     many, monkeypatch, seconds: float, reason: str
 ) -> None:
@@ -367,11 +367,12 @@ def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(
         assert "minutes on two ordinary cores, and a run takes at most 3 for that" in ended["text"]
     else:
         (network,) = networks
-        assert 2 < int(re.search(r"(\d+) epochs", network["what"])[1]) < 25
+        epochs, views = map(int, re.findall(r"(\d+) (?:epochs|views?)", network["what"]))
+        assert 2 <= epochs * views < 25 * 2
 
 
 def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, monkeypatch) -> None:
-    monkeypatch.setattr(image_rows, "seconds_a_view", lambda *given: 0.3)
+    monkeypatch.setattr(image_rows, "seconds_a_view", lambda *given: 1.5)
     trained = network_search.train(given())
     ended = trained.history["search_ended"]
     assert (ended["reason"], trained.history["reproducible"]) == ("minutes", "nothing")
