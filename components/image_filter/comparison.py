@@ -139,7 +139,7 @@ def compare(parts: Sequence[str], settings: JudgeSettings) -> ImageComparison:
         times[record.image_hash] += 1
         rows.append(placement.row(record, rule, decision.is_relabelled))
         if not record.group:
-            moment = (record.camera, record.captured)
+            moment = (record.content.camera, record.content.captured)
             named.append(Named(record.path, record.label, record.image_hash, *moment))
             splits[record.image_hash] = record.split
         if radius > 0:

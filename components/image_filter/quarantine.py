@@ -174,7 +174,7 @@ class Outcomes:
         if decision.move is not None:
             self.moved[decision.move.reason] += 1
         if any(one.reason == TRANSCODED for one in decision.repairs):
-            self.transcoded[record.format] += 1
+            self.transcoded[record.content.format] += 1
         self.repairs += [one.about(record) for one in decision.repairs]
         self.warnings += [one.about(record) for one in decision.warnings]
         self.kept[record.split, record.label] += 1

@@ -16,7 +16,8 @@ from imgpipe.components.image_filter.checks.quality import remedy
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
-_PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the depth is the 25th byte of every PNG file
+_PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
+_PNG_DEPTH = 24  # the depth is its 25th byte
 
 
 def is_about_label(problem: str) -> bool:
@@ -54,11 +55,11 @@ def zero_byte(record: ImageRecord, settings: JudgeSettings) -> Result:
 )
 def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More pixels in the header than judge.pixel_limit."""
-    if record.pixels <= settings.pixel_limit:
+    if record.content.pixels <= settings.pixel_limit:
         return None
     return (
-        f"{record.width} x {record.height} = {record.pixels:,} pixels in the header, over the "
-        f"limit of {settings.pixel_limit:,}"
+        f"{record.content.size_in_words} = {record.content.pixels:,} pixels in the header, over "
+        f"the limit of {settings.pixel_limit:,}"
     )
 
 
@@ -71,15 +72,16 @@ def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
 )
 def damaged(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Damaged, although it can be decoded: a part of the pixels is wrong."""
-    return record.damage or None
+    return record.content.damage or None
 
 
 @check(50, "header", "lower judge.min_side", may_be=("reject", "warn", "ignore"))
 def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Side shorter than judge.min_side."""
-    if min(record.width, record.height) >= settings.min_side:
+    if min(record.content.width, record.content.height) >= settings.min_side:
         return None
-    return f"{record.width} x {record.height} pixels, the shorter side is below {settings.min_side}"
+    size = record.content.size_in_words
+    return f"{size} pixels, the shorter side is below {settings.min_side}"
 
 
 @check(
@@ -91,9 +93,9 @@ def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
 )
 def animated(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More than one frame or page; only the first one is used."""
-    if record.frames <= 1:
+    if record.content.frames <= 1:
         return None
-    return f"{record.format} with {record.frames} frames; expected a single image"
+    return f"{record.content.format} with {record.content.frames} frames; expected a single image"
 
 
 @check(70, "header", "correct the source (manifest, folders) or [data] in the configuration")
@@ -126,9 +128,10 @@ _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
 @check(110, "header", "convert the image to sRGB; until then it is used unchanged", **_ONLY_WARN)
 def cmyk(record: ImageRecord, settings: JudgeSettings) -> Result:
     """CMYK colours, decoded without their colour profile."""
-    if record.mode not in ("CMYK", "YCCK"):
+    if record.content.mode not in ("CMYK", "YCCK"):
         return None
-    return f"{record.format} in {record.mode}; the served model may see wrong colours"
+    colours = f"{record.content.format} in {record.content.mode}"
+    return f"{colours}; the served model may see wrong colours"
 
 
 @check(
@@ -141,9 +144,9 @@ def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More than 8 bits per channel; only the upper 8 are used."""
     head = record.image_bytes[: _PNG_DEPTH + 1]  # Pillow does not tell it of every PNG
     png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
-    if not png and not record.mode.startswith(("I", "F")):
+    if not png and not record.content.mode.startswith(("I", "F")):
         return None
-    return f"{record.format} with more than 8 bits per channel; 8 are used"
+    return f"{record.content.format} with more than 8 bits per channel; 8 are used"
 
 
 @check(
@@ -156,10 +159,10 @@ def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
 )
 def odd_aspect_ratio(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Very long or very wide, such as strips and banners."""
-    sides = sorted((record.width, record.height))
+    sides = sorted((record.content.width, record.content.height))
     ratio = sides[0] / sides[1] if sides[0] else 1.0  # an unknown size is not odd
     if ratio >= odd_aspect_ratio.threshold_in(settings):
         return None
     shape = f"1 to {sides[1] / sides[0]:.1f}"
-    detail = f"{record.width} x {record.height} pixels, an aspect ratio of {shape}"
+    detail = f"{record.content.size_in_words} pixels, an aspect ratio of {shape}"
     return Finding("odd_aspect_ratio", detail, score=ratio)

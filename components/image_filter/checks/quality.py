@@ -67,9 +67,8 @@ def below(
     """
 
     def judge(record: ImageRecord, settings: JudgeSettings) -> Finding | None:
-        if feature not in record.figures:
-            return None
-        value, limit = score(record.figures[feature]), made.threshold_in(settings)
+        value = score(record.content.figures[feature])
+        limit = made.threshold_in(settings)
         if value >= limit:
             return None
         measured = shares.below(value, limit)
@@ -175,9 +174,9 @@ BLURRY = below(
 )
 def greyscale(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Grey, even if stored with colour channels."""
-    if record.mode in _GREY_MODES:
-        return f"{record.format} in grey ({record.mode})"
-    colour = record.figures.get(names.COLOUR)
-    if colour is None or colour > _COLOURED:
+    if record.content.mode in _GREY_MODES:
+        return f"{record.content.format} in grey ({record.content.mode})"
+    colour = record.content.figures[names.COLOUR]
+    if colour > _COLOURED:
         return None
-    return Finding("greyscale", f"grey, stored as {record.mode}", score=colour)
+    return Finding("greyscale", f"grey, stored as {record.content.mode}", score=colour)

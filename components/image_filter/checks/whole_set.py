@@ -75,7 +75,7 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
     severity="warn",
     threshold=3.0,
     about="interquartile ranges below or above the quartiles of the sizes",
-    counted=lambda record: record.pixels,
+    counted=lambda record: record.content.pixels,
     limits=limits,
 )
 def odd_size(record: ImageRecord, settings: JudgeSettings) -> Result:
@@ -84,13 +84,14 @@ def odd_size(record: ImageRecord, settings: JudgeSettings) -> Result:
     if usual is None:
         return None
     least, greatest = usual
-    own = size(record.width, record.height)
+    own = size(record.content.width, record.content.height)
     tolerance = 1e-9 * greatest  # absorbs rounding errors in the limits when all sizes are equal
     if least - tolerance <= own <= greatest + tolerance:
         return None
-    low, high = f"{max(least, 0):.0f}", f"{greatest:.0f}"
+    low = f"{max(least, 0):.0f}"
+    high = f"{greatest:.0f}"
     sizes = f"{low} x {low}" if low == high else f"{low} x {low} to {high} x {high}"
-    detail = f"{record.width} x {record.height} pixels, where about {sizes} is usual"
+    detail = f"{record.content.size_in_words} pixels, where about {sizes} is usual"
     middle = (least + greatest) / 2
     return Finding("odd_size", detail, score=-abs(own - middle))
 
