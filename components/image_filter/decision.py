@@ -17,7 +17,7 @@ from imgpipe.models import feature_names as names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"
-_LAST = 1 << 30  # order of a rejection by an override: it comes after all checks
+_LAST = len(CHECKS)  # position of a rejection by an override, which comes after all checks
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ImageDecision:
         perceptual_hash: Perceptual hashes, b"" when the image cannot be compared.
         move: The split to which the image is moved, and why; None when it is not moved.
         rejection: The finding that rejects the image, or None when the image is kept.
-        order: Order of the check that rejected the image.
+        order: Position among the checks of the one that rejected the image.
         repairs: Findings that were repaired.
         warnings: Findings that are only reported.
         repaired: The record after the repairs, or None when there were none.
@@ -81,7 +81,8 @@ class ImageDecision:
     def add(self, finding: Finding, order: int = _LAST) -> None:
         """Add a finding, which rejects the image or is reported."""
         if finding.severity == "reject":
-            self.rejection, self.order = finding, order
+            self.rejection = finding
+            self.order = order
         else:
             self.warnings.append(finding)
 
@@ -105,7 +106,9 @@ class ImageDecision:
         self.record = relabelled(dataclasses.replace(record, split=move.split), self.override)
         self.move = move
 
-    def settle(self, settings: JudgeSettings, compared: Finding | None, related: Relatives) -> None:
+    def complete(
+        self, settings: JudgeSettings, compared: Finding | None, related: Relatives
+    ) -> None:
         """Add what is known when all images were seen.
 
         Args:
@@ -121,12 +124,12 @@ class ImageDecision:
             group=related.family or self.record.group,
             seen_family=int(held_out and related.in_train),
         )
-        for check in CHECKS:
+        for order, check in enumerate(CHECKS):
             # An image is rejected by the first check in order, which may be one of these.
-            if check.needs == "set" and (self.rejection is None or check.order < self.order):
+            if check.needs == "set" and (self.rejection is None or order < self.order):
                 finding = self.found(check, self.record, settings)
                 if finding is not None:
-                    self.add(finding, check.order)
+                    self.add(finding, order)
         if compared is not None and self.rejection is None:
             self.add(compared)
 
@@ -220,7 +223,7 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
     decision = ImageDecision(record, inspected.label, inspected.label_index, override, hashes)
     seen = record  # with the measurements of the transcoded file
     todo: list[tuple[Finding, Repair | None]] = []
-    for check in CHECKS:
+    for order, check in enumerate(CHECKS):
         finding = decision.found(check, seen, settings)
         if finding is None:
             continue
@@ -238,7 +241,7 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
         if finding.severity == "repair":
             todo.append((finding, check.repair))
             continue
-        decision.add(finding, check.order)
+        decision.add(finding, order)
         if decision.rejection is not None:
             return decision
     # The checks come first, so that a file that cannot be used keeps the reason for it.

@@ -24,7 +24,6 @@ _TAIL = 64  # bytes at the end of a file that may contain padding after the end 
 
 
 @check(
-    40,
     "header",
     "save the image again as JPEG or PNG, or download the original again",
     unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),

@@ -26,7 +26,6 @@ def is_about_label(problem: str) -> bool:
 
 
 @check(
-    10,
     "header",
     "make the file readable (permissions, target of a link, path in a list) and run again",
     unusable=("unreadable",),
@@ -37,7 +36,6 @@ def unreadable(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    20,
     "header",
     "replace the file with the complete image and run again",
     unusable=("zero_byte",),
@@ -48,7 +46,6 @@ def zero_byte(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    30,
     "header",
     "raise judge.pixel_limit, or resize the image",
     unusable=("pixel_limit",),
@@ -64,7 +61,6 @@ def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    45,  # after `decodable`, which says more of a file that nobody reads
     "header",
     "download or copy the original again, as binary data (for git: `*.jpg binary` in "
     ".gitattributes, or git lfs); keep it anyway with judge.severity.damaged or `imgpipe review`",
@@ -75,7 +71,7 @@ def damaged(record: ImageRecord, settings: JudgeSettings) -> Result:
     return record.content.damage or None
 
 
-@check(50, "header", "lower judge.min_side", may_be=("reject", "warn", "ignore"))
+@check("header", "lower judge.min_side", may_be=("reject", "warn", "ignore"))
 def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Side shorter than judge.min_side."""
     if min(record.content.width, record.content.height) >= settings.min_side:
@@ -85,7 +81,6 @@ def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    60,
     "header",
     'save the frame that you want as JPEG or PNG, or set judge.severity.animated = "warn" to use '
     "the first frame",
@@ -98,7 +93,7 @@ def animated(record: ImageRecord, settings: JudgeSettings) -> Result:
     return f"{record.content.format} with {record.content.frames} frames; expected a single image"
 
 
-@check(70, "header", "correct the source (manifest, folders) or [data] in the configuration")
+@check("header", "correct the source (manifest, folders) or [data] in the configuration")
 def source_problem(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Problems that the source reports, with the reason that it gives."""
     if not record.problem:
@@ -108,7 +103,6 @@ def source_problem(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    80,
     "header",
     "move the file into the folder of its class, or give it a label in the list or with imgpipe "
     "review, and run again",
@@ -125,7 +119,7 @@ def no_label(record: ImageRecord, settings: JudgeSettings) -> Result:
 _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
 
 
-@check(110, "header", "convert the image to sRGB; until then it is used unchanged", **_ONLY_WARN)
+@check("header", "convert the image to sRGB; until then it is used unchanged", **_ONLY_WARN)
 def cmyk(record: ImageRecord, settings: JudgeSettings) -> Result:
     """CMYK colours, decoded without their colour profile."""
     if record.content.mode not in ("CMYK", "YCCK"):
@@ -135,7 +129,6 @@ def cmyk(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    120,
     "header",
     "store the image with 8 bits per channel, scaled to the range of its values",
     **_ONLY_WARN,
@@ -150,7 +143,6 @@ def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    180,
     "header",
     remedy("odd_aspect_ratio"),
     severity="warn",

@@ -42,7 +42,6 @@ def on_white(record: ImageRecord) -> bytes:
 
 
 @check(
-    100,
     "pixels",
     'set judge.severity.alpha = "repair" to put such images on a white background',
     severity="warn",

@@ -139,7 +139,7 @@ def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(tmp_path):
         image("b/dark.png", 11, figures=FIGURES | {"brightness_p99": 0.1}, **huge),
     ]
     part = comparison.examine(records, settings, str(tmp_path / "part"))
-    decisions = comparison.compare([part], settings).settle(part, settings)
+    decisions = comparison.compare([part], settings).finish(part, settings)
     assert {one.record.path: one.rejection.reason for one in decisions if one.rejection} == {
         "b/grey.png": "odd_size",
         "b/dark.png": "dark",
