@@ -93,7 +93,7 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         compared = comparison.compare(parts, settings)
         outcomes = Outcomes()
         for part in parts:
-            for decision in compared.settle(part, settings):
+            for decision in compared.finish(part, settings):
                 outcomes.add(decision)
     notes = [dataclasses.asdict(note) for note in scan.notes]
     outcomes = Outcomes.joined([outcomes])

@@ -197,7 +197,7 @@ def rejected_share(summary: DataSummary, settings: GateSettings) -> list[Reason]
         return []
     accepted = math.ceil(100 * rejected / images) / 100
     leaks = ""
-    if summary["by_reason"].get(whole_set.ACROSS_SPLITS):
+    if summary["by_reason"].get(whole_set.NEAR_DUPLICATE_ACROSS_SPLITS):
         leaks = "; with data.group_pattern near-duplicates stay in one split and are not rejected"
     return [
         Reason(

@@ -18,7 +18,7 @@ from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.gate_settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
-from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.pusher_settings import PUSH_FILE
 from imgpipe.components.run_record import metrics
 from imgpipe.components.run_record.doubtful_labels import doubtful_labels
@@ -52,7 +52,9 @@ class Reported:
 
 #: Artifacts by the name that `collect` uses for them.
 REPORTED = {
-    "quarantine": Reported("ImageFilter", "quarantine", "Quarantine", quarantine.SUMMARY, "data"),
+    "quarantine": Reported(
+        "ImageFilter", "quarantine", "Quarantine", quarantine_files.SUMMARY, "data"
+    ),
     "data_blessing": Reported("DataGate", "blessing", "DataBlessing", GATE_FILE, "data_gate"),
     "bank": Reported("FeatureBank", "features", "Examples", BANK_FILE),
     "model_run": Reported("ImageTrainer", "model_run", "ModelRun", HISTORY_FILE, "training"),
@@ -83,8 +85,9 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
             facts[row.fact or name] = _json(uris, name, row.file)  # type: ignore[literal-required]
     kinds = Slices()
     tables = _predictions(uris.get("predictions", ""), settings["vocabulary"], kinds)
-    groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
-    facts["rejects"] = _lines(uris, "quarantine", quarantine.MANIFEST) or []
+    # None when the search was off.
+    groups = _lines(uris, "quarantine", quarantine_files.NEAR_DUPLICATES)
+    facts["rejects"] = _lines(uris, "quarantine", quarantine_files.MANIFEST) or []
     facts["quarantine"] = uris.get("quarantine", "")
     facts["near"] = None if groups is None else condensed(groups)
     facts["metrics"] = {split: table.summary() for split, table in tables.items()}
@@ -93,7 +96,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
     facts["slices"] = kinds.summary()
     if facts["bank"] is not None and facts["bank"]["dim"]:
         # A label that a person has accepted or corrected is not doubted again.
-        reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
+        reviewed = _lines(uris, "quarantine", quarantine_files.REVIEWS) or []
         settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
         facts["suspects"] = doubtful_labels(uris["bank"], settings["vocabulary"], settled)
     training = facts["training"]

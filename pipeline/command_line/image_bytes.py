@@ -33,7 +33,7 @@ def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes,
         if header.hidden_cost:
             yield path, b"", header.hidden_cost
         elif header.pixels > pixel_limit:
-            yield path, b"", f"{header.width} x {header.height} pixels are over judge.pixel_limit"
+            yield path, b"", f"{header.size_in_words} pixels are over judge.pixel_limit"
         else:
             data = for_the_model(data, pixel_limit)
             yield path, data, decode(data)[1]

@@ -151,7 +151,7 @@ def _judge(request: EvaluationRequest) -> JudgedAnswers:
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
                 judged.rows.append(_row(record, row))
-                judged.hashes[record.image_hash] = record.perceptual_hash or b""
+                judged.hashes[record.image_hash] = record.content.perceptual_hash or b""
     return judged
 
 
@@ -159,7 +159,7 @@ def _usable(inspected: Iterable[ImageRecord], judged: JudgedAnswers) -> Iterator
     """Yield the images that can be judged, and note the others."""
     for record in inspected:
         progress.advance(1, "images")
-        error = record.problem or record.read_error or record.decode_error
+        error = record.problem or record.read_error or record.content.decode_error
         if error:
             judged.undecodable.append({"path": record.path, "why": error.splitlines()[0]})
         elif record.label_index < 0:
@@ -174,7 +174,7 @@ def _row(record: ImageRecord, probabilities: npt.NDArray[np.float32]) -> StoredP
     best = int(probabilities.argmax())
     features = record.features()
     described = {name: features.get(name) for name in DESCRIBED}
-    described[names.FORMAT] = record.format.encode()
+    described[names.FORMAT] = record.content.format.encode()
     return StoredPrediction(
         path=record.path,
         image_hash=record.image_hash,

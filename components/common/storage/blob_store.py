@@ -24,7 +24,7 @@ _CHECKSUM = 4  # bytes of the checksum in front of each value
 
 
 class BlobStore:
-    """Values by key in ``<directory>/<name>/<first byte of the key>/<key>``.
+    """Values by key in `<directory>/<name>/<first byte of the key>/<key>`.
 
     It is safe for several threads, processes and hosts.
 

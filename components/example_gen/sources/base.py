@@ -244,7 +244,7 @@ class SourceKind:
     """One kind of source; a module in this folder lists its kinds in `KINDS`.
 
     Attributes:
-        name: Prefix of a spec, such as "folder" in ``folder:PATH``.
+        name: Prefix of a spec, such as "folder" in `folder:PATH`.
         open: Function that opens the source at a locator.
         takes: Function that returns whether a path without prefix is of this kind.
         order: Position in which the kinds are asked whether they take a path without prefix.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import (
     Item,
@@ -23,11 +23,6 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
     SourceOptions,
-)
-from imgpipe.components.example_gen.sources.tables import (
-    cell_text,
-    check_single_labels,
-    find_column,
 )
 from imgpipe.components.example_gen.sources.tree import (
     RECORD_FILE,
@@ -122,7 +117,7 @@ class TFRecordSource(Source):
         """Read all records once; see `Source.listing`."""
         items = list(self._items())
         labels = {item.label for item in items if item.label}
-        check_single_labels(self.locator, labels, self.options.classes)
+        tables.check_single_labels(self.locator, labels, self.options.classes)
         return listed(self.locator, items, _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
@@ -238,7 +233,7 @@ def find_fields(
     found: dict[str, str] = {}
     for field, role in _ROLES.items():
         needed = required and role == "image"
-        place = find_column(where, features, role, wanted.get(field, ""), needed, "feature")
+        place = tables.find_column(where, features, role, wanted.get(field, ""), needed, "feature")
         found[field] = features[place] if place >= 0 else ""
     return Fields(**found)
 
@@ -265,7 +260,7 @@ def _label(values: Sequence[Any]) -> str | int | None:
     if len(values) > 1:
         return f"[{', '.join(str(_value([value])) for value in values[:_SHOWN])}]"
     value = _value(values)
-    return (cell_text(value) or None) if isinstance(value, str) else value
+    return (tables.cell_text(value) or None) if isinstance(value, str) else value
 
 
 def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
