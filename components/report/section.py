@@ -58,6 +58,10 @@ class Context:
         """Return a row about an image with its thumbnail; see `Thumbnails.uri`."""
         return {**row, "image": self.thumbnails.uri(row["image_hash"])}
 
+    def with_small_image(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row about one of many images; see `Thumbnails.small_uri`."""
+        return {**row, "image": self.thumbnails.small_uri(row["image_hash"])}
+
     def absent(self, what: str) -> Absent:
         """Say what is missing, such as "No model was trained".
 
@@ -72,6 +76,7 @@ class Section:
 
     Attributes:
         order: Sections appear on the page in ascending order.
+        numbers: Whether it lies in the closed part "Numbers", below the pictures.
     """
 
     id: str  # anchor, and name of the template
@@ -79,3 +84,4 @@ class Section:
     build: Callable[[Context], Content]
     order: int = 0
     template: str = ""  # name of the template if it is not the id
+    numbers: bool = False

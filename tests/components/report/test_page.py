@@ -4,7 +4,6 @@ import html.parser
 import re
 
 import pytest
-from imgpipe.models.training.history import FineTuned, Tried
 
 from imgpipe.components.data_gate.rules import DataDecision, ReasonRow
 from imgpipe.components.report import page
@@ -14,6 +13,7 @@ from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import RunState
+from imgpipe.models.training.history import FineTuned, Tried
 from tests import python_program
 from tests.declared import made
 from tests.run_facts import BLESSED, facts, jpeg, reject

@@ -1,13 +1,13 @@
 """The sentence and the hints about a run, and its result beside the expected one."""
 
 import pytest
-from imgpipe.models.training.history import FineTuned
 
 from imgpipe.components.report import page
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import warnings
 from imgpipe.models.head.solved_head import Solution
+from imgpipe.models.training.history import FineTuned
 from tests.declared import made
 from tests.run_facts import BLESSED, facts, history, settings
 
