@@ -16,45 +16,46 @@ _DIGITS = 2  # of the number of images
 
 
 class PowerLaw(NamedTuple):
-    """The curve `limit - scale * images ** -power` (Cortes et al. 1993)."""
+    """The share of mistakes `scale * images ** -power` (Hestness et al. 2017)."""
 
-    limit: float
     scale: float
     power: float
 
     def accuracy(self, images: float) -> float:
         """Return the accuracy with so many training images."""
-        return self.limit - self.scale * images**-self.power
+        return 1 - self.scale * images**-self.power
 
     def images(self, accuracy: float) -> float:
-        """Return the number of training images with this accuracy, which is below the limit."""
-        return float(((self.limit - accuracy) / self.scale) ** (-1 / self.power))
+        """Return the number of training images with this accuracy."""
+        return float(((1 - accuracy) / self.scale) ** (-1 / self.power))
 
 
 def power_law(solution: Solution) -> PowerLaw | None:
-    """Return the power law through the last three points, each with twice the images.
+    """Return the power law that continues the learning curve from its last point.
+
+    Its slope is that of the last three points, or of the last two where the curve flattens.
 
     Returns:
-        The curve; None if it cannot be said: the last gain may be chance, or the points do not bend
-        as such a curve does.
+        The curve; None if it cannot be said, because the last gain may be chance.
     """
     curve = solution["learning_curve"] or []
     error = solution["gain_error"]
     if len(curve) < 3 or error is None:
         return None
     first, middle, last = curve[-3:]
-    earlier = middle["accuracy"] - first["accuracy"]
     gained = last["accuracy"] - middle["accuracy"]
-    if gained <= error or gained >= earlier or last["accuracy"] >= 1:
+    if gained <= error or last["accuracy"] >= 1:
         return None
-    shrinking = gained / earlier  # factor of the gain from one doubling to the next
-    power = -math.log2(shrinking)
-    left = gained * shrinking / (1 - shrinking)  # of all doublings to come
-    wrong = 1 - last["accuracy"]
-    if left > wrong:  # no accuracy is above 1, so the share of mistakes falls by a power law
-        power = math.log2((1 - middle["accuracy"]) / wrong)
-        left = wrong
-    return PowerLaw(last["accuracy"] + left, left * last["images"] ** power, power)
+    slope = min(_slope(first, last), _slope(middle, last))
+    if slope <= 0:
+        return None
+    return PowerLaw((1 - last["accuracy"]) * last["images"] ** slope, slope)
+
+
+def _slope(before: CurvePoint, after: CurvePoint) -> float:
+    """Return by which power of the number of images the share of mistakes falls."""
+    fewer = math.log((1 - before["accuracy"]) / (1 - after["accuracy"]))
+    return fewer / math.log(after["images"] / before["images"])
 
 
 def images_for(solution: Solution, accuracy: float) -> int | None:
@@ -66,16 +67,10 @@ def images_for(solution: Solution, accuracy: float) -> int | None:
     """
     law = power_law(solution)
     curve: Sequence[CurvePoint] = solution["learning_curve"] or []
-    if law is None or not curve[-1]["accuracy"] < accuracy < law.limit:
+    if law is None or not curve[-1]["accuracy"] < accuracy < 1:
         return None
     images = law.images(accuracy)
     if images > _FARTHEST * curve[-1]["images"]:
         return None
     step = 10 ** (math.floor(math.log10(images)) + 1 - _DIGITS)
     return math.ceil(images / step) * step
-
-
-def farthest(solution: Solution) -> int:
-    """Return the largest number of images for which the curve is drawn beyond its points."""
-    curve = solution["learning_curve"] or []
-    return 3 * curve[-1]["images"] if curve else 0

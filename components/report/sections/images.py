@@ -175,7 +175,7 @@ NEAR = Section("near", "Near-duplicates", build_near, order=122, numbers=True)
 
 
 #: Images on the page; the file for review holds more.
-DOUBTFUL = 48
+DOUBTFUL = 24
 
 
 def build_doubtful_labels(context: Context) -> Content:
