@@ -19,9 +19,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgpipe.models.search.ways import line_of
+
 from benchmarks import common
 from benchmarks.common import Figure, Finished
-from imgpipe.models.search.ways import line_of
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FEW = "few"

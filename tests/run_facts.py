@@ -36,6 +36,7 @@ from imgpipe.components.run_record.slices import Slice, SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
+from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.cross_validation import Fold, Folds
 from imgpipe.models.training.history import Epoch, History
 from tests.declared import made
@@ -168,6 +169,22 @@ def history(**values: Any) -> History:
         "learned": {"train": 123},
     }
     return made(History, **fields | values)
+
+
+def solved() -> History:
+    """Return the history of a head that was solved, which 480 images would bring to 0.9."""
+    accuracies = ((36, 0.561), (72, 0.707), (145, 0.801), (290, 0.867))
+    curve = [{"images": images, "accuracy": accuracy} for images, accuracy in accuracies]
+    solution = made(
+        Solution,
+        folds=5,
+        images=362,
+        accuracy=0.867,
+        standard_error=0.018,
+        learning_curve=curve,
+        gain_error=0.02,
+    )
+    return history(stopped="solved", solution=solution, epochs=[made(Epoch, epoch=1)])
 
 
 def folds(**values: Any) -> Folds:

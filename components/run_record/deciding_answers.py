@@ -83,7 +83,7 @@ class AnswerCounter:
     """What the pictures need from answers that are read once; memory does not grow with them."""
 
     def __init__(self) -> None:
-        self._cells: dict[tuple[int, int], list[tuple[float, str, StoredPrediction]]] = {}
+        self._cells: dict[tuple[int, int], list[tuple[float, str, str]]] = {}
         self._groups: dict[int, set[str]] = defaultdict(set)
         self._single: Counter[int] = Counter()
         self._sample: list[tuple[int, bool, str]] = []
@@ -96,7 +96,7 @@ class AnswerCounter:
             else:
                 self._single[row.label_index] += 1
             cell = self._cells.setdefault((row.label_index, row.predicted), [])
-            heapq.heappush(cell, (row.confidence, row.path, row))
+            heapq.heappush(cell, (row.confidence, row.path, row.image_hash))
             if len(cell) > _IMAGES_OF_A_CELL:
                 heapq.heappop(cell)
             # A content hash is as good as a random number, and the same in every run.
@@ -115,15 +115,10 @@ class AnswerCounter:
     def images(self, matrix: Sequence[int]) -> list[CellImage]:
         """Return the surest images of the cells of these classes."""
         return [
-            {
-                "path": row.path,
-                "image_hash": row.image_hash,
-                "label": row.label_index,
-                "predicted": row.predicted,
-            }
+            {"path": path, "image_hash": image_hash, "label": cell[0], "predicted": cell[1]}
             for cell, found in sorted(self._cells.items())
             if set(cell) <= set(matrix)
-            for _, _, row in sorted(found, reverse=True)
+            for _, path, image_hash in sorted(found, reverse=True)
         ]
 
     def sample(self) -> list[SampledAnswer]:

@@ -8,6 +8,7 @@ from types import ModuleType
 import keras
 import numpy as np
 import pytest
+from imgpipe.models.search.ways import way_of
 from keras import layers
 
 from imgpipe.models import backbones
@@ -15,7 +16,6 @@ from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.network.classifier import backbone_of, build_features
-from imgpipe.models.search.ways import way_of
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 
