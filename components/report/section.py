@@ -58,10 +58,6 @@ class Context:
         """Return a row about an image with its thumbnail; see `Thumbnails.uri`."""
         return {**row, "image": self.thumbnails.uri(row["image_hash"])}
 
-    def with_small_image(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row about one of many images; see `Thumbnails.small_uri`."""
-        return {**row, "image": self.thumbnails.small_uri(row["image_hash"])}
-
     def absent(self, what: str) -> Absent:
         """Say what is missing, such as "No model was trained".
 

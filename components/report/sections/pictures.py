@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.report import map_picture, plots
@@ -15,6 +16,7 @@ from imgpipe.components.run_record.deciding_answers import (
     ClassAnswers,
     DecidingAnswers,
 )
+from imgpipe.components.run_record.galleries import Gallery, GalleryImage
 from imgpipe.components.run_record.learning_curve import images_for, power_law
 
 _NO_ANSWERS = "No image was classified by a trained model"
@@ -26,6 +28,39 @@ _JUDGED = {
     "validation": "Answers for the validation split.",
     "evaluation": "Answers for the evaluated images.",
 }
+
+
+class _Bar(ClassAnswers):
+    """The answers for a class, with the lengths of its bar and of its interval in percent."""
+
+    share: str
+    low: str
+    width: str
+
+
+class _Photo(TypedDict):
+    """An image of many."""
+
+    image: str  # data URI; "" without an image
+    path: str
+
+
+class _Cell(TypedDict):
+    """A cell of the matrix."""
+
+    count: int
+    right: bool
+    opacity: float
+    predicted: str
+    images: list[_Photo]
+
+
+class _MatrixRow(TypedDict):
+    """A row of the matrix."""
+
+    label: str
+    cells: list[_Cell]
+    others: int  # answers of classes that are not in the matrix
 
 
 def build_by_class(context: Context) -> Content:
@@ -47,8 +82,7 @@ def build_by_class(context: Context) -> Content:
     }
 
 
-def _bar(row: ClassAnswers) -> dict[str, Any]:
-    """Return the answers for a class with the lengths of its bar and interval in percent."""
+def _bar(row: ClassAnswers) -> _Bar:
     low, high = row["ci95"]
     share = row["right"] / row["count"] if row["count"] else 0.0
     width = _percent(high - low)
@@ -111,16 +145,16 @@ def build_taken_for(context: Context) -> Content:
     }
 
 
-def _matrix_rows(context: Context, deciding: DecidingAnswers) -> list[dict[str, Any]]:
+def _matrix_rows(context: Context, deciding: DecidingAnswers) -> list[_MatrixRow]:
     """Return a row for each class, with its cells and its answers of other classes."""
     images: dict[tuple[int, int], list[CellImage]] = {}
     for image in deciding["images"]:
         images.setdefault((image["label"], image["predicted"]), []).append(image)
     counts = {(label, predicted): count for label, predicted, count in deciding["confusion"]}
-    rows = []
+    rows: list[_MatrixRow] = []
     for label in deciding["matrix"]:
         total = deciding["classes"][label]["count"]
-        cells = []
+        cells: list[_Cell] = []
         for predicted in deciding["matrix"]:
             count = counts.get((label, predicted), 0)
             chosen = images.get((label, predicted), [])[:_IMAGES_OF_A_CELL]
@@ -129,13 +163,21 @@ def _matrix_rows(context: Context, deciding: DecidingAnswers) -> list[dict[str, 
                     "count": count,
                     "right": label == predicted,
                     "opacity": 0.6 * math.sqrt(count / total) if total else 0.0,
-                    "images": [context.with_small_image(image) for image in chosen],
+                    "images": _photos(context, chosen),
                     "predicted": context.vocabulary[predicted],
                 }
             )
         others = total - sum(cell["count"] for cell in cells)
         rows.append({"label": context.vocabulary[label], "cells": cells, "others": others})
     return rows
+
+
+def _photos(context: Context, images: Sequence[CellImage | GalleryImage]) -> list[_Photo]:
+    """Return images with their small thumbnails."""
+    return [
+        {"image": context.thumbnails.small_uri(image["image_hash"]), "path": image["path"]}
+        for image in images
+    ]
 
 
 TAKEN_FOR = Section("taken_for", "What is taken for what", build_taken_for, order=24)
@@ -146,15 +188,15 @@ def build_gallery(context: Context) -> Content:
     found = context.facts["galleries"]
     if not found:
         return context.absent("No image was inspected")
-    shown = range(min(MATRIX, len(found)))
+    shown: Sequence[int] = range(min(MATRIX, len(found)))
     if context.facts["deciding"] is not None and len(found) > MATRIX:
         shown = context.facts["deciding"]["matrix"] or shown
     rows = [
         {
             "name": gallery["name"],
             "count": gallery["count"],
-            "some": [context.with_small_image(image) for image in gallery["some"]],
-            "least": [context.with_small_image(image) for image in gallery["least"]],
+            "some": _photos(context, gallery["some"]),
+            "least": _photos(context, gallery["least"]),
         }
         for gallery in found[:_GALLERIES]
     ]
@@ -162,7 +204,7 @@ def build_gallery(context: Context) -> Content:
     return {
         "groups": [first, [row for label, row in enumerate(rows) if label not in shown]],
         "left_out": len(found) - len(rows),
-        "least": any(row["least"] for row in rows),
+        "least": any(gallery["least"] for gallery in found),
     }
 
 
@@ -194,13 +236,11 @@ def build_map(context: Context) -> Content:
 MAP = Section("map", "Map", build_map, order=28)
 
 
-def shown_hashes(
-    galleries: Iterable[Mapping[str, Any]], deciding: DecidingAnswers | None
-) -> set[str]:
+def shown_hashes(galleries: Sequence[Gallery], deciding: DecidingAnswers | None) -> set[str]:
     """Return the content hashes of the images in galleries and in the matrix."""
     hashes = {
         image["image_hash"]
-        for gallery in list(galleries)[:_GALLERIES]
+        for gallery in galleries[:_GALLERIES]
         for image in (*gallery["some"], *gallery["least"])
     }
     if deciding is not None:
