@@ -6,7 +6,7 @@ import pytest
 
 from imgpipe.components.report.page import render
 from tests import axe, browser
-from tests.run_facts import BLESSED, facts, jpeg, reject
+from tests.run_facts import BLESSED, facts, jpeg, reject, solved
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,6 +28,7 @@ def page(request, window, tmp_path_factory):
     """Open a report with every section in the browser and return the browser window."""
     classes = [LONG, *(f"class {i}" for i in range(1, request.param))]
     found = facts(classes, [reject(i, path=f"{'folder/' * 20}{i}.jpg") for i in range(20)], 0.6)
+    found["training"] = solved()
     file = tmp_path_factory.mktemp("page") / "report.html"
     file.write_text(render(found, None, Everywhere(), BLESSED))
     window.open(file.as_uri())
