@@ -1,0 +1,355 @@
+"""Presets of KerasHub: names, folders and handles, and what the files of a preset say.
+
+A preset is a folder that KerasHub's `save_to_preset` wrote: ``config.json`` describes the network,
+``image_converter.json`` its normalisation, and ``model.weights.h5`` has the weights. A backbone
+names one after ``hub:``, as KerasHub takes it: the name of a published preset, the path of a folder,
+or a handle (``kaggle://…``, ``hf://…``), whose files are downloaded when they are first needed.
+
+KerasHub itself imports TensorFlow, so that nothing here imports it. The published presets are read
+from the files of the installed package.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.metadata
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from imgpipe.models import progress
+from imgpipe.models.errors import ConfigError, ResourceError, nearest
+from imgpipe.models.files import json_object
+
+PREFIX: Final = "hub:"
+CONFIG_FILE: Final = "config.json"
+CONVERTER_FILE: Final = "image_converter.json"
+WEIGHTS_FILE: Final = "model.weights.h5"
+_SHARDED_FILE: Final = "model.weights.json"  # lists the files of weights of more than 10 GB
+
+_PACKAGE: Final = "keras-hub"
+_HANDLE: Final = re.compile(r"(kaggle|hf)://\S+")
+_REGISTERED: Final = re.compile(r"keras_hub>(\w+)")  # how Keras names a class of KerasHub
+_USUAL_SIZE: Final = 224  # side in pixels, where neither network nor image converter names one
+
+
+class NetworkKind(NamedTuple):
+    """What is known of a class of networks of KerasHub."""
+
+    fixed: bool = False  # whether it takes images of one size only
+    class_token: bool = False  # whether a vector describes the whole image
+    vision: str = ""  # the part of it that sees images, where others read texts
+
+
+#: The networks of images, by their class. All others are of another task.
+KINDS: Final[dict[str, NetworkKind]] = {
+    "DINOV2Backbone": NetworkKind(class_token=True),
+    "DINOV3Backbone": NetworkKind(class_token=True),
+    "ViTBackbone": NetworkKind(fixed=True, class_token=True),
+    "DeiTBackbone": NetworkKind(fixed=True, class_token=True),
+    "SigLIPBackbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
+    "CLIPBackbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
+    "MetaCLIP2Backbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
+    "SwinTransformerBackbone": NetworkKind(fixed=True),
+    "MiTBackbone": NetworkKind(),
+    "HGNetV2Backbone": NetworkKind(),
+    "ResNetBackbone": NetworkKind(),
+    "DenseNetBackbone": NetworkKind(),
+    "EfficientNetBackbone": NetworkKind(),
+    "MobileNetBackbone": NetworkKind(),
+    "CSPNetBackbone": NetworkKind(),
+}
+
+#: Licences of the published weights by the folder of KerasHub that lists them, as their publishers
+#: state them. A preset of another folder is not one of images.
+LICENCES: Final[dict[str, str]] = {
+    "dinov2": "Apache-2.0",
+    "dinov3": "DINOv3 License",
+    "vit": "Apache-2.0",
+    "deit": "Apache-2.0",
+    "siglip": "Apache-2.0",
+    "clip": "MIT",
+    "metaclip_2": "CC-BY-NC-4.0",
+    "swin_transformer": "MIT",
+    "mit": "NVIDIA, not commercial",
+    "hgnetv2": "Apache-2.0",
+    "resnet": "Apache-2.0",
+    "densenet": "Apache-2.0",
+    "efficientnet": "Apache-2.0",
+    "mobilenet": "Apache-2.0",
+    "cspnet": "Apache-2.0",
+}
+#: Published presets with another licence than the others of their folder.
+_OTHER_LICENCES: Final = {"medsiglip": "Health AI Developer Foundations"}
+
+
+class PublishedPreset(NamedTuple):
+    """A preset that KerasHub publishes under a name."""
+
+    name: str
+    handle: str  # from which its files are downloaded
+    parameters: int  # of the whole network, which may read texts, too
+    licence: str  # of the weights, as their publisher states it
+
+
+class PresetFacts(NamedTuple):
+    """What the files of a preset say about its network."""
+
+    network: dict[str, Any]  # the network that sees images, as Keras serialised it
+    converter: dict[str, Any]  # the image converter, likewise
+    kind: NetworkKind
+    image_size: int  # side in pixels of the images for which it was designed
+    class_token: bool  # whether a vector describes the whole image
+    patch: int  # side in pixels of a patch, of which a side of an image is a multiple; or 1
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset by its name, its folder or its handle.
+
+    Attributes:
+        given: What follows ``hub:`` in the name of a backbone.
+    """
+
+    given: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the preset, if it was given as one; it need not exist."""
+        path = folder_of(PREFIX + self.given)
+        return Path(path) if path else None
+
+    def facts(self) -> PresetFacts:
+        """Read what the preset says of itself, after downloading these two files if need be.
+
+        Raises:
+            ConfigError: It is no preset of KerasHub, or one of another task.
+            ResourceError: A file is missing, damaged, or cannot be downloaded.
+        """
+        config = self._read(CONFIG_FILE)
+        name = self._kind_name(config)
+        kind = KINDS[name]
+        converter = self._read(CONVERTER_FILE)
+        try:
+            network = config["config"][kind.vision] if kind.vision else config
+            size = _image_size(network["config"], converter["config"], kind)
+            patch = _patch(network["config"])
+            class_token = kind.class_token and bool(network["config"].get("use_class_token", True))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ResourceError(
+                f"{self._about}: its {CONFIG_FILE} or {CONVERTER_FILE} is damaged "
+                f"({type(error).__name__}: {error}). Save or download the preset again"
+            ) from error
+        return PresetFacts(network, converter, kind, size, class_token, patch)
+
+    def check_size(self, side: int) -> None:
+        """Refuse a size of images that the network does not take.
+
+        Raises:
+            ConfigError: The network takes images of one size, or multiples of a patch.
+        """
+        facts = self.facts()
+        if facts.kind.fixed and side != facts.image_size:
+            raise ConfigError(
+                f"model.image_size: {self._about} has position embeddings of one size. Expected: "
+                f"{facts.image_size}, or 0. Received: {side}"
+            )
+        if side % facts.patch:
+            lower = side // facts.patch * facts.patch
+            raise ConfigError(
+                f"model.image_size: {self._about} divides images into patches of {facts.patch} "
+                f"pixels. Expected: a multiple, such as {lower} or {lower + facts.patch}. "
+                f"Received: {side}"
+            )
+
+    def weights(self) -> Path:
+        """Return the file of the weights, after downloading it if need be.
+
+        Raises:
+            ResourceError: It is missing or cannot be downloaded.
+        """
+        return self.file(WEIGHTS_FILE)
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file of the preset, after downloading it if need be.
+
+        Raises:
+            ConfigError: There is no such preset.
+            ResourceError: The file is missing or cannot be downloaded.
+        """
+        if self.folder is None:
+            return _downloaded(self._handle, name, self._about)
+        path = self.folder / name
+        if path.is_file():
+            return path
+        if not self.folder.is_dir():
+            raise ResourceError(f"{self._about}: there is no folder {self.folder}")
+        found = ", ".join(sorted(one.name for one in self.folder.iterdir())[:8]) or "nothing"
+        if name == CONVERTER_FILE:
+            advice = (
+                "It states the normalisation, which would be a guess without it. Save the image "
+                "converter, too: converter.save_to_preset(FOLDER)"
+            )
+        elif (self.folder / _SHARDED_FILE).is_file():
+            advice = "Weights in several files are not supported. Choose a smaller preset"
+        else:
+            advice = "Expected a folder that save_to_preset of KerasHub wrote"
+        raise ResourceError(
+            f"{self._about}: there is no {name} in {self.folder}. {advice}. Received: {found}"
+        )
+
+    @property
+    def _about(self) -> str:
+        return f"model.backbone {PREFIX}{self.given}"
+
+    @property
+    def _handle(self) -> str:
+        if _HANDLE.fullmatch(self.given):
+            return self.given
+        return published()[self.given].handle
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.file(name)
+        try:
+            return json_object.read(path)
+        except (OSError, ValueError) as error:
+            raise ResourceError(
+                f"{self._about}: {path} cannot be read ({error}). Save or download the preset again"
+            ) from error
+
+    def _kind_name(self, config: dict[str, Any]) -> str:
+        """Return the class of the network, after checking that it is one of images."""
+        found = _REGISTERED.fullmatch(str(config.get("registered_name")))
+        if found is None:
+            advice = (
+                "KerasHub converts others: keras_hub.models.Backbone.from_preset(NAME)"
+                ".save_to_preset(FOLDER), and the same for keras_hub.layers.ImageConverter"
+            )
+            raise ConfigError(
+                f"{self._about} is not in the format of KerasHub. Expected: {CONFIG_FILE} with the "
+                f"class of a network of KerasHub. {advice}. Received: {sorted(config)[:8]}"
+            )
+        if found[1] not in KINDS:
+            raise ConfigError(
+                f"{self._about} is a preset of another task. Expected a network of images: "
+                f"{', '.join(KINDS)}. Received: {found[1]}"
+            )
+        return found[1]
+
+
+def of(name: str) -> Preset:
+    """Return the preset that a backbone names.
+
+    Only the name is checked, so that a folder may be one that only another machine has.
+
+    Args:
+        name: Name of a backbone that begins with ``hub:``.
+
+    Raises:
+        ConfigError: No preset of images has this name.
+        ResourceError: KerasHub is not installed.
+    """
+    given = name.removeprefix(PREFIX)
+    if not installed():
+        raise ResourceError(
+            f"model.backbone {name}: the package {_PACKAGE} is not installed. Run `uv sync "
+            "--extra hub`, or, for pip, see the extra hub in the page Installation"
+        )
+    preset = Preset(given)
+    if preset.folder is None and not _HANDLE.fullmatch(given) and given not in published():
+        known = published()
+        raise ConfigError(
+            f"unknown preset. Expected: {PREFIX} and the name of one of {len(known)} published "
+            "presets, which `imgpipe doctor --presets` lists; a folder, such as hub:./FOLDER; "
+            f"kaggle://… or hf://…. Received: {name!r}{nearest(given, known)}"
+        )
+    return preset
+
+
+def folder_of(name: str) -> str:
+    """Return the folder that the name of a backbone names; "" if it names none.
+
+    What contains a slash is a path, unless it is a handle.
+    """
+    given = name.removeprefix(PREFIX)
+    is_path = name.startswith(PREFIX) and "/" in given and "://" not in given
+    return given if is_path else ""
+
+
+def installed() -> str:
+    """Return the version of KerasHub, or "" if it is not installed."""
+    found = next(iter(importlib.metadata.distributions(name=_PACKAGE)), None)
+    return found.version if found else ""
+
+
+@functools.cache
+def published() -> dict[str, PublishedPreset]:
+    """Return the published presets of images by name; none if KerasHub is not installed."""
+    spec = importlib.util.find_spec("keras_hub")  # which does not import it
+    if spec is None or spec.origin is None:
+        return {}
+    found = {}
+    for family, licence in LICENCES.items():
+        file = Path(spec.origin).parent / "src" / "models" / family / f"{family}_presets.py"
+        for name, described in _literal(file).items():
+            beginning = name.split("_")[0]
+            found[name] = PublishedPreset(
+                name,
+                described["kaggle_handle"],
+                int(described["metadata"]["params"]),
+                _OTHER_LICENCES.get(beginning, licence),
+            )
+    return found
+
+
+def _literal(file: Path) -> dict[str, Any]:
+    """Return the dictionary of presets in a file of KerasHub, which is a constant."""
+    for statement in ast.parse(file.read_text("utf-8")).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
+            presets: dict[str, Any] = ast.literal_eval(statement.value)
+            return presets
+    raise RuntimeError(f"expected a dictionary of presets in {file}")
+
+
+def _image_size(network: dict[str, Any], converter: dict[str, Any], kind: NetworkKind) -> int:
+    """Return the side for which a network was designed, from both configurations."""
+    shown = converter.get("image_size") or (converter.get("height"), converter.get("width"))
+    built = network.get("image_shape") or (None, None, 3)
+    for height, _ in (built[:2], shown[:2]) if kind.fixed else (shown[:2], built[:2]):
+        if height:
+            return int(height)
+    return _USUAL_SIZE
+
+
+def _patch(network: dict[str, Any]) -> int:
+    patch = network.get("patch_size", 1)
+    return int(patch[0] if isinstance(patch, list | tuple) else patch)
+
+
+def _downloaded(handle: str, name: str, about: str) -> Path:
+    """Return a file of a preset from the cache, in which it is put first if it is missing.
+
+    These are the calls that KerasHub makes, so that both use the same cache.
+    """
+    scheme, _, place = handle.partition("://")
+    try:
+        if scheme == "kaggle":
+            import kagglehub
+
+            progress.say(f"{about}: {name} from {handle}")
+            return Path(kagglehub.model_download(place, path=name))
+        import huggingface_hub
+
+        progress.say(f"{about}: {name} from {handle}")
+        return Path(huggingface_hub.hf_hub_download(repo_id=place, filename=name))
+    except Exception as error:  # both raise errors of many kinds, also those of their HTTP clients
+        text = " ".join(str(error).split())[:300]
+        raise ResourceError(
+            f"{about}: {name} is not on this machine and cannot be downloaded from {handle} "
+            f"({type(error).__name__}: {text}). Connect the machine to the network, accept the "
+            "licence where the preset asks for it, or download the preset on another machine and "
+            'name its folder: model.backbone = "hub:./FOLDER"'
+        ) from error
