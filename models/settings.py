@@ -27,6 +27,11 @@ AUTO: Final = "auto"
 AVERAGE: Final = "average"
 FLATTEN: Final = "flatten"
 LEVELS: Final = "levels"
+CLASS_TOKEN: Final = "class_token"
+TOKENS: Final = "tokens"
+#: See `ModelSettings.parts`; for the class token and the mean of the patches, and for levels.
+_PARTS_OF_TOKENS: Final[Mapping[str, tuple[int, ...]]] = {CLASS_TOKEN: (0,), AVERAGE: (1,)}
+_PARTS_OF_MAPS: Final[Mapping[str, tuple[int, ...]]] = {AVERAGE: (0,)}
 
 Schedule = Literal["constant", "cosine"]
 
@@ -47,7 +52,11 @@ _PATIENCE: Final = "Number of epochs without a lower validation loss after which
 class NetworkSettings:
     """Backbone and head."""
 
-    backbone: str = Field(default="efficientnet_lite0", description="Name of the backbone.")
+    backbone: str = Field(
+        default="efficientnet_lite0",
+        description="Name of the backbone; or hub: and a preset of KerasHub, by name "
+        "(hub:dinov2_small), folder (hub:./FOLDER) or handle (hub:kaggle://…, hub:hf://…).",
+    )
     builder: str = Field(
         default="",
         pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
@@ -56,11 +65,13 @@ class NetworkSettings:
     )
     weights: str = Field(
         default="imagenet",
-        description="imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file.",
+        description="imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file. Of "
+        "a preset of KerasHub, imagenet means its own weights.",
     )
     weights_sha256: str = Field(
         default="",
-        description="SHA-256 that a file of weights must have. Empty: it is not checked.",
+        description="SHA-256 that a file of weights must have, or model.weights.h5 of a preset of "
+        "KerasHub. Empty: it is not checked.",
     )
     cut: str = Field(
         default="",
@@ -85,9 +96,11 @@ class NetworkSettings:
         pattern=r"^[^\s,]+(,[^\s,]+)*$",
         description="What the head reads: average (the mean of the last feature map over its "
         "positions), flatten (its values), levels (mean and standard deviation of the last map and "
-        "of two lower ones), or the names of these lower layers, with commas. auto: average or "
-        "levels, whichever folds show to be better for a solved head; average for any other and "
-        "where fine_tune.mode trains layers in any case.",
+        "of two lower ones), the names of these lower layers, with commas, or, of a transformer "
+        "that has one, class_token or tokens (class token and average). auto: average or levels, "
+        "or one of class_token, average and tokens, whichever folds show to be better for a solved "
+        "head; average or class_token for any other and where fine_tune.mode trains layers in any "
+        "case.",
     )
     feature_dropout: Share = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."
@@ -274,13 +287,34 @@ class ModelSettings(TrainSettings, NetworkSettings):
         """What the head may read at most: `features`, where "auto" is not decided yet."""
         if self.features != AUTO:
             return self.features
+        spec = self.backbone_spec()
         # Networks are trained from a head on the last feature map; see `network_search`.
-        return LEVELS if self.head_alone and self.backbone_spec().trained else AVERAGE
+        if self.head_alone and spec.trained:
+            return TOKENS if spec.class_token else LEVELS
+        return CLASS_TOKEN if spec.class_token else AVERAGE
+
+    @property
+    def chooses_features(self) -> bool:
+        """Whether folds choose what the head reads. The files of a preset are not read."""
+        return self.features == AUTO and self.head_alone and self.backbone_spec().trained
 
     @property
     def of_search(self) -> ModelSettings:
-        """The settings of the networks of a search, whose heads read the last feature map alone."""
-        return self if self.widest == FLATTEN else replace(self, features=AVERAGE)
+        """The settings of the networks of a search, whose heads read one block of features.
+
+        It is the first block that the head reads.
+        """
+        one_block = self.widest in (FLATTEN, CLASS_TOKEN)
+        return self if one_block else replace(self, features=next(iter(self.parts)))
+
+    @property
+    def parts(self) -> Mapping[str, tuple[int, ...]]:
+        """What a head may read instead of everything that the network gives.
+
+        These are the kinds of features with the numbers of their blocks. The first kind is used
+        where no other is better.
+        """
+        return _PARTS_OF_TOKENS if self.widest == TOKENS else _PARTS_OF_MAPS
 
     @property
     def resizable(self) -> bool:

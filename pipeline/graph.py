@@ -19,7 +19,6 @@ import imgpipe.components as parts
 from imgpipe.components.example_gen.component import IngestSettings
 from imgpipe.components.feature_bank.content import FREE_DISK
 from imgpipe.components.report.facts import REPORTED
-from imgpipe.models.settings import AUTO, LEVELS
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config
@@ -164,7 +163,7 @@ def _ingest_settings(config: Config) -> IngestSettings:
 
 def _model_nodes(config: Config, plan: Plan, data: dict[str, Any]) -> dict[str, Any]:
     """Components from the blessed data to the exported model."""
-    chooses = config.model.features == AUTO and config.settings.widest == LEVELS
+    chooses = config.settings.chooses_features
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
         metadata=data["judged"].outputs["metadata"],

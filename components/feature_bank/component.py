@@ -30,7 +30,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features.extractor import describe, described, resolve_precision
-from imgpipe.models.settings import AVERAGE, ModelSettings
+from imgpipe.models.settings import ModelSettings
 
 
 @component(use_beam=True)
@@ -76,8 +76,9 @@ def FeatureBank(
     allowed = free_budget(store, features.uri) if budget == FREE_DISK else budget
     plan, note = make_plan(network, store, kept, allowed)
     settings, precision = described(network)
-    if head and note and not plan.sizes:  # those of the last feature map may fit
-        head, network = "", describe(replace(settings, features=AVERAGE), precision)
+    if head and note and not plan.sizes:  # those of one block may fit
+        part = next(iter(settings.parts))
+        head, network = "", describe(replace(settings, features=part), precision)
         plan, note = make_plan(network, store, kept, allowed)
     facts = {
         "note": note,

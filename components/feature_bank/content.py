@@ -1,6 +1,7 @@
 """What a feature bank holds: as much as fits into its budget."""
 
 import functools
+import itertools
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 from imgpipe.components.feature_bank.store import FeatureStore
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.extractor import FeatureExtractor, described
-from imgpipe.models.settings import AVERAGE
 
 #: Value of the parameter `budget` for a share of the free disk space.
 FREE_DISK = -1.0
@@ -26,15 +26,15 @@ class StoragePlan:
         views: Number of augmented views that are stored of each training image, beside the image
             itself.
         sizes: Number of features in each block of a view; with () nothing is stored.
-        kept: Number of blocks that each record of the bank has, counted from the first; None for
-            all of them. The store has all of them in any case.
+        kept: What a head reads of each record of the bank, as the setting `features` names it; ""
+            for everything. The store has all blocks in any case.
     """
 
     network: str
     store: str
     views: int
     sizes: tuple[int, ...] = ()
-    kept: int | None = None
+    kept: str = ""
 
     @property
     def dim(self) -> int:
@@ -44,12 +44,24 @@ class StoragePlan:
     @property
     def recorded(self) -> tuple[int, ...]:
         """Number of features in each block of a record."""
-        return self.sizes[: self.kept]
+        return tuple(self.sizes[number] for number in self.numbers)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of the blocks of a record among those of the store."""
+        everything = tuple(range(len(self.sizes)))
+        return described(self.network)[0].parts[self.kept] if self.kept else everything
+
+    @property
+    def columns(self) -> list[slice]:
+        """Places of the features of a record among those of the store, one slice for each block."""
+        ends = list(itertools.accumulate(self.sizes, initial=0))
+        return [slice(*ends[number : number + 2]) for number in self.numbers]
 
     @property
     def read(self) -> str:
         """What a head reads of the records, as the setting `features` names it."""
-        return AVERAGE if self.kept else described(self.network)[0].widest
+        return self.kept or described(self.network)[0].widest
 
     def views_of(self, split: str) -> list[int]:
         """Numbers of the views of an image of a split."""

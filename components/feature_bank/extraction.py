@@ -23,7 +23,7 @@ from imgpipe.models.features.extractor import describe, described
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Scores, better
-from imgpipe.models.settings import AVERAGE, ModelSettings
+from imgpipe.models.settings import ModelSettings
 
 #: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.
@@ -52,6 +52,7 @@ class ExtractFeatures(beam.DoFn):
         self._extractor = shared_extractor(self._plan.network)
         self._view_key = functools.cache(self._extractor.key)  # asks for versions of packages
         self._store = FeatureStore(self._plan.store)
+        self._columns = self._plan.columns
 
     def process(self, batch: list[bytes]) -> Iterator[Any]:
         """Look up every image and view, compute and store what is missing, and emit all."""
@@ -65,7 +66,8 @@ class ExtractFeatures(beam.DoFn):
         progress.advance(len(examples), "images")
         yield beam.pvalue.TaggedOutput(self.COUNTS, (computed, len(vectors) - computed))
         for (i, view), vector in vectors.items():
-            yield _record(examples[i], view, vector[: sum(self._plan.recorded)])
+            recorded = np.concatenate([vector[columns] for columns in self._columns])
+            yield _record(examples[i], view, recorded)
 
     def _vectors(
         self, examples: list[tf.train.Example]
@@ -165,9 +167,10 @@ class Bank:
     ) -> None:
         """Extract the features with which a head is best over folds of a sample.
 
-        The sample are at most `_SAMPLE` training images. The head reads the last feature map alone
-        unless the others make it better, and sees images of the usual size unless those of `larger`
-        do; see `answers.better`. Nothing else is tried where a head is `ENOUGH`.
+        The sample are at most `_SAMPLE` training images. The head reads the first of
+        `ModelSettings.parts` alone, such as the last feature map, unless another part or everything
+        makes it better, and sees images of the usual size unless those of `larger` do; see
+        `answers.better`. Nothing else is tried where a head is `ENOUGH`.
         """
         tried: list[dict[str, Any]] = []
         passes = 0
@@ -183,26 +186,32 @@ class Bank:
             return rows
 
         def judged(plan: StoragePlan, rows: BankRows) -> Scores | None:
-            found = solved_head.judge(rows.first_block() if plan.kept else rows, classes, head)
+            found = solved_head.judge(rows.blocks(plan.numbers), classes, head)
             if found:
                 tried.append(_content(plan, self.images) | {"accuracy": found.accuracy})
             return found
 
-        rows, chosen = sample(self.plan), replace(self.plan, kept=1)
-        images, best = sum(self.images.values()), judged(chosen, rows)
-        if best and best.accuracy < ENOUGH:
-            levels, far = judged(self.plan, rows), _FAR_BETTER if images > _MANY else 0.0
-            if levels and better(levels, best) and levels.accuracy >= best.accuracy + far:
-                chosen, best = self.plan, levels
+        rows, images = sample(self.plan), sum(self.images.values())
+        settings, precision = described(self.plan.network)
+        first, *others = settings.parts
+        chosen = replace(self.plan, kept=first)
+        best = judged(chosen, rows)
+        for kept in (*others, ""):
+            if not best or best.accuracy >= ENOUGH:
+                break
+            plan = replace(self.plan, kept=kept)
+            found, far = judged(plan, rows), 0.0 if kept or images <= _MANY else _FAR_BETTER
+            if found and better(found, best) and found.accuracy >= best.accuracy + far:
+                chosen, best = plan, found
         if larger and best and best.accuracy < ENOUGH:
             larger = replace(larger, kept=chosen.kept)
             found = judged(larger, sample(larger))
             if found and better(found, best):
                 chosen = larger
         if chosen.kept and images > _MANY:  # then the store does not hold the others either
-            settings, precision = described(chosen.network)
-            network = describe(replace(settings, features=AVERAGE), precision)
-            chosen = replace(chosen, network=network, sizes=chosen.recorded)
+            settings = described(chosen.network)[0]
+            network = describe(replace(settings, features=chosen.kept), precision)
+            chosen = replace(chosen, network=network, sizes=chosen.recorded, kept="")
         facts = {**self.facts, "tried": tried, "forward_passes": passes}
         replace(self, plan=chosen, facts=facts).extract(pipeline)
 

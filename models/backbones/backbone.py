@@ -113,7 +113,7 @@ class Backbone(registry.Choice):
 
     def _preset_key(self, preset: Preset) -> list[str]:
         """Return what of a preset decides the feature map: its files and the version of KerasHub."""
-        described = [preset.file(name) for name in (presets.CONFIG_FILE, presets.CONVERTER_FILE)]
+        described = [preset.file(name) for name in preset.described()]
         found = [f"keras-hub {presets.installed()}", *map(file_sha256, described)]
         if self.trained:
             return [*found, file_sha256(preset.weights(), self.weights_sha256)]

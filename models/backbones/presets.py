@@ -145,6 +145,10 @@ class Preset:
             ) from error
         return PresetFacts(network, converter, kind, size, class_token, patch)
 
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Return the content of the files that describe the network, by their names."""
+        return {name: self._read(name) for name in (CONFIG_FILE, CONVERTER_FILE)}
+
     def check_size(self, side: int) -> None:
         """Refuse a size of images that the network does not take.
 

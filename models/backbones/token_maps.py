@@ -9,6 +9,7 @@ block can be trained.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -56,6 +57,21 @@ def outputs(network: keras.Model, pixels: KerasTensor) -> list[KerasTensor]:
         return [_PYRAMIDS[kind](network, pixels)]
     found = network.call(pixels)  # its layers one by one; calling it would make it one layer
     return [found]
+
+
+def below_last_block(names: Sequence[str]) -> list[str]:
+    """Return the layers with the tokens that the last block of a transformer reads.
+
+    Args:
+        names: Names of the layers of a network, in its order.
+
+    Returns:
+        The layer with the map of the patches, and that with the other tokens if there are any; none
+        if it is no transformer.
+    """
+    maps = [name for name in names if re.fullmatch(r"(embedding|block\d+)_map", name)]
+    wanted = [f"{maps[-1].removesuffix('_map')}{end}" for end in ("_map", "_others")] if maps else []
+    return [name for name in wanted if name in names]
 
 
 def _maps(parts: TokenNetwork, side: int) -> list[KerasTensor]:

@@ -149,6 +149,7 @@ def _from_pixels(version: Path, taken: Any) -> Any:
         node.input.extend(data)
     # Without the control inputs, what lies before the resize is not needed and is cut away here.
     graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [frozen.outputs[index].op.name])
+    _without_erfc(graph)
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, *resized.shape[1:3], 3], taken, name="pixels")],
@@ -165,6 +166,21 @@ def _from_pixels(version: Path, taken: Any) -> Any:
         return {PROBABILITIES: probabilities}
 
     return serve
+
+
+def _without_erfc(graph: Any) -> None:
+    """Replace each erfc(x) of a GraphDef, as in GELU, by 1 - erf(x), which ONNX has."""
+    import tensorflow as tf
+
+    for node in [node for node in graph.node if node.op == "Erfc"]:
+        kind = node.attr["T"].type
+        one = graph.node.add(name=f"{node.name}/one", op="Const")
+        one.attr["dtype"].type = kind
+        one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0, tf.as_dtype(kind)))
+        erf = graph.node.add(name=f"{node.name}/erf", op="Erf", input=node.input)
+        erf.attr["T"].type = kind
+        node.op = "Sub"
+        node.input[:] = [one.name, erf.name]
 
 
 def _representative(images: Sequence[Pixels]) -> Iterator[list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
@@ -69,11 +70,24 @@ class BankRows:
             groups=self.groups[keep],
         )
 
+    def blocks(self, numbers: Sequence[int]) -> BankRows:
+        """Return the rows with the features of some blocks alone.
+
+        Args:
+            numbers: Numbers of the blocks, from 0 on.
+        """
+        if len(numbers) == len(self.sizes):
+            return self
+        ends = np.cumsum((0, *self.sizes))
+        parts = [self.features[:, ends[number] : ends[number + 1]] for number in numbers]
+        sizes = tuple(self.sizes[number] for number in numbers)
+        return replace(
+            self, features=parts[0] if len(parts) == 1 else np.concatenate(parts, 1), sizes=sizes
+        )
+
     def first_block(self) -> BankRows:
         """Return the rows with the features of the first block alone."""
-        if not self.sizes:
-            return self
-        return replace(self, features=self.features[:, : self.sizes[0]], sizes=())
+        return self.blocks((0,)) if self.sizes else self
 
     def some_clean(self, count: int) -> BankRows:
         """Return at most `count` rows of view 0, evenly sampled."""

@@ -5,24 +5,34 @@ configuration of the network and the SHA-256 of each array of each layer. The ar
 SavedModel's own variables and are found by their SHA-256. Therefore nothing is stored twice, and
 the network that is inspected is the one that is served. Keras' safe mode refuses code in the
 configuration.
+
+Some layers of KerasHub cannot be built from their configuration. The file of such a network holds
+the settings and what the preset says of its network, from which it is built as for training.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.backbones import layer_graph
-from imgpipe.models.backbones.network_copy import set_weights
+from imgpipe.models.backbones import layer_graph, presets
+from imgpipe.models.backbones.network_copy import of_keras, set_weights
+from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.network.classifier import Classifier
+from imgpipe.models.network.classifier import Classifier, build_classifier
 from imgpipe.models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import keras
 
 FOLDER: Final = "assets.extra/network"
 FILE: Final = "network.json"
@@ -42,8 +52,18 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
         "unknown_below": classifier.unknown_below,
         "maps": [one._keras_history.operation.name for one in classifier.trunk.outputs],
         "arrays": [[_sha256(array) for array in one.get_weights()] for one in network.layers],
-        "network": json.loads(network.to_json()),
     }
+    preset = architecture(settings.network).preset
+    if preset is None or of_keras(network):
+        content["network"] = json.loads(network.to_json())
+    else:
+        content["settings"] = asdict(replace(settings, features=settings.widest))
+        content["preset"] = preset.described()
+        # Some of its weights are for training only, and no signature uses them.
+        used = _variables(directory)
+        content["arrays"] = [
+            [key if key in used else "" for key in keys] for keys in content["arrays"]
+        ]
     folder = f"{directory.rstrip('/')}/{FOLDER}"
     tf.io.gfile.makedirs(folder)
     with tf.io.gfile.GFile(f"{folder}/{FILE}", "w") as file:
@@ -65,10 +85,11 @@ def load(version: Path) -> Classifier:
     content = _read(version)
     try:
         arrays = _variables(version)
-        network = keras.models.model_from_json(json.dumps(content["network"]))
+        network = _built(content)
         for layer, hashes in zip(network.layers, content["arrays"], strict=True):
             if hashes:
-                set_weights(layer, [arrays[key] for key in hashes])
+                given = zip(hashes, layer.get_weights(), strict=True)
+                set_weights(layer, [arrays[key] if key else initial for key, initial in given])
         nodes = layer_graph.nodes(network.outputs)
         outputs = {node.operation.name: node.outputs[0] for node in nodes}
         maps = [outputs[name] for name in content["maps"]]
@@ -91,6 +112,20 @@ def load(version: Path) -> Classifier:
         ) from error
 
 
+def _built(content: Mapping[str, Any]) -> keras.Model:
+    """Build the network that a file describes, with random weights."""
+    import keras
+
+    if "preset" not in content:
+        return keras.models.model_from_json(json.dumps(content["network"]))
+    with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
+        for name, described in content["preset"].items():
+            (Path(folder) / name).write_text(json.dumps(described), "utf-8")
+        random = {"backbone": f"{presets.PREFIX}{folder}", "weights": "none", "weights_sha256": ""}
+        settings = ModelSettings.from_mapping({**content["settings"], **random})
+        return build_classifier(None, content["vocabulary"], settings).network
+
+
 def _read(version: Path) -> dict[str, Any]:
     path = version / FOLDER / FILE
     try:
@@ -103,7 +138,7 @@ def _read(version: Path) -> dict[str, Any]:
         ) from error
 
 
-def _variables(version: Path) -> dict[str, Array]:
+def _variables(version: Path | str) -> dict[str, Array]:
     """Return the SavedModel's variables by their SHA-256."""
     import tensorflow as tf
 

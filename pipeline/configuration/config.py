@@ -20,6 +20,7 @@ from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from imgpipe.components.example_gen.sources import absolute
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, declared, describe
@@ -94,6 +95,8 @@ class Config(sections.SettingsSection):
             fine_tune = dataclasses.replace(fine_tune, mode="off")
         if model["weights"].endswith(WEIGHT_FILES):
             model["weights"] = str(_path(model["weights"]))
+        if folder := presets.folder_of(model["backbone"]):
+            model["backbone"] = presets.PREFIX + str(_path(folder))
         return ModelSettings(
             name=self.run.name,
             **model,
@@ -166,7 +169,10 @@ class Config(sections.SettingsSection):
         if self.model.weights.endswith(WEIGHT_FILES):
             names.append("model.weights")
         here = Path.cwd()
-        return self.replaced({name: absolute(given[name], here) for name in names if given[name]})
+        paths = {name: absolute(given[name], here) for name in names if given[name]}
+        if folder := presets.folder_of(self.model.backbone):
+            paths["model.backbone"] = presets.PREFIX + absolute(folder, here)
+        return self.replaced(paths)
 
     def replaced(self, values: Mapping[str, Any]) -> Config:
         """Return the same configuration with other values of some settings, by ``section.key``."""
@@ -328,8 +334,8 @@ def build(
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     """Read a TOML file.
 
-    Relative paths of inputs, which are those in ``[data]``, ``model.weights`` and
-    ``judge.overrides``, are relative to the folder of the file.
+    Relative paths of inputs, which are those in ``[data]``, ``model.weights``, ``judge.overrides``
+    and the folder of a preset in ``model.backbone``, are relative to the folder of the file.
 
     Args:
         path: The TOML file.
@@ -347,6 +353,9 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
         given, weights = values.get(name), name == "model.weights"
         if isinstance(given, str) and given and (not weights or given.endswith(WEIGHT_FILES)):
             put(tree, name, absolute(given, path.absolute().parent))
+    if folder := presets.folder_of(str(values.get("model.backbone", ""))):
+        preset = presets.PREFIX + absolute(folder, path.absolute().parent)
+        put(tree, "model.backbone", preset)
     return build(tree, assignments, str(path))
 
 

@@ -200,7 +200,8 @@ def check_layers(settings: ModelSettings) -> None:
     """Refuse names of layers that the network does not have; see `layer_graph.layer_at`."""
     looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
     tuned = settings.fine_tune.cut if looked_at else ""
-    named = settings.features not in (AUTO, AVERAGE, FLATTEN, LEVELS)
+    usual = (AUTO, AVERAGE, FLATTEN, LEVELS)
+    named = settings.features not in usual  # layers, or a class token, which not all have
     if settings.cut or tuned or named:
         from imgpipe.models.backbones import layer_graph
         from imgpipe.models.network.classifier import backbone_of

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, flat, marked
@@ -40,6 +41,8 @@ def on_volumes(config: Config) -> Config:
     found = {name: _absolute(path, volumes) for name, path in _paths(config).items()}
     if outside := {name: path for name, path in found.items() if not _reachable(path, volumes)}:
         raise ConfigError(_unreachable(outside, volumes))
+    if folder := found.get("model.backbone"):
+        found["model.backbone"] = presets.PREFIX + folder
     placed = config.replaced(found)
     images = placed.data.source
     for name, path in outputs(placed).items():  # which exist in the containers only
@@ -78,6 +81,8 @@ def _paths(config: Config) -> dict[str, str]:
         found["data.source"] = source
     if config.model.weights.endswith(WEIGHT_FILES):
         found["model.weights"] = config.model.weights
+    if folder := presets.folder_of(config.model.backbone):
+        found["model.backbone"] = folder
     return found
 
 
