@@ -135,10 +135,14 @@ class Preset:
         converter = self._read(CONVERTER_FILE)
         try:
             network = config["config"][kind.vision] if kind.vision else config
+            for described in (network, converter):
+                # By this name Keras finds the class, and by nothing else that the file says.
+                if not _REGISTERED.fullmatch(described["registered_name"]):
+                    raise ValueError(f"{described['registered_name']!r} is no class of KerasHub")
             size = _image_size(network["config"], converter["config"], kind)
             patch = _patch(network["config"])
             class_token = kind.class_token and bool(network["config"].get("use_class_token", True))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ResourceError(
                 f"{self._about}: its {CONFIG_FILE} or {CONVERTER_FILE} is damaged "
                 f"({type(error).__name__}: {error}). Save or download the preset again"
@@ -287,6 +291,11 @@ def installed() -> str:
     """Return the version of KerasHub, or "" if it is not installed."""
     found = next(iter(importlib.metadata.distributions(name=_PACKAGE)), None)
     return found.version if found else ""
+
+
+def of_hub(layer: object) -> bool:
+    """Return whether the class of a layer is one of KerasHub."""
+    return type(layer).__module__.startswith("keras_hub.")
 
 
 @functools.cache

@@ -29,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.models.model_names import PROBABILITIES
@@ -57,7 +58,7 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
     """
     import tensorflow as tf
 
-    serve = _from_pixels(version, tf.uint8)
+    serve = _from_pixels(version, tf.uint8, erfc=False)
     with _without_warnings():
         import tf2onnx
 
@@ -72,11 +73,19 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
 def to_keras(version: Path) -> bytes:
     """Build the Keras network of a published version again, and return the ``.keras`` file.
 
-    Keras reads the file without imgpipe. A ResourceError is raised as by `network_file.load`.
+    Keras reads the file without imgpipe. A ResourceError is raised as by `network_file.load`, and a
+    ConfigError for a network with layers of KerasHub, of which Keras cannot read all from a file.
     """
     import keras
 
     network = network_file.load(version).network
+    of_hub = {type(one).__name__ for one in network.layers if presets.of_hub(one)}
+    if of_hub:
+        raise ConfigError(
+            "export keras: Keras cannot read all layers of KerasHub from a file. Expected a network "
+            "of Keras' own layers; export onnx and export tflite take any. Received: "
+            f"{', '.join(sorted(of_hub))}"
+        )
     model = keras.Model(network.input, network.output[PROBABILITIES], name=network.name)
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
         file = Path(folder) / "model.keras"  # Keras saves to paths only, and looks at the ending
@@ -120,10 +129,11 @@ def to_lite(version: Path, calibration: Sequence[Pixels] = ()) -> bytes:
     return bytes(converter.convert())
 
 
-def _from_pixels(version: Path, taken: Any) -> Any:
+def _from_pixels(version: Path, taken: Any, erfc: bool = True) -> Any:
     """Return the network of the signature for pixels, without its resize and with fixed weights.
 
-    It is a function from pixels [N, S, S, 3], 0..255, of a type to {probabilities [N, C]}.
+    It is a function from pixels [N, S, S, 3], 0..255, of a type to {probabilities [N, C]}. It may
+    use the operation Erfc only where `erfc` is true.
     """
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
@@ -149,7 +159,8 @@ def _from_pixels(version: Path, taken: Any) -> Any:
         node.input.extend(data)
     # Without the control inputs, what lies before the resize is not needed and is cut away here.
     graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [frozen.outputs[index].op.name])
-    _without_erfc(graph)
+    if not erfc:
+        _without_erfc(graph)
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, *resized.shape[1:3], 3], taken, name="pixels")],
@@ -169,7 +180,10 @@ def _from_pixels(version: Path, taken: Any) -> Any:
 
 
 def _without_erfc(graph: Any) -> None:
-    """Replace each erfc(x) of a GraphDef, as in GELU, by 1 - erf(x), which ONNX has."""
+    """Replace each erfc(x) of a GraphDef, as in GELU, by 1 - erf(x), which ONNX has.
+
+    LiteRT has no Erf, but recognises a GELU by its Erfc.
+    """
     import tensorflow as tf
 
     for node in [node for node in graph.node if node.op == "Erfc"]:
