@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from imgpipe.models import backbones
+from imgpipe.models import feature_kinds as kinds
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.backbones.registry import architecture
@@ -22,17 +23,6 @@ from imgpipe.models.feature_names import UNKNOWN
 from imgpipe.models.limits import STRICT, problems
 
 _LARGER: Final = 9 / 7  # 288 instead of 224 pixels
-#: What a head can read, as `NetworkSettings.features` names it.
-AUTO: Final = "auto"
-AVERAGE: Final = "average"
-FLATTEN: Final = "flatten"
-LEVELS: Final = "levels"
-CLASS_TOKEN: Final = "class_token"
-TOKENS: Final = "tokens"
-#: See `ModelSettings.parts`; for the class token and the mean of the patches, and for levels.
-_PARTS_OF_TOKENS: Final[Mapping[str, tuple[int, ...]]] = {CLASS_TOKEN: (0,), AVERAGE: (1,)}
-_PARTS_OF_MAPS: Final[Mapping[str, tuple[int, ...]]] = {AVERAGE: (0,)}
-
 Schedule = Literal["constant", "cosine"]
 
 BatchSize = Annotated[int, Field(ge=1, le=65536)]
@@ -54,8 +44,7 @@ class NetworkSettings:
 
     backbone: str = Field(
         default="efficientnet_lite0",
-        description="Name of the backbone; or hub: and a preset of KerasHub, by name "
-        "(hub:dinov2_small), folder (hub:./FOLDER) or handle (hub:kaggle://…, hub:hf://…).",
+        description="Name of the backbone, or a preset of KerasHub: hub:NAME or hub:./FOLDER.",
     )
     builder: str = Field(
         default="",
@@ -65,13 +54,13 @@ class NetworkSettings:
     )
     weights: str = Field(
         default="imagenet",
-        description="imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file. Of "
-        "a preset of KerasHub, imagenet means its own weights.",
+        description="imagenet (of a preset of KerasHub its own), none (random) or the path of a "
+        ".weights.h5, .h5 or .keras file.",
     )
     weights_sha256: str = Field(
         default="",
-        description="SHA-256 that a file of weights must have, or model.weights.h5 of a preset of "
-        "KerasHub. Empty: it is not checked.",
+        description="SHA-256 that a file of weights, or that of a preset, must have. Empty: it is "
+        "not checked.",
     )
     cut: str = Field(
         default="",
@@ -92,15 +81,14 @@ class NetworkSettings:
         "was designed for.",
     )
     features: str = Field(
-        default=AUTO,
+        default=kinds.AUTO,
         pattern=r"^[^\s,]+(,[^\s,]+)*$",
         description="What the head reads: average (the mean of the last feature map over its "
         "positions), flatten (its values), levels (mean and standard deviation of the last map and "
-        "of two lower ones), the names of these lower layers, with commas, or, of a transformer "
-        "that has one, class_token or tokens (class token and average). auto: average or levels, "
-        "or one of class_token, average and tokens, whichever folds show to be better for a solved "
-        "head; average or class_token for any other and where fine_tune.mode trains layers in any "
-        "case.",
+        "of two lower ones), the names of these lower layers, with commas, or, of a transformer, "
+        "class_token or tokens (this and average). auto: average or levels, or class_token, "
+        "average or tokens, as folds choose for a solved head; average or class_token for others "
+        "and where fine_tune.mode trains layers in any case.",
     )
     feature_dropout: Share = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."
@@ -285,36 +273,21 @@ class ModelSettings(TrainSettings, NetworkSettings):
     @property
     def widest(self) -> str:
         """What the head may read at most: `features`, where "auto" is not decided yet."""
-        if self.features != AUTO:
+        if self.features != kinds.AUTO:
             return self.features
         spec = self.backbone_spec()
         # Networks are trained from a head on the last feature map; see `network_search`.
-        if self.head_alone and spec.trained:
-            return TOKENS if spec.class_token else LEVELS
-        return CLASS_TOKEN if spec.class_token else AVERAGE
-
-    @property
-    def chooses_features(self) -> bool:
-        """Whether folds choose what the head reads. The files of a preset are not read."""
-        return self.features == AUTO and self.head_alone and self.backbone_spec().trained
+        wide = self.head_alone and spec.trained
+        if spec.class_token:
+            return kinds.TOKENS if wide else kinds.CLASS_TOKEN
+        return kinds.LEVELS if wide else kinds.AVERAGE
 
     @property
     def of_search(self) -> ModelSettings:
-        """The settings of the networks of a search, whose heads read one block of features.
-
-        It is the first block that the head reads.
-        """
-        one_block = self.widest in (FLATTEN, CLASS_TOKEN)
-        return self if one_block else replace(self, features=next(iter(self.parts)))
-
-    @property
-    def parts(self) -> Mapping[str, tuple[int, ...]]:
-        """What a head may read instead of everything that the network gives.
-
-        These are the kinds of features with the numbers of their blocks. The first kind is used
-        where no other is better.
-        """
-        return _PARTS_OF_TOKENS if self.widest == TOKENS else _PARTS_OF_MAPS
+        """The settings of the networks of a search, whose heads read the first block alone."""
+        if self.widest in (kinds.FLATTEN, kinds.CLASS_TOKEN):
+            return self
+        return replace(self, features=next(iter(kinds.parts_of(self.widest))))
 
     @property
     def resizable(self) -> bool:
@@ -324,7 +297,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             not self.image_size
             and self.weights == "imagenet"
             and not self.builder
-            and self.widest != FLATTEN  # its head has weights for each position
+            and self.widest != kinds.FLATTEN  # its head has weights for each position
             and not architecture(spec.name).weights_by_size  # others would have to be downloaded
         )
 

@@ -19,6 +19,7 @@ import imgpipe.components as parts
 from imgpipe.components.example_gen.component import IngestSettings
 from imgpipe.components.feature_bank.content import FREE_DISK
 from imgpipe.components.report.facts import REPORTED
+from imgpipe.models.feature_kinds import AUTO
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config
@@ -163,7 +164,8 @@ def _ingest_settings(config: Config) -> IngestSettings:
 
 def _model_nodes(config: Config, plan: Plan, data: dict[str, Any]) -> dict[str, Any]:
     """Components from the blessed data to the exported model."""
-    chooses = config.settings.chooses_features
+    given = config.settings  # without the files of a preset, which may lie on another machine
+    chooses = given.features == AUTO and given.head_alone and given.backbone_spec().trained
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
         metadata=data["judged"].outputs["metadata"],

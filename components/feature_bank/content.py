@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imgpipe.components.feature_bank.store import FeatureStore
 from imgpipe.models import feature_names as names
+from imgpipe.models.feature_kinds import parts_of
 from imgpipe.models.features.extractor import FeatureExtractor, described
 
 #: Value of the parameter `budget` for a share of the free disk space.
@@ -50,7 +51,7 @@ class StoragePlan:
     def numbers(self) -> tuple[int, ...]:
         """Numbers of the blocks of a record among those of the store."""
         everything = tuple(range(len(self.sizes)))
-        return described(self.network)[0].parts[self.kept] if self.kept else everything
+        return parts_of(described(self.network)[0].widest)[self.kept] if self.kept else everything
 
     @property
     def columns(self) -> list[slice]:

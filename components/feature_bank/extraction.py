@@ -18,6 +18,7 @@ from imgpipe.components.feature_bank.store import FeatureStore, record_key
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
+from imgpipe.models.feature_kinds import parts_of
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.features.extractor import describe, described
 from imgpipe.models.features.folds import ENOUGH
@@ -167,10 +168,10 @@ class Bank:
     ) -> None:
         """Extract the features with which a head is best over folds of a sample.
 
-        The sample are at most `_SAMPLE` training images. The head reads the first of
-        `ModelSettings.parts` alone, such as the last feature map, unless another part or everything
-        makes it better, and sees images of the usual size unless those of `larger` do; see
-        `answers.better`. Nothing else is tried where a head is `ENOUGH`.
+        The sample are at most `_SAMPLE` training images. The head reads the first of the parts
+        alone, such as the last feature map (see `feature_kinds.parts_of`), unless another one or
+        everything makes it better, and sees images of the usual size unless those of `larger` do;
+        see `answers.better`. Nothing else is tried where a head is `ENOUGH`.
         """
         tried: list[dict[str, Any]] = []
         passes = 0
@@ -193,7 +194,7 @@ class Bank:
 
         rows, images = sample(self.plan), sum(self.images.values())
         settings, precision = described(self.plan.network)
-        first, *others = settings.parts
+        first, *others = parts_of(settings.widest)
         chosen = replace(self.plan, kept=first)
         best = judged(chosen, rows)
         for kept in (*others, ""):

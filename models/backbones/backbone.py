@@ -112,7 +112,7 @@ class Backbone(registry.Choice):
         return ["imagenet", keras]
 
     def _preset_key(self, preset: Preset) -> list[str]:
-        """Return what of a preset decides the feature map: its files and the version of KerasHub."""
+        """Return what of a preset decides the feature map: its files, and KerasHub's version."""
         described = [preset.file(name) for name in preset.described()]
         found = [f"keras-hub {presets.installed()}", *map(file_sha256, described)]
         if self.trained:

@@ -2,8 +2,8 @@
 
 A preset is a folder that KerasHub's `save_to_preset` wrote: ``config.json`` describes the network,
 ``image_converter.json`` its normalisation, and ``model.weights.h5`` has the weights. A backbone
-names one after ``hub:``, as KerasHub takes it: the name of a published preset, the path of a folder,
-or a handle (``kaggle://…``, ``hf://…``), whose files are downloaded when they are first needed.
+names one after ``hub:``, as KerasHub takes it: the name of a published preset, the path of a
+folder, or a handle (``kaggle://…``, ``hf://…``). Files are downloaded when they are first needed.
 
 KerasHub itself imports TensorFlow, so that nothing here imports it. The published presets are read
 from the files of the installed package.
@@ -16,9 +16,10 @@ import functools
 import importlib.metadata
 import importlib.util
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict, cast
 
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
@@ -34,6 +35,25 @@ _PACKAGE: Final = "keras-hub"
 _HANDLE: Final = re.compile(r"(kaggle|hf)://\S+")
 _REGISTERED: Final = re.compile(r"keras_hub>(\w+)")  # how Keras names a class of KerasHub
 _USUAL_SIZE: Final = 224  # side in pixels, where neither network nor image converter names one
+
+
+class SerialisedSettings(TypedDict, total=False):
+    """What is read of the settings of a network or of an image converter; there are others."""
+
+    image_shape: list[int | None]  # height, width and channels of the images of a network
+    patch_size: int | list[int]  # side in pixels, or height and width
+    use_class_token: bool
+    image_size: list[int] | None  # height and width of the images of a converter
+    height: int  # the same, as earlier versions wrote it
+    dtype: object
+    name: str
+
+
+class SerialisedObject(TypedDict):
+    """A network or an image converter, as Keras serialised it."""
+
+    registered_name: str  # by which Keras finds the class
+    config: SerialisedSettings
 
 
 class NetworkKind(NamedTuple):
@@ -82,7 +102,7 @@ LICENCES: Final[dict[str, str]] = {
     "mobilenet": "Apache-2.0",
     "cspnet": "Apache-2.0",
 }
-#: Published presets with another licence than the others of their folder.
+#: Published presets with another licence than the others of their folder, by their first word.
 _OTHER_LICENCES: Final = {"medsiglip": "Health AI Developer Foundations"}
 
 
@@ -95,11 +115,24 @@ class PublishedPreset(NamedTuple):
     licence: str  # of the weights, as their publisher states it
 
 
+class ListedMetadata(TypedDict):
+    """What KerasHub says about a published preset; there is more."""
+
+    params: int
+
+
+class ListedPreset(TypedDict):
+    """A published preset, as KerasHub lists it."""
+
+    kaggle_handle: str
+    metadata: ListedMetadata
+
+
 class PresetFacts(NamedTuple):
     """What the files of a preset say about its network."""
 
-    network: dict[str, Any]  # the network that sees images, as Keras serialised it
-    converter: dict[str, Any]  # the image converter, likewise
+    network: SerialisedObject  # the network that sees images, as Keras serialised it
+    converter: SerialisedObject  # the image converter, likewise
     kind: NetworkKind
     image_size: int  # side in pixels of the images for which it was designed
     class_token: bool  # whether a vector describes the whole image
@@ -134,7 +167,8 @@ class Preset:
         kind = KINDS[name]
         converter = self._read(CONVERTER_FILE)
         try:
-            network = config["config"][kind.vision] if kind.vision else config
+            parts = cast(Mapping[str, SerialisedObject], config["config"])
+            network = parts[kind.vision] if kind.vision else config
             for described in (network, converter):
                 # By this name Keras finds the class, and by nothing else that the file says.
                 if not _REGISTERED.fullmatch(described["registered_name"]):
@@ -149,7 +183,7 @@ class Preset:
             ) from error
         return PresetFacts(network, converter, kind, size, class_token, patch)
 
-    def described(self) -> dict[str, dict[str, Any]]:
+    def described(self) -> dict[str, SerialisedObject]:
         """Return the content of the files that describe the network, by their names."""
         return {name: self._read(name) for name in (CONFIG_FILE, CONVERTER_FILE)}
 
@@ -219,16 +253,16 @@ class Preset:
             return self.given
         return published()[self.given].handle
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str) -> SerialisedObject:
         path = self.file(name)
         try:
-            return json_object.read(path)
+            return cast(SerialisedObject, json_object.read(path))
         except (OSError, ValueError) as error:
             raise ResourceError(
                 f"{self._about}: {path} cannot be read ({error}). Save or download the preset again"
             ) from error
 
-    def _kind_name(self, config: dict[str, Any]) -> str:
+    def _kind_name(self, config: SerialisedObject) -> str:
         """Return the class of the network, after checking that it is one of images."""
         found = _REGISTERED.fullmatch(str(config.get("registered_name")))
         if found is None:
@@ -307,37 +341,33 @@ def published() -> dict[str, PublishedPreset]:
     found = {}
     for family, licence in LICENCES.items():
         file = Path(spec.origin).parent / "src" / "models" / family / f"{family}_presets.py"
-        for name, described in _literal(file).items():
-            beginning = name.split("_")[0]
-            found[name] = PublishedPreset(
-                name,
-                described["kaggle_handle"],
-                int(described["metadata"]["params"]),
-                _OTHER_LICENCES.get(beginning, licence),
-            )
+        for name, described in _listed(file).items():
+            other = _OTHER_LICENCES.get(name.split("_")[0], licence)
+            parameters = int(described["metadata"]["params"])
+            found[name] = PublishedPreset(name, described["kaggle_handle"], parameters, other)
     return found
 
 
-def _literal(file: Path) -> dict[str, Any]:
+def _listed(file: Path) -> dict[str, ListedPreset]:
     """Return the dictionary of presets in a file of KerasHub, which is a constant."""
     for statement in ast.parse(file.read_text("utf-8")).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
-            presets: dict[str, Any] = ast.literal_eval(statement.value)
-            return presets
+            listed: dict[str, ListedPreset] = ast.literal_eval(statement.value)
+            return listed
     raise RuntimeError(f"expected a dictionary of presets in {file}")
 
 
-def _image_size(network: dict[str, Any], converter: dict[str, Any], kind: NetworkKind) -> int:
+def _image_size(
+    network: SerialisedSettings, converter: SerialisedSettings, kind: NetworkKind
+) -> int:
     """Return the side for which a network was designed, from both configurations."""
-    shown = converter.get("image_size") or (converter.get("height"), converter.get("width"))
-    built = network.get("image_shape") or (None, None, 3)
-    for height, _ in (built[:2], shown[:2]) if kind.fixed else (shown[:2], built[:2]):
-        if height:
-            return int(height)
-    return _USUAL_SIZE
+    height = converter.get("height", 0)
+    shown = (converter.get("image_size") or [height])[0]
+    built = (network.get("image_shape") or [None])[0]
+    return int((built or shown if kind.fixed else shown or built) or _USUAL_SIZE)
 
 
-def _patch(network: dict[str, Any]) -> int:
+def _patch(network: SerialisedSettings) -> int:
     patch = network.get("patch_size", 1)
     return int(patch[0] if isinstance(patch, list | tuple) else patch)
 
@@ -348,15 +378,14 @@ def _downloaded(handle: str, name: str, about: str) -> Path:
     These are the calls that KerasHub makes, so that both use the same cache.
     """
     scheme, _, place = handle.partition("://")
+    progress.say(f"{about}: {name} from {handle}, or the cache")
     try:
         if scheme == "kaggle":
             import kagglehub
 
-            progress.say(f"{about}: {name} from {handle}")
             return Path(kagglehub.model_download(place, path=name))
         import huggingface_hub
 
-        progress.say(f"{about}: {name} from {handle}")
         return Path(huggingface_hub.hf_hub_download(repo_id=place, filename=name))
     except Exception as error:  # both raise errors of many kinds, also those of their HTTP clients
         text = " ".join(str(error).split())[:300]

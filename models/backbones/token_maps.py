@@ -70,7 +70,9 @@ def below_last_block(names: Sequence[str]) -> list[str]:
         if it is no transformer.
     """
     maps = [name for name in names if re.fullmatch(r"(embedding|block\d+)_map", name)]
-    wanted = [f"{maps[-1].removesuffix('_map')}{end}" for end in ("_map", "_others")] if maps else []
+    wanted = (
+        [f"{maps[-1].removesuffix('_map')}{end}" for end in ("_map", "_others")] if maps else []
+    )
     return [name for name in wanted if name in names]
 
 

@@ -82,8 +82,8 @@ def to_keras(version: Path) -> bytes:
     of_hub = {type(one).__name__ for one in network.layers if presets.of_hub(one)}
     if of_hub:
         raise ConfigError(
-            "export keras: Keras cannot read all layers of KerasHub from a file. Expected a network "
-            "of Keras' own layers; export onnx and export tflite take any. Received: "
+            "export keras: Keras cannot read all layers of KerasHub from a file. Expected a "
+            "network of Keras' own layers; export onnx and export tflite take any. Received: "
             f"{', '.join(sorted(of_hub))}"
         )
     model = keras.Model(network.input, network.output[PROBABILITIES], name=network.name)

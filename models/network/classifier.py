@@ -17,16 +17,9 @@ import numpy.typing as npt
 from imgpipe.models import model_names, preprocess
 from imgpipe.models.backbones import layer_graph, token_maps
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.feature_kinds import AVERAGE, CLASS_TOKEN, FLATTEN, LEVELS, TOKENS
 from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
-from imgpipe.models.settings import (
-    AVERAGE,
-    CLASS_TOKEN,
-    FLATTEN,
-    LEVELS,
-    TOKENS,
-    ModelSettings,
-    check_vocabulary,
-)
+from imgpipe.models.settings import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras
@@ -148,9 +141,9 @@ def read(maps: Sequence[keras.KerasTensor], kind: str) -> keras.KerasTensor:
     """Turn feature maps [N, h, w, C], the last one first, into the features [N, D] of a head.
 
     A class token is a map of one position. Of the kind "tokens", the features are the class token
-    and the mean of the patches. Of several other maps, the features are the mean and the standard deviation of each over its
-    positions. The mean of the last map comes first, so that the features of the kind "average" are
-    the first of them.
+    and the mean of the patches. Of several other maps, they are the mean and the standard deviation
+    of each over its positions. The mean of the last map comes first, so that the features of the
+    kind "average" are the first of them.
     """
     from keras import layers, ops
 

@@ -45,7 +45,7 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
     import tensorflow as tf
 
     network = classifier.network
-    content = {
+    content: dict[str, Any] = {
         "built_by": settings.network,
         "vocabulary": list(classifier.vocabulary),
         "temperature": classifier.temperature,
@@ -61,9 +61,8 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
         content["preset"] = preset.described()
         # Some of its weights are for training only, and no signature uses them.
         used = _variables(directory)
-        content["arrays"] = [
-            [key if key in used else "" for key in keys] for keys in content["arrays"]
-        ]
+        arrays = content["arrays"]
+        content["arrays"] = [[key if key in used else "" for key in keys] for keys in arrays]
     folder = f"{directory.rstrip('/')}/{FOLDER}"
     tf.io.gfile.makedirs(folder)
     with tf.io.gfile.GFile(f"{folder}/{FILE}", "w") as file:

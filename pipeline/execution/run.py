@@ -20,9 +20,10 @@ from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.report import identity
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.feature_kinds import AUTO, AVERAGE, FLATTEN, LEVELS
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
-from imgpipe.models.settings import AUTO, AVERAGE, FLATTEN, LEVELS, ModelSettings
+from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals

@@ -7,7 +7,7 @@ states, and makes feature maps of tokens; see `token_maps`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def _load(network: keras.Model, preset: presets.Preset, kind: presets.NetworkKin
 
 
 def _normalised(
-    pixels: keras.KerasTensor, converter: dict[str, Any], name: str
+    pixels: keras.KerasTensor, converter: presets.SerialisedObject, name: str
 ) -> keras.KerasTensor:
     """Return pixels as the image converter of a preset normalises them, always in float32."""
     import keras

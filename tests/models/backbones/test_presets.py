@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("keras_hub", reason="KerasHub is not installed (the extra hub)")
-
 from imgpipe.models import backbones
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
+from imgpipe.models.feature_kinds import parts_of
 from imgpipe.models.settings import ModelSettings
 from tests import python_program
 from tests.models.backbones import hub_presets
+
+pytestmark = pytest.mark.skipif(
+    not presets.installed(), reason="KerasHub is not installed (the extra hub)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +159,10 @@ def test_a_preset_names_no_classes_but_those_of_keras_hub(tmp_path: Path, name: 
 
 
 def test_a_size_that_a_network_does_not_take_is_refused(vit: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="position embeddings of one size. Expected: 64"):
+    with pytest.raises(ConfigError, match=r"position embeddings of one size\. Expected: 64"):
         presets.of(f"hub:{vit}").check_size(80)
     dinov2 = hub_presets.write("dinov2", tmp_path)
-    with pytest.raises(ConfigError, match="patches of 14 pixels.*such as 70 or 84"):
+    with pytest.raises(ConfigError, match=r"patches of 14 pixels.*such as 70 or 84"):
         presets.of(f"hub:{dinov2}").check_size(72)
 
 
@@ -198,7 +201,7 @@ def test_a_downloaded_preset_is_found_in_the_cache(
 def test_the_folds_choose_between_class_token_patches_and_both(vit: Path, tmp_path: Path) -> None:
     settings = ModelSettings(backbone=f"hub:{vit}")
     assert settings.widest == "tokens"
-    assert list(settings.parts) == ["class_token", "average"]
+    assert list(parts_of(settings.widest)) == ["class_token", "average"]
     assert settings.of_search.widest == "class_token"
     assert not settings.resizable
     swin = ModelSettings(backbone=f"hub:{hub_presets.write('swin', tmp_path)}")

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
-
-keras_hub = pytest.importorskip(
-    "keras_hub", reason="KerasHub is not installed (the extra hub)", exc_type=ImportError
-)
-
-import keras
 import tensorflow as tf
 
 from imgpipe.models import backbones, preprocess
-from imgpipe.models.backbones import layer_graph
+from imgpipe.models.backbones import layer_graph, presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
@@ -25,6 +20,10 @@ from imgpipe.models.search.ways import way_of
 from imgpipe.models.settings import ModelSettings
 from tests.images import encoded, soft
 from tests.models.backbones import hub_presets
+
+pytestmark = pytest.mark.skipif(
+    not presets.installed(), reason="KerasHub is not installed (the extra hub)"
+)
 
 _WITH_CLASS_TOKEN = ("dinov2", "dinov3", "vit", "deit", "siglip", "clip", "metaclip2")
 _IMAGES = [encoded(soft(seed, (90, 70)), "JPEG") for seed in range(3)]
@@ -42,12 +41,14 @@ def _settings(family: str, folder: Path, **settings) -> ModelSettings:
 
 def _expected(preset: Path, size: int, pixels: np.ndarray) -> np.ndarray:
     """Return the answer of KerasHub itself, with its own image converter."""
+    import keras_hub
+
     sized = {"image_shape": (size, size, 3)} if preset.name == "dinov2" else {}
     whole = keras_hub.models.Backbone.from_preset(str(preset), **sized)
     network = getattr(whole, "vision_encoder", whole)
     shown = keras_hub.layers.ImageConverter.from_preset(str(preset))(pixels)
     named = network.input
-    found = network({name: shown for name in named} if isinstance(named, dict) else shown)
+    found = network(dict.fromkeys(named, shown) if isinstance(named, dict) else shown)
     return np.asarray(found["stage3"] if isinstance(found, dict) else found)
 
 
