@@ -27,3 +27,8 @@ def parts_of(widest: str) -> Mapping[str, tuple[int, ...]]:
         no other is better.
     """
     return _OF_TOKENS if widest == TOKENS else _OF_MAPS
+
+
+def one_block(widest: str) -> str:
+    """Return what a head reads that is to read one block of features; see `parts_of`."""
+    return widest if widest in (FLATTEN, CLASS_TOKEN) else next(iter(parts_of(widest)))

@@ -285,9 +285,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
     @property
     def of_search(self) -> ModelSettings:
         """The settings of the networks of a search, whose heads read the first block alone."""
-        if self.widest in (kinds.FLATTEN, kinds.CLASS_TOKEN):
-            return self
-        return replace(self, features=next(iter(kinds.parts_of(self.widest))))
+        return replace(self, features=kinds.one_block(self.widest))
 
     @property
     def resizable(self) -> bool:

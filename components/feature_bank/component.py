@@ -29,7 +29,7 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.examples import Labelled
-from imgpipe.models.feature_kinds import parts_of
+from imgpipe.models.feature_kinds import one_block
 from imgpipe.models.features.extractor import describe, described, resolve_precision
 from imgpipe.models.settings import ModelSettings
 
@@ -78,7 +78,7 @@ def FeatureBank(
     plan, note = make_plan(network, store, kept, allowed)
     settings, precision = described(network)
     if head and note and not plan.sizes:  # those of one block may fit
-        part = next(iter(parts_of(settings.widest)))
+        part = one_block(settings.widest)
         head, network = "", describe(replace(settings, features=part), precision)
         plan, note = make_plan(network, store, kept, allowed)
     facts = {

@@ -39,6 +39,7 @@ CODE: Final = (
     "models/augmentation.py",
     "models/backbones",
     "models/distribution.py",
+    "models/feature_kinds.py",
     "models/features/extractor.py",
     "models/network/classifier.py",
     "models/preprocess.py",

@@ -15,10 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,12 +39,26 @@ FILE: Final = "network.json"
 Array = npt.NDArray[Any]
 
 
+class StoredNetwork(TypedDict, total=False):
+    """Content of the file."""
+
+    built_by: str  # name of the backbone, or of the function that replaces it
+    vocabulary: list[str]
+    temperature: float
+    unknown_below: float
+    maps: list[str]  # layers at which trunk and tail are divided
+    arrays: list[list[str]]  # SHA-256 of each array of each layer; "" of one that is not served
+    network: object  # the configuration of the network; or instead of it:
+    settings: dict[str, object]  # as `ModelSettings.from_mapping` takes them
+    preset: dict[str, presets.SerialisedObject]  # files of the preset that describe the network
+
+
 def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
     """Write the folder `FOLDER` of an exported model, whose folder must exist."""
     import tensorflow as tf
 
     network = classifier.network
-    content: dict[str, Any] = {
+    content: StoredNetwork = {
         "built_by": settings.network,
         "vocabulary": list(classifier.vocabulary),
         "temperature": classifier.temperature,
@@ -111,7 +124,7 @@ def load(version: Path) -> Classifier:
         ) from error
 
 
-def _built(content: Mapping[str, Any]) -> keras.Model:
+def _built(content: StoredNetwork) -> keras.Model:
     """Build the network that a file describes, with random weights."""
     import keras
 
@@ -125,10 +138,10 @@ def _built(content: Mapping[str, Any]) -> keras.Model:
         return build_classifier(None, content["vocabulary"], settings).network
 
 
-def _read(version: Path) -> dict[str, Any]:
+def _read(version: Path) -> StoredNetwork:
     path = version / FOLDER / FILE
     try:
-        return {"built_by": "", **json_object.read(path)}
+        return cast(StoredNetwork, {"built_by": "", **json_object.read(path)})
     except (OSError, ValueError) as error:
         raise ResourceError(
             f"{path}, the network that the version was made of, cannot be read: {error}. Only "
