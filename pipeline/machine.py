@@ -95,5 +95,17 @@ def _disk(out: Path) -> Finding:
     )
 
 
+def _hub(out: Path) -> Finding:
+    from imgpipe.models.backbones import presets
+    from imgpipe.models.backbones.published_presets import published
+
+    if not presets.installed():
+        return Finding("KerasHub", True, "not installed (optional: the extra hub)")
+    text = f"keras-hub {presets.installed()}, {len(published())} presets: imgpipe doctor --presets"
+    return Finding("KerasHub", True, text)
+
+
 #: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
-CHECKS: tuple[Callable[[Path], Finding], ...] = (_python, _packages, _processor, _memory, _disk)
+CHECKS: tuple[Callable[[Path], Finding], ...] = (
+    *(_python, _packages, _processor, _memory, _disk, _hub),
+)

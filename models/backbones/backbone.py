@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models import model_names
+from imgpipe.models import model_names, progress
 from imgpipe.models.backbones import presets, registry
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
@@ -137,7 +137,7 @@ class Backbone(registry.Choice):
         if architecture.preset is not None:
             architecture.preset.check_size(image_size)
             if self.trained:
-                architecture.preset.weights()
+                progress.say(architecture.preset.summary())
             return
         downloaded = self.weights == "imagenet" and architecture.packaged is None
         if downloaded or architecture.code_sha256 is not None:

@@ -5,16 +5,12 @@ A preset is a folder that KerasHub's `save_to_preset` wrote: ``config.json`` des
 names one after ``hub:``, as KerasHub takes it: the name of a published preset, the path of a
 folder, or a handle (``kaggle://…``, ``hf://…``). Files are downloaded when they are first needed.
 
-KerasHub itself imports TensorFlow, so that nothing here imports it. The published presets are read
-from the files of the installed package.
+KerasHub itself imports TensorFlow, so that nothing here imports it.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
 import importlib.metadata
-import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypedDict, cast
 
 from imgpipe.models import progress
+from imgpipe.models.backbones.published_presets import published
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
 
@@ -45,6 +42,8 @@ class SerialisedSettings(TypedDict, total=False):
     use_class_token: bool
     image_size: list[int] | None  # height and width of the images of a converter
     height: int  # the same, as earlier versions wrote it
+    scale: float | list[float] | None  # by which pixels are multiplied
+    offset: float | list[float] | None  # which is then added
     dtype: object
     name: str
 
@@ -82,50 +81,6 @@ KINDS: Final[dict[str, NetworkKind]] = {
     "MobileNetBackbone": NetworkKind(),
     "CSPNetBackbone": NetworkKind(),
 }
-
-#: Licences of the published weights by the folder of KerasHub that lists them, as their publishers
-#: state them. A preset of another folder is not one of images.
-LICENCES: Final[dict[str, str]] = {
-    "dinov2": "Apache-2.0",
-    "dinov3": "DINOv3 License",
-    "vit": "Apache-2.0",
-    "deit": "Apache-2.0",
-    "siglip": "Apache-2.0",
-    "clip": "MIT",
-    "metaclip_2": "CC-BY-NC-4.0",
-    "swin_transformer": "MIT",
-    "mit": "NVIDIA, not commercial",
-    "hgnetv2": "Apache-2.0",
-    "resnet": "Apache-2.0",
-    "densenet": "Apache-2.0",
-    "efficientnet": "Apache-2.0",
-    "mobilenet": "Apache-2.0",
-    "cspnet": "Apache-2.0",
-}
-#: Published presets with another licence than the others of their folder, by their first word.
-_OTHER_LICENCES: Final = {"medsiglip": "Health AI Developer Foundations"}
-
-
-class PublishedPreset(NamedTuple):
-    """A preset that KerasHub publishes under a name."""
-
-    name: str
-    handle: str  # from which its files are downloaded
-    parameters: int  # of the whole network, which may read texts, too
-    licence: str  # of the weights, as their publisher states it
-
-
-class ListedMetadata(TypedDict):
-    """What KerasHub says about a published preset; there is more."""
-
-    params: int
-
-
-class ListedPreset(TypedDict):
-    """A published preset, as KerasHub lists it."""
-
-    kaggle_handle: str
-    metadata: ListedMetadata
 
 
 class PresetFacts(NamedTuple):
@@ -182,6 +137,24 @@ class Preset:
                 f"({type(error).__name__}: {error}). Save or download the preset again"
             ) from error
         return PresetFacts(network, converter, kind, size, class_token, patch)
+
+    def summary(self) -> str:
+        """Describe the network and its normalisation in a line.
+
+        Raises:
+            ConfigError: See `facts`.
+            ResourceError: See `facts`.
+        """
+        facts = self.facts()
+        stated = facts.converter["config"]
+        kind = facts.network["registered_name"].partition(">")[2]
+        megabytes = self.weights().stat().st_size / 1e6
+        scale = _rounded(stated.get("scale"))
+        offset = _rounded(stated.get("offset"))
+        return (
+            f"{PREFIX}{self.given}: {kind}, {megabytes:.0f} MB, images of {facts.image_size} "
+            f"pixels, normalised by its image converter (scale {scale}, offset {offset})"
+        )
 
     def described(self) -> dict[str, SerialisedObject]:
         """Return the content of the files that describe the network, by their names."""
@@ -332,29 +305,10 @@ def of_hub(layer: object) -> bool:
     return type(layer).__module__.startswith("keras_hub.")
 
 
-@functools.cache
-def published() -> dict[str, PublishedPreset]:
-    """Return the published presets of images by name; none if KerasHub is not installed."""
-    spec = importlib.util.find_spec("keras_hub")  # which does not import it
-    if spec is None or spec.origin is None:
-        return {}
-    found = {}
-    for family, licence in LICENCES.items():
-        file = Path(spec.origin).parent / "src" / "models" / family / f"{family}_presets.py"
-        for name, described in _listed(file).items():
-            other = _OTHER_LICENCES.get(name.split("_")[0], licence)
-            parameters = int(described["metadata"]["params"])
-            found[name] = PublishedPreset(name, described["kaggle_handle"], parameters, other)
-    return found
-
-
-def _listed(file: Path) -> dict[str, ListedPreset]:
-    """Return the dictionary of presets in a file of KerasHub, which is a constant."""
-    for statement in ast.parse(file.read_text("utf-8")).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
-            listed: dict[str, ListedPreset] = ast.literal_eval(statement.value)
-            return listed
-    raise RuntimeError(f"expected a dictionary of presets in {file}")
+def _rounded(values: object) -> str:
+    """Write the numbers of a normalisation, one for all channels or one for each."""
+    each = values if isinstance(values, list) else [values]
+    return ", ".join(f"{one:.3g}" if isinstance(one, float | int) else "none" for one in each)
 
 
 def _image_size(

@@ -43,6 +43,7 @@ CODE: Final = (
     "models/features/extractor.py",
     "models/network/classifier.py",
     "models/preprocess.py",
+    "models/progress.py",
 )
 _LIBRARIES: Final = ("tensorflow", "keras")
 _FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite

@@ -10,6 +10,7 @@ import pytest
 
 from imgpipe.models import backbones
 from imgpipe.models.backbones import presets
+from imgpipe.models.backbones.published_presets import published
 from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
 from imgpipe.models.feature_kinds import parts_of
 from imgpipe.models.settings import ModelSettings
@@ -41,15 +42,15 @@ def _build(name: str) -> None:
 def test_the_published_presets_of_images_are_those_that_keras_hub_lists() -> None:
     import keras_hub
 
-    published = presets.published()
-    for name, preset in published.items():
+    found = published()
+    for name, preset in found.items():
         kinds = [kind for kind in presets.KINDS if name in getattr(keras_hub.models, kind).presets]
         assert len(kinds) == 1, name
         described = getattr(keras_hub.models, kinds[0]).presets[name]
         assert preset.handle == described["kaggle_handle"], name
         assert preset.parameters == described["metadata"]["params"], name
     listed = {name for kind in presets.KINDS for name in getattr(keras_hub.models, kind).presets}
-    assert listed == set(published)
+    assert listed == set(found)
 
 
 @pytest.mark.parametrize(

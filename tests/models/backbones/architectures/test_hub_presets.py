@@ -26,8 +26,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 _WITH_CLASS_TOKEN = ("dinov2", "dinov3", "vit", "deit", "siglip", "clip", "metaclip2")
+#: The other families take longer, and work in the same way.
+_USUAL = ("dinov2", "siglip", "swin", "resnet")
 _IMAGES = [encoded(soft(seed, (90, 70)), "JPEG") for seed in range(3)]
 _CLASSES = ("a", "b", "c")
+
+
+def _case(family: str, *others: str):
+    """Return the parameters of a test, which is slow unless the family is one of the usual ones."""
+    return pytest.param(family, *others, marks=() if family in _USUAL else pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +59,7 @@ def _expected(preset: Path, size: int, pixels: np.ndarray) -> np.ndarray:
     return np.asarray(found["stage3"] if isinstance(found, dict) else found)
 
 
-@pytest.mark.parametrize("family", hub_presets.FAMILIES)
+@pytest.mark.parametrize("family", [_case(family) for family in hub_presets.FAMILIES])
 def test_a_network_answers_as_in_keras_hub(family: str, folder: Path) -> None:
     preset = hub_presets.write(family, folder)
     backbone = backbones.get(f"hub:{preset}")
@@ -85,11 +92,11 @@ def _exported(settings: ModelSettings, target: Path) -> Classifier:
 @pytest.mark.parametrize(
     ("family", "features"),
     [
-        *((family, "class_token") for family in _WITH_CLASS_TOKEN),
+        *(_case(family, "class_token") for family in _WITH_CLASS_TOKEN),
         ("dinov2", "tokens"),
         ("dinov2", "block2_map,block1_map"),
         ("swin", "levels"),
-        ("hgnet", "levels"),
+        _case("hgnet", "levels"),
         ("resnet", "average"),
     ],
 )
@@ -127,7 +134,7 @@ def test_a_network_is_exported_or_refused(
         exchange_files.to_keras(tmp_path / "1")
 
 
-@pytest.mark.parametrize("family", ["dinov2", "dinov3", "deit", "siglip", "swin"])
+@pytest.mark.parametrize("family", [_case(family) for family in ("dinov2", "dinov3", "swin")])
 def test_the_layers_above_a_block_can_be_trained(family: str, folder: Path) -> None:
     settings = _settings(family, folder).of_search
     network = backbone_of(settings)
