@@ -144,6 +144,9 @@ class Bank:
     def extract(self, pipeline: beam.Pipeline, share: float | None = None) -> None:
         """Extract the features of all images, or of a share of the training images."""
         splits = names.SPLITS if share is None else (names.TRAIN,)
+        views = sum(self.images.get(one, 0) * len(self.plan.views_of(one)) for one in splits)
+        if self.plan.dim:  # the store may have some of them
+            shared_extractor(self.plan.network).expected = round(views * min(share or 1, 1))
         with pipeline as root:
             outputs = (
                 root
