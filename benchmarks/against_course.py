@@ -39,7 +39,7 @@ from keras._tf_keras.keras.preprocessing.image import ImageDataGenerator
 
 from benchmarks import common
 from benchmarks.common import Figure, Trained
-from imgpipe.components.splits import SplitRule
+from imgpipe.components.common.splits import SplitRule
 from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
 from imgpipe.models.backbones.architectures import efficientnet_lite, keras_applications

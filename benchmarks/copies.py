@@ -22,8 +22,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks import common
 from benchmarks.common import Figure
-from imgpipe.components.image_file.perceptual_hash import perceptual_hashes
-from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
+from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.near_search import near_duplicates
 

@@ -29,8 +29,8 @@ from PIL import Image
 from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.components import source_check
-from imgpipe.components.image_file.content import Content, decode
-from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.common.image_file.content import Content, decode
+from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.checks.whole_set import RADIUS
@@ -203,7 +203,7 @@ def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
         planted.kinds[kind.name].add(there)
 
 
-def reported(judged: source_check.Judged) -> dict[str, set[str]]:
+def reported(judged: source_check.JudgedSource) -> dict[str, set[str]]:
     """Return the paths of rejected files and of files with a warning, by reason."""
     found: dict[str, set[str]] = {}
     rows: tuple[Finding, ...] = (*judged.rejects, *judged.warnings)
@@ -212,7 +212,7 @@ def reported(judged: source_check.Judged) -> dict[str, set[str]]:
     return found
 
 
-def figures(planted: Planted, judged: source_check.Judged) -> list[Figure]:
+def figures(planted: Planted, judged: source_check.JudgedSource) -> list[Figure]:
     """Return a figure for each kind."""
     found = reported(judged)
     # Of two near-duplicates, the finding names the one whose path comes later.
@@ -273,8 +273,8 @@ def main() -> None:
     cats = common.data_set(options.data, "cats_dogs")
     with common.workplace(options.work) as work:
         planted = plant(options.data, work / "photos", options.each, options.seed)
-        judged = source_check.judge(source_check.Plan(str(work / "photos")))
-        alone = source_check.judge(source_check.Plan(str(cats)))
+        judged = source_check.judge(source_check.SourceCheckPlan(str(work / "photos")))
+        alone = source_check.judge(source_check.SourceCheckPlan(str(cats)))
     rows = figures(planted, judged)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
     pairs = sum(len(line["members"]) - 1 for line in alone.near or ())

@@ -38,7 +38,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks import against_course, common, training
 from benchmarks.common import Figure, Finished, ImageSet
-from imgpipe.components.storage import records
+from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.features.extractor import FeatureExtractor

@@ -9,27 +9,27 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from imgpipe.components import light_tfx
+from imgpipe.components.common import light_tfx
 
 light_tfx.put_off()  # before anything below is imported, which imports some of TFX's components
 
 _ARTIFACTS = ("Quarantine", "DataBlessing", "RunReport", "RunPlan")
 _MODULES = {
-    **dict.fromkeys(_ARTIFACTS, "imgpipe.components.artifacts"),
-    "Plan": "imgpipe.components.plan.component",
-    "ImageExampleGen": "imgpipe.components.example_gen.component",
-    "ImageFilter": "imgpipe.components.image_filter.component",
+    **dict.fromkeys(_ARTIFACTS, "imgpipe.components.common.artifacts"),
+    "Plan": "imgpipe.components.plan.plan",
+    "ImageExampleGen": "imgpipe.components.example_gen.image_example_gen",
+    "ImageFilter": "imgpipe.components.image_filter.image_filter",
     "StatisticsGen": "imgpipe.components.statistics_gen",
     "SchemaGen": "imgpipe.components.schema_gen",
-    "DataGate": "imgpipe.components.data_gate.component",
-    "FeatureBank": "imgpipe.components.feature_bank.component",
+    "DataGate": "imgpipe.components.data_gate.data_gate",
+    "FeatureBank": "imgpipe.components.feature_bank.feature_bank",
     "ImageTrainer": "imgpipe.components.image_trainer",
     "Baseline": "imgpipe.components.baseline",
-    "ImageEvaluator": "imgpipe.components.image_evaluator.component",
-    "Predictor": "imgpipe.components.predictor.component",
+    "ImageEvaluator": "imgpipe.components.image_evaluator.image_evaluator",
+    "Predictor": "imgpipe.components.predictor",
     "ServingValidator": "imgpipe.components.serving_validator",
-    "ModelPusher": "imgpipe.components.model_pusher.component",
-    "Report": "imgpipe.components.report.component",
+    "ModelPusher": "imgpipe.components.model_pusher.model_pusher",
+    "Report": "imgpipe.components.report.report",
 }
 
 __all__ = sorted(_MODULES)

@@ -14,7 +14,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
 
-from imgpipe.components.storage import known_images, manifest, records
+from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models.errors import ResourceError
 
 STATE = "baseline.json"
@@ -81,7 +81,7 @@ def Baseline(
     records.write_json(f"{model.uri}/{STATE}", state)
 
 
-def _find(base: Path, version: int) -> manifest.Version | None:
+def _find(base: Path, version: int) -> manifest.PublishedVersion | None:
     if not version:
         return None
     for found in manifest.versions(base):

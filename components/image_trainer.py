@@ -17,8 +17,8 @@ from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Examples, Model, ModelRun
 from tfx.types.standard_component_specs import TrainerSpec
 
-from imgpipe.components.artifacts import DataBlessing
-from imgpipe.components.blessings import require_data_blessing
+from imgpipe.components.common.artifacts import DataBlessing
+from imgpipe.components.common.blessings import require_data_blessing
 from imgpipe.models import feature_names as names
 
 #: Dotted path of our own training function.
@@ -38,7 +38,7 @@ class ImageTrainerSpec(TrainerSpec):
     INPUTS = {**TrainerSpec.INPUTS, **FURTHER_INPUTS}  # noqa: RUF012 - TFX reads a plain dict
 
 
-class Executor(GenericExecutor):
+class ImageTrainerExecutor(GenericExecutor):
     """Runs ``run_fn`` with the URI of the feature bank in its custom config."""
 
     # GenericExecutor has no public method between reading the inputs and calling `run_fn`.
@@ -56,7 +56,7 @@ class ImageTrainer(BaseComponent):
     """Trains the head on the feature bank and exports the whole model."""
 
     SPEC_CLASS = ImageTrainerSpec
-    EXECUTOR_SPEC = ExecutorClassSpec(Executor)
+    EXECUTOR_SPEC = ExecutorClassSpec(ImageTrainerExecutor)
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics, Schema
 
 from imgpipe.components.data_gate import schema as schemas
-from imgpipe.components.data_gate.component import infer_schema
+from imgpipe.components.data_gate.data_gate import infer_schema
 
 FILE = "schema.pbtxt"  # the name that TFX's components give it
 

@@ -19,8 +19,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 
-from imgpipe.components import blessings, loaded_model
-from imgpipe.components.storage import manifest, records
+from imgpipe.components.common import blessings, loaded_model
+from imgpipe.components.common.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import process
 from imgpipe.models.errors import ResourceError
@@ -42,7 +42,7 @@ GARBAGE = b"this is not an image"
 
 
 @dataclass(frozen=True)
-class Check:
+class ServingCheck:
     """The result of one check of the served model."""
 
     name: str
@@ -116,7 +116,7 @@ def validate(
     images: list[bytes],
     expected: np.ndarray,
     wrap: Callable[[Runtime], Runtime] | None = None,
-) -> list[Check]:
+) -> list[ServingCheck]:
     """Serve a SavedModel on the loopback interface and check its answers.
 
     Args:
@@ -153,7 +153,7 @@ def validate(
 
 def _checks(
     server: ModelServer, port: int, images: list[bytes], expected: np.ndarray
-) -> Iterator[Check]:
+) -> Iterator[ServingCheck]:
     def load() -> str:
         start = time.monotonic()
         server.wait_until_available(LOAD_SECONDS)
@@ -169,10 +169,10 @@ def _checks(
         ]
         for name, act in steps:
             try:
-                check = Check(name, True, act())
+                check = ServingCheck(name, True, act())
             except Exception as error:  # any other error is a result about the model
                 _require_resources(error)
-                check = Check(name, False, f"{type(error).__name__}: {error}"[:500])
+                check = ServingCheck(name, False, f"{type(error).__name__}: {error}"[:500])
             yield check
             if not check.passed:
                 return

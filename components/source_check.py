@@ -15,26 +15,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
 from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.checks.whole_set import radius
 from imgpipe.components.image_filter.overrides import Override, resolve
-from imgpipe.components.image_filter.quarantine import Outcomes, Summary, check_conservation
-from imgpipe.components.splits import SplitRule
+from imgpipe.components.image_filter.quarantine import DataSummary, Outcomes, check_conservation
 from imgpipe.models import progress
 
 _SHARD = 1024  # images whose decisions are in memory at a time
 
 
 @dataclass(frozen=True)
-class Plan:
+class SourceCheckPlan:
     """What to check, and with which settings."""
 
     source: str
-    settings: Settings = field(default_factory=Settings)
+    settings: JudgeSettings = field(default_factory=JudgeSettings)
     options: SourceOptions = field(default_factory=SourceOptions)
     rule: SplitRule = field(default_factory=SplitRule)
     overrides: tuple[Override, ...] = ()
@@ -42,11 +42,11 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedSource:
     """The result of the checks; findings are sorted by path."""
 
     scan: Scan
-    summary: Summary
+    summary: DataSummary
     rejects: tuple[Finding, ...]
     repairs: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
@@ -55,7 +55,7 @@ class Judged:
     seconds: float
 
 
-def judge(plan: Plan) -> Judged:
+def judge(plan: SourceCheckPlan) -> JudgedSource:
     """Check all images of a source.
 
     Args:
@@ -85,7 +85,7 @@ def judge(plan: Plan) -> Judged:
     outcomes = Outcomes.joined([outcomes])
     summary = outcomes.summary(scan.vocabulary, notes, settings)
     check_conservation(summary, len(scan.items))
-    return Judged(
+    return JudgedSource(
         scan=scan,
         summary=summary,
         rejects=tuple(outcomes.rejects),
@@ -97,7 +97,7 @@ def judge(plan: Plan) -> Judged:
     )
 
 
-def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[str]:
+def _examine(plan: SourceCheckPlan, source: Source, scan: Scan, folder: str) -> list[str]:
     """Decide about each image on its own; the parts are in the order of reading."""
     progress.total(len(scan.items), "images")
     limit, items = plan.settings.pixel_limit, scan.items
@@ -111,7 +111,9 @@ def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[str]:
         ]
 
 
-def read_images(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, bytes]:
+def read_images(
+    plan: SourceCheckPlan, judged: JudgedSource, paths: Iterable[str]
+) -> dict[str, bytes]:
     """Read some images again.
 
     Args:

@@ -14,7 +14,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, ExampleStatistics
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-from imgpipe.components.storage import records
+from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
 
 FILE = "FeatureStats.pb"  # the name that TFX's component gives it

@@ -2,7 +2,7 @@
 
 The pipeline's components, the training code and the served ``serving_examples`` signature read and
 write the same records, so they all use these names. Images have a few features more, which no code
-needs by name: they are fields of `ImageRecord` in `components/image_record.py`.
+needs by name: they are fields of `ImageRecord` in `components/common/image_record.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GROUP: Final = "group"  # bytes: images of one group share a split; "" when ther
 SEEN_FAMILY: Final = "seen_family"
 NEAR_GROUP: Final = "near_group"  # int64 ≥ 1: images of one number are near-duplicates; or absent
 
-# --- measurements of the pixels (`components/image_file`); absent when not decoded --------------
+# --- measurements of the pixels (`components/common/image_file`); absent when not decoded -------
 BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance
 BRIGHTNESS_P5: Final = "brightness_p5"  # float 0..1, luminance that 95 % of the pixels exceed
 BRIGHTNESS_P99: Final = "brightness_p99"  # float 0..1, luminance that 1 % of the pixels exceed
@@ -41,7 +41,7 @@ ENTROPY: Final = "entropy"
 SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
-PERCEPTUAL_HASH: Final = "perceptual_hash"  # bytes: see `components/image_file`
+PERCEPTUAL_HASH: Final = "perceptual_hash"  # bytes: see `components/common/image_file`
 REPAIRS: Final = "repairs"  # bytes: names of the repairs, comma-separated; absent without any
 
 # --- the feature bank -------------------------------------------------------------------------

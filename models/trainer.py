@@ -34,7 +34,7 @@ from imgpipe.models.model_names import (
     TENSORBOARD_FOLDER,
 )
 from imgpipe.models.network import network_file
-from imgpipe.models.network.classifier import Classifier, build_classifier
+from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.search import network_search
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
@@ -116,7 +116,7 @@ def _write_out_of_fold(
 
 
 def described(
-    classifier: Classifier, train_files: Sequence[str], eval_files: Sequence[str]
+    classifier: ClassifierNetwork, train_files: Sequence[str], eval_files: Sequence[str]
 ) -> FeatureDistribution | None:
     """Compute the distribution of a network's features when the bank does not hold them.
 
@@ -135,7 +135,7 @@ def described(
     return feature_distribution.fit(old, predicted, new)
 
 
-def _features(classifier: Classifier, images: Labelled) -> dict[str, Any]:
+def _features(classifier: ClassifierNetwork, images: Labelled) -> dict[str, Any]:
     """Return the features [N, D] and probabilities [N, C] of images by name."""
     if not len(images):
         return dict.fromkeys((FEATURES, PROBABILITIES), np.empty((0, 1), np.float32))
@@ -164,7 +164,7 @@ def some_images(patterns: Sequence[str], count: int) -> list[bytes]:
     return [found[place] for place in range(len(chosen))]
 
 
-def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:
+def write_parity(classifier: ClassifierNetwork, images: Sequence[bytes], path: Path) -> None:
     """Record the probabilities that the trained model in memory gives for some images.
 
     The TFRecord file has one tf.Example for each image, with `image_bytes` and `probabilities`.

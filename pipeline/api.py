@@ -63,7 +63,7 @@ def run(
         '1'
     """
     from imgpipe.pipeline import component_names
-    from imgpipe.pipeline.execution.run import execute
+    from imgpipe.pipeline.execution.pipeline_run import execute
 
     _prepare()
     if minutes is not None:

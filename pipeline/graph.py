@@ -16,7 +16,7 @@ from tfx.components.example_validator.component import ExampleValidator
 from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
-from imgpipe.components.example_gen.component import IngestSettings
+from imgpipe.components.example_gen.image_example_gen import IngestSettings
 from imgpipe.components.feature_bank.content import FREE_DISK
 from imgpipe.components.report.facts import REPORTED
 from imgpipe.models.feature_kinds import AUTO

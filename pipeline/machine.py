@@ -27,7 +27,7 @@ _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-anal
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineFinding:
     """The result of one check."""
 
     name: str  # what was checked
@@ -37,22 +37,24 @@ class Finding:
     fatal: bool = False  # whether no run and no server can work if it is not as expected
 
 
-def _python(out: Path) -> Finding:
+def _python(out: Path) -> MachineFinding:
     fit = sys.version_info[:2] == (3, 11)
     expected = "Expected 3.11, which the wheels of TFX need."
-    return Finding("Python", fit, platform.python_version(), expected, fatal=True)
+    return MachineFinding("Python", fit, platform.python_version(), expected, fatal=True)
 
 
-def _packages(out: Path) -> Finding:
+def _packages(out: Path) -> MachineFinding:
     missing, versions = [], []
     for name in _PACKAGES:
         found = next(iter(importlib.metadata.distributions(name=name)), None)
         versions.append(f"{name} {found.version}") if found else missing.append(name)
     text = f"missing: {', '.join(missing)}" if missing else ", ".join(versions)
-    return Finding("packages", not missing, text, "Install with: uv sync --frozen", fatal=True)
+    return MachineFinding(
+        "packages", not missing, text, "Install with: uv sync --frozen", fatal=True
+    )
 
 
-def _processor(out: Path) -> Finding:
+def _processor(out: Path) -> MachineFinding:
     from imgpipe.models.features.extractor import resolve_precision
 
     cores = len(os.sched_getaffinity(0))  # `os.cpu_count` counts those of other processes too
@@ -62,7 +64,7 @@ def _processor(out: Path) -> Finding:
             "; a GPU is there, which TensorFlow uses if its CUDA libraries are installed: "
             "uv pip install 'tensorflow[and-cuda]'"
         )
-    return Finding("processor", True, text)
+    return MachineFinding("processor", True, text)
 
 
 def has_gpu() -> bool:
@@ -70,23 +72,23 @@ def has_gpu() -> bool:
     return any(driver.exists() for driver in _DRIVERS)
 
 
-def _memory(out: Path) -> Finding:
+def _memory(out: Path) -> MachineFinding:
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in _CONTAINER_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             limits.append(int(file.read_text()))
     gib = min(limits) / _GIB
     needed = f"A run needs {_MEMORY_GIB:.0f} GiB."
-    return Finding("memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", needed)
+    return MachineFinding("memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", needed)
 
 
-def _disk(out: Path) -> Finding:
+def _disk(out: Path) -> MachineFinding:
     folder = out.absolute()  # or the folder in which a run would create it
     while not os.path.exists(folder):  # noqa: PTH110  # `Path.exists` may raise
         folder = folder.parent
     gib = shutil.disk_usage(folder).free / _GIB
     writable = os.access(folder, os.W_OK)
-    return Finding(
+    return MachineFinding(
         "disk",
         writable and gib >= _DISK_GIB,
         f"{gib:.1f} GiB free in {folder}" + ("" if writable else ", not writable"),
@@ -95,17 +97,22 @@ def _disk(out: Path) -> Finding:
     )
 
 
-def _hub(out: Path) -> Finding:
+def _hub(out: Path) -> MachineFinding:
     from imgpipe.models.backbones import presets
     from imgpipe.models.backbones.published_presets import published
 
     if not presets.installed():
-        return Finding("KerasHub", True, "not installed (optional: the extra hub)")
+        return MachineFinding("KerasHub", True, "not installed (optional: the extra hub)")
     text = f"keras-hub {presets.installed()}, {len(published())} presets: imgpipe doctor --presets"
-    return Finding("KerasHub", True, text)
+    return MachineFinding("KerasHub", True, text)
 
 
 #: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
-CHECKS: tuple[Callable[[Path], Finding], ...] = (
-    *(_python, _packages, _processor, _memory, _disk, _hub),
+CHECKS: tuple[Callable[[Path], MachineFinding], ...] = (
+    _python,
+    _packages,
+    _processor,
+    _memory,
+    _disk,
+    _hub,
 )

@@ -22,12 +22,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.image_filter import check
 from imgpipe.components.image_filter import overrides as override_files
-from imgpipe.components.splits import SplitRule
-from imgpipe.components.storage import manifest
 from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import source
@@ -172,10 +172,10 @@ def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
     return SplitRule(split.seed, split.validation, split.test, given, gate.min_validation, 1)
 
 
-def check_settings(config: Config) -> check.Settings:
+def check_settings(config: Config) -> check.JudgeSettings:
     """Return the settings of the checks of images."""
     judging = config.judge
-    return check.Settings(
+    return check.JudgeSettings(
         judging.min_side,
         judging.pixel_limit,
         judging.severity.model_dump(exclude_defaults=True),

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_filter.checks import METADATA, whole_set
-from imgpipe.components.shares import wilson
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:

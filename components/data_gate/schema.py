@@ -13,8 +13,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from imgpipe.components.common.storage.records import write_text
 from imgpipe.components.data_gate.drift import Statistics, with_comparators
-from imgpipe.components.storage.records import write_text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 

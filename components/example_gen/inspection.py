@@ -16,15 +16,15 @@ import os
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
+from imgpipe.components.common.image_file.content import Content, alpha_channel, decode
+from imgpipe.components.common.image_file.damage import damage
+from imgpipe.components.common.image_file.header import probe
+from imgpipe.components.common.image_file.pixels import Pixels
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.components.example_gen.sources.base import Item, Source
-from imgpipe.components.image_file.content import Content, alpha_channel, decode
-from imgpipe.components.image_file.damage import damage
-from imgpipe.components.image_file.header import probe
-from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.checks import MEASUREMENTS
-from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.splits import SplitRule
-from imgpipe.components.storage.blob_store import BlobStore
 from imgpipe.models.files import source_code
 from imgpipe.serving import image_header
 
@@ -36,7 +36,7 @@ _HEADER = ("width", "height", "channels", "format", "mode", "frames", "camera", 
 STORE = "verdicts"
 #: Part of every key: the code that reads, decodes and measures a file.
 CODE = (
-    "components/image_file",
+    "components/common/image_file",
     "components/image_filter/check.py",
     "components/image_filter/checks",
     "models/preprocess.py",

@@ -12,10 +12,10 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from imgpipe.components.beam import beam_io
+from imgpipe.components.common.beam import beam_io
+from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.content import StoragePlan, bytes_of, shared_extractor
 from imgpipe.components.feature_bank.store import FeatureStore, record_key
-from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.feature_kinds import parts_of
@@ -124,7 +124,7 @@ def _record(example: tf.train.Example, view: int, vector: np.ndarray) -> tuple[s
 
 
 @dataclass
-class Bank:
+class ImageFeatures:
     """The bank that a run writes, one Beam pipeline for each pass.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgpipe.components.storage.blob_store import BlobStore
+from imgpipe.components.common.storage.blob_store import BlobStore
 
 if TYPE_CHECKING:
     from imgpipe.models.features.extractor import FeatureExtractor

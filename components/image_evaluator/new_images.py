@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.storage import known_images, records
+from imgpipe.components.common.storage import known_images, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank, folds, rows
 from imgpipe.models.features.feature_distribution import LONGEST, unit

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from imgpipe.components import shares
+from imgpipe.components.common import shares
 
 DECISION = "decision.json"
 #: Tolerance of every comparison with a limit: 0.97 - 0.01 is less than 0.96 in float64.

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_file.perceptual_hash import (
+from imgpipe.components.common.image_file.perceptual_hash import (
     BITS,
     GREY_SIDE,
     SHAPE_FACTOR,
     SQUARE,
-    Pairs,
+    HashPairs,
 )
 from imgpipe.components.image_filter.hamming import Effort, Indices, Words, neighbours
 
@@ -121,7 +121,7 @@ class Middles:
             self._pictures[part] = _smoothed(greys[part])
         self._shapes = shapes
 
-    def neighbours(self) -> Iterator[Pairs]:
+    def neighbours(self) -> Iterator[HashPairs]:
         """Yield pairs of images whose middle and view have similar signs; see `alike`.
 
         The kind of a pair is the number of the view of its second image.
@@ -136,9 +136,9 @@ class Middles:
             seen = self._signs(usable, view) if number else own
             for pairs in neighbours(own, seen, number, _RADIUS, _EFFORT):
                 near = pairs.select(pairs.kinds == number)
-                yield Pairs(usable[near.first], usable[near.second], near.kinds, near.bits)
+                yield HashPairs(usable[near.first], usable[near.second], near.kinds, near.bits)
 
-    def alike(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
+    def alike(self, pairs: HashPairs) -> npt.NDArray[np.bool_]:
         """Tell which first images show in their middle the view of the second, bool [m]."""
         found = np.zeros(len(pairs), bool)
         for number in np.unique(pairs.kinds).tolist():

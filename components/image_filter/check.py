@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.image_file.header import PIXEL_LIMIT
-from imgpipe.components.image_file.pixels import Measurement
-from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.splits import SplitRule
+from imgpipe.components.common.image_file.header import PIXEL_LIMIT
+from imgpipe.components.common.image_file.pixels import Measurement
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.splits import SplitRule
 
 if TYPE_CHECKING:
     from imgpipe.components.image_filter.overrides import Override
@@ -35,7 +35,7 @@ Needs = Literal["header", "pixels", "set"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class JudgeSettings:
     """Limits, severities, thresholds and overrides for the checks."""
 
     min_side: int = 16  # pixels; small enough for data sets with images of 28 × 28 pixels
@@ -55,7 +55,7 @@ class Settings:
         return json.dumps({name: getattr(self, name) for name in _CONFIGURED}, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str, overrides: Mapping[str, Override]) -> Settings:
+    def from_json(cls, text: str, overrides: Mapping[str, Override]) -> JudgeSettings:
         """Convert back from `to_json`, and add the overrides."""
         return cls(**json.loads(text), overrides=overrides)
 
@@ -127,7 +127,7 @@ Repair = Callable[[ImageRecord], bytes]
 
 
 @dataclass(frozen=True)
-class Choice:
+class SeverityChoice:
     """What the configuration may set for one kind of finding."""
 
     usual: Severity
@@ -136,7 +136,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Check:
+class ImageCheck:
     """A check.
 
     Attributes:
@@ -165,7 +165,7 @@ class Check:
     name: str
     order: int
     needs: Needs
-    judge: Callable[[ImageRecord, Settings], Result] | None
+    judge: Callable[[ImageRecord, JudgeSettings], Result] | None
     remedy: str
     severity: Severity = "reject"
     may_be: tuple[Severity, ...] = ("reject",)
@@ -176,18 +176,18 @@ class Check:
     about: str = ""
     counted: Callable[[ImageRecord], int] | None = None
     limits: Callable[[Mapping[int, int], float], Any] | None = None
-    choices: Mapping[str, Choice] = field(default_factory=dict)
+    choices: Mapping[str, SeverityChoice] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
 
-    def severity_in(self, settings: Settings) -> Severity:
+    def severity_in(self, settings: JudgeSettings) -> Severity:
         """Return the severity that these settings give."""
         return cast(Severity, settings.severity.get(self.name, self.severity))
 
-    def threshold_in(self, settings: Settings) -> float:
+    def threshold_in(self, settings: JudgeSettings) -> float:
         """Return the threshold that these settings give."""
         return settings.threshold.get(self.name, self.threshold or 0.0)
 
-    def run(self, record: ImageRecord, settings: Settings) -> Finding | None:
+    def run(self, record: ImageRecord, settings: JudgeSettings) -> Finding | None:
         """Return what the check finds in an image; it sets neither severity nor remedy."""
         found = self.judge(record, settings) if self.judge is not None else None
         return Finding(self.name, found) if isinstance(found, str) else found
@@ -195,22 +195,22 @@ class Check:
 
 def check(
     order: int, needs: Needs, remedy: str, **options: Any
-) -> Callable[[Callable[[ImageRecord, Settings], Result]], Check]:
+) -> Callable[[Callable[[ImageRecord, JudgeSettings], Result]], ImageCheck]:
     """Make a check of a function, whose name is that of the check.
 
     The first line of its docstring says what the check finds, also in the configuration file. The
     findings of a check that warns may be rejected or ignored instead.
 
     Args:
-        order: See `Check`.
-        needs: See `Check`.
-        remedy: See `Check`.
-        **options: The other attributes of `Check`.
+        order: See `ImageCheck`.
+        needs: See `ImageCheck`.
+        remedy: See `ImageCheck`.
+        **options: The other attributes of `ImageCheck`.
     """
 
-    def made(judge: Callable[[ImageRecord, Settings], Result]) -> Check:
+    def made(judge: Callable[[ImageRecord, JudgeSettings], Result]) -> ImageCheck:
         finds = (judge.__doc__ or "").partition("\n")[0].removesuffix(".")
-        found = Check(judge.__name__, order, needs, judge, remedy, finds=finds, **options)
+        found = ImageCheck(judge.__name__, order, needs, judge, remedy, finds=finds, **options)
         usual = found.severity == "warn" and "may_be" not in options
         return dataclasses.replace(found, may_be=WARN) if usual else found
 

@@ -21,17 +21,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.splits import HELD_OUT_FIRST
+from imgpipe.components.common.storage.records import write_bytes
 from imgpipe.components.image_filter import families, near_groups, placement
-from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks import CHECKS, whole_set
 from imgpipe.components.image_filter.decision import Decision, Relatives, decide
 from imgpipe.components.image_filter.families import Named
 from imgpipe.components.image_filter.near_groups import Member
 from imgpipe.components.image_filter.near_search import near_duplicates
 from imgpipe.components.image_filter.placement import Move
-from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.splits import HELD_OUT_FIRST
-from imgpipe.components.storage.records import write_bytes
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 
@@ -49,7 +49,7 @@ _SHOWN = 10  # paths listed in a detail
 
 def examine(
     records: Iterable[ImageRecord],
-    settings: Settings,
+    settings: JudgeSettings,
     part: str,
     keep: Callable[[ImageRecord], None] | None = None,
 ) -> str:
@@ -85,7 +85,7 @@ def _decisions(part: str) -> list[Decision]:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ImageComparison:
     """The result of the comparison.
 
     Attributes:
@@ -108,7 +108,7 @@ class Comparison:
     moves: Mapping[str, Move] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
 
-    def settle(self, part: str, settings: Settings) -> Iterator[Decision]:
+    def settle(self, part: str, settings: JudgeSettings) -> Iterator[Decision]:
         """Yield the final decision about each image of a part, in the order of the shard."""
         settings = dataclasses.replace(settings, limits=self.limits)
         for decision in _decisions(part):
@@ -120,7 +120,7 @@ class Comparison:
             yield decision
 
 
-def compare(parts: Sequence[str], settings: Settings) -> Comparison:
+def compare(parts: Sequence[str], settings: JudgeSettings) -> ImageComparison:
     """Compare all images in this process.
 
     Args:
@@ -191,7 +191,7 @@ def compare(parts: Sequence[str], settings: Settings) -> Comparison:
         for check in CHECKS
         if check.limits is not None
     }
-    return Comparison(findings, tuple(lines), groups, family_of, in_train, moves, limits)
+    return ImageComparison(findings, tuple(lines), groups, family_of, in_train, moves, limits)
 
 
 def _passed(parts: Iterable[str]) -> Iterator[Decision]:

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from imgpipe.components.image_file.content import Content, alpha_channel
-from imgpipe.components.image_file.transcoding import for_the_model
-from imgpipe.components.image_filter.check import Check, Finding, Repair, Settings
+from imgpipe.components.common.image_file.content import Content, alpha_channel
+from imgpipe.components.common.image_file.transcoding import for_the_model
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.image_filter.check import Finding, ImageCheck, JudgeSettings, Repair
 from imgpipe.components.image_filter.checks import CHECKS, MEASUREMENTS, decodable, files
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_filter.placement import Move
-from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import feature_names as names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
@@ -105,7 +105,7 @@ class Decision:
         self.record = relabelled(dataclasses.replace(record, split=move.split), self.override)
         self.move = move
 
-    def settle(self, settings: Settings, compared: Finding | None, related: Relatives) -> None:
+    def settle(self, settings: JudgeSettings, compared: Finding | None, related: Relatives) -> None:
         """Add what is known when all images were seen.
 
         Args:
@@ -147,7 +147,9 @@ class Decision:
             repaired=self.repaired and self.repaired.without_pixels(),
         )
 
-    def found(self, check: Check, record: ImageRecord, settings: Settings) -> Finding | None:
+    def found(
+        self, check: ImageCheck, record: ImageRecord, settings: JudgeSettings
+    ) -> Finding | None:
         """Run a check; None when it finds nothing, is ignored or is overridden."""
         severity = check.severity_in(settings)
         accepted = self.override is not None and self.override.accepts(record.split)
@@ -197,7 +199,7 @@ def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
     )
 
 
-def decide(inspected: ImageRecord, settings: Settings) -> Decision:
+def decide(inspected: ImageRecord, settings: JudgeSettings) -> Decision:
     """Run the checks in order until one rejects the image, and make the repairs.
 
     For an image that an override accepts or relabels, checks that may be ignored are skipped. A

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_file.perceptual_hash import BITS, Pairs
+from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
 
 #: Number of images up to which all pairs are compared, which is exact and as fast; and the number
 #: of rows that are compared at once, which takes 1 MB.
@@ -46,7 +46,7 @@ def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
 
 def neighbours(
     upright: Words, other: Words, number: int, radius: int, effort: Effort
-) -> Iterator[Pairs]:
+) -> Iterator[HashPairs]:
     """Yield pairs of images whose hashes differ in few bits.
 
     Args:
@@ -60,23 +60,23 @@ def neighbours(
         Pairs of an upright and another hash, many at a time. Of many images also pairs of upright
         hashes, which are of the kind 0.
     """
-    waiting: list[Pairs] = []
+    waiting: list[HashPairs] = []
     count = 0
     find = _all_near if len(upright) <= ALL_PAIRS else _near
     for pairs in find(upright, other, number, radius, effort):
         waiting.append(pairs)
         count += len(pairs)
         if count >= _WAITING:
-            yield Pairs.join(waiting)
+            yield HashPairs.join(waiting)
             waiting.clear()
             count = 0
     if waiting:
-        yield Pairs.join(waiting)
+        yield HashPairs.join(waiting)
 
 
 def _near(
     upright: Words, other: Words, number: int, radius: int, effort: Effort
-) -> Iterator[Pairs]:
+) -> Iterator[HashPairs]:
     """Yield the pairs of each order."""
     n = len(upright)
     rng = np.random.default_rng([_SEED, number])
@@ -98,7 +98,7 @@ def _near(
 
 def _all_near(
     one: Words, other: Words, number: int, radius: int, effort: Effort
-) -> Iterator[Pairs]:
+) -> Iterator[HashPairs]:
     """Do the same as `_near` by comparing all pairs."""
     others = np.ascontiguousarray(other.T)[:, None]
     for start in range(0, len(one), _BLOCK):
@@ -148,7 +148,7 @@ def _order(hashes: Words, bits: Indices) -> Indices:
 
 def _pairs_of(
     first: Indices, second: Indices, kinds: Indices, bits: npt.NDArray[np.uint16]
-) -> Pairs:
+) -> HashPairs:
     """Create pairs, without those of an image with itself."""
     apart = first != second
-    return Pairs(first[apart], second[apart], kinds[apart], bits[apart].astype(np.int64))
+    return HashPairs(first[apart], second[apart], kinds[apart], bits[apart].astype(np.int64))

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.image_file.perceptual_hash import BITS, Pairs
-from imgpipe.components.image_filter.check import Finding, Settings, Severity
+from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
+from imgpipe.components.image_filter.check import Finding, JudgeSettings, Severity
 from imgpipe.components.image_filter.checks.whole_set import (
     ACROSS_SPLITS,
     LABEL_CONFLICT,
@@ -82,7 +82,7 @@ class Member:
     altered: Mapping[str, str] = field(default_factory=dict)
 
 
-def resolve(members: Iterable[Member], settings: Settings) -> list[Finding]:
+def resolve(members: Iterable[Member], settings: JudgeSettings) -> list[Finding]:
     """Decide about the images of one group.
 
     The rejection of an image that an override accepts becomes a warning. Relabelled images stay
@@ -213,11 +213,11 @@ class _Near:
             return None
         here, upright = np.full(len(rows), index), self._kinds[index, 0]
         kinds = distances(upright, self._kinds[rows])  # [m, kinds]
-        ways = [Pairs(here, rows, np.full(len(rows), kind), kinds[:, kind]) for kind in (0, 1)]
+        ways = [HashPairs(here, rows, np.full(len(rows), kind), kinds[:, kind]) for kind in (0, 1)]
         if kinds.shape[1] > _FIRST_CROP:
             own = distances(self._kinds[index, _FIRST_CROP:], self._kinds[rows, :1])
             ways += [_crops(here, rows, kinds[:, _FIRST_CROP:]), _crops(rows, here, own)]
-        pairs = Pairs.join(ways)
+        pairs = HashPairs.join(ways)
         (near,) = np.nonzero(pairs.bits <= self._radius)
         way, place = np.divmod(near, len(rows))
         near = near[np.lexsort((way, place, pairs.bits[near], way >= _FIRST_CROP))]
@@ -235,9 +235,9 @@ class _Near:
         return None
 
 
-def _crops(one: Indices, other: Indices, bits: Indices) -> Pairs:
+def _crops(one: Indices, other: Indices, bits: Indices) -> HashPairs:
     """Pair images by the nearest crop of the others, of which `bits` [m, crops] differ."""
-    return Pairs(one, other, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))
+    return HashPairs(one, other, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))
 
 
 def _finding(member: Member, other: Member, found: _Match, reason: str, severity: str) -> Finding:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_file import perceptual_hash
-from imgpipe.components.image_file.perceptual_hash import (
+from imgpipe.components.common.image_file import perceptual_hash
+from imgpipe.components.common.image_file.perceptual_hash import (
     ALL_BYTES,
     BYTES,
     GREY_BYTES,
     KINDS,
-    Pairs,
+    HashPairs,
 )
 from imgpipe.components.image_filter.altered_copies import VIEWS, Middles
 from imgpipe.components.image_filter.hamming import Effort, Indices, Words, neighbours
@@ -51,7 +51,7 @@ class Hashes:
         column = self.table[:, number * BYTES : (number + 1) * BYTES]
         return np.ascontiguousarray(column).view(np.uint64)
 
-    def alike(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
+    def alike(self, pairs: HashPairs) -> npt.NDArray[np.bool_]:
         """Tell which pairs of images with similar hashes are alike, bool [m]."""
         if self.table.shape[1] < ALL_BYTES:
             return np.ones(len(pairs), bool)
@@ -106,14 +106,14 @@ def near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplicates:
     return NearDuplicates({names[n]: int(firsts[n]) for n in others.tolist()}, altered)
 
 
-def _links(middles: Middles, firsts: Indices) -> Pairs:
+def _links(middles: Middles, firsts: Indices) -> HashPairs:
     """Return the pairs of altered copies that are not in one group already."""
-    found = [Pairs.none()]
+    found = [HashPairs.none()]
     for pairs in middles.neighbours():
         apart = pairs.select(firsts[pairs.first] != firsts[pairs.second])
         apart = _unique(apart)
         found.append(apart.select(middles.alike(apart)))
-    return Pairs.join(found)
+    return HashPairs.join(found)
 
 
 def search(hashes: Hashes, radius: int) -> Indices:
@@ -138,7 +138,7 @@ def search(hashes: Hashes, radius: int) -> Indices:
     return firsts
 
 
-def _confirmed(pairs: Pairs, hashes: Hashes, firsts: Indices) -> Indices:
+def _confirmed(pairs: HashPairs, hashes: Hashes, firsts: Indices) -> Indices:
     """Join the groups of pairs whose grey images are alike, the nearest first."""
     pairs = _unique(pairs)
     pairs = pairs.select(np.argsort(pairs.bits, kind="stable"))
@@ -149,7 +149,7 @@ def _confirmed(pairs: Pairs, hashes: Hashes, firsts: Indices) -> Indices:
     return firsts
 
 
-def _unique(pairs: Pairs) -> Pairs:
+def _unique(pairs: HashPairs) -> HashPairs:
     """Return each pair of a kind once."""
     low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
     order = np.lexsort((pairs.bits, pairs.first > pairs.second, pairs.kinds, high, low))
@@ -157,7 +157,7 @@ def _unique(pairs: Pairs) -> Pairs:
     return pairs.select(_changes(pairs.first, pairs.second, pairs.kinds))
 
 
-def _joined(firsts: Indices, pairs: Pairs) -> Indices:
+def _joined(firsts: Indices, pairs: HashPairs) -> Indices:
     """Return the first image of each image's group, when these pairs are connected too."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

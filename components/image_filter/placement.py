@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.splits import SplitRule
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.splits import SplitRule
 from imgpipe.models import feature_names as names
 
 #: Reasons of a move.

@@ -7,7 +7,7 @@ Layout below the artifact's URI:
     warnings.jsonl   one line for each warning about a file that is kept
     reviewed.jsonl   one line for each file with an override
     near_duplicates.jsonl   one line for each group of near-duplicates (`near_groups.line`)
-    summary.json     counts (`Summary`)
+    summary.json     counts (`DataSummary`)
     <reason>/…       the original bytes, named by content hash and file name
 """
 
@@ -26,13 +26,13 @@ from typing import Annotated, Any
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common.image_record import INGEST_SUMMARY, ImageRecord
+from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
 from imgpipe.components.image_filter import placement
-from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.overrides import Override, find
-from imgpipe.components.image_record import INGEST_SUMMARY, ImageRecord
-from imgpipe.components.storage.records import read_json, write_bytes, write_text
 from imgpipe.models import feature_names as names
 
 MANIFEST = "manifest.jsonl"
@@ -103,8 +103,8 @@ class Families(TypedDict):
 
 
 #: The counts of a set of images, and its warnings and notes with their first paths.
-Summary = TypedDict(
-    "Summary",
+DataSummary = TypedDict(
+    "DataSummary",
     {
         "in": Annotated[int, "Files that were read."],
         "kept": Annotated[int, "Images that a run would use."],
@@ -198,8 +198,8 @@ class Outcomes:
         self.reviews.append(Finding(verdict, detail, "warn").about(record))
 
     def summary(
-        self, vocabulary: Sequence[str], notes: Sequence[Mapping[str, Any]], settings: Settings
-    ) -> Summary:
+        self, vocabulary: Sequence[str], notes: Sequence[Mapping[str, Any]], settings: JudgeSettings
+    ) -> DataSummary:
         """Count the images, and list warnings and notes with their first paths.
 
         Args:
@@ -352,7 +352,9 @@ def make_private(uri: str) -> None:
         path.chmod(_OWNER_FOLDER if path.is_dir() else _OWNER_FILE)
 
 
-def write(uri: str, found: Outcomes, summary: Summary, near: Iterable[Mapping[str, Any]]) -> None:
+def write(
+    uri: str, found: Outcomes, summary: DataSummary, near: Iterable[Mapping[str, Any]]
+) -> None:
     """Write manifest, findings, groups of near-duplicates and summary.
 
     Args:

@@ -21,7 +21,7 @@ from typing import Any
 
 import filelock
 
-from imgpipe.components.storage import manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import (
     TEMPORARY,
@@ -80,10 +80,12 @@ def publish(
     sources: Mapping[str, Path],
     facts: Mapping[str, Any],
     keep: int | None = None,
-    decide: Callable[[manifest.Version | None], Mapping[str, Any] | None] = lambda newest: {},
+    decide: Callable[
+        [manifest.PublishedVersion | None], Mapping[str, Any] | None
+    ] = lambda newest: {},
     expected: Mapping[str, Mapping[str, Any]] | None = None,
     texts: Mapping[str, str] | None = None,
-) -> manifest.Version | None:
+) -> manifest.PublishedVersion | None:
     """Publish a new version.
 
     Args:
@@ -133,7 +135,7 @@ def _publish(
     facts: Mapping[str, Any],
     expected: Mapping[str, Mapping[str, Any]],
     texts: Mapping[str, str],
-) -> manifest.Version:
+) -> manifest.PublishedVersion:
     # On the same file system as its final place, because only there a rename is atomic.
     staging = base / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
@@ -172,7 +174,7 @@ def _publish(
         sync(base)
     except OSError as error:  # a power loss may undo the rename; then the next run publishes again
         _log.warning("could not sync the name of version %d of %s: %s", number, base, error)
-    return manifest.Version(number, base / str(number), described)
+    return manifest.PublishedVersion(number, base / str(number), described)
 
 
 def _failed(base: Path, error: OSError) -> ResourceError:

@@ -13,7 +13,7 @@ from imgpipe.components.report import page
 from imgpipe.components.report.section import Content, Context, RunState, Section
 from imgpipe.components.report.sections import images as sections
 from imgpipe.components.report.sections.images import condensed, grouped, shown
-from imgpipe.components.source_check import Judged
+from imgpipe.components.source_check import JudgedSource
 
 
 def _verdict(context: Context) -> Mapping[str, Any]:
@@ -54,7 +54,7 @@ _SECTIONS = (
 )
 
 
-def findings(judged: Judged) -> dict[str, list[dict[str, Any]]]:
+def findings(judged: JudgedSource) -> dict[str, list[dict[str, Any]]]:
     """Return all findings by what happens to the file, the worst of each reason first."""
     warnings = sorted(judged.warnings, key=lambda found: (found.score, found.path))
     return {
@@ -64,7 +64,7 @@ def findings(judged: Judged) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def paths_shown(judged: Judged) -> set[str]:
+def paths_shown(judged: JudgedSource) -> set[str]:
     """Return the paths of the images that the page shows."""
     rows = [row for found in findings(judged).values() for row in shown(found)]
     groups = condensed(judged.near or ())["rows"]
@@ -74,7 +74,7 @@ def paths_shown(judged: Judged) -> set[str]:
 
 
 def render(
-    judged: Judged,
+    judged: JudgedSource,
     images: Mapping[str, bytes],
     state: RunState,
     settings: Mapping[str, Any],

@@ -14,16 +14,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from imgpipe.components import blessings
+from imgpipe.components.common import blessings, prediction
+from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator import rules
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.predictor import prediction
 from imgpipe.components.report import metrics
 from imgpipe.components.report.features import doubtful
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections.images import condensed
 from imgpipe.components.report.slices import Slices
-from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BANK_FILE
 from imgpipe.models.model_names import HISTORY_FILE
@@ -37,7 +36,7 @@ class Reported:
         component: Id of the component that writes the artifact.
         output: Key of the component's output.
         type: Name of the artifact type, one of TFX's standard artifacts or of
-            `components/artifacts.py`.
+            `components/common/artifacts.py`.
         file: JSON file in the artifact that is part of the facts as it is; "" if there is none.
         fact: Name of the file's content in the facts; "" for the name of the artifact.
     """
@@ -141,7 +140,7 @@ def _predictions(uri: str, vocabulary: Sequence[str], kinds: Slices) -> dict[str
     return {split: table for split, table in tables.items() if len(table)}
 
 
-def _labelled(uri: str, split: str) -> Iterator[prediction.Prediction]:
+def _labelled(uri: str, split: str) -> Iterator[prediction.StoredPrediction]:
     """Return the predictions of the labelled images of a split."""
     found = map(prediction.read, records.iterate(uri, split))
     return (one for one in found if one.label_index >= 0)

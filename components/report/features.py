@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.storage import records
+from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
 from imgpipe.models.features.feature_distribution import unit

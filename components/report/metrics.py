@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.components.predictor.prediction import Prediction
-from imgpipe.components.shares import wilson
+from imgpipe.components.common.prediction import StoredPrediction
+from imgpipe.components.common.shares import wilson
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 
 #: (label, predicted, count), with classes as indices in the vocabulary.
@@ -28,7 +28,7 @@ class Table:
         rows: Labelled images, which are read once.
     """
 
-    def __init__(self, vocabulary: Sequence[str], rows: Iterable[Prediction]) -> None:
+    def __init__(self, vocabulary: Sequence[str], rows: Iterable[StoredPrediction]) -> None:
         self._vocabulary = list(vocabulary)
         labels, predicted = array("q"), array("q")
         confidence, of_label = array("d"), array("d")
@@ -36,7 +36,7 @@ class Table:
         groups: set[str] = set()
         single = 0
 
-        def wrong() -> Iterator[Prediction]:
+        def wrong() -> Iterator[StoredPrediction]:
             nonlocal single
             for row in rows:
                 unseen.append(not row.seen_family)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.components.predictor.prediction import Prediction
+from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.models import feature_names as names
 
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
@@ -27,7 +27,7 @@ class Slices:
         self._correct: list[bool] = []
         self._labels: dict[str, set[int]] = defaultdict(set)
 
-    def counted(self, rows: Iterable[Prediction]) -> Iterator[Prediction]:
+    def counted(self, rows: Iterable[StoredPrediction]) -> Iterator[StoredPrediction]:
         """Pass rows through and remember their kinds."""
         for row in rows:
             folder = str(PurePosixPath(row.path).parent)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from PIL import Image, ImageFile
 
-from imgpipe.components.image_file.header import pillow
+from imgpipe.components.common.image_file.header import pillow
 from imgpipe.serving.pillow_pixels import upright
 
 #: Longer side in pixels of an image that is enlarged by a click, and of the images that follow once
@@ -128,7 +128,7 @@ def encoded_cams(
 
 
 def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    from imgpipe.components import loaded_model
+    from imgpipe.components.common import loaded_model
     from imgpipe.models.export.signatures import CAM
     from imgpipe.models.network import activation_images
 

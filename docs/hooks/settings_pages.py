@@ -47,7 +47,7 @@ def checks() -> str:
         "|---|---|---|---|---|",
     ]
     for check in registry.CHECKS:
-        own = {check.name: registry.Choice(check.severity, check.may_be, check.finds)}
+        own = {check.name: registry.SeverityChoice(check.severity, check.may_be, check.finds)}
         for name, choice in {**own, **check.choices}.items():
             may_be = ", ".join(choice.may_be) if len(choice.may_be) > 1 else "–"
             about = choice.about or _first_sentence(check)

@@ -31,7 +31,7 @@ _BUILDING: Final = threading.RLock()
 
 
 @dataclass(frozen=True)
-class Backbone(registry.Choice):
+class Backbone(registry.BackboneChoice):
     """A network, or the lower part of one, that turns pixels into a feature map.
 
     `backbones.get` creates backbones and checks their values. TensorFlow is not imported before

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Choice:
+class BackboneChoice:
     """The options chosen for an architecture.
 
     Attributes:
@@ -120,7 +120,7 @@ class Architecture:
 
     name: str
     image_size: int
-    source: Callable[[Choice, tuple[int, int]], keras.Model]
+    source: Callable[[BackboneChoice, tuple[int, int]], keras.Model]
     folded: Callable[[keras.KerasTensor, bool], keras.KerasTensor] | None = None
     imagenet: bool = True
     widths: bool = False

@@ -17,7 +17,7 @@ from typing import Any, Final
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.export.signatures import SERVING_DEFAULT, signatures
-from imgpipe.models.network.classifier import Classifier
+from imgpipe.models.network.classifier import ClassifierNetwork
 
 DIGEST_FILE: Final = "model_digest.json"  # in assets.extra/: hash of the model's content
 VOCABULARY_FILE: Final = "vocabulary.txt"  # in assets/: one class name a line, in label order
@@ -27,7 +27,7 @@ _WARMUP_QUALITY: Final = 90  # JPEG quality of the re-encoded warm-up images
 
 
 def export(
-    classifier: Classifier,
+    classifier: ClassifierNetwork,
     directory: str,
     *,
     top_k: int = 5,
@@ -64,7 +64,7 @@ def export(
     write_warmup(classifier.network.name, [bytes(jpeg.numpy()) for jpeg in small], directory)
 
 
-def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
+def write_digest(classifier: ClassifierNetwork, directory: str, **facts: Any) -> None:
     """Write assets.extra/model_digest.json: a hash of the weights, the classes and `facts`.
 
     Two exports of the same model differ in their bytes, because Keras writes variables in an

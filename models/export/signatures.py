@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.model_names import FEATURES, LOGITS, PROBABILITIES
-from imgpipe.models.network.classifier import Classifier
+from imgpipe.models.network.classifier import ClassifierNetwork
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -33,7 +33,7 @@ CAM: Final = "cam"
 
 
 def signatures(
-    classifier: Classifier, top_k: int
+    classifier: ClassifierNetwork, top_k: int
 ) -> dict[str, tf.types.experimental.GenericFunction]:
     """Return all signatures by name. They share one graph of the backbone.
 
@@ -79,7 +79,7 @@ def signatures(
 
 
 def answer(
-    classifier: Classifier, outputs: Mapping[str, tf.Tensor], top_k: int
+    classifier: ClassifierNetwork, outputs: Mapping[str, tf.Tensor], top_k: int
 ) -> dict[str, tf.Tensor]:
     """Return the response to a classification request.
 
@@ -109,7 +109,7 @@ def answer(
     }
 
 
-def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
     """Show where the evidence for the top class lies (gradient x activation).
 
     The gradient is taken of the difference between the top logit and the mean of all logits,
@@ -157,7 +157,7 @@ def _not_empty(images: tf.Tensor) -> tf.Tensor:
         return tf.identity(images)
 
 
-def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:
+def _label(classifier: ClassifierNetwork, probabilities: tf.Tensor) -> tf.Tensor:
     """Return the label that is served, string [N]: the first class of the highest probability."""
     import tensorflow as tf
 

@@ -30,7 +30,7 @@ _IMAGES_AT_ONCE: Final = 32  # as in `extractor.BATCH_VIEWS`; larger batches are
 
 
 @dataclass(frozen=True)
-class Classifier:
+class ClassifierNetwork:
     """A trained network and the names of its classes. All values are float32.
 
     Attributes:
@@ -227,7 +227,7 @@ def build_classifier(
     settings: ModelSettings,
     temperature: float = 1.0,
     unknown_below: float = 0.0,
-) -> Classifier:
+) -> ClassifierNetwork:
     """Build the whole network with the weights of a part that was trained alone.
 
     Args:
@@ -235,8 +235,8 @@ def build_classifier(
             number of classes. Layers are matched by name. None keeps the initial weights.
         vocabulary: Class names in label order.
         settings: Settings that name the backbone, its weights and the image size.
-        temperature: See `Classifier`.
-        unknown_below: See `Classifier`.
+        temperature: See `ClassifierNetwork`.
+        unknown_below: See `ClassifierNetwork`.
     """
     import keras
 
@@ -253,7 +253,7 @@ def build_classifier(
     if trained is not None:
         copy_weights(trained, network)
     ends = _ends(parts)
-    return Classifier(
+    return ClassifierNetwork(
         network,
         keras.Model(parts.pixels, ends),
         keras.Model(ends, outputs),

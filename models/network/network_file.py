@@ -27,7 +27,7 @@ from imgpipe.models.backbones.network_copy import of_keras, set_weights
 from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.network.classifier import Classifier, build_classifier
+from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class StoredNetwork(TypedDict, total=False):
     preset: dict[str, presets.SerialisedObject]  # files of the preset that describe the network
 
 
-def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
+def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str) -> None:
     """Write the folder `FOLDER` of an exported model, whose folder must exist."""
     import tensorflow as tf
 
@@ -82,7 +82,7 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
         file.write(json.dumps(content))
 
 
-def load(version: Path) -> Classifier:
+def load(version: Path) -> ClassifierNetwork:
     """Load the classifier of an exported model or of a published version, with its weights.
 
     Args:
@@ -105,7 +105,7 @@ def load(version: Path) -> Classifier:
         nodes = layer_graph.nodes(network.outputs)
         outputs = {node.operation.name: node.outputs[0] for node in nodes}
         maps = [outputs[name] for name in content["maps"]]
-        return Classifier(
+        return ClassifierNetwork(
             network,
             keras.Model(network.input, maps),
             keras.Model(maps, network.output),

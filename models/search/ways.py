@@ -92,7 +92,7 @@ def line_of(row: Mapping[str, Any]) -> str:
     """Describe in one line what was tried, what it gained, and how long it took.
 
     Args:
-        row: A row of the search, with the keys of `pipeline.records.run.Tried`.
+        row: A row of the search, with the keys of `pipeline.records.run_summary.Tried`.
     """
     seconds, kept = f"{row['seconds']:.0f} s", "kept" if row["kept"] else "not kept"
     if row["accuracy"] is None:

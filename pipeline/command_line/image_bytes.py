@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from imgpipe.components.common.image_file.content import decode
+from imgpipe.components.common.image_file.header import probe
+from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
-from imgpipe.components.image_file.content import decode
-from imgpipe.components.image_file.header import probe
-from imgpipe.components.image_file.transcoding import for_the_model
 from imgpipe.models.files.regular_files import read_bytes
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.components.data_gate import rules
-    from imgpipe.components.source_check import Judged, Plan
+    from imgpipe.components.source_check import JudgedSource, SourceCheckPlan
     from imgpipe.pipeline.configuration.config import Config
 
 app = typer.Typer()
@@ -70,7 +70,7 @@ def check(
 
 
 @dataclasses.dataclass(frozen=True)
-class Examined:
+class ExaminedSource:
     """The result of a check.
 
     Attributes:
@@ -81,8 +81,8 @@ class Examined:
         verdict: A sentence that begins with "clean", "usable" or "refused".
     """
 
-    plan: Plan
-    judged: Judged
+    plan: SourceCheckPlan
+    judged: JudgedSource
     images: Mapping[str, bytes]
     refused: Sequence[rules.Reason]
     verdict: str
@@ -94,7 +94,7 @@ class Examined:
         return rules.summarised(rules.as_dicts(self.refused))
 
 
-def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
+def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSource:
     """Inspect the data of a configuration, and judge the numbers of images as DataGate does.
 
     They are compared with the data that the output folder accepted last.
@@ -121,7 +121,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
     from imgpipe.pipeline.plan import check_settings, split_rule
     from imgpipe.pipeline.source import source_options
 
-    plan = source_check.Plan(
+    plan = source_check.SourceCheckPlan(
         source=config.data.source,
         settings=check_settings(config),
         options=source_options(config),
@@ -147,7 +147,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
         dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))
         for reason in rules.counted(judged.summary, demanded)
     ]
-    return Examined(plan, judged, images, refused, _verdict(judged, bool(refused)))
+    return ExaminedSource(plan, judged, images, refused, _verdict(judged, bool(refused)))
 
 
 def _accepted(config: Config) -> dict[str, int | None]:
@@ -167,7 +167,7 @@ def _accepted(config: Config) -> dict[str, int | None]:
     return schema.classes(schema.read(file), accepted.classes(file)) if found else {}
 
 
-def _verdict(judged: Judged, refused: bool) -> str:
+def _verdict(judged: JudgedSource, refused: bool) -> str:
     from imgpipe.components.report.text import overridden, plural
 
     summary = judged.summary
@@ -183,7 +183,7 @@ def _verdict(judged: Judged, refused: bool) -> str:
     return f"refused: a run would refuse this data ({outcome})" if refused else f"usable: {outcome}"
 
 
-def as_json(found: Examined) -> dict[str, Any]:
+def as_json(found: ExaminedSource) -> dict[str, Any]:
     """Build what `--json` writes; `imgpipe.pipeline.records` declares it."""
     from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.report.check_page import findings
@@ -205,7 +205,7 @@ def as_json(found: Examined) -> dict[str, Any]:
     }
 
 
-def _print(console: Console, found: Examined) -> None:
+def _print(console: Console, found: ExaminedSource) -> None:
     from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.report import families
     from imgpipe.components.report.text import aside, converted, moves
@@ -227,7 +227,7 @@ def _print(console: Console, found: Examined) -> None:
         console.print(f"  {escape(reason)}")
 
 
-def _print_classes(console: Console, judged: Judged) -> None:
+def _print_classes(console: Console, judged: JudgedSource) -> None:
     """Print the numbers of kept images by class and split; of many classes, the smallest."""
     from rich.cells import set_cell_size
 
@@ -251,7 +251,7 @@ def _print_classes(console: Console, judged: Judged) -> None:
         console.print(f"  {escape(set_cell_size(name, width))}{columns}")
 
 
-def _print_findings(console: Console, judged: Judged) -> None:
+def _print_findings(console: Console, judged: JudgedSource) -> None:
     """Print what happens to files, why, to how many, and an example."""
     from imgpipe.components.report.check_page import findings
 
@@ -271,7 +271,7 @@ def _print_row(console: Console, fate: str, reason: str, count: int, example: st
     console.print(f"{columns}  [dim]{escape(example)}[/]")
 
 
-def page(found: Examined) -> str:
+def page(found: ExaminedSource) -> str:
     """Draw the page of a check as one HTML file.
 
     Args:

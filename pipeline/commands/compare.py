@@ -14,7 +14,7 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.output.past_runs import PastRun
-    from imgpipe.pipeline.records.runs import Comparison, Paired
+    from imgpipe.pipeline.records.runs import Paired, RunComparison
 
 app = typer.Typer()
 
@@ -74,7 +74,7 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
     return judged[-1], last
 
 
-def _print(compared: Comparison) -> None:
+def _print(compared: RunComparison) -> None:
     from imgpipe.components.report.text import plural
 
     console = new_console()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.pipeline.request_drift.comparison import VersionComparison
-    from imgpipe.pipeline.request_drift.examination import Examined, Log
+    from imgpipe.pipeline.request_drift.examination import ExaminedLog, Log
 
 app = typer.Typer()
 
@@ -51,7 +51,6 @@ def drift(
     versions = reference.versions(model)
     with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():
-            from imgpipe.components.data_gate import component  # noqa: F401  # TFX has to come before TFDV
             from imgpipe.pipeline.request_drift import examination
         with display.step("reading the log"):
             read = examination.read(log, versions)
@@ -64,7 +63,7 @@ def drift(
         raise typer.Exit(DataRefused.exit_code)
 
 
-def as_json(read: Log, examined: Examined) -> dict[str, Any]:
+def as_json(read: Log, examined: ExaminedLog) -> dict[str, Any]:
     """Build what `--json` writes; `imgpipe.pipeline.records` declares it."""
     statistics = read.statistics
     return {
@@ -110,7 +109,7 @@ def _when(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
-def _print(console: Console, read: Log, examined: Examined) -> None:
+def _print(console: Console, read: Log, examined: ExaminedLog) -> None:
     from imgpipe.components.report.text import plural
 
     colour = {True: "red", False: "green", None: "yellow"}[examined.drift]

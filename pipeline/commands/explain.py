@@ -21,7 +21,7 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.models.network.classifier import Classifier
+    from imgpipe.models.network.classifier import ClassifierNetwork
     from imgpipe.serving.server.served import Served
 
 app = typer.Typer()
@@ -116,7 +116,7 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
 def _explain(
     console: Console,
     data: bytes,
-    classifier: Classifier,
+    classifier: ClassifierNetwork,
     served: Served,
     chosen: Sequence[str],
     folder: Path,

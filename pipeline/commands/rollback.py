@@ -19,7 +19,7 @@ from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
-    from imgpipe.components.storage import manifest
+    from imgpipe.components.common.storage import manifest
 
 app = typer.Typer()
 
@@ -45,9 +45,9 @@ def rollback(
     ] = None,
 ) -> None:
     """Publish an earlier version again, under a new number."""
+    from imgpipe.components.common.storage import manifest
     from imgpipe.components.model_pusher import versions
     from imgpipe.components.report.text import plural
-    from imgpipe.components.storage import manifest
     from imgpipe.pipeline.output import places
 
     folder, version = places.versions(model_dir)
@@ -61,7 +61,7 @@ def rollback(
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
 
-    def withdraw(newest: manifest.Version | None) -> dict[str, list[str]]:
+    def withdraw(newest: manifest.PublishedVersion | None) -> dict[str, list[str]]:
         """Return the models that are withdrawn; another run may just have published one."""
         newer = _later(folder, chosen) | set(manifest.withdrawn(folder))
         # A second rollback may return to a withdrawn version.
@@ -83,12 +83,12 @@ def rollback(
         )
 
 
-def _later(folder: Path, chosen: manifest.Version) -> set[str]:
+def _later(folder: Path, chosen: manifest.PublishedVersion) -> set[str]:
     """Return the identities of the models that were published after a version.
 
     Damaged versions are among them, because a run may make the same model again.
     """
-    from imgpipe.components.storage import manifest
+    from imgpipe.components.common.storage import manifest
 
     found = set()
     for version in manifest.readable(folder):
@@ -99,9 +99,9 @@ def _later(folder: Path, chosen: manifest.Version) -> set[str]:
     return found
 
 
-def _chosen(folder: Path, to: int | None) -> manifest.Version:
+def _chosen(folder: Path, to: int | None) -> manifest.PublishedVersion:
     """Return the version of a number; None for the newest with other content than the highest."""
-    from imgpipe.components.storage import manifest
+    from imgpipe.components.common.storage import manifest
 
     intact = list(manifest.versions(folder))
     numbers = manifest.version_numbers(folder)

@@ -90,7 +90,7 @@ def run_config(
     from imgpipe.components.report import verdict
     from imgpipe.components.report.text import aside, serve_command
     from imgpipe.pipeline.execution import without_effect
-    from imgpipe.pipeline.execution.run import execute
+    from imgpipe.pipeline.execution.pipeline_run import execute
 
     console = output_files.console_beside(json_file)
     for note in without_effect.notes(config):

@@ -51,7 +51,7 @@ def command(
 
 def _newest_version(found: Sequence[PastRun]) -> formats.NewestVersion | None:
     """Describe the version that a server loads, where the last run publishes."""
-    from imgpipe.components.storage import manifest
+    from imgpipe.components.common.storage import manifest
     from imgpipe.pipeline.records.runs import NewestVersion
 
     newest = manifest.latest(found[-1].versions_folder) if found else None
@@ -61,15 +61,15 @@ def _newest_version(found: Sequence[PastRun]) -> formats.NewestVersion | None:
     return NewestVersion(number=newest.number, path=str(newest.path), rolled_back_to=before)
 
 
-def _row(one: PastRun, before: Sequence[PastRun]) -> formats.Run:
+def _row(one: PastRun, before: Sequence[PastRun]) -> formats.ListedRun:
     """Describe a run; `before` are the earlier runs, the oldest first."""
     from imgpipe.pipeline.output.run_comparison import configuration_changes, data_changes
-    from imgpipe.pipeline.records.runs import Changed, FoldsOfRun, Run
+    from imgpipe.pipeline.records.runs import Changed, FoldsOfRun, ListedRun
 
     # A run that failed early counted no images, so data is compared with the last that did.
     with_data = next((run for run in reversed(before) if run.by_class), None)
     counts, summary, folds = one.by_class, one.summary, one.folds
-    return Run(
+    return ListedRun(
         run=one.name,
         folder=str(one.folder),
         started=one.started,
@@ -122,7 +122,7 @@ def _print(listed: formats.Runs, total: int) -> None:
         )
 
 
-def _cells(row: formats.Run) -> tuple[str, ...]:
+def _cells(row: formats.ListedRun) -> tuple[str, ...]:
     from imgpipe.components.report.text import NONE, plural, seconds, share
 
     accuracy, images = share(row.accuracy), NONE

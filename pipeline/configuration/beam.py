@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from imgpipe.components.beam import worker_start
+from imgpipe.components.common.beam import worker_start
 from imgpipe.pipeline.configuration.sections import SettingsSection
 
 _CLUSTERS = ("flink", "spark", "portable")
@@ -19,7 +19,7 @@ _TYPES_KNOWN = "--no_pipeline_type_check"
 _KEEP_WORKERS = "--environment_cache_millis=60000"
 
 
-class Beam(SettingsSection):
+class BeamSection(SettingsSection):
     """Apache Beam, which runs the data components."""
 
     runner: Literal["local", "processes", "flink", "spark", "portable"] = Field(
@@ -54,7 +54,7 @@ class Beam(SettingsSection):
         return self
 
 
-def arguments(beam: Beam) -> list[str]:
+def arguments(beam: BeamSection) -> list[str]:
     """Return the pipeline options of all components, as they are written on a command line.
 
     Those of `beam.args` come last, so that they win over the others; TFX puts the options of a
@@ -67,7 +67,7 @@ def arguments(beam: Beam) -> list[str]:
         options.append("--sdk_container_image=none")
     # The plugin loads in each worker what it needs to unpickle the functions of TFX's components.
     if not _names(beam.args, "--beam_plugin"):
-        options.append("--beam_plugins=imgpipe.components.beam.beam_worker")
+        options.append("--beam_plugins=imgpipe.components.common.beam.beam_worker")
     return [*options, *beam.args]
 
 
@@ -75,7 +75,7 @@ def _names(options: tuple[str, ...], prefix: str) -> bool:
     return any(option.startswith(prefix) for option in options)
 
 
-def _runner(beam: Beam) -> list[str]:
+def _runner(beam: BeamSection) -> list[str]:
     """Return the options for the runner, its address and its Python workers."""
     if beam.runner in _CLUSTERS:
         options = ["--runner=PortableRunner", f"--job_endpoint={beam.job_endpoint}", _KEEP_WORKERS]

@@ -26,8 +26,8 @@ from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, declared, describe
 from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
 from imgpipe.pipeline.configuration import sections
-from imgpipe.pipeline.configuration.beam import Beam
-from imgpipe.pipeline.configuration.kubeflow import Kubeflow
+from imgpipe.pipeline.configuration.beam import BeamSection
+from imgpipe.pipeline.configuration.kubeflow import KubeflowSection
 
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
@@ -41,21 +41,21 @@ _COMMENT.break_long_words = _COMMENT.break_on_hyphens = False
 class Config(sections.SettingsSection):
     """A complete configuration. The sections are described in `sections.py`."""
 
-    run: sections.Run = sections.Run()
-    data: sections.Data = sections.Data()
-    split: sections.Split = sections.Split()
-    judge: sections.Judge = sections.Judge()
-    gate: sections.Gate = sections.Gate()
+    run: sections.RunSection = sections.RunSection()
+    data: sections.DataSection = sections.DataSection()
+    split: sections.SplitSection = sections.SplitSection()
+    judge: sections.JudgeSection = sections.JudgeSection()
+    gate: sections.GateSection = sections.GateSection()
     views: sections.Views = sections.Views()
-    bank: sections.Bank = sections.Bank()
+    bank: sections.BankSection = sections.BankSection()
     model: NetworkSettings = NetworkSettings()
     train: TrainSettings = TrainSettings()
     fine_tune: FineTune = FineTune()
-    evaluate: sections.Evaluate = sections.Evaluate()
-    push: sections.Push = sections.Push()
-    beam: Beam = Beam()
-    kubeflow: Kubeflow = Kubeflow()
-    expect: sections.Expect = sections.Expect()
+    evaluate: sections.EvaluateSection = sections.EvaluateSection()
+    push: sections.PushSection = sections.PushSection()
+    beam: BeamSection = BeamSection()
+    kubeflow: KubeflowSection = KubeflowSection()
+    expect: sections.ExpectSection = sections.ExpectSection()
 
     @model_validator(mode="after")
     def _go_together(self) -> Config:

@@ -73,7 +73,7 @@ class Resources(SettingsSection):
     )
 
 
-class Kubeflow(SettingsSection):
+class KubeflowSection(SettingsSection):
     """Kubeflow Pipelines: image, volumes and resources of the containers."""
 
     image: str = Field(

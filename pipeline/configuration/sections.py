@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.dataclasses import dataclass
 
+from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
 from imgpipe.components.example_gen.sources.base import SourceSettings
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
-from imgpipe.components.storage.manifest import KEPT_VERSIONS
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, STRICT
@@ -32,7 +32,7 @@ class SettingsSection(BaseModel):
     )
 
 
-class Run(SettingsSection):
+class RunSection(SettingsSection):
     """Name of the pipeline, and folder of its results."""
 
     # The name is part of URLs, such as /v1/models/NAME:predict, in which these are plain.
@@ -58,7 +58,7 @@ class Run(SettingsSection):
 
 
 @dataclass(frozen=True, config=STRICT)
-class Data(SourceSettings):
+class DataSection(SourceSettings):
     """Source of the images."""
 
     source: Annotated[str, PLACE] = Field(
@@ -71,7 +71,7 @@ class Data(SourceSettings):
     )
 
     @model_validator(mode="after")
-    def _pattern_has_a_group(self) -> Data:
+    def _pattern_has_a_group(self) -> DataSection:
         if self.group_pattern:
             try:
                 groups = re.compile(self.group_pattern).groups
@@ -87,7 +87,7 @@ class Data(SourceSettings):
         return self
 
 
-class Split(SettingsSection):
+class SplitSection(SettingsSection):
     """How images are divided for training, validation and test; new images rarely move others."""
 
     seed: int = Field(
@@ -100,7 +100,7 @@ class Split(SettingsSection):
     test: float = Field(0.1, ge=0, lt=1, description="Share of images for test. 0: no test split.")
 
     @model_validator(mode="after")
-    def _leaves_training_images(self) -> Split:
+    def _leaves_training_images(self) -> SplitSection:
         if self.validation + self.test >= 1:
             raise ValueError(
                 f"validation + test must leave something to train on, received "
@@ -138,7 +138,7 @@ else:  # from the checks themselves, so that a new check needs no line here
     )
 
 
-class Judge(SettingsSection):
+class JudgeSection(SettingsSection):
     """Rules by which ImageFilter rejects, repairs and warns about images."""
 
     min_side: int = Field(16, ge=1, le=_LARGEST, description="Minimum side of an image, in pixels.")
@@ -164,7 +164,7 @@ class Judge(SettingsSection):
     threshold: Thresholds = Thresholds()
 
 
-class Gate(SettingsSection):
+class GateSection(SettingsSection):
     """Requirements that the images must meet before training starts."""
 
     min_train: int = Field(
@@ -215,7 +215,7 @@ class Views(ViewSpec):
         return ViewSpec(**{**dataclasses.asdict(self), "count": count})
 
 
-class Bank(SettingsSection):
+class BankSection(SettingsSection):
     """The feature bank: the frozen backbone's output, computed once for each image and view."""
 
     precision: Literal["auto", "bfloat16", "float32"] = Field(
@@ -236,7 +236,7 @@ class Bank(SettingsSection):
     )
 
 
-class Evaluate(SettingsSection):
+class EvaluateSection(SettingsSection):
     """Requirements on a model to be blessed."""
 
     threshold: float = Field(
@@ -273,7 +273,7 @@ class Evaluate(SettingsSection):
     )
 
     @model_validator(mode="after")
-    def _more_than_one_fold(self) -> Evaluate:
+    def _more_than_one_fold(self) -> EvaluateSection:
         if self.cross_validate == 1:
             raise ValueError(
                 "cross_validate must be -1 (automatic), 0 (off) or 2 to 20 folds, received 1"
@@ -281,7 +281,7 @@ class Evaluate(SettingsSection):
         return self
 
 
-class Push(SettingsSection):
+class PushSection(SettingsSection):
     """Destination of blessed models."""
 
     directory: Annotated[str, OUTPUT] = Field(
@@ -296,7 +296,7 @@ class Push(SettingsSection):
     )
 
 
-class Expect(SettingsSection):
+class ExpectSection(SettingsSection):
     """The expected result, which is shown next to the actual one and decides nothing."""
 
     text: str = Field(
@@ -315,7 +315,7 @@ class Expect(SettingsSection):
     )
 
     @model_validator(mode="after")
-    def _low_is_not_above_high(self) -> Expect:
+    def _low_is_not_above_high(self) -> ExpectSection:
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low must not be above high, received {self.low} and {self.high}")
         return self

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.storage import integrity, manifest
+from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.models.files import json_object, source_code
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config

@@ -21,7 +21,7 @@ from imgpipe.pipeline.command_line.console import Display
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
-from imgpipe.pipeline.records.run import Summary
+from imgpipe.pipeline.records.run_summary import RunSummary
 from imgpipe.pipeline.results import Run
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class RunRecord:
 
     def _page(self, error: BaseException | None, facts: dict[str, Any]) -> str:
         """Return the path of the page, which is drawn here after an error, and add its facts."""
-        from imgpipe.components.report import component as report
+        from imgpipe.components.report import report
         from imgpipe.components.report.facts import REPORTED, collect
 
         page, file = self.directory / report.PAGE, self.directory / report.FACTS
@@ -196,7 +196,7 @@ def build_summary(
         The summary, which consists of JSON values only.
     """
     settings, data = facts["settings"], facts.get("data") or {}
-    summary = Summary.model_validate(
+    summary = RunSummary.model_validate(
         {
             "status": status,
             "blessed": status == "blessed",

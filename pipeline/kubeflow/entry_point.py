@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.components.beam import worker_start
+from imgpipe.components.common.beam import worker_start
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.process import quick_imports

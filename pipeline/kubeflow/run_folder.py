@@ -38,8 +38,8 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
         cause: The error, for people.
         code: The exit code.
     """
-    from imgpipe.components.report import component as page
     from imgpipe.components.report import facts, verdict
+    from imgpipe.components.report import report as page
 
     try:
         run.mkdir(parents=True, exist_ok=True)

@@ -10,18 +10,18 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.report.text import plural
-from imgpipe.components.storage import integrity, manifest
 from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.settings import ModelSettings
-from imgpipe.pipeline.machine import Finding
+from imgpipe.pipeline.machine import MachineFinding
 from imgpipe.pipeline.output import metadata_file, past_runs
 
 _NAMED = 3  # damaged items that are named; all others are counted
 
 
-def weights(out: Path) -> Finding:
+def weights(out: Path) -> MachineFinding:
     """Check the packaged weights of the default backbone and of the backbone of the last run.
 
     Those of other backbones are optional, and are only listed where they are not installed.
@@ -48,7 +48,7 @@ def weights(out: Path) -> Finding:
     return _finding("weights", faults, ", ".join(installed) + optional, "", fatal=True)
 
 
-def metadata(out: Path) -> Finding:
+def metadata(out: Path) -> MachineFinding:
     """Check whether a run can use the metadata database.
 
     Args:
@@ -57,15 +57,15 @@ def metadata(out: Path) -> Finding:
     try:
         wrong = metadata_file.fault(out)
     except ResourceError as error:
-        return Finding("metadata", False, str(error), fatal=True)
+        return MachineFinding("metadata", False, str(error), fatal=True)
     there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
     if there == "none yet" and (runs := past_runs.read(out)):
         wrong = f"{metadata_file.NAME} is missing beside {plural(len(runs), 'run')}"
     advice = "The next run starts a new one and executes every component again."
-    return Finding("metadata", not wrong, wrong or there, advice)
+    return MachineFinding("metadata", not wrong, wrong or there, advice)
 
 
-def served_versions(out: Path) -> Finding:
+def served_versions(out: Path) -> MachineFinding:
     """Check whether every published version is unchanged.
 
     Args:
@@ -86,7 +86,7 @@ def served_versions(out: Path) -> Finding:
     )
 
 
-def artifacts(out: Path) -> Finding:
+def artifacts(out: Path) -> MachineFinding:
     """Check whether every sealed artifact is unchanged.
 
     Args:
@@ -109,13 +109,18 @@ def artifacts(out: Path) -> Finding:
     )
 
 
-CHECKS: tuple[Callable[[Path], Finding], ...] = (weights, metadata, served_versions, artifacts)
+CHECKS: tuple[Callable[[Path], MachineFinding], ...] = (
+    weights,
+    metadata,
+    served_versions,
+    artifacts,
+)
 
 
 def _finding(
     name: str, damaged: list[str], intact: str, advice: str, fatal: bool = False
-) -> Finding:
+) -> MachineFinding:
     """Build the finding of a check from the damaged items, or from what it says without one."""
     more = f", and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
     detail = "; ".join(damaged[:_NAMED]) + more if damaged else intact
-    return Finding(name, not damaged, detail, advice, fatal=fatal)
+    return MachineFinding(name, not damaged, detail, advice, fatal=fatal)

@@ -17,13 +17,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from imgpipe.components.storage.manifest import MANIFEST
+from imgpipe.components.common.storage.manifest import MANIFEST
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.configuration.config import flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
-from imgpipe.pipeline.records.run import Folds, Gate, Summary
+from imgpipe.pipeline.records.run_summary import Folds, Gate, RunSummary
 
 PAGE, FACTS = "report.html", "facts.json"
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
@@ -42,7 +42,7 @@ class PastRun:
     """
 
     folder: Path
-    summary: Summary | None
+    summary: RunSummary | None
     working: bool = False
     fault: str = ""
 
@@ -188,7 +188,7 @@ def read(out: Path) -> list[PastRun]:
 
 def _past_run(folder: Path, working: bool) -> PastRun:
     try:
-        return PastRun(folder, Summary.read(json_object.read(folder / SUMMARY)), working)
+        return PastRun(folder, RunSummary.read(json_object.read(folder / SUMMARY)), working)
     except FileNotFoundError:
         return PastRun(folder, None, working)
     except (OSError, ValueError) as error:

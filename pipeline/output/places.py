@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from imgpipe.components.storage import manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.output import past_runs
 from imgpipe.pipeline.output.past_runs import PastRun

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from imgpipe.components.storage import integrity, manifest
+from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.pipeline.output import past_runs, temporary_files
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components import shares
-from imgpipe.components.predictor import prediction
-from imgpipe.components.storage import integrity, records
+from imgpipe.components.common import prediction, shares
+from imgpipe.components.common.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.limits import OUTPUT
 from imgpipe.pipeline.configuration.config import flat
@@ -22,7 +21,7 @@ _METRICS = ("accuracy", "loss", "ece")
 _FOLDS = "folds"  # name of the folds beside those of the splits
 
 
-def compare(first: PastRun, second: PastRun) -> formats.Comparison:
+def compare(first: PastRun, second: PastRun) -> formats.RunComparison:
     """Compare a run, called ``a`` in the result, with a second one, called ``b``."""
     pairs: dict[str, formats.Paired] = {}
     only_a: list[formats.Disagreement] = []
@@ -48,7 +47,7 @@ def compare(first: PastRun, second: PastRun) -> formats.Comparison:
         )
     if not pairs:
         missing = missing or "the runs have no labelled image of validation or test in common"
-    return formats.Comparison(
+    return formats.RunComparison(
         a=_identity(first),
         b=_identity(second),
         configuration=configuration_changes(first, second),

@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.components.common.storage import records
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
-from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.output import places
-from imgpipe.pipeline.published.evaluation_facts import Judged, facts
+from imgpipe.pipeline.published.evaluation_facts import JudgedAnswers, facts
 from imgpipe.pipeline.published.model import Model
 from imgpipe.pipeline.source import opened
 
 if TYPE_CHECKING:
-    from imgpipe.components.image_record import ImageRecord
-    from imgpipe.components.predictor.prediction import Prediction
+    from imgpipe.components.common.image_record import ImageRecord
+    from imgpipe.components.common.prediction import StoredPrediction
 
 _BATCH = 32  # images in one call of the signature
 _NAMED = 20  # labels that an error names
@@ -112,13 +112,13 @@ def evaluate(
     return found, images
 
 
-def _judge(request: EvaluationRequest) -> Judged:
+def _judge(request: EvaluationRequest) -> JudgedAnswers:
     """Inspect and classify all images of a source."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.components.image_filter.decision import readable
     from imgpipe.serving.server.served import Served
 
-    found, model, items = Judged(), request.model, request.scan.items
+    found, model, items = JudgedAnswers(), request.model, request.scan.items
     limit = request.config.judge.pixel_limit
     with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
         progress.total(len(items), "images")
@@ -132,7 +132,7 @@ def _judge(request: EvaluationRequest) -> Judged:
     return found
 
 
-def _judged(inspected: Iterable[ImageRecord], found: Judged) -> Iterator[ImageRecord]:
+def _judged(inspected: Iterable[ImageRecord], found: JudgedAnswers) -> Iterator[ImageRecord]:
     """Yield the images that can be judged, and note the others."""
     for record in inspected:
         progress.advance(1, "images")
@@ -144,8 +144,8 @@ def _judged(inspected: Iterable[ImageRecord], found: Judged) -> Iterator[ImageRe
             yield record
 
 
-def _row(record: ImageRecord, probabilities: Any) -> Prediction:
-    from imgpipe.components.predictor.prediction import DESCRIBED, Prediction
+def _row(record: ImageRecord, probabilities: Any) -> StoredPrediction:
+    from imgpipe.components.common.prediction import DESCRIBED, StoredPrediction
 
     best = int(probabilities.argmax())
     label = record.label_index
@@ -153,7 +153,7 @@ def _row(record: ImageRecord, probabilities: Any) -> Prediction:
     kinds = {name: described.get(name) for name in DESCRIBED}
     kinds[names.FORMAT] = record.format.encode()
     chances = float(probabilities[best]), float(probabilities[label])
-    return Prediction(record.path, record.image_hash, label, best, *chances, described=kinds)
+    return StoredPrediction(record.path, record.image_hash, label, best, *chances, described=kinds)
 
 
 def _seen(examples_uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
@@ -189,7 +189,7 @@ def shown_images(request: EvaluationRequest, found: Mapping[str, Any]) -> dict[s
         Encoded images of the mistakes, by image hash, and their Grad-CAM, by
         `imgpipe.components.report.thumbnails.cam_key`.
     """
-    from imgpipe.components.image_file.transcoding import for_the_model
+    from imgpipe.components.common.image_file.transcoding import for_the_model
     from imgpipe.components.report import thumbnails
 
     hashes = {row["path"]: row["image_hash"] for row in found["mistakes"]}

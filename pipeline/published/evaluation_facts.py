@@ -7,25 +7,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.components import shares
+from imgpipe.components.common import shares
 from imgpipe.components.report.text import plural
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.published.model import Model
 
 if TYPE_CHECKING:
-    from imgpipe.components.predictor.prediction import Prediction
+    from imgpipe.components.common.prediction import StoredPrediction
 
 _NAMED = 20  # images and labels of each kind that are named
 _EXPLAINED = 3  # files that a sentence names with their reasons
 
 
 @dataclass
-class Judged:
+class JudgedAnswers:
     """The images of an evaluation, of which only hashes, figures and answers are kept."""
 
     #: The images that were judged, with their predictions.
-    rows: list[Prediction] = field(default_factory=list)
+    rows: list[StoredPrediction] = field(default_factory=list)
     #: Their perceptual hashes by content hash; b"" for an image that cannot be compared.
     hashes: dict[str, bytes] = field(default_factory=dict)
     #: Paths and reasons of files that cannot be read or decoded.
@@ -36,7 +36,7 @@ class Judged:
     seen: Mapping[str, str] | None = None
 
 
-def facts(model: Model, source: str, judged: Judged, threshold: float) -> dict[str, Any]:
+def facts(model: Model, source: str, judged: JudgedAnswers, threshold: float) -> dict[str, Any]:
     """Compute what ``--json`` writes.
 
     Args:
@@ -93,13 +93,13 @@ def facts(model: Model, source: str, judged: Judged, threshold: float) -> dict[s
     return {**found, "verdict": _verdict(found), "warnings": _warnings(found, excluded)}
 
 
-def _accuracy(rows: Sequence[Prediction]) -> dict[str, Any]:
+def _accuracy(rows: Sequence[StoredPrediction]) -> dict[str, Any]:
     correct = sum(row.label_index == row.predicted for row in rows)
     accuracy, interval = correct / len(rows), list(shares.wilson(correct, len(rows)))
     return {"count": len(rows), "correct": correct, "accuracy": accuracy, "ci95": interval}
 
 
-def _count_seen(rows: Sequence[Prediction], seen: Mapping[str, str]) -> dict[str, Any]:
+def _count_seen(rows: Sequence[StoredPrediction], seen: Mapping[str, str]) -> dict[str, Any]:
     """Count the images that the run had, by its split."""
     there = [(row.path, seen[row.image_hash]) for row in rows if row.image_hash in seen]
     return {
@@ -121,7 +121,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
     ) + (f" {reached} {threshold:g}" if threshold else "")
 
 
-def _excluded(judged: Judged) -> str:
+def _excluded(judged: JudgedAnswers) -> str:
     """Say how many images could not be judged, and why; "" if there are none."""
     sentences = []
     if judged.undecodable:

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator.rules import SLACK
-from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
@@ -38,7 +38,7 @@ _BATCH = 16  # images in one call of a signature
 
 
 @dataclass(frozen=True)
-class Kind:
+class ExportKind:
     """A kind of file.
 
     Attributes:
@@ -66,16 +66,16 @@ class NotEqual(ImgpipeError):
 
 #: The kinds of files by name. Sums of float32 are rounded otherwise in another order.
 KINDS = {
-    ONNX: Kind(
+    ONNX: ExportKind(
         ".onnx",
         1e-3,
         lambda model: files.to_onnx(model.folder, model.vocabulary),
         files.open_onnx,
         files.ONNX_PACKAGES,
     ),
-    KERAS: Kind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
-    TFLITE: Kind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
-    INT8: Kind(
+    KERAS: ExportKind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
+    TFLITE: ExportKind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
+    INT8: ExportKind(
         ".tflite",
         float("inf"),
         lambda model: files.to_lite(model.folder, _calibration(model)),
@@ -84,7 +84,7 @@ KINDS = {
 }
 
 
-def require(name: str, target: Path) -> Kind:
+def require(name: str, target: Path) -> ExportKind:
     """Return a kind if a file of it can be written, before anything heavy is imported.
 
     Args:
@@ -114,7 +114,7 @@ def require(name: str, target: Path) -> Kind:
 
 
 def export(
-    name: str, kind: Kind, model: Model, max_loss: float = MAX_LOSS
+    name: str, kind: ExportKind, model: Model, max_loss: float = MAX_LOSS
 ) -> tuple[bytes, dict[str, Any]]:
     """Make the content of a file, and compare it with the version.
 
@@ -234,7 +234,7 @@ def _labelled(model: Model, uri: str) -> Iterator[tuple[list[bytes], npt.NDArray
         yield list(images), np.array(labels)
 
 
-def _compare(kind: Kind, answer: Answering, model: Model) -> dict[str, Any]:
+def _compare(kind: ExportKind, answer: Answering, model: Model) -> dict[str, Any]:
     """Compare answers on the same pixels, and labels with those of the encoded images.
 
     The images are those of validation of the run that made the version, or noise if they are gone.

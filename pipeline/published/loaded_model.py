@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.components.image_file.header import other_format
-from imgpipe.components.image_file.transcoding import for_the_model
+from imgpipe.components.common.image_file.header import other_format
+from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import places
 from imgpipe.serving import image_header
 from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
-from imgpipe.serving.client.classifier import Classifier, Question
+from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image
 from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.served import Served
@@ -107,7 +107,7 @@ class LoadedModel(Classifier):
         given: Any = [images] if one else images
         return self.classify(given, top=top)
 
-    def _predict_images(self, images: Sequence[bytes], question: Question) -> Prediction:
+    def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
         _check_process()
         if self._closed:
             raise ServingError(f"The model in {self.folder} is closed. Load it again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components.storage.manifest import MODEL_DIGEST
+from imgpipe.components.common.storage.manifest import MODEL_DIGEST
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.output import places

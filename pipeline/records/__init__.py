@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from imgpipe.pipeline.records import models, run, runs, serving
+from imgpipe.pipeline.records import models, runs, serving
+from imgpipe.pipeline.records import run_summary as run
 
 #: The format of each command by its name, in the order of the reference.
 FORMATS: dict[str, Any] = {
-    "run": run.Summary,
-    "check": models.Check,
+    "run": run.RunSummary,
+    "check": models.CheckSummary,
     "quarantine list": models.QuarantineRow,
     "runs": runs.Runs,
-    "compare": runs.Comparison,
-    "evaluate": models.Evaluation,
-    "predict": list[models.Prediction],
+    "compare": runs.RunComparison,
+    "evaluate": models.EvaluationSummary,
+    "predict": list[models.PredictedImage],
     "serve": serving.ServerLine,
     "drift": serving.Drift,
 }

@@ -8,13 +8,13 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.near_groups import NearGroup
-from imgpipe.components.image_filter.quarantine import Summary
+from imgpipe.components.image_filter.quarantine import DataSummary
 from imgpipe.pipeline.records.base import ClassMetrics, Document, Interval, Probability, Record
 
 _VERSION = "Number of the version; null if its folder is not named by a number."
 
 
-class Files(TypedDict):
+class CheckedFiles(TypedDict):
     """Files by what happens to them."""
 
     rejected: Annotated[list[Row], "Files that a run would put into quarantine."]
@@ -23,7 +23,7 @@ class Files(TypedDict):
     reviewed: Annotated[list[Row], "Files with an override."]
 
 
-class Check(Summary):
+class CheckSummary(DataSummary):
     """What a run would reject, repair and warn about."""
 
     schema: Annotated[int, "Version of this format, 1."]
@@ -33,7 +33,7 @@ class Check(Summary):
     verdict: Annotated[str, "The decision as a sentence."]
     reasons: Annotated[list[str], "Why a run would refuse the data."]
     thin: Annotated[list[str], "The reasons that are about classes with too few images."]
-    files: Annotated[Files, "All files with a finding."]
+    files: Annotated[CheckedFiles, "All files with a finding."]
     set_aside: Annotated[
         dict[str, int],
         "Number of training images that are rejected as near-duplicates of held-out images, by the "
@@ -130,7 +130,7 @@ class Seen(Record):
     first: Annotated[list[SeenImage], "The first of these images."]
 
 
-class Evaluation(Accuracy, Document):
+class EvaluationSummary(Accuracy, Document):
     """What a published model answers for labelled images."""
 
     model: Annotated[str, "Folder of the version."]
@@ -176,7 +176,7 @@ class Evaluation(Accuracy, Document):
     warnings: Annotated[list[str], "Sentences about what the metrics do not show."]
 
 
-class Prediction(Document):
+class PredictedImage(Document):
     """An image, with either an error or all other fields."""
 
     image: Annotated[str, "Path of the image."]

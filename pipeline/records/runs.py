@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from imgpipe.pipeline.records import run
+from imgpipe.pipeline.records import run_summary as run
 from imgpipe.pipeline.records.base import Document, Interval, Record
 
 Status = run.Status | Literal["working", "killed", "damaged"]
@@ -36,7 +36,7 @@ class FoldsOfRun(Record):
     std: Annotated[float, "Standard deviation of the accuracies of the folds."]
 
 
-class Run(Record):
+class ListedRun(Record):
     """A run."""
 
     run: Annotated[str, "Name of the folder of the run."]
@@ -74,7 +74,7 @@ class Runs(Document):
     """The runs of an output folder."""
 
     out: Annotated[str, "The output folder."]
-    runs: Annotated[list[Run], "The runs of the folder, the newest last."]
+    runs: Annotated[list[ListedRun], "The runs of the folder, the newest last."]
     newest_version: Annotated[
         NewestVersion | None,
         "The newest intact version where the last run publishes; servers load it. Null if none.",
@@ -125,7 +125,7 @@ class Disagreement(Record):
     image_hash: Annotated[str, "SHA-256 of the file."]
 
 
-class Comparison(Document):
+class RunComparison(Document):
     """The comparison of two runs."""
 
     a: Annotated[ComparedRun, "The first run."]

@@ -46,7 +46,7 @@ class BrokenFile(Record):
     error: Annotated[str, "The error."]
 
 
-class RequestLog(Record):
+class ReadLog(Record):
     """The request log."""
 
     files: Annotated[list[str], "Files of the log."]
@@ -107,7 +107,7 @@ class Drift(Document):
         bool | None, "Whether there is drift; null if there were too few requests to compare."
     ]
     verdict: Annotated[str, "The decision as a sentence."]
-    log: Annotated[RequestLog, "The request log."]
+    log: Annotated[ReadLog, "The request log."]
     versions: Annotated[list[AskedVersion], "The versions that answered."]
     versions_gone: Annotated[list[int], "Versions that no longer exist; they are not compared."]
     measured: Annotated[int, "Number of images that were measured."]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from imgpipe.components import shares
+from imgpipe.components.common import shares
 from imgpipe.components.data_gate import drift
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
@@ -45,7 +45,7 @@ _LEAST_CONFIDENT = 0.02  # quantile of the confidence on the validation split
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PropertyComparison:
     """The comparison of one property."""
 
     subject: str  # "pictures" or "predictions"
@@ -68,7 +68,7 @@ class VersionComparison:
     """The judged requests of one version."""
 
     requests: VersionRequests
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PropertyComparison, ...]
     notes: tuple[str, ...]  # what was not compared, and why
     unknown_was: float | None  # share of "unknown" on the validation split, 0..1
 
@@ -78,7 +78,7 @@ class VersionComparison:
         return any(found.limit is not None for found in self.comparisons)
 
     @property
-    def over(self) -> tuple[Comparison, ...]:
+    def over(self) -> tuple[PropertyComparison, ...]:
         """The comparisons whose distance is over the limit."""
         return tuple(found for found in self.comparisons if found.over)
 
@@ -107,7 +107,7 @@ def compare(
         ResourceError: The statistics beside the version are not those of its training data.
     """
     notes = []
-    comparisons: list[Comparison] = []
+    comparisons: list[PropertyComparison] = []
     if requests.answers < FEWEST:
         notes.append(f"{requests.answers:,} answers are too few to compare: {FEWEST} are needed")
     else:
@@ -129,7 +129,7 @@ def compare(
     return VersionComparison(requests, tuple(comparisons), tuple(notes), unknown)
 
 
-def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Comparison]:
+def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[PropertyComparison]:
     reference = blessed.statistics.get(names.TRAIN)
     if reference is None or not drift.image_count(reference):
         raise ResourceError(
@@ -146,7 +146,7 @@ def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Com
     return _moved("pictures", _TRAINING, columns, reference, limits)
 
 
-def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparison]:
+def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[PropertyComparison]:
     """Compare the shares of images, new and held out, that are unlike the training data."""
     known = blessed.features
     if known is None:
@@ -161,7 +161,7 @@ def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparis
     return [_mixed("pictures", UNFAMILIAR, "held-out images", was, now)]
 
 
-def far_images(now: Share, held_out: int) -> Comparison:
+def far_images(now: Share, held_out: int) -> PropertyComparison:
     """Compare the share of images far from the training data with the one that is expected.
 
     The few held-out images of a small data set say little about a share of 1 %, but their highest
@@ -174,18 +174,24 @@ def far_images(now: Share, held_out: int) -> Comparison:
     distance = max(now.value - FAR_SHARE, 0.0)
     words = f"{FAR_SHARE:.3f} expected", now.words()
     limit = MIXTURE_LIMIT + chance
-    return Comparison("pictures", FAR, "held-out images", *words, "share grew by", distance, limit)
+    return PropertyComparison(
+        "pictures", FAR, "held-out images", *words, "share grew by", distance, limit
+    )
 
 
-def _mixed(subject: str, feature: str, reference: str, was: Share, now: Share) -> Comparison:
+def _mixed(
+    subject: str, feature: str, reference: str, was: Share, now: Share
+) -> PropertyComparison:
     """Compare a share that grows when some of the requests are of another kind."""
     limit = MIXTURE_LIMIT + now.by_chance(was)
     distance = max(now.value - was.value, 0.0)
     words = was.words(), now.words()
-    return Comparison(subject, feature, reference, *words, "share grew by", distance, limit)
+    return PropertyComparison(subject, feature, reference, *words, "share grew by", distance, limit)
 
 
-def _predictions(requests: VersionRequests, blessed: Blessed, notes: list[str]) -> list[Comparison]:
+def _predictions(
+    requests: VersionRequests, blessed: Blessed, notes: list[str]
+) -> list[PropertyComparison]:
     # TFDV computes statistics from values, not from their counts.
     columns: dict[str, Any] = {names.LABEL: list(requests.labels.elements())}
     limits, validation = _limits(blessed.schema), blessed.predictions
@@ -201,7 +207,7 @@ def _predictions(requests: VersionRequests, blessed: Blessed, notes: list[str]) 
     return [*moved, _low_confidence(requests, validation.confidence)]
 
 
-def _low_confidence(requests: VersionRequests, validation: np.ndarray) -> Comparison:
+def _low_confidence(requests: VersionRequests, validation: np.ndarray) -> PropertyComparison:
     """Compare the shares of answers below nearly all confidences on the validation split."""
     least = float(np.quantile(validation, _LEAST_CONFIDENT))
     was = Share(int((validation < least).sum()), len(validation))
@@ -216,10 +222,10 @@ def _moved(
     columns: Mapping[str, Any],
     reference: drift.Statistics,
     limits: schema_pb2.Schema,
-) -> list[Comparison]:
+) -> list[PropertyComparison]:
     """Compare the distribution of each property that has a limit."""
     return [
-        Comparison(
+        PropertyComparison(
             subject,
             found.feature,
             where,
@@ -284,6 +290,6 @@ def verdict(compared: Iterable[VersionComparison], images: bool) -> tuple[bool |
     )
 
 
-def _named(comparison: Comparison) -> str:
+def _named(comparison: PropertyComparison) -> str:
     name = "labels" if comparison.feature == names.LABEL else comparison.feature.replace("_", " ")
     return f"{name} ({comparison.was} → {comparison.now})"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components.storage import manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import comparison, images, log
 from imgpipe.pipeline.request_drift import reference as blessed
@@ -37,7 +37,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Examined:
+class ExaminedLog:
     """The result of examining a log."""
 
     compared: tuple[comparison.VersionComparison, ...]  # one for each version, the newest first
@@ -46,7 +46,7 @@ class Examined:
     verdict: str  # a sentence for people
 
 
-def read(path: Path, versions: Mapping[int, manifest.Version]) -> Log:
+def read(path: Path, versions: Mapping[int, manifest.PublishedVersion]) -> Log:
     """Read a log once, from its first record to its last.
 
     Args:
@@ -68,13 +68,13 @@ def read(path: Path, versions: Mapping[int, manifest.Version]) -> Log:
     return Log(tuple(files), statistics, found)
 
 
-def _counted(answers: Iterable[log.Answer]) -> Iterator[log.Answer]:
+def _counted(answers: Iterable[log.LoggedAnswer]) -> Iterator[log.LoggedAnswer]:
     for answer in answers:
         progress.advance(1, "answers")
         yield answer
 
 
-def examine(found: Log, versions: Mapping[int, manifest.Version]) -> Examined:
+def examine(found: Log, versions: Mapping[int, manifest.PublishedVersion]) -> ExaminedLog:
     """Measure the images of a log and compare them and the answers with the reference.
 
     Args:
@@ -100,4 +100,4 @@ def examine(found: Log, versions: Mapping[int, manifest.Version]) -> Examined:
         shares = unfamiliar.share, unfamiliar.far
         compared.append(comparison.compare(requests, rows, reference, *shares))
     drift, verdict = comparison.verdict(compared, found.images > 0)
-    return Examined(tuple(compared), measured, drift, verdict)
+    return ExaminedLog(tuple(compared), measured, drift, verdict)

@@ -9,7 +9,7 @@ from typing import Any
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source
-from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -82,7 +82,7 @@ def measure(
     for part in _batches(images):
         items = [Item(name) for name in part]
         good = []
-        for record in inspect(_Memory(part), items, Settings().pixel_limit):
+        for record in inspect(_Memory(part), items, JudgeSettings().pixel_limit):
             progress.advance(1, "images")
             if not record.figures:
                 into.failed += 1

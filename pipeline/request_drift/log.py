@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from imgpipe.components.image_file.content import first_line
+from imgpipe.components.common.image_file.content import first_line
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.serving import request_log_files, tensors
@@ -48,7 +48,7 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LoggedAnswer:
     """The answer of the model for one image."""
 
     location: Location
@@ -106,7 +106,7 @@ class VersionRequests:
         return self.labels[names.UNKNOWN] / max(self.answers, 1)
 
 
-def survey(answers: Iterable[Answer]) -> dict[int, VersionRequests]:
+def survey(answers: Iterable[LoggedAnswer]) -> dict[int, VersionRequests]:
     """Read all answers once, and count them by version."""
     found: dict[int, VersionRequests] = {}
     seen: set[tuple[int, bytes]] = set()
@@ -159,7 +159,7 @@ def read(
     vocabularies: Vocabularies,
     statistics: ReadStatistics,
     only: Set[tuple[int, int]] | None = None,
-) -> Iterator[Answer]:
+) -> Iterator[LoggedAnswer]:
     """Read all answers of a model, with one record in memory at a time.
 
     Args:
@@ -204,7 +204,7 @@ def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, byte
 
 def _answers(
     log: Any, place: tuple[int, int], vocabularies: Vocabularies, statistics: ReadStatistics
-) -> Iterator[Answer]:
+) -> Iterator[LoggedAnswer]:
     """Yield the answers of one record; none if it is not of this model."""
     outputs = log.predict_log.response.outputs
     version = log.log_metadata.model_spec.version.value
@@ -239,7 +239,7 @@ def _answers(
     time = log.log_metadata.timestamp_secs
     for row, (label, image) in enumerate(zip(labels, images, strict=True)):
         where = Location(*place, row)
-        yield Answer(where, version, time, label, float(confidence[row]), image or None)
+        yield LoggedAnswer(where, version, time, label, float(confidence[row]), image or None)
 
 
 def refusal(statistics: ReadStatistics, where: Path, vocabularies: Vocabularies) -> ImgpipeError:

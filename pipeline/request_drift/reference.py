@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from imgpipe.components.predictor import prediction
-from imgpipe.components.storage import integrity, manifest, records
+from imgpipe.components.common import prediction
+from imgpipe.components.common.storage import integrity, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
@@ -34,7 +34,7 @@ class Predictions:
 class Blessed:
     """The reference with which the requests of one version are compared."""
 
-    version: manifest.Version
+    version: manifest.PublishedVersion
     schema: schema_pb2.Schema
     statistics: Mapping[str, statistics_pb2.DatasetFeatureStatisticsList]  # by split
     predictions: Predictions | None
@@ -42,7 +42,7 @@ class Blessed:
     features: FeatureDistribution | None = None  # of the training images
 
 
-def versions(path: Path) -> dict[int, manifest.Version]:
+def versions(path: Path) -> dict[int, manifest.PublishedVersion]:
     """List the complete versions of a model.
 
     Args:
@@ -65,7 +65,7 @@ def versions(path: Path) -> dict[int, manifest.Version]:
     return found
 
 
-def load(version: manifest.Version) -> Blessed:
+def load(version: manifest.PublishedVersion) -> Blessed:
     """Read the reference of a version.
 
     Args:
@@ -78,23 +78,23 @@ def load(version: manifest.Version) -> Blessed:
     Raises:
         ResourceError: The version has no statistics, or its predictions are damaged.
     """
-    from imgpipe.components.data_gate import component
+    from imgpipe.components.data_gate import data_gate
 
     beside = version.path / manifest.PROVENANCE
-    statistics = component.read_statistics(str(beside / "statistics"))
+    statistics = data_gate.read_statistics(str(beside / "statistics"))
     if not statistics or not (beside / "schema").is_dir():
         raise ResourceError(
             f"version {version.number} in {version.path.parent} has no statistics of its training "
             f"data beside it (expected {beside / 'statistics'}). Run `imgpipe run` and serve the "
             "version that it publishes."
         )
-    schema = component.read_schema(str(beside / "schema"))
+    schema = data_gate.read_schema(str(beside / "schema"))
     predictions, missing = _predictions(version)
     features = feature_distribution.load(str(version.path))
     return Blessed(version, schema, statistics, predictions, missing, features)
 
 
-def _predictions(version: manifest.Version) -> tuple[Predictions | None, str]:
+def _predictions(version: manifest.PublishedVersion) -> tuple[Predictions | None, str]:
     """Read what the runs that published a version recorded, the newest first."""
     out = version.path.absolute().parent.parent
     runs = past_runs.read(out)

@@ -23,14 +23,14 @@ _NOTE = "imgpipe review"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReviewAnswer:
     """What was decided about an image."""
 
     verdict: Literal["accept", "reject", "relabel", "skip"]
     label: str = ""  # the right class, for relabel
 
 
-class Refused(Exception):
+class RefusedAnswer(Exception):
     """An answer or another request that is not possible, as the person at the page is told."""
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -57,19 +57,19 @@ class Decisions:
         self._history: list[tuple[str, bool, tuple[Override, ...]]] = []
         self._entries()  # raises ConfigError
 
-    def answers(self) -> dict[str, Answer]:
+    def answers(self) -> dict[str, ReviewAnswer]:
         """Return the answers so far by image hash; images without one are missing."""
         with self._lock:
             decided = overrides.by_hash(self._entries())
-            found: dict[str, Answer] = {}
+            found: dict[str, ReviewAnswer] = {}
             for image_hash in self.questions.by_hash:
                 if entry := overrides.find(decided, image_hash):
-                    found[image_hash] = Answer(entry.verdict, entry.label)
+                    found[image_hash] = ReviewAnswer(entry.verdict, entry.label)
                 elif image_hash in self._skipped:
-                    found[image_hash] = Answer("skip")
+                    found[image_hash] = ReviewAnswer("skip")
             return found
 
-    def answer(self, image_hash: str, verdict: str, label: str = "") -> Answer:
+    def answer(self, image_hash: str, verdict: str, label: str = "") -> ReviewAnswer:
         """Decide about an image, and save the decision before returning it.
 
         Args:
@@ -85,14 +85,18 @@ class Decisions:
         with self._lock:
             question = self.questions.by_hash.get(image_hash)
             if question is None:
-                raise Refused("This review does not ask about this image.")
+                raise RefusedAnswer("This review does not ask about this image.")
             entries = self._checked(question, verdict, label)
             old = overrides.of_image(self._entries(), image_hash)
             if entries or old:  # "skip" takes back a decision
                 old = overrides.replace(self.file, image_hash, entries)
             self._history.append((image_hash, image_hash in self._skipped, old))
             self._skip(image_hash, verdict == "skip")
-            return Answer(entries[0].verdict, entries[0].label) if entries else Answer("skip")
+            return (
+                ReviewAnswer(entries[0].verdict, entries[0].label)
+                if entries
+                else ReviewAnswer("skip")
+            )
 
     def undo(self) -> str:
         """Take back the last answer; return the hash of its image, "" if there is none.
@@ -120,14 +124,14 @@ class Decisions:
             return ()
         if verdict not in overrides.VERDICTS:
             known = ", ".join((*overrides.VERDICTS, "skip"))
-            raise Refused(f"An answer is one of {known}. Received: {verdict[:40]!r}.")
+            raise RefusedAnswer(f"An answer is one of {known}. Received: {verdict[:40]!r}.")
         why = {"accept": question.no_accept, "relabel": question.no_relabel}.get(verdict)
         if why:
-            raise Refused(why)
+            raise RefusedAnswer(why)
         if verdict != "relabel":
             label = ""
         elif label not in self.questions.classes:
-            raise Refused(f"{label[:80]!r} is not a class of this run.")
+            raise RefusedAnswer(f"{label[:80]!r} is not a class of this run.")
         image = question.image
         path = os.fsencode(image.path).decode("utf-8", "replace")  # only for readers of the file
         return (Override(image.image_hash, verdict, label, path, _NOTE),)

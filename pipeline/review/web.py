@@ -26,7 +26,7 @@ from starlette.routing import Route
 from imgpipe.components.example_gen.sources import Item, Source
 from imgpipe.components.report import thumbnails
 from imgpipe.models.errors import ImgpipeError
-from imgpipe.pipeline.review.decisions import Decisions, Refused
+from imgpipe.pipeline.review.decisions import Decisions, RefusedAnswer
 from imgpipe.pipeline.review.questions import Shown
 from imgpipe.serving.server.rest.port import HttpPort, host_to_open
 from imgpipe.serving.server.rest.requests import is_foreign
@@ -63,10 +63,12 @@ class Images:
         """
         # The hash comes from the browser, and must not become a way to read other files.
         if image_hash not in self._shown:
-            raise Refused("This review does not show this image.", 404)
+            raise RefusedAnswer("This review does not show this image.", 404)
         image = thumbnails.shrunk(self._content(image_hash), _SIDE, _QUALITY)
         if not image:
-            raise Refused("The file cannot be shown, because it is damaged or very large.", 404)
+            raise RefusedAnswer(
+                "The file cannot be shown, because it is damaged or very large.", 404
+            )
         return image
 
     def _content(self, image_hash: str) -> bytes:
@@ -77,13 +79,15 @@ class Images:
                 self._items = {item.path: item for item in items if item.path in wanted}
         item = self._items.get(self._shown[image_hash].path)
         if item is None:
-            raise Refused("The file is no longer in the source. Run the pipeline again.", 404)
+            raise RefusedAnswer("The file is no longer in the source. Run the pipeline again.", 404)
         try:
             data = self._source.read(item)
         except OSError as error:
-            raise Refused(f"The file cannot be read: {error.strerror or error}.", 404) from error
+            raise RefusedAnswer(
+                f"The file cannot be read: {error.strerror or error}.", 404
+            ) from error
         if hashlib.sha256(data).hexdigest() != image_hash:
-            raise Refused("The file has changed since the run. Run the pipeline again.", 404)
+            raise RefusedAnswer("The file has changed since the run. Run the pipeline again.", 404)
         return data
 
 
@@ -116,7 +120,9 @@ def make_app(review: Review) -> Starlette:
         except (ValueError, AttributeError, RecursionError):
             values = [None]
         if not all(isinstance(value, str) for value in values):
-            raise Refused('An answer is JSON: {"image": HASH, "verdict": WORD, "label": CLASS}.')
+            raise RefusedAnswer(
+                'An answer is JSON: {"image": HASH, "verdict": WORD, "label": CLASS}.'
+            )
         made = await run_in_threadpool(review.decisions.answer, *values)
         return _json({"answer": dataclasses.asdict(made)})
 
@@ -167,9 +173,9 @@ def _guarded(token: str, handle: _Handler) -> _Handler:
             # As bytes and in constant time: the time of `==` tells how many characters are right.
             given = request.headers.get(TOKEN, "").encode("latin-1")
             if is_foreign(request) or not hmac.compare_digest(given, token.encode()):
-                raise Refused("Open the page at the address that imgpipe review prints.", 403)
+                raise RefusedAnswer("Open the page at the address that imgpipe review prints.", 403)
             return await handle(request)
-        except Refused as error:
+        except RefusedAnswer as error:
             return _json({"error": str(error)}, error.status)
         except ImgpipeError as error:  # the file was edited, or is being edited
             return _json({"error": str(error)}, 409)

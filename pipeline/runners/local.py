@@ -26,8 +26,8 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
-from imgpipe.components import loaded_model
-from imgpipe.components.storage import integrity
+from imgpipe.components.common import loaded_model
+from imgpipe.components.common.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.output import metadata_file, past_runs

@@ -13,7 +13,7 @@ from typing import Any
 from tfx.orchestration.portable import beam_executor_operator, python_executor_operator
 from tfx.proto.orchestration import executable_spec_pb2
 
-from imgpipe.components.storage import integrity
+from imgpipe.components.common.storage import integrity
 
 #: Runs every time and reads a small part of large inputs, which are compared by size and
 #: modification time; otherwise a run without changes would read all images.

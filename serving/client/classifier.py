@@ -30,7 +30,7 @@ _Loaded: TypeAlias = "tuple[str, bytes]"  # an image's name and its content
 
 
 @dataclass(frozen=True)
-class Question:
+class ClassifyQuestion:
     """How images are classified; see ``Classifier.classify_each``."""
 
     top: int
@@ -59,7 +59,7 @@ class Classifier(ABC):
     """A model that classifies images; it may be asked by several threads."""
 
     @abstractmethod
-    def _predict_images(self, images: Sequence[bytes], question: Question) -> Prediction:
+    def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
         """Answer encoded images with the outputs ``classes`` and ``probabilities``.
 
         Raises:
@@ -67,7 +67,7 @@ class Classifier(ABC):
         """
 
     def _check_question(  # noqa: B027 (a model without such a check needs no method)
-        self, refused: InvalidArgument, question: Question
+        self, refused: InvalidArgument, question: ClassifyQuestion
     ) -> None:
         """Raise the error of a question that would be refused for any image, where one can tell."""
 
@@ -126,7 +126,7 @@ class Classifier(ABC):
         for name, number in (("top", top), ("at_once", at_once)):
             if number < 1:
                 raise InvalidArgument(f"{name} must be 1 or more. Received: {number!r}.")
-        question = Question(top, signature_name, input_name, timeout, strict)
+        question = ClassifyQuestion(top, signature_name, input_name, timeout, strict)
 
         def ask(chunk: tuple[int, list[Image]]) -> list[Answer]:
             answers = self._ask_chunk(*chunk, question)
@@ -147,7 +147,9 @@ class Classifier(ABC):
         pool.shutdown()
         return [answer for some in answers for answer in some]
 
-    def _ask_chunk(self, start: int, images: Sequence[Image], question: Question) -> list[Answer]:
+    def _ask_chunk(
+        self, start: int, images: Sequence[Image], question: ClassifyQuestion
+    ) -> list[Answer]:
         loaded = [question.load(index, image) for index, image in enumerate(images, start)]
         good = [entry for entry in loaded if not isinstance(entry, InvalidArgument)]
         received: list[Answer] = []
@@ -158,7 +160,7 @@ class Classifier(ABC):
         return [entry if isinstance(entry, InvalidArgument) else next(in_order) for entry in loaded]
 
     def _ask(
-        self, loaded: Sequence[_Loaded], question: Question, whole: bool = True
+        self, loaded: Sequence[_Loaded], question: ClassifyQuestion, whole: bool = True
     ) -> list[Answer]:
         """Classify images of one chunk; ``whole`` is False for a part of a refused request."""
         try:

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 
 from imgpipe.serving.client import channel, messages, protos
-from imgpipe.serving.client.classifier import Classifier, Question
+from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -150,11 +150,11 @@ class Client(Classifier):
         request = messages.predict_request(self._servable, inputs, signature_name, output_filter)
         return messages.prediction(self._call(protos.PREDICT, request, timeout))
 
-    def _predict_images(self, images: Sequence[bytes], question: Question) -> Prediction:
+    def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
         inputs = {question.input_name: np.array(images, dtype=object)}
         return self.predict(inputs, question.signature_name, (), question.timeout)
 
-    def _check_question(self, refused: InvalidArgument, question: Question) -> None:
+    def _check_question(self, refused: InvalidArgument, question: ClassifyQuestion) -> None:
         """Raise the error of a request that would be refused for any image.
 
         Raises:

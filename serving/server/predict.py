@@ -54,7 +54,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictCall:
     """Result of Predict."""
 
     signature_name: str
@@ -89,7 +89,7 @@ class Handle:
         output_filter: Sequence[str] = (),
         *,
         call: Call | None = None,
-    ) -> Prediction:
+    ) -> PredictCall:
         """Run one signature on tensors.
 
         Args:
@@ -114,7 +114,7 @@ class Handle:
         found = self._run(signature, arrays, fetches, call)
         results = dict(zip(fetches, found, strict=True))
         first = next(iter(arrays.values()), None)
-        answer = Prediction(
+        answer = PredictCall(
             signature_name=key,
             outputs={a: results[n] for a, n in zip(aliases, names, strict=True)},
             run_seconds=time.monotonic() - began,

@@ -28,7 +28,7 @@ from imgpipe.serving.server import model_configs as configs
 from imgpipe.serving.server import status
 from imgpipe.serving.server.calls import Call, Calls, Refused, SheddingPool
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.predict import Handle, Prediction, Spec
+from imgpipe.serving.server.predict import Handle, PredictCall, Spec
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, invalid
@@ -113,7 +113,7 @@ class Services:
         return response
 
 
-def predict_response(handle: Handle, answer: Prediction) -> Any:
+def predict_response(handle: Handle, answer: PredictCall) -> Any:
     """Return a PredictResponse with the answer of a version."""
     response = PredictResponse()
     response.model_spec.name = handle.name

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.storage import manifest
+from imgpipe.components.common.storage import manifest
 from tests.conftest import REPOSITORY
 from tests.e2e.case import Case
 from tests.kubeflow.pipelines import compiled, draw

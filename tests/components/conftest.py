@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgpipe.components.storage import records
+from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
 from tests.images import encoded, noise
 

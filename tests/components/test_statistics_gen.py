@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpipe.components.storage import records
+from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
 
 # TFX, TFDV and Beam warn about their own dependencies; none of these warnings can be fixed here.
@@ -38,7 +38,7 @@ def _stock(examples, folder):
     from tfx.components.statistics_gen.executor import Executor
     from tfx.types import standard_artifacts
 
-    from imgpipe.components.data_gate.component import read_statistics
+    from imgpipe.components.data_gate.data_gate import read_statistics
 
     given, made = standard_artifacts.Examples(), standard_artifacts.ExampleStatistics()
     given.uri, given.split_names = examples, records.SPLIT_NAMES_JSON

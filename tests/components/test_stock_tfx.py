@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from imgpipe import components
-from imgpipe.components.artifacts import DataBlessing
-from imgpipe.components.storage import records
+from imgpipe.components.common.artifacts import DataBlessing
+from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
 from tests.images import encoded, soft
 

@@ -35,7 +35,7 @@ class Case:
             accept: Whether changes of the data are accepted, as with ``--accept``.
         """
         from imgpipe.pipeline.configuration import config as configs
-        from imgpipe.pipeline.execution.run import execute
+        from imgpipe.pipeline.execution.pipeline_run import execute
 
         tree = {**SETTINGS, "run": {"name": "hands", "out": str(self.out)}}
         tree["data"] = {"source": str(self.photos)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.storage import integrity, manifest
+from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.pipeline.output import past_runs
 from tests.e2e.case import Case
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components.predictor import prediction
-from imgpipe.components.storage import records
+from imgpipe.components.common import prediction
+from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.server.served import Served

@@ -14,7 +14,7 @@ from typing import Any
 import filelock
 import pytest
 
-from imgpipe.components.storage import manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output.run_folders import LOCK
 from tests.e2e.case import SETTINGS, Case

@@ -41,7 +41,7 @@ def test_an_empty_split_has_no_metrics(outcome):
 
 
 def test_two_classes_have_two_probabilities(outcome):
-    from imgpipe.components.predictor.component import Served
+    from imgpipe.components.predictor import Served
 
     version = Path(outcome.summary["push"]["path"])
     images = sorted((version.parent.parent.parent / "photos").rglob("validation/*/0.png"))

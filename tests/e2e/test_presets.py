@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.storage import manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.pipeline.command_line.settings import configuration
-from imgpipe.pipeline.execution.run import execute
+from imgpipe.pipeline.execution.pipeline_run import execute
 
 pytestmark = [
     pytest.mark.slow,

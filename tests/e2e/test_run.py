@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import imgpipe
-from imgpipe.components.storage import known_images, manifest
+from imgpipe.components.common.storage import known_images, manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.demo import FAULTS
@@ -98,9 +98,9 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Case, first:
 
     One signature takes image bytes, the other tf.Examples.
     """
-    from imgpipe.components.predictor.component import Served
+    from imgpipe.components.common.storage import records
+    from imgpipe.components.predictor import Served
     from imgpipe.components.serving_validator import parity_samples
-    from imgpipe.components.storage import records
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
 
@@ -189,7 +189,7 @@ def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Case, first: Any):
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
-    assert "imgpipe.pipeline.execution.run" in imported
+    assert "imgpipe.pipeline.execution.pipeline_run" in imported
     assert not imported & {"tensorflow", "tfx", "apache_beam", "keras"}
     summary = json.loads(ended.stdout)
     assert set(summary["cached"]) == set(first.summary["timings"]["components"])

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_filter import overrides
-from imgpipe.components.storage import manifest
 from imgpipe.pipeline import api
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.execution.run import execute
+from imgpipe.pipeline.execution.pipeline_run import execute
 from tests.command import imgpipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

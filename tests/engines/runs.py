@@ -41,7 +41,7 @@ def outcome(process: subprocess.Popen[bytes], out: Path, seconds: float = 3000) 
 
 def read(out: Path) -> dict[str, Any]:
     """Return the Examples, features and status in an output folder, in canonical order."""
-    from imgpipe.components.storage.records import iterate, serialise
+    from imgpipe.components.common.storage.records import iterate, serialise
 
     def folder(component: str, output: str) -> Path:
         made = (out / "artifacts" / component / output).glob("[0-9]*")
@@ -65,7 +65,7 @@ def read(out: Path) -> dict[str, Any]:
 
 def _features(example: Any) -> tuple[tuple[bytes, int], np.ndarray]:
     """Return (path, view) and the features of an Example of the feature bank."""
-    from imgpipe.components.storage import records
+    from imgpipe.components.common.storage import records
 
     key = records.raw(example, names.PATH), records.integer(example, names.VIEW)
     return key, np.frombuffer(records.raw(example, names.FEATURES), "<f2").astype(np.float32)

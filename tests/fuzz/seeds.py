@@ -65,7 +65,7 @@ def records() -> Iterator[bytes]:
     """TFRecord files of images with labels, uncompressed and compressed."""
     import tensorflow as tf
 
-    from imgpipe.components.storage.records import make, serialise
+    from imgpipe.components.common.storage.records import make, serialise
 
     with tempfile.TemporaryDirectory() as folder:
         for packing in ("", "GZIP"):

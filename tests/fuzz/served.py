@@ -43,7 +43,7 @@ def refusals_of_the_client() -> tuple[type[Exception], ...]:
 
 def manifest(file: Path) -> object:
     """Verify a version whose manifest is ``file`` and whose other files are undamaged."""
-    from imgpipe.components.storage import manifest as manifests
+    from imgpipe.components.common.storage import manifest as manifests
     from imgpipe.serving.server import storage
     from imgpipe.serving.server.status import StatusError
 

@@ -99,7 +99,7 @@ def _records_of_a_data_set() -> bytes:
 
 def _header(file: Path) -> object:
     """Read the header of an image with the reader of the pipeline and with that of the server."""
-    from imgpipe.components.image_file.header import other_format, probe
+    from imgpipe.components.common.image_file.header import other_format, probe
     from imgpipe.serving import image_header
 
     data = file.read_bytes()

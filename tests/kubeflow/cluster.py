@@ -219,7 +219,7 @@ class Cluster:
 
 def records_of(examples: Path) -> dict[str, list[bytes]]:
     """Return the records of an Examples artifact by split, in an order that is always the same."""
-    from imgpipe.components.storage import records
+    from imgpipe.components.common.storage import records
     from imgpipe.models import feature_names
 
     return {

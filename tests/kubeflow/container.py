@@ -15,7 +15,7 @@ from pathlib import Path
 #: Modules that `imgpipe.pipeline.kubeflow.entry_point` and the components import while they run.
 _LOADED = (
     "imgpipe.pipeline.graph",
-    "imgpipe.components.report.component",
+    "imgpipe.components.report.report",
     "imgpipe.pipeline.execution.failures",
     "tensorflow.keras",
     "tensorflow_data_validation",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.storage import manifest
+from imgpipe.components.common.storage import manifest
 from tests.e2e.case import SETTINGS, Case
 
 

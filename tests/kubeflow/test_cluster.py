@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from imgpipe.components.storage import manifest
+from imgpipe.components.common.storage import manifest
 from tests.kubeflow.cluster import Cluster, records_of
 from tests.kubeflow.pipelines import compiled, draw, require_same_version
 

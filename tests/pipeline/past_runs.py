@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.shares import wilson
+from imgpipe.components.common.shares import wilson
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.execution.run_record import build_summary
 

@@ -17,16 +17,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgpipe.components import source_check
+from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate.rules import GateSettings
-from imgpipe.components.example_gen.component import IngestSettings, ingest
+from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.component import Uris, filter_examples
+from imgpipe.components.image_filter.check import JudgeSettings
+from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
-from imgpipe.components.splits import SplitRule
-from imgpipe.components.storage.records import iterate, text
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.configuration.config import Config
@@ -85,7 +85,7 @@ def films(tmp_path):
 
 def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
     rules = IngestSettings(str(films), ("paper", "rock"), rule=RULE)
-    judged = assert_same(tmp_path, films, Settings(groups="none"), ingested=rules)
+    judged = assert_same(tmp_path, films, JudgeSettings(groups="none"), ingested=rules)
     assert judged.rejects == () and judged.summary["moved"]["near_duplicates_together"] > 0
     assert judged.near is not None and judged.near != ()
     for group in judged.near:
@@ -113,7 +113,9 @@ def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
             file = photos / folder / f"{number}-{level}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.tile(ramp, (64, 1))).save(file, compress_level=level)
-    settings = Settings(severity={"low_information": "ignore", "dark": "ignore"}, groups="none")
+    settings = JudgeSettings(
+        severity={"low_information": "ignore", "dark": "ignore"}, groups="none"
+    )
     judged = assert_same(
         tmp_path, photos, settings, ingested=IngestSettings(str(photos), ("a", "b"), rule=RULE)
     )
@@ -152,7 +154,7 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
 def assert_same(root, photos, settings, overrides=(), ingested=None):
     """Assert that `imgpipe check` and ImageFilter agree on every file; return check's result."""
     rule = ingested.rule if ingested else SplitRule()
-    plan = source_check.Plan(str(photos), settings, rule=rule, overrides=overrides)
+    plan = source_check.SourceCheckPlan(str(photos), settings, rule=rule, overrides=overrides)
     judged = source_check.judge(plan)
     summary, rejects, *findings, near = filtered(root, photos, settings, overrides, ingested)
     found = [row.row() | {"stored": ""} for row in judged.rejects]
@@ -167,7 +169,7 @@ def assert_same(root, photos, settings, overrides=(), ingested=None):
 
 
 def test_findings_equal_those_of_image_filter_on_the_drawn_set(faulty, tmp_path):
-    judged = assert_same(tmp_path, faulty, Settings(min_side=16))
+    judged = assert_same(tmp_path, faulty, JudgeSettings(min_side=16))
     reasons = {row.path: row.reason for row in judged.rejects}
     for fault in FAULTS:
         if fault.reason in ("zero_byte", "truncated", "not_an_image", "duplicate"):
@@ -186,7 +188,7 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
     )
     names = ("odd_size", "near_duplicate", "greyscale", "blurry")
     severity = {**dict.fromkeys(names, "reject"), "alpha": "repair"}
-    settings = Settings(severity=severity, threshold={"odd_size": 0.5})
+    settings = JudgeSettings(severity=severity, threshold={"odd_size": 0.5})
     judged = assert_same(tmp_path, faulty, settings, overrides)
     assert "odd_size" in {row.reason for row in judged.rejects}
     assert {row.reason for row in judged.reviews} == {"accept", "reject", "relabel"}
@@ -200,7 +202,7 @@ def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_p
         place = folder / "ab"[number % 2] / Path(entry["path"]).name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(shared_data / entry["path"], place)
-    judged = assert_same(tmp_path, folder, Settings(min_side=1))
+    judged = assert_same(tmp_path, folder, JudgeSettings(min_side=1))
     assert judged.summary["in"] == len(entries)
     decodable = {Path(entry["path"]).name for entry in entries if entry["tf"].startswith("OK")}
     broken = {"truncated", "undecodable", "not_an_image", "zero_byte"}
@@ -396,7 +398,7 @@ def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, 
         return real(*args)
 
     monkeypatch.setattr(source_check, "inspect", vanishing)
-    (reject,) = source_check.judge(source_check.Plan(str(clean))).rejects
+    (reject,) = source_check.judge(source_check.SourceCheckPlan(str(clean))).rejects
     assert (reject.path, reject.reason) == ("rock/0.png", "unreadable")
 
 

@@ -7,8 +7,8 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from imgpipe.components.common.storage import integrity
 from imgpipe.components.model_pusher import versions
-from imgpipe.components.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean, rollback

@@ -44,7 +44,7 @@ def test_short_help_and_version():
 
 def test_scanning_and_the_client_do_not_import_tensorflow():
     program = (
-        "import sys, imgpipe.components, imgpipe.pipeline.execution.run\n"
+        "import sys, imgpipe.components, imgpipe.pipeline.execution.pipeline_run\n"
         "import imgpipe.serving.client\n"
         "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
     )
@@ -296,7 +296,7 @@ TIMINGS = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
 
 def test_summary_of_a_complete_run_has_what_its_facts_say():
     from imgpipe.pipeline.execution.run_record import build_summary
-    from imgpipe.pipeline.records.run import Summary
+    from imgpipe.pipeline.records.run_summary import RunSummary
 
     expect = {"text": "", "low": 0.9, "high": None, "split": "test", "time": "1 min"}
     stage = {"best_epoch": 2, "stopped": "plateau", "seconds": 3.0}
@@ -330,7 +330,7 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     assert built["warnings"] == [], "the folds decide, so that few images need no warning"
     assert (built["expected"]["value"], built["expected"]["compared"]) == (0.95, "within")
     written = json.loads(json.dumps(built))
-    assert written == built and Summary.read(written).dump() == built
+    assert written == built and RunSummary.read(written).dump() == built
 
 
 def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):

@@ -6,7 +6,7 @@ import math
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.components.storage import integrity, records
+from imgpipe.components.common.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app

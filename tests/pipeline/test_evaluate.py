@@ -12,9 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import imgpipe
+from imgpipe.components.common.storage import records
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import imgpipe
-from imgpipe.components.storage import records
+from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgpipe.components.common.storage import blob_store, integrity, manifest
 from imgpipe.components.model_pusher import versions
-from imgpipe.components.storage import blob_store, integrity, manifest
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
 

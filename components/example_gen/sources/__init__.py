@@ -13,10 +13,10 @@ from pathlib import Path
 
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Kind,
     Note,
     Scan,
     Source,
+    SourceKind,
     SourceOptions,
     fingerprint,
 )
@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 
-def _found() -> Iterator[Kind]:
+def _found() -> Iterator[SourceKind]:
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         yield from getattr(importlib.import_module(module.name), "KINDS", ())
 
 
 #: Kinds by the prefix of a spec ("folder:PATH"). A path without prefix is of the first kind whose
 #: `takes` returns True, otherwise a folder.
-SOURCES: dict[str, Kind] = {
+SOURCES: dict[str, SourceKind] = {
     kind.name: kind for kind in sorted(_found(), key=lambda kind: (kind.order, kind.name))
 }
 _DEFAULT = "folder"

@@ -22,10 +22,10 @@ from typing import IO, Any, cast
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
-    Kind,
     Note,
     Scan,
     Source,
+    SourceKind,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.code_pages import code_pages
@@ -306,4 +306,4 @@ def _require_end(stream: IO[bytes], offset: int) -> None:
         )
 
 
-KINDS = (Kind("archive", ArchiveSource, takes, order=10),)
+KINDS = (SourceKind("archive", ArchiveSource, takes, order=10),)

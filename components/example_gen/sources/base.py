@@ -245,7 +245,7 @@ def first_line(error: BaseException) -> str:
 
 
 @dataclass(frozen=True)
-class Kind:
+class SourceKind:
     """One kind of source; a module in this folder lists its kinds in `KINDS`.
 
     Attributes:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Kind,
     Note,
     Scan,
     Source,
+    SourceKind,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.folder_names import is_images, is_unlabelled
@@ -219,4 +219,4 @@ class FolderSource(Source):
         return root
 
 
-KINDS = (Kind("folder", FolderSource),)
+KINDS = (SourceKind("folder", FolderSource),)

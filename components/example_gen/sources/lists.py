@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
-    Kind,
     Note,
     Scan,
     Source,
+    SourceKind,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
@@ -36,7 +37,6 @@ from imgpipe.components.example_gen.sources.tables import (
     said,
 )
 from imgpipe.components.example_gen.sources.tree import listed, some, split_word
-from imgpipe.components.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular, read_bytes
 
@@ -259,4 +259,4 @@ def _refusal(raw: str, root: Path) -> str:
 
 
 #: Before the tables of pixels, since a .csv with a column of paths is a list of files.
-KINDS = (Kind("manifest", ListSource, lists_files, order=20),)
+KINDS = (SourceKind("manifest", ListSource, lists_files, order=20),)

@@ -15,10 +15,10 @@ from typing import Any
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Kind,
     Note,
     Scan,
     Source,
+    SourceKind,
     SourceOptions,
     first_line,
     hashed,
@@ -137,8 +137,8 @@ def _size(item: Item) -> int:
     return int(item.locator.partition(":")[0])
 
 
-def _kind(scheme: str) -> Kind:
-    return Kind(
+def _kind(scheme: str) -> SourceKind:
+    return SourceKind(
         scheme,
         lambda locator, options: ObjectStoreSource(f"{scheme}:{locator}", options),
         is_path=False,

@@ -17,9 +17,9 @@ from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
-    Kind,
     Scan,
     Source,
+    SourceKind,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.tables import (
@@ -233,4 +233,4 @@ class PixelSource(Source):
         require_all_named(self.locator, named)
 
 
-KINDS = (Kind("csv", PixelSource, holds_pixels, order=30),)
+KINDS = (SourceKind("csv", PixelSource, holds_pixels, order=30),)

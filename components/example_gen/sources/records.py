@@ -19,9 +19,9 @@ from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Kind,
     Scan,
     Source,
+    SourceKind,
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.tables import (
@@ -330,4 +330,4 @@ def _checksum(data: bytes) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-KINDS = (Kind("tfrecord", TFRecordSource, takes, order=40),)
+KINDS = (SourceKind("tfrecord", TFRecordSource, takes, order=40),)

@@ -15,10 +15,10 @@ from typing import Any
 
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Kind,
     Note,
     Scan,
     Source,
+    SourceKind,
     SourceOptions,
     first_line,
 )
@@ -169,4 +169,4 @@ def _builder(name: str, folder: str) -> Any:
     return builder
 
 
-KINDS = (Kind("tfds", TfdsSource, is_path=False),)
+KINDS = (SourceKind("tfds", TfdsSource, is_path=False),)

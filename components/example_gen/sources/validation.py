@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from imgpipe.components.common.image_record import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
+from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Note,
@@ -21,8 +23,6 @@ from imgpipe.components.example_gen.sources.base import (
     fingerprint,
 )
 from imgpipe.components.example_gen.sources.tree import some
-from imgpipe.components.image_record import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
-from imgpipe.components.splits import HELD_OUT_FIRST
 from imgpipe.models.errors import ConfigError
 
 _NAMED = 100  # notes of one kind; further ones are only counted

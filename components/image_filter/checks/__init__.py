@@ -1,17 +1,18 @@
 """The checks of images. A registry finds them in the files of this folder.
 
-A new check is one new file with a `Check`: what it needs and measures, its threshold, its finding
-and its remedy. The configuration, the inspection and the filter use the tables below.
+A new check is one new file with an `ImageCheck`: what it needs and measures, its threshold, its
+finding and its remedy. The configuration, the inspection and the filter use the tables below.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Mapping
 
-from imgpipe.components.image_file.pixels import STATISTICS_ONLY, Measurement
-from imgpipe.components.image_filter.check import Check, Choice, Settings
+from imgpipe.components.common.image_file.pixels import STATISTICS_ONLY, Measurement
+from imgpipe.components.image_filter.check import ImageCheck, JudgeSettings, SeverityChoice
 from imgpipe.components.image_filter.checks.files import NOT_ABOUT_LABEL
 from imgpipe.components.image_filter.checks.whole_set import ACROSS_SPLITS
 from imgpipe.models import feature_names as names
@@ -19,9 +20,12 @@ from imgpipe.models.errors import ConfigError
 
 _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)
-_found = {one.name: one for values in _values for one in values if isinstance(one, Check)}
+_checks = itertools.chain.from_iterable(_values)
+_found = {check.name: check for check in _checks if isinstance(check, ImageCheck)}
 #: All checks, in the order in which they are run.
-CHECKS: tuple[Check, ...] = tuple(sorted(_found.values(), key=lambda one: (one.order, one.name)))
+CHECKS: tuple[ImageCheck, ...] = tuple(
+    sorted(_found.values(), key=lambda one: (one.order, one.name))
+)
 #: The measurements that are computed from the pixels of each image.
 MEASUREMENTS: tuple[Measurement, ...] = (
     *STATISTICS_ONLY,
@@ -30,9 +34,9 @@ MEASUREMENTS: tuple[Measurement, ...] = (
 #: Features that have a distribution. Statistics, schema and anomalies are about these.
 METADATA: tuple[str, ...] = (*names.METADATA, *(one.name for one in MEASUREMENTS))
 #: Kinds of findings that `judge.severity` may name.
-CHOICES: Mapping[str, Choice] = {
+CHOICES: Mapping[str, SeverityChoice] = {
     **{
-        check.name: Choice(check.severity, check.may_be, check.finds)
+        check.name: SeverityChoice(check.severity, check.may_be, check.finds)
         for check in CHECKS
         if len(check.may_be) > 1
     },
@@ -46,7 +50,7 @@ THRESHOLDS: Mapping[str, tuple[float, str]] = {
 }
 
 
-def validate(settings: Settings) -> None:
+def validate(settings: JudgeSettings) -> None:
     """Check the severities and thresholds in the settings.
 
     Raises:

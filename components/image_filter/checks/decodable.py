@@ -10,10 +10,10 @@ import struct
 
 from PIL import UnidentifiedImageError
 
-from imgpipe.components.image_file.header import other_format
-from imgpipe.components.image_file.transcoding import transcode
-from imgpipe.components.image_filter.check import Finding, Result, Settings, check
-from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.common.image_file.header import other_format
+from imgpipe.components.common.image_file.transcoding import transcode
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
 from imgpipe.serving.image_header import sniff
 
 NOT_AN_IMAGE = "not_an_image"
@@ -29,7 +29,7 @@ _TAIL = 64  # bytes at the end of a file that may contain padding after the end 
     "save the image again as JPEG or PNG, or download the original again",
     unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
 )
-def decodable(record: ImageRecord, settings: Settings) -> Result:
+def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Files that nobody reads, and those that only Pillow reads."""
     if not record.decode_error:
         return None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Finding, Result, Settings, check
-from imgpipe.components.image_filter.checks.quality import remedy
-from imgpipe.components.image_record import (
+from imgpipe.components.common.image_record import (
     GROUP_ACROSS_SPLITS,
     OUTSIDE_CLASSES,
     TWO_GROUPS,
@@ -12,6 +10,8 @@ from imgpipe.components.image_record import (
     TWO_SPLITS,
     ImageRecord,
 )
+from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
+from imgpipe.components.image_filter.checks.quality import remedy
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
@@ -30,7 +30,7 @@ def is_about_label(problem: str) -> bool:
     "make the file readable (permissions, target of a link, path in a list) and run again",
     unusable=("unreadable",),
 )
-def unreadable(record: ImageRecord, settings: Settings) -> Result:
+def unreadable(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Files that cannot be read."""
     return record.read_error or None
 
@@ -41,7 +41,7 @@ def unreadable(record: ImageRecord, settings: Settings) -> Result:
     "replace the file with the complete image and run again",
     unusable=("zero_byte",),
 )
-def zero_byte(record: ImageRecord, settings: Settings) -> Result:
+def zero_byte(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Empty files."""
     return None if record.byte_size else "the file is empty (0 bytes)"
 
@@ -52,7 +52,7 @@ def zero_byte(record: ImageRecord, settings: Settings) -> Result:
     "raise judge.pixel_limit, or resize the image",
     unusable=("pixel_limit",),
 )
-def pixel_limit(record: ImageRecord, settings: Settings) -> Result:
+def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More pixels in the header than judge.pixel_limit."""
     if record.pixels <= settings.pixel_limit:
         return None
@@ -69,13 +69,13 @@ def pixel_limit(record: ImageRecord, settings: Settings) -> Result:
     ".gitattributes, or git lfs); keep it anyway with judge.severity.damaged or `imgpipe review`",
     may_be=("reject", "warn", "ignore"),
 )
-def damaged(record: ImageRecord, settings: Settings) -> Result:
+def damaged(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Damaged, although it can be decoded: a part of the pixels is wrong."""
     return record.damage or None
 
 
 @check(50, "header", "lower judge.min_side", may_be=("reject", "warn", "ignore"))
-def too_small(record: ImageRecord, settings: Settings) -> Result:
+def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Side shorter than judge.min_side."""
     if min(record.width, record.height) >= settings.min_side:
         return None
@@ -89,7 +89,7 @@ def too_small(record: ImageRecord, settings: Settings) -> Result:
     "the first frame",
     may_be=("reject", "warn", "ignore"),
 )
-def animated(record: ImageRecord, settings: Settings) -> Result:
+def animated(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More than one frame or page; only the first one is used."""
     if record.frames <= 1:
         return None
@@ -97,7 +97,7 @@ def animated(record: ImageRecord, settings: Settings) -> Result:
 
 
 @check(70, "header", "correct the source (manifest, folders) or [data] in the configuration")
-def source_problem(record: ImageRecord, settings: Settings) -> Result:
+def source_problem(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Problems that the source reports, with the reason that it gives."""
     if not record.problem:
         return None
@@ -111,7 +111,7 @@ def source_problem(record: ImageRecord, settings: Settings) -> Result:
     "move the file into the folder of its class, or give it a label in the list or with imgpipe "
     "review, and run again",
 )
-def no_label(record: ImageRecord, settings: Settings) -> Result:
+def no_label(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Images without a known label, which cannot be used for training."""
     if record.label_index >= 0:
         return None
@@ -124,7 +124,7 @@ _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
 
 
 @check(110, "header", "convert the image to sRGB; until then it is used unchanged", **_ONLY_WARN)
-def cmyk(record: ImageRecord, settings: Settings) -> Result:
+def cmyk(record: ImageRecord, settings: JudgeSettings) -> Result:
     """CMYK colours, decoded without their colour profile."""
     if record.mode not in ("CMYK", "YCCK"):
         return None
@@ -137,7 +137,7 @@ def cmyk(record: ImageRecord, settings: Settings) -> Result:
     "store the image with 8 bits per channel, scaled to the range of its values",
     **_ONLY_WARN,
 )
-def sixteen_bit(record: ImageRecord, settings: Settings) -> Result:
+def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More than 8 bits per channel; only the upper 8 are used."""
     head = record.image_bytes[: _PNG_DEPTH + 1]  # Pillow does not tell it of every PNG
     png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
@@ -154,7 +154,7 @@ def sixteen_bit(record: ImageRecord, settings: Settings) -> Result:
     threshold=0.35,
     about="shorter side / longer side",
 )
-def odd_aspect_ratio(record: ImageRecord, settings: Settings) -> Result:
+def odd_aspect_ratio(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Very long or very wide, such as strips and banners."""
     sides = sorted((record.width, record.height))
     ratio = sides[0] / sides[1] if sides[0] else 1.0  # an unknown size is not odd

@@ -13,10 +13,17 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from imgpipe.components import shares
-from imgpipe.components.image_file.pixels import Measurement, Pixels
-from imgpipe.components.image_filter.check import WARN, Check, Finding, Result, Settings, check
-from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.common import shares
+from imgpipe.components.common.image_file.pixels import Measurement, Pixels
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.image_filter.check import (
+    WARN,
+    Finding,
+    ImageCheck,
+    JudgeSettings,
+    Result,
+    check,
+)
 from imgpipe.models import feature_names as names
 
 _DOUBT = 0.05  # within this distance of `_SHARP`, the thumbnail is computed from all pixels
@@ -45,7 +52,7 @@ def below(
     about: str,
     finds: str,
     score: Callable[[float], float] = lambda value: value,
-) -> Check:
+) -> ImageCheck:
     """Create a check that reports images whose score is below a threshold.
 
     Args:
@@ -59,7 +66,7 @@ def below(
         score: Function from the measurement to the score. The default is the measurement itself.
     """
 
-    def judge(record: ImageRecord, settings: Settings) -> Finding | None:
+    def judge(record: ImageRecord, settings: JudgeSettings) -> Finding | None:
         if feature not in record.figures:
             return None
         value, limit = score(record.figures[feature]), made.threshold_in(settings)
@@ -68,7 +75,7 @@ def below(
         measured = shares.below(value, limit)
         return Finding(name, f"{about} {measured}, below {limit:g}", score=value)
 
-    made = Check(
+    made = ImageCheck(
         name,
         order,
         "pixels",
@@ -166,7 +173,7 @@ BLURRY = below(
     severity="warn",
     measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
 )
-def greyscale(record: ImageRecord, settings: Settings) -> Result:
+def greyscale(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Grey, even if stored with colour channels."""
     if record.mode in _GREY_MODES:
         return f"{record.format} in grey ({record.mode})"

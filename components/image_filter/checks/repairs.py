@@ -12,11 +12,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from imgpipe.components.image_file.content import alpha_channel
-from imgpipe.components.image_file.header import pillow
-from imgpipe.components.image_file.pixels import Measurement, Pixels
-from imgpipe.components.image_filter.check import Finding, Result, Settings, check
-from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.common.image_file.content import alpha_channel
+from imgpipe.components.common.image_file.header import pillow
+from imgpipe.components.common.image_file.pixels import Measurement, Pixels
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
 from imgpipe.models import feature_names as names
 from imgpipe.serving.pillow_pixels import eight_bits
 
@@ -50,7 +50,7 @@ def on_white(record: ImageRecord) -> bytes:
     repair=on_white,
     measurement=Measurement(names.TRANSPARENCY, transparency),
 )
-def alpha(record: ImageRecord, settings: Settings) -> Result:
+def alpha(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Transparent pixels, whose hidden colours the model sees; repair: on white."""
     hidden = record.figures.get(names.TRANSPARENCY, 0.0)
     if not hidden:

@@ -10,18 +10,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.check import (
     WARN,
-    Check,
-    Choice,
     Finding,
+    ImageCheck,
+    JudgeSettings,
     Result,
-    Settings,
     Severity,
+    SeverityChoice,
     check,
 )
 from imgpipe.components.image_filter.checks.quality import remedy
-from imgpipe.components.image_record import ImageRecord
 
 NEAR = "near_duplicate"
 ACROSS_SPLITS = "near_duplicate_across_splits"
@@ -39,8 +39,8 @@ REMEDIES = {
     LABEL_CONFLICT: "give both copies the right label, or delete the wrong one, and run again",
 }
 _CHOICES = {
-    ACROSS_SPLITS: Choice("reject", WARN, "Nearly the same image in another split"),
-    NEAR: Choice("warn", WARN, "Nearly the same image in the same split"),
+    ACROSS_SPLITS: SeverityChoice("reject", WARN, "Nearly the same image in another split"),
+    NEAR: SeverityChoice("warn", WARN, "Nearly the same image in the same split"),
 }
 SEVERITIES: Mapping[str, Severity] = {ACROSS_SPLITS: "reject", LABEL_CONFLICT: "warn", NEAR: "warn"}
 
@@ -78,7 +78,7 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
     counted=lambda record: record.pixels,
     limits=limits,
 )
-def odd_size(record: ImageRecord, settings: Settings) -> Result:
+def odd_size(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Much smaller or larger than the rest of the set."""
     usual = settings.limits.get(odd_size.name)
     if usual is None:
@@ -95,12 +95,12 @@ def odd_size(record: ImageRecord, settings: Settings) -> Result:
     return Finding("odd_size", detail, score=-abs(own - middle))
 
 
-def radius(settings: Settings) -> int:
+def radius(settings: JudgeSettings) -> int:
     """Return the largest distance of near-duplicates in bits; 0 turns the search off."""
     return int(NEAR_DUPLICATE.threshold_in(settings))
 
 
-NEAR_DUPLICATE = Check(
+NEAR_DUPLICATE = ImageCheck(
     NEAR,
     210,
     "set",

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imgpipe.components.common.shares import wilson
 from imgpipe.components.report.metrics import Cell
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.text import capped, plural
 from imgpipe.components.report.thumbnails import cam_key
-from imgpipe.components.shares import wilson
 from imgpipe.models import feature_names as names
 
 

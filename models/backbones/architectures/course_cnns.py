@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models.backbones.registry import Architecture, Choice
+from imgpipe.models.backbones.registry import Architecture, BackboneChoice
 from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ DEFAULT_SIZE: Final = 150  # side in pixels for all other networks of the patter
 _NAME: Final = re.compile(r"conv((?:_[1-9]\d{0,3}){1,6})(_grey)?")
 
 
-def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
+def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network to the output of its last pooling; see `Architecture`.
 
     Raises:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import torch_legacy
-from imgpipe.models.backbones.registry import Architecture, Choice, PackagedWeights
+from imgpipe.models.backbones.registry import Architecture, BackboneChoice, PackagedWeights
 from imgpipe.models.backbones.torch_legacy import Tensors
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def architecture(name: str, variant: Variant) -> Architecture:
     )
 
 
-def _source(variant: Variant, choice: Choice, side: tuple[int, int]) -> keras.Model:
+def _source(variant: Variant, choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build a variant; see `Architecture`. ImageNet weights have BatchNorm folded in."""
     import keras
 

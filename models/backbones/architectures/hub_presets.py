@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgpipe.models.backbones import presets, token_maps
-from imgpipe.models.backbones.registry import Architecture, Choice
+from imgpipe.models.backbones.registry import Architecture, BackboneChoice
 from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def named(name: str) -> Architecture | None:
     return Architecture(name, 0, source, weights_by_size=True, preset=presets.of(name))
 
 
-def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
+def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network of a preset, with its weights or random ones; see `Architecture`.
 
     Raises:

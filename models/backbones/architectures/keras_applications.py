@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from imgpipe.models.backbones.registry import Architecture, Choice
+from imgpipe.models.backbones.registry import Architecture, BackboneChoice
 from imgpipe.models.errors import ConfigError, ResourceError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ APPLICATIONS: Final[dict[str, Application]] = {
 }
 
 
-def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
+def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network with ImageNet or random weights; see `Architecture`.
 
     Raises:
@@ -132,7 +132,7 @@ def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTe
     return keras.layers.Rescaling(scale, offset, dtype="float32", name="normalise")(pixels)
 
 
-def _explained(choice: Choice, error: Exception, imagenet: bool) -> Exception | None:
+def _explained(choice: BackboneChoice, error: Exception, imagenet: bool) -> Exception | None:
     """Return an error that tells a person what to do; None if the error is a defect."""
     text = str(error)
     if imagenet and ("URL fetch failure" in text or isinstance(error, OSError)):

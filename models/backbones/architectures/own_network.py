@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from imgpipe.models.backbones.registry import Architecture, Choice
+from imgpipe.models.backbones.registry import Architecture, BackboneChoice
 from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def named(name: str) -> Architecture | None:
     )
 
 
-def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
+def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Call the user's function with the height of the images, and check its result.
 
     Raises:

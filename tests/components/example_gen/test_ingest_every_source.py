@@ -14,12 +14,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from imgpipe.components.example_gen.component import IngestSettings, ingest
+from imgpipe.components.common.storage.records import iterate, make, raw, text
+from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.component import Uris, filter_examples
+from imgpipe.components.image_filter.check import JudgeSettings
+from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.quarantine import MANIFEST
-from imgpipe.components.storage.records import iterate, make, raw, text
 from imgpipe.models import feature_names as names
 
 COUNT = 12
@@ -92,7 +92,7 @@ def run(beam_pipeline, root, spec, options=None):
     uris = {name: str(root / name) for name in ("in", "kept", "metadata", "quarantine")}
     ingested = ingest(beam_pipeline(), uris["in"], settings)
     summary = filter_examples(
-        beam_pipeline(), Uris(*uris.values()), Settings(min_side=4), scan.vocabulary
+        beam_pipeline(), Uris(*uris.values()), JudgeSettings(min_side=4), scan.vocabulary
     )
     assert ingested["images"] == len(scan.items) == summary["kept"] + summary["rejected"]
     kept = {

@@ -10,10 +10,10 @@ import io
 import pytest
 from PIL import Image
 
+from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.folder import FolderSource
-from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ResourceError
 from tests.components.memory_source import Memory
 

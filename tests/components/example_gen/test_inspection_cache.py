@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from imgpipe.components.common.image_file import content
+from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.example_gen import inspection
 from imgpipe.components.example_gen.inspection import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.image_file import content
-from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ResourceError
 from tests.components.memory_source import Memory
 

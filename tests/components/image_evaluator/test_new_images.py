@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pytest
 
+from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images
-from imgpipe.components.storage import known_images, records
 from imgpipe.models.features.bank import BankRows
 
 CLASSES = ("daisy", "rose", "tulip")

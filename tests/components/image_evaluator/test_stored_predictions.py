@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components import blessings, shares
-from imgpipe.components.image_evaluator import component, rules
-from imgpipe.components.storage import records
+from imgpipe.components.common import blessings, shares
+from imgpipe.components.common.storage import records
+from imgpipe.components.image_evaluator import image_evaluator, rules
 from imgpipe.models import feature_names as names
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
@@ -50,7 +50,7 @@ def _stored(
     """
     from tfx.types.standard_artifacts import Examples
 
-    from imgpipe.components.beam.beam_io import mark_examples
+    from imgpipe.components.common.beam.beam_io import mark_examples
 
     classes = answers.shape[1]
     paths = {split: records.shard_path(str(uri), split, 0, 1) for split in names.SPLITS}
@@ -115,7 +115,7 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
         "vocabulary": json.dumps([f"class {i}" for i in range(classes)]),
         "example_splits": json_utils.dumps([names.VALIDATION, names.TEST]),
     }
-    component.Executor(context).Do(inputs, outputs, properties)
+    image_evaluator.Executor(context).Do(inputs, outputs, properties)
     decision = records.read_json(f"{folder}/blessing/{rules.DECISION}")
     marked = blessings.is_blessed(f"{folder}/blessing")
     assert marked != blessings.is_blessed(f"{folder}/blessing", blessings.NOT_BLESSED)

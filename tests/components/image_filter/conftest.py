@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from imgpipe.components.example_gen.component import IngestSettings, ingest
+from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.storage.records import read_examples, shard_files, text
+from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.component import Uris, filter_examples
-from imgpipe.components.splits import SplitRule
-from imgpipe.components.storage.records import read_examples, shard_files, text
+from imgpipe.components.image_filter.check import JudgeSettings
+from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.models import feature_names as names
 from tests.components.memory_source import Memory
 
@@ -51,7 +51,7 @@ class Run:
         uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
         self.root = root
         self.summary = filter_examples(
-            beam_pipeline(*flags), uris, settings or Settings(), scan.vocabulary
+            beam_pipeline(*flags), uris, settings or JudgeSettings(), scan.vocabulary
         )
         assert not list((root / "q").glob(".*")), "nothing of the first pass is left"
         lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.image_record import ImageRecord
 
 SIZE = 200_000
 

@@ -9,13 +9,13 @@ import random
 import numpy as np
 import pytest
 
-from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
+from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
+from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.near_groups import Member
-from imgpipe.components.image_record import ImageRecord
 
-NO_NEAR = Settings(threshold={"near_duplicate": 0})
+NO_NEAR = JudgeSettings(threshold={"near_duplicate": 0})
 
 
 def content(number):
@@ -26,7 +26,7 @@ def content(number):
 def write(folder, name, images):
     """Write the part of images (number of the content, path, perceptual hashes)."""
     records = [image(path, number, perceptual_hash=hashes) for number, path, hashes in images]
-    return comparison.examine(records, Settings(), f"{folder}/{name}")
+    return comparison.examine(records, JudgeSettings(), f"{folder}/{name}")
 
 
 def drawn(count):
@@ -44,7 +44,7 @@ def test_equal_and_similar_images_of_several_parts_are_found(tmp_path):
         write(tmp_path, "3", [(6, "a/plain.jpg", b""), (6, "a/plain again.jpg", b"")]),
         write(tmp_path, "4", []),
     ]
-    found = comparison.compare(parts, Settings())
+    found = comparison.compare(parts, JudgeSettings())
     assert {path: (one.reason, one.kept_copy) for path, one in found.findings.items()} == {
         "a/3.jpg": ("near_duplicate", "a/1.jpg"),
         "a/\udcff.jpg": ("duplicate", "a/ü\n.jpg"),
@@ -54,11 +54,13 @@ def test_equal_and_similar_images_of_several_parts_are_found(tmp_path):
     assert [[one["path"] for one in line["members"]] for line in found.near] == [
         ["a/1.jpg", "a/3.jpg"]
     ]
-    assert comparison.compare(parts[::-1], Settings()) == found
+    assert comparison.compare(parts[::-1], JudgeSettings()) == found
     without = comparison.compare(parts, NO_NEAR)
     assert set(without.findings) == {"a/\udcff.jpg", "a/plain.jpg"}
     assert (without.near, without.groups) == ((), {})
-    assert comparison.compare([], Settings()) == comparison.compare(parts[-1:], Settings())
+    assert comparison.compare([], JudgeSettings()) == comparison.compare(
+        parts[-1:], JudgeSettings()
+    )
 
 
 def test_a_group_of_similar_images_that_are_all_rejected_is_no_group(tmp_path):
@@ -69,8 +71,8 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group(tmp_path):
         dataclasses.replace(image(path, number, perceptual_hash=hashes), label=path[:3])
         for number, path in takes
     ]
-    part = comparison.examine(records, Settings(), f"{tmp_path}/0")
-    found = comparison.compare([part], Settings())
+    part = comparison.examine(records, JudgeSettings(), f"{tmp_path}/0")
+    found = comparison.compare([part], JudgeSettings())
     assert {one.reason for one in found.findings.values()} == {"label_conflict"}
     assert sorted(found.findings) == sorted(path for _, path in takes)
     assert found.near == ()
@@ -120,7 +122,7 @@ def image(path, number=0, **changes):
 def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(tmp_path):
     """The limits of a check of the whole set are known only in the second pass."""
     severity = {"odd_size": "reject", "greyscale": "reject", "dark": "reject"}
-    settings = Settings(severity=severity, threshold={"near_duplicate": 0})
+    settings = JudgeSettings(severity=severity, threshold={"near_duplicate": 0})
     records = [image(f"a/{n}.png", n) for n in range(9)]
     huge = {"width": 900, "height": 900}
     records += [

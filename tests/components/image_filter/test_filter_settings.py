@@ -8,11 +8,11 @@ import json
 
 from PIL import Image
 
+from imgpipe.components.common.storage import records
 from imgpipe.components.image_filter import overrides, quarantine
-from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
-from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from tests.images import encoded, noise
 
@@ -62,7 +62,7 @@ def test_transparent_images_are_warned_of_or_repaired(photos, run):
     image.putalpha(128)
     folder = photos({"a": 3, "b": 3, "a/clear.png": encoded(image)})
     assert warned(run(folder))["alpha"] == ["a/clear.png"]
-    done = run(folder, name="repaired", settings=Settings(severity={"alpha": "repair"}))
+    done = run(folder, name="repaired", settings=JudgeSettings(severity={"alpha": "repair"}))
     example = kept(done, "a/clear.png")
     data = records.raw(example, names.IMAGE_BYTES)
     assert Image.open(io.BytesIO(data)).mode == "RGB"
@@ -101,7 +101,7 @@ def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run
         Override(digest(encode(seed=704)), "relabel", "a"),
         Override("f" * 64, "accept"),
     ]
-    settings = Settings(overrides=overrides.resolve(decided, ("a", "b")))
+    settings = JudgeSettings(overrides=overrides.resolve(decided, ("a", "b")))
     done = run(folder, settings=settings)
     assert {path: r["reason"] for path, r in done.rejects.items()} == {
         "a/cut.jpg": "truncated",
@@ -130,7 +130,7 @@ def test_labels_of_test_are_never_overridden(photos, run, encode):
     files = {split: encode(seed=720 + n) for n, split in enumerate(names.SPLITS)}
     folder = photos({**splits, **{f"{split}/a/b.jpg": data for split, data in files.items()}})
     decided = [Override(digest(data), "relabel", "b") for data in files.values()]
-    done = run(folder, settings=Settings(overrides=overrides.resolve(decided, ("a", "b"))))
+    done = run(folder, settings=JudgeSettings(overrides=overrides.resolve(decided, ("a", "b"))))
     labels = {split: records.text(kept(done, f"{split}/a/b.jpg"), names.LABEL) for split in files}
     assert labels == {"train": "b", "validation": "b", "test": "a"}
     told = done.summary["overrides"]
@@ -149,12 +149,12 @@ def test_transcoded_images_are_also_checked_by_their_pixels(photos, run):
     done = run(folder)
     assert done.summary["repaired_by"] == {"transcoded": 1}
     assert warned(done)["alpha"] == warned(done)["low_information"] == ["a/cut-out.webp"]
-    white = run(folder, name="white", settings=Settings(severity={"alpha": "repair"}))
+    white = run(folder, name="white", settings=JudgeSettings(severity={"alpha": "repair"}))
     assert white.summary["repaired_by"] == {"alpha": 1, "transcoded": 1}
     example = kept(white, "a/cut-out.webp")
     shown = Image.open(io.BytesIO(records.raw(example, names.IMAGE_BYTES)))
     assert (shown.getpixel((5, 5)), shown.getpixel((5, 30))) == ((255, 255, 255), (255, 0, 0))
     rejected = run(
-        folder, name="rejected", settings=Settings(severity={"low_information": "reject"})
+        folder, name="rejected", settings=JudgeSettings(severity={"low_information": "reject"})
     )
     assert rejected.rejects["a/cut-out.webp"]["reason"] == "low_information"

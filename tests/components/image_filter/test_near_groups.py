@@ -9,9 +9,9 @@ import random
 import numpy as np
 import pytest
 
-from imgpipe.components.image_file.perceptual_hash import perceptual_hashes
-from imgpipe.components.image_file.pixels import Pixels
-from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
+from imgpipe.components.common.image_file.pixels import Pixels
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.near_groups import (
     Member,
     line,
@@ -49,7 +49,7 @@ def near(members, radius=48, severity=None, **verdicts):
     ]
     overrides = by_hash(decided)
     threshold = {"near_duplicate": radius}
-    return resolve(members, Settings(16, 10**8, severity or {}, threshold, overrides))
+    return resolve(members, JudgeSettings(16, 10**8, severity or {}, threshold, overrides))
 
 
 def outcome(*members, radius=48, **severities):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.components.image_file.content import decode
-from imgpipe.components.image_file.perceptual_hash import (
+from imgpipe.components.common.image_file.content import decode
+from imgpipe.components.common.image_file.perceptual_hash import (
     BYTES,
     KINDS,
     perceptual_hashes,
 )
-from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.near_search import Hashes, search
 from tests.images import distance

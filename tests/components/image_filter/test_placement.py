@@ -10,10 +10,10 @@ import hashlib
 
 import pytest
 
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.decision import Decision
-from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.splits import SplitRule
 
 RULE = SplitRule(min_validation=3, min_test=1)
 

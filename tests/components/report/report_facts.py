@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imgpipe.components.predictor.prediction import Prediction
+from imgpipe.components.common.prediction import StoredPrediction
+from imgpipe.components.common.shares import wilson
 from imgpipe.components.report.metrics import Table
 from imgpipe.components.report.section import RunState
-from imgpipe.components.shares import wilson
 from tests.images import encoded
 
 BLESSED = RunState(
@@ -33,7 +33,7 @@ def measured(classes: Sequence[str], count: int, accuracy: float, seed: int) -> 
         share = 0.2 / len(classes)
         of_label = 0.8 + share if guess == label else share
         path = f"{classes[label]}/{i}.jpg"
-        rows.append(Prediction(path, f"{i:064x}", label, guess, 0.8 + share, of_label))
+        rows.append(StoredPrediction(path, f"{i:064x}", label, guess, 0.8 + share, of_label))
     return Table(classes, rows)
 
 

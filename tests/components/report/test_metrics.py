@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from imgpipe.components.predictor import prediction
-from imgpipe.components.predictor.prediction import Prediction
+from imgpipe.components.common import prediction
+from imgpipe.components.common.prediction import StoredPrediction
+from imgpipe.components.common.shares import wilson
+from imgpipe.components.common.storage import records
 from imgpipe.components.report.metrics import Table
-from imgpipe.components.shares import wilson
-from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
 
@@ -104,7 +104,7 @@ def test_a_table_of_many_predictions_needs_little_memory():
     """An object for each of ten million images would take gigabytes."""
     import tracemalloc
 
-    rows = (Prediction(f"{i:0200d}", f"{i:064x}", i % 2, 1, 0.9, 0.1) for i in range(50_000))
+    rows = (StoredPrediction(f"{i:0200d}", f"{i:064x}", i % 2, 1, 0.9, 0.1) for i in range(50_000))
     tracemalloc.start()
     try:
         found = Table(["a", "b"], rows)

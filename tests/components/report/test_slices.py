@@ -1,6 +1,6 @@
 """Accuracy by slices of images: counts add up."""
 
-from imgpipe.components.predictor.prediction import Prediction
+from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.report.section import Context, RunState
 from imgpipe.components.report.sections import accuracy
 from imgpipe.components.report.slices import Slices
@@ -9,7 +9,7 @@ from imgpipe.components.report.slices import Slices
 def row(path, label=0, correct=True, **described):
     """Return the prediction of an image with these measurements."""
     predicted = label if correct else label + 1
-    return Prediction(path, "", label, predicted, 0.8, 0.8, described=described)
+    return StoredPrediction(path, "", label, predicted, 0.8, 0.8, described=described)
 
 
 def summary(rows):

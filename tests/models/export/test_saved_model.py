@@ -13,7 +13,7 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.export.saved_model import export
-from imgpipe.models.network.classifier import Classifier, build_classifier, build_head
+from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier, build_head
 from imgpipe.models.settings import ModelSettings
 from tests.images import encoded, exif, soft, turned
 
@@ -30,7 +30,7 @@ def images(draw) -> list[bytes]:
     return [draw(seed, (64 + seed, 70), format) for seed, format in enumerate(formats)]
 
 
-def _classifier(classes: int, **settings: object) -> Classifier:
+def _classifier(classes: int, **settings: object) -> ClassifierNetwork:
     """Return a network with a random head whose answers differ between images."""
     options = ModelSettings(image_size=_SIZE, **{"features": "average", **settings})
     head = build_head(1280 if options.features == "average" else 6208, classes, options)
@@ -40,7 +40,7 @@ def _classifier(classes: int, **settings: object) -> Classifier:
 
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["binary", "three"])
-def classifier(request) -> Classifier:
+def classifier(request) -> ClassifierNetwork:
     """Return a network of two or of three classes."""
     return _classifier(request.param)
 

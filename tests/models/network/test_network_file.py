@@ -11,7 +11,7 @@ import pytest
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.network import network_file
-from imgpipe.models.network.classifier import Classifier, build_classifier
+from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.settings import ModelSettings
 
 # Keras causes this warning when it writes a file of weights.
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 _SMALL = {"backbone": "conv_4_8", "weights": "none", "image_size": 24}
 
 
-def _trained(settings: ModelSettings, classes: int = 2) -> Classifier:
+def _trained(settings: ModelSettings, classes: int = 2) -> ClassifierNetwork:
     """Return a network all of whose arrays differ from those that it was built with."""
     vocabulary = ["cat", "dog", "owl"][:classes]
     classifier = build_classifier(None, vocabulary, settings, 1.7, 0.25)
@@ -41,7 +41,7 @@ def _moved(weight: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return weight * random.uniform(0.9, 1.1, weight.shape) + offset
 
 
-def _export(classifier: Classifier, settings: ModelSettings, directory: Path) -> Path:
+def _export(classifier: ClassifierNetwork, settings: ModelSettings, directory: Path) -> Path:
     """Write the parts of an export that matter here: the variables and the network's folder."""
     import keras
     import tensorflow as tf
@@ -65,7 +65,7 @@ def images(draw) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory) -> tuple[Classifier, Path]:
+def original(tmp_path_factory) -> tuple[ClassifierNetwork, Path]:
     """Return a small network and the folder that it was exported to."""
     settings = ModelSettings(**_SMALL, hidden_units=5)
     classifier = _trained(settings)
@@ -145,7 +145,7 @@ def test_code_in_the_configuration_is_not_run(version) -> None:
 
 
 def test_the_network_folder_does_not_change_the_model_identity(original, version) -> None:
-    from imgpipe.components.storage import manifest
+    from imgpipe.components.common.storage import manifest
     from imgpipe.models.export.saved_model import write_digest
 
     shutil.rmtree(version / network_file.FOLDER)

@@ -38,7 +38,7 @@ def test_each_runner_gets_its_options():
     worker = json.dumps({"command": str(beam_options.worker_start.script())})
     common = [
         "--sdk_container_image=none",
-        "--beam_plugins=imgpipe.components.beam.beam_worker",
+        "--beam_plugins=imgpipe.components.common.beam.beam_worker",
     ]
     # Without the last option, a runner ends its workers after each stage.
     portable = [

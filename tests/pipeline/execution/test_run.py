@@ -10,7 +10,8 @@ import pytest
 
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.execution import failures, run
+from imgpipe.pipeline.execution import failures
+from imgpipe.pipeline.execution import pipeline_run as run
 from imgpipe.pipeline.output import metadata_file
 
 OUT = Path("/photos/out")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from imgpipe.components.common.storage import integrity
 from imgpipe.components.model_pusher import versions
-from imgpipe.components.storage import integrity
 from imgpipe.models.backbones import registry
 from imgpipe.pipeline.commands import doctor
 from imgpipe.pipeline.configuration import config as configs

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
+from imgpipe.components.common.storage import integrity, manifest, records
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.model_pusher import versions
-from imgpipe.components.storage import integrity, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors
@@ -87,7 +87,7 @@ def statistics_of(rows):
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame(rows))
 
 
-def push(out: Path, images: int = 150) -> manifest.Version:
+def push(out: Path, images: int = 150) -> manifest.PublishedVersion:
     """Publish a version below ``out``/model with the statistics of images of middle brightness."""
     import tensorflow_data_validation as tfdv
 

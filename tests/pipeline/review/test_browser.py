@@ -9,7 +9,7 @@ import pytest
 from imgpipe.components.image_filter import overrides
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import web
-from imgpipe.pipeline.review.decisions import Answer
+from imgpipe.pipeline.review.decisions import ReviewAnswer
 from tests import axe, browser
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import digest
@@ -91,7 +91,7 @@ def test_a_hostile_name_is_shown_as_text_and_a_reload_keeps_the_state(page, revi
     page.wait("document.querySelector('#status').innerText.includes('All images were seen')")
     page.call("Page.reload")
     page.wait("document.querySelector('#status')?.innerText.includes('5 were skipped')")
-    assert list(review.decisions.answers().values()).count(Answer("accept")) == 1
+    assert list(review.decisions.answers().values()).count(ReviewAnswer("accept")) == 1
 
 
 def test_a_held_key_decides_only_one_image(page, review):

@@ -8,7 +8,7 @@ from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.review import questions
-from imgpipe.pipeline.review.decisions import Answer, Decisions
+from imgpipe.pipeline.review.decisions import Decisions, ReviewAnswer
 from tests.pipeline.review.run_to_review import digest, facts, near
 
 CAT, TEST = digest("cat/0.png"), digest("dog/test.png")
@@ -26,8 +26,8 @@ def test_an_answer_is_saved_and_found_when_the_review_is_opened_again(reopen):
     reopen().answer(TEST, "reject")
     again = reopen()
     assert again.answers() == {
-        CAT: Answer("relabel", "dog"),
-        TEST: Answer("reject"),
+        CAT: ReviewAnswer("relabel", "dog"),
+        TEST: ReviewAnswer("reject"),
     }
     found = overrides.load(again.file)
     assert found == (
@@ -41,10 +41,10 @@ def test_answers_are_undone_one_after_the_other(reopen):
     review.answer(CAT, "relabel", "dog")
     review.answer(CAT, "accept")
     review.answer(CAT, "skip")
-    assert review.answers() == {CAT: Answer("skip")}
+    assert review.answers() == {CAT: ReviewAnswer("skip")}
     assert reopen().undo() == "", "an answer is undone while its page is open"
-    assert review.undo() == CAT and review.answers() == {CAT: Answer("accept")}
-    assert review.undo() == CAT and review.answers() == {CAT: Answer("relabel", "dog")}
+    assert review.undo() == CAT and review.answers() == {CAT: ReviewAnswer("accept")}
+    assert review.undo() == CAT and review.answers() == {CAT: ReviewAnswer("relabel", "dog")}
     assert review.undo() == CAT and review.answers() == {}
     assert review.undo() == "" and not overrides.load(review.file)
 
@@ -52,7 +52,7 @@ def test_answers_are_undone_one_after_the_other(reopen):
 def test_overrides_made_by_hand_are_seen_and_a_damaged_file_is_not_changed(reopen):
     review = reopen()
     overrides.replace(review.file, CAT, [Override(CAT[:16], "accept")])
-    assert review.answers() == {CAT: Answer("accept")}
+    assert review.answers() == {CAT: ReviewAnswer("accept")}
     review.file.write_text("x = [")
     with pytest.raises(ConfigError, match="is not valid TOML"):
         review.answer(CAT, "reject")

@@ -9,7 +9,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import Model, ModelRun
 
-from imgpipe.components.storage import integrity
+from imgpipe.components.common.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.runners import local
 from tests.pipeline.past_runs import leave

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from imgpipe.components.example_gen.component import IngestSettings, ingest
+from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
 

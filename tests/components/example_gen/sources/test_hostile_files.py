@@ -12,8 +12,8 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
+from imgpipe.components.common.storage.records import make, serialise
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.storage.records import make, serialise
 from imgpipe.models.errors import ConfigError
 
 

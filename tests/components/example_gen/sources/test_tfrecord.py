@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
+from imgpipe.components.common.storage.records import make, serialise
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.storage.records import make, serialise
 from imgpipe.models.errors import ConfigError
 
 

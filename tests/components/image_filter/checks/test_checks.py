@@ -8,18 +8,18 @@ import io
 import pytest
 from PIL import Image
 
-from imgpipe.components.image_file.content import decode
-from imgpipe.components.image_file.header import probe
-from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.common.image_file.content import decode
+from imgpipe.components.common.image_file.header import probe
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import CHECKS
 from imgpipe.components.image_filter.decision import decide
-from imgpipe.components.image_record import ImageRecord
 from tests.images import encoded
 
 
 def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
     """Return the record that inspection makes of a file."""
-    header = probe(data, Settings().pixel_limit)
+    header = probe(data, JudgeSettings().pixel_limit)
     pixels, error = decode(data)
     height, width = (header.height, header.width) if pixels is None else pixels.shape[:2]
     return ImageRecord(
@@ -48,13 +48,13 @@ def animation(kind, count=3):
 
 def reason(data, settings=None, **about):
     """Return the reason why a file is rejected, or "" if it is kept."""
-    found = decide(record(data, **about), settings or Settings())
+    found = decide(record(data, **about), settings or JudgeSettings())
     return found.rejection.reason if found.rejection else ""
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_good_images_pass_without_repairs_or_warnings(encode, kind):
-    found = decide(record(encode(kind), path=f"a/x.{kind.lower()}"), Settings())
+    found = decide(record(encode(kind), path=f"a/x.{kind.lower()}"), JudgeSettings())
     assert found.rejection is None and found.repairs == [] and found.warnings == []
 
 
@@ -69,7 +69,7 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
     assert reason(b"hello, I am text") == "not_an_image"
     assert reason(b"") == "zero_byte"
     assert reason(b"", read_error="Permission denied") == "unreadable"
-    found = decide(record(b"hello"), Settings()).rejection
+    found = decide(record(b"hello"), JudgeSettings()).rejection
     assert found.detail == "unknown image format; it begins with 'hello'"
 
 
@@ -85,7 +85,7 @@ def test_a_format_that_is_not_accepted_is_named(encode, kind):
     with Image.open(io.BytesIO(data)) as opened:
         opened.load()  # the file is whole, and Pillow can read it
         assert kind.startswith(opened.format)
-    found = decide(record(data, path="a/x.jpg"), Settings()).rejection
+    found = decide(record(data, path="a/x.jpg"), JudgeSettings()).rejection
     named = kind.split()[0]
     assert (found.reason, found.detail) == (
         "undecodable",
@@ -96,7 +96,7 @@ def test_a_format_that_is_not_accepted_is_named(encode, kind):
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF"])
 def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
-    found = decide(record(encode(kind)), Settings())
+    found = decide(record(encode(kind)), JudgeSettings())
     assert found.rejection is None and found.repairs[0].reason == "transcoded"
     pixels, error = decode(found.kept.image_bytes)
     assert (pixels.shape, error) == ((32, 40, 3), "") and kind in found.repairs[0].detail
@@ -107,10 +107,10 @@ def test_transparent_pixels_of_a_gif_are_reported_and_become_white(records):
     image.paste((0, 0, 0, 0), (0, 0, 20, 32))
     opaque = encoded(image.convert("RGB"), "GIF")
     inspected = records({"a/x.gif": encoded(image, "GIF"), "a/y.gif": opaque})
-    found = decide(inspected["a/x.gif"], Settings())
+    found = decide(inspected["a/x.gif"], JudgeSettings())
     details = [warning.detail for warning in found.warnings if warning.reason == "alpha"]
     assert details == ["50.0% of the pixels are not opaque"]
-    repaired = decide(inspected["a/x.gif"], Settings(severity={"alpha": "repair"})).kept
+    repaired = decide(inspected["a/x.gif"], JudgeSettings(severity={"alpha": "repair"})).kept
     assert (decode(repaired.image_bytes)[0][:, :20] == 255).all()
     assert inspected["a/y.gif"].figures["transparency"] == 0
 
@@ -121,7 +121,7 @@ def test_transparent_pixels_of_a_gif_are_reported_and_become_white(records):
 )
 def test_images_whose_white_is_unknown_are_rejected(mode, value, advice):
     """Pillow would clip their values, and the model would see black or white images."""
-    found = decide(record(encoded(Image.new(mode, (40, 32), value), "TIFF")), Settings())
+    found = decide(record(encoded(Image.new(mode, (40, 32), value), "TIFF")), JudgeSettings())
     assert found.rejection is not None and found.rejection.reason == "undecodable"
     assert advice in found.rejection.detail
 
@@ -129,20 +129,20 @@ def test_images_whose_white_is_unknown_are_rejected(mode, value, advice):
 def test_images_outside_the_size_limits_are_rejected(encode):
     assert reason(encode(size=(28, 28))) == ""  # there are real data sets of 28 × 28 pixels
     assert reason(encode(size=(15, 200))) == "too_small"
-    assert reason(encode(size=(15, 200)), Settings(min_side=8)) == ""
-    assert reason(encode(), Settings(pixel_limit=1000)) == "pixel_limit"
+    assert reason(encode(size=(15, 200)), JudgeSettings(min_side=8)) == ""
+    assert reason(encode(), JudgeSettings(pixel_limit=1000)) == "pixel_limit"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_animations_are_rejected_unless_ignored(kind):
     assert reason(animation(kind)) == "animated"
-    assert reason(animation(kind), Settings(severity={"animated": "ignore"})) == ""
+    assert reason(animation(kind), JudgeSettings(severity={"animated": "ignore"})) == ""
     assert reason(animation(kind, count=1)) == ""
 
 
 def test_labels(encode):
     assert reason(encode(), label="", label_index=-1) == "no_label"
-    found = decide(record(encode(), label="q", label_index=-1), Settings()).rejection
+    found = decide(record(encode(), label="q", label_index=-1), JudgeSettings()).rejection
     assert "'q' is not in the vocabulary" in found.detail
     assert reason(b"text", label="", label_index=-1) == "not_an_image"  # this reason says more
 
@@ -161,7 +161,7 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
     """
     repaired = readable = 0
     for path, entry in broken_images.items():
-        found = decide(record((shared_data.parent / "data" / path).read_bytes()), Settings(1))
+        found = decide(record((shared_data.parent / "data" / path).read_bytes()), JudgeSettings(1))
         serves = entry["tf"].startswith("OK")
         name = found.rejection.reason if found.rejection else ""
         if serves:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from imgpipe.components.image_file.content import decode
-from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.common.image_file.content import decode
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.pipeline.application import app
 from tests.images import encoded, noise, soft
@@ -60,10 +60,10 @@ def test_a_damaged_file_is_rejected_with_the_sign_of_its_damage(
     records, kind, damage, said, options
 ):
     record = records({"a/x": damage(encoded(_PHOTO, kind, quality=90, **options))})["a/x"]
-    found = decide(record, Settings())
+    found = decide(record, JudgeSettings())
     assert found.rejection is not None and found.rejection.reason == "damaged"
     assert said in found.rejection.detail
-    warned = decide(record, Settings(severity={"damaged": "warn"}))
+    warned = decide(record, JudgeSettings(severity={"damaged": "warn"}))
     assert warned.rejection is None and warned.warnings[0].detail == found.rejection.detail
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import checks
-from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import validate, whole_set
 from imgpipe.components.image_filter.checks.decodable import transcode
 from imgpipe.components.image_filter.decision import decide
-from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
 from tests.images import encoded, exif, turned
 
@@ -36,7 +36,7 @@ def scene(size=(160, 120), light=1.0, seed=0):
 
 def warned(record, settings=None):
     """Return the reasons of the warnings about an image, which must not be rejected."""
-    found = decide(record, settings or Settings())
+    found = decide(record, settings or JudgeSettings())
     assert found.rejection is None
     return {warning.reason for warning in found.warnings}
 
@@ -78,9 +78,9 @@ def test_thresholds_decide_and_are_exact_at_the_edge(look):
     record = look(scene())
     for check in checks.CHECKS:
         if check.name in ("dark", "low_information", "blurry"):
-            loud = Settings(threshold={check.name: 10.0})
+            loud = JudgeSettings(threshold={check.name: 10.0})
             assert check.name in warned(record, loud), check.name
-            silent = Settings(threshold={check.name: 0.0})
+            silent = JudgeSettings(threshold={check.name: 0.0})
             assert check.name not in warned(record, silent), check.name
     wide = look(scene((200, 70)))  # an aspect ratio of exactly 0.35
     assert "odd_aspect_ratio" not in warned(wide)
@@ -91,12 +91,15 @@ def test_thresholds_decide_and_are_exact_at_the_edge(look):
     ("settings", "message"),
     [
         (
-            Settings(severity={"zero_byte": "warn"}),
+            JudgeSettings(severity={"zero_byte": "warn"}),
             r"zero_byte = 'warn'; expected any of damaged, too_small",
         ),
-        (Settings(severity={"dark": "repair"}), "dark = 'repair'; expected one of warn, reject"),
-        (Settings(severity={"drak": "warn"}), "drak = 'warn'; expected any of"),
-        (Settings(threshold={"alpha": 1.0}), r"judge\.threshold: alpha; expected any of dark"),
+        (
+            JudgeSettings(severity={"dark": "repair"}),
+            "dark = 'repair'; expected one of warn, reject",
+        ),
+        (JudgeSettings(severity={"drak": "warn"}), "drak = 'warn'; expected any of"),
+        (JudgeSettings(threshold={"alpha": 1.0}), r"judge\.threshold: alpha; expected any of dark"),
     ],
 )
 def test_unknown_checks_and_severities_are_refused(settings, message):
@@ -125,7 +128,7 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     sizes = [(int(w), int(h)) for w, h in random.integers(200, 260, (count, 2))]
     sizes += [(20, 20), (900, 700)][: seed % 3]
     usual = whole_set.limits(collections.Counter(w * h for w, h in sizes), 3.0)
-    settings = Settings(limits={"odd_size": usual})
+    settings = JudgeSettings(limits={"odd_size": usual})
     found = [
         whole_set.odd_size.run(ImageRecord("a/x", "a", 0, "train", "0", w, h), settings) is not None
         for w, h in sizes
@@ -141,9 +144,9 @@ def test_transparent_pixels_are_warned_of_or_repaired_to_white(look):
     alpha.paste(0, (0, 0, 80, 120))
     image.putalpha(alpha)
     record = look(image)
-    found = decide(record, Settings())
+    found = decide(record, JudgeSettings())
     assert [w.detail for w in found.warnings] == ["50.0% of the pixels are not opaque"]
-    repaired = decide(record, Settings(severity={"alpha": "repair"}))
+    repaired = decide(record, JudgeSettings(severity={"alpha": "repair"}))
     shown = Image.open(io.BytesIO(repaired.kept.image_bytes))
     assert ([r.reason for r in repaired.repairs], repaired.warnings) == (["alpha"], [])
     assert shown.getpixel((10, 10)) == (255, 255, 255)
@@ -172,7 +175,7 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
     """The model turns it, so that nothing has to be reported or repaired."""
     data = encoded(scene((480, 320)), "JPEG", exif=exif(turn), quality=95)
     record = look(data, "jpg")
-    found = decide(record, Settings())
+    found = decide(record, JudgeSettings())
     assert not found.warnings and found.kept.image_bytes == data
     upright = Image.fromarray(turned(np.asarray(scene((480, 320))), turn))
     assert (record.width, record.height) == upright.size
@@ -193,7 +196,7 @@ def test_a_repair_that_fails_is_a_warning_and_loses_nothing(look):
     image = scene().convert("RGBA")
     image.putalpha(128)
     record = dataclasses.replace(look(image), image_bytes=b"bytes")
-    found = decide(record, Settings(severity={"alpha": "repair"}))
+    found = decide(record, JudgeSettings(severity={"alpha": "repair"}))
     assert found.kept is found.record and found.repairs == []
     (warning,) = [warning for warning in found.warnings if warning.reason == "alpha"]
     assert "are not opaque; not repaired: cannot identify" in warning.detail

@@ -90,7 +90,7 @@ def test_a_row_is_enough_for_a_variant(width, depth, size, parameters, levels) -
     row = Variant(width, depth, size, weights)
     architecture = efficientnet_lite.architecture("another", row)
     assert (architecture.image_size, architecture.levels) == (size, levels)
-    network = architecture.source(registry.Choice("another", weights="none"), (64, 64))
+    network = architecture.source(registry.BackboneChoice("another", weights="none"), (64, 64))
     assert network.output_shape == (None, 2, 2, 1280)
     counted = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
     assert counted + 1280 * 1000 + 1000 == parameters  # with the classifier of ImageNet

@@ -15,7 +15,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.network import network_file
-from imgpipe.models.network.classifier import Classifier, backbone_of, build_classifier
+from imgpipe.models.network.classifier import ClassifierNetwork, backbone_of, build_classifier
 from imgpipe.models.search.ways import way_of
 from imgpipe.models.settings import ModelSettings
 from tests.images import encoded, soft
@@ -82,7 +82,7 @@ def test_a_network_answers_as_in_keras_hub(family: str, folder: Path) -> None:
         np.testing.assert_allclose(maps[1][:, 0, 0], tokens[:, 0], atol=1e-5)
 
 
-def _exported(settings: ModelSettings, target: Path) -> Classifier:
+def _exported(settings: ModelSettings, target: Path) -> ClassifierNetwork:
     classifier = build_classifier(None, _CLASSES, settings)
     export(classifier, str(target))
     network_file.save(classifier, settings, str(target))

@@ -1,0 +1,1 @@
+"""What several components share: artifacts, blessings, splits, storage, and the image file."""

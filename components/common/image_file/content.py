@@ -1,0 +1,120 @@
+"""Decoding of one encoded image with the serving op, and the measurements of its pixels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from imgpipe.components.common.image_file.header import pillow
+from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
+from imgpipe.components.common.image_file.pixels import Measurement, Pixels, measure
+from imgpipe.models import preprocess
+from imgpipe.models.errors import ResourceError
+
+_WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
+
+
+@dataclass(frozen=True)
+class Content:
+    """Size, measurements and perceptual hashes of a decoded image."""
+
+    width: int  # pixels
+    height: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+    perceptual_hash: bytes = b""
+
+    @classmethod
+    def of(cls, pixels: Pixels, measurements: Iterable[Measurement]) -> Content:
+        """Compute the measurements and perceptual hashes of decoded pixels."""
+        height, width = pixels.values.shape[:2]
+        return cls(width, height, measure(pixels, measurements), perceptual_hashes(pixels))
+
+    @classmethod
+    def decoded(
+        cls, data: bytes, measurements: Iterable[Measurement], alpha: np.ndarray | None = None
+    ) -> tuple[Content | None, str]:
+        """Decode and measure an encoded image; `alpha` is its alpha channel, as for `Pixels`.
+
+        Returns:
+            (content, ""), or (None, error) when the serving op cannot decode the image.
+        """
+        values, error = decode(data)
+        if values is None:
+            return None, error
+        return cls.of(Pixels(values, alpha), measurements), ""
+
+
+def decode(data: bytes) -> tuple[np.ndarray | None, str]:
+    """Decode an encoded image as the served model does.
+
+    Returns:
+        (pixels as uint8 [H, W, 3], ""), or (None, the first line of the error).
+
+    Raises:
+        ResourceError: There is not enough memory.
+    """
+    import tensorflow as tf
+
+    if not data:
+        return None, "the file is empty"
+    try:
+        with tf.device("cpu"):
+            return preprocess.decode(tf.constant(data)).numpy(), ""
+    except tf.errors.ResourceExhaustedError as error:
+        raise _no_memory(error) from error
+    except tf.errors.OpError as error:
+        return None, first_line(error)
+
+
+def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
+    """Read the alpha channel of an encoded file.
+
+    Args:
+        data: The encoded file.
+        kind: Pillow's name of the file format.
+        mode: Pillow's mode.
+
+    Returns:
+        uint8 [H, W], or None when there is no alpha channel or it cannot be read.
+
+    Raises:
+        ResourceError: There is not enough memory.
+    """
+    import tensorflow as tf
+
+    # The transparency of a palette is in the chunk tRNS, before the pixels (PNG 3rd edition, 5.6).
+    chunk = kind == "PNG" and b"tRNS" in data[: max(data.find(b"IDAT"), 0)]
+    if mode not in _WITH_ALPHA and kind != "GIF" and not chunk:
+        return None
+    try:
+        if kind == "PNG":  # Pillow ignores the transparent colour of 16 bits per channel
+            with tf.device("cpu"):
+                return np.asarray(tf.io.decode_png(tf.constant(data), channels=4)[..., 3])
+        with pillow(data) as image:
+            # Opening a file does not decode it, so that opaque files take little time.
+            if mode not in _WITH_ALPHA and "transparency" not in image.info:
+                return None
+            return np.asarray(image.convert("RGBA").getchannel("A"))
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise _no_memory(error) from error
+    except Exception:  # Pillow's plugins raise exceptions of any type for broken files
+        return None
+
+
+def _no_memory(error: BaseException) -> ResourceError:
+    """Return the error of an image that may well be decoded another time."""
+    return ResourceError(
+        f"there is not enough memory to decode an image ({first_line(error)}). End other programs, "
+        "or lower judge.pixel_limit, and run again"
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error message, without graph node names and op suffixes."""
+    text = str(getattr(error, "message", None) or error)
+    text = re.sub(r"\{\{[^}]*\}\}|\[Op:\w+\]( name:)?", "", text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

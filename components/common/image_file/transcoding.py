@@ -1,0 +1,46 @@
+"""Conversion of files that only Pillow reads to PNG, in training and for a model that was trained.
+
+A run trains on the converted images. Whoever asks its model about a file of such a format therefore
+has to convert it in the same way, which the commands and the Python functions do.
+"""
+
+from __future__ import annotations
+
+import io
+
+from imgpipe.components.common.image_file.content import decode
+from imgpipe.components.common.image_file.header import pillow, probe
+from imgpipe.serving.pillow_pixels import eight_bits, upright
+
+
+def transcode(data: bytes) -> tuple[bytes, str]:
+    """Convert a file to PNG with 8-bit RGB.
+
+    Returns:
+        (PNG file, description of the original).
+
+    Raises:
+        Exception: Pillow cannot read the file; its plugins raise exceptions of any type.
+    """
+    with pillow(data) as image:
+        described = f"{image.format} ({image.mode})"
+        image.load()
+        plain = eight_bits(upright(image))
+    out = io.BytesIO()
+    plain.save(out, format="PNG")
+    return out.getvalue(), described
+
+
+def for_the_model(data: bytes, pixel_limit: int) -> bytes:
+    """Return a file as the served model reads it: as PNG if only Pillow reads it.
+
+    Args:
+        data: The encoded file; it is returned unchanged when nothing reads it.
+        pixel_limit: Number of pixels above which a file is not decoded.
+    """
+    if probe(data, pixel_limit).pixels > pixel_limit or not decode(data)[1]:
+        return data
+    try:
+        return transcode(data)[0]
+    except Exception:  # Pillow's plugins raise exceptions of any type for broken files
+        return data

@@ -1,0 +1,82 @@
+"""The exported model as ServingValidator has loaded it, for later components in the same process.
+
+On one machine all components run in one process. Predictor and Report then use the session that
+ServingValidator has checked, and do not load the model again, which saves a second. On Kubeflow
+Pipelines and on Beam's workers each component has its own process and loads the model itself. At
+most one model is kept, and it is closed at the end of the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components.common.storage import manifest
+from imgpipe.models.export.signatures import SERVING_DEFAULT
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.served import Served
+
+Files = Mapping[str, Mapping[str, Any]]
+
+#: The model that is kept, with its files; empty if there is none.
+_kept: list[tuple[Files, Runtime]] = []
+
+
+class _Shared:
+    """A runtime that stays open when the server that uses it stops."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.signatures, self.run, self.by_row = runtime.signatures, runtime.run, runtime.by_row
+
+    def close(self) -> None:
+        """Leave the runtime open; `drop` closes it."""
+
+
+def keep(files: Files) -> Callable[[Runtime], Runtime]:
+    """Return a wrapper with which a server leaves the model open that it loads.
+
+    Args:
+        files: Files of the model, as `manifest.describe` returns them.
+
+    Returns:
+        A function for `ModelServer`.
+    """
+
+    def wrap(runtime: Runtime) -> Runtime:
+        drop()
+        _kept.append((files, runtime))
+        return _Shared(runtime)
+
+    return wrap
+
+
+def drop() -> None:
+    """Close the model that is kept, if there is one."""
+    while _kept:
+        _kept.pop()[1].close()
+
+
+@contextlib.contextmanager
+def dropped_at_end() -> Iterator[None]:
+    """Close the model that is kept when the block ends."""
+    try:
+        yield
+    finally:
+        drop()
+
+
+def served(directory: str, outputs: Collection[str], signature: str = SERVING_DEFAULT) -> Served:
+    """Return a signature of a model, which is loaded unless it is kept.
+
+    Args:
+        directory: Folder of the SavedModel.
+        outputs: Names of the outputs that are wanted.
+        signature: Name of the signature.
+    """
+    for files, runtime in _kept:
+        if files == manifest.describe(Path(directory)):
+            # With all outputs, because the server has asked for the same.
+            return Served(directory, signature, runtime=runtime)
+    return Served(directory, signature, outputs)

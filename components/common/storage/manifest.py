@@ -1,0 +1,184 @@
+"""The manifest of a published version: its files with their digests, and the facts of the run.
+
+ModelPusher writes it; Baseline, the rollback and the command line read it. This module imports
+neither TFX nor TensorFlow, because the command line reads versions before heavy imports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components.common.storage import integrity
+from imgpipe.models.files import json_object
+
+MANIFEST = "manifest.json"
+#: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
+PROVENANCE = "provenance"
+#: File that identifies the model, even if two exports of it differ in their bytes.
+MODEL_DIGEST = "assets.extra/model_digest.json"
+#: The model card, which people and the Hugging Face Hub read.
+CARD = "README.md"
+#: Number of versions that are kept unless a setting says otherwise.
+KEPT_VERSIONS = 3
+#: Files that can differ between exports although the same model is served.
+_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
+
+
+def describe(directory: Path) -> dict[str, dict[str, Any]]:
+    """Describe every file below `directory` except the manifest; see `integrity.describe`."""
+    files = integrity.files_below(directory)
+    files.pop(MANIFEST, None)
+    return integrity.describe(files)
+
+
+def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Fingerprint of the model that a version serves.
+
+    Args:
+        files: Files of the version, as `describe` returns them.
+    """
+    if MODEL_DIGEST in files:
+        return str(files[MODEL_DIGEST]["sha256"])
+    kept = [
+        (name, files[name]["sha256"]) for name in sorted(files) if not name.startswith(_INCIDENTAL)
+    ]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PublishedVersion:
+    """One published version and its manifest."""
+
+    number: int
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def run_key(self) -> str:
+        """Fingerprint of the run that made the model: its configuration, data and source code."""
+        return str(self.manifest.get("run_key", ""))
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Class names, in the order of the probabilities."""
+        return list(self.manifest.get("vocabulary", []))
+
+    def comparable(self, vocabulary: Sequence[str]) -> bool:
+        """Whether this model and one with these classes have a choice of classes in common."""
+        return len({*self.vocabulary} & {*vocabulary}) > 1
+
+    @property
+    def identity(self) -> str:
+        """Fingerprint of what is served; see `identity`."""
+        return identity(self.manifest["files"])
+
+    @property
+    def withdrawn(self) -> list[str]:
+        """Identities that rollbacks withdrew, which are neither published again nor a baseline."""
+        return list(self.manifest.get("withdrawn", []))
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the version's number and files."""
+        text = json.dumps([self.number, self.manifest.get("files", {})], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def version_numbers(base: Path) -> list[int]:
+    """Numbers of all version directories below `base`, in ascending order."""
+    if not base.is_dir():
+        return []
+    names = [child.name for child in base.iterdir() if child.name.isdecimal()]
+    # A folder named 01 would be a second version 1.
+    return sorted(int(name) for name in names if str(int(name)) == name)
+
+
+def damage(path: Path, *, complete: bool = False) -> str:
+    """Compare a version directory with its manifest.
+
+    Args:
+        path: Version directory.
+        complete: Whether to read every file. If False, only files that were changed after the
+            manifest was written are read; the manifest is written last.
+
+    Returns:
+        What is wrong, as a sentence without its full stop; "" when the version is intact.
+    """
+    file = path / MANIFEST
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        written = file.stat().st_ctime_ns
+        return integrity.difference(path, content["files"], written, complete=complete)
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"its {MANIFEST} cannot be compared ({type(error).__name__}: {error})"
+
+
+def readable(base: Path) -> Iterator[PublishedVersion]:
+    """Iterate over the versions whose manifest can be read, newest first, also over damaged ones.
+
+    The contents of the manifests are not checked.
+    """
+    for number in reversed(version_numbers(base)):
+        path = base / str(number)
+        with contextlib.suppress(OSError, ValueError):
+            yield PublishedVersion(number, path, json_object.read(path / MANIFEST))
+
+
+def versions(base: Path) -> Iterator[PublishedVersion]:
+    """Iterate over the intact versions below `base`, newest first; see `damage`."""
+    return (version for version in readable(base) if not damage(version.path))
+
+
+def latest(base: Path) -> PublishedVersion | None:
+    """Return the newest intact version below `base`, or None."""
+    return next(versions(base), None)
+
+
+def served(base: Path) -> PublishedVersion | None:
+    """Return the version of the highest number, which servers load; None if it is damaged."""
+    newest = latest(base)
+    return newest if newest and newest.number == max(version_numbers(base)) else None
+
+
+def withdrawn(base: Path) -> list[str]:
+    """Identities that rollbacks withdrew, from the newest manifest that can be read.
+
+    The manifest counts even if another file of its version is damaged, so that a rollback is
+    never forgotten.
+    """
+    for version in readable(base):
+        with contextlib.suppress(TypeError):
+            return version.withdrawn
+    return []
+
+
+def baseline_for(
+    base: Path, run_key: str, vocabulary: Sequence[str] = ()
+) -> PublishedVersion | None:
+    """Return the version that a run is compared with, or None.
+
+    It is the newest intact version that was made by another run and has not been withdrawn, and
+    that has classes in common with this run if there is such a version. A run that is repeated
+    without changes therefore has the same baseline, so that TFX can reuse the cached evaluation.
+
+    Args:
+        base: Base path of the published versions.
+        run_key: Fingerprint of the run; see `PublishedVersion.run_key`.
+        vocabulary: Class names of the run.
+    """
+    excluded = set(withdrawn(base))
+    newest = None
+    for version in versions(base):
+        if version.run_key != run_key and version.identity not in excluded:
+            if version.comparable(vocabulary):
+                return version
+            newest = newest or version
+    return newest

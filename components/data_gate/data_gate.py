@@ -1,0 +1,184 @@
+"""DataGate: decides whether the data may be trained on, and stops the run otherwise.
+
+TFX's ExampleValidator only records anomalies. This component reads them and the counts of images.
+The components that depend on the gate take its blessing as an input. The rules are in
+`imgpipe.components.data_gate.rules`, which needs no TFX.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
+
+from imgpipe.components.common import blessings
+from imgpipe.components.common.artifacts import DataBlessing, Quarantine
+from imgpipe.components.common.storage.records import write_text
+from imgpipe.components.data_gate import accepted, rules
+from imgpipe.components.data_gate import drift as comparison
+from imgpipe.components.data_gate import schema as schemas
+from imgpipe.components.image_filter.quarantine import read_summary
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import DataRefused, ResourceError
+
+GATE_FILE = "gate.json"
+_ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
+_STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen
+
+
+def _read(path: str) -> bytes:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _by_split(uri: str, file: str, message: Any) -> dict[str, Any]:
+    """Read a protobuf message of each split that has the file."""
+    paths = {split: f"{uri}/Split-{split}/{file}" for split in names.SPLITS}
+    return {
+        split: message.FromString(_read(path))
+        for split, path in paths.items()
+        if tf.io.gfile.exists(path)
+    }
+
+
+def read_statistics(uri: str) -> dict[str, comparison.Statistics]:
+    """Read the statistics by split from the ExampleStatistics artifact at `uri`.
+
+    The result is empty for an empty artifact.
+    """
+    return _by_split(uri, _STATISTICS_FILE, comparison.Statistics)
+
+
+def read_schema(uri: str) -> schema_pb2.Schema:
+    """Read the schema from the Schema artifact at `uri`."""
+    (path,) = tf.io.gfile.glob(f"{uri}/*.pbtxt")
+    return text_format.Parse(_read(path).decode(), schema_pb2.Schema())
+
+
+def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
+    """Infer a schema from the statistics of all splits, as TFX's SchemaGen does.
+
+    Args:
+        statistics_uri: URI of the ExampleStatistics artifact.
+
+    Returns:
+        The schema, which has no feature if there is no example.
+
+    Raises:
+        ResourceError: The artifact holds no statistics.
+    """
+    import tensorflow_data_validation as tfdv
+
+    found = read_statistics(statistics_uri).values()
+    if not found:
+        raise ResourceError(
+            f"there are no statistics in {statistics_uri}: the artifacts of the run have been "
+            "removed. Run again."
+        )
+    schema = schema_pb2.Schema()
+    for one in found:
+        if comparison.image_count(one):
+            schema = (
+                tfdv.update_schema(schema, one)
+                if schema.feature
+                else tfdv.infer_schema(one, infer_feature_shape=True)
+            )
+    return schema
+
+
+@component
+def DataGate(
+    statistics: InputArtifact[ExampleStatistics],
+    schema: InputArtifact[Schema],
+    anomalies: InputArtifact[ExampleAnomalies],
+    quarantine: InputArtifact[Quarantine],
+    blessing: OutputArtifact[DataBlessing],
+    vocabulary: Parameter[str],
+    section: Parameter[str],
+    accept_changes: Parameter[int] = 0,
+    baseline_statistics: InputArtifact[ExampleStatistics] = None,
+    accepted_schema: Parameter[str] = "",
+    accepted_data: Parameter[str] = "{}",
+    accept_schema_to: Parameter[str] = "",
+    data_key: Parameter[str] = "",
+    decision_to: Parameter[str] = "",
+    code: Parameter[str] = "",
+) -> None:
+    """Bless or refuse the data.
+
+    Args:
+        statistics: Statistics of the metadata of the kept images.
+        schema: Schema that the metadata was validated against.
+        anomalies: Anomalies that ExampleValidator found.
+        quarantine: Quarantine of ImageFilter.
+        blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
+        vocabulary: JSON list of class names in sorted order.
+        section: JSON of the section ``[gate]`` of the configuration.
+        accept_changes: 1 when a person accepts how this data differs from earlier data, otherwise
+            0. The accepted schema is then changed to allow the anomalies and the classes.
+        baseline_statistics: Statistics of the last blessed run; may be empty.
+        accepted_schema: The accepted schema as text, "" if `schema` was inferred from this data.
+        accepted_data: JSON of the data that was accepted last; see `accepted.write`.
+        accept_schema_to: Path of the accepted schema, which the first blessed run writes; each
+            blessed run records its data beside it. "" writes nothing.
+        data_key: Fingerprint of the data, its division into splits and its checks, for this record.
+        decision_to: Path of a copy of `gate.json`, "" for none. TFX removes the outputs of a
+            component that raised an error, and the report of a refused run needs them.
+        code: Fingerprint of the source code of the decision, which is part of TFX's cache key.
+
+    Raises:
+        DataRefused: There are reasons against the data. The message names them; `gate.json` has
+            been written.
+    """
+    levels, classes = json.loads(section), tuple(json.loads(vocabulary))
+    now, current = read_statistics(statistics.uri), read_schema(schema.uri)
+    known = schemas.classes(current, json.loads(accepted_data).get("classes", {}))
+    settings = rules.GateSettings.of(levels, classes, known)
+    before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
+    changes = comparison.changes(now, before, current)
+    warned = [one for one in changes if levels[one.kind] == "warn"]
+    found = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
+    examples = {split: comparison.image_count(one) for split, one in now.items()}
+    summary = read_summary(quarantine.uri)
+    reasons = rules.reasons_against(summary, found, examples, settings)
+    reasons += [one for one in changes if levels[one.kind] == "reject"]
+    if accept_changes:
+        warned += (changed := [one for one in reasons if rules.ACCEPT in one.advice])
+        reasons = [one for one in reasons if one not in changed]
+        if not reasons and any(one.kind not in levels for one in changed):  # not drift or skew only
+            seen = [one for split, one in now.items() if examples[split]]
+            current = schemas.revised(current, seen, settings.vocabulary)
+            schemas.write(current, accept_schema_to)
+    written = ""
+    if accept_schema_to and not reasons:
+        if not tf.io.gfile.exists(accept_schema_to):
+            written = accept_schema_to
+            schemas.write(schemas.accepted(current, settings.vocabulary), written)
+        judged_by = {
+            "accepted_schema": accepted_schema,
+            "accepted_data": accepted_data,
+            "accept_changes": accept_changes,
+        }
+        accepted.write(Path(accept_schema_to), data_key, rules.by_class(summary), judged_by)
+    decision = {
+        "blessed": not reasons,
+        "reasons": rules.as_dicts(reasons),
+        "accepted_schema": written,
+        "warnings": rules.as_dicts(warned),
+    }
+    _write_decision(decision, blessing.uri, decision_to)
+    if reasons:
+        raise DataRefused(rules.refusal(reasons))
+
+
+def _write_decision(decision: Mapping[str, Any], uri: str, copy: str) -> None:
+    """Write `gate.json`, a copy unless `copy` is "", and then BLESSED or NOT_BLESSED."""
+    for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
+        write_text(path, json.dumps(decision, indent=1))
+    blessings.write(uri, blessings.BLESSED if decision["blessed"] else blessings.NOT_BLESSED)

@@ -1,0 +1,217 @@
+"""ImageExampleGen: reads the images of a source and writes one tf.Example for each file.
+
+It is a plain component instead of TFX's FileBasedExampleGen, whose driver computes fingerprints
+from modification times and does not run on Kubeflow. Here the fingerprint and the vocabulary are
+parameters, computed from the contents, so that one new image is noticed and `touch` changes
+nothing. Each element of its Beam pipeline is a list of files, and its worker reads, decodes and
+writes them. Image bytes are never passed between stages, so that memory does not grow with the
+source.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+import apache_beam as beam
+from tfx.dsl.component.experimental.annotations import (
+    BeamComponentParameter,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+
+from imgpipe.components.common.beam.beam_io import mark_examples
+from imgpipe.components.common.image_file.header import PIXEL_LIMIT
+from imgpipe.components.common.image_record import INGEST_SUMMARY
+from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.storage.records import (
+    ShardWriter,
+    read_json,
+    remove_temporary,
+    shard_path,
+    write_text,
+)
+from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, SourceOptions, fingerprint
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
+from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.regular_files import local_path
+
+SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """Settings of `ingest`."""
+
+    source: str
+    vocabulary: tuple[str, ...]  # class names in sorted order
+    rule: SplitRule = field(default_factory=SplitRule)
+    pixel_limit: int = PIXEL_LIMIT  # largest number of pixels of an image that is decoded
+    fingerprint: str = ""  # of the source when the run was planned; "" skips the comparison
+    shard_size: int = SHARD_SIZE  # images in one shard
+    options: SourceOptions = field(default_factory=SourceOptions)
+    store: str = ""  # folder of the inspection cache, "" for none
+
+    def to_json(self) -> str:
+        """Write what the configuration decides, for the parameter of ImageExampleGen."""
+        values = {
+            "rule": asdict(self.rule),
+            "pixel_limit": self.pixel_limit,
+            "options": self.options.to_json(),
+            "store": self.store,
+        }
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(
+        cls, text: str, source: str, vocabulary: tuple[str, ...], fingerprint: str
+    ) -> Self:
+        """Convert back from `to_json`, and add what the plan of the run decides."""
+        values = json.loads(text)
+        return cls(
+            source,
+            vocabulary,
+            SplitRule.from_json(values["rule"]),
+            values["pixel_limit"],
+            fingerprint,
+            options=SourceOptions.from_json(values["options"]),
+            store=values["store"],
+        )
+
+
+@dataclass(frozen=True)
+class _Shard:
+    number: int
+    of: int
+    items: Sequence[Item]
+
+
+def _write_shard(shard: _Shard, settings: IngestSettings, uri: str) -> dict[str, Any]:
+    """Read the files of a shard, write one file for each split, and return keys and counts."""
+    keys: list[bytes] = []
+    paths = {split: shard_path(uri, split, shard.number, shard.of) for split in names.SPLITS}
+    with ShardWriter(paths) as writer:
+        records = inspect(
+            open_source(settings.source, settings.options),
+            shard.items,
+            settings.pixel_limit,
+            settings.store,
+            settings.rule,
+            settings.vocabulary,
+        )
+        for item, record in zip(shard.items, records, strict=True):
+            writer.write(record.split, record.to_example())
+            # An item that cannot be read has another key than in the plan, even with a version.
+            keys.append(item.key(record.image_hash and (item.version or record.image_hash)))
+            progress.advance(1, "images")
+    # Only the keys (32 bytes an image) and the counts leave the worker.
+    return {"keys": b"".join(keys), "splits": writer.written}
+
+
+def _shards(items: Sequence[Item], size: int) -> list[_Shard]:
+    """Divide the items into shards; an empty source has one empty shard, which writes its files."""
+    cut = [items[start : start + size] for start in range(0, len(items), size)] or [()]
+    return [_Shard(number, len(cut), part) for number, part in enumerate(cut)]
+
+
+def _write_summary(
+    results: list[dict[str, Any]], uri: str, notes: list[dict[str, Any]], rule: SplitRule
+) -> None:
+    keys = [result["keys"] for result in results]  # those of a shard joined
+    summary = {
+        "images": sum(map(len, keys)) // KEY_BYTES,
+        "splits": {split: sum(one["splits"][split] for one in results) for split in names.SPLITS},
+        "fingerprint": fingerprint(keys),
+        "notes": notes,
+        "rule": asdict(rule),
+    }
+    write_text(f"{uri}/{INGEST_SUMMARY}", json.dumps(summary, indent=1))
+
+
+def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[str, Any]:
+    """Read a whole source into an Examples artifact.
+
+    Args:
+        pipeline: Beam pipeline.
+        uri: URI of the artifact.
+        settings: What is read, and how.
+
+    Returns:
+        The summary: numbers of images and splits, the fingerprint, and notes of the source.
+
+    Raises:
+        ConfigError: The source is not laid out as expected.
+        ResourceError: The source has changed since the run was planned.
+    """
+    folder = str(local_path(settings.store, "judge.store")) if settings.store else ""
+    settings = replace(settings, options=replace(settings.options, store=folder))
+    scan = open_source(settings.source, settings.options).listing()
+    settings = replace(settings, rule=replace(settings.rule, given=scan.given_splits))
+    progress.total(len(scan.items), "images")
+    notes = [asdict(note) for note in scan.notes]
+    shards = _shards(scan.items, settings.shard_size)
+    with pipeline as root:
+        (
+            root
+            # A runner may fuse this step with the next one, which would leave all shards to one
+            # worker; a reshuffle prevents it (https://beam.apache.org/documentation/runtime/model).
+            | "Shards" >> beam.Create(shards, reshuffle=True)
+            | "Read, decode, write" >> beam.Map(_write_shard, settings, uri)
+            | "Gather" >> beam.combiners.ToList()
+            # Values do not return from the workers of a cluster, so a step writes them to a file.
+            | "Summary" >> beam.Map(_write_summary, uri, notes, settings.rule)
+        )
+    remove_temporary(uri)
+    summary = read_json(f"{uri}/{INGEST_SUMMARY}")
+    _check(settings, len(scan.items), summary)
+    return summary
+
+
+def _check(settings: IngestSettings, listed: int, summary: dict[str, Any]) -> None:
+    """Check that every listed file has a record, and that the source has not changed."""
+    records = sum(summary["splits"].values())
+    if not listed == summary["images"] == records:
+        raise RuntimeError(
+            f"images were lost while reading: {listed} listed, {summary['images']} read, "
+            f"{records} written; this is a defect"
+        )
+    if settings.fingerprint and settings.fingerprint != summary["fingerprint"]:
+        raise ResourceError(
+            f"the images in {settings.source!r} changed while the run was reading them "
+            f"(fingerprint {settings.fingerprint[:12]} when planned, "
+            f"{summary['fingerprint'][:12]} now); wait until nothing writes to it and run again"
+        )
+
+
+@component(use_beam=True)
+def ImageExampleGen(
+    examples: OutputArtifact[standard_artifacts.Examples],
+    source: Parameter[str],
+    fingerprint: Parameter[str],
+    vocabulary: Parameter[str],
+    settings: Parameter[str],
+    code: Parameter[str] = "",
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Read, decode and measure all images of a source.
+
+    Args:
+        examples: Output: splits train, validation and test with the features of an
+            `ImageRecord`, and `ingest.json` with a summary.
+        source: Source of the images, as `open_source` accepts it.
+        fingerprint: `Scan.fingerprint` of the source when the run was planned. "" skips the
+            comparison.
+        vocabulary: JSON list of class names in sorted order.
+        settings: How the images are read and divided, as `IngestSettings.to_json` writes it.
+        code: Fingerprint of the source code that is used, which is part of TFX's cache key.
+        beam_pipeline: Beam pipeline, supplied by TFX.
+    """
+    classes = tuple(json.loads(vocabulary))
+    reading = IngestSettings.from_json(settings, source, classes, fingerprint)
+    ingest(beam_pipeline, examples.uri, reading)
+    mark_examples(examples)

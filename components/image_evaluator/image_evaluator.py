@@ -1,0 +1,250 @@
+"""ImageEvaluator: TFMA on what the served signature answered, and the decision about the model.
+
+The answers are those that Predictor has stored, so that no model is loaded or run here. TFX's
+executor computes the metrics, by split and class, for everybody who reads TFMA's artifact. The
+subclass here gives it the configuration, and compares with the baseline only if there is one (a
+plain component always emits an artifact, which TFX's executor would take for a model). The blessing
+follows from `rules.decide`, which counts the answers itself.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorflow_model_analysis import constants
+from tfx.components.evaluator import executor as stock
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.types import artifact_utils
+from tfx.types import standard_component_specs as specs
+from tfx.types.channel import Channel
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+from tfx.types.standard_artifacts import (
+    Examples,
+    InfraBlessing,
+    ModelBlessing,
+    ModelEvaluation,
+    ModelRun,
+)
+from tfx.types.standard_component_specs import EvaluatorSpec
+from tfx.utils import json_utils
+
+from imgpipe.components.baseline import STATE, is_empty
+from imgpipe.components.common import blessings, prediction
+from imgpipe.components.common.storage import known_images, records
+from imgpipe.components.image_evaluator import new_images, rules
+from imgpipe.models import feature_names as names
+from imgpipe.models.model_names import HISTORY_FILE
+
+MODEL_RUN, INFRA_BLESSING, BANK = "model_run", "infra_blessing", "bank"
+SPLITS = [names.VALIDATION, names.TEST]
+_FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
+
+
+def eval_config(classes: int, baseline: bool) -> dict[str, Any]:
+    """Create TFMA's EvalConfig: count, accuracy and loss by split and, for few classes, by class.
+
+    The report computes all other metrics from the predictions. Labels are the integer
+    `label_index`, because string labels make SparseCategoricalAccuracy fail. The model is of TFMA's
+    type "materialized_prediction": its answers are a feature of the Examples. `baseline` says
+    whether they hold the answers of a baseline, too.
+    """
+    model = {
+        "modelType": constants.MATERIALIZED_PREDICTION,
+        "labelKey": names.LABEL_INDEX,
+        "predictionKey": names.PROBABILITIES,
+    }
+    models = [model]
+    if baseline:  # TFX would add one whose answers are those of the candidate
+        other = {"predictionKey": names.BASELINE_PROBABILITIES, "isBaseline": True}
+        models = [
+            {**model, "name": constants.CANDIDATE_KEY},
+            {**model, **other, "name": constants.BASELINE_KEY},
+        ]
+    slices: list[dict[str, Any]] = [{}, {"featureKeys": [names.SPLIT]}]
+    if classes <= _FEW_CLASSES:
+        slices.append({"featureKeys": [names.SPLIT, names.LABEL]})
+    metrics = ("ExampleCount", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy")
+    return {
+        "modelSpecs": models,
+        "slicingSpecs": slices,
+        "metricsSpecs": [{"metrics": [{"className": name} for name in metrics]}],
+    }
+
+
+class ImageEvaluatorSpec(EvaluatorSpec):
+    """TFX's EvaluatorSpec with what the decision needs besides the predictions."""
+
+    PARAMETERS = {  # noqa: RUF012 - TFX reads a plain dict
+        **EvaluatorSpec.PARAMETERS,
+        "settings": ExecutionParameter(type=str),
+        "vocabulary": ExecutionParameter(type=str),
+        "accept_changes": ExecutionParameter(type=int),
+        "code": ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
+        **EvaluatorSpec.INPUTS,
+        MODEL_RUN: ChannelParameter(type=ModelRun, optional=True),
+        INFRA_BLESSING: ChannelParameter(type=InfraBlessing, optional=True),
+        BANK: ChannelParameter(type=Examples, optional=True),
+    }
+
+
+class ImageEvaluatorExecutor(stock.Executor):
+    """TFX's Evaluator executor for stored predictions, which blesses by `rules.decide`."""
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        """Evaluate, decide and write the blessing; see TFX's executor for the arguments."""
+        inputs, properties = dict(input_dict), dict(exec_properties)
+        outputs = {key: value for key, value in output_dict.items() if key != specs.BLESSING_KEY}
+        uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
+        settings, vocabulary = properties.pop("settings"), json.loads(properties.pop("vocabulary"))
+        accepted = bool(properties.pop("accept_changes"))
+        properties.pop("code", None)
+        for ours in (MODEL_RUN, INFRA_BLESSING, BANK):
+            inputs.pop(ours, None)
+        compared = specs.BASELINE_MODEL_KEY in uris and not is_empty(uris[specs.BASELINE_MODEL_KEY])
+        if not compared:
+            inputs.pop(specs.BASELINE_MODEL_KEY, None)
+        config = json.dumps(eval_config(len(vocabulary), compared))
+        properties[specs.EVAL_CONFIG_KEY] = config
+        super().Do(inputs, outputs, properties)
+        decision = rules.decide(evidence(uris, json.loads(settings), vocabulary, accepted))
+        blessing = artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY])
+        _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
+
+
+def evidence(
+    uris: dict[str, str], settings: Any, vocabulary: list[str], accepted: bool = False
+) -> rules.Evidence:
+    """Collect what is known about the model.
+
+    Args:
+        uris: URIs of the artifacts by the names of the component's inputs.
+        settings: The section ``[evaluate]`` of the configuration.
+        vocabulary: Class names.
+        accepted: Whether a person accepts how the images differ from earlier ones.
+    """
+    uri = uris[specs.BASELINE_MODEL_KEY]
+    state = records.read_json(f"{uri}/{STATE}")
+    known = known_images.read(Path(uri, known_images.FILE)) or {}
+    both = np.array(state["columns"]) >= 0 if state["compared"] else None
+    # The rows are the fields of `Counts`, of all images and of those of new families.
+    counts = np.zeros((2, 3, len(vocabulary)), np.int64)
+    families: tuple[list[set[str]], ...] = tuple([set() for _ in vocabulary] for _ in range(2))
+    pairs = np.zeros((4, len(vocabulary)), np.int64)  # … and of `Pairs`
+    for example in records.iterate(uris[specs.EXAMPLES_KEY], names.VALIDATION):
+        answer = prediction.read(example)
+        if (label := answer.label_index) < 0:
+            continue
+        for number in (0,) if answer.seen_family else (0, 1):
+            counts[number, [0, 1], [label, answer.predicted]] += 1
+            counts[number, 2, label] += label == answer.predicted
+            families[number][label].add(answer.group or answer.image_hash)
+        trained = known.get(known_images.short(answer.image_hash)) == names.TRAIN
+        if both is not None and both[label] and not trained:
+            rows = (names.PROBABILITIES, names.BASELINE_PROBABILITIES)
+            answers = (np.where(both, records.floats(example, row), -1).argmax() for row in rows)
+            now, before = (found == label for found in answers)
+            pairs[:, label] += (1, now, before, now and not before)
+    validation, unseen = map(_counts, counts, families)
+    return rules.Evidence(
+        vocabulary,
+        settings,
+        validation,
+        None if both is None else rules.Pairs(*pairs.tolist()),
+        state["version"],
+        state["why"],
+        _deciding_folds(uris.get(MODEL_RUN)),
+        _unserved(uris.get(INFRA_BLESSING)),
+        new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
+        None if unseen == validation else unseen,
+        accepted,
+    )
+
+
+def _counts(rows: np.ndarray, families: list[set[str]]) -> rules.Counts:
+    """Return the counts of some images; `families` holds the independent ones of each class."""
+    labels, predicted, right = rows.tolist()
+    every = len(set().union(*families))
+    return rules.Counts(labels, predicted, right, [len(one) for one in families], every)
+
+
+def _deciding_folds(uri: str | None) -> dict[str, Any] | None:
+    """Read the folds by which ImageTrainer has judged its model; None if validation decides."""
+    return records.read_json(f"{uri}/{HISTORY_FILE}").get("cross_validation") if uri else None
+
+
+def _unserved(uri: str | None) -> str:
+    """Return why ServingValidator did not bless the export; "" if it did, or was not asked."""
+    if not uri or blessings.is_blessed(uri, blessings.INFRA_BLESSED):
+        return ""
+    checks = records.read_json(f"{uri}/{blessings.VALIDATION}")
+    broken = next(check for check in checks if not check["passed"])
+    return f"the serving check {broken['name']!r} failed: {broken['detail']}"
+
+
+def _bless(blessing: Any, decision: dict[str, Any], model: Any) -> None:
+    """Write the decision, and what TFX's own Evaluator writes for the components after it."""
+    records.write_json(f"{blessing.uri}/{rules.DECISION}", decision)
+    blessed = decision["blessed"]
+    blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
+    blessing.set_int_custom_property("blessed", int(blessed))
+    blessing.set_string_custom_property("current_model", model.uri)
+    blessing.set_int_custom_property("current_model_id", model.id)
+
+
+class ImageEvaluator(BaseBeamComponent):
+    """Evaluates the predictions of validation and test, and decides about the model."""
+
+    SPEC_CLASS = ImageEvaluatorSpec
+    EXECUTOR_SPEC = BeamExecutorSpec(ImageEvaluatorExecutor)
+
+    def __init__(
+        self,
+        predictions: Channel,
+        model: Channel,
+        baseline_model: Channel,
+        settings: str | RuntimeParameter,
+        vocabulary: str | RuntimeParameter,
+        model_run: Channel | None = None,
+        infra_blessing: Channel | None = None,
+        bank: Channel | None = None,
+        accept_changes: int | RuntimeParameter = 0,
+        code: str | RuntimeParameter = "",
+    ) -> None:
+        """Create the component.
+
+        Args:
+            predictions: Predictions of Predictor for the model and for the baseline.
+            model: Exported model of ImageTrainer, which the blessing names.
+            baseline_model: Model of Baseline, which may be empty.
+            settings: JSON of the section ``[evaluate]`` of the configuration.
+            vocabulary: JSON list of class names.
+            model_run: ModelRun of ImageTrainer, whose folds decide on the threshold if it has any.
+            infra_blessing: Blessing of ServingValidator; without it the model counts as served.
+            bank: Features of FeatureBank, by which new images are compared with the old ones of
+                their class; without it they are not.
+            accept_changes: 1 if a person accepts how the images differ from earlier ones, else 0.
+            code: Fingerprint of the source code, which is part of TFX's cache key.
+        """
+        super().__init__(
+            spec=ImageEvaluatorSpec(
+                examples=predictions,
+                model=model,
+                baseline_model=baseline_model,
+                model_run=model_run,
+                infra_blessing=infra_blessing,
+                bank=bank,
+                accept_changes=accept_changes,
+                settings=settings,
+                vocabulary=vocabulary,
+                code=code,
+                example_splits=json_utils.dumps(SPLITS),
+                fairness_indicator_thresholds=json_utils.dumps(None),
+                evaluation=Channel(type=ModelEvaluation),
+                blessing=Channel(type=ModelBlessing),
+            )
+        )

@@ -1,0 +1,236 @@
+"""ImageFilter: keeps usable images, and moves rejected files with the reason to the quarantine.
+
+The checks are in `imgpipe.components.image_filter.checks`, which does not need TFX. The stages of
+the Beam pipeline pass on neither image bytes nor any other data of every image, so memory does not
+grow with the number of images.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from tfx.dsl.component.experimental.annotations import (
+    BeamComponentParameter,
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Examples
+
+from imgpipe.components.common.artifacts import Quarantine
+from imgpipe.components.common.beam.beam_io import mark_examples
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.storage.records import (
+    ShardWriter,
+    make,
+    read_examples,
+    remove_folder,
+    remove_temporary,
+    shard_files,
+    shard_path,
+)
+from imgpipe.components.image_filter import comparison, quarantine
+from imgpipe.components.image_filter.check import JudgeSettings
+from imgpipe.components.image_filter.checks import METADATA, validate
+from imgpipe.components.image_filter.comparison import ImageComparison
+from imgpipe.components.image_filter.overrides import from_json, resolve
+from imgpipe.components.image_filter.quarantine import Outcomes, check_conservation
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
+
+_PARTS = ".parts"  # folder for the decisions about single images while the filter runs
+_STATISTICS_FEATURES = (*METADATA, names.SPLIT)
+
+
+@dataclass(frozen=True)
+class Uris:
+    """URIs of the artifacts that the filter reads and writes."""
+
+    examples: str
+    kept: str
+    metadata: str
+    quarantine: str
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """The files with one number: of the Examples artifact, and of the outputs."""
+
+    uris: Uris
+    inputs: tuple[str, ...]  # paths of the Examples, one for each split
+    number: int
+    of: int
+
+    @property
+    def part(self) -> str:
+        """Path of the decisions about each image on its own."""
+        return f"{self.uris.quarantine}/{_PARTS}/{self.number}"
+
+    @property
+    def repaired(self) -> str:
+        """Path of the repaired records."""
+        return f"{self.part}.repaired"
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Paths of the files that a `ShardWriter` writes."""
+        return {
+            f"{kind}-{split}": shard_path(uri, split, self.number, self.of)
+            for kind, uri in (("kept", self.uris.kept), ("metadata", self.uris.metadata))
+            for split in names.SPLITS
+        }
+
+
+def _examine(shard: _Shard, settings: JudgeSettings) -> str:
+    with ShardWriter({"repaired": shard.repaired}) as writer:
+        return comparison.examine(
+            _records(shard.inputs),
+            settings,
+            shard.part,
+            lambda record: writer.write("repaired", record.to_example()),
+        )
+
+
+def _settle(shard: _Shard, settings: JudgeSettings, compared: ImageComparison) -> Outcomes:
+    """Write the outputs of a shard. If a worker fails, another attempt writes the same files."""
+    outcomes = Outcomes()
+    repaired = _records([shard.repaired])
+    decisions = compared.settle(shard.part, settings)
+    with ShardWriter(shard.outputs) as writer:
+        for record, decision in zip(_records(shard.inputs), decisions, strict=True):
+            usable = record if decision.repaired is None else next(repaired)
+            stored = ""
+            if decision.rejection is None:
+                _write(writer, decision.written(usable))
+            else:
+                reason = decision.rejection.reason
+                stored = quarantine.store(shard.uris.quarantine, record, reason)
+            outcomes.add(decision, stored)
+    return outcomes
+
+
+def _records(paths: Iterable[str]) -> Iterator[ImageRecord]:
+    for path in paths:
+        yield from map(ImageRecord.from_example, read_examples(path))
+
+
+def _write(writer: ShardWriter, record: ImageRecord) -> None:
+    """Write the Example of an image, and the features that statistics and schema use."""
+    features = record.features()
+    writer.write(f"kept-{record.split}", make(features))
+    described = {k: v for k, v in features.items() if k in _STATISTICS_FEATURES}
+    writer.write(f"metadata-{record.split}", make(described))
+
+
+def _shards(uris: Uris) -> list[_Shard]:
+    by_split = [shard_files(uris.examples, split) for split in names.SPLITS]
+    count = max(map(len, by_split))
+    return [
+        _Shard(uris, tuple(paths[n] for paths in by_split if n < len(paths)), n, count)
+        for n in range(count)
+    ]
+
+
+def filter_examples(
+    pipeline: beam.Pipeline, uris: Uris, settings: JudgeSettings, vocabulary: tuple[str, ...]
+) -> dict[str, Any]:
+    """Filter all records of an Examples artifact.
+
+    Args:
+        pipeline: A Beam pipeline with any runner.
+        uris: URIs to read from and write to.
+        settings: Settings of the checks.
+        vocabulary: Class names in sorted order.
+
+    Returns:
+        The summary of the quarantine.
+
+    Raises:
+        ConfigError: The settings name an unknown check or a severity that it cannot have.
+        RuntimeError: The numbers of kept and rejected records do not add up to the number of
+            records read, which is a defect.
+    """
+    import tensorflow as tf
+
+    validate(settings)
+    ingested = quarantine.ingest_summary(uris.examples)
+    if rule := ingested.get("rule"):
+        settings = dataclasses.replace(settings, splits=SplitRule.from_json(rule))
+    # Before the first file is written, so that no other user can ever read one.
+    quarantine.make_private(uris.quarantine)
+    progress.total(ingested.get("images", 0), "images")
+    tf.io.gfile.makedirs(f"{uris.quarantine}/{_PARTS}")
+    with pipeline as root:
+        shards = root | "Shards" >> beam.Create(_shards(uris), reshuffle=True)
+        compared = (
+            shards
+            | "Examine" >> beam.Map(_examine, settings)
+            | "All parts" >> beam.combiners.ToList()
+            | "Compare" >> beam.Map(comparison.compare, settings)
+        )
+        known = beam.pvalue.AsSingleton(compared)
+        (
+            shards
+            | "Settle" >> beam.Map(_settle, settings, known)
+            | "Gather" >> beam.combiners.ToList()
+            | "Quarantine"
+            >> beam.Map(_write_quarantine, known, uris.quarantine, vocabulary, ingested, settings)
+        )
+    remove_folder(f"{uris.quarantine}/{_PARTS}")
+    for uri in (uris.quarantine, uris.kept, uris.metadata):
+        remove_temporary(uri)  # of attempts that died
+    quarantine.make_private(uris.quarantine)  # also the files that were written since
+    summary = quarantine.read_summary(uris.quarantine)
+    check_conservation(summary, ingested.get("images"))
+    return summary
+
+
+def _write_quarantine(
+    outcomes: list[Outcomes],
+    compared: ImageComparison,
+    uri: str,
+    vocabulary: tuple[str, ...],
+    ingested: dict[str, Any],
+    settings: JudgeSettings,
+) -> None:
+    found = Outcomes.joined(outcomes)
+    summary = found.summary(vocabulary, ingested.get("notes", []), settings)
+    quarantine.write(uri, found, summary, compared.near)
+
+
+@component(use_beam=True)
+def ImageFilter(
+    ingested: InputArtifact[Examples],
+    examples: OutputArtifact[Examples],
+    metadata: OutputArtifact[Examples],
+    quarantine: OutputArtifact[Quarantine],
+    vocabulary: Parameter[str],
+    settings: Parameter[str] = "{}",
+    overrides: Parameter[str] = "[]",
+    code: Parameter[str] = "",
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Filter the Examples of ImageExampleGen.
+
+    Args:
+        ingested: The `examples` of ImageExampleGen.
+        examples: The kept images, with all features.
+        metadata: The same records with only `METADATA` and `SPLIT`, for StatisticsGen.
+        quarantine: The rejected files; see `imgpipe.components.image_filter.quarantine`.
+        vocabulary: JSON list of class names in sorted order.
+        settings: Settings of the checks, as `JudgeSettings.to_json` writes them.
+        overrides: Decisions about single images, as `overrides.to_json` writes them.
+        code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
+            check never gets a cached result.
+    """
+    classes = tuple(json.loads(vocabulary))
+    judging = JudgeSettings.from_json(settings, resolve(from_json(overrides), classes))
+    uris = Uris(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
+    filter_examples(beam_pipeline, uris, judging, classes)
+    mark_examples(examples)
+    mark_examples(metadata)

@@ -1,0 +1,198 @@
+"""Predictor: runs the served signature on the held-out images, in a session of TensorFlow.
+
+ImageEvaluator, the report and later comparisons read these predictions, so that no other component
+runs the model on these images. The answers of the baseline are stored beside them.
+"""
+
+import io
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from tfx.dsl.component.experimental.annotations import (
+    BeamComponentParameter,
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
+from tfx.utils import path_utils
+
+from imgpipe.components.baseline import STATE, is_empty
+from imgpipe.components.common import blessings, loaded_model
+from imgpipe.components.common.beam import beam_io
+from imgpipe.components.common.prediction import DESCRIBED
+from imgpipe.components.common.storage import manifest, records
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
+from imgpipe.models.model_names import OUT_OF_FOLD_FILE
+from imgpipe.serving.server.served import Served
+
+_log = logging.getLogger(__name__)
+
+#: Images in one session call; larger batches have no better throughput on a CPU.
+IMAGES_A_BATCH = 32
+#: Splits whose images are predicted.
+SPLITS = (names.VALIDATION, names.TEST)
+_TINY = 1e-30  # keeps divisions finite
+_KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH, names.LABEL)
+
+
+class Predict(beam.DoFn):
+    """Maps batches of serialised image Examples to (split, serialised prediction) pairs.
+
+    Args:
+        directory: SavedModel of the exported model.
+        baseline: SavedModel of the baseline; "" if there is none. The same folder as `directory` if
+            the baseline is the same model, which then runs once.
+        columns: For each class its index in the probabilities of the baseline, -1 for a class that
+            the baseline does not know, whose probability is then 0.
+
+    For images that a model has learned from, the answers of networks without them take the place of
+    its own; see `models.trainer`.
+    """
+
+    def __init__(self, directory: str, baseline: str = "", columns: Sequence[int] = ()) -> None:
+        self._directory, self._baseline, self._columns = directory, baseline, columns
+
+    def setup(self) -> None:
+        """Load the models on the worker."""
+        # The output with the names of all classes is omitted; the vocabulary has them already.
+        self._served = loaded_model.served(self._directory, (names.LABEL, names.PROBABILITIES))
+        self._other = None
+        if self._baseline not in ("", self._directory):
+            self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
+        self._learned, self._theirs = _read(self._directory), _read(self._baseline)
+
+    def teardown(self) -> None:
+        """Close the sessions."""
+        self._served.close()
+        if self._other is not None:
+            self._other.close()
+
+    def process(self, batch: list[bytes]) -> Iterator[tuple[str, bytes]]:
+        """Predict one batch in one session call of each model."""
+        examples = [tf.train.Example.FromString(record) for record in batch]
+        images = [records.raw(example, names.IMAGE_BYTES) for example in examples]
+        hashes = [records.raw(example, names.IMAGE_HASH) for example in examples]
+        out = self._served.run(image_bytes=images)
+        labels = [bytes(label) for label in out[names.LABEL]]
+        rows, labels = _without(self._learned, hashes, out[names.PROBABILITIES], labels)
+        others = rows
+        if self._other is not None:
+            found = self._other.run(image_bytes=images)[names.PROBABILITIES]
+            found, _ = _without(self._theirs, hashes, found, labels)
+            others = np.where(np.array(self._columns) < 0, 0, found[:, self._columns])
+            others /= np.maximum(others.sum(axis=1, keepdims=True), _TINY)
+        progress.advance(len(examples), "images")
+        for i, example in enumerate(examples):
+            baseline = others[i] if self._baseline else None
+            yield _record(example, rows[i], labels[i], baseline)
+
+
+def _without(
+    learned: Mapping[bytes, tuple[np.ndarray, bytes]],
+    hashes: Sequence[bytes],
+    rows: np.ndarray,
+    labels: Sequence[bytes],
+) -> tuple[np.ndarray, list[bytes]]:
+    """Return probabilities and labels of networks that have not learned from the images."""
+    served = zip(hashes, rows, labels, strict=True)
+    found = [learned.get(digest, (row, label)) for digest, row, label in served]
+    return np.stack([row for row, _ in found]), [label for _, label in found]
+
+
+def _read(directory: str) -> dict[bytes, tuple[np.ndarray, bytes]]:
+    """Read the probabilities and the label for each image that a model has learned, by its hash."""
+    path = f"{directory}/{OUT_OF_FOLD_FILE}"
+    if not directory or not tf.io.gfile.exists(path):
+        return {}
+    with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as found:
+        answers = zip(found[names.PROBABILITIES], found[names.PREDICTED].tolist(), strict=True)
+        return dict(zip(found[names.IMAGE_HASH].tolist(), answers, strict=True))
+
+
+def _record(
+    example: tf.train.Example,
+    probabilities: np.ndarray,
+    predicted: bytes,
+    baseline: np.ndarray | None,
+) -> tuple[str, bytes]:
+    """Return the split and the serialised prediction for one image."""
+    values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
+    near = records.integer(example, names.NEAR_GROUP)
+    values[names.GROUP] = records.raw(example, names.GROUP) or (b"near:%d" % near if near else b"")
+    values[names.SEEN_FAMILY] = records.integer(example, names.SEEN_FAMILY)
+    described = {name: records.first(example, name) for name in DESCRIBED}
+    values |= {name: value for name, value in described.items() if value is not None}
+    values[names.LABEL_INDEX] = records.integer(example, names.LABEL_INDEX, -1)
+    values |= {names.PROBABILITIES: probabilities.tolist(), names.PREDICTED: predicted}
+    if baseline is not None:
+        values[names.BASELINE_PROBABILITIES] = baseline.tolist()
+    return records.text(example, names.SPLIT), records.serialise(records.make(values))
+
+
+@component(use_beam=True)
+def Predictor(
+    examples: InputArtifact[Examples],
+    model: InputArtifact[Model],
+    predictions: OutputArtifact[Examples],
+    baseline_model: InputArtifact[Model] = None,
+    infra_blessing: InputArtifact[InfraBlessing] = None,
+    code: Parameter[str] = "",
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Predict the images of validation and test.
+
+    A model that ServingValidator refused is asked all the same, so that the report can say how
+    accurate it is. If it does not answer, there are no predictions.
+
+    Args:
+        examples: Kept images, Examples of ImageFilter.
+        model: Exported model of ImageTrainer.
+        predictions: Output: tf.Examples with path, split, format, size, measurements, label,
+            predicted label and probabilities, and those of the baseline.
+        baseline_model: Model of Baseline, which may be empty.
+        infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
+        code: Fingerprint of the code that predicts and evaluates, which is part of TFX's cache key.
+        beam_pipeline: Beam pipeline, supplied by TFX.
+    """
+    beam_io.mark_examples(predictions)
+    serves = infra_blessing is None or blessings.is_blessed(
+        infra_blessing.uri, blessings.INFRA_BLESSED
+    )
+    directory = path_utils.serving_model_path(model.uri)
+    baseline, columns = "", ()
+    if baseline_model is not None and not is_empty(baseline_model.uri):
+        baseline = baseline_model_of(directory, baseline_model.uri)
+        columns = records.read_json(f"{baseline_model.uri}/{STATE}")["columns"]
+    try:
+        with beam_pipeline as pipeline:
+            _ = (
+                pipeline
+                | "Read" >> beam_io.ReadSplits(examples.uri, SPLITS)
+                | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
+                | "Predict" >> beam.ParDo(Predict(directory, baseline, columns))
+                | "Write" >> beam_io.WriteSplits(predictions.uri, SPLITS)
+            )
+    except Exception:
+        if serves:
+            raise
+        _log.exception("the model, which ServingValidator refused, does not answer")
+        records.remove_folder(predictions.uri)
+        shards = {split: records.shard_path(predictions.uri, split, 0, 1) for split in SPLITS}
+        with records.ShardWriter(shards):  # which writes splits without predictions
+            pass
+
+
+def baseline_model_of(directory: str, uri: str) -> str:
+    """Folder of the SavedModel of the baseline; `directory` if it is the same model."""
+    baseline = str(path_utils.serving_model_path(uri))
+    files = [f"{folder}/{manifest.MODEL_DIGEST}" for folder in (directory, baseline)]
+    if not all(map(tf.io.gfile.exists, files)):  # a model that was exported by other code has none
+        return baseline
+    one, other = (records.read_json(file) for file in files)
+    return directory if one == other else baseline

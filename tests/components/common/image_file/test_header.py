@@ -1,0 +1,48 @@
+"""The header probe reads the size before the image is decoded, and survives any bytes."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from imgpipe.components.common.image_file.header import probe
+
+LIMIT = 100_000_000
+
+
+def png_bomb(width, height):
+    """Return a PNG of a few bytes whose header claims this width and height in pixels."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
+
+
+def test_pixel_bombs_are_measured_and_not_decoded(encode):
+    assert probe(png_bomb(60_000, 60_000), LIMIT).pixels == 3_600_000_000
+    header = b"RIFF\x1e\0\0\0WEBPVP8X\n\0\0\0\0\0\0\0" + b"\xfe\x3f\0" * 2
+    assert probe(header, LIMIT).width == 16383
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"BM", b"GIF89a", b"\x89PNG\r\n"])
+def test_garbage_gives_an_error_in_the_header_and_no_exception(data):
+    assert probe(data, LIMIT).error
+
+
+def test_an_icon_is_rejected_without_being_opened():
+    """Pillow's reader of icons decodes the image inside before its size is known."""
+    inside = io.BytesIO()
+    Image.new("RGB", (300, 300)).save(inside, "PNG")
+    entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(inside.getvalue()), 22)
+    icon = struct.pack("<HHH", 0, 1, 1) + entry + inside.getvalue()
+    assert probe(icon, 1000).error == "ICO, a format that is not accepted"
+
+
+def test_the_size_of_a_jpeg_that_only_the_serving_op_reads_is_known(encode):
+    data = encode(size=(40, 32))
+    hidden = data[:2] + b"\xff\x01" + data[2:]
+    header = probe(hidden, 1000)
+    assert (header.width, header.height) == (40, 32)

@@ -1,0 +1,110 @@
+"""Measurements of images are compared with a plain implementation of the published formulas."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter, ImageStat
+
+from imgpipe.components.common.image_file import pixels as measurements
+from imgpipe.components.common.image_file.pixels import Pixels
+from imgpipe.components.image_filter import checks
+from imgpipe.models import feature_names as names
+
+
+def measure(values, alpha=None):
+    """Return all measurements of an image of uint8 pixels [height, width, 3]."""
+    return measurements.measure(Pixels(values, alpha), checks.MEASUREMENTS)
+
+
+def published(image):
+    """Return CleanVision's scores of an opened image, implemented from their description.
+
+    dark: 99th percentile of sqrt(.241 R² + .691 G² + .068 B²) / 255; light: 1 − the 5th percentile;
+    entropy: as Pillow computes it; blurry: the image is shrunk to 64 pixels at most, made grey and
+    its edges are found, 1 − exp(−.01 × their spread), plus the same of the histogram's spread where
+    that is over .18.
+    """
+    red, green, blue = np.moveaxis(np.asarray(image).astype(int), -1, 0)
+    light = np.sqrt(0.241 * red**2 + 0.691 * green**2 + 0.068 * blue**2) / 255
+    ratio = max(image.size) / 64
+    small = image
+    if ratio > 1:
+        small = image.resize(tuple(max(int(side // ratio), 1) for side in image.size))
+    grey = small.convert("L")
+    edges = math.sqrt(ImageStat.Stat(grey.filter(ImageFilter.FIND_EDGES)).var[0])
+    tones = 1 - math.exp(-0.01 * float(np.std(grey.histogram())))
+    return {
+        names.BRIGHTNESS_P99: np.percentile(light, 99),
+        names.BRIGHTNESS_P5: np.percentile(light, 5),
+        names.ENTROPY: image.entropy(),
+        names.SHARPNESS: min(1 - math.exp(-0.01 * edges) + (tones if tones > 0.18 else 0), 1),
+    }
+
+
+def pixels(image):
+    """Return the image as uint8 pixels [height, width, 3]."""
+    return np.asarray(image.convert("RGB"))
+
+
+def solid(colour, size=(80, 60)):
+    """Return uint8 pixels [height, width, 3] of one colour; `size` is (width, height)."""
+    return np.full((size[1], size[0], 3), colour, np.uint8)
+
+
+#: Feature → a function from its value to what a check compares, and the default threshold.
+COMPARED = {
+    names.BRIGHTNESS_P99: (lambda value: value, checks.quality.DARK.threshold),
+    names.BRIGHTNESS_P5: (lambda value: 1 - value, checks.quality.LIGHT.threshold),
+    names.ENTROPY: (lambda value: 0.1 * value, checks.quality.LOW_INFORMATION.threshold),
+    names.SHARPNESS: (lambda value: value, checks.quality.BLURRY.threshold),
+}
+
+
+def agree(found, image, about):
+    """Assert that the measurements lead to the published verdicts and are nearly as published.
+
+    Close to a threshold they must be equal. `about` names the image in the message.
+    """
+    for name, value in published(image).items():
+        score, limit = COMPARED[name]
+        mine, theirs = score(found[name]), score(value)
+        assert (mine < limit) == (theirs < limit), (about, name)
+        if name == names.SHARPNESS and theirs > 0.4:
+            continue  # the histogram's part is added or not; the image is sharp in both cases
+        close = abs(theirs - limit) < 0.02
+        assert mine == pytest.approx(theirs, abs=1e-6 if close else 0.04), (about, name)
+
+
+def test_photographs_are_measured_as_published(shared_data):
+    """Pillow decodes the photographs for both sides, so that only the formulas differ."""
+    photographs = sorted((shared_data / "cats_dogs").rglob("*.jpg"))[::40][:40]
+    if not photographs:
+        pytest.skip("needs ../shared/data/cats_dogs")
+    for path in photographs:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+        for change in (0, 0.4, 1.6):  # darker and lighter images come near the thresholds
+            changed = ImageEnhance.Brightness(image).enhance(change) if change else image
+            agree(measure(np.asarray(changed)), changed, path.name)
+        blurred = image.filter(ImageFilter.GaussianBlur(max(image.size) / 40))
+        agree(measure(np.asarray(blurred)), blurred, path.name)
+
+
+@pytest.mark.slow
+def test_large_images_are_sampled_and_measure_nearly_the_same(encode):
+    noise = np.random.default_rng(0).integers(0, 200, (75, 100, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((4000, 3000), Image.Resampling.BICUBIC)
+    found = measure(np.asarray(image))
+    for name, value in published(image).items():
+        assert found[name] == pytest.approx(value, abs=0.02), name
+
+
+def test_transparency_is_the_share_that_is_not_opaque():
+    alpha = np.full((60, 80), 255, np.uint8)
+    assert measure(solid(9), alpha)["transparency"] == 0
+    alpha[:15] = 254
+    assert measure(solid(9), alpha)["transparency"] == pytest.approx(0.25)
+    assert measure(solid(9), np.zeros(0, np.uint8))["transparency"] == 0

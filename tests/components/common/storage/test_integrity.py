@@ -1,0 +1,81 @@
+"""A seal reveals every difference between the files that were written and those that are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from imgpipe.components.common.storage import integrity
+
+SHARD = "Split-train/data_tfrecord-00000-of-00001"
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    """Return the folder of a sealed artifact with a shard of ten records and a JSON file."""
+    folder = tmp_path / "out[1]" / "ImageFilter" / "examples" / "7"
+    (folder / SHARD).parent.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / SHARD)) as writer:
+        for number in range(10):
+            writer.write(b"record %d" % number)
+    (folder / "facts.json").write_text("{}")
+    integrity.seal(folder)
+    return folder
+
+
+def test_an_unchanged_artifact_has_no_damage(artifact: Path):
+    assert integrity.damage(artifact, complete=False) == ""
+    assert integrity.damage(artifact, complete=True) == ""
+    assert sorted(path.name for path in artifact.parent.iterdir()) == [".seal-7.json", "7"]
+
+
+def test_flipped_bytes_are_noticed_even_with_the_time_of_modification_from_before(artifact: Path):
+    path = artifact / SHARD
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[100] ^= 255
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "has changed" in integrity.damage(artifact, complete=False)
+
+
+def test_a_decaying_disk_is_noticed_by_the_complete_check(artifact: Path):
+    """It changes bytes without changing the times of the file; the seal is written again here."""
+    content = bytearray((artifact / SHARD).read_bytes())
+    content[100] ^= 255
+    (artifact / SHARD).write_bytes(content)
+    seal = integrity.seal_file(artifact)
+    seal.write_text(seal.read_text())
+    assert integrity.damage(artifact, complete=False) == ""
+    assert "has changed" in integrity.damage(artifact, complete=True)
+
+
+def test_missing_and_added_files_are_named(artifact: Path):
+    (artifact / ".hidden").write_text("")
+    assert integrity.damage(artifact, complete=True) == ""
+    (artifact / "Split-train" / "data_tfrecord-00001-of-00002").write_text("")
+    assert integrity.damage(artifact, complete=False) == (
+        "Split-train/data_tfrecord-00001-of-00002 was added after its component finished"
+    )
+    (artifact / "facts.json").unlink()
+    assert integrity.damage(artifact, complete=False) == "facts.json is missing"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {"facts.json": 3}}', "\x00"])
+def test_an_unreadable_seal_is_reported_as_damage(artifact: Path, text: str):
+    integrity.seal_file(artifact).write_text(text)
+    assert "cannot be compared with its seal" in integrity.damage(artifact, complete=False)
+
+
+def test_a_missing_seal_is_reported_as_damage(artifact: Path):
+    integrity.seal_file(artifact).unlink()
+    assert "has no seal" in integrity.damage(artifact, complete=False)
+
+
+def test_removing_an_artifact_removes_its_seal_and_may_be_repeated(artifact: Path):
+    integrity.remove(artifact)
+    assert list(artifact.parent.iterdir()) == []
+    integrity.remove(artifact)

@@ -1,0 +1,177 @@
+"""The components from ImageExampleGen to DataGate, run by TFX's local runner.
+
+The data passes, passes with new images, or is refused.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imgpipe import components
+from imgpipe.components.data_gate import accepted
+from imgpipe.components.example_gen.image_example_gen import IngestSettings
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.models.errors import DataRefused, ResourceError
+
+# TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+_SECTION = {
+    **dict.fromkeys(("min_train", "min_validation"), 0),
+    "allow_missing_classes": False,
+    "max_rejected_share": 0.1,
+    "drift": "reject",
+    "skew": "warn",
+}
+
+
+@pytest.fixture(scope="module")
+def tfx():
+    """Return TFX, which is imported only when a test needs it."""
+    from tfx import v1
+
+    return v1
+
+
+@pytest.fixture
+def run(tmp_path, tfx):
+    """Return a function that runs the components from ImageExampleGen to DataGate on a folder.
+
+    Further arguments are settings of the section ``[gate]``. `run.schema` is the path of the
+    accepted schema, `run.decision` that of the decision, and `run.blessings()` lists the markers of
+    blessed runs.
+    """
+    schema = tmp_path / "schema/schema.pbtxt"
+    schema.parent.mkdir()
+
+    def make(folder, accept_changes=0, **section):
+        scan = open_source(str(folder)).scan()
+        names = json.dumps(list(scan.vocabulary))
+        read = components.ImageExampleGen(
+            source=str(folder),
+            fingerprint=scan.fingerprint,
+            vocabulary=names,
+            settings=IngestSettings("", ()).to_json(),
+        )
+        judged = components.ImageFilter(ingested=read.outputs["examples"], vocabulary=names)
+        statistics = components.StatisticsGen(examples=judged.outputs["metadata"])
+        judged_by = accepted.parameters(schema, scan.fingerprint)
+        known = components.SchemaGen(
+            statistics=statistics.outputs["statistics"],
+            accepted_schema=judged_by["accepted_schema"],
+        )
+        anomalies = tfx.components.ExampleValidator(
+            statistics=statistics.outputs["statistics"], schema=known.outputs["schema"]
+        )
+        gate_node = components.DataGate(
+            statistics=statistics.outputs["statistics"],
+            schema=known.outputs["schema"],
+            anomalies=anomalies.outputs["anomalies"],
+            quarantine=judged.outputs["quarantine"],
+            vocabulary=names,
+            accepted_schema=judged_by["accepted_schema"],
+            accepted_data=judged_by["accepted_data"],
+            accept_schema_to=str(schema),
+            data_key=scan.fingerprint,
+            decision_to=str(tmp_path / "decision.json"),
+            accept_changes=accept_changes or judged_by["accept_changes"],
+            section=json.dumps({**_SECTION, **section}),
+        )
+        connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(tmp_path / "metadata.db")
+        )
+        pipeline = tfx.dsl.Pipeline(
+            "data",
+            str(tmp_path / "artifacts"),
+            components=[read, judged, statistics, known, anomalies, gate_node],
+            metadata_connection_config=connection,
+            # The image flag is ignored by this runner; without it TFX packs itself up each time.
+            beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
+            enable_cache=True,
+        )
+        tfx.orchestration.LocalDagRunner().run(pipeline)
+
+    make.schema = schema
+    make.decision = tmp_path / "decision.json"
+    make.blessings = lambda: sorted(tmp_path.glob("artifacts/DataGate/blessing/*/BLESSED"))
+    return make
+
+
+def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, run):
+    folder = photos({"cat": 40, "dog": 40, "dog/empty.jpg": b""})
+    minimum = {"min_train": 10, "min_validation": 1}
+    run(folder, **minimum)
+    assert len(run.blessings()) == 1
+    assert json.loads(run.decision.read_text())["accepted_schema"] == str(run.schema)
+    before = run.schema.read_text()
+    assert "min_domain_mass: 0.5" in before
+
+    # Images of another size and the first PNG files are no anomaly; a new class is one.
+    for seed in range(900, 920):
+        (folder / f"cat/{seed}.png").write_bytes(encode("PNG", size=(500, 99), seed=seed))
+    (folder / "owl").mkdir()
+    for seed in range(40):
+        (folder / f"owl/{seed}.jpg").write_bytes(encode(seed=1000 + seed))
+    with pytest.raises(DataRefused, match=r"anomaly 'label': .*new ones: owl; .*--accept"):
+        run(folder, **minimum)
+    decision = json.loads(run.decision.read_text())
+    assert not decision["blessed"]
+    assert {reason["subject"] for reason in decision["reasons"]} == {"label"}
+    assert len(run.blessings()) == 1 and run.schema.read_text() == before
+
+    run(folder, accept_changes=1, **minimum)
+    assert len(run.blessings()) == 2 and '"owl"' in run.schema.read_text()
+    assert "min_domain_mass: 0.5" in run.schema.read_text(), "the limits are kept"
+    (warning,) = json.loads(run.decision.read_text())["warnings"]
+    assert warning["kind"] == "anomaly"
+
+    def away():
+        (folder / "owl").rename(folder.parent / "owl")
+        with pytest.raises(
+            DataRefused, match=r"lost class 'owl': .* \(40\), found none; .*--accept"
+        ):
+            run(folder, **minimum)
+        assert accepted.classes(run.schema)["owl"] == 40
+
+    away()
+    run(folder, accept_changes=1, **minimum)
+    assert "owl" not in accepted.classes(run.schema) and '"owl"' not in run.schema.read_text()
+    (folder.parent / "owl").rename(folder / "owl")
+    run(folder, accept_changes=1, **minimum)
+    away()  # although the same data was accepted before
+
+
+@pytest.mark.slow
+def test_too_few_images_and_too_many_rejects_are_refused_with_an_empty_test_split(photos, run):
+    folder = photos(
+        {
+            "train/cat": 12,
+            "train/dog": 3,
+            "validation/cat": 4,
+            "validation/dog": 4,
+            "train/dog/empty.jpg": b"",
+        }
+    )
+    with pytest.raises(DataRefused, match="too few 'dog' in train") as refused:
+        run(folder, min_train=5, max_rejected_share=0.01)
+    text = str(refused.value)
+    assert "too few 'dog' in train: expected at least 5, found 3" in text
+    assert "rejected share: expected at most 1.0% of the images, found 4.2% (1 of 24" in text
+    assert "anomaly" not in text and not run.schema.exists()
+
+
+def test_the_schema_of_no_image_has_no_feature(tmp_path, tfx):
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    from imgpipe.components.data_gate.data_gate import infer_schema
+
+    with pytest.raises(ResourceError, match=r"there are no statistics in .*Run again"):
+        infer_schema(str(tmp_path))
+    empty = statistics_pb2.DatasetFeatureStatisticsList()
+    empty.datasets.add(num_examples=0)
+    (tmp_path / "Split-train").mkdir()
+    (tmp_path / "Split-train/FeatureStats.pb").write_bytes(empty.SerializeToString())
+    assert not infer_schema(str(tmp_path)).feature

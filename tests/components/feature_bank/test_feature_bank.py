@@ -1,0 +1,172 @@
+"""What the feature bank stores within its budget.
+
+That is features, with as many views as fit, or nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import apache_beam as beam
+import numpy as np
+import pytest
+
+from imgpipe.components.common.storage import records
+from imgpipe.components.feature_bank import extraction
+from imgpipe.components.feature_bank.content import (
+    bytes_of,
+    free_budget,
+    make_plan,
+    shared_extractor,
+)
+from imgpipe.components.feature_bank.extraction import ImageFeatures
+from imgpipe.models import feature_names as names
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.features.bank import read_rows
+from imgpipe.models.features.extractor import FeatureExtractor, describe
+from imgpipe.models.settings import ModelSettings
+from tests.images import encoded
+
+_KEPT = {"train": 100, "validation": 10, "test": 10}
+_ROWS, _IMAGES = 100 * 3 + 20, 120
+_SETTINGS = ModelSettings(
+    backbone="conv_4_8",
+    weights="none",
+    freeze="all",
+    image_size=32,
+    views=ViewSpec(count=2),
+)
+_DIM = 8
+
+
+def _plan(settings: ModelSettings, budget: float, store: Path):
+    """Plan a feature bank of `budget` bytes with its store in this folder."""
+    return make_plan(describe(settings, "float32"), str(store), _KEPT, budget)
+
+
+@pytest.mark.parametrize(
+    ("budget", "dim", "views", "said"),
+    [
+        (2 * _ROWS * _DIM, _DIM, 2, ""),
+        (2 * _ROWS * _DIM - 1, _DIM, 1, "those of 1 augmented views"),
+        (2 * _IMAGES * _DIM, _DIM, 0, "those of 0 augmented views"),
+        (2 * _IMAGES * _DIM - 1, 0, 2, "take 0.004883 MiB, over bank.budget, which is 0.0018"),
+    ],
+    ids=["all", "a view less", "images", "nothing"],
+)
+def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, views, said) -> None:
+    plan, note = _plan(_SETTINGS, budget, tmp_path)
+    assert (plan.dim, plan.views) == (dim, views)
+    assert said in note
+    assert bool(note) == bool(said)
+
+
+def test_without_a_budget_a_quarter_of_the_free_disk_is_used(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=6_000_000))
+    assert free_budget(str(tmp_path / "new"), str(tmp_path)) == 1_500_000
+
+
+def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path) -> None:
+    trains = replace(_SETTINGS, freeze="auto")
+    plan, note = _plan(trains, 1e12, tmp_path)
+    assert plan.dim == 0
+    assert note == "the backbone itself is trained, so that images are read"
+
+
+def _examples(folder: Path, labels: np.ndarray) -> str:
+    """Write an Examples artifact of images of noise, which every second one has in its left half.
+
+    There it is stronger, so that the mean is about the same. The classes are `labels`, which agree
+    with this or not.
+    """
+    uri = str(folder / "examples")
+    draw = np.random.default_rng(0)
+    for split, count in (("train", len(labels)), ("validation", 4), ("test", 4)):
+        paths = {split: records.shard_path(uri, split, 0, 1)}
+        with records.ShardWriter(paths) as writer:
+            for i in range(count):
+                strength = 30 * (np.arange(32) < 16)[:, None] if i % 2 else 15
+                noise = strength * draw.normal(size=(32, 32, 3))
+                image = encoded((128 + noise).clip(0, 255).astype(np.uint8))
+                values = {
+                    names.SPLIT: split,
+                    names.IMAGE_BYTES: image,
+                    names.IMAGE_HASH: hashlib.sha256(image).hexdigest(),
+                    names.PATH: f"{i}.png",
+                    names.LABEL_INDEX: int(labels[i]),
+                }
+                writer.write(split, records.make(values))
+    return uri
+
+
+_HALF, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
+_LEVELS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))
+
+
+def _chosen(folder: Path, labels: np.ndarray, larger: int = 0) -> tuple[str, dict]:
+    """Choose the features of a bank of these labels; return the bank's folder and its facts."""
+    plan, _ = _plan(_LEVELS, 1e12, folder / "store")
+    other = _plan(replace(_LEVELS, image_size=larger), 1e12, folder / "store")[0]
+    uri = str(folder / "features")
+    bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, {})
+    bank.choose(beam.Pipeline(), _LEVELS, 2, other if larger else None)
+    return uri, records.read_json(f"{uri}/bank.json")
+
+
+@pytest.mark.parametrize(
+    ("labels", "sizes"), [(_HALF, [8, 8, 4, 4]), (_NOISE, [8])], ids=["half", "noise"]
+)
+def test_the_head_reads_several_maps_where_they_make_it_better(
+    tmp_path, monkeypatch, labels, sizes
+) -> None:
+    """Noise in one half changes the deviation of a map more than its mean."""
+    monkeypatch.setattr(extraction, "ENOUGH", 1.1)
+    uri, facts = _chosen(tmp_path, labels)
+    assert facts["sizes"] == sizes
+    assert facts["features"] == ("conv1" if sizes[1:] else "average")
+    assert facts["image_size"] == 32
+    assert facts["bytes"] == bytes_of(_KEPT, 0, sum(sizes)), "only what was kept"
+    assert [one["features"] for one in facts["tried"]] == ["average", "conv1"]
+    assert (facts["forward_passes"], facts["reused"]) == (68, 0), "the sample is not repeated"
+    assert read_rows(uri, "train", 2).features.shape == (60, sum(sizes))
+    assert not Path(uri, "sample").exists()
+
+
+def test_nothing_else_is_tried_where_the_head_on_the_last_map_is_good_enough(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(extraction, "ENOUGH", 0.5)
+    _, facts = _chosen(tmp_path, _HALF, larger=48)
+    assert [one["features"] for one in facts["tried"]] == ["average"]
+
+
+def test_larger_images_are_used_where_they_make_the_head_better(tmp_path, monkeypatch) -> None:
+    """Every judgement is made to count as better than any other."""
+    monkeypatch.setattr(extraction, "better", lambda new, old: True)
+    uri, facts = _chosen(tmp_path, _NOISE, larger=48)
+    assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48]
+    assert facts["image_size"] == 48
+    assert len(read_rows(uri, "validation", 2)) == 4
+
+
+def test_of_many_images_only_the_last_map_is_stored(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(extraction, "_MANY", 50)
+    monkeypatch.setattr(extraction, "_FAR_BETTER", 1.0)
+    monkeypatch.setattr(extraction, "ENOUGH", 1.1)
+    _, facts = _chosen(tmp_path, _HALF)
+    assert (facts["features"], facts["sizes"]) == ("average", [8])
+    assert facts["forward_passes"] == 60 + 68
+
+
+def test_a_replaced_file_of_weights_gives_another_extractor(tmp_path, monkeypatch) -> None:
+    """In a notebook, two runs share a process, and the second may have other weights."""
+    keys = iter(["first", "first", "second"])
+    monkeypatch.setattr(FeatureExtractor, "key", lambda *_: next(keys))
+    network = describe(_SETTINGS, "float32")
+    first = shared_extractor(network)
+    assert shared_extractor(network) is first
+    assert shared_extractor(network) is not first

@@ -1,0 +1,303 @@
+"""The filter on Beam writes the kept images, their metadata and the quarantine.
+
+No image is lost, and other engines and shards give the same result.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.storage.records import integer, shard_files, text
+from imgpipe.components.image_filter import comparison, image_filter, quarantine
+from imgpipe.components.image_filter.check import JudgeSettings
+from imgpipe.components.image_filter.image_filter import Uris
+from imgpipe.components.image_filter.quarantine import check_conservation
+from imgpipe.models import feature_names as names
+from tests import images
+
+
+def near_warnings(done):
+    """Return the warnings about near-duplicates, without others about the noise images."""
+    return [found for found in done.summary["warnings"] if found["reason"].startswith("near")]
+
+
+@pytest.fixture
+def faulty(photos, encode):
+    """Return a folder with one image of each fault among good images."""
+    same, conflicting = encode(seed=901), encode(seed=902)
+    return photos(
+        {
+            "cat": 12,
+            "dog": 12,
+            "cat/zero.jpg": b"",
+            "cat/cut.jpg": encode(seed=900)[:400],
+            "cat/words.jpg": b"not an image",
+            "cat/icon.png": encode("PNG", size=(8, 8)),
+            "cat/png.jpg": encode("PNG", seed=903),
+            "cat/scan.tif": encode("TIFF", seed=904),
+            "cat/one.jpg": same,
+            "cat/two.jpg": same,
+            "cat/owl.jpg": conflicting,
+            "dog/owl.jpg": conflicting,
+            "loose.jpg": encode(seed=905),
+            ".hidden.jpg": encode(seed=906),
+        }
+    )
+
+
+def test_every_fault_is_named_and_every_image_is_counted(faulty, run):
+    done = run(faulty)
+    assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
+        "cat/zero.jpg": "zero_byte",
+        "cat/cut.jpg": "truncated",
+        "cat/words.jpg": "not_an_image",
+        "cat/icon.png": "too_small",
+        "cat/two.jpg": "duplicate",
+        "cat/owl.jpg": "label_conflict",
+        "dog/owl.jpg": "label_conflict",
+        "loose.jpg": "no_label",
+    }
+    summary = done.summary
+    assert (summary["in"], summary["kept"], summary["rejected"]) == (35, 27, 8)
+    assert summary["repaired"] == 1 and summary["by_reason"]["label_conflict"] == 2
+    assert sum(row["cat"] for row in summary["by_split"].values()) == 15
+    assert {note["kind"] for note in summary["notes"]} == {"hidden"}
+    assert done.rejects["cat/two.jpg"]["kept_copy"] == "cat/one.jpg"
+    for path, reject in done.rejects.items():
+        stored = done.root / "q" / reject["stored"]
+        assert reject["override"] and stored.parent.name == reject["reason"]
+        assert stored.read_bytes() == (faulty / path).read_bytes()
+
+
+def test_no_image_of_a_given_test_split_is_moved(photos, encode, run):
+    """Small classes are filled up with training images, whose copies in test stay there."""
+    same = {f"{n}.jpg": encode(seed=700 + n) for n in range(10)}
+    folder = photos(
+        {
+            "train/a": 2,  # so that copies are among the five that validation gets
+            "train/b": 12,
+            "test/b": 6,
+            **{f"train/a/{name}": data for name, data in same.items()},
+            **{f"test/a/{name}": data for name, data in same.items()},
+        }
+    )
+    rule = SplitRule(given=("train", "test"), min_validation=5)
+    done = run(folder, rule=rule)
+    splits = Counter(text(record, names.SPLIT) for record in done.records("metadata"))
+    assert splits["test"] == 16
+    assert set(done.rejects) == {f"train/a/{name}" for name in same}
+    assert {reject["reason"] for reject in done.rejects.values()} == {"duplicate_across_splits"}
+
+
+def test_other_engines_and_shard_sizes_give_the_same_examples(faulty, run):
+    one = run(faulty)
+    other = run(
+        faulty,
+        name="other",
+        shard_size=4,
+        flags=("--direct_running_mode=multi_threading", "--direct_num_workers=2"),
+    )
+    assert sorted(one.paths()) == sorted(other.paths())
+    assert one.summary == other.summary and one.rejects == other.rejects
+    again = run(faulty, name="again")
+    for split in names.SPLITS:
+        for kind in ("kept", "metadata"):
+            for first, second in zip(
+                shard_files(f"{one.root}/{kind}", split),
+                shard_files(f"{again.root}/{kind}", split),
+                strict=True,
+            ):
+                assert Path(first).read_bytes() == Path(second).read_bytes()
+
+
+def test_a_lost_image_raises_a_runtime_error(tmp_path):
+    summary = {"in": 10, "kept": 8, "rejected": 1}
+    with pytest.raises(RuntimeError, match=r"10 read, 8 kept \+ 1 rejected; this is a defect"):
+        check_conservation(summary, 10)
+    with pytest.raises(RuntimeError, match="11 ingested, 9 read"):
+        check_conservation({"in": 9, "kept": 8, "rejected": 1}, 11)
+
+
+def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_images, tmp_path, run):
+    folder = tmp_path / "photos"
+    for index, path in enumerate(sorted(broken_images)):
+        place = folder / "ab"[index % 2] / path.rpartition("/")[2]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(shared_data.parent / "data" / path, place)
+    threshold = {"near_duplicate": 0}  # each file is checked by itself
+    severity = {"animated": "ignore", "damaged": "ignore"}
+    settings = JudgeSettings(min_side=1, severity=severity, threshold=threshold)
+    done = run(folder, settings=settings)
+    serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
+    lines = (done.root / "q" / quarantine.REPAIRED).read_text().splitlines()
+    repairs = [json.loads(line) for line in lines]
+    repaired = {repair["path"][2:] for repair in repairs}
+    copies = {p[2:] for p, r in done.rejects.items() if r["reason"].startswith("duplicate")}
+    assert {path[2:] for path in done.paths()} | copies == serves | repaired
+    assert done.summary["in"] == len(broken_images) and not repaired & serves
+
+
+def test_the_quarantine_is_private_to_its_owner(photos, run):
+    folder = photos({"a": 2, "b": 2})
+    (folder / "a/broken.jpg").write_bytes(b"my passport")
+    place = run(folder).root / "q"
+    modes = {path.stat().st_mode & 0o777 for path in place.rglob("*") if path.is_file()}
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert modes == {0o600}
+
+
+@pytest.fixture
+def scene():
+    """Return a function (seed, quality, size) → JPEG of smooth shapes.
+
+    Each seed gives another image. `size` is (width, height) in pixels.
+    """
+
+    def make(seed, quality=90, size=(96, 80)):
+        return images.encoded(images.scene(seed, size, (4, 8, 16)), "JPEG", quality=quality)
+
+    return make
+
+
+@pytest.fixture
+def leaking(photos, scene):
+    """Return a folder with given splits and near-duplicates.
+
+    A training image is saved again in test, and there are more near-duplicates within train.
+    """
+    return photos(
+        {
+            **{
+                f"{split}/{label}": 3 for split in ("train", "validation", "test") for label in "ab"
+            },
+            "train/a/leak.jpg": scene(1),
+            "test/a/shown.jpg": scene(1, quality=60),
+            "train/a/one.jpg": scene(2),
+            "train/a/two.jpg": scene(2, quality=60),
+            "train/a/owl.jpg": scene(3),
+            "train/b/owl.jpg": scene(3, quality=60),
+            "train/b/half.jpg": scene(4),
+            "train/b/whole.jpg": scene(4, size=(192, 160)),
+            "train/b/same.jpg": scene(4),
+        }
+    )
+
+
+def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned_of(leaking, run):
+    done = run(leaking)
+    assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
+        "train/a/leak.jpg": "near_duplicate_across_splits",
+        "train/b/same.jpg": "duplicate",
+    }
+    leak = done.rejects["train/a/leak.jpg"]
+    assert leak["kept_copy"] == "test/a/shown.jpg" and "that one is in test" in leak["detail"]
+    assert "data.group_pattern" in leak["override"]
+    assert (done.root / "q" / leak["stored"]).read_bytes() == (
+        leaking / "train/a/leak.jpg"
+    ).read_bytes()
+    warnings = {found["reason"]: found["paths"] for found in near_warnings(done)}
+    assert warnings == {
+        "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
+        "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],
+    }
+    lines = (done.root / "q" / quarantine.NEAR).read_text().splitlines()
+    listed = [[m["path"] for m in json.loads(line)["members"]] for line in lines]
+    assert listed == [
+        ["test/a/shown.jpg", "train/a/leak.jpg"],
+        ["train/a/one.jpg", "train/a/two.jpg"],
+        ["train/a/owl.jpg", "train/b/owl.jpg"],
+        ["train/b/half.jpg", "train/b/whole.jpg"],
+    ]
+
+
+def test_ignored_near_duplicates_are_still_kept_in_one_fold(leaking, run):
+    """Only different labels are reported, but each kept image has the number of its group."""
+    severities = {"near_duplicate": "ignore", "near_duplicate_across_splits": "ignore"}
+    done = run(leaking, settings=JudgeSettings(severity=severities))
+    assert set(done.rejects) == {"train/b/same.jpg"}
+    (found,) = near_warnings(done)
+    assert found["reason"] == "near_duplicate_label_conflict"
+    groups = {text(e, names.PATH): integer(e, names.NEAR_GROUP) for e in done.records("kept")}
+    assert groups["train/a/one.jpg"] == groups["train/a/two.jpg"] > 0
+    assert len(set(groups.values()) - {0}) == 4
+
+
+def test_turned_copies_and_families_are_drawn_into_one_split(photos, run):
+    files = {}
+    for number in range(30):
+        for label in ("cat", "dog"):
+            seed = 2 * number + (label == "dog")
+            original = images.scene(seed, (120, 90))
+            for quarter in range(2):
+                turned = original.rotate(90 * quarter, expand=True)
+                files[f"{label}/{hash((seed, quarter)) % 10**9}.jpg"] = images.encoded(turned)
+            for frame in range(2):
+                name = f"{label}/film{number:02d}_{frame}.png"
+                files[name] = images.encoded(images.noise(1000 + 60 * frame + seed))
+    done = run(photos(files))
+    split_of = {text(one, names.PATH): text(one, names.SPLIT) for one in done.records("kept")}
+    group_of = {text(one, names.PATH): text(one, names.GROUP) for one in done.records("kept")}
+    assert len(split_of) == len(files)
+    for number in range(30):
+        film = [f"{label}/film{number:02d}_{n}.png" for label in ("cat", "dog") for n in range(2)]
+        assert len({split_of[path] for path in film}) == 1
+        assert {group_of[path] for path in film} == {f"film{number:02d}*"}
+    near = {}
+    for one in done.records("kept"):
+        near.setdefault(integer(one, names.NEAR_GROUP), set()).add(text(one, names.SPLIT))
+    del near[0]
+    assert len(near) == 60 and all(len(splits) == 1 for splits in near.values())
+    families = done.summary["families"]
+    assert (families["found"], families["families"], families["images"]) == (True, 30, 120)
+    assert families["examples"][0] == {"name": "film00*", "images": 4}
+    assert families["divided"] == {"validation": 0, "test": 0}
+
+
+def test_families_that_the_source_divides_are_kept_and_marked(photos, encode, run):
+    files = {
+        f"train/{label}/f{n}_1.jpg": encode(seed=n + 50 * (label == "a"))
+        for n in range(9)
+        for label in "ab"
+    }
+    files |= {
+        f"test/{label}/f{n}_2.jpg": encode(seed=200 + n + 50 * (label == "a"))
+        for n in range(4, 12)
+        for label in "ab"
+    }
+    files |= {
+        f"validation/{label}/v{n}.jpg": encode(seed=400 + n + 50 * (label == "a"))
+        for n in range(5)
+        for label in "ab"
+    }
+    done = run(photos(files))
+    assert not done.rejects
+    assert done.summary["families"]["divided"] == {"validation": 0, "test": 10}
+    seen = {
+        text(one, names.PATH) for one in done.records("kept") if integer(one, names.SEEN_FAMILY)
+    }
+    assert seen == {f"test/{label}/f{n}_2.jpg" for n in range(4, 9) for label in "ab"}
+    plain = run(photos(files), "plain", settings=JudgeSettings(groups="none"))
+    assert plain.summary["families"]["families"] == 0
+
+
+def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
+    """A cluster starts such an attempt when it believes that a worker is dead."""
+    done = run(faulty)
+    files = {path: path.read_bytes() for path in done.root.rglob("*") if path.is_file()}
+    uris = Uris(*(f"{done.root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+    rule = json.loads((done.root / "examples" / "ingest.json").read_text())["rule"]
+    settings = JudgeSettings(splits=SplitRule.from_json(rule))
+    (done.root / "q" / ".parts").mkdir()
+    for _ in range(2):
+        shards = image_filter._shards(uris)
+        parts = [image_filter._examine(shard, settings) for shard in shards]
+        compared = comparison.compare(parts, settings)
+        for shard in shards:
+            image_filter._settle(shard, settings, compared)
+        assert {path: path.read_bytes() for path in files} == files

@@ -1,0 +1,185 @@
+"""Predictor stores the answers of the served signature and, beside them, those of the baseline."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imgpipe.components import predictor
+from imgpipe.components.common import blessings, loaded_model
+from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.serving_validator import validate
+from imgpipe.models import feature_names as names
+from imgpipe.models.export.signatures import CAM
+from imgpipe.models.model_names import OUT_OF_FOLD_FILE
+from imgpipe.serving.server import runtime
+from imgpipe.serving.server.served import Served
+from tests.images import encoded, soft
+
+# TFX and TensorFlow warn about their own dependencies; none of these warnings can be fixed here.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+_VOCABULARY = ["a", "b", "c"]
+_IMAGES = {split: [encoded(soft(10 * k + i)) for i in range(3)] for k, split in enumerate("tve")}
+
+
+def _artifact(kind: str, uri: Path) -> Any:
+    """Return an artifact of TFX's standard type `kind` with this URI."""
+    from tfx.types import standard_artifacts
+
+    made = getattr(standard_artifacts, kind)()
+    made.uri = str(uri)
+    return made
+
+
+def _export(folder: Path, seed: int) -> Path:
+    """Export a model whose weights depend on the seed as a Model artifact; return its folder."""
+    import keras
+    from tfx.utils import path_utils
+
+    from imgpipe.models.export.saved_model import export, write_digest
+    from imgpipe.models.network.classifier import build_classifier
+    from imgpipe.models.settings import ModelSettings
+
+    keras.utils.set_random_seed(seed)
+    settings = ModelSettings(backbone="conv_4", weights="none", image_size=16)
+    classifier = build_classifier(None, _VOCABULARY, settings)
+    export(classifier, path_utils.serving_model_dir(str(folder)))
+    write_digest(classifier, path_utils.serving_model_dir(str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with images, two exported models and an empty artifact."""
+    folder = tmp_path_factory.mktemp("predictor")
+    shards = {s: records.shard_path(f"{folder}/images", s, 0, 1) for s in names.SPLITS}
+    with records.ShardWriter(shards) as writer:
+        for split, images in zip(names.SPLITS, _IMAGES.values(), strict=True):
+            for i, image in enumerate(images):
+                values = {names.IMAGE_BYTES: image, names.PATH: f"{i}.png", names.SPLIT: split}
+                values |= {names.LABEL: _VOCABULARY[i], names.LABEL_INDEX: i}
+                values[names.IMAGE_HASH] = f"{i}.png of {split}"
+                writer.write(split, records.make(values))
+    _export(folder / "model", 1)
+    _export(folder / "earlier", 2)
+    (folder / "empty").mkdir()
+    records.write_json(f"{folder}/earlier/baseline.json", {"columns": [1, -1, 0]})
+    return folder
+
+
+def _predict(made: Path, out: Path, model: str, baseline: str, **given: Any) -> Path:
+    """Run Predictor on the images and return the folder of the predictions."""
+    from apache_beam import Pipeline
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    predictor.Predictor.EXECUTOR_SPEC.executor_class._FUNCTION(
+        examples=_artifact("Examples", made / "images"),
+        model=_artifact("Model", made / model),
+        predictions=_artifact("Examples", out),
+        baseline_model=_artifact("Model", made / baseline),
+        beam_pipeline=Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])),
+        **given,
+    )
+    return out
+
+
+def _answers(model: Path, images: list[bytes]) -> np.ndarray:
+    """Return a model's probabilities for encoded images, float [n, C]."""
+    served = Served(str(model / "Format-Serving"))
+    try:
+        return np.asarray(served.run(image_bytes=images)[names.PROBABILITIES])
+    finally:
+        served.close()
+
+
+def test_the_answers_of_both_models_are_stored(made: Path, tmp_path: Path):
+    out = _predict(made, tmp_path / "out", "model", "earlier")
+    assert not records.count(str(out), names.TRAIN)
+    for split, images in zip(names.SPLITS[1:], list(_IMAGES.values())[1:], strict=True):
+        found = sorted(records.iterate(str(out), split), key=lambda e: records.text(e, names.PATH))
+        # The classes a and c are the second and first of the baseline, which does not know b.
+        b, a, _ = _answers(made / "earlier", images).T
+        before = np.stack([a, np.zeros(len(images)), b], axis=1) / (a + b)[:, None]
+        for kind, expected in (
+            (names.PROBABILITIES, _answers(made / "model", images)),
+            (names.BASELINE_PROBABILITIES, before),
+        ):
+            stored = np.array([records.floats(example, kind) for example in found])
+            np.testing.assert_allclose(stored, expected, atol=1e-6)
+
+
+def test_images_that_the_model_has_learned_have_the_answers_of_a_network_without_them(
+    made: Path, tmp_path: Path
+):
+    learned, served = np.float32([[0.5, 0.3, 0.2]]), _answers(made / "model", _IMAGES["v"])
+    hashes, predicted = np.array([b"1.png of validation"]), np.array([b"unknown"])
+    answers = {"image_hash": hashes, "probabilities": learned, "predicted": predicted}
+    copies = shutil.copytree(made, tmp_path / "copies")
+    for name in ("model", "earlier"):
+        file = copies / name / "Format-Serving" / OUT_OF_FOLD_FILE
+        file.parent.mkdir(exist_ok=True)
+        np.savez(file, **answers)
+    out = _predict(copies, tmp_path / "out", "model", "earlier")
+    found = {records.text(e, names.PATH): e for e in records.iterate(str(out), names.VALIDATION)}
+    assert records.text(found["1.png"], names.PREDICTED) == "unknown"
+    for path, expected in (("0.png", served[0]), ("1.png", learned[0]), ("2.png", served[2])):
+        stored = records.floats(found[path], names.PROBABILITIES)
+        np.testing.assert_allclose(stored, expected, atol=1e-6)
+    before = records.floats(found["1.png"], names.BASELINE_PROBABILITIES)
+    np.testing.assert_allclose(before, [0.375, 0, 0.625], atol=1e-6)  # of its classes c and a
+
+
+def test_a_baseline_that_equals_the_candidate_is_not_loaded_separately(made: Path, tmp_path: Path):
+    shutil.copytree(made / "model", tmp_path / "copy")
+    own = str(made / "model" / "Format-Serving")
+    assert predictor.baseline_model_of(own, str(tmp_path / "copy")) == own
+    assert predictor.baseline_model_of(own, str(made / "earlier")) != own
+
+
+def test_the_validated_session_is_reused_in_the_same_process(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    directory = made / "model" / "Format-Serving"
+    images = _IMAGES["v"]
+    expected = _answers(made / "model", images)
+    wrap = loaded_model.keep(manifest.describe(directory))
+    assert all(check.passed for check in validate(str(directory), images, expected, wrap))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "SessionRuntime", refuse)
+        with pytest.raises(AssertionError, match="loaded again"):
+            loaded_model.served(str(made / "earlier" / "Format-Serving"), [names.PROBABILITIES])
+        with loaded_model.dropped_at_end():
+            out = _predict(made, tmp_path / "out", "model", "empty")
+            cams = loaded_model.served(str(directory), [CAM], CAM).run(image_bytes=images)
+        with pytest.raises(AssertionError, match="loaded again"):
+            loaded_model.served(str(directory), [names.PROBABILITIES])
+    expected_cams = Served(str(directory), CAM, [CAM]).run(image_bytes=images)
+    np.testing.assert_allclose(cams[CAM], expected_cams[CAM], atol=1e-5)
+    found = sorted(
+        records.iterate(str(out), names.VALIDATION), key=lambda e: records.text(e, names.PATH)
+    )
+    stored = np.array([records.floats(example, names.PROBABILITIES) for example in found])
+    np.testing.assert_allclose(stored, expected, atol=1e-6)
+
+
+def test_a_refused_model_that_cannot_be_loaded_has_no_predictions(made: Path, tmp_path: Path):
+    broken = made / "broken"
+    shutil.copytree(made / "model", broken)
+    (broken / "Format-Serving" / "saved_model.pb").write_bytes(b"")
+    blessings.write(f"{tmp_path}/refused", blessings.INFRA_NOT_BLESSED)
+    blessings.write(f"{tmp_path}/blessed", blessings.INFRA_BLESSED)
+    refused = _artifact("InfraBlessing", tmp_path / "refused")
+    out = _predict(made, tmp_path / "out", "broken", "empty", infra_blessing=refused)
+    assert [records.count(str(out), split) for split in names.SPLITS] == [0, 0, 0]
+    with pytest.raises(Exception, match="saved_model"):
+        blessed = _artifact("InfraBlessing", tmp_path / "blessed")
+        _predict(made, tmp_path / "again", "broken", "empty", infra_blessing=blessed)
