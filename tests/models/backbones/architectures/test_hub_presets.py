@@ -145,7 +145,7 @@ def test_the_layers_above_a_block_can_be_trained(family: str, folder: Path) -> N
     found = layer_graph.above(network, cut)
     assert {"block1"} <= {layer.name for layer in found}
     assert "block0" not in {layer.name for layer in found}
-    above = [layer_graph.share_above(network, name) for name in ("block0_map", "normalise")]
+    above = [layer_graph.share_above(network, name) for name in (cut, "normalise")]
     assert above[0] < above[1]
 
 
