@@ -166,3 +166,17 @@ def test_random_weights_depend_on_the_seed_alone(folder: Path) -> None:
     first, again, other = weights(3), weights(3), weights(4)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_network_that_trained_in_16_bits_is_exact_afterwards(folder: Path) -> None:
+    from imgpipe.models import distribution
+    from imgpipe.models.training import fast_layers
+    from imgpipe.models.training.stages import network
+
+    settings = _settings("swin", folder, freeze="none").of_search
+    with distribution.policy("mixed_bfloat16"):
+        trained = network(3, settings)
+    exact, expected = fast_layers.exact(trained), network(3, settings)
+    expected.set_weights(exact.get_weights())
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    np.testing.assert_allclose(exact(pixels), expected(pixels), atol=1e-6)
