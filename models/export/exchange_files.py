@@ -73,8 +73,11 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
 def to_keras(version: Path) -> bytes:
     """Build the Keras network of a published version again, and return the ``.keras`` file.
 
-    Keras reads the file without imgpipe. A ResourceError is raised as by `network_file.load`, and a
-    ConfigError for a network with layers of KerasHub, of which Keras cannot read all from a file.
+    Keras reads the file without imgpipe.
+
+    Raises:
+        ConfigError: The network has layers of KerasHub, of which Keras cannot read all from a file.
+        ResourceError: See `network_file.load`.
     """
     import keras
 
