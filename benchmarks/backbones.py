@@ -4,7 +4,7 @@ Speed does not depend on the weights, so that nothing is downloaded: a preset is
 settings of the published network, and read through the same code. The product of two large
 matrices, measured in the same run, shows what the machine can compute.
 
-Usage: ``python -m benchmarks.backbones [NAME …]``, with names of `NETWORKS`; by default all.
+Usage: `python -m benchmarks.backbones [NAME …]`, with names of `NETWORKS`; by default all.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def work():
     judged = judge.judge(judge.Plan(sys.argv[1], Settings()))
     return {
         "images": len(judged.scan.items),
-        "rejected": [row.path for row in judged.rejects],
-        "flagged": sorted({row.path for row in (*judged.rejects, *judged.warnings)}),
+        "rejected": [row.path for row in judged.outcomes.rejects],
+        "flagged": sorted({row.path for row in judged.outcomes.rejects + judged.outcomes.warnings}),
     }
 measured(work)
 """

@@ -71,16 +71,16 @@ class Asker:
 
     def judge(self, prefix: Path) -> tuple[bool | None, list[str]]:
         """Return whether there is drift, and the comparisons that are over their limit."""
-        from imgpipe.pipeline.request_drift import examination
+        from imgpipe.pipeline.request_drift import comparison, examination
 
-        found = examination.read(prefix, self.versions)
-        examined = examination.examine(found, self.versions)
+        content = examination.read(prefix, self.versions)
+        summary = examination.examine(content, self.versions)
         over = [
-            f"{one.feature} {one.distance:.2f} > {one.limit:.2f}"
-            for compared in examined.compared
-            for one in compared.over
+            f"{row['feature']} {row['distance']:.2f} > {row['limit']:.2f}"
+            for version in summary["versions"]
+            for row in comparison.exceeded(version)
         ]
-        return examined.drift, over
+        return summary["drift"], over
 
 
 def chosen(flowers: Path, train: int) -> tuple[list[Path], list[Path]]:

@@ -14,8 +14,10 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.common import Figure, ImageSet
-from imgpipe.components.report import features as suspects
+from imgpipe.models.arrays import Floats, Integers
 from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.features.folds import FOLDS
+from imgpipe.models.head.label_margins import label_margins
 from imgpipe.models.settings import ModelSettings
 
 FLIPPED, FIRST = 0.03, 0.05  # shares of the images: flipped labels, and first ranks
@@ -38,7 +40,7 @@ def main() -> None:
             views[0] for views in extractor.extract(part.images, part.hashes, [[0]] * len(part))
         ]
     features = np.array(rows)
-    folds = np.array([int(digest[:8], 16) % suspects.FOLDS for digest in images.hashes])
+    folds = np.array([int(digest[:8], 16) % FOLDS for digest in images.hashes])
     shares = [_share(features, truth, folds, images.classes, seed) for seed in SEEDS]
     flipped = round(FLIPPED * len(truth))
     common.finish(
@@ -54,9 +56,9 @@ def main() -> None:
 
 
 def _share(
-    features: suspects.Floats,
-    truth: suspects.Integers,
-    folds: suspects.Integers,
+    features: Floats,
+    truth: Integers,
+    folds: Integers,
     classes: int,
     seed: int,
 ) -> float:
@@ -66,7 +68,7 @@ def _share(
     wrong = rng.choice(len(labels), round(FLIPPED * len(labels)), replace=False)
     # Another class each, with equal probability: 0 and `classes` are not among the steps.
     labels[wrong] = (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes
-    margins, _ = suspects.out_of_fold(features, labels, folds, classes)
+    margins, _ = label_margins(features, labels, folds, classes)
     first = np.argsort(-margins, kind="stable")
     return float(np.isin(wrong, first[: round(FIRST * len(labels))]).mean())
 

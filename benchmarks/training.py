@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.common import Figure, Finished
-from imgpipe.models.search.ways import line_of
+from imgpipe.models.training.history import describe_tried
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FEW = "few"
@@ -100,7 +100,7 @@ def measure(name: str, data: Path, seeds: int, work: Path, minutes: float | None
     for seed in range(seeds):
         run = _run(name, data, work / f"{name}{seed}", work, seed, minutes)
         values.append(run.accuracy(task.split))
-        images += sum(run.summary["data"]["splits"][task.split].values())
+        images += sum(run.summary["data"]["by_split"][task.split].values())
         seconds += run.seconds
         computed += _computed(run)
         _say(f"{name}, seed {seed}", run, task.split)
@@ -170,7 +170,7 @@ def _say(name: str, run: Finished, split: str) -> None:
     training = run.summary.get("training") or {}
     tuned = training.get("fine_tune") or {}
     for row in training.get("search") or []:
-        print(f"  tried {line_of(row)}")
+        print(f"  tried {describe_tried(row)}")
     if ended := (training.get("search_ended") or {}).get("text"):
         print(f"  {ended}")
     if found := run.summary["metrics"].get(split):

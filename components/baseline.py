@@ -4,7 +4,6 @@ It is a plain component instead of TFX's Resolver, which open-source Kubeflow Pi
 The version is given by parameters, so that TFX's cache notices another version.
 """
 
-import json
 import shutil
 from pathlib import Path
 
@@ -13,13 +12,24 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
+from typing_extensions import TypedDict
 
+from imgpipe.components.baseline_settings import BASELINE_FILE, BaselineSettings
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models.errors import ResourceError
 
-STATE = "baseline.json"
 #: Files that publishing has added to the SavedModel of a version.
 _ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD)
+
+
+class BaselineState(TypedDict):
+    """The version that a run is compared with, as Baseline writes it."""
+
+    version: int  # 0 if there is none
+    digest: str  # of the version
+    compared: bool  # whether the models are compared
+    why: str  # why they are not compared; "" if they are
+    columns: list[int]  # column of each class in the answers of the version; -1 for unknown classes
 
 
 def is_empty(uri: str) -> bool:
@@ -32,10 +42,7 @@ def Baseline(
     model: OutputArtifact[Model],
     statistics: OutputArtifact[ExampleStatistics],
     schema: OutputArtifact[Schema],
-    push_directory: Parameter[str],
-    version: Parameter[int],
-    digest: Parameter[str],
-    vocabulary: Parameter[str],
+    settings: Parameter[str],
 ) -> None:
     """Copy the baseline version and its provenance.
 
@@ -44,21 +51,25 @@ def Baseline(
             the list of the images that it knows.
         statistics: Output: statistics of the data that the baseline was trained on.
         schema: Output: schema that this data was validated against.
-        push_directory: Base path of the published versions.
-        version: Number of the baseline version, 0 for none.
-        digest: Fingerprint of the version, so that a changed version invalidates the cached copy.
-        vocabulary: JSON list of this run's classes. The models are compared on the classes that
-            both know, if there are several.
+        settings: Which version, and the classes of this run, as `BaselineSettings` writes them.
 
     Raises:
         ResourceError: The version has been removed or damaged since the run began.
     """
-    state = {"version": version, "digest": digest, "compared": False, "why": "", "columns": []}
-    found = _find(Path(push_directory), version)
+    given = BaselineSettings.from_json(settings)
+    version = given.version
+    state: BaselineState = {
+        "version": version,
+        "digest": given.digest,
+        "compared": False,
+        "why": "",
+        "columns": [],
+    }
+    found = _find(Path(given.push_directory), version)
     known = Path() if found is None else found.path / manifest.PROVENANCE / known_images.FILE
     if found is None:
         state["why"] = "there is no earlier blessed model to compare with"
-    elif not found.comparable(json.loads(vocabulary)):
+    elif not found.comparable(given.vocabulary):
         state["why"] = f"version {version} has other classes, so that the models are not compared"
     elif not known.is_file():
         state["why"] = (
@@ -67,8 +78,9 @@ def Baseline(
         )
     else:
         before = {name: column for column, name in enumerate(found.vocabulary)}
-        columns = [before.get(name, -1) for name in json.loads(vocabulary)]
-        state |= {"compared": True, "columns": columns}
+        columns = [before.get(name, -1) for name in given.vocabulary]
+        state["compared"] = True
+        state["columns"] = columns
         target = path_utils.serving_model_dir(model.uri)
         shutil.copytree(found.path, target, dirs_exist_ok=True, ignore=_ADDED)
     # The data of two runs can be compared even where their models cannot.
@@ -78,7 +90,7 @@ def Baseline(
                 shutil.copytree(known.parent / name, uri, dirs_exist_ok=True)
         if known.is_file():
             shutil.copyfile(known, f"{model.uri}/{known_images.FILE}")
-    records.write_json(f"{model.uri}/{STATE}", state)
+    records.write_json(f"{model.uri}/{BASELINE_FILE}", state)
 
 
 def _find(base: Path, version: int) -> manifest.PublishedVersion | None:

@@ -39,7 +39,7 @@ class ImageTrainerSpec(TrainerSpec):
 
 
 class ImageTrainerExecutor(GenericExecutor):
-    """Runs ``run_fn`` with the URI of the feature bank in its custom config."""
+    """Runs `run_fn` with the URI of the feature bank in its custom config."""
 
     # GenericExecutor has no public method between reading the inputs and calling `run_fn`.
     def _GetFnArgs(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> Any:

@@ -10,9 +10,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics, Schema
 
 from imgpipe.components.data_gate import schema as schemas
+from imgpipe.components.data_gate.accepted import SCHEMA_FILE
 from imgpipe.components.data_gate.data_gate import infer_schema
-
-FILE = "schema.pbtxt"  # the name that TFX's components give it
 
 
 @component
@@ -36,4 +35,4 @@ def SchemaGen(
         ResourceError: There are no statistics to infer a schema from.
     """
     found = schemas.parse(accepted_schema) if accepted_schema else infer_schema(statistics.uri)
-    schemas.write(found, f"{schema.uri}/{FILE}")
+    schemas.write(found, f"{schema.uri}/{SCHEMA_FILE}")

@@ -9,7 +9,6 @@ model into a session of TensorFlow, as TensorFlow Serving does, and queries it o
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
+from typing_extensions import TypedDict
 
 from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.storage import manifest, records
@@ -41,9 +41,8 @@ _SHORTAGES = ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
 GARBAGE = b"this is not an image"
 
 
-@dataclass(frozen=True)
-class ServingCheck:
-    """The result of one check of the served model."""
+class ServingCheck(TypedDict):
+    """The result of one check of the served model, as ServingValidator writes it."""
 
     name: str
     passed: bool
@@ -59,7 +58,8 @@ def parity_samples(uri: str) -> tuple[list[bytes], np.ndarray]:
     Returns:
         The encoded images, and the trained model's probabilities for them, float32 [N, C].
     """
-    images, rows = [], []
+    images = []
+    rows = []
     for record in records.read_records(f"{uri}/{PARITY_FILE}"):
         example = tf.train.Example.FromString(record)
         images.append(records.raw(example, names.IMAGE_BYTES))
@@ -169,12 +169,13 @@ def _checks(
         ]
         for name, act in steps:
             try:
-                check = ServingCheck(name, True, act())
+                check = ServingCheck(name=name, passed=True, detail=act())
             except Exception as error:  # any other error is a result about the model
                 _require_resources(error)
-                check = ServingCheck(name, False, f"{type(error).__name__}: {error}"[:500])
+                detail = f"{type(error).__name__}: {error}"[:500]
+                check = ServingCheck(name=name, passed=False, detail=detail)
             yield check
-            if not check.passed:
+            if not check["passed"]:
                 return
 
 
@@ -200,12 +201,11 @@ def ServingValidator(
     # The digests are taken before the checks, so that ModelPusher notices a file changed later.
     files = manifest.describe(Path(directory))
     checks = validate(directory, images, expected, loaded_model.keep(files))
-    passed = all(check.passed for check in checks)
+    passed = all(check["passed"] for check in checks)
     if not passed:
         loaded_model.drop()
     records.write_json(f"{blessing.uri}/{blessings.VALIDATED}", files)
-    listed = [asdict(check) for check in checks]
-    records.write_json(f"{blessing.uri}/{blessings.VALIDATION}", listed)
+    records.write_json(f"{blessing.uri}/{blessings.VALIDATION}", checks)
     # TFX's own Pusher reads the marker file as well.
     marker = blessings.INFRA_BLESSED if passed else blessings.INFRA_NOT_BLESSED
     blessings.write(blessing.uri, marker)

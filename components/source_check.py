@@ -11,17 +11,17 @@ import dataclasses
 import itertools
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
 from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.check import Finding, JudgeSettings
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.checks.whole_set import radius
+from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.quarantine import DataSummary, Outcomes, check_conservation
 from imgpipe.models import progress
@@ -31,27 +31,41 @@ _SHARD = 1024  # images whose decisions are in memory at a time
 
 @dataclass(frozen=True)
 class SourceCheckPlan:
-    """What to check, and with which settings."""
+    """What to check, and with which settings.
+
+    Attributes:
+        source: The source of the images.
+        settings: Settings of the checks.
+        options: Options of the source.
+        rule: The rule that draws the splits.
+        overrides: People's decisions about single images.
+        store: Folder of the inspection cache, "" for none.
+    """
 
     source: str
     settings: JudgeSettings = field(default_factory=JudgeSettings)
     options: SourceOptions = field(default_factory=SourceOptions)
     rule: SplitRule = field(default_factory=SplitRule)
     overrides: tuple[Override, ...] = ()
-    store: str = ""  # folder of the inspection cache, "" for none
+    store: str = ""
 
 
 @dataclass(frozen=True)
 class JudgedSource:
-    """The result of the checks; findings are sorted by path."""
+    """The result of the checks.
+
+    Attributes:
+        scan: The listing of the source.
+        summary: Counts of the images.
+        outcomes: The findings, sorted by path.
+        near: Groups of near-duplicates; None if they were not searched for.
+        seconds: Duration of the checks.
+    """
 
     scan: Scan
     summary: DataSummary
-    rejects: tuple[Finding, ...]
-    repairs: tuple[Finding, ...]
-    warnings: tuple[Finding, ...]
-    reviews: tuple[Finding, ...]
-    near: tuple[Mapping[str, Any], ...] | None  # near-duplicates; None: not searched
+    outcomes: Outcomes
+    near: tuple[NearGroup, ...] | None
     seconds: float
 
 
@@ -88,10 +102,7 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
     return JudgedSource(
         scan=scan,
         summary=summary,
-        rejects=tuple(outcomes.rejects),
-        repairs=tuple(outcomes.repairs),
-        warnings=tuple(outcomes.warnings),
-        reviews=tuple(outcomes.reviews),
+        outcomes=outcomes,
         near=compared.near if radius(settings) > 0 else None,
         seconds=time.monotonic() - began,
     )
@@ -100,7 +111,8 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
 def _examine(plan: SourceCheckPlan, source: Source, scan: Scan, folder: str) -> list[str]:
     """Decide about each image on its own; the parts are in the order of reading."""
     progress.total(len(scan.items), "images")
-    limit, items = plan.settings.pixel_limit, scan.items
+    items = scan.items
+    limit = plan.settings.pixel_limit
     records = inspect(source, items, limit, plan.store, plan.rule, scan.vocabulary)
     with contextlib.closing(records):
         return [
@@ -126,11 +138,11 @@ def read_images(
     """
     wanted = set(paths)
     source = open_source(plan.source, plan.options)
-    found = {}
+    images = {}
     for item in judged.scan.items:
         if item.path in wanted:
             try:
-                found[item.path] = source.read(item)
+                images[item.path] = source.read(item)
             except OSError:
                 continue
-    return found
+    return images

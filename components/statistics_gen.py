@@ -15,9 +15,8 @@ from tfx.types.standard_artifacts import Examples, ExampleStatistics
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from imgpipe.components.common.storage import records
+from imgpipe.components.data_gate.data_gate import STATISTICS_FILE
 from imgpipe.models import feature_names as names
-
-FILE = "FeatureStats.pb"  # the name that TFX's component gives it
 
 
 @component
@@ -39,7 +38,7 @@ def StatisticsGen(
         content = describe(examples.uri, split).SerializeToString(deterministic=True)
         folder = f"{statistics.uri}/Split-{split}"
         tf.io.gfile.makedirs(folder)
-        records.write_bytes(f"{folder}/{FILE}", content)
+        records.write_bytes(f"{folder}/{STATISTICS_FILE}", content)
 
 
 def describe(uri: str, split: str) -> DatasetFeatureStatisticsList:

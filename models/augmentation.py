@@ -166,8 +166,11 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     draw = tf.where(seed[1] > 0, draw, 0.0)
     angle, shift_x, shift_y, shear, zoom_x, zoom_y, flip = tf.unstack(draw)
     angle *= math.radians(spec.rotation)
-    shift_x, shift_y = shift_x * spec.shifts * side, shift_y * spec.shifts * side
-    shear, zoom_x, zoom_y = shear * spec.shear, 1 + zoom_x * spec.zoom, 1 + zoom_y * spec.zoom
+    shift_x = shift_x * spec.shifts * side
+    shift_y = shift_y * spec.shifts * side
+    shear = shear * spec.shear
+    zoom_x = 1 + zoom_x * spec.zoom
+    zoom_y = 1 + zoom_y * spec.zoom
     if spec.horizontal_flip:
         zoom_x = tf.where(flip < 0, -zoom_x, zoom_x)
     if spec.scale:
@@ -175,10 +178,14 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
         other = seed + tf.constant([0, 2**32], tf.int64)  # more than the number of views
         draw = tf.random.stateless_uniform([2], other, -1.0, 1.0, alg="philox")[1]
         size = tf.exp(tf.where(seed[1] > 0, draw, 0.0) * math.log1p(spec.scale))
-        zoom_x, zoom_y = zoom_x * size, zoom_y * size
-    cos, sin = tf.cos(angle), tf.sin(angle)
-    a, b = cos * zoom_x, (cos * shear - sin) * zoom_y
-    d, e = sin * zoom_x, (sin * shear + cos) * zoom_y
+        zoom_x = zoom_x * size
+        zoom_y = zoom_y * size
+    cos = tf.cos(angle)
+    sin = tf.sin(angle)
+    a = cos * zoom_x
+    b = (cos * shear - sin) * zoom_y
+    d = sin * zoom_x
+    e = (sin * shear + cos) * zoom_y
     centre = (side - 1) / 2  # between the centres of the first and of the last pixel
     c = centre - (a + b) * centre + cos * shift_x - sin * shift_y
     f = centre - (d + e) * centre + sin * shift_x + cos * shift_y

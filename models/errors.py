@@ -6,6 +6,7 @@ is a defect of the program and leads to exit code 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 
@@ -47,3 +48,14 @@ def nearest(received: str, known: Iterable[str]) -> str:
 
     found = difflib.get_close_matches(received.lower(), known, 1)
     return f"; nearest: {found[0]}" if found else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's message, without TensorFlow's names of graph nodes.
+
+    It is the name of the type for an error without a message.
+    """
+    text = str(getattr(error, "message", None) or error)
+    text = re.sub(r"\{\{[^}]*\}\}|\[Op:\w+\]( name:)?", "", text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -12,23 +12,23 @@ LEVELS: Final = "levels"  # mean and standard deviation of the last map and of t
 CLASS_TOKEN: Final = "class_token"  # the class token of a transformer
 TOKENS: Final = "tokens"  # the class token, and the mean of the patches
 
-_OF_TOKENS: Final[Mapping[str, tuple[int, ...]]] = {CLASS_TOKEN: (0,), AVERAGE: (1,)}
-_OF_MAPS: Final[Mapping[str, tuple[int, ...]]] = {AVERAGE: (0,)}
+_BLOCKS_OF_TOKENS: Final[Mapping[str, int]] = {CLASS_TOKEN: 0, AVERAGE: 1}
+_BLOCKS_OF_MAPS: Final[Mapping[str, int]] = {AVERAGE: 0}
 
 
-def parts_of(widest: str) -> Mapping[str, tuple[int, ...]]:
-    """Return what a head may read instead of everything.
+def single_blocks(widest: str) -> Mapping[str, int]:
+    """Return the kinds of features that are one of several blocks, which a head may read alone.
 
     Args:
-        widest: What it reads at most.
+        widest: What the head reads at most: all blocks.
 
     Returns:
-        Kinds of features with the numbers of the blocks that they are. The first kind is used where
-        no other is better.
+        The numbers of these blocks, from 0 on, by kind. The first kind is used where no other is
+        better.
     """
-    return _OF_TOKENS if widest == TOKENS else _OF_MAPS
+    return _BLOCKS_OF_TOKENS if widest == TOKENS else _BLOCKS_OF_MAPS
 
 
 def one_block(widest: str) -> str:
-    """Return what a head reads that is to read one block of features; see `parts_of`."""
-    return widest if widest in (FLATTEN, CLASS_TOKEN) else next(iter(parts_of(widest)))
+    """Return the kind of features of a head that is to read one block; see `single_blocks`."""
+    return widest if widest in (FLATTEN, CLASS_TOKEN) else next(iter(single_blocks(widest)))

@@ -1,6 +1,6 @@
 """Names of the features of tf.Examples.
 
-The pipeline's components, the training code and the served ``serving_examples`` signature read and
+The pipeline's components, the training code and the served `serving_examples` signature read and
 write the same records, so they all use these names. Images have a few features more, which no code
 needs by name: they are fields of `ImageRecord` in `components/common/image_record.py`.
 """

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 #: Marks of settings that are paths on this machine: of files that are read, of folders that are
 #: written; and of places of images, which may also be addresses.
-INPUT, OUTPUT, PLACE = "input", "output", "place"
+INPUT = "input"
+OUTPUT = "output"
+PLACE = "place"
 #: A setting with an unknown name is an error, and defaults are checked against the limits too.
 STRICT: Final = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 

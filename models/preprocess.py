@@ -60,7 +60,8 @@ def _upright(side: int | None) -> tf.types.experimental.GenericFunction:
         little = tf.strings.substr(tiff, 0, 2) == b"II"
         orders = [tf.io.decode_raw(tiff, tf.uint16, one, _EXIF_WITHIN) for one in (True, False)]
         words = tf.cast(tf.where(little, *orders), tf.int32)
-        high, low = tf.where(little, words[3], words[2]), tf.where(little, words[2], words[3])
+        high = tf.where(little, words[3], words[2])
+        low = tf.where(little, words[2], words[3])
         fields = words[low // 2 :]  # after a word that holds their number, six words each
         fields = fields[1 : 1 + 6 * tf.reduce_sum(fields[:1])]
         fields = tf.reshape(fields[: tf.size(fields) // 6 * 6], [-1, 6])

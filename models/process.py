@@ -8,7 +8,7 @@ import functools
 import gc
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -73,12 +73,12 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def lacking(error: Exception) -> str:
-    """Return what the machine had not enough of, "memory" or "disk"; "" for another error."""
+def lacking(error: Exception) -> Literal["memory", "disk"] | None:
+    """Return what the machine had not enough of; None for another error."""
     import tensorflow as tf
 
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk"
     # TensorFlow raises ResourceExhaustedError for both.
     lacks_memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
-    return "memory" if lacks_memory else ""
+    return "memory" if lacks_memory else None

@@ -53,23 +53,26 @@ def shown_by(listener: Listener) -> Iterator[None]:
 
 def advance(count: int, unit: str = "images") -> None:
     """Report that `count` more units are done."""
-    if listener := _heard():
+    listener = _current_listener()
+    if listener:
         listener.advance(count, unit)
 
 
 def total(count: int, unit: str = "images") -> None:
     """Report the total number of units of the current step, if it is known."""
-    if listener := _heard():
+    listener = _current_listener()
+    if listener:
         listener.total(count, unit)
 
 
 def say(text: str) -> None:
     """Show a sentence about the current step, or log it if there is no display."""
-    if listener := _heard():
+    listener = _current_listener()
+    if listener:
         listener.say(text)
     else:
         logging.getLogger(__name__).info(text)
 
 
-def _heard() -> Listener | None:
+def _current_listener() -> Listener | None:
     return None if getattr(_of_thread, "silent", False) else _listener

@@ -271,19 +271,22 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return self.solved and self.fine_tune.mode != "on"
 
     @property
+    def chooses_features(self) -> bool:
+        """Whether folds choose what the head reads."""
+        return self.features == kinds.AUTO and self.head_alone and self.backbone_spec().trained
+
+    @property
     def widest(self) -> str:
         """What the head may read at most: `features`, where "auto" is not decided yet."""
         if self.features != kinds.AUTO:
             return self.features
-        spec = self.backbone_spec()
         # Networks are trained from a head on the last feature map; see `network_search`.
-        wide = self.head_alone and spec.trained
-        if spec.class_token:
-            return kinds.TOKENS if wide else kinds.CLASS_TOKEN
-        return kinds.LEVELS if wide else kinds.AVERAGE
+        if self.backbone_spec().class_token:
+            return kinds.TOKENS if self.chooses_features else kinds.CLASS_TOKEN
+        return kinds.LEVELS if self.chooses_features else kinds.AVERAGE
 
     @property
-    def of_search(self) -> ModelSettings:
+    def for_search(self) -> ModelSettings:
         """The settings of the networks of a search, whose heads read the first block alone."""
         return replace(self, features=kinds.one_block(self.widest))
 

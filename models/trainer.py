@@ -1,6 +1,6 @@
 """`run_fn`: training from the feature bank and the image examples to an exported model.
 
-TFX's GenericExecutor finds the function by its path, ``imgpipe.models.trainer.run_fn``. A head is
+TFX's GenericExecutor finds the function by its path, `imgpipe.models.trainer.run_fn`. A head is
 trained on stored features alone. Images are then read only for the warm-up requests and the parity
 record.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.examples import Labelled
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
-from imgpipe.models.features.bank import read_facts
+from imgpipe.models.features.bank import decided, read_facts
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.head.answers import Answers
@@ -38,6 +38,7 @@ from imgpipe.models.network.classifier import ClassifierNetwork, build_classifie
 from imgpipe.models.search import network_search
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
+from imgpipe.models.training.history import History
 
 TOP_K: Final = 5  # labels in an answer of the exported model, the most probable ones
 WARMUP_IMAGES: Final = 4  # in the requests with which a server warms up
@@ -68,23 +69,31 @@ def run_fn(fn_args: Any) -> None:
     run_dir = local_path(fn_args.model_run_dir, "ImageTrainer")
     run_dir.mkdir(parents=True, exist_ok=True)
     files = (fn_args.train_files, fn_args.eval_files)
-    bank_uri, log_dir = config["bank_uri"], run_dir / TENSORBOARD_FOLDER
+    bank_uri = config["bank_uri"]
+    log_dir = run_dir / TENSORBOARD_FOLDER
     folds = int(config.get("folds", 0))
-    settings = read_facts(bank_uri).decided(settings)
+    settings = decided(read_facts(bank_uri), settings)
     trained = network_search.train(
         stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, folds)
     )
     # The search may have trained a network on other features.
     settings = replace(settings, features=trained.features or settings.features)
-    chosen_on = "folds" if trained.by_folds else "validation"
     answers = trained.answers
     known = answers.answerable
-    calibration = calibrate(answers.logits[known], answers.labels[known], settings.unknown_rate)
-    calibrated = {**asdict(calibration), "chosen_on": chosen_on}
-    history = {**trained.history, "calibration": calibrated, "image_size": settings.size}
+    calibration = calibrate(
+        answers.logits[known],
+        answers.labels[known],
+        settings.unknown_rate,
+        "folds" if trained.by_folds else "validation",
+    )
+    history: History = {
+        **trained.history,
+        "calibration": calibration,
+        "image_size": settings.size,
+    }
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
-    chosen = (calibration.temperature, calibration.unknown_below)
+    chosen = (calibration["temperature"], calibration["unknown_below"])
     classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
     images = some_images(fn_args.eval_files, PARITY_IMAGES)
     write_parity(classifier, images, run_dir / PARITY_FILE)
@@ -94,7 +103,7 @@ def run_fn(fn_args: Any) -> None:
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
         _write_out_of_fold(answers, vocabulary, calibration, target)
-    distribution = trained.distribution or described(classifier, *files)
+    distribution = trained.distribution or image_distribution(classifier, *files)
     if distribution is not None:
         distribution.save(target)
 
@@ -105,17 +114,18 @@ def _write_out_of_fold(
     """Write what networks without an image answer for it, as the served model would answer it."""
     import tensorflow as tf
 
-    probabilities = softmax(answers.logits / calibration.temperature)
+    probabilities = softmax(answers.logits / calibration["temperature"])
     labels = np.array([name.encode() for name in vocabulary])[probabilities.argmax(axis=1)]
-    unknown = probabilities.max(axis=1) < calibration.unknown_below
+    unknown = probabilities.max(axis=1) < calibration["unknown_below"]
     predicted = np.where(unknown, names.UNKNOWN.encode(), labels)
-    hashes, content = np.asarray(answers.hashes), io.BytesIO()
+    hashes = np.asarray(answers.hashes)
+    content = io.BytesIO()
     np.savez(content, image_hash=hashes, probabilities=probabilities, predicted=predicted)
     with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{OUT_OF_FOLD_FILE}", "wb") as file:
         file.write(content.getvalue())
 
 
-def described(
+def image_distribution(
     classifier: ClassifierNetwork, train_files: Sequence[str], eval_files: Sequence[str]
 ) -> FeatureDistribution | None:
     """Compute the distribution of a network's features when the bank does not hold them.

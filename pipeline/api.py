@@ -1,14 +1,13 @@
-"""The Python interface: ``imgpipe.run``, ``check``, ``evaluate``, ``export`` and ``load``.
+"""The Python interface: `imgpipe.run`, `check`, `evaluate`, `export` and `load`.
 
-All but ``load`` do what the commands of the same names do, with the same code, and print progress
-to standard error. The functions are reached as attributes of the package ``imgpipe``.
+All but `load` do what the commands of the same names do, with the same code, and print progress
+to standard error. The functions are reached as attributes of the package `imgpipe`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,20 +33,20 @@ def run(
     accept: bool = False,
     **settings: Any,
 ) -> Run:
-    """Run the pipeline, from images to a blessed, published model, as ``imgpipe run`` does.
+    """Run the pipeline, from images to a blessed, published model, as `imgpipe run` does.
 
     A run whose data was refused, that failed in a component or whose model is not blessed is
     returned too; see `Run.raise_for_status`.
 
     Args:
         data: Source of the images; None for that of the configuration.
-        out: Output folder; None for that of the configuration, which is ``imgpipe-out`` by default.
+        out: Output folder; None for that of the configuration, which is `imgpipe-out` by default.
         config: TOML file, or name of a preset; None for the defaults.
         minutes: Time in which a better network is looked for; None for that of the configuration.
         start: Component from which on cached outputs are not used; None to use all of them.
         accept: Whether it is accepted that the images differ from those of earlier runs.
-        **settings: Settings by section, such as ``model={"image_size": 160}``. They override those
-            of ``config``.
+        **settings: Settings by section, such as `model={"image_size": 160}`. They override those
+            of `config`.
 
     Raises:
         ConfigError: A setting or the source is wrong.
@@ -84,7 +83,7 @@ def check(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Check:
-    """Report what a run would reject, repair and warn about, as ``imgpipe check`` does.
+    """Report what a run would reject, repair and warn about, as `imgpipe check` does.
 
     Nothing is written. The arguments and errors are those of `run`.
 
@@ -95,24 +94,18 @@ def check(
         >>> found.summary["rejected"], found.summary["by_reason"]["truncated"]
         (11, 3)
     """
-    from imgpipe.pipeline.commands.check import as_json, examine, page
+    from imgpipe.pipeline.data_check import examine
     from imgpipe.pipeline.source import require_classes
 
     _prepare()
     chosen = _configuration(config, data, settings, out)
     require_classes(chosen)  # before TensorFlow is imported
-    found = examine(chosen, with_images=False, to_stderr=True)
-    summary = as_json(found)
+    examined = examine(chosen, with_images=False, to_stderr=True)
 
     def draw() -> str:
-        from imgpipe.components import source_check
-        from imgpipe.components.report.check_page import paths_shown
+        return examined.with_images().page()
 
-        shown = paths_shown(found.judged)
-        images = source_check.read_images(found.plan, found.judged, shown)
-        return page(replace(found, images=images))
-
-    return Check(found.verdict, summary, draw)
+    return Check(examined.verdict, examined.summary(), draw)
 
 
 def evaluate(
@@ -124,7 +117,7 @@ def evaluate(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Evaluation:
-    """Evaluate a published model on labelled images, as ``imgpipe evaluate`` does.
+    """Evaluate a published model on labelled images, as `imgpipe evaluate` does.
 
     Args:
         path: Output folder of a run, folder of numbered versions, or one version.
@@ -133,7 +126,7 @@ def evaluate(
         threshold: Accuracy that the model has to reach, from 0 to 1.
         config: TOML file, or name of a preset, that says how to read the data; None for the
             defaults.
-        **settings: Settings by their names, such as ``**{"data.label_column": "species"}``.
+        **settings: Settings by their names, such as `**{"data.label_column": "species"}`.
 
     Raises:
         ConfigError: The source, a label or a setting is wrong.
@@ -171,16 +164,16 @@ def export(
     version: int | None = None,
     max_loss: float = 0.005,
 ) -> Export:
-    """Write a published model as one file for other programs, as ``imgpipe export`` does.
+    """Write a published model as one file for other programs, as `imgpipe export` does.
 
     The file takes resized pixels, and is written only if its answers are those of the served model.
     LiteRT files are judged on the validation images: they have to reach the threshold, and may lose
     little accuracy.
 
     Args:
-        kind: ``onnx``, ``keras``, ``tflite`` (weights of 16 bits) or ``tflite-int8``.
+        kind: `onnx`, `keras`, `tflite` (weights of 16 bits) or `tflite-int8`.
         path: Output folder of a run, folder of numbered versions, or one version.
-        to: The file to write, whose name ends in ``.onnx``, ``.keras`` or ``.tflite``; one that
+        to: The file to write, whose name ends in `.onnx`, `.keras` or `.tflite`; one that
             exists is replaced.
         version: Number of the version; None for the newest intact one.
         max_loss: Validation accuracy that a LiteRT file may lose against the served model.
@@ -204,7 +197,7 @@ def export(
 
 
 def load(path: str | Path, version: int | None = None) -> LoadedModel:
-    """Load a published model into this process, as ``imgpipe predict --model`` does.
+    """Load a published model into this process, as `imgpipe predict --model` does.
 
     The arguments and errors are those of `LoadedModel`.
 

@@ -27,16 +27,16 @@ TASKS = {
 
 
 def find(name: str) -> str:
-    """Find the component that ``--from`` names, regardless of upper and lower case.
+    """Find the component that `--from` names, regardless of upper and lower case.
 
     Raises:
         ConfigError: There is no such component.
     """
-    known = {one.lower(): one for one in TASKS}
-    if found := known.get(name.lower()):
-        return found
+    known = {component.lower(): component for component in TASKS}
+    if name.lower() in known:
+        return known[name.lower()]
     # A part of a name is enough for the hint; difflib rates "eval" and "ImageEvaluator" at 0.44.
-    close = [one for key, one in known.items() if name and name.lower() in key]
+    close = [component for key, component in known.items() if name and name.lower() in key]
     close = close or difflib.get_close_matches(name, known.values(), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ConfigError(

@@ -1,11 +1,29 @@
-"""The plan of a run: what depends on the images, on earlier runs and on settings of a run.
+"""The plan of a run: the settings of its components, and the keys of everything that is kept.
 
 On one machine the plan is known before the graph is built, and the graph holds its values as
 constants. A compiled pipeline runs many times, so its graph holds a placeholder for each value,
 which the compiler for Kubeflow connects to the output of the component Plan.
 
+What a change invalidates is decided here alone:
+
+| key | what it is made of | what it covers |
+|---|---|---|
+| a field of `Plan` | the settings of one component | its outputs in TFX's cache |
+| `Plan.code` | source code, computing libraries | the outputs of all components |
+| `Scan.fingerprint` | all images, with paths and labels | what is read of the images |
+| `data_key` | images, overrides, split, judge | what a person or a run accepted |
+| `weights_key` | backbone, weights, views, precision | the features of all images |
+| `run_key` | these keys, and all settings that decide | which version is the baseline |
+| `settings_key` | all settings and the code | whether a run may be a repetition |
+| `outcome_key` | the plan and the accepted schema | whether it is one |
+
+A component also runs again where an artifact that it reads has changed. Which setting is in which
+field of `Plan` is listed in `tests/pipeline/test_plan.py`. Two stores are addressed by content, so
+that they need no key of a run: the inspection cache (`example_gen.inspection`) and the store of the
+feature bank (`models.features.extractor.FeatureExtractor.key`).
+
 TFX would use drivers and resolvers for this, but open-source Kubeflow Pipelines runs neither. It
-also has dynamic execution properties (``component.outputs["x"].future()[0].value``), which work
+also has dynamic execution properties (`component.outputs["x"].future()[0].value`), which work
 with neither runner: on one machine, TFX's launcher adds the artifact that holds the value to the
 inputs of the component, so that its cache key depends on the number of the artifact instead of the
 value. For Kubeflow, TFX's compiler (1.21) refers to a task that does not exist.
@@ -19,16 +37,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
-from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.baseline_settings import BaselineSettings
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
+from imgpipe.components.data_gate.gate_settings import DataGateSettings
+from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import Scan
-from imgpipe.components.image_filter import check
-from imgpipe.components.image_filter import overrides as override_files
-from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
+from imgpipe.components.feature_bank.bank_settings import FREE_DISK, FeatureBankSettings
+from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
+from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.filter_settings import FilterSettings
+from imgpipe.components.model_pusher.pusher_settings import PusherSettings
+from imgpipe.components.run_record.facts import ShownSettings
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import source
 from imgpipe.pipeline.configuration import config as configs
@@ -45,50 +70,47 @@ RUN_SETTINGS = {
 }
 #: Settings that are paths and do not change any result. The overrides count by their content.
 _PATHS = {"judge": {"overrides", "store"}}
-#: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
-#: and ``[bank]`` only some settings do; see `make`.
+#: Options of the source that say where files lie; the fingerprint stands for their content.
+_PLACES = ("source", "follow_links", "root", "tfds_dir")
+#: Sections of the configuration that decide the result of a run, without `_PATHS`. Of `[data]`
+#: and `[bank]` only some settings do; see `_deciding`.
 _DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate"}
+_GIBIBYTE = 2**30
+#: Settings of a training by epochs, in [train] and in [fine_tune].
+_BY_EPOCHS = ("epochs", "learning_rate", "schedule", "batch_size", "patience")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Parameters of the components. What belongs together is one JSON text.
+    """Settings of the components, each one JSON text that its component reads whole.
 
     Attributes:
         fingerprint: Fingerprint of all files of the source, by path and content.
-        vocabulary: JSON list of class names in sorted order.
         code: Fingerprint of the package's source code and of the libraries that compute.
-        overrides: People's decisions about single images, for ImageFilter.
-        data_key: Fingerprint of the data, its division into splits and its checks.
-        baseline_version: Number of the version to compare with, 0 if there is none.
-        baseline_digest: Digest of that version.
+        baseline: `BaselineSettings`, with the version to compare with.
+        examples: `IngestSettings` of ImageExampleGen.
+        image_filter: `FilterSettings`, with people's decisions about single images.
         accepted_schema: Schema by which the data is judged, "" to infer a schema.
-        accepted_data: JSON of the data that was accepted last, by whose classes it is judged.
-        accept_changes: 1 if people accept how this data differs from earlier data, otherwise 0.
-        network: Description of the backbone, for FeatureBank.
-        weights_key: Fingerprint of everything but the images that decides the features.
+        gate: `DataGateSettings`, with what was accepted earlier.
+        bank: `FeatureBankSettings`.
         training: Arguments of the training function.
-        evaluate: The section ``[evaluate]``, by which a model is blessed.
-        facts: What the manifest of a published version says about its run.
-        report_settings: Settings that the report shows.
+        evaluator: `EvaluatorSettings`, by which a model is blessed.
+        pusher: `PusherSettings`, with what the manifest of a version says about its run.
+        report: Settings that the report shows.
     """
 
     fingerprint: str
-    vocabulary: str
     code: str
-    overrides: str
-    data_key: str
-    baseline_version: int
-    baseline_digest: str
+    baseline: str
+    examples: str
+    image_filter: str
     accepted_schema: str
-    accepted_data: str
-    accept_changes: int
-    network: str
-    weights_key: str
+    gate: str
+    bank: str
     training: str
-    evaluate: str
-    facts: str
-    report_settings: str
+    evaluator: str
+    pusher: str
+    report: str
 
     def to_json(self) -> str:
         """Return the plan as JSON, for the component Plan."""
@@ -101,92 +123,128 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     Args:
         config: The configuration.
         scan: Files of the source with their hashes.
-        accept: Whether a person accepts changes of the data, as with ``--accept``.
+        accept: Whether a person accepts changes of the data, as with `--accept`.
 
     Returns:
-        The parameters of the components.
+        The settings of the components.
 
     Raises:
-        ConfigError: Settings do not fit the classes, or a file that is named does not exist.
+        ConfigError: A file that is named does not exist, or does not fit the classes.
     """
-    config.settings.check_classes(scan.vocabulary)
-    vocabulary, code = list(scan.vocabulary), source_code.fingerprint()
-    overrides = _overrides(config, scan)
-    # Where the files lie does not change the result; the fingerprint stands for their content.
-    how = {**asdict(config.data), "vocabulary": vocabulary}
-    for name in ("source", "follow_links", "root", "tfds_dir"):
-        del how[name]
-    run_key = _fingerprint(
-        config.model_dump(include=_DECIDING, exclude=_PATHS),
-        *(how, scan.fingerprint, code, overrides),
-        *(resolve_precision(config.bank.precision), config.bank.budget),
-        config.settings.backbone_spec().key(),
-    )
-    data_key = _fingerprint(
-        config.model_dump(include={"split", "judge"}, exclude=_PATHS),
-        *(asdict(split_rule(config)), config.data.groups, scan.fingerprint, overrides),
-    )
+    vocabulary = tuple(scan.vocabulary)
+    code = source_code.fingerprint()
+    facts = _facts(config, scan)
+    examples = _ingest_settings(config, scan)
+    report = _json(report_settings(config, vocabulary, scan.fingerprint))
+    decisions = overrides.read(config.overrides_file, vocabulary)
+    decided = overrides.to_json(decisions)
+    data_key = _data_key(config, scan, decided)
+    training = _training(config, vocabulary, code)
+    deciding = _deciding(config, vocabulary)
+    bank = _bank_settings(config, vocabulary)
+    run_key = _fingerprint(deciding, scan.fingerprint, code, decided, bank.weights_key)
     baseline = manifest.baseline_for(config.push_directory, run_key, vocabulary)
-    number = baseline.number if baseline else 0
     judged_by = accepted.parameters(config.schema_file, data_key)
     judged_by["accept_changes"] |= int(accept)
-    extractor = FeatureExtractor(config.bank_settings, config.bank.precision)
-    training = {
+    number = baseline.number if baseline else 0
+    digest = baseline.digest if baseline else ""
+    push_directory = str(config.push_directory)
+    facts = {**facts, "run_key": run_key, "baseline_version": number}
+    evaluate = config.evaluate.model_dump()
+    return Plan(
+        fingerprint=scan.fingerprint,
+        code=code,
+        baseline=BaselineSettings(push_directory, number, digest, vocabulary).to_json(),
+        examples=examples.to_json(),
+        image_filter=FilterSettings(vocabulary, config.checks, decisions).to_json(),
+        accepted_schema=judged_by["accepted_schema"],
+        gate=DataGateSettings(
+            vocabulary,
+            config.gate.model_dump(),
+            **judged_by,
+            accept_schema_to=str(config.schema_file),
+            data_key=data_key,
+            decision_to=str(config.decision_file),
+        ).to_json(),
+        bank=bank.to_json(),
+        training=training,
+        evaluator=EvaluatorSettings(vocabulary, evaluate, judged_by["accept_changes"]).to_json(),
+        pusher=PusherSettings(push_directory, config.push.keep, facts).to_json(),
+        report=report,
+    )
+
+
+def _data_key(config: Config, scan: Scan, decisions: str) -> str:
+    """Return the fingerprint of the data, its division into splits and its checks."""
+    return _fingerprint(
+        config.model_dump(include={"split", "judge"}, exclude=_PATHS),
+        asdict(config.split_rule),
+        config.data.groups,
+        scan.fingerprint,
+        decisions,
+    )
+
+
+def _facts(config: Config, scan: Scan) -> dict[str, object]:
+    """Return what the manifest of a version says about the settings and data of its run."""
+    return {
+        "name": config.run.name,
+        "vocabulary": scan.vocabulary,
+        "fingerprint": scan.fingerprint,
+        "backbone": config.model.network,
+        "image_size": config.settings.size,
+    }
+
+
+def _ingest_settings(config: Config, scan: Scan) -> IngestSettings:
+    return IngestSettings(
+        config.data.source,
+        tuple(scan.vocabulary),
+        config.split_rule,
+        config.judge.pixel_limit,
+        scan.fingerprint,
+        options=config.data.options,
+        store=str(config.judge_store),
+    )
+
+
+def _bank_settings(config: Config, vocabulary: tuple[str, ...]) -> FeatureBankSettings:
+    budget = config.bank.budget
+    return FeatureBankSettings(
+        network=describe(config.bank_settings, config.bank.precision),
+        weights_key=weights_key(config.bank_settings, config.bank.precision),
+        store=str(config.bank_store),
+        # Free space changes from run to run, so FeatureBank itself asks for it.
+        budget=FREE_DISK if budget is None else budget * _GIBIBYTE,
+        vocabulary=vocabulary,
+        # Without a choice of features, another setting of the head must not miss the cache.
+        head=_json(asdict(config.settings)) if config.settings.chooses_features else "",
+    )
+
+
+def _training(config: Config, vocabulary: tuple[str, ...], code: str) -> str:
+    """Return the arguments of the training function as JSON."""
+    arguments = {
         "model": asdict(config.settings),
         "vocabulary": vocabulary,
         "folds": config.folds,
         "source_hash": code,
     }
-    facts = {
-        "run_key": run_key,
-        "name": config.run.name,
-        "vocabulary": vocabulary,
-        "fingerprint": scan.fingerprint,
-        "backbone": config.model.network,
-        "image_size": config.settings.size,
-        "baseline_version": number,
-    }
-    return Plan(
-        fingerprint=scan.fingerprint,
-        vocabulary=_json(vocabulary),
-        code=code,
-        overrides=overrides,
-        data_key=data_key,
-        baseline_version=number,
-        baseline_digest=baseline.digest if baseline else "",
-        **judged_by,
-        network=describe(config.bank_settings, config.bank.precision),
-        # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
-        weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
-        training=_json(training),
-        evaluate=_json(config.evaluate.model_dump()),
-        facts=_json(facts),
-        report_settings=_json(report_settings(config, vocabulary, scan.fingerprint)),
-    )
+    return _json(arguments)
 
 
-def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
-    """Return the rule of the splits, of which the source itself names those in `given`."""
-    split, gate = config.split, config.gate
-    # Nothing is required of test, but a class with enough images gets one.
-    return SplitRule(split.seed, split.validation, split.test, given, gate.min_validation, 1)
-
-
-def check_settings(config: Config) -> check.JudgeSettings:
-    """Return the settings of the checks of images."""
-    judging = config.judge
-    return check.JudgeSettings(
-        judging.min_side,
-        judging.pixel_limit,
-        judging.severity.model_dump(exclude_defaults=True),
-        judging.threshold.model_dump(exclude_defaults=True),
-        groups=config.data.groups,
-    )
+def _deciding(config: Config, vocabulary: tuple[str, ...]) -> list[object]:
+    """Return the settings that decide the result of a run."""
+    how = {**asdict(config.data), "vocabulary": vocabulary}
+    for name in _PLACES:
+        del how[name]
+    sections = config.model_dump(include=_DECIDING, exclude=_PATHS)
+    return [sections, how, config.bank.budget]
 
 
 def report_settings(
     config: Config, vocabulary: Sequence[str], fingerprint: str = ""
-) -> dict[str, object]:
+) -> ShownSettings:
     """Select the settings that the report shows.
 
     Args:
@@ -201,20 +259,25 @@ def report_settings(
         "cross_validate": config.folds,
         "backbone": config.model.network,
         "image_size": config.settings.size,
-        "expect": config.expect.model_dump(),
+        "expect": {
+            "text": config.expect.text,
+            "low": config.expect.low,
+            "high": config.expect.high,
+            "split": config.expect.split,
+        },
         "fingerprint": fingerprint,
         "seeds": {"split": config.split.seed, "train": config.train.seed},
         "changed": changed(config),
     }
 
 
-def settings(config: Config) -> dict[str, Any]:
+def settings(config: Config) -> dict[str, object]:
     """Return the settings of a configuration that a run of a compiled pipeline may change."""
     values = dict(flat(config.model_dump()))
     return {name: values[setting] for name, setting in RUN_SETTINGS.items()}
 
 
-def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
     """Determine the plan in a task of a compiled pipeline; see the component Plan.
 
     Args:
@@ -233,14 +296,60 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
         put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    source.check_files(built)
     source.require_outside(built)
+    source.check_files(built)
     return asdict(make(built, source.scan(built)))
 
 
 def to_json(config: Config) -> str:
     """Write a configuration as JSON for `plan`, with absolute paths."""
     return config.with_absolute_paths().model_dump_json(exclude_none=True)
+
+
+def without_effect(config: Config) -> list[str]:
+    """Return a sentence for each setting that somebody gave and that does nothing beside others.
+
+    Combinations that would give another model than the one that was asked for are refused by
+    `Config`. The settings here are mentioned, and the run goes on.
+    """
+    settings = config.settings
+    given = changed(config)
+    reasons: dict[str, str] = {}
+    if settings.solved:
+        solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
+        reasons |= {f"train.{name}": solved for name in _BY_EPOCHS}
+    if not settings.views.count:
+        none = "views.count is 0, so that no image is augmented"
+        reasons |= {f"views.{field.name}": none for field in fields(ViewSpec)}
+        del reasons["views.count"]
+    if not settings.frozen:
+        reasons["bank.budget"] = "all layers are trained, so that no features are stored"
+    if not settings.searches:
+        reasons["train.minutes"] = "no better network is looked for beside the other settings"
+        if settings.fine_tune.mode != "on":
+            head = "only the head is trained beside the other settings"
+            reasons |= {f"fine_tune.{name}": head for name in (*_BY_EPOCHS, "cut")}
+    return [f"{name} has no effect: {why}." for name, why in reasons.items() if name in given]
+
+
+def settings_key(config: Config) -> str:
+    """Return the fingerprint of all settings and of the source code.
+
+    Args:
+        config: The configuration, with absolute paths.
+    """
+    return _fingerprint(config.model_dump(mode="json"), source_code.fingerprint())
+
+
+def outcome_key(plan: Plan, schema_file: Path) -> str:
+    """Return the fingerprint of what decides the outcome of a run besides its settings.
+
+    Args:
+        plan: The plan of the run.
+        schema_file: The accepted schema, which need not exist.
+    """
+    schema = schema_file.read_bytes() if schema_file.is_file() else b""
+    return _fingerprint(asdict(plan), schema.decode("utf-8", "replace"))
 
 
 def _json(value: object) -> str:
@@ -250,12 +359,3 @@ def _json(value: object) -> str:
 
 def _fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _overrides(config: Config, scan: Scan) -> str:
-    """Return the overrides as JSON, after checking them against the classes."""
-    if config.overrides_file is None:
-        return "[]"
-    found = override_files.load(config.overrides_file)
-    override_files.resolve(found, scan.vocabulary)
-    return override_files.to_json(found)

@@ -6,14 +6,13 @@ loading.
 
 from __future__ import annotations
 
-import dataclasses
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import (
     Scan,
     Source,
-    SourceOptions,
     open_source,
     split_spec,
 )
@@ -21,20 +20,15 @@ from imgpipe.components.image_filter import overrides
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
+from imgpipe.pipeline.configuration.sections import DataSection
 
 
-def source_options(config: Config) -> SourceOptions:
-    """Options of the source: the section [data] without the source itself."""
-    given = dataclasses.asdict(config.data)
-    del given["source"]
-    return SourceOptions(**given)
-
-
-def opened(config: Config, least_classes: int = 2) -> Source:
+def opened(data: DataSection, store: Path, least_classes: int = 2) -> Source:
     """Open the source of images.
 
     Args:
-        config: The configuration, which names the source.
+        data: The section of the configuration that names the source.
+        store: Folder of the inspection cache, in which compressed files are unpacked.
         least_classes: Number of classes that there have to be.
 
     Returns:
@@ -43,17 +37,29 @@ def opened(config: Config, least_classes: int = 2) -> Source:
     Raises:
         ConfigError: No source is named, or it cannot be read as one.
     """
-    if not config.data.source:
+    if not data.source:
         raise ConfigError(
             "no images: name a folder with one sub-folder for each class, or another source "
             "of images, with imgpipe run DATA or data.source."
         )
-    options = dataclasses.replace(
-        source_options(config),
-        least_classes=least_classes,
-        store=str(config.judge_store),
+    return open_source(
+        data.source, replace(data.options, least_classes=least_classes, store=str(store))
     )
-    return open_source(config.data.source, options)
+
+
+def require_usable(config: Config) -> None:
+    """Check the files, folders and classes of a run before anything is loaded or written.
+
+    Args:
+        config: The configuration, with absolute paths.
+
+    Raises:
+        ConfigError: The source, a class, an output folder or the overrides are refused.
+        ResourceError: The weights are missing.
+    """
+    require_outside(config)
+    require_classes(config)
+    check_files(config)
 
 
 def require_classes(config: Config) -> None:
@@ -62,7 +68,7 @@ def require_classes(config: Config) -> None:
     Raises:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
-    listing = opened(config).listing()
+    listing = opened(config.data, config.judge_store).listing()
     config.settings.check_classes(listing.vocabulary)
 
 
@@ -108,12 +114,13 @@ def require_outside(config: Config) -> None:
                 f"{name}: expected a path without *, ? and [, which Beam and TensorFlow take for "
                 f"patterns of other folders. Received: {path}"
             )
-    _, place = split_spec(config.data.source, source_options(config))
+    _, place = split_spec(config.data.source, config.data.options)
     images = os.path.realpath(place)
     if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
         return
     for name, path in outputs(config).items():
-        if Path(images) in (found := Path(os.path.realpath(path)), *found.parents):
+        folder = Path(os.path.realpath(path))
+        if Path(images) in (folder, *folder.parents):
             raise ConfigError(among_images(name, path, images))
 
 
@@ -127,5 +134,11 @@ def among_images(name: str, path: Path, images: str) -> str:
 
 
 def scan(config: Config) -> Scan:
-    """List the images with their hashes and labels; raises like `opened`."""
-    return opened(config).scan()
+    """List the images with their hashes and labels.
+
+    Raises:
+        ConfigError: The source cannot be read, or a class or the number of classes is refused.
+    """
+    listed = opened(config.data, config.judge_store).scan()
+    config.settings.check_classes(listed.vocabulary)
+    return listed

@@ -264,3 +264,17 @@ def _from_typed(proto: Any, dtype: DType, shape: tuple[int, ...], count: int) ->
     empty = b"" if dtype.number == STRING else 0
     flat[len(values) :] = flat[len(values) - 1] if values else empty
     return flat.reshape(shape)
+
+
+def row_count(value: np.ndarray, info: Any) -> int | None:
+    """Return how many rows an input has; None where it is no list of rows.
+
+    Args:
+        value: What was sent. The pixels of a single image, for example, have an axis less than the
+            signature says, and their first axis counts lines and not images.
+        info: TensorInfo of the input in the signature.
+    """
+    shape = info.tensor_shape
+    if not value.ndim or shape.unknown_rank or value.ndim != len(shape.dim):
+        return None
+    return len(value)

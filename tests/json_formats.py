@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from imgpipe.pipeline.records import FORMATS
+from imgpipe.pipeline.json_formats import FORMATS
 
 
 def conform(command: str, value: Any) -> None:

@@ -106,8 +106,8 @@ def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
 @pytest.mark.slow
 def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Path) -> None:
     from imgpipe.models import errors
+    from imgpipe.pipeline.json_formats import FORMATS
     from imgpipe.pipeline.published.exports import NotEqual
-    from imgpipe.pipeline.records import FORMATS
     from imgpipe.serving.server.metrics import Metrics
 
     codes = (site / "reference" / "exit-codes.html").read_text("utf-8")
@@ -125,7 +125,8 @@ def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Pa
     plain = formats.replace("<wbr>", "").replace("&#42;", "*")
     assert not [name for name in fields if f"{name}</code>" not in plain]
     metrics = (site / "reference" / "metrics.html").read_text("utf-8")
-    families = Metrics(lambda _: True).registry.collect()
+    registered = Metrics(lambda _: True)
+    families = [*registered.own.collect(), *registered.of_tensorflow.collect()]
     assert not [family.name for family in families if family.name not in metrics]
 
 

@@ -17,7 +17,7 @@ class RunPlan(Artifact):
 
 
 class Quarantine(Artifact):
-    """The rejected files with their bytes, ``manifest.jsonl`` and ``summary.json``."""
+    """The rejected files with their bytes, `manifest.jsonl` and `counts.json`."""
 
     TYPE_NAME = "imgpipe.Quarantine"
 

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 INGEST_SUMMARY = "ingest.json"
 #: Reasons of `ImageRecord.problem`: several labels, splits or groups for one file, a label that is
 #: not in `data.classes`, and a group whose images are in several splits of the source.
-TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"
-OUTSIDE_CLASSES, GROUP_ACROSS_SPLITS = "outside_classes", "group_across_splits"
+TWO_LABELS = "two_labels"
+TWO_SPLITS = "two_splits"
+TWO_GROUPS = "two_groups"
+OUTSIDE_CLASSES = "outside_classes"
+GROUP_ACROSS_SPLITS = "group_across_splits"
 #: Features that are omitted when they have this value.
 _OPTIONAL = {
     names.PERCEPTUAL_HASH: None,

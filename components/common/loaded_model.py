@@ -28,7 +28,9 @@ class _Shared:
     """A runtime that stays open when the server that uses it stops."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self.signatures, self.run, self.by_row = runtime.signatures, runtime.run, runtime.by_row
+        self.signatures = runtime.signatures
+        self.run = runtime.run
+        self.by_row = runtime.by_row
 
     def close(self) -> None:
         """Leave the runtime open; `drop` closes it."""

@@ -45,15 +45,19 @@ class StoredPrediction:
     seen_family: bool = False
     described: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def correct(self) -> bool:
+        """Whether the most probable class is the label; False for an image without a label."""
+        return self.predicted == self.label_index
 
-def read(example: tf.train.Example, of: str = names.PROBABILITIES) -> StoredPrediction:
+
+def read(example: tf.train.Example) -> StoredPrediction:
     """Read the prediction from an Example.
 
     Args:
         example: The Example.
-        of: Feature with the probabilities: those of the model, or of the baseline.
     """
-    probabilities = np.array(records.floats(example, of))
+    probabilities = np.array(records.floats(example, names.PROBABILITIES))
     label = records.integer(example, names.LABEL_INDEX, -1)
     best = int(probabilities.argmax())
     return StoredPrediction(

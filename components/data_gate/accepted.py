@@ -10,18 +10,29 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final
+
+from typing_extensions import TypedDict
 
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 
-#: The parameters by which the first data of an output folder is judged.
-_FIRST: Final = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
+SCHEMA_FILE: Final = "schema.pbtxt"  # the name that TFX's components give it
 
 
-def write(
-    schema: Path, data_key: str, classes: Mapping[str, int], judged_by: Mapping[str, Any]
-) -> None:
+class JudgedBy(TypedDict):
+    """What earlier runs accepted, by which data is judged; fields of `DataGateSettings`."""
+
+    accepted_schema: Annotated[str, "The accepted schema as text; empty if there is none."]
+    accepted_data: Annotated[str, "JSON of the data that was accepted last."]
+    accept_changes: Annotated[int, "1 when a person accepts that the data differs, otherwise 0."]
+
+
+#: By which the first data of an output folder is judged.
+_FIRST: Final[JudgedBy] = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
+
+
+def write(schema: Path, data_key: str, classes: Mapping[str, int], judged_by: JudgedBy) -> None:
     """Record the data that a run accepted.
 
     Args:
@@ -42,8 +53,8 @@ def write(
     atomic_write(_file(schema), json.dumps(record, indent=1, sort_keys=True))
 
 
-def parameters(schema: Path, data_key: str) -> dict[str, Any]:
-    """Return the parameters of Plan and DataGate by which data is judged.
+def parameters(schema: Path, data_key: str) -> JudgedBy:
+    """Return by what data is judged, for the settings of DataGate.
 
     The data that was accepted last is judged as it was then, so that it stays accepted and a
     repetition without changes is taken from the cache, unless the schema was edited since.
@@ -53,10 +64,11 @@ def parameters(schema: Path, data_key: str) -> dict[str, Any]:
         data_key: Fingerprint of the data, its division into splits and its checks.
     """
     if not schema.is_file():
-        return dict(_FIRST)
-    record = _read(schema)
+        return _FIRST.copy()
+    record = json_object.read_or_empty(_file(schema))
     if (record.get("data_key"), record.get("schema_sha256")) == (data_key, _digest(schema)):
-        return dict(record["judged_by"])
+        judged_by: JudgedBy = record["judged_by"]
+        return judged_by
     text = schema.read_bytes().decode("utf-8", "replace")
     last = json.dumps(record.get("accepted_data", {}), sort_keys=True)
     return {**_FIRST, "accepted_schema": text, "accepted_data": last}
@@ -64,18 +76,13 @@ def parameters(schema: Path, data_key: str) -> dict[str, Any]:
 
 def classes(schema: Path) -> dict[str, int]:
     """Return the number of images by class of the data that was accepted last, {} if unknown."""
-    return dict(_read(schema).get("accepted_data", {}).get("classes", {}))
+    return dict(
+        json_object.read_or_empty(_file(schema)).get("accepted_data", {}).get("classes", {})
+    )
 
 
 def _file(schema: Path) -> Path:
     return schema.with_name("accepted.json")
-
-
-def _read(schema: Path) -> dict[str, Any]:
-    try:
-        return json_object.read(_file(schema))
-    except (OSError, ValueError):  # it was removed or damaged
-        return {}
 
 
 def _digest(schema: Path) -> str:

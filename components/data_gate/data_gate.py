@@ -23,13 +23,13 @@ from imgpipe.components.common.storage.records import write_text
 from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import schema as schemas
+from imgpipe.components.data_gate.gate_settings import GATE_FILE, DataGateSettings
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
 
-GATE_FILE = "gate.json"
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
-_STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen
+STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen, with the name of TFX
 
 
 def _read(path: str) -> bytes:
@@ -52,7 +52,7 @@ def read_statistics(uri: str) -> dict[str, comparison.Statistics]:
 
     The result is empty for an empty artifact.
     """
-    return _by_split(uri, _STATISTICS_FILE, comparison.Statistics)
+    return _by_split(uri, STATISTICS_FILE, comparison.Statistics)
 
 
 def read_schema(uri: str) -> schema_pb2.Schema:
@@ -99,15 +99,8 @@ def DataGate(
     anomalies: InputArtifact[ExampleAnomalies],
     quarantine: InputArtifact[Quarantine],
     blessing: OutputArtifact[DataBlessing],
-    vocabulary: Parameter[str],
-    section: Parameter[str],
-    accept_changes: Parameter[int] = 0,
+    settings: Parameter[str],
     baseline_statistics: InputArtifact[ExampleStatistics] = None,
-    accepted_schema: Parameter[str] = "",
-    accepted_data: Parameter[str] = "{}",
-    accept_schema_to: Parameter[str] = "",
-    data_key: Parameter[str] = "",
-    decision_to: Parameter[str] = "",
     code: Parameter[str] = "",
 ) -> None:
     """Bless or refuse the data.
@@ -118,66 +111,66 @@ def DataGate(
         anomalies: Anomalies that ExampleValidator found.
         quarantine: Quarantine of ImageFilter.
         blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
-        vocabulary: JSON list of class names in sorted order.
-        section: JSON of the section ``[gate]`` of the configuration.
-        accept_changes: 1 when a person accepts how this data differs from earlier data, otherwise
-            0. The accepted schema is then changed to allow the anomalies and the classes.
+        settings: Requirements, and what was accepted before, as `DataGateSettings` writes them.
         baseline_statistics: Statistics of the last blessed run; may be empty.
-        accepted_schema: The accepted schema as text, "" if `schema` was inferred from this data.
-        accepted_data: JSON of the data that was accepted last; see `accepted.write`.
-        accept_schema_to: Path of the accepted schema, which the first blessed run writes; each
-            blessed run records its data beside it. "" writes nothing.
-        data_key: Fingerprint of the data, its division into splits and its checks, for this record.
-        decision_to: Path of a copy of `gate.json`, "" for none. TFX removes the outputs of a
-            component that raised an error, and the report of a refused run needs them.
         code: Fingerprint of the source code of the decision, which is part of TFX's cache key.
 
     Raises:
         DataRefused: There are reasons against the data. The message names them; `gate.json` has
             been written.
     """
-    levels, classes = json.loads(section), tuple(json.loads(vocabulary))
-    now, current = read_statistics(statistics.uri), read_schema(schema.uri)
-    known = schemas.classes(current, json.loads(accepted_data).get("classes", {}))
-    settings = rules.GateSettings.of(levels, classes, known)
+    given = DataGateSettings.from_json(settings)
+    levels = given.section
+    now = read_statistics(statistics.uri)
+    current = read_schema(schema.uri)
+    known = schemas.classes(current, json.loads(given.accepted_data).get("classes", {}))
+    requirements = rules.GateSettings.of(levels, given.vocabulary, known)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
     changes = comparison.changes(now, before, current)
     warned = [one for one in changes if levels[one.kind] == "warn"]
     found = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
     examples = {split: comparison.image_count(one) for split, one in now.items()}
     summary = read_summary(quarantine.uri)
-    reasons = rules.reasons_against(summary, found, examples, settings)
+    reasons = rules.reasons_against(summary, found, examples, requirements)
     reasons += [one for one in changes if levels[one.kind] == "reject"]
-    if accept_changes:
-        warned += (changed := [one for one in reasons if rules.ACCEPT in one.advice])
+    if given.accept_changes:
+        changed = [one for one in reasons if rules.ACCEPT in one.advice]
+        warned += changed
         reasons = [one for one in reasons if one not in changed]
         if not reasons and any(one.kind not in levels for one in changed):  # not drift or skew only
             seen = [one for split, one in now.items() if examples[split]]
-            current = schemas.revised(current, seen, settings.vocabulary)
-            schemas.write(current, accept_schema_to)
+            current = schemas.revised(current, seen, given.vocabulary)
+            schemas.write(current, given.accept_schema_to)
     written = ""
-    if accept_schema_to and not reasons:
-        if not tf.io.gfile.exists(accept_schema_to):
-            written = accept_schema_to
-            schemas.write(schemas.accepted(current, settings.vocabulary), written)
-        judged_by = {
-            "accepted_schema": accepted_schema,
-            "accepted_data": accepted_data,
-            "accept_changes": accept_changes,
-        }
-        accepted.write(Path(accept_schema_to), data_key, rules.by_class(summary), judged_by)
-    decision = {
+    if given.accept_schema_to and not reasons:
+        written = _accept(given, current, rules.by_class(summary))
+    decision: rules.DataDecision = {
         "blessed": not reasons,
-        "reasons": rules.as_dicts(reasons),
+        "reasons": rules.reason_rows(reasons),
         "accepted_schema": written,
-        "warnings": rules.as_dicts(warned),
+        "warnings": rules.reason_rows(warned),
     }
-    _write_decision(decision, blessing.uri, decision_to)
+    _write_decision(decision, blessing.uri, given.decision_to)
     if reasons:
         raise DataRefused(rules.refusal(reasons))
 
 
-def _write_decision(decision: Mapping[str, Any], uri: str, copy: str) -> None:
+def _accept(given: DataGateSettings, schema: schema_pb2.Schema, classes: Mapping[str, int]) -> str:
+    """Record the data, and return the path of the accepted schema if there was none before."""
+    written = ""
+    if not tf.io.gfile.exists(given.accept_schema_to):
+        written = given.accept_schema_to
+        schemas.write(schemas.accepted(schema, given.vocabulary), written)
+    judged_by: accepted.JudgedBy = {
+        "accepted_schema": given.accepted_schema,
+        "accepted_data": given.accepted_data,
+        "accept_changes": given.accept_changes,
+    }
+    accepted.write(Path(given.accept_schema_to), given.data_key, classes, judged_by)
+    return written
+
+
+def _write_decision(decision: rules.DataDecision, uri: str, copy: str) -> None:
     """Write `gate.json`, a copy unless `copy` is "", and then BLESSED or NOT_BLESSED."""
     for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
         write_text(path, json.dumps(decision, indent=1))

@@ -9,8 +9,10 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_filter.checks import METADATA, whole_set
@@ -83,6 +85,27 @@ class Reason:
         return f"{title}{about}{where}: expected {self.expected}, found {self.seen}; {self.advice}"
 
 
+class ReasonRow(TypedDict):
+    """A reason in `gate.json`: the fields of a `Reason`, and its sentence."""
+
+    kind: str
+    subject: str
+    split: str
+    expected: str
+    seen: str
+    advice: str
+    sentence: str
+
+
+class DataDecision(TypedDict):
+    """What DataGate has decided, as it writes it to `gate.json`."""
+
+    blessed: bool
+    reasons: list[ReasonRow]  # against the data
+    accepted_schema: str  # path of the accepted schema that this run wrote; "" if it wrote none
+    warnings: list[ReasonRow]
+
+
 def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
     """Find the classes with too few images in a split; a class without images is one reason."""
     kept = summary["by_split"]
@@ -121,11 +144,13 @@ def changed_classes(summary: Mapping[str, Any], settings: GateSettings) -> list[
     A class is much smaller if its number of images fell by more than half and by more than chance,
     or if its share of the images of those classes that are in both did; see `_fell`.
     """
-    accepted, counts = settings.accepted, by_class(summary)
+    accepted = settings.accepted
+    counts = by_class(summary)
     new = sorted(name for name, count in counts.items() if count and name not in accepted)
     reasons = []
     if accepted and new:
-        expected, seen = "the classes of the accepted data", f"new ones: {', '.join(new)}"
+        expected = "the classes of the accepted data"
+        seen = f"new ones: {', '.join(new)}"
         reasons.append(Reason("anomaly", names.LABEL, "", expected, seen, ACCEPT))
     both = {name: n for name, n in accepted.items() if n and counts.get(name)}
     totals = sum(both.values()), sum(counts[name] for name in both)
@@ -134,7 +159,8 @@ def changed_classes(summary: Mapping[str, Any], settings: GateSettings) -> list[
         if before and name in both:
             now = counts[name]
             if _fell((before, now), (1, 1)) or _fell((before, now), totals):
-                was, share = before / totals[0], now / totals[1]
+                was = before / totals[0]
+                share = now / totals[1]
                 expected = f"{before:,} images ({was:.1%}) as in the last accepted data"
                 seen = f"{now:,} ({share:.1%})"
                 reasons.append(Reason("shrunken_class", name, "", expected, seen, advice))
@@ -159,7 +185,8 @@ def _fell(counts: tuple[int, int], totals: tuple[int, int]) -> bool:
 
 def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
     """Find out whether too many images were rejected, or all of them."""
-    images, rejected = summary["in"], summary["rejected"]
+    images = summary["in"]
+    rejected = summary["rejected"]
     by_reason = ", ".join(f"{count} {name}" for name, count in summary["by_reason"].items())
     if not summary["kept"]:
         advice = SEE_REASONS
@@ -259,16 +286,27 @@ def reasons_against(
     return found
 
 
-def as_dicts(reasons: Sequence[Reason]) -> list[dict[str, str]]:
-    """Convert reasons to the entries of `gate.json`: their fields, and their sentence."""
-    return [asdict(reason) | {"sentence": reason.sentence()} for reason in reasons]
+def reason_rows(reasons: Sequence[Reason]) -> list[ReasonRow]:
+    """Return the entries of `gate.json`."""
+    return [
+        {
+            "kind": reason.kind,
+            "subject": reason.subject,
+            "split": reason.split,
+            "expected": reason.expected,
+            "seen": reason.seen,
+            "advice": reason.advice,
+            "sentence": reason.sentence(),
+        }
+        for reason in reasons
+    ]
 
 
-def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
+def summarised(reasons: Sequence[ReasonRow]) -> list[str]:
     """Summarise any number of reasons in a few lines.
 
     Args:
-        reasons: Entries as `as_dicts` returns them.
+        reasons: Entries of `gate.json`.
 
     Returns:
         The sentences of the first reasons of each kind, and the number of the others of that kind.
@@ -279,7 +317,8 @@ def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
     lines = []
     for kind, sentences in kinds.items():
         lines += sentences[:_MAX_SENTENCES]
-        if (more := len(sentences) - _MAX_SENTENCES) > 0:
+        more = len(sentences) - _MAX_SENTENCES
+        if more > 0:
             lines.append(f"{kind.replace('_', ' ')}: {more:,} more such reasons")
     return lines
 
@@ -287,5 +326,5 @@ def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
 def refusal(reasons: Sequence[Reason]) -> str:
     """Return the message of an error that refuses the data, with grouped reasons."""
     number = f"{len(reasons):,} reason{'s' * (len(reasons) > 1)}"
-    lines = [f"- {line}" for line in summarised(as_dicts(reasons))]
+    lines = [f"- {line}" for line in summarised(reason_rows(reasons))]
     return "\n".join([f"the data was refused for {number}:", *lines])

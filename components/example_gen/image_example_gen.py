@@ -10,8 +10,8 @@ source.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -23,7 +23,6 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from imgpipe.components.common.beam.beam_io import mark_examples
-from imgpipe.components.common.image_file.header import PIXEL_LIMIT
 from imgpipe.components.common.image_record import INGEST_SUMMARY
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
@@ -33,55 +32,14 @@ from imgpipe.components.common.storage.records import (
     shard_path,
     write_text,
 )
+from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, SourceOptions, fingerprint
+from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, fingerprint
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import local_path
-
-SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
-
-
-@dataclass(frozen=True)
-class IngestSettings:
-    """Settings of `ingest`."""
-
-    source: str
-    vocabulary: tuple[str, ...]  # class names in sorted order
-    rule: SplitRule = field(default_factory=SplitRule)
-    pixel_limit: int = PIXEL_LIMIT  # largest number of pixels of an image that is decoded
-    fingerprint: str = ""  # of the source when the run was planned; "" skips the comparison
-    shard_size: int = SHARD_SIZE  # images in one shard
-    options: SourceOptions = field(default_factory=SourceOptions)
-    store: str = ""  # folder of the inspection cache, "" for none
-
-    def to_json(self) -> str:
-        """Write what the configuration decides, for the parameter of ImageExampleGen."""
-        values = {
-            "rule": asdict(self.rule),
-            "pixel_limit": self.pixel_limit,
-            "options": self.options.to_json(),
-            "store": self.store,
-        }
-        return json.dumps(values, sort_keys=True)
-
-    @classmethod
-    def from_json(
-        cls, text: str, source: str, vocabulary: tuple[str, ...], fingerprint: str
-    ) -> Self:
-        """Convert back from `to_json`, and add what the plan of the run decides."""
-        values = json.loads(text)
-        return cls(
-            source,
-            vocabulary,
-            SplitRule.from_json(values["rule"]),
-            values["pixel_limit"],
-            fingerprint,
-            options=SourceOptions.from_json(values["options"]),
-            store=values["store"],
-        )
 
 
 @dataclass(frozen=True)
@@ -191,9 +149,6 @@ def _check(settings: IngestSettings, listed: int, summary: dict[str, Any]) -> No
 @component(use_beam=True)
 def ImageExampleGen(
     examples: OutputArtifact[standard_artifacts.Examples],
-    source: Parameter[str],
-    fingerprint: Parameter[str],
-    vocabulary: Parameter[str],
     settings: Parameter[str],
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
@@ -203,15 +158,9 @@ def ImageExampleGen(
     Args:
         examples: Output: splits train, validation and test with the features of an
             `ImageRecord`, and `ingest.json` with a summary.
-        source: Source of the images, as `open_source` accepts it.
-        fingerprint: `Scan.fingerprint` of the source when the run was planned. "" skips the
-            comparison.
-        vocabulary: JSON list of class names in sorted order.
-        settings: How the images are read and divided, as `IngestSettings.to_json` writes it.
+        settings: What is read, and how, as `IngestSettings` writes it.
         code: Fingerprint of the source code that is used, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
-    classes = tuple(json.loads(vocabulary))
-    reading = IngestSettings.from_json(settings, source, classes, fingerprint)
-    ingest(beam_pipeline, examples.uri, reading)
+    ingest(beam_pipeline, examples.uri, IngestSettings.from_json(settings))
     mark_examples(examples)

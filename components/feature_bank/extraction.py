@@ -4,7 +4,7 @@ For a head that is solved, heads on a sample decide which features it reads.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,16 +14,28 @@ import tensorflow as tf
 
 from imgpipe.components.common.beam import beam_io
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank.content import StoragePlan, bytes_of, shared_extractor
-from imgpipe.components.feature_bank.store import FeatureStore, record_key
+from imgpipe.components.feature_bank.storage import (
+    FeatureStore,
+    StoragePlan,
+    bytes_of,
+    record_key,
+    shared_extractor,
+)
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.feature_kinds import parts_of
-from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
-from imgpipe.models.features.extractor import describe, described
-from imgpipe.models.features.folds import ENOUGH
-from imgpipe.models.head import solved_head
-from imgpipe.models.head.answers import Scores, better
+from imgpipe.models.features.bank import (
+    BANK_FILE,
+    BankFacts,
+    BankOrigin,
+    BankRows,
+    JudgedFeatures,
+    StoredFeatures,
+    read_facts,
+    read_rows,
+)
+from imgpipe.models.features.extractor import describe, parse_description
+from imgpipe.models.head import feature_choice
+from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.settings import ModelSettings
 
 #: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
@@ -31,16 +43,12 @@ from imgpipe.models.settings import ModelSettings
 _BATCH_BYTES = 32 << 20
 _MIN_BYTES = _BATCH_BYTES // 256  # smallest size that an image counts for
 _SAMPLE = 4000  # training images with which features are chosen
-#: With more images, only the last feature map is stored, unless the levels are better by far: they
-#: take 12.4 kB an image of the default network instead of 2.6.
-_MANY = 100_000
-_FAR_BETTER = 0.01  # in accuracy
 
 
 class ExtractFeatures(beam.DoFn):
     """Maps batches of serialised image Examples to (split, feature record) pairs.
 
-    The tagged output ``counts`` has (computed, reused) pairs.
+    The tagged output `counts` has (computed, reused) pairs.
     """
 
     COUNTS = "counts"
@@ -67,8 +75,7 @@ class ExtractFeatures(beam.DoFn):
         progress.advance(len(examples), "images")
         yield beam.pvalue.TaggedOutput(self.COUNTS, (computed, len(vectors) - computed))
         for (i, view), vector in vectors.items():
-            recorded = np.concatenate([vector[columns] for columns in self._columns])
-            yield _record(examples[i], view, recorded)
+            yield _record(examples[i], view, vector[self._columns])
 
     def _vectors(
         self, examples: list[tf.train.Example]
@@ -81,25 +88,25 @@ class ExtractFeatures(beam.DoFn):
             for view in self._plan.views_of(records.text(example, names.SPLIT))
         }
         stored = self._store.get(list(keys.values()), self._plan.dim)
-        found = {pair: stored[key] for pair, key in keys.items() if key in stored}
+        vectors = {pair: stored[key] for pair, key in keys.items() if key in stored}
         missing: dict[int, list[int]] = {}
-        for i, view in keys.keys() - found.keys():
+        for i, view in keys.keys() - vectors.keys():
             missing.setdefault(i, []).append(view)
         if missing:
-            todo = {i: sorted(views) for i, views in sorted(missing.items())}
+            views_of = {i: sorted(views) for i, views in sorted(missing.items())}
             computed = self._extractor.extract(
-                [records.raw(examples[i], names.IMAGE_BYTES) for i in todo],
-                [hashes[i] for i in todo],
-                list(todo.values()),
+                [records.raw(examples[i], names.IMAGE_BYTES) for i in views_of],
+                [hashes[i] for i in views_of],
+                list(views_of.values()),
             )
             fresh = {
                 (i, view): row
-                for (i, views), rows in zip(todo.items(), computed, strict=True)
+                for (i, views), rows in zip(views_of.items(), computed, strict=True)
                 for view, row in zip(views, rows, strict=True)
             }
             self._store.put({keys[pair]: row for pair, row in fresh.items()})
-            found |= fresh
-        return found, sum(map(len, missing.values()))
+            vectors |= fresh
+        return vectors, sum(map(len, missing.values()))
 
 
 def _weight(record: bytes) -> int:
@@ -132,21 +139,24 @@ class ImageFeatures:
         examples: URI of the kept images.
         features: URI of the artifact that is written.
         images: Number of images by split.
-        facts: Content of ``bank.json`` that does not depend on the plan.
+        origin: What the bank is made with.
+        tried: Features of which those of the bank were chosen.
+        sampled: Forward passes for samples.
     """
 
     plan: StoragePlan
     examples: str
     features: str
     images: Mapping[str, int]
-    facts: dict[str, Any]
+    origin: BankOrigin
+    tried: Sequence[JudgedFeatures] = ()
+    sampled: int = 0
 
     def extract(self, pipeline: beam.Pipeline, share: float | None = None) -> None:
         """Extract the features of all images, or of a share of the training images."""
         splits = names.SPLITS if share is None else (names.TRAIN,)
-        views = sum(self.images.get(one, 0) * len(self.plan.views_of(one)) for one in splits)
-        if self.plan.dim:  # the store may have some of them
-            shared_extractor(self.plan.network).expected = round(views * min(share or 1, 1))
+        if self.plan.dim:
+            self._expect(splits, share)
         with pipeline as root:
             outputs = (
                 root
@@ -159,11 +169,19 @@ class ImageFeatures:
                 )
             )
             _ = outputs.features | "Write" >> beam_io.WriteSplits(self.features, splits)
-            facts = self.facts | _content(self.plan, self.images)
+            uri = self.features
+            facts: BankFacts = {
+                **self.origin,
+                **_stored(self.plan, self.images),
+                "tried": list(self.tried),
+                "forward_passes": self.sampled,
+                "reused": 0,
+            }
             _ = (
                 outputs[ExtractFeatures.COUNTS]
                 | "Sum" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
-                | "Facts" >> beam.Map(_write_facts, self.features, facts)
+                # Beam takes a typed dictionary for a class when it checks the types of arguments.
+                | "Facts" >> beam.Map(lambda counts: _write_facts(counts, uri, facts))
             )
 
     def choose(
@@ -171,53 +189,54 @@ class ImageFeatures:
     ) -> None:
         """Extract the features with which a head is best over folds of a sample.
 
-        The sample are at most `_SAMPLE` training images. The head reads the first of the parts
-        alone, such as the last feature map (see `feature_kinds.parts_of`), unless another one or
-        everything makes it better, and sees images of the usual size unless those of `larger` do;
-        see `answers.better`. Nothing else is tried where a head is `ENOUGH`.
+        The sample are at most `_SAMPLE` training images. With the plan `larger`, features of larger
+        images are tried, too; see `feature_choice`.
         """
-        tried: list[dict[str, Any]] = []
-        passes = 0
-
-        def sample(plan: StoragePlan) -> BankRows:
-            nonlocal passes
-            bank = replace(self, plan=plan, features=f"{self.features}/sample")
-            share = _SAMPLE / max(1, self.images.get(names.TRAIN, 0))
-            bank.extract(beam.Pipeline(runner=pipeline.runner, options=pipeline.options), share)
-            rows = read_rows(bank.features, names.TRAIN, classes)
-            passes += records.read_json(f"{bank.features}/{BANK_FILE}")["forward_passes"]
-            tf.io.gfile.rmtree(bank.features)
-            return rows
-
-        def judged(plan: StoragePlan, rows: BankRows) -> Scores | None:
-            found = solved_head.judge(rows.blocks(plan.numbers), classes, head)
-            if found:
-                tried.append(_content(plan, self.images) | {"accuracy": found.accuracy})
-            return found
-
-        rows, images = sample(self.plan), sum(self.images.values())
-        settings, precision = described(self.plan.network)
-        first, *others = parts_of(settings.widest)
-        chosen = replace(self.plan, kept=first)
-        best = judged(chosen, rows)
-        for kept in (*others, ""):
-            if not best or best.accuracy >= ENOUGH:
-                break
-            plan = replace(self.plan, kept=kept)
-            found, far = judged(plan, rows), 0.0 if kept or images <= _MANY else _FAR_BETTER
-            if found and better(found, best) and found.accuracy >= best.accuracy + far:
-                chosen, best = plan, found
-        if larger and best and best.accuracy < ENOUGH:
-            larger = replace(larger, kept=chosen.kept)
-            found = judged(larger, sample(larger))
-            if found and better(found, best):
-                chosen = larger
-        if chosen.kept and images > _MANY:  # then the store does not hold the others either
-            settings = described(chosen.network)[0]
+        rows, passes = self._sample(pipeline, self.plan, classes)
+        images = sum(self.images.values())
+        choice = feature_choice.choose_blocks(rows, classes, head, images)
+        if larger and choice.falls_short:
+            rows, further_passes = self._sample(pipeline, larger, classes)
+            passes += further_passes
+            choice = feature_choice.choose_size(choice, rows, classes, head)
+        tried: list[JudgedFeatures] = [
+            {
+                **_stored(self._plan_for(head_input, larger), self.images),
+                "accuracy": judgement.scores.accuracy,
+                "penalty": judgement.penalty,
+            }
+            for head_input, judgement in choice.tried
+        ]
+        chosen = self._plan_for(choice.chosen, larger)
+        # Of many images, the store does not hold the other blocks either.
+        if chosen.block is not None and images > feature_choice.MANY_IMAGES:
+            settings, precision = parse_description(chosen.network)
             network = describe(replace(settings, features=chosen.kept), precision)
             chosen = replace(chosen, network=network, sizes=chosen.recorded, kept="")
-        facts = {**self.facts, "tried": tried, "forward_passes": passes}
-        replace(self, plan=chosen, facts=facts).extract(pipeline)
+        replace(self, plan=chosen, tried=tried, sampled=passes).extract(pipeline)
+
+    def _plan_for(self, head_input: HeadInput, larger: StoragePlan | None) -> StoragePlan:
+        """Return the plan that stores what a head reads."""
+        plan = larger if larger and head_input.larger else self.plan
+        return replace(plan, kept=head_input.features)
+
+    def _expect(self, splits: Sequence[str], share: float | None) -> None:
+        """Tell the extractor of this process how many views it computes at most."""
+        views = sum(self.images.get(split, 0) * len(self.plan.views_of(split)) for split in splits)
+        sampled = 1.0 if share is None else min(share, 1.0)
+        shared_extractor(self.plan.network).expected = round(views * sampled)  # some may be stored
+
+    def _sample(
+        self, pipeline: beam.Pipeline, plan: StoragePlan, classes: int
+    ) -> tuple[BankRows, int]:
+        """Return the rows of the sample, and the number of forward passes that they needed."""
+        bank = replace(self, plan=plan, features=f"{self.features}/sample")
+        share = _SAMPLE / max(1, self.images.get(names.TRAIN, 0))
+        bank.extract(beam.Pipeline(runner=pipeline.runner, options=pipeline.options), share)
+        rows = read_rows(bank.features, names.TRAIN, classes)
+        passes = read_facts(bank.features)["forward_passes"]
+        tf.io.gfile.rmtree(bank.features)
+        return rows, passes
 
 
 def _in_sample(record: bytes, share: float | None) -> bool:
@@ -228,8 +247,8 @@ def _in_sample(record: bytes, share: float | None) -> bool:
     return int(digest[:8], 16) < share * 2**32
 
 
-def _content(plan: StoragePlan, images: Mapping[str, int]) -> dict[str, Any]:
-    settings, _ = described(plan.network)
+def _stored(plan: StoragePlan, images: Mapping[str, int]) -> StoredFeatures:
+    settings, _ = parse_description(plan.network)
     return {
         "dim": sum(plan.recorded),
         "sizes": list(plan.recorded),
@@ -240,8 +259,13 @@ def _content(plan: StoragePlan, images: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _write_facts(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -> None:
-    """Write ``bank.json``; the forward passes of samples are in `facts`."""
-    (computed, reused), sampled = counts, facts.get("forward_passes", 0)
-    found = {"forward_passes": computed + sampled, "reused": max(0, reused - sampled)}
-    records.write_json(f"{uri}/{BANK_FILE}", facts | found)
+def _write_facts(counts: tuple[int, int], uri: str, facts: BankFacts) -> None:
+    """Write `bank.json`; `facts` has the forward passes of samples, which are reused here."""
+    computed, reused = counts
+    sampled = facts["forward_passes"]
+    content: BankFacts = {
+        **facts,
+        "forward_passes": computed + sampled,
+        "reused": max(0, reused - sampled),
+    }
+    records.write_json(f"{uri}/{BANK_FILE}", content)

@@ -24,13 +24,15 @@ from imgpipe.components.common.artifacts import DataBlessing
 from imgpipe.components.common.beam import beam_io
 from imgpipe.components.common.blessings import require_data_blessing
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank.content import FREE_DISK, free_budget, make_plan
+from imgpipe.components.feature_bank.bank_settings import FREE_DISK, FeatureBankSettings
 from imgpipe.components.feature_bank.extraction import ImageFeatures
+from imgpipe.components.feature_bank.storage import StoragePlan, free_budget, make_plan
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.examples import Labelled
 from imgpipe.models.feature_kinds import one_block
-from imgpipe.models.features.extractor import describe, described, resolve_precision
+from imgpipe.models.features.bank import BankOrigin
+from imgpipe.models.features.extractor import describe, parse_description, resolve_precision
 from imgpipe.models.settings import ModelSettings
 
 
@@ -40,13 +42,8 @@ def FeatureBank(
     metadata: InputArtifact[Examples],
     data_blessing: InputArtifact[DataBlessing],
     features: OutputArtifact[Examples],
-    network: Parameter[str],
-    weights_key: Parameter[str],
-    store: Parameter[str],
-    budget: Parameter[float],
+    settings: Parameter[str],
     code: Parameter[str],
-    vocabulary: Parameter[str] = "[]",
-    head: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Extract the features of every kept image.
@@ -55,16 +52,10 @@ def FeatureBank(
         examples: Kept images of all splits, Examples of ImageFilter.
         metadata: Metadata of the same images without their bytes, from which they are counted.
         data_blessing: Blessing of DataGate; without it nothing is computed.
-        features: Output: feature records and ``bank.json`` (see
+        features: Output: feature records and `bank.json` (see
             `imgpipe.models.features.bank.BankFacts`).
-        network: Description of the backbone, as `models.features.extractor.describe` returns it.
-        weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
-        store: Folder of the content-addressed store, as `BlobStore` takes it.
-        budget: Bytes that the features of a run may take, or `FREE_DISK`.
+        settings: Backbone, storage and head, as `FeatureBankSettings` writes them.
         code: Fingerprint of the code that extracts, which is part of TFX's cache key.
-        vocabulary: JSON list of class names in sorted order.
-        head: JSON of the `ModelSettings` of a head that is solved, for which the features are
-            chosen; see `ImageFeatures.choose`. "" when they are not.
         beam_pipeline: Beam pipeline, supplied by TFX.
 
     Raises:
@@ -72,31 +63,41 @@ def FeatureBank(
     """
     require_data_blessing(data_blessing.uri)
     beam_io.mark_examples(features)
-    kept = {split: records.count(metadata.uri, split) for split in names.SPLITS}
-    progress.total(sum(kept.values()), "images")  # shown while the network is compiled
-    allowed = free_budget(store, features.uri) if budget == FREE_DISK else budget
-    plan, note = make_plan(network, store, kept, allowed)
-    settings, precision = described(network)
+    images = {split: records.count(metadata.uri, split) for split in names.SPLITS}
+    progress.total(sum(images.values()), "images")  # shown while the network is compiled
+    given = FeatureBankSettings.from_json(settings)
+    network = given.network
+    head = given.head
+    free = given.budget == FREE_DISK
+    allowed = free_budget(given.store, features.uri) if free else given.budget
+    plan, note = make_plan(network, given.store, images, allowed)
+    backbone, precision = parse_description(network)
     if head and note and not plan.sizes:  # those of one block may fit
-        part = one_block(settings.widest)
-        head, network = "", describe(replace(settings, features=part), precision)
-        plan, note = make_plan(network, store, kept, allowed)
-    facts = {
+        head = ""
+        network = describe(replace(backbone, features=one_block(backbone.widest)), precision)
+        plan, note = make_plan(network, given.store, images, allowed)
+    origin: BankOrigin = {
         "note": note,
         "budget_bytes": int(allowed),
-        "backbone": settings.network,
-        "weights_key": weights_key,
+        "backbone": backbone.network,
+        "weights_key": given.weights_key,
         "precision": resolve_precision(precision),
     }
-    bank = ImageFeatures(plan, examples.uri, features.uri, kept, facts)
+    bank = ImageFeatures(plan, examples.uri, features.uri, images, origin)
     if not head:
         bank.extract(beam_pipeline)
         return
-    solved, larger = ModelSettings.from_mapping(json.loads(head)), None
-    files = f"{examples.uri}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
-    side = Labelled.read([files]).usual_side()
-    if solved.resizable and side >= solved.larger:
-        network = describe(replace(settings, image_size=solved.larger), precision)
-        larger, note = make_plan(network, store, kept, allowed)
-        larger = None if note else larger
-    bank.choose(beam_pipeline, solved, len(json.loads(vocabulary)), larger)
+    solved = ModelSettings.from_mapping(json.loads(head))
+    larger = _larger_plan(bank, solved, allowed)
+    bank.choose(beam_pipeline, solved, len(given.vocabulary), larger)
+
+
+def _larger_plan(bank: ImageFeatures, head: ModelSettings, budget: float) -> StoragePlan | None:
+    """Return the plan for larger images; None if there are hardly any or they do not fit."""
+    files = f"{bank.examples}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
+    if not head.resizable or Labelled.read([files]).usual_side() < head.larger:
+        return None
+    settings, precision = parse_description(bank.plan.network)
+    network = describe(replace(settings, image_size=head.larger), precision)
+    plan, why_less = make_plan(network, bank.plan.store, bank.images, budget)
+    return None if why_less else plan

@@ -31,14 +31,22 @@ from tfx.types.standard_artifacts import (
 from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils
 
-from imgpipe.components.baseline import STATE, is_empty
+from imgpipe.components.baseline import is_empty
+from imgpipe.components.baseline_settings import BASELINE_FILE
 from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
+from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
+from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
+from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_names import HISTORY_FILE
+from imgpipe.models.training.cross_validation import Folds
+from imgpipe.models.training.history import History
 
-MODEL_RUN, INFRA_BLESSING, BANK = "model_run", "infra_blessing", "bank"
+MODEL_RUN = "model_run"
+INFRA_BLESSING = "infra_blessing"
+BANK = "bank"
 SPLITS = [names.VALIDATION, names.TEST]
 _FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
 
@@ -80,8 +88,6 @@ class ImageEvaluatorSpec(EvaluatorSpec):
     PARAMETERS = {  # noqa: RUF012 - TFX reads a plain dict
         **EvaluatorSpec.PARAMETERS,
         "settings": ExecutionParameter(type=str),
-        "vocabulary": ExecutionParameter(type=str),
-        "accept_changes": ExecutionParameter(type=int),
         "code": ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
@@ -97,38 +103,35 @@ class ImageEvaluatorExecutor(stock.Executor):
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """Evaluate, decide and write the blessing; see TFX's executor for the arguments."""
-        inputs, properties = dict(input_dict), dict(exec_properties)
+        inputs = dict(input_dict)
+        properties = dict(exec_properties)
         outputs = {key: value for key, value in output_dict.items() if key != specs.BLESSING_KEY}
         uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
-        settings, vocabulary = properties.pop("settings"), json.loads(properties.pop("vocabulary"))
-        accepted = bool(properties.pop("accept_changes"))
+        settings = EvaluatorSettings.from_json(properties.pop("settings"))
         properties.pop("code", None)
         for ours in (MODEL_RUN, INFRA_BLESSING, BANK):
             inputs.pop(ours, None)
         compared = specs.BASELINE_MODEL_KEY in uris and not is_empty(uris[specs.BASELINE_MODEL_KEY])
         if not compared:
             inputs.pop(specs.BASELINE_MODEL_KEY, None)
-        config = json.dumps(eval_config(len(vocabulary), compared))
+        config = json.dumps(eval_config(len(settings.vocabulary), compared))
         properties[specs.EVAL_CONFIG_KEY] = config
         super().Do(inputs, outputs, properties)
-        decision = rules.decide(evidence(uris, json.loads(settings), vocabulary, accepted))
+        decision = rules.decide(evidence(uris, settings))
         blessing = artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY])
         _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
 
 
-def evidence(
-    uris: dict[str, str], settings: Any, vocabulary: list[str], accepted: bool = False
-) -> rules.Evidence:
+def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> Evidence:
     """Collect what is known about the model.
 
     Args:
         uris: URIs of the artifacts by the names of the component's inputs.
-        settings: The section ``[evaluate]`` of the configuration.
-        vocabulary: Class names.
-        accepted: Whether a person accepts how the images differ from earlier ones.
+        settings: The settings of the component.
     """
+    vocabulary = list(settings.vocabulary)
     uri = uris[specs.BASELINE_MODEL_KEY]
-    state = records.read_json(f"{uri}/{STATE}")
+    state = records.read_json(f"{uri}/{BASELINE_FILE}")
     known = known_images.read(Path(uri, known_images.FILE)) or {}
     both = np.array(state["columns"]) >= 0 if state["compared"] else None
     # The rows are the fields of `Counts`, of all images and of those of new families.
@@ -150,31 +153,34 @@ def evidence(
             now, before = (found == label for found in answers)
             pairs[:, label] += (1, now, before, now and not before)
     validation, unseen = map(_counts, counts, families)
-    return rules.Evidence(
+    return Evidence(
         vocabulary,
-        settings,
+        settings.section,
         validation,
-        None if both is None else rules.Pairs(*pairs.tolist()),
+        None if both is None else Pairs(*pairs.tolist()),
         state["version"],
         state["why"],
         _deciding_folds(uris.get(MODEL_RUN)),
         _unserved(uris.get(INFRA_BLESSING)),
         new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
         None if unseen == validation else unseen,
-        accepted,
+        bool(settings.accept_changes),
     )
 
 
-def _counts(rows: np.ndarray, families: list[set[str]]) -> rules.Counts:
+def _counts(rows: np.ndarray, families: list[set[str]]) -> Counts:
     """Return the counts of some images; `families` holds the independent ones of each class."""
     labels, predicted, right = rows.tolist()
     every = len(set().union(*families))
-    return rules.Counts(labels, predicted, right, [len(one) for one in families], every)
+    return Counts(labels, predicted, right, [len(one) for one in families], every)
 
 
-def _deciding_folds(uri: str | None) -> dict[str, Any] | None:
+def _deciding_folds(uri: str | None) -> Folds | None:
     """Read the folds by which ImageTrainer has judged its model; None if validation decides."""
-    return records.read_json(f"{uri}/{HISTORY_FILE}").get("cross_validation") if uri else None
+    if not uri:
+        return None
+    history: History = records.read_json(f"{uri}/{HISTORY_FILE}")
+    return history["cross_validation"]
 
 
 def _unserved(uri: str | None) -> str:
@@ -186,9 +192,9 @@ def _unserved(uri: str | None) -> str:
     return f"the serving check {broken['name']!r} failed: {broken['detail']}"
 
 
-def _bless(blessing: Any, decision: dict[str, Any], model: Any) -> None:
+def _bless(blessing: Any, decision: Decision, model: Any) -> None:
     """Write the decision, and what TFX's own Evaluator writes for the components after it."""
-    records.write_json(f"{blessing.uri}/{rules.DECISION}", decision)
+    records.write_json(f"{blessing.uri}/{DECISION_FILE}", decision)
     blessed = decision["blessed"]
     blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
     blessing.set_int_custom_property("blessed", int(blessed))
@@ -208,11 +214,9 @@ class ImageEvaluator(BaseBeamComponent):
         model: Channel,
         baseline_model: Channel,
         settings: str | RuntimeParameter,
-        vocabulary: str | RuntimeParameter,
         model_run: Channel | None = None,
         infra_blessing: Channel | None = None,
         bank: Channel | None = None,
-        accept_changes: int | RuntimeParameter = 0,
         code: str | RuntimeParameter = "",
     ) -> None:
         """Create the component.
@@ -221,13 +225,11 @@ class ImageEvaluator(BaseBeamComponent):
             predictions: Predictions of Predictor for the model and for the baseline.
             model: Exported model of ImageTrainer, which the blessing names.
             baseline_model: Model of Baseline, which may be empty.
-            settings: JSON of the section ``[evaluate]`` of the configuration.
-            vocabulary: JSON list of class names.
+            settings: Requirements on the model, as `EvaluatorSettings` writes them.
             model_run: ModelRun of ImageTrainer, whose folds decide on the threshold if it has any.
             infra_blessing: Blessing of ServingValidator; without it the model counts as served.
             bank: Features of FeatureBank, by which new images are compared with the old ones of
                 their class; without it they are not.
-            accept_changes: 1 if a person accepts how the images differ from earlier ones, else 0.
             code: Fingerprint of the source code, which is part of TFX's cache key.
         """
         super().__init__(
@@ -238,9 +240,7 @@ class ImageEvaluator(BaseBeamComponent):
                 model_run=model_run,
                 infra_blessing=infra_blessing,
                 bank=bank,
-                accept_changes=accept_changes,
                 settings=settings,
-                vocabulary=vocabulary,
                 code=code,
                 example_splits=json_utils.dumps(SPLITS),
                 fairness_indicator_thresholds=json_utils.dumps(None),

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.common.storage import known_images, records
+from imgpipe.components.image_evaluator.decision import LabelledImage, UnlikeImages
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank, folds, rows
 from imgpipe.models.features.feature_distribution import LONGEST, unit
@@ -38,7 +39,9 @@ _EXCESS = 0.05
 #: The shares of the old scores above the scores with which the new ones are compared.
 _TAILS = (0.01, 0.03, 0.1)
 _NEAREST = 5  # old images of a class whose similarities are averaged
-_MOST, _MOST_OF_CLASS = 8_000, 20  # old images that are used: of all classes, but so many of each
+# old images that are used: of all classes, but so many of each
+_MOST = 8_000
+_MOST_OF_CLASS = 20
 _LISTED = 500  # images of a class that are listed
 _ROWS = 1024  # images that are compared at once
 
@@ -48,22 +51,21 @@ Integers = npt.NDArray[np.integer[Any]]
 
 def find(
     bank_uri: str, vocabulary: Sequence[str], known: Mapping[str, str] | None
-) -> list[dict[str, Any]]:
-    """Find the new images that are surely unlike the old images of their class.
+) -> list[UnlikeImages]:
+    """Find the new images that are surely unlike the old images of their class, class by class.
 
-    Returns ``{"class", "new", "unlike", "images": [{"path", "label", "image_hash"}, …]}`` for each
-    class with such images: the numbers of its new images and of the unlike ones, and the first of
-    these, the most unlike first. Nothing is found if the bank has no features, or nothing is known.
+    Nothing is found if the bank has no features, or nothing is known.
     """
-    if not known or not bank.read_facts(bank_uri).dim:
+    if not known or not bank.read_facts(bank_uri)["dim"]:
         return []
     images = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
     old = np.array([known_images.short(one.decode()) in known for one in images.hashes], bool)
-    found = []
+    found: list[UnlikeImages] = []
     for label, places in unlike(images, old, len(vocabulary)).items():
-        name, hashes = vocabulary[label], images.hashes[places[:_LISTED]]
+        name = vocabulary[label]
+        hashes = images.hashes[places[:_LISTED]]
         where = records.places(bank_uri, hashes)
-        listed = [
+        listed: list[LabelledImage] = [
             {"path": where[one][1], "label": name, "image_hash": one.decode()}
             for one in hashes.tolist()
         ]
@@ -82,15 +84,18 @@ def unlike(images: bank.BankRows, old: npt.NDArray[np.bool_], classes: int) -> d
     features = features[:, :: -(-features.shape[1] // LONGEST)]  # of a long map some
     fold = np.full(len(images), -1)
     fold[old] = folds.assign(images.labels[old], images.groups[old], folds.FOLDS)
-    most, asked = max(_MOST // classes, _MOST_OF_CLASS), np.unique(images.labels[~old]).tolist()
+    most = max(_MOST // classes, _MOST_OF_CLASS)
+    asked = np.unique(images.labels[~old]).tolist()
     # Rows are sorted by content hash, so evenly spaced ones are a random sample.
     by_class = [np.flatnonzero(old & (images.labels == label)) for label in range(classes)]
     by_class = [places[:: -(-len(places) // most) or 1] for places in by_class]
-    every, ends = np.concatenate(by_class), np.cumsum([len(places) for places in by_class])
+    every = np.concatenate(by_class)
+    ends = np.cumsum([len(places) for places in by_class])
     theirs = unit(rows.take(features, every))
     found: dict[int, Integers] = {}
     for label in asked:
-        new, count = np.flatnonzero(~old & (images.labels == label)), len(by_class[label])
+        new = np.flatnonzero(~old & (images.labels == label))
+        count = len(by_class[label])
         chosen = np.concatenate([by_class[label], new])
         blocks = [
             _similarities(unit(rows.take(features, part)), fold[part], theirs, fold[every], ends)

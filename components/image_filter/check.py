@@ -51,16 +51,16 @@ class JudgeSettings:
     groups: Groups = "auto"
 
     def to_json(self) -> str:
-        """Write what the configuration decides, for the parameter of ImageFilter."""
+        """Write what the configuration decides, for the settings of ImageFilter."""
         return json.dumps({name: getattr(self, name) for name in _CONFIGURED}, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str, overrides: Mapping[str, Override]) -> JudgeSettings:
-        """Convert back from `to_json`, and add the overrides."""
-        return cls(**json.loads(text), overrides=overrides)
+    def from_json(cls, text: str) -> JudgeSettings:
+        """Convert back from `to_json`."""
+        return cls(**json.loads(text))
 
 
-#: Fields of `Settings` that the configuration decides.
+#: Fields of `JudgeSettings` that the configuration decides.
 _CONFIGURED = ("min_side", "pixel_limit", "severity", "threshold", "groups")
 
 
@@ -111,12 +111,21 @@ class Finding:
             **changes,
         )
 
-    def row(self) -> dict[str, Any]:
-        """Return the `Row` of the quarantine's files and of the JSON."""
-        values = {**vars(self), "override": self.remedy}
-        if self.severity != "reject":
-            values |= {"override": "", "kept_copy": ""}
-        return {name: values[name] for name in Row.__annotations__}
+    def row(self) -> Row:
+        """Return the row of the quarantine's files and of the JSON."""
+        rejected = self.severity == "reject"
+        return {
+            "path": self.path,
+            "label": self.label,
+            "split": self.split,
+            "image_hash": self.image_hash,
+            "reason": self.reason,
+            "detail": self.detail,
+            "score": self.score,
+            "override": self.remedy if rejected else "",
+            "kept_copy": self.kept_copy if rejected else "",
+            "stored": self.stored,
+        }
 
 
 #: What the function of a check returns: what was found in words, a finding if it has a score or

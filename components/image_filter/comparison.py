@@ -27,9 +27,9 @@ from imgpipe.components.common.storage.records import write_bytes
 from imgpipe.components.image_filter import families, near_groups, placement
 from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks import CHECKS, whole_set
-from imgpipe.components.image_filter.decision import Decision, Relatives, decide
+from imgpipe.components.image_filter.decision import ImageDecision, Relatives, decide
 from imgpipe.components.image_filter.families import Named
-from imgpipe.components.image_filter.near_groups import Member
+from imgpipe.components.image_filter.near_groups import Member, NearGroup
 from imgpipe.components.image_filter.near_search import near_duplicates
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.models import feature_names as names
@@ -75,12 +75,12 @@ def examine(
     return part
 
 
-def _decisions(part: str) -> list[Decision]:
+def _decisions(part: str) -> list[ImageDecision]:
     """Read the decisions that `examine` wrote, in the order of the shard."""
     import tensorflow as tf
 
     with tf.io.gfile.GFile(part, "rb") as file:
-        found: list[Decision] = pickle.loads(file.read())  # written by this pipeline
+        found: list[ImageDecision] = pickle.loads(file.read())  # written by this pipeline
     return found
 
 
@@ -101,14 +101,14 @@ class ImageComparison:
     """
 
     findings: Mapping[str, Finding] = field(default_factory=dict)
-    near: tuple[Mapping[str, Any], ...] = ()
+    near: tuple[NearGroup, ...] = ()
     groups: Mapping[str, int] = field(default_factory=dict)
     families: Mapping[str, str] = field(default_factory=dict)
     in_train: frozenset[str] = frozenset()
     moves: Mapping[str, Move] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
 
-    def settle(self, part: str, settings: JudgeSettings) -> Iterator[Decision]:
+    def settle(self, part: str, settings: JudgeSettings) -> Iterator[ImageDecision]:
         """Yield the final decision about each image of a part, in the order of the shard."""
         settings = dataclasses.replace(settings, limits=self.limits)
         for decision in _decisions(part):
@@ -194,7 +194,7 @@ def compare(parts: Sequence[str], settings: JudgeSettings) -> ImageComparison:
     return ImageComparison(findings, tuple(lines), groups, family_of, in_train, moves, limits)
 
 
-def _passed(parts: Iterable[str]) -> Iterator[Decision]:
+def _passed(parts: Iterable[str]) -> Iterator[ImageDecision]:
     """Yield the decisions about images that passed the checks."""
     for part in parts:
         yield from (one for one in _decisions(part) if one.rejection is None)

@@ -36,7 +36,7 @@ class Relatives:
 
 
 @dataclass
-class Decision:
+class ImageDecision:
     """The result of the checks of one image.
 
     Attributes:
@@ -139,7 +139,7 @@ class Decision:
         known = ("split", "label", "label_index", "problem", "group", "near_group", "seen_family")
         return dataclasses.replace(record, **{name: getattr(self.record, name) for name in known})
 
-    def without_pixels(self) -> Decision:
+    def without_pixels(self) -> ImageDecision:
         """Return the decision without the bytes and measurements of the image."""
         return dataclasses.replace(
             self,
@@ -199,7 +199,7 @@ def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
     )
 
 
-def decide(inspected: ImageRecord, settings: JudgeSettings) -> Decision:
+def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
     """Run the checks in order until one rejects the image, and make the repairs.
 
     For an image that an override accepts or relabels, checks that may be ignored are skipped. A
@@ -213,7 +213,7 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> Decision:
     override = find(settings.overrides, inspected.image_hash)
     record = relabelled(inspected, override)
     hashes = record.perceptual_hash or b""
-    decision = Decision(record, inspected.label, inspected.label_index, override, hashes)
+    decision = ImageDecision(record, inspected.label, inspected.label_index, override, hashes)
     seen = record  # with the measurements of the transcoded file
     todo: list[tuple[Finding, Repair | None]] = []
     for check in CHECKS:

@@ -6,7 +6,6 @@ grow with the number of images.
 """
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +37,8 @@ from imgpipe.components.image_filter import comparison, quarantine
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import ImageComparison
-from imgpipe.components.image_filter.overrides import from_json, resolve
+from imgpipe.components.image_filter.filter_settings import FilterSettings
+from imgpipe.components.image_filter.overrides import resolve
 from imgpipe.components.image_filter.quarantine import Outcomes, check_conservation
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -209,9 +209,7 @@ def ImageFilter(
     examples: OutputArtifact[Examples],
     metadata: OutputArtifact[Examples],
     quarantine: OutputArtifact[Quarantine],
-    vocabulary: Parameter[str],
-    settings: Parameter[str] = "{}",
-    overrides: Parameter[str] = "[]",
+    settings: Parameter[str],
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -222,15 +220,15 @@ def ImageFilter(
         examples: The kept images, with all features.
         metadata: The same records with only `METADATA` and `SPLIT`, for StatisticsGen.
         quarantine: The rejected files; see `imgpipe.components.image_filter.quarantine`.
-        vocabulary: JSON list of class names in sorted order.
-        settings: Settings of the checks, as `JudgeSettings.to_json` writes them.
-        overrides: Decisions about single images, as `overrides.to_json` writes them.
+        settings: Settings of the checks and decisions about single images, as `FilterSettings`
+            writes them.
         code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
             check never gets a cached result.
     """
-    classes = tuple(json.loads(vocabulary))
-    judging = JudgeSettings.from_json(settings, resolve(from_json(overrides), classes))
+    given = FilterSettings.from_json(settings)
+    overrides = resolve(given.overrides, given.vocabulary)
+    judging = dataclasses.replace(given.checks, overrides=overrides)
     uris = Uris(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
-    filter_examples(beam_pipeline, uris, judging, classes)
+    filter_examples(beam_pipeline, uris, judging, given.vocabulary)
     mark_examples(examples)
     mark_examples(metadata)

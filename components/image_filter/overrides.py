@@ -137,6 +137,23 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
             )
 
 
+def read(path: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
+    """Read a file of overrides, and check them against the classes; none without a file.
+
+    Args:
+        path: Path of the TOML file, None if there is none.
+        vocabulary: Class names in sorted order.
+
+    Raises:
+        ConfigError: The file is invalid, or an image is relabelled to an unknown class.
+    """
+    if path is None:
+        return ()
+    overrides = load(path)
+    resolve(overrides, vocabulary)
+    return overrides
+
+
 def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping[str, Override]:
     """Return the overrides `by_hash`, with the vocabulary indices of their labels.
 
@@ -198,7 +215,9 @@ def to_toml(overrides: Iterable[Override]) -> str:
     return "".join(blocks)
 
 
-def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[Override, ...]:
+def replace_entries(
+    path: Path, image_hash: str, entries: Sequence[Override]
+) -> tuple[Override, ...]:
     """Replace all entries of one image in a file, which is created if it does not exist.
 
     A first entry of an image is appended, so that comments and the order of the file are kept.

@@ -7,7 +7,7 @@ Layout below the artifact's URI:
     warnings.jsonl   one line for each warning about a file that is kept
     reviewed.jsonl   one line for each file with an override
     near_duplicates.jsonl   one line for each group of near-duplicates (`near_groups.line`)
-    summary.json     counts (`DataSummary`)
+    counts.json      counts (`DataSummary`)
     <reason>/…       the original bytes, named by content hash and file name
 """
 
@@ -31,16 +31,15 @@ from imgpipe.components.common.storage.records import read_json, write_bytes, wr
 from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks.decodable import TRANSCODED
-from imgpipe.components.image_filter.decision import Decision
+from imgpipe.components.image_filter.decision import ImageDecision
 from imgpipe.components.image_filter.overrides import Override, find
+from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
 from imgpipe.models import feature_names as names
 
-MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"
-WARNINGS = "warnings.jsonl"
 REVIEWED = "reviewed.jsonl"
 NEAR = "near_duplicates.jsonl"
-SUMMARY = "summary.json"
+SUMMARY = "counts.json"
 _OWNER_FOLDER, _OWNER_FILE = 0o700, 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 #: Reason of an override that was not applied because it would change a label of the test split.
@@ -158,7 +157,7 @@ class Outcomes:
             found.sort(key=lambda one: (one.path, one.reason))
         return total
 
-    def add(self, decision: Decision, stored: str = "") -> None:
+    def add(self, decision: ImageDecision, stored: str = "") -> None:
         """Count an image and collect its findings.
 
         Args:
@@ -182,7 +181,7 @@ class Outcomes:
         self.families[record.group, record.split] += 1
         self.found_families += decision.has_found_family
 
-    def _review(self, decision: Decision, override: Override) -> None:
+    def _review(self, decision: ImageDecision, override: Override) -> None:
         """Collect the effect of the override of an image."""
         record, reject, before = decision.record, decision.rejection, decision.source_label
         verdict, detail = str(override.verdict), ""
@@ -244,11 +243,13 @@ class Outcomes:
             if family and split in divided and self.families[family, names.TRAIN]:
                 divided[split] += count
         del sizes[""]
-        largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+        # A family of which one image is kept, as beside its rejected copies, joins nothing.
+        several = Counter({name: count for name, count in sizes.items() if count > 1})
+        largest = sorted(several.items(), key=lambda item: (-item[1], item[0]))
         return {
             "found": self.found_families > 0,
-            "families": len(sizes),
-            "images": sizes.total(),
+            "families": len(several),
+            "images": several.total(),
             "examples": [
                 {"name": name, "images": count} for name, count in largest[:_FAMILIES_SHOWN]
             ],

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from imgpipe.components.image_evaluator.decision import Decision
+
 #: Characters that Markdown gives a meaning to, so that a class name is shown as it is.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")
 _HEAD = """---
@@ -19,7 +21,7 @@ tags: [image-classification, tensorflow, saved-model]
 """
 
 
-def model_card(facts: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> str:
+def model_card(facts: Mapping[str, Any], decision: Decision | None = None) -> str:
     """Write the card.
 
     Args:
@@ -58,9 +60,10 @@ def _list(title: str, rows: Iterable[str]) -> str:
     return f"## {title}\n\n{listed}" if listed else ""
 
 
-def _evaluation(decision: Mapping[str, Any]) -> str:
+def _evaluation(decision: Decision) -> str:
     by_folds = ""
-    if folds := decision["folds"]:
+    folds = decision["folds"]
+    if folds is not None:
         by_folds = (
             f"Mean accuracy over {folds['folds']} folds: {folds['mean']:.3f} ± {folds['std']:.3f} "
             f"({folds['correct']:,} of {folds['images']:,} correct). Each image of train and "

@@ -31,13 +31,12 @@ from imgpipe.models.files.atomic_write import (
     sync,
     sync_tree,
 )
+from imgpipe.models.files.version_files import SAVED_MODEL
 
 _log = logging.getLogger(__name__)
 _LAST = ".last-version"
 _LOCK = ".lock"
 _LOCK_SECONDS = 120.0  # a publisher needs a second or two
-#: Without it, neither TensorFlow Serving nor the server of imgpipe loads a version.
-_GRAPH = "saved_model.pb"
 
 
 def next_number(base: Path) -> int:
@@ -165,7 +164,7 @@ def _publish(
         # Before the rename: if the process dies between the two, a number is skipped, never reused.
         atomic_write(base / _LAST, str(number))
         # With this name, servers may load the version from now on.
-        move_folder(staging, base / str(number), last=(_GRAPH, manifest.MANIFEST))
+        move_folder(staging, base / str(number), last=(SAVED_MODEL, manifest.MANIFEST))
     except OSError as error:
         raise _failed(base, error) from error
     finally:
@@ -204,12 +203,13 @@ def _remove_old(base: Path, keep: int) -> None:
 
 def _remove(base: Path, number: int) -> None:
     """Remove a version by a rename, or its graph first where folders cannot be renamed."""
-    version, hidden = base / str(number), base / f"{TEMPORARY}old-{number}"
+    version = base / str(number)
+    hidden = base / f"{TEMPORARY}old-{number}"
     try:
         version.rename(hidden)
     except OSError as error:
         if not cannot_rename_folders(error):
             raise
-        (version / _GRAPH).unlink(missing_ok=True)
+        (version / SAVED_MODEL).unlink(missing_ok=True)
         hidden = version
     shutil.rmtree(hidden, ignore_errors=True)

@@ -6,78 +6,85 @@ It has the same head, style and thumbnails as the report of a run, but other sec
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+from imgpipe.components.image_filter.check import Row
+from imgpipe.components.image_filter.near_groups import Listed
 from imgpipe.components.report import page
-from imgpipe.components.report.section import Content, Context, RunState, Section
+from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.sections import images as sections
-from imgpipe.components.report.sections.images import condensed, grouped, shown
+from imgpipe.components.report.sections.images import grouped, shown
+from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
+from imgpipe.components.run_record.near_duplicates import condensed
+from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.source_check import JudgedSource
 
+_Row = TypeVar("_Row", Row, Listed)
 
-def _verdict(context: Context) -> Mapping[str, Any]:
-    found = context.part("data")
+
+def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> Mapping[str, Any]:
+    """Return the verdict, the reasons of a refusal and the counts."""
+    summary = judged.summary
     words = context.state.verdict.partition(": ")[2]
     if context.state.status != "refused":  # the sentence of a refusal says that already
         words = f"a run would accept this data: {words}"
     keys = {
-        "images": found["in"],
-        "kept": found["kept"],
-        "rejected": found["rejected"],
-        "repaired": found["repaired"],
-        "with warnings": context.facts["warned"],
+        "images": summary["in"],
+        "kept": summary["kept"],
+        "rejected": summary["rejected"],
+        "repaired": summary["repaired"],
+        "with warnings": len({warning.path for warning in judged.outcomes.warnings}),
     }
     return {
         "sentence": words[:1].upper() + words[1:],
-        "reasons": context.facts["reasons"],
+        "reasons": reasons,
         "keys": list(keys.items()),
     }
 
 
 def _data(context: Context) -> Content:
     """Build the section of the run's report without warnings, which are shown as findings."""
-    facts = {**context.facts, "data": {**context.part("data"), "warnings": []}}
+    data = context.facts["data"]
+    facts: Facts = {**context.facts, "data": data and {**data, "warnings": []}}
     return sections.build_data(dataclasses.replace(context, facts=facts))
 
 
-def _findings(context: Context) -> Mapping[str, Any]:
-    found = context.facts["findings"]
-    return {"groups": [one for fate in found for one in grouped(context, found[fate], fate)]}
-
-
-_SECTIONS = (
-    Section("verdict", "Verdict", _verdict, template="check_verdict"),
-    Section("findings", "Findings", _findings),
-    sections.NEAR,
-    dataclasses.replace(sections.DATA, build=_data),
-)
-
-
-def findings(judged: JudgedSource) -> dict[str, list[dict[str, Any]]]:
-    """Return all findings by what happens to the file, the worst of each reason first."""
-    warnings = sorted(judged.warnings, key=lambda found: (found.score, found.path))
+def _findings(by_fate: Mapping[str, Sequence[Row]], context: Context) -> Mapping[str, Any]:
+    """Group all findings by what happened to the file, and by reason."""
     return {
-        "rejected": [row.row() for row in judged.rejects],
-        "repaired": [row.row() for row in judged.repairs],
+        "groups": [
+            group for fate, rows in by_fate.items() for group in grouped(context, rows, fate)
+        ]
+    }
+
+
+def findings(judged: JudgedSource) -> dict[str, list[Row]]:
+    """Return all findings by what happens to the file, the worst of each reason first."""
+    warnings = sorted(judged.outcomes.warnings, key=lambda found: (found.score, found.path))
+    return {
+        "rejected": [row.row() for row in judged.outcomes.rejects],
+        "repaired": [row.row() for row in judged.outcomes.repairs],
         "warned": [row.row() for row in warnings],
     }
 
 
 def paths_shown(judged: JudgedSource) -> set[str]:
     """Return the paths of the images that the page shows."""
-    rows = [row for found in findings(judged).values() for row in shown(found)]
-    groups = condensed(judged.near or ())["rows"]
-    members = [member for group in groups for member in group["members"]]
-    paths = {str(row["path"]) for row in (*rows, *members)}
-    return paths | {str(row.get("kept_copy") or "") for row in rows} - {""}
+    rows = [row for by_fate in findings(judged).values() for row in shown(by_fate)]
+    paths = {row["path"] for row in rows}
+    paths |= {row["kept_copy"] for row in rows if row["kept_copy"]}
+    for group in condensed(judged.near or ())["rows"]:
+        paths |= {member["path"] for member in group["members"]}
+    return paths
 
 
 def render(
     judged: JudgedSource,
     images: Mapping[str, bytes],
     state: RunState,
-    settings: Mapping[str, Any],
+    settings: ShownSettings,
     reasons: Iterable[str],
 ) -> str:
     """Draw the page.
@@ -92,22 +99,36 @@ def render(
     Returns:
         The HTML text, which can be encoded as UTF-8.
     """
-    groups = None
+    near = None
     if judged.near is not None:
-        groups = {**condensed(judged.near), "listed_in": "the file that --json writes"}
-        for group in groups["rows"]:
-            group["members"] = _by_path(group["members"])
-    facts = {
-        "settings": settings,
-        "data": judged.summary,
-        "near": groups,
-        "findings": {fate: _by_path(rows) for fate, rows in findings(judged).items()},
-        "warned": len({found.path for found in judged.warnings}),
-        "reasons": list(reasons),
-    }
-    return page.render(facts, {}, images, state, _SECTIONS)
+        near = condensed(judged.near)
+        for group in near["rows"]:
+            group["members"] = [_by_path(member) for member in group["members"]]
+    by_fate = {fate: [_by_path(row) for row in rows] for fate, rows in findings(judged).items()}
+    facts: Facts = {**empty(settings), "data": judged.summary, "near": near}
+    verdict = functools.partial(_verdict, judged, list(reasons))
+    return page.render(
+        facts,
+        None,
+        images,
+        state,
+        (
+            Section("verdict", "Verdict", verdict, template="check_verdict"),
+            Section("findings", "Findings", functools.partial(_findings, by_fate)),
+            dataclasses.replace(sections.NEAR, build=_near),
+            dataclasses.replace(sections.DATA, build=_data),
+        ),
+    )
 
 
-def _by_path(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows whose thumbnails are found by their paths, as on this page."""
-    return [{**row, "image_hash": row["path"]} for row in rows]
+def _near(context: Context) -> Content:
+    """Build the section of the run's report, which names where all groups are listed."""
+    content = sections.build_near(context)
+    if isinstance(content, Absent):
+        return content
+    return {**content, "listed_in": "the file that --json writes"}
+
+
+def _by_path(row: _Row) -> _Row:
+    """Return a row whose thumbnail is found by its path, as on this page."""
+    return {**row, "image_hash": row["path"]}

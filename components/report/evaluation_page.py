@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import page
-from imgpipe.components.report.section import Context, RunState, Section
+from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import accuracy
-from imgpipe.components.report.text import count, share
+from imgpipe.components.run_record.facts import Facts, empty, page_settings
+from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models import feature_names as names
 
+if TYPE_CHECKING:
+    from imgpipe.components.run_record.metrics import SplitMetrics
 
-def _verdict(context: Context) -> Mapping[str, Any]:
-    found = context.facts["evaluation"]
+
+def _verdict(found: Mapping[str, Any], context: Context) -> Mapping[str, Any]:
+    """Return the sentence, its warnings and the key figures."""
     keys = [
         ("images evaluated", count(found["count"])),
         ("accuracy", share(found["accuracy"])),
@@ -29,16 +35,6 @@ def _verdict(context: Context) -> Mapping[str, Any]:
         "model": found["model"],
         "keys": keys,
     }
-
-
-_SECTIONS = (
-    Section("verdict", "Verdict", _verdict, template="evaluation_verdict"),
-    accuracy.FIGURES,
-    accuracy.CONFUSION,
-    accuracy.PER_CLASS,
-    accuracy.SLICES,
-    accuracy.MISTAKES,
-)
 
 
 def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
@@ -57,17 +53,27 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         for cell in found["confusion"]
     ]
     # The sections expect the splits of a run, so the evaluated images take the name `test`.
-    facts = {
-        "settings": {
-            "name": "imgpipe evaluate",
-            "source": found["source"],
-            "vocabulary": found["classes"],
-        },
-        "evaluation": found,
-        "metrics": {names.TEST: found},
+    settings = page_settings("imgpipe evaluate", found["source"], found["classes"])
+    facts: Facts = {
+        **empty(settings),
+        "metrics": {names.TEST: cast("SplitMetrics", found)},
         "confusion": {names.TEST: cells},
         "slices": found["slices"],
         "mistakes": {names.TEST: found["mistakes"]},
     }
     status = "evaluated" if found["passed"] else "below_threshold"
-    return page.render(facts, {}, images, RunState(status, found["verdict"]), _SECTIONS)
+    verdict = functools.partial(_verdict, found)
+    return page.render(
+        facts,
+        None,
+        images,
+        RunState(status, found["verdict"]),
+        (
+            Section("verdict", "Verdict", verdict, template="evaluation_verdict"),
+            accuracy.FIGURES,
+            accuracy.CONFUSION,
+            accuracy.PER_CLASS,
+            accuracy.SLICES,
+            accuracy.MISTAKES,
+        ),
+    )

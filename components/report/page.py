@@ -14,13 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.components.report import text
-from imgpipe.components.report.section import Absent, Context, RunState, Section
+from imgpipe.components.common import formatting as text
+from imgpipe.components.report.section import Absent, Context, Section
 from imgpipe.components.report.sections import SECTIONS
 from imgpipe.components.report.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     import jinja2
+
+    from imgpipe.components.run_record.facts import Facts
+    from imgpipe.components.run_record.timings import Timings
+    from imgpipe.components.run_record.verdict import RunState
 
 _log = logging.getLogger(__name__)
 #: Characters that are replaced: surrogates, which stand for bytes of file names that are not UTF-8
@@ -45,8 +49,8 @@ STATUS = {
 
 
 def render(
-    facts: Mapping[str, Any],
-    timings: Mapping[str, Any] | None,
+    facts: Facts,
+    timings: Timings | None,
     images: Mapping[str, bytes],
     state: RunState,
     sections: Sequence[Section] | None = None,
@@ -54,16 +58,17 @@ def render(
     """Draw the page as HTML text, which can be encoded as UTF-8.
 
     Args:
-        facts: Facts from `imgpipe.components.report.facts.collect`, each of which may be
-            missing or None.
-        timings: ``{"total_s", "import_s", "components": {name: seconds}, "cached": [name]}``.
+        facts: Facts from `imgpipe.components.run_record.collect.collect`.
+        timings: Durations of the components; None if they are not known.
         images: Encoded files of the images that are shown, by image hash; any bytes are safe.
         state: How the run ended.
         sections: Sections of the page, those of a run by default. The one called "verdict" is the
             heading.
     """
-    context = Context(facts, timings or {}, Thumbnails(images), state)
-    present, absent, stopped = [], [], []
+    context = Context(facts, timings, Thumbnails(images), state)
+    present: list[tuple[Section, Any]] = []
+    absent: list[tuple[Section, str]] = []
+    stopped: list[Section] = []
     for section in sections or SECTIONS:
         try:
             content = _draw(section, context)
@@ -76,12 +81,10 @@ def render(
             stopped.append(section)
         else:
             absent.append((section, content.why))
-    status, sign = STATUS.get(state.status, (state.status, "?"))
-    settings = facts.get("settings") or {}
+    status, sign = STATUS[state.status]
     template = _environment().get_template("page.html")
     html = template.render(
-        name=settings.get("name") or "imgpipe",
-        settings=settings,
+        settings=facts["settings"],
         state=state,
         status=status,
         sign=sign,

@@ -20,16 +20,14 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
-from imgpipe.components.report import facts as run_facts
-from imgpipe.components.report import identity, page, thumbnails, verdict
-from imgpipe.components.report.facts import REPORTED
-from imgpipe.components.report.section import MEASURED, RunState
+from imgpipe.components.report import page, thumbnails
 from imgpipe.components.report.sections import images
-from imgpipe.models.files import json_object
+from imgpipe.components.run_record import collect, identity, timings, verdict
+from imgpipe.components.run_record.collect import REPORTED
+from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE
+from imgpipe.components.run_record.verdict import RunState
 
-TIMINGS = "timings.json"  # the local runner updates it during the run
-PAGE = "report.html"
-FACTS = "facts.json"
 _log = logging.getLogger(__name__)
 _THUMBNAILS = 600  # mistakes, doubtful labels and near-duplicates that are read for the page
 
@@ -39,7 +37,7 @@ def _artifact_type(name: str) -> type[Artifact]:
 
 
 class ReportSpec(ComponentSpec):
-    """The specification: the inputs of `facts.REPORTED`, the settings and the page."""
+    """The specification: the inputs of `collect.REPORTED`, the settings and the page."""
 
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
         name: ChannelParameter(type=_artifact_type(row.type)) for name, row in REPORTED.items()
@@ -64,10 +62,11 @@ class ReportExecutor(BaseExecutor):
         uris = {name: artifact_utils.get_single_uri(given) for name, given in input_dict.items()}
         run_directory = exec_properties["run_directory"]
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
-        log = f"{run_directory}/run.log"
-        facts = run_facts.collect(uris, json.loads(exec_properties["settings"]))
+        log = f"{run_directory}/{LOG}"
+        facts = collect.collect(uris, json.loads(exec_properties["settings"]))
         # `imgpipe kubeflow submit --wait` reads the verdict from this line.
-        _log.info("the model is %s: %s", facts["push"]["status"], verdict.sentence(facts))
+        status = facts["push"]["status"] if facts["push"] is not None else "refused"
+        _log.info("the model is %s: %s", status, verdict.sentence(facts))
         draw(facts, uris, folders, verdict.state(facts, log=log if Path(log).is_file() else ""))
 
 
@@ -83,7 +82,7 @@ class Report(BaseComponent):
         Args:
             settings: JSON object with what `pipeline.plan.report_settings` returns.
             run_directory: Folder of the run, "" when there is none.
-            **reported: A channel for each row of `facts.REPORTED` that the pipeline has.
+            **reported: A channel for each row of `collect.REPORTED` that the pipeline has.
         """
         report = Channel(type=artifacts.RunReport)
         super().__init__(
@@ -91,59 +90,64 @@ class Report(BaseComponent):
         )
 
 
-def draw(
-    facts: Mapping[str, Any], uris: Mapping[str, str], folders: list[str], state: RunState
-) -> None:
+def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunState) -> None:
     """Draw the page and write it and the facts to every folder that is not "".
 
     Args:
-        facts: Facts from `imgpipe.components.report.facts.collect`.
+        facts: Facts from `imgpipe.components.run_record.collect.collect`.
         uris: Artifact URIs by name. The page says which sections are missing.
         folders: Folders to write to. Timings, date and command are read from the last one.
         state: How the run ended, as `verdict.state` returns it.
     """
-    run = identity.of_run(folders[-1])
-    facts = {**facts, "identity": {**run, "packages": identity.packages()}}
-    html = page.render(facts, read_timings(folders[-1]), _images(facts, uris), state)
+    facts = {**facts, "identity": identity.read(folders[-1])}
+    html = page.render(facts, timings.read(folders[-1]), _images(facts, uris), state)
     for folder in filter(None, folders):
         records.write_json(f"{folder}/{FACTS}", facts)
         records.write_text(f"{folder}/{PAGE}", html)
 
 
-def read_timings(folder: str) -> dict[str, Any] | None:
-    """Read the timings of a run; None where the local runner has written none."""
-    file = Path(folder) / TIMINGS
-    try:
-        return json_object.read(file) if file.is_file() else None
-    except (OSError, ValueError):  # a page without timings is better than none
-        return None
-
-
-def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:
+def _images(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
     """Read the images that the page shows, from the quarantine and from the examples."""
-    found: dict[str, bytes] = {}
-    for reject in images.shown(facts["rejects"]):
-        path = f"{uris['quarantine']}/{reject.get('stored', '')}"
-        if reject.get("stored") and tf.io.gfile.exists(path):
-            with tf.io.gfile.GFile(path, "rb") as file:
-                found[reject["image_hash"]] = file.read()
-    shown = [
-        *(row for rows in facts["mistakes"].values() for row in rows),
-        *(facts["suspects"] or {}).get("rows", [])[: images.DOUBTFUL],
-        *(one for group in (facts["gate"] or {}).get("unlike", []) for one in group["images"]),
-        *(one for group in (facts["near"] or {}).get("rows", []) for one in group["members"]),
-    ]
-    wanted = images.shown_hashes(facts["data"] or {}) | {row["image_hash"] for row in shown}
-    if wanted and uris.get("examples"):
-        found |= run_facts.encoded_images(uris["examples"], wanted, _THUMBNAILS)
-    if uris.get("model"):
+    files = _rejected_files(facts)
+    wanted = _shown_hashes(facts)
+    if wanted and "examples" in uris:
+        files |= collect.encoded_images(uris["examples"], wanted, _THUMBNAILS)
+    if "model" in uris:
         from tfx.utils import path_utils
 
         explained = [
-            row["image_hash"]
-            for split in MEASURED
-            for row in (facts["mistakes"].get(split) or [])[: thumbnails.EXPLAINED]
+            mistake["image_hash"]
+            for mistakes in facts["mistakes"].values()
+            for mistake in mistakes[: thumbnails.EXPLAINED]
         ]
         folder = path_utils.serving_model_path(uris["model"])
-        found |= thumbnails.encoded_cams(folder, found, explained)
-    return found
+        files |= thumbnails.encoded_cams(folder, files, explained)
+    return files
+
+
+def _rejected_files(facts: Facts) -> dict[str, bytes]:
+    """Read the rejected files that the page shows from the quarantine, by image hash."""
+    files: dict[str, bytes] = {}
+    for reject in images.shown(facts["rejects"]):
+        path = f"{facts['quarantine']}/{reject['stored']}"
+        if reject["stored"] and tf.io.gfile.exists(path):
+            with tf.io.gfile.GFile(path, "rb") as file:
+                files[reject["image_hash"]] = file.read()
+    return files
+
+
+def _shown_hashes(facts: Facts) -> set[str]:
+    """Return the hashes of the kept images that the page shows."""
+    hashes = images.shown_hashes(facts["data"]) if facts["data"] is not None else set()
+    for mistakes in facts["mistakes"].values():
+        hashes |= {mistake["image_hash"] for mistake in mistakes}
+    if facts["suspects"] is not None:
+        doubtful = facts["suspects"]["rows"][: images.DOUBTFUL]
+        hashes |= {label["image_hash"] for label in doubtful}
+    if facts["gate"] is not None:
+        for unlike in facts["gate"]["unlike"]:
+            hashes |= {image["image_hash"] for image in unlike["images"]}
+    if facts["near"] is not None:
+        for group in facts["near"]["rows"]:
+            hashes |= {member["image_hash"] for member in group["members"]}
+    return hashes

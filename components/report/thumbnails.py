@@ -42,7 +42,7 @@ class Thumbnails:
         self._made: dict[str, str] = {}
         self._bytes = 0
 
-    def uri(self, image_hash: str | None) -> str:
+    def uri(self, image_hash: str) -> str:
         """Return ``data:image/jpeg;base64,…``, or "" when there is no image to show."""
         data = self._images.get(image_hash or "")
         if not image_hash or not data:

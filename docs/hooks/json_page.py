@@ -24,27 +24,29 @@ _NAMES = {str: "text", int: "whole number", float: "number", bool: "true or fals
 
 def json_formats() -> str:
     """Return the page of all formats."""
-    from imgpipe.pipeline.records import FORMATS
+    from imgpipe.pipeline.json_formats import FORMATS
 
-    parts, shown = [HEADING], {}
+    parts = [HEADING]
     for command, kind in FORMATS.items():
         anchor = command.replace(" ", "-")
         parts.append(f"## `imgpipe {command}` {{ #{anchor} }}")
-        if kind in shown.values():
-            same = next(name for name, one in shown.items() if one is kind)
-            parts.append(f"The same as of [`imgpipe {same}`](#{same.replace(' ', '-')}).")
-            continue
-        shown[command] = kind
         parts += _format(kind)
     return "\n\n".join(parts) + "\n"
 
 
 def _format(kind: Any) -> Iterator[str]:
-    if typing.get_origin(kind) is list:
-        yield "A list of objects:"
+    """Yield the description and the table of a format, or of each object that it may be."""
+    is_list = typing.get_origin(kind) is list
+    if is_list:
         kind = typing.get_args(kind)[0]
-    yield " ".join((kind.__doc__ or "").split())
-    yield "\n".join(["| field | type | meaning |", "|---|---|---|", *_rows(kind, "")])
+    objects = typing.get_args(kind) or (kind,)
+    if len(objects) > 1:
+        yield f"{'A list of objects' if is_list else 'One object a line'}, each one of these:"
+    elif is_list:
+        yield "A list of objects:"
+    for one in objects:
+        yield " ".join((one.__doc__ or "").split())
+        yield "\n".join(["| field | type | meaning |", "|---|---|---|", *_rows(one, "")])
 
 
 def _rows(kind: Any, prefix: str) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """Presets of KerasHub: names, folders and handles, and what the files of a preset say.
 
-A preset is a folder that KerasHub's `save_to_preset` wrote: ``config.json`` describes the network,
-``image_converter.json`` its normalisation, and ``model.weights.h5`` has the weights. A backbone
-names one after ``hub:``, as KerasHub takes it: the name of a published preset, the path of a
-folder, or a handle (``kaggle://…``, ``hf://…``). Files are downloaded when they are first needed.
+A preset is a folder that KerasHub's `save_to_preset` wrote: `config.json` describes the network,
+`image_converter.json` its normalisation, and `model.weights.h5` has the weights. A backbone
+names one after `hub:`, as KerasHub takes it: the name of a published preset, the path of a
+folder, or a handle (`kaggle://…`, `hf://…`). Files are downloaded when they are first needed.
 
 KerasHub itself imports TensorFlow, so that nothing here imports it.
 """
@@ -99,7 +99,7 @@ class Preset:
     """A preset by its name, its folder or its handle.
 
     Attributes:
-        given: What follows ``hub:`` in the name of a backbone.
+        given: What follows `hub:` in the name of a backbone.
     """
 
     given: str
@@ -261,7 +261,7 @@ def of(name: str) -> Preset:
     Only the name is checked, so that a folder may be one that only another machine has.
 
     Args:
-        name: Name of a backbone that begins with ``hub:``.
+        name: Name of a backbone that begins with `hub:`.
 
     Raises:
         ConfigError: No preset of images has this name.

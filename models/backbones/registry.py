@@ -146,8 +146,8 @@ def architecture(name: str) -> Architecture:
     """Return the architecture with a name.
 
     Args:
-        name: One of `names`, or a name of a pattern, such as ``conv_16_32``, ``module:function`` or
-            ``hub:dinov2_small``.
+        name: One of `names`, or a name of a pattern, such as `conv_16_32`, `module:function` or
+            `hub:dinov2_small`.
 
     Raises:
         ConfigError: There is no such architecture.

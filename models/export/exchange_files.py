@@ -31,7 +31,8 @@ import numpy.typing as npt
 
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
+from imgpipe.models.export.signatures import SERVING_PIXELS
+from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.models.model_names import PROBABILITIES
 from imgpipe.models.network import network_file
 

@@ -16,11 +16,10 @@ from typing import Any, Final
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
-from imgpipe.models.export.signatures import SERVING_DEFAULT, signatures
+from imgpipe.models.export.signatures import signatures
+from imgpipe.models.files.version_files import MODEL_DIGEST, SERVING_DEFAULT, VOCABULARY
 from imgpipe.models.network.classifier import ClassifierNetwork
 
-DIGEST_FILE: Final = "model_digest.json"  # in assets.extra/: hash of the model's content
-VOCABULARY_FILE: Final = "vocabulary.txt"  # in assets/: one class name a line, in label order
 WARMUP_FILE: Final = "tf_serving_warmup_requests"  # in assets.extra/: TF Serving reads this name
 
 _WARMUP_QUALITY: Final = 90  # JPEG quality of the re-encoded warm-up images
@@ -50,7 +49,7 @@ def export(
     for name, function in signatures(classifier, top_k).items():
         archive.add_endpoint(name, function)
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as temporary:
-        vocabulary = Path(temporary) / VOCABULARY_FILE
+        vocabulary = Path(temporary) / Path(VOCABULARY).name  # which TensorFlow puts into assets/
         vocabulary.write_text("".join(f"{name}\n" for name in classifier.vocabulary), "utf-8")
         # The archive's `track` accepts an asset only as a lookup table. A table has the path of its
         # file as its name, and two models that are loaded in one process would share that name.
@@ -84,9 +83,9 @@ def write_digest(classifier: ClassifierNetwork, directory: str, **facts: Any) ->
         "unknown_below": classifier.unknown_below,
     }
     digest.update(json.dumps({**described, **facts}, sort_keys=True).encode())
-    folder = f"{directory.rstrip('/')}/assets.extra"
-    tf.io.gfile.makedirs(folder)
-    with tf.io.gfile.GFile(f"{folder}/{DIGEST_FILE}", "w") as file:
+    path = f"{directory.rstrip('/')}/{MODEL_DIGEST}"
+    tf.io.gfile.makedirs(path.rpartition("/")[0])
+    with tf.io.gfile.GFile(path, "w") as file:
         file.write(json.dumps({"sha256": digest.hexdigest(), **described, **facts}, indent=1))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Final
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Flags, Integers, Names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import folds, rows
@@ -18,7 +19,58 @@ from imgpipe.models.settings import ModelSettings
 
 BANK_FILE: Final = "bank.json"
 
-Names = npt.NDArray[np.bytes_]
+
+class StoredFeatures(TypedDict):
+    """Features that a bank holds, or could hold."""
+
+    dim: Annotated[int, "Number of features of a view; 0 if nothing is stored."]
+    sizes: Annotated[list[int], "Number of features in each block; none if nothing is stored."]
+    features: Annotated[str, "What a head reads of them, as the setting `model.features` names it."]
+    image_size: Annotated[int, "Width and height of the images that the backbone receives."]
+    views: Annotated[int, "Augmented views of each training image, beside the image itself."]
+    bytes: Annotated[int, "Size of all of them."]
+
+
+class ChosenPenalty(TypedDict):
+    """The penalty that folds chose for a solved head on some rows."""
+
+    rows: Annotated[str, "SHA-256 of the rows and of the settings of the head."]
+    l2: Annotated[float, "Penalty of the weights with the lowest loss over the folds."]
+    wrong: Annotated[
+        list[int],
+        "Numbers of the images that heads with this penalty do not classify correctly, in the "
+        "order of the folds.",
+    ]
+
+
+class JudgedFeatures(StoredFeatures):
+    """Features with which a head was judged."""
+
+    accuracy: Annotated[float, "Accuracy of the head over the folds of a sample."]
+    penalty: Annotated[
+        ChosenPenalty, "Its penalty, which is not chosen again where a head is solved on such rows."
+    ]
+
+
+class BankOrigin(TypedDict):
+    """What a bank was made with."""
+
+    note: Annotated[str, "Why it holds less than was asked for; empty if it holds everything."]
+    budget_bytes: Annotated[int, "Bytes that the features might take."]
+    backbone: Annotated[str, "Name of the backbone, or of the function that replaces it."]
+    weights_key: Annotated[str, "Fingerprint of weights and preprocessing."]
+    precision: Annotated[str, "Precision of the forward passes: float32 or bfloat16."]
+
+
+class BankFacts(BankOrigin, StoredFeatures):
+    """The content of `bank.json`, which describes a feature bank."""
+
+    tried: Annotated[
+        list[JudgedFeatures],
+        "The features of which those of the bank were chosen; none if there was no choice.",
+    ]
+    forward_passes: Annotated[int, "Images and views that went through the backbone."]
+    reused: Annotated[int, "Images and views whose features were already stored."]
 
 
 @dataclass(frozen=True)
@@ -36,15 +88,17 @@ class BankRows:
             hang together than a fold has.
         sizes: Number of features in each block, such as the means of one feature map; () if all of
             them are one block.
+        penalties: Penalties that FeatureBank has chosen for rows of the bank, perhaps for these.
     """
 
     features: rows.Rows
-    labels: npt.NDArray[np.int64]
-    views: npt.NDArray[np.integer[Any]]
+    labels: Integers
+    views: Integers
     hashes: Names
     groups: Names = field(default_factory=lambda: np.empty(0, "S1"))
     separated: int = 0
     sizes: tuple[int, ...] = ()
+    penalties: tuple[ChosenPenalty, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.hashes):
@@ -55,11 +109,11 @@ class BankRows:
         return len(self.labels)
 
     @property
-    def clean(self) -> npt.NDArray[np.bool_]:
+    def clean(self) -> Flags:
         """Whether each row is that of an image itself, and not of an augmented view, bool [n]."""
         return np.asarray(self.views == 0)
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
+    def select(self, keep: Flags) -> BankRows:
         """Return the rows for which `keep`, bool [n], is true; see `rows.take`."""
         return replace(
             self,
@@ -70,24 +124,15 @@ class BankRows:
             groups=self.groups[keep],
         )
 
-    def blocks(self, numbers: Sequence[int]) -> BankRows:
-        """Return the rows with the features of some blocks alone.
-
-        Args:
-            numbers: Numbers of the blocks, from 0 on.
-        """
-        if len(numbers) == len(self.sizes):
-            return self
-        ends = np.cumsum((0, *self.sizes))
-        parts = [self.features[:, ends[number] : ends[number + 1]] for number in numbers]
-        sizes = tuple(self.sizes[number] for number in numbers)
-        return replace(
-            self, features=parts[0] if len(parts) == 1 else np.concatenate(parts, 1), sizes=sizes
-        )
+    def block(self, number: int) -> BankRows:
+        """Return the rows with the features of one block alone, by its number from 0 on."""
+        start = sum(self.sizes[:number])
+        size = self.sizes[number]
+        return replace(self, features=self.features[:, start : start + size], sizes=(size,))
 
     def first_block(self) -> BankRows:
         """Return the rows with the features of the first block alone."""
-        return self.blocks((0,)) if self.sizes else self
+        return self.block(0) if self.sizes else self
 
     def some_clean(self, count: int) -> BankRows:
         """Return at most `count` rows of view 0, evenly sampled."""
@@ -97,31 +142,17 @@ class BankRows:
         keep[clean[:: max(1, -(-len(clean) // count))]] = True
         return self.select(keep)
 
-    def folds(self, count: int) -> npt.NDArray[np.int64]:
+    def folds(self, count: int) -> Integers:
         """Return the fold of each row, [n], 0 to count - 1; see `folds.assign`."""
         return folds.assign(self.labels, self.groups, count, self.clean)
 
 
-class BankFacts(NamedTuple):
-    """Description of a feature bank, as it stands in bank.json."""
-
-    sizes: tuple[int, ...]  # number of features in each block; () when the bank holds none
-    note: str = ""  # why the bank holds less than was asked for; "" when it holds everything
-    precision: str = "auto"  # precision of the forward passes, see `FeatureExtractor`
-    features: str = ""  # what the head reads, as the setting `features` names it
-    image_size: int = 0  # side in pixels of the images that the network sees
-
-    @property
-    def dim(self) -> int:
-        """Length of a feature vector; 0 when the bank holds none."""
-        return sum(self.sizes)
-
-    def decided(self, settings: ModelSettings) -> ModelSettings:
-        """Return settings with what the bank has decided: features and size of the images."""
-        if not self.features:
-            return settings
-        size = settings.image_size if self.image_size == settings.size else self.image_size
-        return replace(settings, features=self.features, image_size=size)
+def decided(facts: BankFacts, settings: ModelSettings) -> ModelSettings:
+    """Return settings with what the bank has decided: features and size of the images."""
+    image_size = facts["image_size"]
+    if image_size == settings.size:
+        image_size = settings.image_size
+    return replace(settings, features=facts["features"], image_size=image_size)
 
 
 def read_facts(bank_uri: str) -> BankFacts:
@@ -135,15 +166,8 @@ def read_facts(bank_uri: str) -> BankFacts:
     path = f"{bank_uri.rstrip('/')}/{BANK_FILE}"
     try:
         with tf.io.gfile.GFile(path) as file:
-            facts = json.load(file)
-        return BankFacts(
-            tuple(map(int, facts["sizes"])),
-            facts.get("note", ""),
-            facts.get("precision", "auto"),
-            facts.get("features", ""),
-            int(facts.get("image_size", 0)),
-        )
-    except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+            return TypeAdapter(BankFacts).validate_python(json.load(file), strict=True)
+    except (tf.errors.OpError, ValueError) as error:
         raise ResourceError(
             f"feature bank: {path} cannot be read ({error}). Run FeatureBank again"
         ) from error
@@ -172,10 +196,12 @@ def read_rows(
         ResourceError: A record has another number of features than bank.json says.
         DataRefused: A label lies outside the vocabulary of `classes` names.
     """
-    facts, folder = read_facts(bank_uri), bank_uri.rstrip("/")
-    if not facts.dim:
+    facts = read_facts(bank_uri)
+    folder = bank_uri.rstrip("/")
+    dim = facts["dim"]
+    if not dim:
         raise ConfigError(
-            f"the feature bank holds no features: {facts.note}. Folds (evaluate.cross_validate) "
+            f"the feature bank holds no features: {facts['note']}. Folds (evaluate.cross_validate) "
             "need them: set it to 0"
         )
     every = (splits,) if isinstance(splits, str) else splits
@@ -188,17 +214,31 @@ def read_rows(
             f"feature bank: split {splits} holds label index {table.labels.max()}, the vocabulary "
             f"has {classes} names. The bank and the vocabulary come from different runs"
         )
-    features = rows.empty(len(table), (facts.dim,), np.float16)
-    for places, values in table.values(names.FEATURES):
-        if wrong := next((len(v) for v in values if len(v) != 2 * facts.dim), None):
-            raise ResourceError(
-                f"feature bank {folder}: expected {2 * facts.dim} bytes of features a record (dim "
-                f"{facts.dim}, float16). Received: {wrong}. Run FeatureBank again"
-            )
-        features[places] = np.frombuffer(b"".join(values), "<f2").reshape(-1, facts.dim)
-        rows.release(features)
+    features = _read_features(table, dim, folder)
     largest = len(np.unique(table.hashes)) // count
     groups, separated = folds.find_groups(table.hashes, table.groups, table.near, largest)
     return BankRows(
-        features, table.labels, table.views, table.hashes, groups, separated, facts.sizes
+        features,
+        table.labels,
+        table.views,
+        table.hashes,
+        groups,
+        separated,
+        tuple(facts["sizes"]),
+        tuple(judged["penalty"] for judged in facts["tried"]),
     )
+
+
+def _read_features(table: Labelled, dim: int, folder: str) -> rows.Rows:
+    """Read the features, float16 [n, dim], of the rows of a table."""
+    features = rows.empty(len(table), (dim,), np.float16)
+    for places, values in table.values(names.FEATURES):
+        wrong_lengths = [len(value) for value in values if len(value) != 2 * dim]
+        if wrong_lengths:
+            raise ResourceError(
+                f"feature bank {folder}: expected {2 * dim} bytes of features a record (dim {dim}, "
+                f"float16). Received: {wrong_lengths[0]}. Run FeatureBank again"
+            )
+        features[places] = np.frombuffer(b"".join(values), "<f2").reshape(-1, dim)
+        rows.release(features)
+    return features

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models import augmentation, distribution, preprocess, progress
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones.layer_graph import layer_at
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
@@ -71,8 +71,11 @@ class FeatureExtractor:
     """
 
     def __init__(self, settings: ModelSettings, precision: str = "auto", tap: str = "") -> None:
-        self.backbone, self.image_size = settings.backbone_spec(), settings.size
-        self.settings, self.views, self.tap = settings, settings.views, tap
+        self.backbone = settings.backbone_spec()
+        self.image_size = settings.size
+        self.settings = settings
+        self.views = settings.views
+        self.tap = tap
         self.precision = resolve_precision(precision)
         #: Number of views of which all features are about to be computed, at most; 0 says nothing.
         self.expected = 0
@@ -110,7 +113,7 @@ class FeatureExtractor:
 
     def extract(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
-    ) -> list[npt.NDArray[np.float16]]:
+    ) -> list[Floats]:
         """Compute the features of views of images.
 
         Args:
@@ -155,9 +158,10 @@ class FeatureExtractor:
 
     def _announce(self, rate: float) -> None:
         """Say once how long the expected views will take at a number of views a second."""
-        expected, self.expected = self.expected, 0
-        if expected / rate > _LONG:
-            seconds = expected / rate
+        expected = self.expected
+        self.expected = 0
+        seconds = expected / rate
+        if seconds > _LONG:
             time_taken = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} minutes"
             progress.say(f"{expected:,} views at about {rate:.1f} a second: {time_taken}")
 
@@ -231,7 +235,7 @@ class FeatureExtractor:
 
 
 #: The settings that determine the content of a feature bank.
-_OF_BANK: Final = (
+_SETTINGS_OF_BANK: Final = (
     *("backbone", "builder", "weights", "weights_sha256", "cut", "width", "freeze", "image_size"),
     *("seed", "views"),
 )
@@ -242,14 +246,14 @@ def describe(settings: ModelSettings, precision: str) -> str:
     if settings.backbone_spec().trained:  # only random weights depend on the seed
         settings = replace(settings, seed=0)
     given = asdict(settings)
-    model = {name: given[name] for name in _OF_BANK} | {"features": settings.widest}
+    model = {name: given[name] for name in _SETTINGS_OF_BANK} | {"features": settings.widest}
     return json.dumps({"model": model, "precision": precision}, sort_keys=True)
 
 
-def described(description: str) -> tuple[ModelSettings, str]:
+def parse_description(description: str) -> tuple[ModelSettings, str]:
     """Return the settings and the precision of a description that `describe` returned."""
-    found = json.loads(description)
-    return ModelSettings.from_mapping(found["model"]), found["precision"]
+    content = json.loads(description)
+    return ModelSettings.from_mapping(content["model"]), content["precision"]
 
 
 def _float16(values: tf.Tensor) -> tf.Tensor:
@@ -258,6 +262,19 @@ def _float16(values: tf.Tensor) -> tf.Tensor:
 
     limited = tf.clip_by_value(tf.cast(values, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
     return tf.cast(limited, tf.float16)
+
+
+def weights_key(settings: ModelSettings, precision: str) -> str:
+    """Return the fingerprint of everything but the images that decides the features.
+
+    View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
+
+    Args:
+        settings: The settings of the features.
+        precision: See `FeatureExtractor`.
+    """
+    extractor = FeatureExtractor(settings, precision)
+    return f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}"
 
 
 @functools.cache

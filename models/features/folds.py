@@ -8,12 +8,11 @@ honest only if all images of a source's group, and all near-duplicates, are in t
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
+from imgpipe.models.arrays import Flags, Integers, Names
 
 #: Number of folds by which settings are chosen, and that judge a small set.
 FOLDS: Final = 5
@@ -24,7 +23,7 @@ FEW_IMAGES: Final = 200
 #: Number of folds that judge the networks of the search, up to a number of images of train and
 #: validation. A network is trained for each fold, so there are fewer than for heads. Of more
 #: images, one of the folds judges where the validation split could not.
-OF_NETWORKS: Final = 3
+NETWORK_FOLDS: Final = 3
 _MOST_IN_FOLDS: Final = 700
 #: If the head over its folds reaches this accuracy, no better network is searched for: the minutes
 #: would bring little, or nothing that a few hundred images could distinguish from noise.
@@ -33,7 +32,7 @@ ENOUGH: Final = 0.985
 AUTOMATIC: Final = -1
 
 
-def of_networks(train: int, validation: int) -> int:
+def network_folds(train: int, validation: int) -> int:
     """Return how many folds judge the networks of the search; 0 if the validation split does.
 
     Args:
@@ -41,14 +40,14 @@ def of_networks(train: int, validation: int) -> int:
         validation: Number of images of split validation.
     """
     few = validation < FEW_IMAGES and train + validation <= _MOST_IN_FOLDS
-    return OF_NETWORKS if few else 0
+    return NETWORK_FOLDS if few else 0
 
 
 def assign(
-    labels: npt.NDArray[np.integer[Any]],
-    groups: npt.NDArray[np.bytes_],
+    labels: Integers,
+    groups: Names,
     folds: int,
-    counted: npt.NDArray[np.bool_] | None = None,
+    counted: Flags | None = None,
 ) -> Integers:
     """Assign every group of images to a fold; classes are spread as evenly as the groups allow.
 
@@ -75,13 +74,16 @@ def assign(
     names, group = np.unique(groups, return_inverse=True)
     of_rows = group
     if counted is not None:
-        labels, group = labels[counted], group[counted]
+        labels = labels[counted]
+        group = group[counted]
     classes, label = np.unique(labels, return_inverse=True)
-    sizes, of_class = np.bincount(group, minlength=len(names)), np.bincount(label)
+    sizes = np.bincount(group, minlength=len(names))
+    of_class = np.bincount(label)
     # A table of all groups and classes would be too large: most images are a group each.
     labels_of = np.split(label[np.argsort(group, kind="stable")], np.cumsum(sizes)[:-1])
     salted = [hashlib.sha256(b"fold:" + name).digest() for name in names.tolist()]
-    given, images = np.zeros((folds, len(classes))), np.zeros(folds)
+    given = np.zeros((folds, len(classes)))
+    images = np.zeros(folds)
     fold_of = np.zeros(len(names), np.int64)
     for i in sorted(range(len(names)), key=lambda i: (-sizes[i], salted[i])):
         # How much of the group's classes each fold has already. Where folds are equal, the one with
@@ -95,11 +97,11 @@ def assign(
 
 
 def find_groups(
-    hashes: npt.NDArray[np.bytes_],
-    sources: npt.NDArray[np.bytes_],
+    hashes: Names,
+    sources: Names,
     near: Integers,
     largest: int,
-) -> tuple[npt.NDArray[np.bytes_], int]:
+) -> tuple[Names, int]:
     """Find the groups of images that must not be divided.
 
     Groups of the source are always kept together. Near-duplicates are kept together only while the
@@ -119,14 +121,17 @@ def find_groups(
     """
     images, image = np.unique(hashes, return_inverse=True)
     # Images are numbered in the order of their hashes, so the smallest number is the smallest hash.
-    group_of, given = np.arange(len(images)), np.flatnonzero(sources != b"")
+    group_of = np.arange(len(images))
+    given = np.flatnonzero(sources != b"")
     _, source = np.unique(sources[given], return_inverse=True)
     first = np.full(int(source.max(initial=-1)) + 1, len(images))
     np.minimum.at(first, source, image[given])
     group_of[image[given]] = first[source]
-    merged, separated = _merged(group_of, _of_near(image, near), largest)
-    while not np.array_equal(further := merged[merged], merged):  # follows chains to their end
+    merged, separated = _merged(group_of, _near_duplicate_groups(image, near), largest)
+    further = merged[merged]
+    while not np.array_equal(further, merged):  # follows chains to their end
         merged = further
+        further = merged[merged]
     return images[merged[group_of]][image], separated
 
 
@@ -157,7 +162,7 @@ def _merged(group_of: Integers, near: list[list[int]], largest: int) -> tuple[In
     return parents, separated
 
 
-def _of_near(images: npt.NDArray[np.integer[Any]], near: Integers) -> list[list[int]]:
+def _near_duplicate_groups(images: Integers, near: Integers) -> list[list[int]]:
     """Return the images of each group of near-duplicates of several; small groups come first."""
     rows = np.flatnonzero(near)
     groups, members = np.unique(np.stack([near[rows], images[rows]]), axis=1)

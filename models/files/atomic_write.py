@@ -90,14 +90,15 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     Args:
         path: The file to create or replace; its folder is created when it is missing. A pipe or a
             device cannot be replaced and is written to. So is an open file of this process, such
-            as ``/dev/stdout``, after what was written to it before.
+            as `/dev/stdout`, after what was written to it before.
         content: What is written.
 
     Raises:
         OSError: The file cannot be written. What was at `path` is still there.
     """
     data = content.encode() if isinstance(content, str) else content
-    if (descriptor := _descriptor(path)) is not None:
+    descriptor = _descriptor(path)
+    if descriptor is not None:
         # A duplicate has the same position in the file; one that is opened by its name has not.
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(data)

@@ -1,10 +1,18 @@
-"""Reads JSON files. A damaged file raises a ValueError, which every caller turns into a message."""
+"""The version of JSON formats, and reading JSON files.
+
+A damaged file raises a ValueError, which every caller turns into a message.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
+
+#: Version of the JSON that commands write. It rises when the meaning of a field changes; a format
+#: that has another version says so where it is declared.
+SCHEMA: Final = 1
+SchemaNumber = Annotated[int, f"Version of this format, {SCHEMA}."]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -15,6 +23,14 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: It holds no JSON object; the message says what is wrong.
     """
     return parse(path.read_text(encoding="utf-8"))
+
+
+def read_or_empty(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file; an empty one if there is none, or it is damaged."""
+    try:
+        return read(path)
+    except (OSError, ValueError):
+        return {}
 
 
 def parse(text: str) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def read_bytes(file: Path, limit: int) -> bytes:
 
 def sha256(file: Path, limit: int) -> str:
     """Return the SHA-256 (hex) of a regular file; see `read_bytes`."""
-    digest, size = hashlib.sha256(), 0
+    digest = hashlib.sha256()
+    size = 0
     with open_regular(file) as stream:
         _check_size(os.fstat(stream.fileno()).st_size, limit)
         while chunk := stream.read(_CHUNK):
@@ -84,14 +85,14 @@ def _check_size(size: int, limit: int) -> None:
 def local_path(given: str, reader: str) -> Path:
     """Return a path, unless it is an address.
 
-    Python would take ``gs://bucket/x`` for the folder ``gs:/bucket/x`` below the current folder.
+    Python would take `gs://bucket/x` for the folder `gs:/bucket/x` below the current folder.
 
     Args:
         given: Path, such as the URI of an artifact.
         reader: What uses the path, for the message.
 
     Raises:
-        ConfigError: It is an address, such as ``gs://bucket/x``.
+        ConfigError: It is an address, such as `gs://bucket/x`.
     """
     if "://" in given:
         raise ConfigError(

@@ -9,12 +9,12 @@ bins of equal width over the highest probability.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.models.arrays import Flags, Floats, Integers
 from imgpipe.models.features.rows import blocks
 
 BINS: Final = 15
@@ -29,59 +29,59 @@ _SPREAD: Final = 0.5
 #: the number of logits that are converted at once, so that memory does not grow with the images.
 _MOST_LOGITS: Final = 2_000_000
 
-Floats = npt.NDArray[np.floating[Any]]
-Integers = npt.NDArray[np.integer[Any]]
-Flags = npt.NDArray[np.bool_]
+
+class Calibration(TypedDict):
+    """The calibration of the probabilities, and its effect on held-out images."""
+
+    chosen_on: Annotated[
+        Literal["validation", "folds"],
+        "The images that judged: validation, with a fifth of train or without, or all folds.",
+    ]
+    temperature: Annotated[float, "Number by which the logits are divided."]
+    error_before: Annotated[float, "Expected calibration error without the division."]
+    error_after: Annotated[float, "Expected calibration error with the division."]
+    unknown_below: Annotated[
+        float, "Highest probability under which an image is called unknown; 0 for never."
+    ]
+    unknown_share: Annotated[float, "Share of the held-out images that are unknown."]
+    known_accuracy: Annotated[
+        float | None, "Accuracy on the other held-out images; null if there are none."
+    ]
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """The temperature and the threshold that were chosen, and their effect on held-out images.
-
-    Attributes:
-        temperature: Number by which the logits are divided; 1 leaves them unchanged.
-        error_before: Expected calibration error without the temperature, 0..1.
-        error_after: Expected calibration error with the temperature, 0..1.
-        unknown_below: An image is "unknown" when its highest probability is below this value; with
-            0, no image is.
-        unknown_share: Share of the held-out images that are "unknown", 0..1.
-        known_accuracy: Accuracy on the held-out images that are not "unknown", 0..1; None when
-            all of them are.
-    """
-
-    temperature: float = 1.0
-    error_before: float = 0.0
-    error_after: float = 0.0
-    unknown_below: float = 0.0
-    unknown_share: float = 0.0
-    known_accuracy: float | None = None
-
-
-def calibrate(logits: Floats, labels: Integers, unknown_rate: float) -> Calibration:
+def calibrate(
+    logits: Floats,
+    labels: Integers,
+    unknown_rate: float,
+    chosen_on: Literal["validation", "folds"] = "validation",
+) -> Calibration:
     """Chooses the temperature and the threshold on held-out images.
 
     Args:
         logits: Logits of the held-out images, float [N, C].
         labels: Their label indices, integers [N], 0..C-1.
         unknown_rate: Largest share of images whose label may become "unknown", 0..1.
+        chosen_on: What the images are, as it is recorded.
     """
-    chosen = fit_temperature(logits, labels)
-    top, right = _answers(logits, labels, chosen)
+    temperature = fit_temperature(logits, labels)
+    top, right = _answers(logits, labels, temperature)
     below = threshold(top, unknown_rate)
     known = top >= below
-    return Calibration(
-        float(chosen),
-        confidence_error(*_answers(logits, labels, 1.0)),
-        confidence_error(top, right),
-        below,
-        float(1 - known.mean()),
-        float(right[known].mean()) if known.any() else None,
-    )
+    return {
+        "chosen_on": chosen_on,
+        "temperature": temperature,
+        "error_before": confidence_error(*_answers(logits, labels, 1.0)),
+        "error_after": confidence_error(top, right),
+        "unknown_below": below,
+        "unknown_share": float(1 - known.mean()),
+        "known_accuracy": float(right[known].mean()) if known.any() else None,
+    }
 
 
 def _answers(logits: Floats, labels: Integers, temperature: float) -> tuple[Floats, Flags]:
     """Return the highest probability of each image, and whether it is that of its label."""
-    top, right = np.empty(len(labels), logits.dtype), np.empty(len(labels), np.bool_)
+    top = np.empty(len(labels), logits.dtype)
+    right = np.empty(len(labels), np.bool_)
     for part, block in _blocks(logits):
         probabilities = softmax(block / temperature)
         top[part] = probabilities.max(axis=1)
@@ -102,7 +102,8 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
     from scipy.optimize import minimize_scalar
 
     step = -(-logits.size // _MOST_LOGITS) or 1
-    logits, labels = logits[::step], labels[::step]
+    logits = logits[::step]
+    labels = labels[::step]
 
     # The negative logarithm of likelihood times prior. The prior of the logarithm is normal around
     # 0, which is a temperature of 1.

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.rows import Rows, blocks, mapped
 from imgpipe.models.process import one_blas_thread
-
-Floats = npt.NDArray[np.float32]
 
 ROWS_AT_ONCE: Final = 8192
 _TABLE: Final = 32 << 20  # bytes of a table of rows and classes; the loss needs five at a time
@@ -43,7 +41,7 @@ class Linear:
     kernel: Floats
     bias: Floats
 
-    def log_probabilities(self, features: npt.NDArray[Any]) -> Floats:
+    def log_probabilities(self, features: Array) -> Floats:
         """Return the logarithms of the probabilities, [n, C], for features [n, D]."""
         logits: Floats = features.astype(np.float32, copy=False) @ self.kernel + self.bias
         logits -= logits.max(axis=1, keepdims=True)
@@ -67,11 +65,11 @@ class Scaling:
             it has many features or few. The unit of a constant feature is 1.
     """
 
-    mean: npt.NDArray[np.float64]
-    scale: npt.NDArray[np.float64]
+    mean: Floats
+    scale: Floats
 
     @classmethod
-    def of(cls, features: Rows, sizes: Sequence[int]) -> Scaling:
+    def fit(cls, features: Rows, sizes: Sequence[int]) -> Scaling:
         """Return the scaling for features [n, D] that consist of blocks of some sizes.
 
         Few rows estimate a standard deviation badly. Therefore it is weighted with the geometric
@@ -108,7 +106,7 @@ class Scaling:
         found /= self.scale.astype(np.float32)
         return found
 
-    def undone(self, kernel: npt.NDArray[Any], bias: npt.NDArray[Any]) -> Linear:
+    def unscaled(self, kernel: Array, bias: Array) -> Linear:
         """Convert a classifier of scaled features to one of stored features."""
         kernel = kernel / self.scale[:, None]
         return Linear(kernel.astype(np.float32), (bias - self.mean @ kernel).astype(np.float32))
@@ -141,11 +139,14 @@ class LogisticRegression:
         self._features = rows.features
         if not mapped(self._features):  # few rows, which are converted only once
             self._features = self._features.astype(np.float32, copy=False)
-        self._labels, self._classes, self._smoothing = rows.labels, classes, smoothing
+        self._labels = rows.labels
+        self._classes = classes
+        self._smoothing = smoothing
         self._weights = class_weights(rows.labels, classes, balance)
         columns = self._features.shape[1]
         self._scaling = scaling or Scaling(np.zeros(columns), np.ones(columns))
-        mean, scale = self._scaling.mean, self._scaling.scale
+        mean = self._scaling.mean
+        scale = self._scaling.scale
         #: Mean square of each scaled feature. With few rows the features are rotated so that they
         #: are not correlated, and these are then the curvature of the loss, up to a factor.
         self._squares = sum(
@@ -170,9 +171,9 @@ class LogisticRegression:
         curvature = _CURVATURE * self._squares + penalty
         units = np.append(np.sqrt(curvature), np.sqrt(_CURVATURE * len(self._labels)))[:, None]
 
-        def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        def loss(flat: Floats) -> tuple[float, Floats]:
             solution = flat.reshape(self._solution.shape) / units
-            value, gradient = self._loss(self._scaling.undone(solution[:-1], solution[-1]))
+            value, gradient = self._loss(self._scaling.unscaled(solution[:-1], solution[-1]))
             gradient[:-1] += penalty * solution[:-1]
             value += penalty / 2 * float(np.square(solution[:-1]).sum())
             return value, (gradient / units).ravel()
@@ -184,14 +185,16 @@ class LogisticRegression:
             result = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
         self._solution = result.x.reshape(self._solution.shape) / units
         self.iterations = int(result.nit)
-        return self._scaling.undone(self._solution[:-1], self._solution[-1])
+        return self._scaling.unscaled(self._solution[:-1], self._solution[-1])
 
-    def _loss(self, linear: Linear) -> tuple[float, npt.NDArray[np.float64]]:
+    def _loss(self, linear: Linear) -> tuple[float, Floats]:
         """Return the loss without the penalty, and its gradient by scaled kernel and bias."""
-        value, by_kernel = 0.0, np.zeros_like(linear.kernel)
+        value = 0.0
+        by_kernel = np.zeros_like(linear.kernel)
         by_bias = np.zeros_like(linear.bias)
         for part, block in blocks(self._features, _rows_at_once(self._classes)):
-            block, labels = block.astype(np.float32, copy=False), self._labels[part]
+            block = block.astype(np.float32, copy=False)
+            labels = self._labels[part]
             weights = self._weights[labels]
             log_probabilities = linear.log_probabilities(block)
             targets = np.full_like(log_probabilities, self._smoothing / self._classes)
@@ -214,7 +217,7 @@ def _float_blocks(features: Rows) -> Iterator[Floats]:
         yield block.astype(np.float32, copy=False)
 
 
-def class_weights(labels: npt.NDArray[np.int64], classes: int, balance: str) -> Floats:
+def class_weights(labels: Integers, classes: int, balance: str) -> Floats:
     """Return the weight of each class in the loss, float32 [classes].
 
     Args:

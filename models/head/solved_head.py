@@ -12,17 +12,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.features.bank import BankRows
+from imgpipe.models.arrays import Flags, Floats
+from imgpipe.models.features.bank import BankRows, ChosenPenalty
 from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.head.answers import Answers, Flags, Scores, standard_error
+from imgpipe.models.head.answers import Answers, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
 from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
@@ -34,34 +35,63 @@ PENALTIES: Final = tuple(float(10**power) for power in np.arange(1.0, -3.1, -1))
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
 _CHOOSING: Final = 2000  # images with which the penalty is chosen; more images barely change it
-_OF_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
+_CHOOSING_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
 _USUAL_PENALTY: Final = 0.25  # used when there are too few images to choose a penalty
 _FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
 _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
 
-#: Scores of the folds by penalty, by the digest of the rows. FeatureBank judges the rows of several
-#: kinds of features and chooses one kind; ImageTrainer then solves the head on such rows. If both
-#: run in one process, and the rows are the same, their scores are not computed again.
-_known: dict[str, Mapping[float, Scores]] = {}
-_KNOWN: Final = 2  # rows that are kept: the last kind judged may not be the chosen one
 
-Floats = npt.NDArray[np.float32]
+class CurvePoint(TypedDict):
+    """A point of the learning curve."""
+
+    images: Annotated[int, "Training images of a fold."]
+    accuracy: Annotated[float, "Accuracy over the folds."]
 
 
-class Solution(NamedTuple):
+class FoldResult(TypedDict):
+    """The penalty that folds chose. With too few images for folds, all but it is null."""
+
+    l2: Annotated[float, "Penalty of the weights."]
+    folds: Annotated[int | None, "Number of folds."]
+    images: Annotated[int | None, "Images in all folds."]
+    accuracy: Annotated[float | None, "Accuracy over the folds."]
+    standard_error: Annotated[float | None, "Standard error of this accuracy."]
+    learning_curve: Annotated[
+        list[CurvePoint] | None,
+        "Accuracy with fewer training images; null if it was not computed.",
+    ]
+    gain_error: Annotated[float | None, "Standard error of the difference of its last two points."]
+
+
+class Solution(FoldResult):
+    """How a solved head was found."""
+
+    iterations: Annotated[int, "Iterations of the solver."]
+
+
+class Judgement(NamedTuple):
+    """How good heads on some rows are.
+
+    Attributes:
+        scores: Scores of the heads of the folds with the best penalty.
+        penalty: This penalty.
+    """
+
+    scores: Scores
+    penalty: ChosenPenalty
+
+
+class SolvedHead(NamedTuple):
     """A solved head.
 
     Attributes:
         linear: Weights and biases, for features as they are stored.
-        facts: How the head was found: `l2` and `iterations`. If there are enough images, also
-            `folds`, `images`, `accuracy` and `standard_error` over the folds, and, if it is wanted,
-            `learning_curve`, a list of numbers of training `images` with the `accuracy` over the
-            folds, and `gain_error`, the standard error of the difference of its last two points.
+        solution: How the head was found.
     """
 
     linear: Linear
-    facts: dict[str, Any]
+    solution: Solution
 
 
 def solve(
@@ -69,23 +99,27 @@ def solve(
     classes: int,
     settings: ModelSettings,
     learning_curve: bool = True,
-) -> Solution:
+) -> SolvedHead:
     """Find the best linear head for the rows of a feature bank.
 
     Args:
-        rows: Training rows of view 0 and of any augmented views.
+        rows: Training rows of view 0 and of any augmented views. If a penalty was chosen for the
+            same rows before, it is in `rows.penalties` and is not chosen again.
         classes: Number of classes.
         settings: Settings of the training: `label_smoothing` and `balance` are used.
         learning_curve: Whether to compute the learning curve, which takes as long as the choice of
             the penalty. The head does not depend on it.
     """
-    some = _some(rows, classes)
-    rotation, turned = Rotation.of(some)
+    sample = _sample(rows, classes)
+    rotation, turned = Rotation.fit(sample)
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    penalty, facts = _choose(turned, classes, settings, learning_curve)
+    digest = _digest(sample, classes, settings) if rows.penalties else ""
+    known = next((chosen for chosen in rows.penalties if chosen["rows"] == digest), None)
+    result = _choose(turned, classes, settings, learning_curve, known)
+    penalty = result["l2"]
     problem = _problem(turned, classes, settings)
-    linear = rotation.undone(problem.minimise(penalty))
-    if len(some) < len(rows):
+    linear = rotation.for_stored_features(problem.minimise(penalty))
+    if len(sample) < len(rows):
         problem = LogisticRegression(
             rows,
             classes,
@@ -95,21 +129,35 @@ def solve(
             linear,
         )
         linear = problem.minimise(penalty)
-    return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
+    return SolvedHead(linear, {**result, "iterations": problem.iterations})
 
 
-def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Scores | None:
+def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
     """Evaluate training rows by cross-validation; None when there are too few images.
 
-    These are the scores with the penalty of the lowest loss. Rows of other views of the same images
-    are evaluated on the same images in the same order.
+    The penalty is that of the lowest loss. Rows of other views of the same images are evaluated on
+    the same images in the same order.
     """
-    _, some = Rotation.of(_some(rows, classes))
-    folds = _folds(some)
+    sample = _sample(rows, classes)
+    _, turned = Rotation.fit(sample)
+    folds = _folds(turned)
     if not folds:
         return None
-    tried = _tried(some, folds, classes, settings)
-    return tried[_best(tried)]
+    penalty, scores = _best(folds, classes, settings)
+    wrong = np.flatnonzero(~scores.right).tolist()
+    return Judgement(
+        scores, {"rows": _digest(sample, classes, settings), "l2": penalty, "wrong": wrong}
+    )
+
+
+def _digest(rows: BankRows, classes: int, settings: ModelSettings) -> str:
+    """Return a hash (hex) of all that determines the choice of a penalty for some rows."""
+    sizes = rows.sizes or (rows.features.shape[1],)
+    digest = hashlib.sha256()
+    digest.update(repr((classes, settings.label_smoothing, settings.balance, sizes)).encode())
+    for column in (rows.features, rows.labels, rows.views, rows.hashes, rows.groups):
+        digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def out_of_fold(
@@ -119,14 +167,15 @@ def out_of_fold(
 
     There are none where `_folds` returns none. All heads have the same penalty.
     """
-    folds = _folds(Rotation.of(rows)[1], count)
+    folds = _folds(Rotation.fit(rows)[1], count)
     problems = [_problem(fold.train, classes, settings) for fold in folds]
     answers = _all_answers(penalty, folds, problems)
     return [(one, int(fold.train.clean.sum())) for one, fold in zip(answers, folds, strict=True)]
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
-    smoothing, balance = settings.label_smoothing, settings.balance
+    smoothing = settings.label_smoothing
+    balance = settings.balance
     return LogisticRegression(rows, classes, smoothing=smoothing, balance=balance)
 
 
@@ -141,32 +190,34 @@ class Rotation(NamedTuple):
     axes: Floats  # directions of the coordinates, orthonormal columns, float32 [D, r]
 
     @classmethod
-    def of(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
+    def fit(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
         """Return the principal axes of all rows, and the rows with coordinates as features."""
         from scipy import linalg
 
-        scaling = Scaling.of(rows.features, rows.sizes or (rows.features.shape[1],))
+        scaling = Scaling.fit(rows.features, rows.sizes or (rows.features.shape[1],))
         values = scaling.scaled(rows.features)
         few = len(values) < values.shape[1]  # then the products of the rows give the same axes
         with one_blas_thread():
             products = values @ values.T if few else values.T @ values
             squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
             some = squares > _FLAT * squares[-1]
-            lengths, vectors = np.sqrt(squares[some]), vectors[:, some]
+            lengths = np.sqrt(squares[some])
+            vectors = vectors[:, some]
             axes = values.T @ (vectors / lengths) if few else vectors
             turned = vectors * lengths if few else values @ vectors
         rotation = cls(scaling, np.ascontiguousarray(axes, np.float32))
         return rotation, replace(rows, features=np.ascontiguousarray(turned, np.float32), sizes=())
 
-    def undone(self, linear: Linear) -> Linear:
+    def for_stored_features(self, linear: Linear) -> Linear:
         """Convert a classifier of coordinates to one of stored features."""
-        return self.scaling.undone(self.axes.astype(np.float64) @ linear.kernel, linear.bias)
+        kernel = self.axes.astype(np.float64) @ linear.kernel
+        return self.scaling.unscaled(kernel, linear.bias)
 
 
-def _some(rows: BankRows, classes: int) -> BankRows:
+def _sample(rows: BankRows, classes: int) -> BankRows:
     """Return the rows with which the penalty is chosen."""
     views = len(rows) // max(1, int(rows.clean.sum()))  # of each image
-    count = max(_CHOOSING // max(1, views // 2), _OF_A_CLASS * classes)
+    count = max(_CHOOSING // max(1, views // 2), _CHOOSING_A_CLASS * classes)
     return _first_groups(rows, count, 2 * FOLDS)
 
 
@@ -217,7 +268,8 @@ def _folds(rows: BankRows, count: int = FOLDS) -> list[_Fold]:
     numbers = rows.folds(count)
     folds = []
     for fold in range(count):
-        train, held = rows.select(numbers != fold), rows.select((numbers == fold) & rows.clean)
+        train = rows.select(numbers != fold)
+        held = rows.select((numbers == fold) & rows.clean)
         folds.append(_Fold(train, held, np.isin(held.labels, train.labels)))
     return folds if any(fold.known.any() for fold in folds) else []
 
@@ -227,61 +279,68 @@ def _choose(
     classes: int,
     settings: ModelSettings,
     learning_curve: bool,
-) -> tuple[float, dict[str, Any]]:
-    """Return the penalty, and the results over the folds of heads with this penalty."""
+    known: ChosenPenalty | None,
+) -> FoldResult:
+    """Return the penalty, which may be known, and the results over the folds of heads with it."""
+    result: FoldResult = {
+        "l2": _USUAL_PENALTY,
+        "folds": None,
+        "images": None,
+        "accuracy": None,
+        "standard_error": None,
+        "learning_curve": None,
+        "gain_error": None,
+    }
     folds = _folds(rows)
     if not folds:
-        return _USUAL_PENALTY, {}
-    tried = _tried(rows, folds, classes, settings)
-    penalty = _best(tried)
-    scores = tried[penalty]
-    facts: dict[str, Any] = {
+        return result
+    groups = np.concatenate([fold.held.groups for fold in folds])
+    if known is None:
+        penalty, scores = _best(folds, classes, settings)
+        right = scores.right
+    else:
+        penalty = known["l2"]
+        right = np.ones(len(groups), np.bool_)
+        right[known["wrong"]] = False
+    result |= {
+        "l2": penalty,
         "folds": FOLDS,
-        "images": len(scores.right),
-        "accuracy": scores.accuracy,
-        "standard_error": scores.error,
+        "images": len(right),
+        "accuracy": float(right.mean()),
+        "standard_error": standard_error(right, groups),
     }
     if learning_curve:
         curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
-        curve.append((_images(fold.train for fold in folds), scores.right))
-        facts["learning_curve"] = [
+        curve.append((_images(fold.train for fold in folds), right))
+        result["learning_curve"] = [
             {"images": count, "accuracy": float(flags.mean())} for count, flags in curve
         ]
         # All points are measured on the same images, so the error is that of paired differences.
-        gains = scores.right.astype(np.float64) - curve[-2][1]
-        facts["gain_error"] = standard_error(gains, scores.groups)
-    return penalty, facts
+        gains = right.astype(np.float64) - curve[-2][1]
+        result["gain_error"] = standard_error(gains, groups)
+    return result
 
 
-def _tried(
-    rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSettings
-) -> Mapping[float, Scores]:
-    """Return the scores of the folds by penalty, which are computed once in a process."""
-    used = (classes, settings.label_smoothing, settings.balance, rows.features.shape)
-    digest = hashlib.sha256(repr(used).encode())
-    for column in (rows.features, rows.labels, rows.views, rows.hashes, rows.groups):
-        digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8).data)
-    key = digest.hexdigest()
-    found = _known[key] = _known.pop(key, {}) or _solved(folds, classes, settings)
-    for old in list(_known)[:-_KNOWN]:
-        del _known[old]
-    return found
+def _best(folds: list[_Fold], classes: int, settings: ModelSettings) -> tuple[float, Scores]:
+    """Return the penalty with the lowest loss, and the scores of the folds with it.
 
-
-def _solved(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Scores]:
-    """Return the scores of the folds for each penalty, until weaker penalties are worse."""
+    Weaker penalties are tried until they are worse.
+    """
     problems = [_problem(fold.train, classes, settings) for fold in folds]
-    tried: dict[float, Scores] = {}
-    lowest, worse = np.inf, 0
-    for penalty in PENALTIES:
+    best = PENALTIES[0]
+    best_scores = Answers.joined(_all_answers(best, folds, problems)).scores()
+    worse = 0
+    for penalty in PENALTIES[1:]:
         # A strong penalty makes a head less sure, which the temperature undoes.
-        tried[penalty] = Answers.joined(_all_answers(penalty, folds, problems)).scores()
-        loss = float(tried[penalty].losses.mean())
-        worse = 0 if loss < lowest else worse + 1
-        lowest = min(lowest, loss)
+        scores = Answers.joined(_all_answers(penalty, folds, problems)).scores()
+        worse += 1
+        if float(scores.losses.mean()) < float(best_scores.losses.mean()):
+            best = penalty
+            best_scores = scores
+            worse = 0
         if worse == _WORSE:
             break
-    return tried
+    return best, best_scores
 
 
 def _all_answers(
@@ -292,11 +351,6 @@ def _all_answers(
     # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
     with one_blas_thread(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         return list(threads.map(functools.partial(_answers, penalty), folds, problems))
-
-
-def _best(tried: Mapping[float, Scores]) -> float:
-    """Return the penalty with the lowest loss."""
-    return min(tried, key=lambda penalty: float(tried[penalty].losses.mean()))
 
 
 def _answers(penalty: float, fold: _Fold, problem: LogisticRegression) -> Answers:

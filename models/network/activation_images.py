@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.arrays import Array
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError, nearest
 
@@ -31,7 +32,6 @@ _HEAT: Final = "turbo"  # low values are blue, high ones red
 _HEAT_SHARE: Final = 0.5  # weight of the heat map's colours in an overlay
 
 Pixels = npt.NDArray[np.uint8]
-Array = npt.NDArray[np.float32]
 
 
 def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
@@ -53,15 +53,17 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
     }
     names = list(kinds)
     if not wanted:
-        for some in (_ACTIVATIONS, _CONVOLUTIONS):
-            if found := [name for name in names if kinds[name] in some]:
-                steps = min(USUAL, len(found))
-                places = np.linspace(0, len(found) - 1, steps).round().astype(int)
-                return [found[i] for i in places]
+        for layer_kinds in (_ACTIVATIONS, _CONVOLUTIONS):
+            layers = [name for name in names if kinds[name] in layer_kinds]
+            if layers:
+                steps = min(USUAL, len(layers))
+                places = np.linspace(0, len(layers) - 1, steps).round().astype(int)
+                return [layers[i] for i in places]
         return names[:USUAL]
     if "all" in wanted:
         return names
-    if unknown := [name for name in wanted if name not in kinds]:
+    unknown = [name for name in wanted if name not in kinds]
+    if unknown:
         listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
         raise ConfigError(
             f"--layer: expected a layer that gives feature maps, or all: {listed}. Received: "
@@ -107,7 +109,7 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
 
     Args:
         image: The decoded image, uint8 [H, W, 3].
-        cam: Output of the ``cam`` signature for this image, float [h, w], 0..1.
+        cam: Output of the `cam` signature for this image, float [h, w], 0..1.
         label: The label that is served for the image.
         top: Classes with their probabilities, highest first.
     """

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models import model_names, preprocess
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph, token_maps
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.feature_kinds import AVERAGE, CLASS_TOKEN, FLATTEN, LEVELS, TOKENS
+from imgpipe.models.feature_kinds import AUTO, AVERAGE, CLASS_TOKEN, FLATTEN, LEVELS, TOKENS
 from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.settings import ModelSettings, check_vocabulary
 
@@ -89,7 +89,7 @@ class ClassifierNetwork:
         images = tf.TensorSpec([None], tf.string)
         return tf.function(outputs, input_signature=[images], autograph=False, jit_compile=False)
 
-    def probabilities(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
+    def probabilities(self, images: Sequence[bytes]) -> Floats:
         """Classifies encoded images with the Keras model in memory: float32 [N, C]."""
         rows = [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
         return np.concatenate([np.empty((0, len(self.vocabulary)), np.float32), *rows])
@@ -124,11 +124,14 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
     """
     from keras import layers, ops
 
-    x, seeded = features, {"seed": settings.seed, "dtype": "float32"}
+    x = features
+    seeded = {"seed": settings.seed, "dtype": "float32"}
     if settings.hidden_units:
-        share, name = settings.feature_dropout, model_names.FEATURE_DROPOUT
+        share = settings.feature_dropout
+        name = model_names.FEATURE_DROPOUT
         x = layers.Dropout(share, name=name, **seeded)(x)
-        units, name = settings.hidden_units, model_names.HIDDEN
+        units = settings.hidden_units
+        name = model_names.HIDDEN
         x = layers.Dense(units, activation="relu", dtype="float32", name=name)(x)
     x = layers.Dropout(settings.dropout, name=model_names.DROPOUT, **seeded)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
@@ -179,7 +182,8 @@ def build_features(
     """
     import keras
 
-    backbone, kind = settings.backbone_spec(), settings.widest
+    backbone = settings.backbone_spec()
+    kind = settings.widest
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
     last, *class_token = backbone.outputs(pixels, trainable)
     maps = [last]
@@ -197,6 +201,22 @@ def build_features(
             names = list(backbone.levels) or layer_graph.levels(network)
         maps += [layer_graph.find(network, name, "model.features").outputs[0] for name in names]
     return pixels, maps, read(maps, kind)
+
+
+def require_layers(settings: ModelSettings) -> None:
+    """Refuse names of layers that the network does not have; see `layer_graph.layer_at`.
+
+    Raises:
+        ConfigError: `model.cut`, `model.features` or `fine_tune.cut` names no layer.
+    """
+    looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
+    tuned = settings.fine_tune.cut if looked_at else ""
+    named = settings.features not in (AUTO, AVERAGE, FLATTEN, LEVELS)
+    if settings.cut or tuned or named:
+        backbone_of(settings)  # fails for a layer that does not exist
+        if tuned:
+            trained = settings.for_search if settings.searches else settings
+            layer_graph.layer_at(backbone_of(trained), tuned)
 
 
 def backbone_of(settings: ModelSettings) -> keras.Model:

@@ -1,6 +1,6 @@
 """The Keras network inside an exported model, from which the network can be built again.
 
-A SavedModel contains functions, not layers. ``assets.extra/network/network.json`` holds the
+A SavedModel contains functions, not layers. `assets.extra/network/network.json` holds the
 configuration of the network and the SHA-256 of each array of each layer. The arrays are the
 SavedModel's own variables and are found by their SHA-256. Therefore nothing is stored twice, and
 the network that is inspected is the one that is served. Keras' safe mode refuses code in the
@@ -17,11 +17,11 @@ import json
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
+from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from imgpipe.models.arrays import Array
 from imgpipe.models.backbones import layer_graph, presets
 from imgpipe.models.backbones.network_copy import of_keras, set_weights
 from imgpipe.models.backbones.registry import architecture
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "assets.extra/network"
 FILE: Final = "network.json"
-
-Array = npt.NDArray[Any]
 
 
 class StoredNetwork(TypedDict, total=False):

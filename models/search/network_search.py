@@ -3,10 +3,6 @@
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
 trained too, with as many views and epochs as the time allows. The network is kept only if it is
 better than the head on held-out images by more than a standard error. The test split is never used.
-
-Where the head is wrong on enough validation images, these judge. A gain of one point cannot be seen
-on a hundred images, though. Otherwise a fifth of the training images judges, too, and of few images
-all, in folds: the network of a fold is trained on the images of the others.
 """
 
 from __future__ import annotations
@@ -15,32 +11,36 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import numpy as np
+from typing_extensions import TypedDict
 
-from imgpipe.models import feature_names as names
 from imgpipe.models import process, progress
 from imgpipe.models.errors import Diverged
-from imgpipe.models.examples import Labelled
-from imgpipe.models.features.bank import BankRows, read_facts, read_rows
+from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import ENOUGH, FOLDS, of_networks
-from imgpipe.models.head.answers import Answers, Flags, better, standard_error
+from imgpipe.models.features.folds import ENOUGH
+from imgpipe.models.head.answers import Answers, better, standard_error
 from imgpipe.models.network.classifier import backbone_of
-from imgpipe.models.search.ways import Way, line_of, way_of
+from imgpipe.models.search.judging import FEWEST_MISTAKES, judging_parts
+from imgpipe.models.search.training_plan import TrainingPlan, training_plan
 from imgpipe.models.training import image_rows, stages
-from imgpipe.models.training.cross_validation import learned_from_both, summary
+from imgpipe.models.training.cross_validation import summary
+from imgpipe.models.training.head_from_both_splits import head_from_both_splits
+from imgpipe.models.training.history import (
+    Epoch,
+    JudgedBy,
+    NetworkHistory,
+    SearchEnd,
+    Tried,
+    describe_tried,
+)
 from imgpipe.models.training.stages import Inputs, Part, Trained
+from imgpipe.models.training.watch import Watch
 
-if TYPE_CHECKING:
-    import keras
-
-#: With fewer mistakes of the head, the gain of a better network would hardly be seen: the standard
-#: error of four corrections is two.
-_FEWEST_MISTAKES: Final = 5
-#: Share of the remaining time for which a way is planned where folds judge. If the time ends before
-#: all folds are trained, nothing has been learned from any of them.
+#: Share of the remaining time for which a training is planned where folds judge. If the time ends
+#: before all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
 #: Up to this number of images there is no search unless a budget is given: in a minute, a network
 #: takes so few steps that it was worse than the head.
@@ -48,24 +48,10 @@ _FEW: Final = 500
 #: Minutes of the search if no budget is given, up to a number of images of train and validation.
 _MINUTES: Final = ((2000, 3.0), (float("inf"), 15.0))
 
-_BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
-
 #: How the trial of a network ended. "judged": the network was compared with the head. "slow": the
 #: first folds took longer than planned, so that a smaller training is tried in the remaining time.
 #: "late": the time ended before the network could be compared.
 Outcome = Literal["judged", "slow", "late"]
-
-
-class Ended(NamedTuple):
-    """Why the search ended.
-
-    Attributes:
-        reason: "enough", "few_mistakes", "all", "minutes" or "space".
-        text: The reason for people.
-    """
-
-    reason: str
-    text: str
 
 
 def train(inputs: Inputs) -> Trained:
@@ -80,11 +66,11 @@ def train(inputs: Inputs) -> Trained:
     Raises:
         DataRefused: A split has no labelled image.
     """
-    head = learned_from_both(inputs) or stages.train(inputs)
-    solution = head.history.get("solution") or {}
-    accuracy = solution.get("accuracy")
-    if not inputs.settings.searches or accuracy is None:
+    head = head_from_both_splits(inputs) or stages.train(inputs)
+    solution = head.history["solution"]
+    if not inputs.settings.searches or solution is None or solution["accuracy"] is None:
         return head
+    accuracy = solution["accuracy"]
     if accuracy >= ENOUGH:
         text = (
             f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
@@ -92,160 +78,110 @@ def train(inputs: Inputs) -> Trained:
         )
         if not head.by_folds:
             text += f", and {head.answers.accuracy:.3f} on the validation split"
-        ended = Ended("enough", f"{text}.")
-    elif inputs.settings.minutes is None and solution["images"] <= _FEW:
-        text = (
-            f"Nothing else was tried, because with at most {_FEW} images to learn from, a network"
+        ended = SearchEnd(reason="enough", text=f"{text}.")
+    elif inputs.settings.minutes is None and (solution["images"] or 0) <= _FEW:
+        ended = SearchEnd(
+            reason="few_images",
+            text=f"Nothing else was tried, because with at most {_FEW} images to learn from, a "
+            "network needs more time than a run usually takes (--minutes).",
         )
-        ended = Ended("minutes", f"{text} needs more time than a run usually takes (--minutes).")
     else:
-        return _Search(inputs, head, *_parts(inputs, head)).run()
-    judged_by = "folds" if head.by_folds else "validation"
-    row = _row_of_head(head, judged_by, head.answers.accuracy)
-    return _with_history(head, [row], ended)
+        return _Search(inputs, head, accuracy, *judging_parts(inputs, head)).run()
+    tried = _tried_head(head, "folds" if head.by_folds else "validation", head.answers.accuracy)
+    return _with_search(head, [tried], ended)
 
 
-def _parts(inputs: Inputs, head: Trained) -> tuple[str, list[Part], Part]:
-    """Decide which images judge networks.
-
-    Args:
-        inputs: Inputs of the training.
-        head: The solved head.
-
-    Returns:
-        What judges, as in the rows of the search; the parts on which networks are judged; and the
-        part on which the network that ships is trained.
-    """
-    training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
-    if several := folds(inputs, of_networks(len(training), len(held_out))):
-        images, splits = training, _BOTH[:1]
-        if head.by_folds:  # the network that ships learns from validation, too
-            images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-            splits = _BOTH
-        rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
-        return "folds", several, Part(images, held_out, head, _start(inputs, rows))
-    wrong = head.answers.answerable & ~head.answers.right
-    if head.by_folds:  # then there are answers for train, too
-        wrong &= np.isin(np.asarray(head.answers.hashes), held_out.hashes)
-    images, rows = _both(inputs, FOLDS)
-    held = np.isin(rows.hashes, held_out.hashes)
-    few = wrong.sum() < _FEWEST_MISTAKES
-    if few:
-        held |= rows.folds(FOLDS) == 0
-    part = _part(inputs, images, rows, held)
-    return "held_out" if few else "validation", [part], part
+def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
+    """Return the record of the head, which is the result unless a network is better."""
+    return {
+        "what": "head on frozen features",
+        "judged_by": judged_by,
+        "accuracy": accuracy,
+        "gain": None,
+        "standard_error": None,
+        "seconds": round(head.history["seconds"], 1),
+        "kept": True,
+        "failure": None,
+    }
 
 
-def folds(inputs: Inputs, count: int) -> list[Part]:
-    """Divide the images of train and validation into folds, and train a head for each of them.
-
-    Images of one group are in one fold. There are no folds if there are too few independent images,
-    or if each class is in one fold.
-    """
-    if not count:
-        return []
-    images, rows = _both(inputs, count)
-    if len(np.unique(rows.groups)) < 2 * count:
-        return []
-    fold = rows.folds(count)
-    parts = [_part(inputs, images, rows, fold == number) for number in range(count)]
-    return parts if any(part.best.answers.answerable.any() for part in parts) else []
-
-
-def _both(inputs: Inputs, count: int) -> tuple[Labelled, BankRows]:
-    """Read the images and the rows of train and validation, with groups for a number of folds."""
-    images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-    views = inputs.settings.views.count
-    return images, read_rows(inputs.bank_uri, _BOTH, inputs.classes, views, count)
-
-
-def _part(inputs: Inputs, images: Labelled, rows: BankRows, held: Flags) -> Part:
-    """Return a part whose held-out images are those of some rows, with the head of the others."""
-    rest, judging = rows.select(~held), rows.select(held & rows.clean)
-    head = stages.fitted_head(rest, judging, inputs.classes, inputs.settings)
-    learned = {"learned": {names.TRAIN: int(rest.clean.sum())}}
-    here = np.isin(images.hashes, judging.hashes)
-    start = _start(inputs, rest.select(rest.clean))
-    best = replace(head, history={**head.history, **learned})
-    return Part(images.select(~here), images.select(here), best, start)
-
-
-def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
-    """Return the head from which networks are trained; None if it is the one that was judged.
-
-    It reads the last feature map alone: training moves that map, and the deviations of lower maps,
-    which are not scaled in a network, would make steps too large.
-    """
-    if not rows.sizes[1:]:
-        return None
-    plain = rows.first_block()
-    return stages.fitted_head(plain, plain, inputs.classes, inputs.settings).layers
-
-
-def _row(what: str, judged_by: str, seconds: float, **known: Any) -> dict[str, Any]:
-    """Return what is known of a network that was tried."""
-    unknown = dict.fromkeys(("accuracy", "gain", "standard_error", "failure"))
-    given = {"what": what, "judged_by": judged_by, "seconds": round(seconds, 1), "kept": False}
-    return given | unknown | known
-
-
-def _row_of_head(head: Trained, judged_by: str, accuracy: float) -> dict[str, Any]:
-    what, seconds = "head on frozen features", float(head.history["seconds"])
-    return _row(what, judged_by, seconds, accuracy=accuracy, kept=True)
-
-
-def _with_history(trained: Trained, rows: list[dict[str, Any]], ended: Ended) -> Trained:
+def _with_search(trained: Trained, tried: list[Tried], ended: SearchEnd) -> Trained:
     """Return the network with the list of what was tried, and why the search ended."""
-    history = {**trained.history, "search": rows, "search_ended": ended._asdict()}
+    history: NetworkHistory = {**trained.history, "search": tried, "search_ended": ended}
     return replace(trained, history=history)
+
+
+class _Comparison(TypedDict):
+    """The fields of `Tried` that compare a network with the head."""
+
+    accuracy: float
+    gain: float
+    standard_error: float
+    kept: bool
 
 
 class _Search:
     """One search: the head, the parts that judge, the remaining time, and what was tried."""
 
     def __init__(
-        self, inputs: Inputs, head: Trained, judged_by: str, judging: list[Part], whole: Part
+        self,
+        inputs: Inputs,
+        head: Trained,
+        accuracy_in_folds: float,
+        judged_by: JudgedBy,
+        judging: list[Part],
+        whole: Part,
     ) -> None:
-        self._inputs, self._head = replace(inputs, settings=inputs.settings.of_search), head
-        self._judged_by, self._judging, self._whole = judged_by, judging, whole
+        self._inputs = replace(inputs, settings=inputs.settings.for_search)
+        self._head = head
+        self._accuracy_in_folds = accuracy_in_folds
+        self._judged_by = judged_by
+        self._judging = judging
+        self._whole = whole
         self._by_folds = judged_by == "folds"
         self._before = Answers.joined([part.best.answers for part in judging])
-        self._rows = [_row_of_head(whole.best, judged_by, self._before.accuracy)]
-        self._found = head
-        self._until, self._pass_seconds = 0.0, 0.0  # the time, and that of a pass of one image
+        self._tried = [_tried_head(whole.best, judged_by, self._before.accuracy)]
+        self._result = head
+        self._until = 0.0  # when the time is over
+        self._pass_seconds = 0.0  # of one image
 
     def run(self) -> Trained:
         """Try to find a better network, and return the best one with its history."""
         ended = self._end()
-        return _with_history(self._found, self._rows, ended)
+        return _with_search(self._result, self._tried, ended)
 
-    def _end(self) -> Ended:
+    def _end(self) -> SearchEnd:
         """Train a network as long as time and space allow, and return why the search ended."""
         settings = self._inputs.settings
-        if (way := way_of(settings, backbone_of(settings))) is None:
-            return Ended("all", "The network has no layer above which others could be trained.")
-        if (before := self._before).mistakes < _FEWEST_MISTAKES:
-            return Ended(
-                "few_mistakes",
-                f"Nothing else was tried, because the head is wrong on only {before.mistakes:,} of "
-                f"{before.answerable.sum():,} held-out images, so that the gain of another network "
-                "could not be distinguished from chance. More images would let the search run.",
+        before = self._before
+        plan = training_plan(settings, backbone_of(settings))
+        if plan is None:
+            text = "The network has no layer above which others could be trained."
+            return SearchEnd(reason="all", text=text)
+        if before.mistakes < FEWEST_MISTAKES:
+            return SearchEnd(
+                reason="few_mistakes",
+                text=f"Nothing else was tried, because the head is wrong on only "
+                f"{before.mistakes:,} of {before.answerable.sum():,} held-out images, so that the "
+                "gain of another network could not be distinguished from chance. More images would "
+                "let the search run.",
             )
-        network = way.settings(settings)
-        precision = read_facts(self._inputs.bank_uri).precision
+        network = plan.settings(settings)
+        precision = read_facts(self._inputs.bank_uri)["precision"]
         whole = FeatureExtractor(network, precision)  # a step is planned by a share of its time
         self._pass_seconds = image_rows.seconds_a_view(self._whole.training, whole)
-        extractor = FeatureExtractor(network, precision, way.cut)
+        extractor = FeatureExtractor(network, precision, plan.cut)
         self._begin()
         outcome: Outcome = "slow"
         while outcome == "slow":  # it is planned again, with the cost that was measured
-            affordable = self._affordable(way, extractor)
-            if isinstance(affordable, Ended):
+            affordable = self._affordable(plan, extractor)
+            if not isinstance(affordable, TrainingPlan):
                 return affordable
             outcome = self._try(affordable, extractor)
         if outcome == "late":
-            return Ended("minutes", f"The time ran out before {affordable} was evaluated.")
-        return Ended("all", "")
+            text = f"The time ran out before {affordable} was evaluated."
+            return SearchEnd(reason="minutes", text=text)
+        return SearchEnd(reason="all", text="")
 
     def _begin(self) -> None:
         """Let the time run, and say why a network is tried, for how long, and who judges it."""
@@ -257,7 +193,7 @@ class _Search:
         self._until = time.monotonic() + 60 * minutes
         given = f"{round(minutes, 1 if minutes >= 0.1 else 3):g}"
         text = (
-            f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
+            f"The head alone reaches {self._accuracy_in_folds:.3f} in "
             "cross-validation over the training images. A network that may be better is trained "
             f"for at most {given} {'minute' if given == '1' else 'minutes'} (--minutes)."
         )
@@ -273,92 +209,130 @@ class _Search:
             )
         progress.say(text)
 
-    def _affordable(self, way: Way, extractor: FeatureExtractor) -> Way | Ended:
-        """Return the way with the views and epochs that space and time allow, if they allow any."""
+    def _affordable(
+        self, plan: TrainingPlan, extractor: FeatureExtractor
+    ) -> TrainingPlan | SearchEnd:
+        """Return the plan with the views and epochs that space and time allow, or why none is."""
         parts = [*self._judging, self._whole] if self._by_folds else self._judging
         seconds_a_pass = self._pass_seconds * sum(len(part.training) for part in parts)
         left = self._until - time.monotonic()
         passes = (_PLANNED_SHARE if self._by_folds else 1.0) * left / seconds_a_pass
-        if way.within(passes) is not None:
+        if plan.within(passes) is not None:
             images = max(len(part.training) for part in parts)
             views = image_rows.most_views(extractor, images)  # builds the network
             if views < 0:
-                return Ended(
-                    "space",
-                    "The activations of the training images would take more than a quarter of the "
-                    f"free space in {tempfile.gettempdir()}.",
+                return SearchEnd(
+                    reason="space",
+                    text="The activations of the training images would take more than a quarter of "
+                    f"the free space in {tempfile.gettempdir()}.",
                 )
-            found = replace(way, views=min(views, way.views)).within(passes)
-            if found is not None:
-                return found
-        least = way.smallest()
-        return Ended(
-            "minutes",
-            f"There was not enough time left (train.minutes) for {least}, which would have taken "
-            f"about {least.passes() * seconds_a_pass / 60:.1f} minutes.",
+            affordable = replace(plan, views=min(views, plan.views)).within(passes)
+            if affordable is not None:
+                return affordable
+        least = plan.smallest()
+        minutes = least.passes() * seconds_a_pass / 60
+        return SearchEnd(
+            reason="minutes",
+            text=f"There was not enough time left (train.minutes) for {least}, which would have "
+            f"taken about {minutes:.1f} minutes.",
         )
 
-    def _try(self, way: Way, extractor: FeatureExtractor) -> Outcome:
-        """Try a way, and keep the network if it is better by more than a standard error."""
+    def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
+        """Train by a plan, and keep the network if it is better by more than a standard error."""
         started = time.monotonic()
-        fitted: list[Trained] = []
+        tried: Tried = {
+            "what": str(plan),
+            "judged_by": self._judged_by,
+            "accuracy": None,
+            "gain": None,
+            "standard_error": None,
+            "seconds": 0.0,
+            "kept": False,
+            "failure": None,
+        }
         try:
-            for part in self._judging:
-                one = self._fitted(way, extractor, part, lambda: time.monotonic() > self._until)
-                # Where folds judge, all of them must be trained to their end.
-                if one is None or (self._by_folds and one.history["stopped"] == "minutes"):
-                    return "late"
-                fitted.append(one)
-                seconds = time.monotonic() - started
-                rest = seconds * (len(self._judging) / len(fitted) - 1)
-                if rest and time.monotonic() + rest > self._until:
-                    done = sum(len(part.training) for part in self._judging[: len(fitted)])
-                    self._pass_seconds = seconds / (way.passes() * done)  # includes everything
-                    return "slow"
-            row = self._compared(fitted)
-            shipped = fitted[0]
-            if row["kept"] and self._by_folds:
-                # It takes the time that it needs: trained only in part, nothing would judge it.
-                whole = self._fitted(way, extractor, self._whole, lambda: False)
+            networks = self._fitted_parts(plan, extractor)
+            if isinstance(networks, str):
+                return networks
+            comparison = self._compared(networks)
+            shipped = networks[0]
+            if comparison["kept"] and self._by_folds:
+                whole = self._fitted_whole(plan, extractor, networks)
                 if whole is None:
                     return "late"
-                # The curve of validation shows images that this network has learned from.
-                seen = dict.fromkeys(("val_loss", "val_accuracy"))
-                epochs = [epoch | seen for epoch in whole.history["epochs"]]
-                answers = Answers.joined([one.answers for one in fitted])
-                history = {**whole.history, "epochs": epochs}
-                shipped = replace(whole, answers=answers, by_folds=True, history=history)
-            way = replace(way, epochs=len(shipped.history["epochs"]))
-            if row["kept"]:
-                self._keep(fitted, shipped)
+                shipped = whole
+            plan = replace(plan, epochs=len(shipped.history["epochs"]))
+            tried = {**tried, **comparison, "what": str(plan)}
+            if tried["kept"]:
+                self._keep(networks, shipped)
         except Diverged:
-            row = {"failure": "diverged"}
-        except Exception as caught:
-            if not (lacking := process.lacking(caught)):
+            tried["failure"] = "diverged"
+        except Exception as error:
+            tried["failure"] = process.lacking(error)  # the head needs no more
+            if tried["failure"] is None:
                 raise
-            row = {"failure": lacking}  # the head needs no more
-        seconds = time.monotonic() - started
-        self._rows.append(_row(str(way), self._judged_by, seconds, **row))
-        progress.say(line_of(self._rows[-1]))
+        tried["seconds"] = round(time.monotonic() - started, 1)
+        self._tried.append(tried)
+        progress.say(describe_tried(tried))
         return "judged"
 
-    def _fitted(
-        self, way: Way, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
+    def _fitted_parts(
+        self, plan: TrainingPlan, extractor: FeatureExtractor
+    ) -> list[Trained] | Literal["slow", "late"]:
+        """Train the network of each part that judges, or return why there was no time for that."""
+        started = time.monotonic()
+        networks: list[Trained] = []
+        for part in self._judging:
+            network = self._fitted(plan, extractor, part, lambda: time.monotonic() > self._until)
+            # Where folds judge, all of them must be trained to their end.
+            if network is None or (self._by_folds and network.history["stopped"] == "minutes"):
+                return "late"
+            networks.append(network)
+            seconds = time.monotonic() - started
+            rest = seconds * (len(self._judging) / len(networks) - 1)
+            if rest and time.monotonic() + rest > self._until:
+                images = sum(len(part.training) for part in self._judging[: len(networks)])
+                self._pass_seconds = seconds / (plan.passes() * images)  # includes everything
+                return "slow"
+        return networks
+
+    def _fitted_whole(
+        self, plan: TrainingPlan, extractor: FeatureExtractor, networks: list[Trained]
     ) -> Trained | None:
-        """Trains the network of a part, from its head on; see `stages.above`."""
+        """Train the network that is shipped, for which those of the folds have answered.
+
+        It takes the time that it needs: trained only in part, nothing would judge it.
+        """
+        whole = self._fitted(plan, extractor, self._whole, lambda: False)
+        if whole is None:
+            return None
+        # The curve of validation shows images that this network has learned from.
+        epochs: list[Epoch] = [
+            {**epoch, "val_loss": None, "val_accuracy": None} for epoch in whole.history["epochs"]
+        ]
+        answers = Answers.joined([network.answers for network in networks])
+        history: NetworkHistory = {**whole.history, "epochs": epochs}
+        return replace(whole, answers=answers, by_folds=True, history=history)
+
+    def _fitted(
+        self, plan: TrainingPlan, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
+    ) -> Trained | None:
+        """Trains the network of a part, from its head on; see `stages.train_above_cut`."""
         log_dir = None
         if part is self._whole and self._inputs.log_dir:
             log_dir = self._inputs.log_dir / "search"
-        settings = way.settings(self._inputs.settings).second_stage()
+        settings = plan.settings(self._inputs.settings).second_stage()
         # The network that is shipped is trained like those of the folds, which stand for it.
-        last = self._by_folds
-        return stages.above(
-            part, self._inputs.classes, settings, extractor, way.views, over, log_dir, last
+        watch = Watch(over, keep_last=self._by_folds)
+        classes = self._inputs.classes
+        return stages.train_above_cut(
+            part, classes, settings, extractor, plan.views, watch, log_dir
         )
 
-    def _compared(self, fitted: list[Trained]) -> dict[str, Any]:
+    def _compared(self, networks: list[Trained]) -> _Comparison:
         """Compare the network of each part with its head, on the images that judge."""
-        before, after = self._before, Answers.joined([one.answers for one in fitted])
+        before = self._before
+        after = Answers.joined([network.answers for network in networks])
         gains = after.right.astype(float) - before.right
         return {
             "accuracy": after.accuracy,
@@ -367,14 +341,18 @@ class _Search:
             "kept": better(after.scores(), before.scores()),
         }
 
-    def _keep(self, fitted: list[Trained], shipped: Trained) -> None:
+    def _keep(self, networks: list[Trained], shipped: Trained) -> None:
         """Let a network be the result instead of the head."""
-        self._rows[0]["kept"] = False
-        known = self._whole.best.history | {"solution": self._head.history["solution"]}
-        head = replace(self._whole.best, answers=self._before, history=known)
-        history = stages.both(head, shipped)
-        if self._by_folds and (judged := self._head.history.get("cross_validation")):
-            parts = zip(fitted, self._judging, strict=True)  # the folds decide
-            answers = [(one.answers, len(part.training)) for one, part in parts]
-            history["cross_validation"] = judged | summary(answers)
-        self._found = replace(shipped, history=history, features=self._inputs.settings.features)
+        self._tried[0]["kept"] = False
+        of_head: NetworkHistory = {
+            **self._whole.best.history,
+            "solution": self._head.history["solution"],
+        }
+        head = replace(self._whole.best, answers=self._before, history=of_head)
+        history = stages.fine_tuned_history(head, shipped)
+        folds_of_head = self._head.history["cross_validation"]
+        if self._by_folds and folds_of_head:  # the folds decide
+            parts = zip(networks, self._judging, strict=True)
+            answers = [(network.answers, len(part.training)) for network, part in parts]
+            history["cross_validation"] = {**folds_of_head, **summary(answers)}
+        self._result = replace(shipped, history=history, features=self._inputs.settings.features)

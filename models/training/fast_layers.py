@@ -121,7 +121,8 @@ def _convolved(
 
 def _of_kernel(inputs: tf.Tensor, above: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Return the gradient of the kernel, [height, width, C, 1]."""
-    gradient, channels = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter, inputs.shape[-1]
+    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter
+    channels = inputs.shape[-1]
     if width <= _COLUMNS:
         return gradient(
             input=inputs,

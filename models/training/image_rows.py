@@ -120,6 +120,7 @@ def seconds_a_view(images: Labelled, extractor: FeatureExtractor) -> float:
     hashes = [digest.decode() for digest in images.hashes[places]]
     extractor.extract(encoded.tolist(), hashes, [[0]] * len(places))
     # So many that the start of tf.data hardly counts; augmentation is part of the cost of a view.
-    started, views = time.perf_counter(), range(8)
+    started = time.perf_counter()
+    views = range(8)
     extractor.extract(encoded.tolist(), hashes, [views] * len(places))
     return (time.perf_counter() - started) / (len(views) * len(places))

@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Flags, Floats, Names
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.examples import Labelled
@@ -29,7 +29,9 @@ from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.network.classifier import backbone_of, build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
+from imgpipe.models.training.history import FineTuned, NetworkHistory
 from imgpipe.models.training.training_loop import Fit, fit, fit_head
+from imgpipe.models.training.watch import Watch
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +72,7 @@ class Trained:
     Attributes:
         layers: The trained layers with their weights.
         answers: Answers for the validation images; with `by_folds`, for those of train, too.
-        history: Content of history.json.
+        history: How the network was trained.
         distribution: Distribution of the network's features; None when it is not known yet.
         features: What its head reads, as the setting names it; "" is that of the settings.
         by_folds: Whether the answers are out of fold: each was given by a network that was trained
@@ -79,7 +81,7 @@ class Trained:
 
     layers: keras.Model
     answers: Answers
-    history: dict[str, Any]
+    history: NetworkHistory
     distribution: FeatureDistribution | None = None
     features: str = ""
     by_folds: bool = False
@@ -118,18 +120,22 @@ def train(inputs: Inputs) -> Trained:
         ResourceError: There is no space for the activations of the images.
     """
     facts = read_facts(inputs.bank_uri)
-    # Where the bank holds no features, `facts.note` says why.
-    head = _head(inputs) if facts.dim else _on_images(inputs, facts.note)
+    # Where the bank holds no features, `note` says why.
+    head = _head(inputs) if facts["dim"] else _on_images(inputs, facts["note"])
     if inputs.settings.fine_tune.mode != "on":
         return head
-    tuned = _fine_tuned(inputs, head, facts.precision)
-    return replace(tuned, history=both(head, tuned))
+    tuned = _fine_tuned(inputs, head, facts["precision"])
+    return replace(tuned, history=fine_tuned_history(head, tuned))
 
 
-def both(head: Trained, tuned: Trained) -> dict[str, Any]:
+def fine_tuned_history(head: Trained, tuned: Trained) -> NetworkHistory:
     """Return the history of a network that was fine-tuned from a head."""
-    fine_tune = {
-        **tuned.history,
+    fine_tune: FineTuned = {
+        "epochs": tuned.history["epochs"],
+        "best_epoch": tuned.history["best_epoch"],
+        "stopped": tuned.history["stopped"],
+        "seconds": tuned.history["seconds"],
+        "trained": tuned.history["trained"],
         "head_accuracy": head.answers.accuracy,
         "accuracy": tuned.answers.accuracy,
     }
@@ -139,22 +145,20 @@ def both(head: Trained, tuned: Trained) -> dict[str, Any]:
 def _head(inputs: Inputs) -> Trained:
     """Trains the head on the features of the bank."""
     settings = inputs.settings
-    training, validation = rows_of(inputs)
+    training, validation = read_splits(inputs)
     found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
     rows = datasets.Rows(validation.features, validation.labels)
-    head = _judged(found, rows, HEAD, validation.groups)
-    learned = {"learned": {names.TRAIN: int(training.clean.sum())}}
-    head = replace(head, history={**head.history, **learned})
-    return replace(head, distribution=described(training, validation))
+    head = _judged(found, rows, HEAD, int(training.clean.sum()), validation.groups)
+    return replace(head, distribution=row_distribution(training, validation))
 
 
-def rows_of(inputs: Inputs) -> tuple[BankRows, BankRows]:
+def read_splits(inputs: Inputs) -> tuple[BankRows, BankRows]:
     """Read the rows of train, with all views, and those of validation."""
     training = read_rows(inputs.bank_uri, names.TRAIN, inputs.classes, inputs.settings.views.count)
     return training, read_rows(inputs.bank_uri, names.VALIDATION, inputs.classes, 0)
 
 
-def described(training: BankRows, validation: BankRows) -> FeatureDistribution | None:
+def row_distribution(training: BankRows, validation: BankRows) -> FeatureDistribution | None:
     """Return the distribution of the features of the first block; None if these are too many."""
     first = [part.first_block() for part in (training, validation)]
     if first[0].features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
@@ -174,14 +178,16 @@ def fitted_head(
     found = fit_head(train, held, classes, settings, learning_curve=learning_curve)
     known = np.isin(held.labels, train.labels)
     rows = datasets.Rows(held.features, held.labels)
-    return _judged(found, rows, HEAD, held.groups, known, held.hashes)
+    images = int(train.clean.sum())
+    return _judged(found, rows, HEAD, images, held.groups, known, held.hashes)
 
 
 def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     """Trains the layers above the cut, from the weights of `head` on."""
     settings = inputs.settings.second_stage()
     cut = settings.fine_tune.cut or layer_graph.usual_cut(backbone_of(settings))
-    training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
+    training = Labelled.read(inputs.train_files)
+    held_out = Labelled.read(inputs.validation_files)
     part = Part(training, held_out, head)
     extractor = FeatureExtractor(settings, precision, cut)
     views = image_rows.most_views(extractor, len(part.training))
@@ -193,21 +199,20 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
         )
     views = min(views, settings.views.count)
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
-    found = above(part, inputs.classes, settings, extractor, views, log_dir=log_dir)
-    if found is None:
+    tuned = train_above_cut(part, inputs.classes, settings, extractor, views, Watch(), log_dir)
+    if tuned is None:
         raise RuntimeError("expected a network, since this training has no limit of time")
-    return found
+    return tuned
 
 
-def above(
+def train_above_cut(
     part: Part,
     classes: int,
     settings: ModelSettings,
     extractor: FeatureExtractor,
     views: int,
-    over: Callable[[], bool] = lambda: False,
+    watch: Watch,
     log_dir: Path | None = None,
-    keep_last: bool = False,
 ) -> Trained | None:
     """Trains the layers above a cut, on activations that are computed once for each view.
 
@@ -217,16 +222,16 @@ def above(
         settings: Settings of this training.
         extractor: Extractor of the activations at the cut; see `FeatureExtractor`.
         views: Number of augmented views of each training image.
-        over: Function that returns whether the training has to end.
+        watch: When the training ends, and which weights it keeps. Those of the last epoch are kept
+            if the held-out images judge the network afterwards: with those of the best one, its
+            result would be too good, and a few images cannot choose an epoch.
         log_dir: Folder for TensorBoard's event files; None writes none.
-        keep_last: Whether to keep the weights of the last epoch, and not those of the best one on
-            the held-out images. If these judge the network afterwards, its result would otherwise
-            be too good, and a few images cannot choose an epoch.
 
     Returns:
-        The network with its answers for the held-out images; None if `over` returned true before
-        there was a network.
+        The network with its answers for the held-out images; None if its time ended before there
+        was a network.
     """
+    over = watch.over or (lambda: False)
     trained = image_rows.activations(part.training, extractor, views, over)
     judging = None
     if trained is not None:
@@ -235,16 +240,18 @@ def above(
         return None
     start = part.start or part.best.layers
     build = functools.partial(network, classes, settings, extractor.tap, start)
-    loss = _calibrated_loss_on(judging)
-    found = fit(build, trained, judging, classes, settings, log_dir, over, loss, keep_last)
+    watch = replace(watch, judge=_calibrated_loss_on(judging))
+    found = fit(build, trained, judging, classes, settings, log_dir, watch)
     best = part.best.answers
     what = f"layers {found.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
-    return _judged(found, judging, what, best.groups, best.known, part.held_out.hashes)
+    images = len(part.training)
+    return _judged(found, judging, what, images, best.groups, best.known, part.held_out.hashes)
 
 
 def _on_images(inputs: Inputs, note: str) -> Trained:
     """Trains all trainable layers on images that are augmented anew in each epoch."""
-    settings, classes = inputs.settings, inputs.classes
+    settings = inputs.settings
+    classes = inputs.classes
     training, validation = (
         image_rows.pixels(files, settings.size, classes, settings.views)
         for files in (inputs.train_files, inputs.validation_files)
@@ -252,9 +259,7 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
     build = functools.partial(network, classes, settings)
     found = fit(build, training, validation, classes, settings, inputs.log_dir)
     what = "head" if settings.frozen else "all layers"
-    trained = _judged(found, validation, f"{what}, on the fly ({note})")
-    learned = {names.TRAIN: len(training.labels)}
-    return replace(trained, history={**trained.history, "learned": learned})
+    return _judged(found, validation, f"{what}, on the fly ({note})", len(training.labels))
 
 
 def network(
@@ -276,7 +281,8 @@ def network(
     parts = build_parts(classes, settings)
     if head is not None:  # from random weights of the head, its gradients would spoil the layers
         copy_weights(head, keras.Model(parts.pixels, parts.logits))
-    start, name = parts.pixels, "whole"
+    start = parts.pixels
+    name = "whole"
     if cut:
         backbone = keras.Model(parts.pixels, parts.maps)
         for layer in layer_graph.above(backbone, cut):
@@ -295,16 +301,30 @@ def _judged(
     found: Fit,
     held_out: datasets.Rows,
     trained: str,
-    groups: npt.NDArray[np.bytes_] | None = None,
-    known: npt.NDArray[np.bool_] | None = None,
-    hashes: npt.NDArray[np.bytes_] | None = None,
+    images: int,
+    groups: Names | None = None,
+    known: Flags | None = None,
+    hashes: Names | None = None,
 ) -> Trained:
-    """Return the fitted model, in float32, with its answers for held-out images; see `Answers`."""
+    """Return the fitted model, in float32, with its answers for held-out images; see `Answers`.
+
+    It was trained on `images` images of train.
+    """
     from imgpipe.models.training import fast_layers  # imports Keras
 
     layers = fast_layers.exact(found.layers)
     answers = Answers(_logits(layers, held_out), held_out.labels, groups, known, hashes)
-    return Trained(layers, answers, {**found.history, "trained": trained})
+    history: NetworkHistory = {
+        **found.stage,
+        "trained": trained,
+        "solution": found.solution,
+        "fine_tune": None,
+        "learned": {names.TRAIN: images},
+        "cross_validation": None,
+        "search": None,
+        "search_ended": None,
+    }
+    return Trained(layers, answers, history)
 
 
 def _calibrated_loss_on(held_out: datasets.Rows) -> Callable[[keras.Model], float]:
@@ -320,7 +340,7 @@ def _calibrated_loss_on(held_out: datasets.Rows) -> Callable[[keras.Model], floa
     return loss
 
 
-def _logits(model: keras.Model, rows: datasets.Rows) -> npt.NDArray[np.float32]:
+def _logits(model: keras.Model, rows: datasets.Rows) -> Floats:
     """Return the logits of all rows, [n, C]."""
     dataset = datasets.validation(rows, model.outputs[0].shape[-1])
     return np.concatenate([model(inputs, training=False).numpy() for inputs, _ in dataset])

@@ -21,11 +21,14 @@ from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import Linear
+from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.model_names import HEAD
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
+from imgpipe.models.training.history import Epoch, Stage, Stopped
+from imgpipe.models.training.watch import Watch
 
 if TYPE_CHECKING:
     import keras
@@ -39,15 +42,13 @@ class Fit(NamedTuple):
 
     Attributes:
         layers: The trained model, with the weights of the best epoch.
-        history: The course, as it stands in history.json: `epochs`, each with epoch, loss,
-            accuracy, val_loss and val_accuracy, of which None was not finite; `best_epoch`, from 1;
-            `stopped`: "target", "plateau", "epochs", "minutes" or "diverged", or "solved" for a
-            head that was solved, which has one epoch; `seconds`; and `solution` of a solved head,
-            see `solved_head.Solution`.
+        stage: The course of the training.
+        solution: How the head was found; None if it was trained by epochs.
     """
 
     layers: keras.Model
-    history: dict[str, Any]
+    stage: Stage
+    solution: Solution | None = None
 
 
 def fit_head(
@@ -96,29 +97,35 @@ def _solved(
     """Return a head with the weights of the solution, recorded like a training of one epoch."""
     _require_rows(train, validation)
     started = time.perf_counter()
-    solution = solved_head.solve(train, classes, settings, learning_curve)
-    kernel, bias = solution.linear.kernel, solution.linear.bias
+    linear, solution = solved_head.solve(train, classes, settings, learning_curve)
+    kernel = linear.kernel
+    bias = linear.bias
     if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
-        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
+        kernel = kernel[:, 1:] - kernel[:, :1]
+        bias = bias[1:] - bias[:1]
     head = build_head(train.features.shape[1], classes, settings)
     head.get_layer(HEAD).set_weights([kernel, bias])
-    epoch: dict[str, Any] = {"epoch": 1}
-    for prefix, rows in (("", train), ("val_", validation)):
-        loss, accuracy = _evaluated(solution.linear, rows, settings.label_smoothing)
-        epoch |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
-    return Fit(head, {**_course([epoch], 1, "solved", started), "solution": solution.facts})
+    loss, accuracy = _evaluated(linear, train, settings.label_smoothing)
+    val_loss, val_accuracy = _evaluated(linear, validation, settings.label_smoothing)
+    epoch: Epoch = {
+        "epoch": 1,
+        "loss": loss,
+        "accuracy": accuracy,
+        "val_loss": val_loss,
+        "val_accuracy": val_accuracy,
+    }
+    return Fit(head, _course([epoch], 1, "solved", started), solution)
 
 
-def _course(
-    epochs: list[dict[str, Any]], best_epoch: int, stopped: str, started: float
-) -> dict[str, Any]:
+def _course(epochs: list[Epoch], best_epoch: int, stopped: Stopped, started: float) -> Stage:
     seconds = round(time.perf_counter() - started, 3)
     return {"epochs": epochs, "best_epoch": best_epoch, "stopped": stopped, "seconds": seconds}
 
 
 def _evaluated(linear: Linear, rows: BankRows, smoothing: float) -> tuple[float, float]:
     """Return the mean loss and the accuracy of all rows; the loss is that of `fit`."""
-    losses, right = 0.0, 0
+    losses = 0.0
+    right = 0
     for part, logarithms in linear.in_blocks(rows.features):
         labels = rows.labels[part]
         of_labels = logarithms[np.arange(len(labels)), labels].sum(dtype=np.float64)
@@ -141,9 +148,7 @@ def fit(
     classes: int,
     settings: ModelSettings,
     log_dir: Path | None = None,
-    over: Callable[[], bool] | None = None,
-    judge: Callable[[keras.Model], float] | None = None,
-    keep_last: bool = False,
+    watch: Watch | None = None,
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
@@ -158,18 +163,13 @@ def fit(
         classes: Number of classes.
         settings: Settings of the training.
         log_dir: Folder for TensorBoard's event files; None writes none.
-        over: Function that is called after each step. If it returns true, training ends with the
-            best weights so far. None sets no limit.
-        judge: Function that is called after each epoch and returns the loss by which the best
-            weights are chosen. None for the validation loss.
-        keep_last: Whether to keep the weights of the last epoch, and not those of the best one.
+        watch: When the training ends early, and which weights it keeps. None for those with the
+            lowest loss on validation.
 
     Raises:
         DataRefused: A split has no labelled row.
         Diverged: The validation loss was never finite.
     """
-    import keras
-
     from imgpipe.models.training.watcher import Watcher  # imports Keras
 
     _require_rows(train, validation)
@@ -177,10 +177,7 @@ def fit(
     with _deterministic(settings.seed):
         with distribution.scope(settings.strategy):
             model = _built(build, train, classes, settings)
-        watcher = Watcher(settings, over, judge, keep_last)
-        callbacks: list[Any] = [watcher]
-        if log_dir is not None:
-            callbacks.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
+        watcher = Watcher(settings, watch or Watch())
         progress.total(settings.epochs, "epochs")
         with warnings.catch_warnings():
             # NumPy warns of how Keras' TensorBoard callback reads the learning rate.
@@ -190,7 +187,7 @@ def fit(
                 validation_data=datasets.validation(validation, classes),
                 steps_per_epoch=datasets.steps_per_epoch(train, settings),  # of all epochs' dataset
                 epochs=settings.epochs,
-                callbacks=callbacks,
+                callbacks=[watcher, *_tensorboard(log_dir)],
                 shuffle=False,  # the dataset is already shuffled
                 verbose=0,
             )
@@ -202,6 +199,15 @@ def fit(
             f"{settings.learning_rate:g}"
         )
     return Fit(model, _course(watcher.epochs, watcher.best_epoch, watcher.stopped, started))
+
+
+def _tensorboard(log_dir: Path | None) -> list[keras.callbacks.Callback]:
+    """Return the callback that writes TensorBoard's event files, if there is a folder for them."""
+    import keras
+
+    if log_dir is None:
+        return []
+    return [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)]
 
 
 def _built(

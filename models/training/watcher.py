@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import keras
 import numpy as np
 
 from imgpipe.models import progress
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.history import Epoch, Stopped
+from imgpipe.models.training.watch import Watch
 
 #: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
 #: never be recognised.
@@ -22,29 +23,23 @@ class Watcher(keras.callbacks.Callback):
     Keras' EarlyStopping has no target accuracy, and in addition to a callback that has one, it
     would replace the weights that reached the target by those of the lowest loss.
 
-    Its arguments are those of `training_loop.fit`, and its attributes those of the history in
-    `training_loop.Fit`; `best_epoch` is 0 as long as there is none.
+    Its arguments are those of `training_loop.fit`, and its attributes those of
+    `history.Stage`; `best_epoch` is 0 as long as there is none.
     """
 
-    def __init__(
-        self,
-        settings: ModelSettings,
-        over: Callable[[], bool] | None,
-        judge: Callable[[keras.Model], float] | None,
-        keep_last: bool,
-    ) -> None:
+    def __init__(self, settings: ModelSettings, watch: Watch) -> None:
         super().__init__()
-        self.epochs: list[dict[str, Any]] = []
+        self.epochs: list[Epoch] = []
         self.best_epoch = 0
-        self.stopped = "epochs"
-        self._settings, self._over = settings, over
-        self._judge, self._keep_last = judge, keep_last
+        self.stopped: Stopped = "epochs"
+        self._settings = settings
+        self._watch = watch
         self._lowest = float("inf")
         self._best: list[np.ndarray] | None = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """End the training if its time is over."""
-        if self._over is not None and self._over():
+        if self._watch.over is not None and self._watch.over():
             self._stop("minutes")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -53,14 +48,23 @@ class Watcher(keras.callbacks.Callback):
         values = {name: float(value) for name, value in (logs or {}).items()}
         judged = self._judged(values["val_loss"])
         # JSON has no NaN.
-        finite = {name: v if np.isfinite(v) else None for name, v in values.items()}
-        self.epochs.append({"epoch": epoch + 1, **finite})
+        finite = {name: x if np.isfinite(x) else None for name, x in values.items()}
+        self.epochs.append(
+            {
+                "epoch": epoch + 1,
+                "loss": finite["loss"],
+                "accuracy": finite["accuracy"],
+                "val_loss": finite["val_loss"],
+                "val_accuracy": finite["val_accuracy"],
+            }
+        )
         progress.advance(1, "epochs")
         # The target ends the training but chooses no weights. The course kept the last ones, and
         # went from 1.000 to 0.949 on the validation images of horses or humans.
         reached = 0 < settings.target_accuracy <= values["accuracy"]
         if self._is_better(judged):
-            self._lowest, self.best_epoch = judged, epoch + 1
+            self._lowest = judged
+            self.best_epoch = epoch + 1
             self._best = self.model.get_weights()
         if reached:
             self._stop("target")
@@ -76,15 +80,16 @@ class Watcher(keras.callbacks.Callback):
 
     def _judged(self, loss: float) -> float:
         """Return the loss by which the epoch is compared with others."""
-        if self._judge is None or self._keep_last or not np.isfinite(loss):
+        if self._watch.judge is None or self._watch.keep_last or not np.isfinite(loss):
             return loss
-        return self._judge(self.model)
+        return self._watch.judge(self.model)
 
     def _is_better(self, loss: float) -> bool:
         """Whether the weights of an epoch with this loss are the best so far."""
         if not np.isfinite(loss):
             return False
-        return self._keep_last or loss < self._lowest - MIN_DELTA
+        return self._watch.keep_last or loss < self._lowest - MIN_DELTA
 
-    def _stop(self, why: str) -> None:
-        self.stopped, self.model.stop_training = why, True
+    def _stop(self, why: Stopped) -> None:
+        self.stopped = why
+        self.model.stop_training = True

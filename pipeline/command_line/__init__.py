@@ -1,1 +1,1 @@
-"""What commands share: options, console, signals, and the files of ``--json``."""
+"""What commands share: options, console, signals, and the files of `--json`."""

@@ -28,7 +28,9 @@ from imgpipe.pipeline.output import temporary_files
 
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal
 _WIDE = 90  # columns from which on the name of the component stands beside what it does
-_NAMES_WIDE, _NAMES_NARROW = 45, 27  # columns for what a step does and the name of its component
+#: Columns for what a step does and the name of its component.
+_NAMES_WIDE = 45
+_NAMES_NARROW = 27
 _SOON = 2.0  # seconds after which the rate of a step says how long it takes
 
 
@@ -38,7 +40,7 @@ def quiet(log: Path | None = None, to_stderr: bool = False) -> Iterator[Console]
 
     Args:
         log: File to which the output of libraries is appended; None for one that is removed.
-        to_stderr: Whether the console writes to standard error, because of ``--json -``.
+        to_stderr: Whether the console writes to standard error, because of `--json -`.
 
     Yields:
         A console that writes to the original standard output or error.
@@ -54,7 +56,8 @@ def _redirected(log: Path, to_stderr: bool) -> Iterator[Console]:
     # What Python has buffered belongs to the terminal, and would otherwise end up in the log.
     sys.stdout.flush()
     sys.stderr.flush()
-    saved_out, saved_err = os.dup(1), os.dup(2)
+    saved_out = os.dup(1)
+    saved_err = os.dup(2)
     # For appending, so that child processes and this one do not overwrite each other's lines.
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)

@@ -1,6 +1,6 @@
 """Arguments and options that several commands share.
 
-This module imports only Typer, because ``imgpipe --help`` loads it.
+This module imports only Typer, because `imgpipe --help` loads it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def output_folder(text: str) -> Path:
     """Parse the value of an option for an output folder.
 
     The path of an empty text is the current folder, which nobody means by a variable that is not
-    set, as in ``--out "$OUT"``.
+    set, as in `--out "$OUT"`.
 
     Raises:
         ConfigError: The value is empty.
@@ -47,7 +47,7 @@ def output_folder(text: str) -> Path:
     return Path(text)
 
 
-#: Headings of ``imgpipe --help``.
+#: Headings of `imgpipe --help`.
 DATA_AND_TRAINING = "Data and training"
 RUNS = "Runs"
 SERVING = "Serving"

@@ -1,4 +1,4 @@
-"""Writes the files that people ask for with options such as ``--json``, ``--html`` and ``--to``."""
+"""Writes the files that people ask for with options such as `--json`, `--html` and `--to`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def check_folder(option: str, target: str | Path | None) -> None:
 
     Args:
         option: Name of the option, for the message.
-        target: Value of the option. None is always accepted, and so is ``-`` as a text. A path is
+        target: Value of the option. None is always accepted, and so is `-` as a text. A path is
             that of a file which is not printed.
 
     Raises:
-        ConfigError: The folder does not exist, or the target is a folder itself, or ``-`` where
+        ConfigError: The folder does not exist, or the target is a folder itself, or `-` where
             nothing is printed.
     """
     if target in (None, "", STANDARD_OUTPUT):
@@ -51,11 +51,11 @@ def console_beside(json_file: str | None) -> Console:
 
 
 def write_json(content: Mapping[str, Any], json_file: str | None) -> None:
-    """Write the JSON object to the file that ``--json`` names, if there is one.
+    """Write the JSON object to the file that `--json` names, if there is one.
 
     Args:
         content: The JSON object.
-        json_file: Value of ``--json``: a path, ``-`` for standard output, or None.
+        json_file: Value of `--json`: a path, `-` for standard output, or None.
 
     Raises:
         ResourceError: It cannot be written. A closed pipe on standard output is not an error.

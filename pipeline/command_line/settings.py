@@ -15,6 +15,7 @@ from typing import Any
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import toml_text
 
 
 def preset_folder() -> Traversable:
@@ -54,7 +55,7 @@ def configuration(
         source: TOML file or name of a preset; None for the defaults.
         data: Source of the images, None for that of the configuration.
         out: Output folder, None for that of the configuration.
-        settings: Overrides as ``SECTION.KEY=VALUE``.
+        settings: Overrides as `SECTION.KEY=VALUE`.
 
     Raises:
         ConfigError: There is no such file or preset, or a setting is wrong.
@@ -100,10 +101,10 @@ def configuration(
 
 
 def assignments(settings: Mapping[str, Any]) -> list[str]:
-    """Write settings that are given in Python as ``--set`` takes them: ``SECTION.KEY=VALUE``.
+    """Write settings that are given in Python as `--set` takes them: `SECTION.KEY=VALUE`.
 
     Args:
-        settings: Values by ``section.key``, or mappings of the keys of a section by its name.
+        settings: Values by `section.key`, or mappings of the keys of a section by its name.
 
     Raises:
         ConfigError: There is no setting of a name, or a value is of a type that no setting has.
@@ -128,7 +129,7 @@ def _toml(name: str, value: Any) -> str:
     plain = value.tolist() if hasattr(value, "tolist") else value
     try:
         if plain is not None:  # TOML has no null
-            return configs.toml_value(plain)
+            return toml_text.toml_value(plain)
     except TypeError:
         pass
     raise ConfigError(

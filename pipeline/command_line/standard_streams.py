@@ -1,6 +1,6 @@
 """Replaces standard output and error by streams that never raise.
 
-A reader that exits early (``imgpipe run | head -1``), a closed descriptor (``>&-``) or an encoding
+A reader that exits early (`imgpipe run | head -1`), a closed descriptor (`>&-`) or an encoding
 without "→" affects only what is printed, neither the run nor its exit code.
 """
 
@@ -27,7 +27,7 @@ class _Lossy(io.FileIO):
 
 
 def prepare() -> None:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise."""
+    """Replace `sys.stdout` and `sys.stderr` by streams that never raise."""
     open_descriptors()
     sys.stdout = open_text(1, getattr(sys.stdout, "encoding", None))
     sys.stderr = open_text(2, getattr(sys.stderr, "encoding", None))

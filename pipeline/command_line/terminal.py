@@ -1,8 +1,8 @@
 """Prints text on the terminal, and escapes what comes from untrusted data.
 
 Names of files, classes and columns come from the data. The terminal would interpret escape
-sequences in them, newlines would forge lines of output, and Rich would interpret ``[bold]`` as
-markup and ``:x:`` as an emoji.
+sequences in them, newlines would forge lines of output, and Rich would interpret `[bold]` as
+markup and `:x:` as an emoji.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def new_console(stderr: bool = False) -> Console:
 
 
 def printable(text: str, lines: bool = False) -> str:
-    r"""Return the text with unprintable characters escaped as in Python, such as ``\x1b``.
+    r"""Return the text with unprintable characters escaped as in Python, such as `\x1b`.
 
     Args:
         text: Any text, also with lone surrogates, which stand for bytes that are not UTF-8.

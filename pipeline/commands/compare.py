@@ -1,10 +1,10 @@
-"""``imgpipe compare``: shows what differs between two runs and between their models."""
+"""`imgpipe compare`: shows what differs between two runs and between their models."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,11 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from imgpipe.components.common.shares import PairedAnswers
     from imgpipe.pipeline.output.past_runs import PastRun
-    from imgpipe.pipeline.records.runs import Paired, RunComparison
+    from imgpipe.pipeline.run_history.run_comparison import Disagreement, RunComparison
 
 app = typer.Typer()
 
@@ -48,12 +51,12 @@ def command(
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.output import run_comparison
+    from imgpipe.pipeline.run_history import run_comparison
 
     a, b = _chosen(first, second)
     with consoles.quiet():  # without the messages that TensorFlow prints
         compared = run_comparison.compare(a, b)
-    output_files.write_json(compared.dump(), json_file)
+    output_files.write_json(compared, json_file)
     if json_file != output_files.STANDARD_OUTPUT:
         _print(compared)
 
@@ -75,54 +78,61 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
 
 
 def _print(compared: RunComparison) -> None:
-    from imgpipe.components.report.text import plural
-
     console = new_console()
-    for letter, one in (("A", compared.a), ("B", compared.b)):
-        version = "" if one.version is None else f", version {one.version}"
-        console.print(f"[bold]{letter}[/]  {escape(one.folder)}{version}")
-        console.print(f"   {escape(one.verdict or one.status, lines=True)}")
-    for heading, changes in (("Configuration", compared.configuration), ("Data", compared.data)):
+    for letter, run in (("A", compared["a"]), ("B", compared["b"])):
+        version = "" if run["version"] is None else f", version {run['version']}"
+        console.print(f"[bold]{letter}[/]  {escape(run['folder'])}{version}")
+        console.print(f"   {escape(run['verdict'] or run['status'], lines=True)}")
+    sections = (("Configuration", compared["configuration"]), ("Data", compared["data"]))
+    for heading, changes in sections:
         console.print(f"\n[bold]{heading}[/]")
         for change in changes:
-            before, after = _value(change.before), _value(change.after)
-            console.print(escape(f"  {change.name}: {before} → {after}"))
+            before = _value(change["before"])
+            after = _value(change["after"])
+            console.print(escape(f"  {change['name']}: {before} → {after}"))
         if not changes:
             console.print("  no difference")
     console.print("\n[bold]Metrics[/]")
-    for split, metrics in compared.metrics.items():
+    for split, metrics in compared["metrics"].items():
         for name, pair in metrics.items():
-            console.print(
-                f"  {split} {_METRICS.get(name, name)}: {_value(pair.a)} → {_value(pair.b)}"
-            )
-    for split, found in compared.paired.items():
-        console.print(f"  {escape(_paired(split, found))}")
-    if compared.paired_missing:
-        console.print(f"  The images cannot be compared: {escape(compared.paired_missing)}.")
-    for rows, who, other in ((compared.only_a, "A", "B"), (compared.only_b, "B", "A")):
-        if rows:
-            console.print(f"\n[bold]Only {who} is right[/]: {plural(len(rows), 'image')}")
-        for row in rows[:_SHOWN]:
-            said = f"{row.path}: {row.label}; {other} predicted {row.predicted} ({row.split})"
-            console.print(f"  {escape(said)}")
-        if len(rows) > _SHOWN:
-            console.print(f"  and {len(rows) - _SHOWN:,} more; --json FILE lists all of them")
+            values = f"{_value(pair['a'])} → {_value(pair['b'])}"
+            console.print(f"  {split} {_METRICS.get(name, name)}: {values}")
+    for split, answers in compared["paired"].items():
+        console.print(f"  {escape(_paired(split, answers))}")
+    if compared["paired_missing"]:
+        console.print(f"  The images cannot be compared: {escape(compared['paired_missing'])}.")
+    _print_images(console, compared["only_a"], "A", "B")
+    _print_images(console, compared["only_b"], "B", "A")
 
 
-def _value(value: Any) -> str:
+def _print_images(console: Console, images: list[Disagreement], right: str, wrong: str) -> None:
+    """Print the first images that only one of the models, A or B, predicts correctly."""
+    from imgpipe.components.common.formatting import plural
+
+    if images:
+        console.print(f"\n[bold]Only {right} is right[/]: {plural(len(images), 'image')}")
+    for image in images[:_SHOWN]:
+        predicted = f"{wrong} predicted {image['predicted']} ({image['split']})"
+        line = f"{image['path']}: {image['label']}; {predicted}"
+        console.print(f"  {escape(line)}")
+    if len(images) > _SHOWN:
+        console.print(f"  and {len(images) - _SHOWN:,} more; --json FILE lists all of them")
+
+
+def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "none" if value is None else str(value) or "empty"
 
 
-def _paired(split: str, pair: Paired) -> str:
+def _paired(split: str, pair: PairedAnswers) -> str:
     """Describe the difference of two accuracies on the same images in a sentence."""
-    low, high = pair.ci95
+    low, high = pair["ci95"]
     meaning = "the difference may be chance"  # which an interval that includes 0 leaves open
     if low > 0 or high < 0:
         meaning = f"{'B' if low > 0 else 'A'} is better"
     return (
-        f"On the {pair.images:,} images of {split} that both classified: accuracy {pair.a:.3f} → "
-        f"{pair.b:.3f}, difference {pair.difference:+.3f} (95 % interval {low:+.3f} to "
-        f"{high:+.3f}, McNemar's p = {pair.p_value:.2g}): {meaning}."
+        f"On the {pair['images']:,} images of {split} that both classified: accuracy "
+        f"{pair['a']:.3f} → {pair['b']:.3f}, difference {pair['difference']:+.3f} (95 % interval "
+        f"{low:+.3f} to {high:+.3f}, McNemar's p = {pair['p_value']:.2g}): {meaning}."
     )

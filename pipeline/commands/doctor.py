@@ -1,4 +1,4 @@
-"""``imgpipe doctor``: checks this machine and the output folder of earlier runs."""
+"""`imgpipe doctor`: checks this machine and the output folder of earlier runs."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def doctor(
     ] = False,
 ) -> None:
     """Check this machine and an output folder, and say how to solve each problem."""
-    from imgpipe.pipeline import machine
-    from imgpipe.pipeline.output import output_folder, places
+    from imgpipe.pipeline.doctor import machine, output_folder
+    from imgpipe.pipeline.output import places
 
     console = new_console()
     if presets:

@@ -1,10 +1,9 @@
-"""``imgpipe evaluate``: judges a published model on labelled images that are new to it."""
+"""`imgpipe evaluate`: judges a published model on labelled images that are new to it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +12,8 @@ from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary
 
 app = typer.Typer()
 
@@ -51,48 +52,49 @@ def command(
     built = configuration(config, data, None, settings or [])
     request = prepare(model, version, built, threshold)
     to_stderr = json_file == output_files.STANDARD_OUTPUT
-    found, images = evaluate(request, html_file is not None, to_stderr)
+    summary, images = evaluate(request, html_file is not None, to_stderr)
     console = output_files.console_beside(json_file)
-    _print(console, found)
+    _print(console, summary)
     if html_file is not None:
         from imgpipe.components.report.evaluation_page import render
 
-        output_files.write(html_file, render(found, images), "--html ")
+        output_files.write(html_file, render(summary, images), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
-    output_files.write_json(found, json_file)
-    if not found["passed"]:
+    output_files.write_json(summary, json_file)
+    if not summary["passed"]:
         raise typer.Exit(_BELOW)
 
 
-def _print(console: Console, found: Mapping[str, Any]) -> None:
-    colour = "green" if found["passed"] else "yellow"
-    console.print(f"\n[bold {colour}]{escape(found['verdict'])}[/]")
-    console.print(f"  model    {escape(found['model'])}")
-    calibration = f"expected calibration error {found['ece']:.3f}"
-    by_chance = f"{found['ece_by_chance']:.3f} by chance on this number of images"
-    console.print(f"  metrics  log loss {found['loss']:.3f}, {calibration} ({by_chance})")
-    for warning in found["warnings"]:
+def _print(console: Console, summary: EvaluationSummary) -> None:
+    colour = "green" if summary["passed"] else "yellow"
+    console.print(f"\n[bold {colour}]{escape(summary['verdict'])}[/]")
+    console.print(f"  model    {escape(summary['model'])}")
+    calibration = f"expected calibration error {summary['ece']:.3f}"
+    by_chance = f"{summary['ece_by_chance']:.3f} by chance on this number of images"
+    console.print(f"  metrics  log loss {summary['loss']:.3f}, {calibration} ({by_chance})")
+    for warning in summary["warnings"]:
         console.print(f"  note     {escape(warning)}")
     # Classes without images come last.
     classes = sorted(
-        found["per_class"].items(), key=lambda entry: (not entry[1]["count"], entry[1]["f1"])
+        summary["per_class"].items(), key=lambda entry: (not entry[1]["count"], entry[1]["f1"])
     )
     # Few classes are shown in their own order; of many, those that are recognised worst.
-    shown = classes[:_CLASSES] if len(classes) > _CLASSES else found["per_class"].items()
+    shown = classes[:_CLASSES] if len(classes) > _CLASSES else summary["per_class"].items()
     width = max(len(escape(name)) for name, _ in shown)
     console.print(f"\n[dim]  {'class':<{width}}  images  recall  precision     F1[/]")
     for name, row in shown:
-        recall, precision = _share(row["recall"]), _share(row["precision"])
+        recall = _share(row["recall"])
+        precision = _share(row["precision"])
         f1 = _share(row["f1"] if row["count"] else None)
         name = escape(f"{name:<{width}}")
         console.print(f"  {name}  {row['count']:>6,}  {recall:>6}  {precision:>9}  {f1:>5}")
     if len(classes) > _CLASSES:
         console.print(f"  … and {len(classes) - _CLASSES:,} more classes; --json writes them all")
-    _print_confusions(console, found)
+    _print_confusions(console, summary)
 
 
-def _print_confusions(console: Console, found: Mapping[str, Any]) -> None:
-    wrong = [cell for cell in found["confusion"] if cell["label"] != cell["predicted"]]
+def _print_confusions(console: Console, summary: EvaluationSummary) -> None:
+    wrong = [cell for cell in summary["confusion"] if cell["label"] != cell["predicted"]]
     if not wrong:
         return
     console.print("\n  most frequent confusions")

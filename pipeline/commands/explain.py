@@ -129,7 +129,8 @@ def _explain(
     from imgpipe.models.network import activation_images
 
     answer = served.run(image_bytes=np.array([data], object))
-    probabilities, label = answer["probabilities"][0], answer["label"][0].decode()
+    probabilities = answer["probabilities"][0]
+    label = answer["label"][0].decode()
     best = np.argsort(-probabilities, kind="stable")[:_TOP]
     top = [(classifier.vocabulary[i], float(probabilities[i])) for i in best]
     image = preprocess.decode(tf.constant(data)).numpy()

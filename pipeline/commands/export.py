@@ -47,7 +47,8 @@ def command(
     """
     described = write(kind, out, to, version, max_loss, to_stderr=False)
     console = new_console()
-    parity, size = described["parity"], described["bytes"] / 1e6
+    parity = described["parity"]
+    size = described["bytes"] / 1e6
     console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
     console.print(f"  model    {escape(described['model'])}")
     console.print(
@@ -94,11 +95,11 @@ def write(
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import places
     from imgpipe.pipeline.published import exports
-    from imgpipe.pipeline.published.evaluation import Model
+    from imgpipe.pipeline.published.model import Model
 
     target = target.expanduser()
     kind = exports.require(name, target)
-    model = Model.of(places.version(path, version))
+    model = Model(places.version(path, version))
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # takes longer than most conversions

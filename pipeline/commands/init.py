@@ -64,10 +64,9 @@ def init(
     ] = False,
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
+    from imgpipe.components.common.formatting import plural
     from imgpipe.components.example_gen.sources import absolute, open_source
-    from imgpipe.components.report.text import plural
     from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.source import source_options
 
     if output.exists() and not force:
         raise ConfigError(
@@ -76,7 +75,7 @@ def init(
     if not source.strip():
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
     source = absolute(source, Path.cwd())
-    given = source_options(configs.build({}, settings or []))
+    given = configs.build({}, settings or []).data.options
     scan = open_source(source, given).scan()
     config = propose(scan, source, settings or [])
     try:
@@ -100,14 +99,14 @@ def init(
 
 def _text(config: Config, name: str | None) -> str:
     """Write the settings that matter most or differ from their defaults; without a name, all."""
-    from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.configuration import toml_text
     from imgpipe.pipeline.configuration.config import flat
 
     if name is None:
-        return configs.to_toml(config)
+        return toml_text.to_toml(config)
     different = flat(config.model_dump(mode="json", exclude_defaults=True))
     only = {*_SETTINGS, *(key for key, _ in different)}
-    return _HEADER.format(name=printable(shlex.quote(name))) + configs.to_toml(config, only)
+    return _HEADER.format(name=printable(shlex.quote(name))) + toml_text.to_toml(config, only)
 
 
 def propose(scan: Scan, source: str, settings: Sequence[str] = ()) -> Config:

@@ -36,12 +36,12 @@ def page_of(path: Path) -> Path:
     Raises:
         ResourceError: There is no page.
     """
+    from imgpipe.components.run_record.run_files import LOG
     from imgpipe.pipeline.output import places
 
     run = places.run(path, lambda one: one.page.is_file(), "has a report yet")
     if not run.page.is_file():
         raise ResourceError(
-            f"run {run.name} has no report: expected {run.page}. Its log is "
-            f"{run.folder / 'run.log'}."
+            f"run {run.name} has no report: expected {run.page}. Its log is {run.folder / LOG}."
         )
     return run.page

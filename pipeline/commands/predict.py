@@ -1,4 +1,4 @@
-"""``imgpipe predict``: classifies images, with a server or with a model in this process."""
+"""`imgpipe predict`: classifies images, with a server or with a model in this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,13 +18,12 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.published.loaded_model import LoadedModel
-    from imgpipe.serving.client import ServingError
+    from imgpipe.serving.client import Client, ServingError
     from imgpipe.serving.client.classifier import Answer, Progress
 
 app = typer.Typer()
 
 _SOME_REFUSED = 2  # exit code when some files are not images, the same as for a bad argument
-SCHEMA = 1  # of each object that --json writes
 _SERVER = "localhost:8500"
 _MODEL = "imgpipe"
 _EXAMPLES = """Examples:\n
@@ -64,28 +63,20 @@ def predict(
     ] = False,
 ) -> None:
     """Classify images, using a server or, with --model OUT, a local model."""
-    from imgpipe.serving.client import Client, InvalidArgument, ServingError
+    from imgpipe.serving.client import ServingError
     from imgpipe.serving.client.images import files_of
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         images = [path for path in images if path != Path("-")]
-    address, name = server or _SERVER, model or _MODEL
     done: dict[int, Answer] = {}
     files: list[Path] = []
     failure: ServingError | None = None
-    classifier: Client | LoadedModel
     try:
         files = files_of(images)
-        # The default name is not taken for a folder, such as that of a clone of the repository. No
-        # served model has a slash in its name, so a path that does not exist is reported as one.
-        folder = model and (os.sep in model or Path(model).expanduser().is_dir())
-        if server is None and folder:
-            from imgpipe.pipeline.published.loaded_model import LoadedModel
-
-            classifier = LoadedModel(Path(name).expanduser(), version)
-        else:
-            classifier = Client(address, name, timeout, version=version)
-        with classifier, _progress(len(files), done) as progress:
+        with (
+            _classifier(server, model, version, timeout) as classifier,
+            _progress(len(files), done) as progress,
+        ):
             classifier.classify_each(files, progress=progress, top=top)
     except ServingError as error:
         failure = error
@@ -94,14 +85,38 @@ def predict(
     if answers:
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
-        where = f"{address}, model {name!r}: " if failure.from_server else ""
-        hint = ""
-        if model and not server and not isinstance(failure, InvalidArgument):
-            hint = f" (There is no folder {name!r}, so --model was taken for a model's name.)"
-        failed = ServerError(f"{where}{failure}{hint}")
-        failed.exit_code = failure.exit_code
-        raise failed from failure
+        raise _server_error(failure, server, model) from failure
     raise typer.Exit(_refusals(answers))
+
+
+def _classifier(
+    server: str | None, model: str | None, version: int | None, timeout: float
+) -> Client | LoadedModel:
+    """Return the client of a server, or the model in a folder."""
+    from imgpipe.serving.client import Client
+
+    # The default name is not taken for a folder, such as that of a clone of the repository. No
+    # served model has a slash in its name, so a path that does not exist is reported as one.
+    if server is None and model and (os.sep in model or Path(model).expanduser().is_dir()):
+        from imgpipe.pipeline.published.loaded_model import LoadedModel
+
+        return LoadedModel(Path(model).expanduser(), version)
+    return Client(server or _SERVER, model or _MODEL, timeout, version=version)
+
+
+def _server_error(failure: ServingError, server: str | None, model: str | None) -> ServerError:
+    """Return the error of a command whose server or model did not answer."""
+    from imgpipe.serving.client import InvalidArgument
+
+    where = ""
+    if failure.from_server:
+        where = f"{server or _SERVER}, model {model or _MODEL!r}: "
+    hint = ""
+    if model and not server and not isinstance(failure, InvalidArgument):
+        hint = f" (There is no folder {model!r}, so --model was taken for a model's name.)"
+    error = ServerError(f"{where}{failure}{hint}")
+    error.exit_code = failure.exit_code
+    return error
 
 
 class ServerError(ImgpipeError):
@@ -129,35 +144,29 @@ def _progress(count: int, done: dict[int, Answer]) -> Iterator[Progress]:
 
 
 def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
-    refused = [answer for _, answer in answers if isinstance(answer, Exception)]
-    if not refused:
+    errors = [answer for _, answer in answers if isinstance(answer, Exception)]
+    if not errors:
         return 0
     console = new_console(stderr=True)
-    for error in refused:
+    for error in errors:
         # Without the trace of TensorFlow's graph, which does not help a caller.
         line = str(error).split("\n", 1)[0].strip()
         console.print(f"[red]{escape(line)}[/]")
-    console.print(f"{len(refused)} of {len(answers)} images could not be classified.")
+    console.print(f"{len(errors)} of {len(answers)} images could not be classified.")
     return _SOME_REFUSED
 
 
 def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:
+    from imgpipe.pipeline.predicted_images import describe
+
     plain = sys.stdout.encoding.lower() != "utf-8"  # JSON is UTF-8, of which ASCII is a part
-    json.dump([_row(*entry) for entry in answers], sys.stdout, indent=1, ensure_ascii=plain)
+    json.dump(
+        [describe(path, answer) for path, answer in answers],
+        sys.stdout,
+        indent=1,
+        ensure_ascii=plain,
+    )
     print()
-
-
-def _row(path: Path, answer: Answer) -> dict[str, Any]:
-    image = {"schema": SCHEMA, "image": str(path)}
-    if isinstance(answer, Exception):
-        return {**image, "error": str(answer)}
-    return {
-        **image,
-        "label": answer.label,
-        "probability": answer.probability,
-        "top": [{"label": name, "probability": p} for name, p in answer.top],
-        "version": answer.version,
-    }
 
 
 def _print_table(answers: Sequence[tuple[Path, Answer]]) -> None:

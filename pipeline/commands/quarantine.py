@@ -1,6 +1,6 @@
-"""``imgpipe quarantine``: lists the rejected files, and restores their original bytes.
+"""`imgpipe quarantine`: lists the rejected files, and restores their original bytes.
 
-``imgpipe review`` decides about them.
+`imgpipe review` decides about them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.json_object import SCHEMA
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.records.models import QuarantineRow
+    from imgpipe.components.image_filter.check import Row
+    from imgpipe.pipeline.records.quarantine_list import QuarantineRow
 
 _EXAMPLES = """Examples:\n
   imgpipe quarantine list --out imgpipe-out\n
@@ -34,7 +36,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"
 _OUT = typer.Option(
     "--out",
     metavar="OUT",
@@ -57,7 +58,7 @@ def list_(
     ] = False,
 ) -> None:
     """List rejected files by reason."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         which = [one for one in which or () if one != "-"]
@@ -65,14 +66,16 @@ def list_(
     rows = _select(read(folder, warnings), which or (), reason)
     if as_json:
         for row in rows:
-            typer.echo(json.dumps({key: value for key, value in row.dump().items() if value}))
+            listed: QuarantineRow = {"schema": SCHEMA, **row}
+            typer.echo(json.dumps(listed))
         return
 
     console = new_console()
-    for name, number in sorted(Counter(row.reason for row in rows).items()):
+    for name, number in sorted(Counter(row["reason"] for row in rows).items()):
         console.print(f"[bold]{escape(name)}[/]  {number}")
-        for row in sorted((row for row in rows if row.reason == name), key=lambda row: row.path):
-            console.print(f"  {escape(row.path)}  [dim]{escape(row.detail)}[/]")
+        of_reason = [row for row in rows if row["reason"] == name]
+        for row in sorted(of_reason, key=lambda row: row["path"]):
+            console.print(f"  {escape(row['path'])}  [dim]{escape(row['detail'])}[/]")
     what = plural(len(rows), "file") + (" with a warning" if warnings else " rejected")
     console.print(f"{what} in {escape(str(folder))}")
 
@@ -87,7 +90,7 @@ def restore(
     reason: Annotated[str | None, _REASON] = None,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     folder = find(source)
     console = new_console()
@@ -95,11 +98,11 @@ def restore(
         raise ConfigError("no files were named. Expected paths or patterns, or --reason NAME.")
     copied = 0
     for row in _select(read(folder), which or (), reason):
-        if row.stored:
-            _copy(_inside(folder, row.stored), _inside(to, row.path))
+        if row["stored"]:
+            _copy(_inside(folder, row["stored"]), _inside(to, row["path"]))
             copied += 1
         else:
-            console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
+            console.print(f"[yellow]not stored[/] {escape(row['path'])}: {escape(row['detail'])}")
     console.print(f"{plural(copied, 'file')} copied into {escape(str(to))}")
 
 
@@ -113,14 +116,16 @@ def find(path: Path) -> Path:
     Raises:
         ResourceError: There is none.
     """
+    from imgpipe.components.image_filter.quarantine_files import MANIFEST
     from imgpipe.pipeline.output import places
+    from imgpipe.pipeline.output.run_folders import RUNS
 
     path = places.plain(path)
-    if (path / _MANIFEST).is_file():
+    if (path / MANIFEST).is_file():
         return path
-    if not (places.above(path) / "runs").is_dir():
+    if not (places.above(path) / RUNS).is_dir():
         # The folder of a run on Kubeflow holds its artifacts itself.
-        for manifest in path.rglob(f"quarantine/*/{_MANIFEST}"):
+        for manifest in path.rglob(f"quarantine/*/{MANIFEST}"):
             return manifest.parent
     run = places.run(path, lambda one: one.quarantine, "has a quarantine")
     if run.quarantine is None:
@@ -130,7 +135,7 @@ def find(path: Path) -> Path:
     return run.quarantine
 
 
-def read(folder: Path, warnings: bool = False) -> list[QuarantineRow]:
+def read(folder: Path, warnings: bool = False) -> list[Row]:
     """Read the list of a quarantine, which ImageFilter wrote, in the order of the file.
 
     Args:
@@ -140,42 +145,34 @@ def read(folder: Path, warnings: bool = False) -> list[QuarantineRow]:
     Raises:
         ResourceError: A line is damaged.
     """
-    from imgpipe.pipeline.records.models import QuarantineRow
+    from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
+    from imgpipe.pipeline.records import quarantine_list
 
-    file = folder / (_WARNINGS if warnings else _MANIFEST)
-    rows = []
-    for number, line in enumerate(file.read_bytes().splitlines() if file.is_file() else (), 1):
-        try:
-            rows.append(QuarantineRow.read(json.loads(line)))
-        except (ValueError, RecursionError) as error:
-            raise ResourceError(
-                f"{file}, line {number}: expected a JSON object that a run wrote, received "
-                f"{line[:80]!r} ({error}). Restore the file, or run again."
-            ) from None
-    return rows
+    return quarantine_list.read(folder / (WARNINGS if warnings else MANIFEST))
 
 
-def _select(
-    rows: Sequence[QuarantineRow], which: Sequence[str], reason: str | None
-) -> list[QuarantineRow]:
+def _select(rows: Sequence[Row], which: Sequence[str], reason: str | None) -> list[Row]:
     """Select the rows of a reason whose path one of the words matches; none for all.
 
     Raises:
         ConfigError: No row has the reason, or a word matches no row.
     """
-    found = [row for row in rows if reason in (None, row.reason)]
-    if reason is not None and not found:
-        reasons = ", ".join(sorted({row.reason for row in rows})) or "none"
+    of_reason = [row for row in rows if reason in (None, row["reason"])]
+    if reason is not None and not of_reason:
+        reasons = ", ".join(sorted({row["reason"] for row in rows})) or "none"
         raise ConfigError(f"no file has the reason {reason!r}. The reasons are: {reasons}.")
-    if missing := [word for word in which if not any(_matches(row, word) for row in found)]:
+    missing = [word for word in which if not any(_matches(row, word) for row in of_reason)]
+    if missing:
         raise ConfigError(
             f"not in quarantine: {', '.join(missing)}. `imgpipe quarantine list` lists all files."
         )
-    return [row for row in found if not which or any(_matches(row, word) for word in which)]
+    if not which:
+        return of_reason
+    return [row for row in of_reason if any(_matches(row, word) for word in which)]
 
 
-def _matches(row: QuarantineRow, word: str) -> bool:
-    return word == row.path or fnmatch.fnmatchcase(row.path, word)
+def _matches(row: Row, word: str) -> bool:
+    return word == row["path"] or fnmatch.fnmatchcase(row["path"], word)
 
 
 def _inside(folder: Path, path: str) -> Path:

@@ -118,8 +118,8 @@ def find(path: Path) -> PastRun:
     Raises:
         ResourceError: There is no such run.
     """
+    from imgpipe.components.run_record.run_files import FACTS
     from imgpipe.pipeline.output import places
-    from imgpipe.pipeline.output.past_runs import FACTS
 
     reached = "has come far enough to be reviewed"
     return places.run(path, lambda one: (one.folder / FACTS).is_file(), reached)
@@ -155,14 +155,14 @@ def prepare(run: PastRun, to: Path | None) -> Review:
         run.name,
         shlex.join(["imgpipe", "run", "--config", str(kept), *moved, *named]),
         decisions.Decisions(asked, file),
-        Images(source.opened(config), asked.images()),
+        Images(source.opened(config.data, config.judge_store), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits
     )
 
 
 def _described(name: str, asked: Sequence[Question]) -> str:
     """Say what there is to decide."""
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.common.formatting import plural
 
     words = {"doubtful": "doubtful label", "near": "near-duplicate", "rejected": "rejected image"}
     counts = Counter[str](one.kind for one in asked)

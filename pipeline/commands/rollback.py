@@ -45,9 +45,9 @@ def rollback(
     ] = None,
 ) -> None:
     """Publish an earlier version again, under a new number."""
+    from imgpipe.components.common.formatting import plural
     from imgpipe.components.common.storage import manifest
     from imgpipe.components.model_pusher import versions
-    from imgpipe.components.report.text import plural
     from imgpipe.pipeline.output import places
 
     folder, version = places.versions(model_dir)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,13 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from imgpipe.components.image_filter.quarantine import DataSummary
+    from imgpipe.models.training.history import History
     from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.pipeline.configuration.sections import RunSection
+    from imgpipe.pipeline.results import Run
 
 app = typer.Typer()
 
@@ -87,23 +93,41 @@ def run_config(
 
     if start is not None:  # before imports that take time
         start = component_names.find(start)
-    from imgpipe.components.report import verdict
-    from imgpipe.components.report.text import aside, serve_command
-    from imgpipe.pipeline.execution import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
+    from imgpipe.pipeline.plan import without_effect
 
     console = output_files.console_beside(json_file)
-    for note in without_effect.notes(config):
+    for note in without_effect(config):
         console.print(f"note: {escape(note)}")
     outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
+    _tell(outcome, console, config.run)
+    output_files.write_json(outcome.summary, json_file)
+    return outcome.exit_code
+
+
+def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
+    """Print the outcome of a run, and what to do next.
+
+    Args:
+        outcome: The run.
+        console: Where it is printed.
+        settings: The section [run] of its configuration.
+    """
+    from imgpipe.components.image_filter.summary_sentences import aside
+    from imgpipe.components.run_record import verdict
+    from imgpipe.components.run_record.commands import serve_command
+    from imgpipe.pipeline.output.run_folders import SUMMARY
+
     colour = _COLOURS.get(outcome.exit_code, "red")
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict, lines=True)}[/]")
-    for ruling in (outcome.summary["gate"] or {}).get("rulings", []):
+    gate = outcome.summary["gate"]
+    data = outcome.summary["data"]
+    for ruling in gate["rulings"] if gate is not None else []:
         console.print(f"  {'failed' if ruling['reason'] else 'passed'}   {escape(ruling['text'])}")
-    console.print(f"  data     {escape(_data(outcome.summary['data']))}")
-    for sentence in aside(outcome.summary["data"].get("set_aside", {})):
+    console.print(f"  data     {escape(_data(data))}")
+    for sentence in aside(outcome.summary["set_aside"]):
         console.print(f"           {sentence}")
     push = outcome.summary["push"]
     if push["status"] in ("pushed", "unchanged"):
@@ -117,23 +141,21 @@ def run_config(
         console.print(f"  note     {escape(warning)}")
     if outcome.summary["report"]:
         console.print(f"  report   {escape(outcome.summary['report'])}")
-    console.print(f"  summary  {escape(str(outcome.folder / 'summary.json'))}")
+    console.print(f"  summary  {escape(str(outcome.folder / SUMMARY))}")
     if outcome.freed:
-        kept = f"the last {config.run.keep} runs and the published versions (run.keep)"
+        kept = f"the last {settings.keep} runs and the published versions (run.keep)"
         size = f"{outcome.freed / 1e6:,.1f} MB of artifacts"
         console.print(f"  removed  {size} that are not needed for {kept}")
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
     if push["status"] in ("pushed", "unchanged"):
-        command = serve_command(push["path"], config.run.name)
+        command = serve_command(push["path"], settings.name)
         console.print(f"  serve it: {escape(command)}", soft_wrap=True)
-    output_files.write_json(outcome.summary, json_file)
-    return outcome.exit_code
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(data: DataSummary | None) -> str:
     """Count the files that were kept, repaired and rejected."""
-    if not data["in"]:
+    if data is None or not data["in"]:
         return "no file was inspected"
     reasons = ", ".join(
         f"{count:,} {reason}" for reason, count in sorted(data["by_reason"].items())
@@ -143,16 +165,19 @@ def _data(data: Mapping[str, Any]) -> str:
     return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {rejected}"
 
 
-def _training(training: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _training(training: History | None) -> Iterator[tuple[str, str]]:
     """Yield what was tried, and the result of fine-tuning."""
-    from imgpipe.models.search.ways import line_of
+    from imgpipe.models.training.history import describe_tried
 
-    search = (training or {}).get("search") or []
-    for row in search:
-        yield "tried", line_of(row)
-    if training and (ended := (training["search_ended"] or {}).get("text")):
-        yield "", ended
-    if (fine_tuned := (training or {}).get("fine_tune")) and not search:
-        before, after = fine_tuned["head_accuracy"], fine_tuned["accuracy"]
+    if training is None:
+        return
+    for tried in training["search"] or []:
+        yield "tried", describe_tried(tried)
+    if training["search_ended"] is not None and training["search_ended"]["text"]:
+        yield "", training["search_ended"]["text"]
+    tuned = training["fine_tune"]
+    if tuned is not None and not training["search"]:
+        before = tuned["head_accuracy"]
+        after = tuned["accuracy"]
         change = f"validation accuracy {before:.3f} before and {after:.3f} after fine-tuning"
-        yield "trained", f"{fine_tuned['trained']}: {change}"
+        yield "trained", f"{tuned['trained']}: {change}"

@@ -1,4 +1,4 @@
-"""``imgpipe serve``: runs the embedded server in the foreground."""
+"""`imgpipe serve`: runs the embedded server in the foreground."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def serve(
 
 @contextlib.contextmanager
 def _opened(json_file: str | None) -> Iterator[Callable[[str], object] | None]:
-    """Yield the function that writes to the file of ``--json``; None without it."""
+    """Yield the function that writes to the file of `--json`; None without it."""
     if json_file is None or json_file == output_files.STANDARD_OUTPUT:
         yield None if json_file is None else sys.stdout.write
         return

@@ -1,4 +1,4 @@
-"""The section ``[beam]`` of the configuration, and the pipeline options of Beam that it means."""
+"""The section `[beam]` of the configuration, and the pipeline options of Beam that it means."""
 
 from __future__ import annotations
 

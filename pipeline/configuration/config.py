@@ -1,4 +1,4 @@
-"""Reads, validates and writes the configuration.
+"""Reads and validates the configuration; `toml_text.py` writes it.
 
 `sections.py`, `beam.py` and `kubeflow.py` declare the settings. An unknown key is an error that
 names the most similar known key, so that a typo never leads to a default without notice.
@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import re
-import textwrap
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.data_gate.accepted import SCHEMA_FILE
+from imgpipe.components.data_gate.gate_settings import GATE_FILE
 from imgpipe.components.example_gen.sources import absolute
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
@@ -32,10 +36,8 @@ from imgpipe.pipeline.configuration.kubeflow import KubeflowSection
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
 DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
+VERSIONS = "model"  # in the output folder: the published versions
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
-#: Breaks the comments of a written file into lines, between words.
-_COMMENT = textwrap.TextWrapper(100, initial_indent="# ", subsequent_indent="# ")
-_COMMENT.break_long_words = _COMMENT.break_on_hyphens = False
 
 
 class Config(sections.SettingsSection):
@@ -74,28 +76,31 @@ class Config(sections.SettingsSection):
 
     @model_validator(mode="after")
     def _has_local_folders(self) -> Config:
-        """Refuse addresses, which would become folders such as ``gs:`` in the current folder."""
+        """Refuse addresses, which would become folders such as `gs:` in the current folder."""
         values = dict(flat(self.model_dump()))
         for name in marked(INPUT, OUTPUT):
-            if _ADDRESS.match(given := values[name]):
+            given = values[name]
+            if _ADDRESS.match(given):
                 raise ValueError(
                     f"{name}: expected a path on this machine. Mount the bucket, and name the "
                     f"folder at which it is mounted. Received: {given!r}"
                 )
         return self
 
-    @property
+    @functools.cached_property
     def settings(self) -> ModelSettings:
         """Settings of the network and its training, with an absolute path of the weights.
 
         Folds judge heads, so no other network is searched for if they decide.
         """
-        model, fine_tune = dataclasses.asdict(self.model), self.fine_tune
+        model = dataclasses.asdict(self.model)
+        fine_tune = self.fine_tune
         if self.evaluate.cross_validate > 0 and fine_tune.mode == "search":
             fine_tune = dataclasses.replace(fine_tune, mode="off")
         if model["weights"].endswith(WEIGHT_FILES):
             model["weights"] = str(_path(model["weights"]))
-        if folder := presets.folder_of(model["backbone"]):
+        folder = presets.folder_of(model["backbone"])
+        if folder:
             model["backbone"] = presets.PREFIX + str(_path(folder))
         return ModelSettings(
             name=self.run.name,
@@ -114,7 +119,7 @@ class Config(sections.SettingsSection):
         given = self.evaluate.cross_validate
         return given if self.settings.head_alone or given != AUTOMATIC else 0
 
-    @property
+    @functools.cached_property
     def bank_settings(self) -> ModelSettings:
         """Settings of the features that FeatureBank stores.
 
@@ -127,6 +132,30 @@ class Config(sections.SettingsSection):
         return dataclasses.replace(settings, views=dataclasses.replace(settings.views, count=0))
 
     @property
+    def split_rule(self) -> SplitRule:
+        """Rule by which images are assigned to splits."""
+        split = self.split
+        return SplitRule(
+            seed=split.seed,
+            validation=split.validation,
+            test=split.test,
+            min_validation=self.gate.min_validation,
+            min_test=1,  # nothing is required of test, but a class with enough images gets one
+        )
+
+    @property
+    def checks(self) -> JudgeSettings:
+        """Settings of the checks of images."""
+        judge = self.judge
+        return JudgeSettings(
+            min_side=judge.min_side,
+            pixel_limit=judge.pixel_limit,
+            severity=judge.severity.model_dump(exclude_defaults=True),
+            threshold=judge.threshold.model_dump(exclude_defaults=True),
+            groups=self.data.groups,
+        )
+
+    @property
     def out(self) -> Path:
         """Absolute output folder."""
         return _path(self.run.out)
@@ -134,7 +163,7 @@ class Config(sections.SettingsSection):
     @property
     def push_directory(self) -> Path:
         """Absolute serving base path."""
-        return self._absolute(self.push.directory, "model")
+        return self._absolute(self.push.directory, VERSIONS)
 
     @property
     def bank_store(self) -> Path:
@@ -155,7 +184,7 @@ class Config(sections.SettingsSection):
     @property
     def schema_file(self) -> Path:
         """Absolute path of the accepted schema, whether or not it exists yet."""
-        return self.out / "schema" / "schema.pbtxt"
+        return self.out / "schema" / SCHEMA_FILE
 
     def _absolute(self, given: str, usual: str) -> Path:
         """Return the absolute path of a setting; if it is empty, that of a usual name in `out`."""
@@ -170,12 +199,13 @@ class Config(sections.SettingsSection):
             names.append("model.weights")
         here = Path.cwd()
         paths = {name: absolute(given[name], here) for name in names if given[name]}
-        if folder := presets.folder_of(self.model.backbone):
+        folder = presets.folder_of(self.model.backbone)
+        if folder:
             paths["model.backbone"] = presets.PREFIX + absolute(folder, here)
         return self.replaced(paths)
 
-    def replaced(self, values: Mapping[str, Any]) -> Config:
-        """Return the same configuration with other values of some settings, by ``section.key``."""
+    def replaced(self, values: Mapping[str, object]) -> Config:
+        """Return the same configuration with other values of some settings, by `section.key`."""
         tree = self.model_dump()
         for name, value in values.items():
             put(tree, name, value)
@@ -184,11 +214,11 @@ class Config(sections.SettingsSection):
     @property
     def decision_file(self) -> Path:
         """Path of a copy of DataGate's decision, as TFX removes the outputs after an error."""
-        return self.out / "gate.json"
+        return self.out / GATE_FILE
 
 
-def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested tables with their names, such as ``("train.epochs", 30)``."""
+def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables with their names, such as `("train.epochs", 30)`."""
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
@@ -196,17 +226,18 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def put(tree: dict[str, Any], name: str, value: Any) -> None:
-    """Set the value of a name such as ``train.epochs`` in nested tables.
+def put(tree: dict[str, object], name: str, value: object) -> None:
+    """Set the value of a name such as `train.epochs` in nested tables.
 
     Raises:
         ConfigError: A section of the name is not a table.
     """
     *tables, key = name.split(".")
     for table in tables:
-        tree = tree.setdefault(table, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{table!r} is a section with keys below it. Received: {tree!r}.")
+        below = tree.setdefault(table, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"{table!r} is a section with keys below it. Received: {below!r}.")
+        tree = below
     tree[key] = value
 
 
@@ -229,19 +260,27 @@ def marked(*marks: str) -> list[str]:
     return [key for key, field in _fields(Config) if set(marks) & set(map(str, field.metadata))]
 
 
-def changed(config: Config) -> dict[str, Any]:
+def changed(config: Config) -> dict[str, object]:
     """Return the settings that differ from their defaults, except folders of outputs."""
-    found = flat(config.model_dump(mode="json", exclude_defaults=True))
+    differing = flat(config.model_dump(mode="json", exclude_defaults=True))
     outputs = marked(OUTPUT)
-    return {name: value for name, value in found if name not in outputs}
+    return {name: value for name, value in differing if name not in outputs}
 
 
 def unknown(key: str) -> str:
     """Return a sentence about an unknown key, with the known key that is most similar."""
     known = known_keys()
-    if inside := [one for one in known if one.startswith(f"{key}.")]:
+    inside = [name for name in known if name.startswith(f"{key}.")]
+    if inside:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
-    if any(key.startswith(f"{one}.") for one in known):  # in a table such as kubeflow.resources
+    if key.startswith("kubeflow."):
+        section = ", ".join(declared(KubeflowSection))
+        return (
+            f"unknown key {key!r}; the section has {section}. Write other settings of the pods, "
+            "such as tolerations and pull secrets, into the compiled file: see 'Other settings of "
+            "the pods' in docs/kubeflow.md."
+        )
+    if any(key.startswith(f"{name}.") for name in known):  # in a table such as kubeflow.resources
         return f"unknown key {key!r}."
 
     def similarity(candidate: str) -> float:
@@ -257,7 +296,8 @@ def unknown(key: str) -> str:
 
 def _explain(error: ValidationError, where: str) -> ConfigError:
     """Error with one line for each problem: key, expected and received value."""
-    fields, lines = dict(_fields(Config)), []
+    fields = dict(_fields(Config))
+    lines = []
     for problem in error.errors():
         key = ".".join(map(str, problem["loc"]))
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -271,8 +311,8 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     return ConfigError(f"{where}: " + "\n".join(lines))
 
 
-def _set(tree: dict[str, Any], assignment: str) -> None:
-    """Apply one assignment ``a.b=v``, in which `v` is a TOML value or a plain string."""
+def _set(tree: dict[str, object], assignment: str) -> None:
+    """Apply one assignment `a.b=v`, in which `v` is a TOML value or a plain string."""
     key, equals, text = assignment.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -296,13 +336,13 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
 
 
 def build(
-    tree: Mapping[str, Any], assignments: Iterable[str] = (), where: str = "config"
+    tree: Mapping[str, object], assignments: Iterable[str] = (), where: str = "config"
 ) -> Config:
-    """Validate a nested mapping after applying ``--set`` assignments to a copy of it.
+    """Validate a nested mapping after applying `--set` assignments to a copy of it.
 
     Args:
         tree: Sections and settings by name.
-        assignments: Assignments of the form ``section.key=value``.
+        assignments: Assignments of the form `section.key=value`.
         where: Name of the mapping in messages, such as the path of a file.
 
     Returns:
@@ -313,7 +353,7 @@ def build(
             the mapping, or, if nothing is, all that are wrong with the assignments.
     """
     # A deep copy through JSON, in which TOML's dates are texts; no setting is a date.
-    copy: dict[str, Any] = json.loads(json.dumps(tree, default=str))
+    copy: dict[str, object] = json.loads(json.dumps(tree, default=str))
     for section, value in copy.items():
         if section in Config.model_fields and not isinstance(value, dict):
             raise ConfigError(
@@ -334,12 +374,12 @@ def build(
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     """Read a TOML file.
 
-    Relative paths of inputs, which are those in ``[data]``, ``model.weights``, ``judge.overrides``
-    and the folder of a preset in ``model.backbone``, are relative to the folder of the file.
+    Relative paths of inputs, which are those in `[data]`, `model.weights`, `judge.overrides` and
+    the folder of a preset in `model.backbone`, are relative to the folder of the file.
 
     Args:
         path: The TOML file.
-        assignments: Assignments of the form ``section.key=value`` that are applied to it.
+        assignments: Assignments of the form `section.key=value` that are applied to it.
 
     Returns:
         The validated configuration.
@@ -350,16 +390,18 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     tree = _read(path)
     values = dict(flat(tree))
     for name in (*marked(INPUT, PLACE), "model.weights"):
-        given, weights = values.get(name), name == "model.weights"
-        if isinstance(given, str) and given and (not weights or given.endswith(WEIGHT_FILES)):
+        given = values.get(name)
+        is_a_path = name != "model.weights" or str(given).endswith(WEIGHT_FILES)
+        if isinstance(given, str) and given and is_a_path:
             put(tree, name, absolute(given, path.absolute().parent))
-    if folder := presets.folder_of(str(values.get("model.backbone", ""))):
+    folder = presets.folder_of(str(values.get("model.backbone", "")))
+    if folder:
         preset = presets.PREFIX + absolute(folder, path.absolute().parent)
         put(tree, "model.backbone", preset)
     return build(tree, assignments, str(path))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # Windows editors write a byte order mark
         return tomllib.loads(text)
@@ -373,48 +415,3 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _path(given: str) -> Path:
     return Path(given).expanduser().absolute()
-
-
-def toml_value(value: Any) -> str:
-    """Write a value as TOML: a number, a text, a path, a sequence or a mapping."""
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if declared(value):
-        value = {key: getattr(value, key) for key in declared(value)}
-    if isinstance(value, Mapping):
-        pairs = (f"{json.dumps(key)} = {toml_value(item)}" for key, item in value.items())
-        return "{" + ", ".join(pairs) + "}"
-    text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
-    return text.replace("\x7f", "\\u007f")  # the only character that JSON allows and TOML does not
-
-
-def to_toml(config: Config, only: Collection[str] | None = None) -> str:
-    """Write a configuration as TOML with comments.
-
-    Args:
-        config: The configuration to write.
-        only: Settings to write, as ``section.key``; None for all of them.
-
-    Returns:
-        A text that loads back to `config`, if the settings that it lacks have their defaults.
-    """
-    blocks = [_block(name, getattr(config, name), only) for name in Config.model_fields]
-    return "\n\n".join(filter(None, blocks)) + "\n"
-
-
-def _block(name: str, section: Any, only: Collection[str] | None) -> str:
-    """Text of a section and of the sections in it; "" if none of its settings is wanted."""
-    heading = f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"
-    below, lines = [], []
-    for key, info in declared(section).items():
-        value = getattr(section, key)
-        if declared(value):
-            below.append(_block(f"{name}.{key}", value, only))
-        elif only is None or f"{name}.{key}" in only:
-            lines += _COMMENT.wrap(info.description or "")
-            example = (info.examples or [0.999])[0]
-            # TOML has no null: a setting that is not set is written as a comment with an example.
-            lines.append(
-                f"# {key} = {example}" if value is None else f"{key} = {toml_value(value)}"
-            )
-    return "\n\n".join(filter(None, ["\n".join([heading, *lines]) if lines else "", *below]))

@@ -1,4 +1,4 @@
-"""The section ``[kubeflow]`` of the configuration and its rules."""
+"""The section `[kubeflow]` of the configuration and its rules."""
 
 from __future__ import annotations
 

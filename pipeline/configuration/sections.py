@@ -1,7 +1,7 @@
 """The sections of the configuration: every setting with its type, limits and description.
 
 The settings of sources, of the network, of training and of augmentation are declared where they are
-used, those of Beam and Kubeflow in `beam.py` and `kubeflow.py`. ``imgpipe init`` writes the
+used, those of Beam and Kubeflow in `beam.py` and `kubeflow.py`. `imgpipe init` writes the
 descriptions as comments.
 """
 
@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.dataclasses import dataclass
 
+from imgpipe.components.common.image_file.header import PIXEL_LIMIT
+from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
-from imgpipe.components.example_gen.sources.base import SourceSettings
+from imgpipe.components.data_gate.rules import GateSettings
+from imgpipe.components.example_gen.sources.base import SourceOptions, SourceSettings
+from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.folds import AUTOMATIC
@@ -70,6 +74,13 @@ class DataSection(SourceSettings):
         "s3://BUCKET/PREFIX.",
     )
 
+    @property
+    def options(self) -> SourceOptions:
+        """Options of the source: this section without the source itself."""
+        values = dataclasses.asdict(self)
+        del values["source"]
+        return SourceOptions(**values)
+
     @model_validator(mode="after")
     def _pattern_has_a_group(self) -> DataSection:
         if self.group_pattern:
@@ -91,13 +102,17 @@ class SplitSection(SettingsSection):
     """How images are divided for training, validation and test; new images rarely move others."""
 
     seed: int = Field(
-        0,
+        SplitRule.seed,
         ge=0,
         le=_LARGEST,
         description="Salt of the content hash. Another seed gives other splits.",
     )
-    validation: float = Field(0.1, gt=0, lt=1, description="Share of images for validation.")
-    test: float = Field(0.1, ge=0, lt=1, description="Share of images for test. 0: no test split.")
+    validation: float = Field(
+        SplitRule.validation, gt=0, lt=1, description="Share of images for validation."
+    )
+    test: float = Field(
+        SplitRule.test, ge=0, lt=1, description="Share of images for test. 0: no test split."
+    )
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> SplitSection:
@@ -141,9 +156,14 @@ else:  # from the checks themselves, so that a new check needs no line here
 class JudgeSection(SettingsSection):
     """Rules by which ImageFilter rejects, repairs and warns about images."""
 
-    min_side: int = Field(16, ge=1, le=_LARGEST, description="Minimum side of an image, in pixels.")
+    min_side: int = Field(
+        JudgeSettings.min_side,
+        ge=1,
+        le=_LARGEST,
+        description="Minimum side of an image, in pixels.",
+    )
     pixel_limit: int = Field(
-        100_000_000,
+        PIXEL_LIMIT,
         ge=1,
         le=_LARGEST,
         description="Maximum number of pixels (width x height) of an image that is decoded, "
@@ -183,7 +203,10 @@ class GateSection(SettingsSection):
         "where two of 26 letters have none.",
     )
     max_rejected_share: float = Field(
-        0.1, ge=0, le=1, description="Maximum share of rejected images; above it, the run stops."
+        GateSettings.max_rejected_share,
+        ge=0,
+        le=1,
+        description="Maximum share of rejected images; above it, the run stops.",
     )
     drift: Literal["reject", "warn", "ignore"] = Field(
         "reject",

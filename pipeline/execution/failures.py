@@ -86,7 +86,8 @@ def known(error: BaseException, out: Path) -> BaseException:
     if any("KeyboardInterrupt" in str(one) for one in causes):
         return Interrupted()
     for one in causes:
-        if sentence := _system_sentence(one):
+        sentence = _system_sentence(one)
+        if sentence:
             return ResourceError(sentence)
     if any(map(_is_of_metadata, causes)):
         return metadata_file.cannot_be_used(out)

@@ -11,30 +11,27 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan
-from imgpipe.components.report import identity
+from imgpipe.components.run_record import identity
+from imgpipe.components.run_record.run_files import LOG
 from imgpipe.models import progress
-from imgpipe.models.errors import ResourceError
-from imgpipe.models.feature_kinds import AUTO, AVERAGE, FLATTEN, LEVELS
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
-from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline import plan as plans
+from imgpipe.pipeline import source
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.configuration import beam as beam_options
-from imgpipe.pipeline.configuration.config import Config, to_toml
+from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.configuration.toml_text import to_toml
 from imgpipe.pipeline.execution import failures, repetition
-from imgpipe.pipeline.execution.run_record import LOADING, LOG, RunRecord, exit_code
+from imgpipe.pipeline.execution.run_record import LOADING, RunRecord, exit_code
 from imgpipe.pipeline.output import metadata_file, removable_files, run_folders, temporary_files
-from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
+from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, CONFIG, RUNS
+from imgpipe.pipeline.plan import Plan
 from imgpipe.pipeline.results import Run
-from imgpipe.pipeline.source import check_files, require_classes, require_outside, scan
 
 
 def execute(
@@ -58,30 +55,40 @@ def execute(
     try:
         return _execute(config, start, to_stderr, accept)
     except Exception as error:
-        if (known := failures.known(error, config.out)) is error:
+        known = failures.known(error, config.out)
+        if known is error:
             raise
         raise known from error
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A plan, and what a run says about the images. Their listing is not kept in memory."""
+
+    plan: Plan
+    vocabulary: tuple[str, ...]
+    images: int
 
 
 def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -> Run:
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
-    check_files(config)
-    require_outside(config)
-    require_classes(config)
+    source.require_usable(config)
     out = config.out
-    with _locked(out):
-        if told := metadata_file.make_usable(out):
-            print(f"note: {told}", file=sys.stderr)
+    with run_folders.created_and_locked(out):
+        note = metadata_file.make_usable(out)
+        if note:
+            print(f"note: {note}", file=sys.stderr)
         temporary_files.sweep(out)
-        # With --from and --accept, some components are executed in any case.
-        new = start is not None or accept
-        listed, repeated = ([], None) if new else _repeated(config, began)
-        if repeated is not None:
-            return repeated
+        planned: _Planned | None = None
+        if start is None and not accept:  # with these, some components are executed in any case
+            planned, repeated = _repeated(config, began)
+            if repeated is not None:
+                return repeated
+        settings = to_toml(config)
         directory = run_folders.create(out / RUNS)
-        atomic_write(directory / CONFIG, to_toml(config))
         identity.note_start(directory, sys.argv)
+        atomic_write(directory / CONFIG, settings)
         with (
             temporary_files.below(directory),
             consoles.quiet(directory / LOG, to_stderr) as console,
@@ -91,7 +98,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             error: BaseException | None = None
             try:
                 with progress.shown_by(display):
-                    _pipeline(config, record, listed, start, accept)
+                    planned = _loaded(config, record, planned, accept)
+                    _run_components(config, record, planned.plan, start)
             except (KeyboardInterrupt, signals.Stopped):
                 error = failures.Interrupted()
             except Exception as caught:
@@ -100,128 +108,103 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             outcome = record.close(error)
         if config.run.keep:
             with contextlib.suppress(OSError):  # the next run tries again
-                found, _ = removable_files.find(out, config.run.keep)
-                outcome = dataclasses.replace(outcome, freed=removable_files.remove(found))
+                removable, _ = removable_files.find(out, config.run.keep)
+                outcome = dataclasses.replace(outcome, freed=removable_files.remove(removable))
         return outcome
 
 
-def _repeated(config: Config, began: float) -> tuple[list[Scan], Run | None]:
-    """Return the images, if they had to be listed, and the run that this one would repeat."""
-    directory = repetition.candidate(config)
+def _repeated(config: Config, began: float) -> tuple[_Planned | None, Run | None]:
+    """Return the plan, if the images had to be listed for it, and the run that this one repeats."""
+    settings_key = plans.settings_key(config)
+    directory = repetition.candidate(config.out, settings_key)
     if directory is None:
-        return [], None
-    listed = [scan(config)]
-    found = repetition.summary(directory, config, plans.make(config, listed[0]))
-    if found is None:
-        return listed, None
+        return None, None
+    planned = _planned(config, source.scan(config), accept=False)
+    outcome_key = plans.outcome_key(planned.plan, config.schema_file)
+    summary = repetition.summary(directory, config.push_directory, outcome_key)
+    if summary is None:
+        return planned, None
     total = round(time.monotonic() - began, 3)
-    found["timings"] = {"total_s": total, "import_s": 0.0, "components": {}}
-    code = exit_code(None, found["push"]["status"] != "refused")
-    return listed, Run(code, found["verdict"], found, directory, repeated=True)
+    summary["timings"] = {"total_s": total, "import_s": 0.0, "components": {}}
+    code = exit_code(None, summary["push"]["status"] != "refused")
+    return planned, Run(code, summary["verdict"], summary, directory, repeated=True)
 
 
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Create and lock the output folder for one run."""
-    with contextlib.ExitStack() as stack:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            advice = "Wait for it, or use another folder: --out OUT."
-            busy = f"another run is working in {out}. {advice}"
-            stack.enter_context(run_folders.locked(out, busy))
-        except OSError as error:
-            why = error.strerror if out.is_dir() or not out.exists() else "it is a file"
-            raise ResourceError(
-                f"cannot write to {out}: {why}. Expected a folder that can be written; name "
-                "another one with --out OUT."
-            ) from None
-        yield
+def _planned(config: Config, listing: Scan, accept: bool) -> _Planned:
+    plan = plans.make(config, listing, accept)
+    return _Planned(plan, tuple(listing.vocabulary), len(listing.items))
 
 
-def _pipeline(
-    config: Config, record: RunRecord, listed: list[Scan], start: str | None, accept: bool
-) -> None:
-    """Run the components.
+def _loaded(config: Config, record: RunRecord, planned: _Planned | None, accept: bool) -> _Planned:
+    """Load the libraries and, meanwhile, list the images; return the plan.
 
     Args:
         config: The configuration, with absolute paths.
-        record: Record of the run, the observer of the runner.
-        listed: The images, if they were listed already; emptied, so that the listing is freed.
-        start: Component from which on cached outputs are not used.
+        record: Record of the run, which is told the plan.
+        planned: The plan, if the images were listed already.
         accept: Whether anomalies, drift and skew of the data are accepted.
     """
+    listings: list[Scan] = []
     errors: list[BaseException] = []
 
     def list_images() -> None:
         try:
             with progress.silent():  # the display shows the loading of libraries meanwhile
-                listed[:] = listed or [scan(config)]
+                listings.append(source.scan(config))
         except BaseException as caught:  # Python would only print it; the main thread raises it
             errors.append(caught)
 
     # A daemon, so that an interrupted run does not wait until all images are hashed.
     hashing = threading.Thread(target=list_images, name="scan", daemon=True)
-    hashing.start()
+    if planned is None:
+        hashing.start()
     loading = time.monotonic()
     with record.step(LOADING), quick_imports():
-        from imgpipe.components.data_gate import schema
-        from imgpipe.pipeline import graph
-        from imgpipe.pipeline.runners import local
+        from imgpipe.models.network import classifier
+        from imgpipe.pipeline.runners import local  # noqa: F401  # with the graph and TFX
     record.import_seconds = round(time.monotonic() - loading, 3)
     with record.step("finding the images"):
-        hashing.join()
+        if planned is None:
+            hashing.join()
         for error in errors:
             raise error
-        progress.advance(len(listed[0].items))
+        progress.advance(len(listings[0].items) if planned is None else planned.images)
     with record.step("finding weights"):  # before time is spent on the images
         settings = config.settings
         settings.backbone_spec().fetch(settings.size)
-        check_layers(settings)
-    record.vocabulary = tuple(listed[0].vocabulary)
-    # `pop` takes the only reference, so that the listing is not in memory while components run.
-    plan = record.plan = plans.make(config, listed.pop(), accept)
-    if plan.accepted_schema:  # before time is spent on the images
-        schema.parse(plan.accepted_schema, str(config.schema_file))
+        classifier.require_layers(settings)
+    if planned is None:
+        planned = _planned(config, listings[0], accept)
+    record.vocabulary = planned.vocabulary
+    record.plan = planned.plan
+    return planned
+
+
+def _run_components(config: Config, record: RunRecord, plan: Plan, start: str | None) -> None:
+    """Run the components.
+
+    Args:
+        config: The configuration, with absolute paths.
+        record: Record of the run, the observer of the runner.
+        plan: The plan of the run.
+        start: Component from which on cached outputs are not used.
+    """
+    from imgpipe.components.data_gate import schema
+    from imgpipe.pipeline import graph
+    from imgpipe.pipeline.runners import local
+
     # What an earlier run decided must not be taken for the decision of this one.
     config.decision_file.unlink(missing_ok=True)
     storage = graph.Storage(
-        root=str(config.out / "artifacts"),
+        root=str(config.out / ARTIFACT_ROOT),
         metadata=local.metadata_config(config.out / metadata_file.NAME),
         run_directory=str(record.directory),
     )
-    worker_start.prepare_local(beam_options.arguments(config.beam), record.directory)
     pipeline = graph.create_pipeline(config, plan, storage)
-    fresh = _from(pipeline, start)
+    fresh = graph.from_component(pipeline, start)
     if not config.schema_file.is_file():  # which DataGate writes
         fresh.add("DataGate")
+    if plan.accepted_schema:  # before time is spent on the images
+        schema.parse(plan.accepted_schema, str(config.schema_file))
+    worker_start.prepare_local(pipeline.beam_pipeline_args, record.directory)
     local.run(pipeline, record, fresh)
-
-
-def check_layers(settings: ModelSettings) -> None:
-    """Refuse names of layers that the network does not have; see `layer_graph.layer_at`."""
-    looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
-    tuned = settings.fine_tune.cut if looked_at else ""
-    usual = (AUTO, AVERAGE, FLATTEN, LEVELS)
-    named = settings.features not in usual  # layers, or a class token, which not all have
-    if settings.cut or tuned or named:
-        from imgpipe.models.backbones import layer_graph
-        from imgpipe.models.network.classifier import backbone_of
-
-        backbone_of(settings)  # fails for a layer that does not exist
-        if tuned:
-            trained = settings.of_search if settings.searches else settings
-            layer_graph.layer_at(backbone_of(trained), tuned)
-
-
-def _from(pipeline: Any, start: str | None) -> set[str]:
-    """Return the nodes whose cached outputs are not used: `start` and all that depend on it."""
-    if start is None:
-        return set()
-    nodes = {node.id: node for node in pipeline.components}
-    found, todo = {start}, [nodes[start]]
-    while todo:
-        for node in todo.pop().downstream_nodes:
-            if node.id not in found:
-                found.add(node.id)
-                todo.append(node)
-    return found

@@ -6,13 +6,15 @@ import contextlib
 import json
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from imgpipe.components.report import verdict
-from imgpipe.components.report.section import RunState
-from imgpipe.components.report.verdict import expected, warnings
+from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
+from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE, TIMINGS
+from imgpipe.components.run_record.timings import Timings
+from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline import plan as plans
@@ -21,16 +23,14 @@ from imgpipe.pipeline.command_line.console import Display
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
-from imgpipe.pipeline.records.run_summary import RunSummary
+from imgpipe.pipeline.records.run_summary import summarised
 from imgpipe.pipeline.results import Run
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
-LOG = "run.log"
 #: Step of the display in which the libraries are imported.
 LOADING = "loading TensorFlow, TFX"
-_TIMINGS = "timings.json"
 
 
 class RunRecord:
@@ -56,7 +56,7 @@ class RunRecord:
         self._failed_step = ""
         self.directory, self.display = directory, display
         self._config, self._began = config, began
-        self._settings_key = repetition.settings(config)
+        self._settings_key = plans.settings_key(config)
         self._write(ARTIFACTS, {})  # none so far, which `clean` must know
 
     # --- events --------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class RunRecord:
         """See `runners.local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
-            self._write(_TIMINGS, self._timings())
+            self._write(TIMINGS, self._timings())
         self.display.started(name)
 
     def finished(self, result: NodeResult) -> None:
@@ -104,38 +104,37 @@ class RunRecord:
             error: The error that ended the run; None if all components have finished.
         """
         fingerprint = self.plan.fingerprint if self.plan else ""
-        settings = plans.report_settings(self._config, self.vocabulary, fingerprint)
-        facts: dict[str, Any] = {"settings": settings}
+        facts = empty(plans.report_settings(self._config, self.vocabulary, fingerprint))
         page, unwritten = None, ""
         try:
-            self._write(_TIMINGS, self._timings())
+            self._write(TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != LOADING:
-                page = self._page(error, facts)
+                facts, page = self._page(error, facts["settings"])
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             unwritten = f"the report could not be written: {failures.cause(caught)}"
             error = error or failures.known(caught, self._config.out)
-        state, log = self._state(error, facts), str(self.directory / LOG)
-        content = build_summary(facts, self._timings(), page, state.status, state.verdict, log)
+        state = self._state(error, facts)
+        content = summarised(facts, self._timings(), self._cached, page, state)
         content["warnings"] += [unwritten] if unwritten else []
         self._write(SUMMARY, content)
         # Where another version is served now, the verdict asks for a new run.
-        outdated = "other_version" in (facts.get("push") or {}).get("refused_by", [])
+        outdated = "other_version" in content["push"]["refused_by"]
         if error is None and self.plan is not None and not outdated:
-            repetition.remember(self.directory, self._config, self.plan, self._settings_key)
+            outcome_key = plans.outcome_key(self.plan, self._config.schema_file)
+            repetition.remember(self.directory, self._settings_key, outcome_key)
         code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)
 
-    def _page(self, error: BaseException | None, facts: dict[str, Any]) -> str:
-        """Return the path of the page, which is drawn here after an error, and add its facts."""
+    def _page(self, error: BaseException | None, settings: ShownSettings) -> tuple[Facts, str]:
+        """Return the facts and the path of the page, which is drawn here after an error."""
         from imgpipe.components.report import report
-        from imgpipe.components.report.facts import REPORTED, collect
+        from imgpipe.components.run_record.collect import REPORTED, collect
 
-        page, file = self.directory / report.PAGE, self.directory / report.FACTS
+        page, file = self.directory / PAGE, self.directory / FACTS
         if error is None and file.exists() and page.exists():
-            facts |= json.loads(file.read_text(encoding="utf-8"))
-            return str(page)
+            return json.loads(file.read_text(encoding="utf-8")), str(page)
         uris = {
             name: self.outputs[row.component][row.output]
             for name, row in REPORTED.items()
@@ -144,23 +143,22 @@ class RunRecord:
         if self._failed_step == "DataGate" and self._config.decision_file.exists():
             # The copy of its decision, since the output of a component that failed is not kept.
             uris["data_blessing"] = str(self._config.out)
-        facts |= collect(uris, facts["settings"])
+        facts = collect(uris, settings)
         report.draw(facts, uris, [str(self.directory)], self._state(error, facts))
-        return str(page)
+        return facts, str(page)
 
-    def _timings(self) -> dict[str, Any]:
+    def _timings(self) -> Timings:
         return {
             "total_s": round(time.monotonic() - self._began, 3),
             "import_s": self.import_seconds,
             "components": self._seconds,
-            "cached": self._cached,
         }
 
-    def _write(self, name: str, content: dict[str, Any]) -> None:
+    def _write(self, name: str, content: object) -> None:
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         atomic_write(self.directory / name, text)
 
-    def _state(self, error: BaseException | None, facts: dict[str, Any]) -> RunState:
+    def _state(self, error: BaseException | None, facts: Facts) -> RunState:
         """Status and verdict of the run that this error ended, if there is one."""
         interrupted = isinstance(error, failures.Interrupted)
         cause, log = failures.cause(error), str(self.directory / LOG)
@@ -172,76 +170,3 @@ def exit_code(error: BaseException | None, published: bool) -> int:
     if error is None:
         return 0 if published else 3
     return error.exit_code if isinstance(error, ImgpipeError) else 1
-
-
-def build_summary(
-    facts: Mapping[str, Any],
-    timings: Mapping[str, Any],
-    report: str | None,
-    status: str,
-    verdict: str,
-    log: str,
-) -> dict[str, Any]:
-    """Assemble the summary.
-
-    Args:
-        facts: Facts of `imgpipe.components.report.facts.collect`.
-        timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``, in seconds.
-        report: Path of the report, None if none was written.
-        status: blessed, not_blessed, refused, failed or interrupted.
-        verdict: The outcome as a sentence.
-        log: Path of the run's log.
-
-    Returns:
-        The summary, which consists of JSON values only.
-    """
-    settings, data = facts["settings"], facts.get("data") or {}
-    summary = RunSummary.model_validate(
-        {
-            "status": status,
-            "blessed": status == "blessed",
-            "verdict": verdict,
-            "gate": facts.get("gate"),
-            "cross_validation": facts.get("cross_validation"),
-            "warnings": warnings(facts),
-            "expected": expected(facts),
-            "push": facts.get("push") or {},
-            "model": {**settings, "classes": settings["vocabulary"]},
-            "data": {
-                **data,
-                "warned": {one["reason"]: one["count"] for one in data.get("warnings", [])},
-                "set_aside": (facts.get("near") or {}).get("set_aside", {}),
-                "splits": data.get("by_split", {}),
-                "applied": (data.get("overrides") or {}).get("applied", {}),
-                "overrides": (data.get("overrides") or {}).get("relabelled", {}),
-            },
-            "training": _training(facts.get("training") or {}),
-            "metrics": facts.get("metrics") or {},
-            "timings": timings,
-            "bank": _bank(facts.get("bank") or {}, cached="FeatureBank" in timings["cached"]),
-            "cached": timings["cached"],
-            "report": report,
-            "log": log,
-        }
-    )
-    return summary.dump()
-
-
-def _bank(bank: Mapping[str, Any], cached: bool) -> dict[str, int]:
-    """Forward passes of this run and features that were reused."""
-    # What an earlier run computed is read again by this one, and counts as reused.
-    made, reused = bank.get("forward_passes", 0), bank.get("reused", 0)
-    return {"forward_passes": 0 if cached else made, "reused": reused + made * cached}
-
-
-def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Training and fine-tuning with their numbers of epochs; None if no model was trained."""
-    if not history.get("epochs"):
-        return None
-    tuned = history.get("fine_tune")
-    return {
-        "trained": "head",
-        **history,
-        "epochs": len(history["epochs"]),
-        "fine_tune": tuned and {**tuned, "epochs": len(tuned["epochs"])},
-    }

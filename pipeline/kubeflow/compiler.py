@@ -1,7 +1,7 @@
 """Compiles the graph for open-source Kubeflow Pipelines, or for Vertex AI Pipelines.
 
 The API server of Kubeflow Pipelines accepts only schema 2.1. TFX writes a bare
-PipelineSpec if the name of the file ends in ``.yaml``. Volumes stand in a second YAML document,
+PipelineSpec if the name of the file ends in `.yaml`. Volumes stand in a second YAML document,
 which Vertex AI does not read: there, the containers share buckets and mount nothing.
 
 The graph is compiled with a runtime parameter of TFX for each value that a run is given, such as
@@ -25,6 +25,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.kubeflow import containers, groups, mounts
+from imgpipe.pipeline.kubeflow.groups import Spec
 from imgpipe.pipeline.plan import RUN_SETTINGS, Plan, settings
 
 #: The command of each container.
@@ -44,7 +45,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
         pipeline: The pipeline of `create_pipeline`. Its root is a URI that Kubeflow can reach, and
             becomes the default of a run that is submitted without a root.
         config: The configuration, whose paths lie on volumes.
-        output: Path of the file. ``.yaml`` is appended if it ends in neither that nor ``.yml``.
+        output: Path of the file. `.yaml` is appended if it ends in neither that nor `.yml`.
 
     Returns:
         The path of the written file.
@@ -98,7 +99,7 @@ def placeholders(config: Config) -> tuple[Plan, dict[str, Any]]:
     return Plan(**planned), given
 
 
-def _connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:
+def _connect(spec: Spec, pipeline: tfx_pipeline.Pipeline) -> None:
     """Declare the placeholders as parameters of the pipeline and as outputs of Plan, in place."""
     declared = spec["root"]["inputDefinitions"]["parameters"]
     first = next(node for node in pipeline.components if node.id == "Plan")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
@@ -12,11 +11,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.kubeflow import Resources, Volume
+from imgpipe.pipeline.kubeflow.groups import Spec
 
 _DEFAULT = "default"
 
 
-def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> None:
+def set_resources(spec: Spec, resources: Mapping[str, Resources]) -> None:
     """Write the limits into the containers of a PipelineSpec.
 
     Args:
@@ -27,8 +27,9 @@ def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> N
         ConfigError: The pipeline has no task of this name.
     """
     tasks = spec["root"]["dag"]["tasks"]
+    known = [_DEFAULT, *tasks]
     for name in resources:
-        if name not in (known := [_DEFAULT, *tasks]):
+        if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise ConfigError(
@@ -36,21 +37,23 @@ def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> N
                 f"Expected one of {', '.join(known)}."
             )
     for name, task in tasks.items():
-        if limits := _limits(resources.get(name) or resources.get(_DEFAULT) or Resources()):
+        limits = _limits(resources.get(name) or resources.get(_DEFAULT) or Resources())
+        if limits:
             label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
             spec["deploymentSpec"]["executors"][label]["container"]["resources"] = limits
 
 
-def _limits(given: Resources) -> dict[str, Any]:
+def _limits(given: Resources) -> Spec:
     """Limits as texts, and as the numbers that older servers and Vertex AI read."""
-    limits: dict[str, Any] = {}
+    limits: Spec = {}
     if given.cpu:
         limits |= {"resourceCpuLimit": given.cpu, "cpuLimit": _number(given.cpu)}
     if given.memory:
         gigabytes = _number(given.memory) / 1e9
         limits |= {"resourceMemoryLimit": given.memory, "memoryLimit": gigabytes}
     if given.gpu:
-        kind, count = given.gpu_type, str(given.gpu)
+        kind = given.gpu_type
+        count = str(given.gpu)
         named = {"resourceType": kind, "resourceCount": count}
         limits["accelerator"] = {**named, "type": kind, "count": count}
     return limits
@@ -66,7 +69,7 @@ def _number(quantity: str) -> float:
     return float(digits) * float(base ** " KMGTPE".index(unit[:1].upper() or " "))
 
 
-def platforms(spec: dict[str, Any], volumes: Collection[Volume]) -> dict[str, Any]:
+def platforms(spec: Spec, volumes: Collection[Volume]) -> Spec:
     """Build the second document of the compiled file, a PlatformSpec with the volumes."""
     config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
     for volume in volumes:  # older servers read `constant`, newer ones the parameter

@@ -5,7 +5,7 @@ of Kubeflow Pipelines 2.17 send something else, which is translated here:
 
 - Input artifacts carry an empty type. The types are taken from the inputs of the components, which
   the command line repeats.
-- There is an output artifact ``executor-logs`` of Kubeflow's own type ``system.Artifact``. It
+- There is an output artifact `executor-logs` of Kubeflow's own type `system.Artifact`. It
   belongs to the launcher, which writes it itself.
 - URIs name an object store; the files lie in folders of the container (see `mounts`).
 - The output parameters of Plan are the fields of a file in its artifact.
@@ -28,7 +28,7 @@ from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.kubeflow import mounts, run_folder
-from imgpipe.pipeline.kubeflow.groups import artifact_name
+from imgpipe.pipeline.kubeflow.groups import Spec, artifact_name
 
 if TYPE_CHECKING:
     from kfp.pipeline_spec.pipeline_spec_pb2 import ExecutorInput, ExecutorOutput
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the components that `groups` describes; unknown arguments are Beam's.
 
     Returns:
-        The exit code, with the same meaning as that of ``imgpipe run``: 0 when all components have
+        The exit code, with the same meaning as that of `imgpipe run`: 0 when all components have
         finished, 1 for a defect, 2 for a wrong argument, 4 for refused data, 5 for a missing
         resource.
     """
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _known(error: Exception, directory: str) -> tuple[str, int]:
-    """Message and exit code of an error; `directory` is the folder of the run in ``run.out``."""
+    """Message and exit code of an error; `directory` is the folder of the run in `run.out`."""
     from imgpipe.pipeline.execution import failures
 
     known = failures.known(error, Path(directory).parent.parent if directory else Path.cwd())
@@ -76,7 +76,8 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    given, completed = pipeline_spec_pb2.ExecutorInput(), pipeline_spec_pb2.ExecutorOutput()
+    given = pipeline_spec_pb2.ExecutorInput()
+    completed = pipeline_spec_pb2.ExecutorOutput()
     try:  # fields that this version of kfp does not know are ignored
         json_format.Parse(parsed.input, given, ignore_unknown_fields=True)
     except json_format.ParseError as error:
@@ -114,7 +115,7 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
 
 
 def _run_component(
-    described: dict[str, Any], given: ExecutorInput, file: Path, beam: list[str]
+    described: Spec, given: ExecutorInput, file: Path, beam: list[str]
 ) -> ExecutorOutput:
     """Run one component with TFX's own entry point.
 

@@ -6,7 +6,7 @@ are left are those at which a run is worth continuing: what is read of the image
 how it is judged.
 
 Inputs and outputs of a group are named after the component and its output, such as
-``ImageFilter_examples``. What one component of a group makes for another stays in the container.
+`ImageFilter_examples`. What one component of a group makes for another stays in the container.
 Constant parameters are part of the description of the group, which the container gets as an
 argument.
 """
@@ -14,10 +14,12 @@ argument.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 from imgpipe.pipeline.graph import NEVER_CACHED
 
+#: A part of a PipelineSpec, whose form Kubeflow Pipelines decides.
+Spec: TypeAlias = dict[str, Any]
 #: The components of each task, in the order in which they run.
 GROUPS = {
     "Plan": ("Plan",),
@@ -40,70 +42,82 @@ def artifact_name(component: str, key: str) -> str:
     return f"{component}_{key}"
 
 
-def group(spec: dict[str, Any], directory: str) -> None:
+def group(spec: Spec, directory: str) -> None:
     """Replace the tasks of a PipelineSpec, one for each component, by one for each group.
 
     Args:
         spec: The PipelineSpec, which is changed. All of its tasks are at the top.
         directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
     """
-    dag, deployment = spec["root"]["dag"], spec["deploymentSpec"]
-    tasks, components, executors = {}, {}, {}
+    dag = spec["root"]["dag"]
+    deployment = spec["deploymentSpec"]
+    tasks = {}
+    components = {}
+    executors = {}
     for title, names in GROUPS.items():
-        parts = {}
+        grouped = _Group(title)
         for name in names:
             task = dag["tasks"][name]
             component = spec["components"][task["componentRef"]["name"]]
             container = deployment["executors"][component["executorLabel"]]["container"]
-            parts[name] = task.get("inputs", {}), component, container["args"]
-        tasks[title], components[title], described = _grouped(title, parts)
-        named = "--components", json.dumps(described), "--input", "{{$}}"
+            grouped.add(name, task.get("inputs", {}), component, container["args"])
+        tasks[title] = grouped.task()
+        components[title] = grouped.component()
+        named = ("--components", json.dumps(grouped.described), "--input", "{{$}}")
         arguments = [*named, "--run_directory", directory, *container["args"][_OF_TFX:]]
-        executors[f"{title}_executor"] = {"container": {**container, "args": arguments}}
-    dag["tasks"], spec["components"], deployment["executors"] = tasks, components, executors
+        executors[grouped.label] = {"container": {**container, "args": arguments}}
+    dag["tasks"] = tasks
+    spec["components"] = components
+    deployment["executors"] = executors
 
 
-def _grouped(title: str, parts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
-    """Return the task and the component of a group, and its description for `entry_point`.
+class _Group:
+    """One group: its task, its component, and its description for `entry_point`.
 
-    Args:
-        title: Name of the group.
-        parts: Inputs of the task, component and arguments of the container, by component.
+    Attributes:
+        label: Name of the container that runs it.
+        described: Description of each of its components.
     """
-    kinds = ("artifacts", "parameters")
-    three: list[dict[str, dict[str, Any]]] = [{kind: {} for kind in kinds} for _ in range(3)]
-    inputs, given, made = three  # of the task, and of the component
-    described, before = [], set()
-    for name, (wanted, component, arguments) in parts.items():
-        declared = component.get("inputDefinitions")
-        artifacts, constants, parameters = {}, {}, {}
-        for key, source in wanted.get("artifacts", {}).items():
-            producer = source["taskOutputArtifact"]["producerTask"]
-            output = artifact_name(producer, source["taskOutputArtifact"]["outputArtifactKey"])
-            artifacts[key] = output
-            if (owner := _OWNER[producer]) != title:
-                read = {"producerTask": owner, "outputArtifactKey": output}
-                inputs["artifacts"][output] = {"taskOutputArtifact": read}
-                given["artifacts"][output] = declared["artifacts"][key]
-                before.add(owner)
-        for key, source in wanted.get("parameters", {}).items():
+
+    def __init__(self, title: str) -> None:
+        self.label = f"{title}_executor"
+        self.described: list[Spec] = []
+        self._title = title
+        self._names: set[str] = set()
+        self._before: set[str] = set()
+        #: Where the task takes its inputs from, and how the component declares them.
+        self._sources: Spec = {"artifacts": {}, "parameters": {}}
+        self._inputs: Spec = {"artifacts": {}, "parameters": {}}
+        self._outputs: Spec = {"artifacts": {}, "parameters": {}}
+
+    def add(self, name: str, given: Spec, component: Spec, arguments: list[str]) -> None:
+        """Add a component.
+
+        Args:
+            name: Name of the component.
+            given: Inputs of its task.
+            component: Its declaration.
+            arguments: Arguments of its container.
+        """
+        self._names.add(name)
+        declared = component.get("inputDefinitions", {})
+        artifacts = {
+            key: self._artifact(source["taskOutputArtifact"], declared["artifacts"][key])
+            for key, source in given.get("artifacts", {}).items()
+        }
+        constants = {}
+        parameters = {}
+        for key, source in given.get("parameters", {}).items():
             if "runtimeValue" in source:
                 constants[key] = source["runtimeValue"]["constant"]
-                continue
-            parameter = source["componentInputParameter"]
-            if parameter.startswith(PLANNED):
-                parameter = parameter.removeprefix(PLANNED)
-                read = {"producerTask": "Plan", "outputParameterKey": parameter}
-                source = {"taskOutputParameter": read}
-                before.add("Plan")
-            parameters[key] = parameter
-            inputs["parameters"][parameter] = source
-            given["parameters"][parameter] = declared["parameters"][key]
+            else:
+                parameters[key] = self._parameter(source, declared["parameters"][key])
         written = component.get("outputDefinitions", {})
         outputs = written.get("artifacts", {})
-        made["artifacts"] |= {artifact_name(name, key): one for key, one in outputs.items()}
-        made["parameters"] |= written.get("parameters", {})
-        described.append(
+        for key, output in outputs.items():
+            self._outputs["artifacts"][artifact_name(name, key)] = output
+        self._outputs["parameters"] |= written.get("parameters", {})
+        self.described.append(
             {
                 "name": name,
                 "executor": arguments[1],
@@ -114,13 +128,45 @@ def _grouped(title: str, parts: dict[str, Any]) -> tuple[dict[str, Any], dict[st
                 "outputs": list(outputs),
             }
         )
-    task = {
-        "cachingOptions": {} if parts.keys() & set(NEVER_CACHED) else {"enableCache": True},
-        "componentRef": {"name": title},
-        "dependentTasks": sorted(before),
-        "inputs": inputs,
-        "taskInfo": {"name": title},
-    }
-    label = f"{title}_executor"
-    joined = {"executorLabel": label, "inputDefinitions": given, "outputDefinitions": made}
-    return task, joined, described
+
+    def _artifact(self, source: Spec, declared: Spec) -> str:
+        """Return the name of an input artifact, which the task reads if another group makes it."""
+        producer = source["producerTask"]
+        output = artifact_name(producer, source["outputArtifactKey"])
+        owner = _OWNER[producer]
+        if owner != self._title:
+            read = {"producerTask": owner, "outputArtifactKey": output}
+            self._sources["artifacts"][output] = {"taskOutputArtifact": read}
+            self._inputs["artifacts"][output] = declared
+            self._before.add(owner)
+        return output
+
+    def _parameter(self, source: Spec, declared: Spec) -> str:
+        """Return the name of an input parameter: one of the run, or an output of Plan."""
+        parameter: str = source["componentInputParameter"]
+        if parameter.startswith(PLANNED):
+            parameter = parameter.removeprefix(PLANNED)
+            read = {"producerTask": "Plan", "outputParameterKey": parameter}
+            source = {"taskOutputParameter": read}
+            self._before.add("Plan")
+        self._sources["parameters"][parameter] = source
+        self._inputs["parameters"][parameter] = declared
+        return parameter
+
+    def task(self) -> Spec:
+        """Return the task of the group."""
+        return {
+            "cachingOptions": {} if self._names & set(NEVER_CACHED) else {"enableCache": True},
+            "componentRef": {"name": self._title},
+            "dependentTasks": sorted(self._before),
+            "inputs": self._sources,
+            "taskInfo": {"name": self._title},
+        }
+
+    def component(self) -> Spec:
+        """Return the declaration of the group."""
+        return {
+            "executorLabel": self.label,
+            "inputDefinitions": self._inputs,
+            "outputDefinitions": self._outputs,
+        }

@@ -1,8 +1,8 @@
 """Converts between URIs of artifacts and the folders in which a container finds them.
 
 The launcher of Kubeflow Pipelines copies each input artifact to a folder before the task runs, and
-each output artifact back to its URI afterwards. TensorFlow's file system has no ``minio://`` or
-``s3://``, so that a component has to work in these folders. On Vertex AI, the folder of a ``gs://``
+each output artifact back to its URI afterwards. TensorFlow's file system has no `minio://` or
+`s3://`, so that a component has to work in these folders. On Vertex AI, the folder of a `gs://`
 URI is the bucket itself, mounted with Cloud Storage FUSE.
 """
 
@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
-#: Environment variable that moves the folders below another one than ``/``.
+#: Environment variable that moves the folders below another one than `/`.
 ROOT = "IMGPIPE_KUBEFLOW_MOUNTS"
 _FOLDERS = {"minio://": "minio", "s3://": "s3", "gs://": "gcs"}
 #: Beginnings of the URIs whose files the launcher mounts.
@@ -30,10 +30,10 @@ def to_path(uri: str) -> str:
     """Find the folder or file in the container that stands for a URI.
 
     Args:
-        uri: For example ``minio://bucket/key``.
+        uri: For example `minio://bucket/key`.
 
     Returns:
-        For example ``/minio/bucket/key``; `uri` itself where its scheme is not mounted.
+        For example `/minio/bucket/key`; `uri` itself where its scheme is not mounted.
     """
     for scheme, folder in _FOLDERS.items():
         if uri.startswith(scheme):
@@ -45,10 +45,10 @@ def to_uri(path: str) -> str:
     """Find the URI that a folder or file in the container stands for.
 
     Args:
-        path: For example ``/minio/bucket/key``.
+        path: For example `/minio/bucket/key`.
 
     Returns:
-        For example ``minio://bucket/key``; `path` itself where it lies in no mounted folder.
+        For example `minio://bucket/key`; `path` itself where it lies in no mounted folder.
     """
     for scheme, folder in _FOLDERS.items():
         mounted = _root() / folder
@@ -67,11 +67,11 @@ def in_run(path: str, output_uri: str) -> str:
     the name of the output.
 
     Args:
-        path: For example ``/data/runs/<run>``.
+        path: For example `/data/runs/<run>`.
         output_uri: URI of any output of the task.
 
     Returns:
-        For example ``/data/runs/4f0c…``.
+        For example `/data/runs/4f0c…`.
     """
     # Not from the placeholder of the id: Kubeflow Pipelines replaces it only in inputs, and another
     # input in each run would keep all tasks from the cache.

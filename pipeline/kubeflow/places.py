@@ -38,12 +38,14 @@ def on_volumes(config: Config) -> Config:
             message names each setting. Or a setting has no place in a pipeline.
     """
     volumes = config.kubeflow.volumes
-    found = {name: _absolute(path, volumes) for name, path in _paths(config).items()}
-    if outside := {name: path for name, path in found.items() if not _reachable(path, volumes)}:
+    paths = {name: _absolute(path, volumes) for name, path in _paths(config).items()}
+    outside = {name: path for name, path in paths.items() if not _reachable(path, volumes)}
+    if outside:
         raise ConfigError(_unreachable(outside, volumes))
-    if folder := found.get("model.backbone"):
-        found["model.backbone"] = presets.PREFIX + folder
-    placed = config.replaced(found)
+    folder = paths.get("model.backbone")
+    if folder:
+        paths["model.backbone"] = presets.PREFIX + folder
+    placed = config.replaced(paths)
     images = placed.data.source
     for name, path in outputs(placed).items():  # which exist in the containers only
         if path.is_relative_to(images):
@@ -81,7 +83,8 @@ def _paths(config: Config) -> dict[str, str]:
         found["data.source"] = source
     if config.model.weights.endswith(WEIGHT_FILES):
         found["model.weights"] = config.model.weights
-    if folder := presets.folder_of(config.model.backbone):
+    folder = presets.folder_of(config.model.backbone)
+    if folder:
         found["model.backbone"] = folder
     return found
 

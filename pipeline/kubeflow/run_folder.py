@@ -38,8 +38,8 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
         cause: The error, for people.
         code: The exit code.
     """
-    from imgpipe.components.report import facts, verdict
     from imgpipe.components.report import report as page
+    from imgpipe.components.run_record import collect, verdict
 
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -49,10 +49,10 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
             return
         plan = json_object.read(run / PLAN_FILE)
         made = {
-            name: artifact_name(row.component, row.output) for name, row in facts.REPORTED.items()
+            name: artifact_name(row.component, row.output) for name, row in collect.REPORTED.items()
         }
         uris = {name: artifacts[key] for name, key in made.items() if key in artifacts}
-        collected = facts.collect(uris, json.loads(plan["report_settings"]))
-        page.draw(collected, uris, [str(run)], verdict.state(collected, cause, component))
+        facts = collect.collect(uris, json.loads(plan["report"]))
+        page.draw(facts, uris, [str(run)], verdict.state(facts, cause, component))
     except Exception:
         traceback.print_exc()

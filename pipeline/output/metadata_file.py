@@ -151,13 +151,14 @@ def _read_all(db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(answer)
     names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
     if names:
-        for (version,) in db.execute("SELECT schema_version FROM MLMDEnv"):
-            if version != _SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(
-                    "it has the tables of another version of ML Metadata: expected schema version "
-                    f"{_SCHEMA_VERSION}, received {version}"
-                )
-    # quick_check reads the structure alone; text that is not UTF-8 fails when its row is read.
+        other = "SELECT schema_version FROM MLMDEnv WHERE schema_version IS NOT ?"
+        for (version,) in db.execute(other, (_SCHEMA_VERSION,)):
+            raise sqlite3.DatabaseError(
+                "it has the tables of another version of ML Metadata: expected schema version "
+                f"{_SCHEMA_VERSION}, received {version}"
+            )
+    # quick_check reads the structure alone; text that is not UTF-8 fails when its row is read, and
+    # no condition of SQL finds it.
     for name in names:
         for _ in db.execute(f'SELECT * FROM "{name}"'):
             pass

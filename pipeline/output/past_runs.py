@@ -13,19 +13,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
-from imgpipe.components.common.storage.manifest import MANIFEST
+from imgpipe.components.image_evaluator.decision import Decision
+from imgpipe.components.image_filter import quarantine_files
+from imgpipe.components.run_record.run_files import FACTS, PAGE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.configuration.config import flat
+from imgpipe.models.files.version_files import MANIFEST
+from imgpipe.models.training.cross_validation import Folds
+from imgpipe.pipeline.configuration.config import VERSIONS, flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
-from imgpipe.pipeline.records.run_summary import Folds, Gate, RunSummary
+from imgpipe.pipeline.records import run_summary
+from imgpipe.pipeline.records.run_summary import RunSummary, Status
 
-PAGE, FACTS = "report.html", "facts.json"
+#: How a run ended, also one that left no summary.
+RunStatus: TypeAlias = Status | Literal["working", "killed", "damaged"]
+
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
 
 
@@ -34,7 +41,7 @@ class PastRun:
     """A run that has started at some time.
 
     Attributes:
-        folder: Folder of the run, below ``runs`` of the output folder.
+        folder: Folder of the run, below `runs` of the output folder.
         summary: The summary; None for a run that is working or was killed, or whose summary is
             damaged.
         working: Whether the run is working now.
@@ -62,17 +69,17 @@ class PastRun:
         return self.folder / PAGE
 
     @property
-    def status(self) -> str:
-        """How the run ended: a status of the summary, or ``working``, ``killed`` or ``damaged``."""
+    def status(self) -> RunStatus:
+        """How the run ended: a status of the summary, or `working`, `killed` or `damaged`."""
         if self.fault:
             return "damaged"
         if self.summary is not None:
-            return self.summary.status
+            return self.summary["status"]
         return "working" if self.working else "killed"
 
     @property
     def started(self) -> str:
-        """Local time of the start as ``2026-01-31 14:05:59``; the name if it is not a time."""
+        """Local time of the start as `2026-01-31 14:05:59`; the name if it is not a time."""
         try:
             moment = time.strptime(self.name[: run_folders.LENGTH], run_folders.FORMAT)
         except ValueError:
@@ -80,46 +87,53 @@ class PastRun:
         return time.strftime("%Y-%m-%d %H:%M:%S", moment)
 
     @property
-    def gate(self) -> Gate:
-        """The accuracy that was judged; without a value for a run that judged none."""
-        return (self.summary and self.summary.gate) or Gate()
+    def decision(self) -> Decision | None:
+        """The decision about the model; None for a run that evaluated none."""
+        return self.summary["gate"] if self.summary is not None else None
 
     @property
     def accuracy(self) -> float | None:
-        """Validation accuracy, None for a run that judged no model."""
-        return self.gate.value
+        """Validation accuracy, None for a run that evaluated no model."""
+        return self.decision["value"] if self.decision is not None else None
+
+    @property
+    def interval(self) -> list[float] | None:
+        """The 95 % interval of this accuracy; None without one."""
+        return self.decision["ci95"] if self.decision is not None else None
 
     @property
     def folds(self) -> Folds | None:
         """The result of the folds where they decide instead of validation, otherwise None."""
-        return self.summary.cross_validation if self.summary else None
+        return self.summary["cross_validation"] if self.summary is not None else None
 
     @property
     def version(self) -> int | None:
         """Number of the version that serves the model of this run, None if there is none."""
-        push = self.summary and self.summary.push
-        if not push or push.status == "refused" or push.version is None:
+        push = self.summary["push"] if self.summary is not None else None
+        if push is None or push["status"] == "refused" or push["version"] is None:
             return None
-        return int(push.version)
+        return int(push["version"])
 
     @property
     def versions_folder(self) -> Path:
         """Folder into which the run publishes; the default one if its settings cannot be read."""
         named = self.config.get("push.directory")
-        return Path(named) if named else self.out / "model"
+        return Path(named) if named else self.out / VERSIONS
 
     @property
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
         counts: dict[str, int] = {}
-        for split in (self.summary.data.splits if self.summary else {}).values():
-            for label, count in split.items():
+        if self.summary is None or self.summary["data"] is None:
+            return counts
+        for by_label in self.summary["data"]["by_split"].values():
+            for label, count in by_label.items():
                 counts[label] = counts.get(label, 0) + count
         return counts
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The settings by ``section.key``; empty if the configuration cannot be read."""
+        """The settings by `section.key`; empty if the configuration cannot be read."""
         try:
             content = tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
             # No setting is a date, which JSON has no value for, but a damaged file may hold one.
@@ -155,7 +169,7 @@ class PastRun:
     def quarantine(self) -> Path | None:
         """Folder of the files that the run rejected, None if it no longer exists."""
         uri = self.artifact("ImageFilter", "quarantine")
-        return Path(uri) if uri and (Path(uri) / "manifest.jsonl").is_file() else None
+        return Path(uri) if uri and (Path(uri) / quarantine_files.MANIFEST).is_file() else None
 
     def require_readable(self) -> None:
         """Refuse a run whose summary is damaged.
@@ -188,7 +202,7 @@ def read(out: Path) -> list[PastRun]:
 
 def _past_run(folder: Path, working: bool) -> PastRun:
     try:
-        return PastRun(folder, RunSummary.read(json_object.read(folder / SUMMARY)), working)
+        return PastRun(folder, run_summary.read(json_object.read(folder / SUMMARY)), working)
     except FileNotFoundError:
         return PastRun(folder, None, working)
     except (OSError, ValueError) as error:

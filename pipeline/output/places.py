@@ -13,17 +13,17 @@ from pathlib import Path
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.version_files import SAVED_MODEL
+from imgpipe.pipeline.configuration.config import VERSIONS
 from imgpipe.pipeline.output import past_runs
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
 
-_SAVED_MODEL = "saved_model.pb"
-_VERSIONS = "model"  # folder of versions below the output folder; default of push.directory
 _NAMED = 3  # runs that a message names
 
 
 def plain(path: Path) -> Path:
-    """Return an absolute path without ``~`` and ``..``; links in it stay, unlike in a resolved one.
+    """Return an absolute path without `~` and `..`; links in it stay, unlike in a resolved one.
 
     Args:
         path: The path as somebody typed it.
@@ -70,7 +70,8 @@ def run(
     Raises:
         ResourceError: There is no such run, or its summary is damaged.
     """
-    out, path = output_folder(path), plain(path)
+    out = output_folder(path)
+    path = plain(path)
     runs = past_runs.read(out)
     for one in runs:
         if one.folder == path:
@@ -111,18 +112,21 @@ def versions(path: Path, numbered: bool = True) -> tuple[Path, Path | None]:
         ResourceError: There is no model.
     """
     path = path.expanduser()
-    if (path / _SAVED_MODEL).is_file():
+    if (path / SAVED_MODEL).is_file():
         version = path.absolute()
         # "." and a link such as "current" stand for a version; its folder is named by the number.
         if not version.name.isdecimal() and version.resolve().name.isdecimal():
             version = version.resolve()
-        if numbered and not (version.name.isdecimal() and int(version.name)):
+        number = str(int(version.name)) if version.name.isdecimal() else ""
+        if numbered and (number in ("", "0") or number != version.name):
+            name = "1" if number in ("", "0") else number
             raise ResourceError(
                 f"{path} is a SavedModel in a folder that is not named by a version. Expected: a "
-                f"name such as 1. Rename it, for example: mv {version} {version.parent / '1'}"
+                f"name such as {name}. Rename it: {_renaming(version, name)}"
             )
         return version.parent, version
-    for base in (path, path / _VERSIONS):
+    for base in (path, path / VERSIONS):
+        _refuse_zeros(base)
         if manifest.version_numbers(base):
             return base.absolute(), None
     raise ResourceError(
@@ -130,6 +134,26 @@ def versions(path: Path, numbered: bool = True) -> tuple[Path, Path | None]:
         f"numbered versions such as {path / '1'}, or one version. Received: {_received(path)}. "
         "Run `imgpipe run`, or name another folder."
     )
+
+
+def _refuse_zeros(base: Path) -> None:
+    """Refuse versions such as 0001, which TensorFlow Serving takes for version 1.
+
+    Raises:
+        ResourceError: There is one.
+    """
+    for model in sorted(base.glob(f"0*/{SAVED_MODEL}")):
+        folder = model.parent
+        if folder.name.isdecimal() and int(folder.name):
+            raise ResourceError(
+                f"{folder} is named by a number with zeros before it. Expected: the number of a "
+                f"version alone. Rename it: {_renaming(folder, str(int(folder.name)))}"
+            )
+
+
+def _renaming(folder: Path, name: str) -> str:
+    """Return the command that renames a folder."""
+    return shlex.join(["mv", str(folder), str(folder.parent / name)])
 
 
 def version(path: Path, number: int | None = None) -> Path:
@@ -162,7 +186,8 @@ def version(path: Path, number: int | None = None) -> Path:
         found = newest.path if newest else base / (wanted or there[-1])
     elif wanted not in (None, found.name):
         raise ConfigError(f"{path} is one version; remove --version {wanted}, or name {base}.")
-    if (found / manifest.MANIFEST).exists() and (what := manifest.damage(found)):
+    what = manifest.damage(found) if (found / manifest.MANIFEST).exists() else ""
+    if what:
         raise ResourceError(
             f"{found} is damaged: {what}. Choose another version, or publish an intact one "
             f"with: imgpipe rollback {shlex.quote(str(base))}"

@@ -1,11 +1,11 @@
 """Finds the files and folders that can be removed without changing the results of later runs.
 
-A run removes them when it has ended, and ``imgpipe clean`` on demand. The following are kept:
+A run removes them when it has ended, and `imgpipe clean` on demand. The following are kept:
 
 - all versions, and the pages and summaries of all runs;
 - the feature bank and the inspection cache;
 - the artifacts of the newest run that judged a model and of all later runs, because the next run
-  takes cached outputs from them; at the end of a run, of that one and of the last ``run.keep``;
+  takes cached outputs from them; at the end of a run, of that one and of the last `run.keep`;
 - of the runs that published the model of a version that still exists, or may exist because its
   folder cannot be found, the images, predictions and rejected files.
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.pipeline.output import past_runs, temporary_files
 from imgpipe.pipeline.output.past_runs import PastRun
-from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS
+from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS, ARTIFACT_ROOT
 
 ARTIFACTS = "artifacts of earlier runs"
 COPIES = "copies of images and models that have been read"
@@ -65,7 +65,7 @@ def find(out: Path, last: int = 0) -> tuple[dict[str, list[Path]], str]:
     whole = {name for run in runs[newest:][:1] for name in _used(run) if "pushed_model" not in name}
     found |= {ARTIFACTS: [], COPIES: []}
     # Names that begin with a dot are seals, unfinished files, and TFX's own folders .system.
-    for folder in filter(Path.is_dir, sorted((out / "artifacts").glob("[!.]*/[!.]*/[!.]*"))):
+    for folder in filter(Path.is_dir, sorted((out / ARTIFACT_ROOT).glob("[!.]*/[!.]*/[!.]*"))):
         name = "/".join(folder.parts[-ARTIFACT_PARTS:])
         reader = _COPIES.get(name.rpartition("/")[0], "")
         if name not in used:

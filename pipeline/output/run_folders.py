@@ -18,8 +18,12 @@ from imgpipe.models.errors import ResourceError
 LOCK = ".lock"  # of the output folder
 #: Folder of all runs, below the output folder.
 RUNS = "runs"
+#: Root of the artifacts, below the output folder.
+ARTIFACT_ROOT = "artifacts"
 #: Files in the folder of a run.
-CONFIG, SUMMARY, ARTIFACTS = "config.toml", "summary.json", "artifacts.json"
+CONFIG = "config.toml"
+SUMMARY = "summary.json"
+ARTIFACTS = "artifacts.json"
 FORMAT = "%Y%m%d-%H%M%S"
 LENGTH = len("20260101-000000")
 ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
@@ -38,9 +42,11 @@ def create(runs: Path) -> Path:
     Raises:
         OSError: The folder cannot be created.
     """
-    earlier = [found[1] for path in runs.glob("*/") if (found := _NAME.fullmatch(path.name))]
+    names = map(_NAME.fullmatch, (path.name for path in runs.glob("*/")))
+    earlier = [name[1] for name in names if name]
     start = max([time.strftime(FORMAT), *earlier])  # times in this format sort like texts
-    candidate, number = runs / start, 1
+    candidate = runs / start
+    number = 1
     while candidate.exists():
         number += 1
         candidate = runs / f"{start}-{number}"
@@ -63,7 +69,7 @@ def artifact(uri: str, out: Path) -> Path:
     Another project may have taken the former place, so the output folder comes first.
     """
     path = Path(uri)
-    here = out.joinpath("artifacts", *path.parts[-ARTIFACT_PARTS:])
+    here = out.joinpath(ARTIFACT_ROOT, *path.parts[-ARTIFACT_PARTS:])
     return here if here.is_dir() else path
 
 
@@ -71,6 +77,31 @@ def _key(folder: Path) -> tuple[str, int]:
     found = _NAME.fullmatch(folder.name)
     # As a number, since the text "10" sorts before "2".
     return (found[1], int(found[2] or 1)) if found else (folder.name, 0)
+
+
+@contextlib.contextmanager
+def created_and_locked(out: Path) -> Iterator[None]:
+    """Create the output folder, and hold its lock for a run during the block.
+
+    Args:
+        out: Output folder of the runs.
+
+    Raises:
+        ResourceError: Another run holds the lock, or the folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            advice = "Wait for it, or use another folder: --out OUT."
+            busy = f"another run is working in {out}. {advice}"
+            stack.enter_context(locked(out, busy))
+        except OSError as error:
+            why = error.strerror if out.is_dir() or not out.exists() else "it is a file"
+            raise ResourceError(
+                f"cannot write to {out}: {why}. Expected a folder that can be written; name "
+                "another one with --out OUT."
+            ) from None
+        yield
 
 
 @contextlib.contextmanager

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
+from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, RUNS
 
 #: Only one thread at a time changes where this process writes temporary files. The same thread also
 #: redirects the output of the process, and puts back what it found.
 _ONE_AT_A_TIME = threading.RLock()
 _NAME = "tmp"
 #: Folders in which a run writes files atomically: decisions, seals, schemas, checkpoints.
-_UNFINISHED = ("", "artifacts/*/*/", "runs/*/", "schema/**/")
+_UNFINISHED = ("", f"{ARTIFACT_ROOT}/*/*/", f"{RUNS}/*/", "schema/**/")
 
 
 @contextlib.contextmanager
@@ -33,14 +34,15 @@ def below(directory: Path) -> Iterator[None]:
     Other threads wait until the block ends.
 
     Args:
-        directory: Folder of the run. Its sub-folder ``tmp`` is removed at the end.
+        directory: Folder of the run. Its sub-folder `tmp` is removed at the end.
     """
     folder = directory / _NAME
     with _ONE_AT_A_TIME:
         folder.mkdir(mode=0o700)
         # The variable is for child processes and C++, `tempdir` for this process, which has read
         # the variable before.
-        variable, module = os.environ.get("TMPDIR"), tempfile.tempdir
+        variable = os.environ.get("TMPDIR")
+        module = tempfile.tempdir
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
         try:
             yield
@@ -99,6 +101,6 @@ def leftovers(out: Path) -> list[Path]:
     Args:
         out: Output folder of the runs.
     """
-    folders = list((out / "runs").glob(f"*/{_NAME}"))
+    folders = list((out / RUNS).glob(f"*/{_NAME}"))
     unfinished = (out.glob(f"{pattern}{TEMPORARY}*") for pattern in _UNFINISHED)
     return [*folders, *itertools.chain.from_iterable(unfinished)]

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import numbers
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from imgpipe.components.common.storage import records
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models import feature_names as names
@@ -23,11 +22,19 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.output import places
-from imgpipe.pipeline.published.evaluation_facts import JudgedAnswers, facts
+from imgpipe.pipeline.published.evaluation_summary import (
+    EvaluationSummary,
+    JudgedAnswers,
+    summarise,
+)
 from imgpipe.pipeline.published.model import Model
+from imgpipe.pipeline.published.seen_images import seen_images
 from imgpipe.pipeline.source import opened
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from imgpipe.components.common.image_record import ImageRecord
     from imgpipe.components.common.prediction import StoredPrediction
 
@@ -37,13 +44,21 @@ _NAMED = 20  # labels that an error names
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is evaluated."""
+    """What is evaluated.
+
+    Attributes:
+        model: The model.
+        config: The configuration, which says how the images are read.
+        source: The source of the images.
+        scan: The listing of the source.
+        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+    """
 
     model: Model
     config: Config
     source: Source
     scan: Scan
-    threshold: float  # accuracy that the model has to reach; 0 if it has to reach none
+    threshold: float
 
 
 def prepare(path: Path, version: int | None, config: Config, threshold: float) -> EvaluationRequest:
@@ -63,7 +78,8 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
     model = Model.of(places.version(path, version))
-    source = opened(config, least_classes=1)  # a recall needs images of one class only
+    # A recall needs images of one class only.
+    source = opened(config.data, config.judge_store, least_classes=1)
     scan = source.listing()
     labels = {item.label for item in scan.items if item.label}
     check_class_names(scan.source, {*labels, *model.vocabulary})
@@ -79,7 +95,7 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
 
 def evaluate(
     request: EvaluationRequest, with_images: bool, to_stderr: bool
-) -> tuple[dict[str, Any], dict[str, bytes]]:
+) -> tuple[EvaluationSummary, dict[str, bytes]]:
     """Evaluate a model while progress is displayed.
 
     Args:
@@ -88,7 +104,7 @@ def evaluate(
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
-        What ``--json`` writes, and the images of the page.
+        The result, and the images of the page.
 
     Raises:
         ConfigError: No image could be judged.
@@ -102,14 +118,13 @@ def evaluate(
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
         with display.step("classifying images"):
             judged = _judge(request)
-        if uri := request.model.training_images:
-            with display.step("comparing with training"):
-                judged.seen = _seen(uri, judged.hashes)
-        found = facts(request.model, request.scan.source, judged, request.threshold)
+        with display.step("comparing with training"):
+            judged.seen = seen_images(request.model, judged.hashes)
+        summary = summarise(request.model, request.scan.source, judged, request.threshold)
         if with_images:
             with display.step("explaining mistakes"):
-                images = shown_images(request, found)
-    return found, images
+                images = shown_images(request, summary)
+    return summary, images
 
 
 def _judge(request: EvaluationRequest) -> JudgedAnswers:
@@ -118,71 +133,54 @@ def _judge(request: EvaluationRequest) -> JudgedAnswers:
     from imgpipe.components.image_filter.decision import readable
     from imgpipe.serving.server.served import Served
 
-    found, model, items = JudgedAnswers(), request.model, request.scan.items
+    judged = JudgedAnswers()
+    model = request.model
+    items = request.scan.items
     limit = request.config.judge.pixel_limit
     with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
         progress.total(len(items), "images")
         inspected = inspect(request.source, items, limit, vocabulary=model.vocabulary)
-        judged = _judged((readable(record, limit) for record in inspected), found)
-        while batch := list(itertools.islice(judged, _BATCH)):
+        usable = _usable((readable(record, limit) for record in inspected), judged)
+        while batch := list(itertools.islice(usable, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
-                found.rows.append(_row(record, row))
-                found.hashes[record.image_hash] = record.perceptual_hash or b""
-    return found
+                judged.rows.append(_row(record, row))
+                judged.hashes[record.image_hash] = record.perceptual_hash or b""
+    return judged
 
 
-def _judged(inspected: Iterable[ImageRecord], found: JudgedAnswers) -> Iterator[ImageRecord]:
+def _usable(inspected: Iterable[ImageRecord], judged: JudgedAnswers) -> Iterator[ImageRecord]:
     """Yield the images that can be judged, and note the others."""
     for record in inspected:
         progress.advance(1, "images")
-        if why := record.problem or record.read_error or record.decode_error:
-            found.undecodable.append((record.path, why.splitlines()[0]))
+        error = record.problem or record.read_error or record.decode_error
+        if error:
+            judged.undecodable.append({"path": record.path, "why": error.splitlines()[0]})
         elif record.label_index < 0:
-            found.unknown[record.label] += 1
+            judged.unknown[record.label] += 1
         else:
             yield record
 
 
-def _row(record: ImageRecord, probabilities: Any) -> StoredPrediction:
+def _row(record: ImageRecord, probabilities: npt.NDArray[np.float32]) -> StoredPrediction:
     from imgpipe.components.common.prediction import DESCRIBED, StoredPrediction
 
     best = int(probabilities.argmax())
-    label = record.label_index
-    described = record.features()
-    kinds = {name: described.get(name) for name in DESCRIBED}
-    kinds[names.FORMAT] = record.format.encode()
-    chances = float(probabilities[best]), float(probabilities[label])
-    return StoredPrediction(record.path, record.image_hash, label, best, *chances, described=kinds)
+    features = record.features()
+    described = {name: features.get(name) for name in DESCRIBED}
+    described[names.FORMAT] = record.format.encode()
+    return StoredPrediction(
+        path=record.path,
+        image_hash=record.image_hash,
+        label_index=record.label_index,
+        predicted=best,
+        confidence=float(probabilities[best]),
+        of_label=float(probabilities[record.label_index]),
+        described=described,
+    )
 
 
-def _seen(examples_uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
-    """Find the split of each image that a run had, or near-duplicates of which it had."""
-    from imgpipe.components.image_filter.checks.whole_set import RADIUS
-    from imgpipe.components.image_filter.near_search import near_duplicates
-
-    kept: dict[str, str] = {}
-    hashes: dict[str, bytes] = {}
-    for split in names.SPLITS:
-        for example in records.iterate(examples_uri, split):
-            image_hash = records.text(example, names.IMAGE_HASH)
-            kept[image_hash] = split
-            hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
-            progress.advance(1, "images")
-    groups = near_duplicates({**images, **hashes}, RADIUS).groups
-    splits: dict[int, set[str]] = {}
-    for image_hash in kept:
-        if image_hash in groups:
-            splits.setdefault(groups[image_hash], set()).add(kept[image_hash])
-    found = {}
-    for image_hash in images:
-        near = {kept[image_hash]} if image_hash in kept else splits.get(groups.get(image_hash, -1))
-        if near:
-            found[image_hash] = min(near, key=names.SPLITS.index)
-    return found
-
-
-def shown_images(request: EvaluationRequest, found: Mapping[str, Any]) -> dict[str, bytes]:
+def shown_images(request: EvaluationRequest, summary: EvaluationSummary) -> dict[str, bytes]:
     """Read the images that the page of an evaluation shows, and explain the worst mistakes.
 
     Returns:
@@ -192,7 +190,7 @@ def shown_images(request: EvaluationRequest, found: Mapping[str, Any]) -> dict[s
     from imgpipe.components.common.image_file.transcoding import for_the_model
     from imgpipe.components.report import thumbnails
 
-    hashes = {row["path"]: row["image_hash"] for row in found["mistakes"]}
+    hashes = {row["path"]: row["image_hash"] for row in summary["mistakes"]}
     images = {}
     for item in request.scan.items:
         if item.path in hashes:

@@ -30,7 +30,10 @@ from imgpipe.models.export.exchange_files import Answering, Pixels, Probabilitie
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.pipeline.published.model import Model
 
-ONNX, KERAS, TFLITE, INT8 = "onnx", "keras", "tflite", "tflite-int8"
+ONNX = "onnx"
+KERAS = "keras"
+TFLITE = "tflite"
+INT8 = "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
 _IMAGES = 64  # images whose probabilities are compared, at most
 _NOISE = 16  # images of noise that are compared if those of the run are gone
@@ -188,8 +191,11 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
     if (run := model.run) is None or (uri := model.training_images) is None:
         return None
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
-    threshold = 0.0 if run.folds else run.gate.threshold
-    right, right_model, same, images = 0, 0, 0, 0
+    threshold = 0.0 if run.folds or run.decision is None else run.decision["threshold"]
+    right = 0
+    right_model = 0
+    same = 0
+    images = 0
     with _opened(model, SERVING_DEFAULT) as served:
         for encoded, labels in _labelled(model, uri):
             expected = served(image_bytes=np.array(encoded, object)).argmax(axis=1)
@@ -201,7 +207,9 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
             progress.advance(len(labels), "images")
     if not images:
         return {"images": 0, "reasons": ["there is no validation image to judge it on"]}
-    accuracy, of_model, reasons = right / images, right_model / images, []
+    accuracy = right / images
+    of_model = right_model / images
+    reasons = []
     if accuracy < threshold - SLACK:
         reasons.append(f"its accuracy {accuracy:.3f} is below the threshold {threshold:g}")
     if accuracy < of_model - max_loss - SLACK:

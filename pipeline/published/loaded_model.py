@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ import numpy as np
 from imgpipe.components.common.image_file.header import other_format
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.export.signatures import SERVING_DEFAULT
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import places
+from imgpipe.pipeline.published.model import Model
 from imgpipe.serving import image_header
 from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
@@ -58,13 +59,10 @@ class LoadedModel(Classifier):
         ConfigError: There is no version of this number.
         ResourceError: There is no model, it is damaged, or this process is a fork of one that has
             loaded a model.
-
-    Attributes:
-        folder: Folder of the version.
     """
 
     def __init__(self, path: Path, number: int | None = None) -> None:
-        self.folder = places.version(path, number)
+        self._model = Model(places.version(path, number))
         _check_process()
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no line for each file that is not an image
         with consoles.quiet():
@@ -74,15 +72,19 @@ class LoadedModel(Classifier):
         self._closed = False
 
     @property
-    def version(self) -> int:
-        """Number of the version; 0 if its folder is not named by a number."""
-        return int(self.folder.name) if self.folder.name.isdecimal() else 0
+    def folder(self) -> Path:
+        """Folder of the version."""
+        return self._model.folder
 
-    @cached_property
+    @property
+    def version(self) -> int | None:
+        """Number of the version; None if its folder is not named by a number."""
+        return self._model.version
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the probabilities."""
-        file = self.folder / "assets" / "vocabulary.txt"
-        return tuple(file.read_text("utf-8").splitlines())
+        return self._model.vocabulary
 
     def predict(self, images: Image | Sequence[Image], *, top: int = 5) -> list[Classification]:
         """Classify images.
@@ -93,7 +95,7 @@ class LoadedModel(Classifier):
             top: Number of labels to return for each image.
 
         Returns:
-            One classification for each image, with ``label``, ``probability`` and ``top``.
+            One classification for each image, with `label`, `probability` and `top`.
 
         Raises:
             InvalidArgument: An image cannot be read or decoded; the message names it.
@@ -101,29 +103,33 @@ class LoadedModel(Classifier):
             ServingError: The model is closed.
         """
         if isinstance(images, np.ndarray):
-            one = images.ndim < 4  # [N, height, width, 3] is a sequence of images
+            is_single = images.ndim < 4  # [N, height, width, 3] is a sequence of images
         else:
-            one = isinstance(images, str | bytes | bytearray) or not isinstance(images, Sequence)
-        given: Any = [images] if one else images
-        return self.classify(given, top=top)
+            texts = str | bytes | bytearray
+            is_single = isinstance(images, texts) or not isinstance(images, Sequence)
+        several: Any = [images] if is_single else images
+        return self.classify(several, top=top)
 
     def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
         _check_process()
         if self._closed:
             raise ServingError(f"The model in {self.folder} is closed. Load it again")
         # A format that no model knows is converted at once.
-        known = [image if image_header.sniff(image) else self._converted(image) for image in images]
+        decodable = [
+            image if image_header.sniff(image) else self._converted(image) for image in images
+        ]
         try:
-            return self._answer(known)
+            return self._answer(decodable)
         except InvalidArgument:
-            if len(known) > 1:  # it is not yet known which one the model refuses
+            if len(decodable) > 1:  # it is not yet known which one the model refuses
                 raise
-            converted = self._converted(known[0])
-            if other := other_format(converted):
+            converted = self._converted(decodable[0])
+            unreadable = other_format(converted)
+            if unreadable:
                 raise InvalidArgument(
-                    f"{other}, a format that is not accepted. Save the image as JPEG or PNG"
+                    f"{unreadable}, a format that is not accepted. Save the image as JPEG or PNG"
                 ) from None
-            if converted == known[0]:
+            if converted == decodable[0]:
                 raise
         return self._answer([converted])
 
@@ -140,7 +146,8 @@ class LoadedModel(Classifier):
             outputs = self._served.run(image_bytes=encoded)
         except (status.StatusError, tf.errors.InvalidArgumentError) as error:
             raise InvalidArgument(status.from_exception(error).message) from error
-        return Prediction(outputs, str(self.folder), self.version, "serving_default")
+        # As in the answers of a server, 0 stands for a model without a number.
+        return Prediction(outputs, str(self.folder), self.version or 0, SERVING_DEFAULT)
 
     def close(self) -> None:
         """Free the memory of the model."""

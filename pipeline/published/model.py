@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
-from imgpipe.components.common.storage.manifest import MODEL_DIGEST
+from imgpipe.components.common.storage import known_images
+from imgpipe.components.common.storage.manifest import PROVENANCE
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
+from imgpipe.models.files.version_files import MODEL_DIGEST, VOCABULARY
 from imgpipe.pipeline.output import places
 from imgpipe.pipeline.output.past_runs import PastRun
 
-_VOCABULARY = "assets/vocabulary.txt"
 
-
-@dataclass(frozen=True)
 class Model:
-    """A published version.
+    """A published version, or another model that imgpipe has exported.
 
-    Attributes:
+    Args:
         folder: Folder of the version.
-        vocabulary: Class names, in the order of the probabilities.
     """
 
-    folder: Path
-    vocabulary: tuple[str, ...]
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    @classmethod
-    def of(cls, folder: Path) -> Model:
-        """Read the class names of a version.
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities.
+
+        The file in the assets of the SavedModel decides. The manifest, the schema and the model
+        card repeat the names for people and for programs that do not open the model.
 
         Raises:
             ConfigError: The model names no classes, so that labels cannot be compared with them.
         """
         try:
-            classes = (folder / _VOCABULARY).read_text("utf-8").splitlines()
+            return tuple((self.folder / VOCABULARY).read_text("utf-8").splitlines())
         except OSError:
             raise ConfigError(
-                f"{folder} has no {_VOCABULARY}. Expected: a model that imgpipe has exported, "
+                f"{self.folder} has no {VOCABULARY}. Expected: a model that imgpipe has exported, "
                 "which names its classes there."
             ) from None
-        return cls(folder, tuple(classes))
 
     @property
     def version(self) -> int | None:
@@ -75,3 +76,8 @@ class Model:
         """Folder of the images of the run that made the version; None if it cannot be found."""
         uri = self.run.artifact("ImageFilter", "examples") if self.run else ""
         return uri if uri and Path(uri).is_dir() else None
+
+    @property
+    def known_images(self) -> Mapping[str, str] | None:
+        """Split of each image of that run by its short hash; None without such a list."""
+        return known_images.read(self.folder / PROVENANCE / known_images.FILE)

@@ -2,6 +2,6 @@
 
 `log` reads the server's request log and counts the answers, `reference` reads the statistics and
 predictions of a blessed version, `images` measures logged images as ingestion does, and
-`comparison` compares both sides under the limits of the data gate. ``imgpipe drift`` calls these
+`comparison` compares both sides under the limits of the data gate. `imgpipe drift` calls these
 modules; none of them is a TFX component.
 """

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source
@@ -16,27 +18,33 @@ from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import log
 
 #: A batch is complete with so many images or so many bytes, which bounds the memory.
-BATCH_IMAGES, _BATCH_BYTES = 128, 64 << 20
+BATCH_IMAGES = 128
+_BATCH_BYTES = 64 << 20
 #: Features in the statistics of the training data that a request has too: all but the label.
-FEATURES = tuple(n for n in METADATA if n not in (names.LABEL, names.LABEL_INDEX))
+FEATURES = tuple(name for name in METADATA if name not in (names.LABEL, names.LABEL_INDEX))
 _NAMED = 100  # images that cannot be decoded and are listed; the others are only counted
 
 
-@dataclass(frozen=True)
-class Undecodable:
-    """A logged image that cannot be measured."""
+class UndecodableImage(TypedDict):
+    """An image of the log that cannot be decoded."""
 
-    image: str  # file, record and row
-    error: str
+    image: Annotated[str, "File and record of the log that hold the image."]
+    error: Annotated[str, "The error."]
 
 
 @dataclass
 class MeasuredImages:
-    """Measurements of images, and the images that could not be measured."""
+    """Measurements of images, and the images that could not be measured.
 
-    rows: list[dict[str, Any]] = field(default_factory=list)  # feature → value, one dict an image
-    undecodable: list[Undecodable] = field(default_factory=list)  # the first `_NAMED`
-    failed: int = 0  # number of all images that could not be measured
+    Attributes:
+        rows: The features of each measured image by name.
+        undecodable: The first `_NAMED` images that could not be measured.
+        failed: Number of all images that could not be measured.
+    """
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    undecodable: list[UndecodableImage] = field(default_factory=list)
+    failed: int = 0
 
 
 def fetch(
@@ -88,7 +96,7 @@ def measure(
                 into.failed += 1
                 if len(into.undecodable) < _NAMED:
                     error = record.decode_error or record.read_error
-                    into.undecodable.append(Undecodable(record.path, error))
+                    into.undecodable.append({"image": record.path, "error": error})
                 continue
             good.append(part[record.path])
             features = record.features()
@@ -105,7 +113,8 @@ def _batches(images: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
         size += len(data)
         if len(part) == BATCH_IMAGES or size >= _BATCH_BYTES:
             yield part
-            part, size = {}, 0
+            part = {}
+            size = 0
     if part:
         yield part
 

@@ -13,21 +13,23 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.image_file.content import first_line
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
 from imgpipe.serving import request_log_files, tensors
 from imgpipe.serving.request_log_files import SUFFIX
 
 _CLASSES = "classes"  # output with the vocabulary in each row, beside `names.PROBABILITIES`
 _SHOWN = 5  # classes named in a message
 _BATCHED = 2  # dimensions of the probabilities: [N, C]
-_DIGEST = 16  # first bytes of an image's SHA-256, by which equal images are found in the log
+#: Bytes of the SHA-256 of an image by which equal images are recognised; the first of the 32 are
+#: enough, and less memory.
+_DIGEST = 16
 
 #: Reasons why a record is skipped.
 NO_LOG = "no PredictionLog"
@@ -59,17 +61,17 @@ class LoggedAnswer:
     image: bytes | None  # encoded; None if the log does not hold it
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A file that could not be read to its end."""
+class BrokenFile(TypedDict):
+    """A file of the log that breaks off."""
 
-    file: str
-    records: int  # number of readable records before the error
-    error: str
+    file: Annotated[str, "Path of the file."]
+    records: Annotated[int, "Number of records before the error."]
+    error: Annotated[str, "The error."]
 
-    def sentence(self) -> str:
-        """Describe the damage to people."""
-        return f"{self.file} breaks off after {self.records:,} records: {self.error}"
+
+def damage(broken: BrokenFile) -> str:
+    """Describe to people where a file breaks off."""
+    return f"{broken['file']} breaks off after {broken['records']:,} records: {broken['error']}"
 
 
 @dataclass
@@ -79,7 +81,7 @@ class ReadStatistics:
     records: int = 0
     skipped: collections.Counter[str] = field(default_factory=collections.Counter)
     other: tuple[str, ...] = ()  # classes of another model whose answers the log holds
-    broken: list[Broken] = field(default_factory=list)
+    broken: list[BrokenFile] = field(default_factory=list)
     gone: set[int] = field(default_factory=set)  # versions that no longer exist
 
 
@@ -108,11 +110,11 @@ class VersionRequests:
 
 def survey(answers: Iterable[LoggedAnswer]) -> dict[int, VersionRequests]:
     """Read all answers once, and count them by version."""
-    found: dict[int, VersionRequests] = {}
+    versions: dict[int, VersionRequests] = {}
     seen: set[tuple[int, bytes]] = set()
     for answer in answers:
         new = VersionRequests(answer.version, first=answer.time)
-        requests = found.setdefault(answer.version, new)
+        requests = versions.setdefault(answer.version, new)
         requests.labels[answer.label] += 1
         requests.confidence.append(answer.confidence)
         requests.first = min(requests.first, answer.time)
@@ -124,7 +126,7 @@ def survey(answers: Iterable[LoggedAnswer]) -> dict[int, VersionRequests]:
         if key not in seen:
             seen.add(key)
             requests.locations.append(answer.location)
-    return found
+    return versions
 
 
 def find(path: Path) -> list[Path]:
@@ -199,7 +201,8 @@ def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, byte
                 yield count, content
                 count += 1
         except tf.errors.OpError as error:
-            statistics.broken.append(Broken(str(path), count, first_line(error)))
+            broken: BrokenFile = {"file": str(path), "records": count, "error": first_line(error)}
+            statistics.broken.append(broken)
 
 
 def _answers(
@@ -255,7 +258,7 @@ def refusal(statistics: ReadStatistics, where: Path, vocabularies: Vocabularies)
         ConfigError if it is the log of another model, or no request log.
     """
     if not statistics.records:
-        broken = "".join(f" {found.sentence()}." for found in statistics.broken)
+        broken = "".join(f" {damage(file)}." for file in statistics.broken)
         return ResourceError(
             f"the request log {where} is empty.{broken} Send requests to the server first; its "
             "option --log-share sets the share of the requests that are logged."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from imgpipe.components.common import prediction
@@ -24,22 +25,36 @@ from imgpipe.pipeline.output import past_runs, places
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of a model on its validation split."""
+    """Predictions of a model on its validation split.
+
+    Attributes:
+        labels: The label that was answered for each image.
+        confidence: The highest probability of each image, float32 [N].
+    """
 
     labels: list[str]
-    confidence: np.ndarray  # float32 [N], the highest probability of each image
+    confidence: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Blessed:
-    """The reference with which the requests of one version are compared."""
+class Reference:
+    """The data with which the requests of one version are compared.
+
+    Attributes:
+        version: The version.
+        schema: The accepted schema of its training data.
+        statistics: Statistics of its data by split.
+        predictions: Its predictions on validation; None if they no longer exist.
+        missing: Why there are no predictions; "" if there are some.
+        features: Distribution of the features of the training images; None if it was not stored.
+    """
 
     version: manifest.PublishedVersion
     schema: schema_pb2.Schema
-    statistics: Mapping[str, statistics_pb2.DatasetFeatureStatisticsList]  # by split
+    statistics: Mapping[str, statistics_pb2.DatasetFeatureStatisticsList]
     predictions: Predictions | None
-    missing: str = ""  # why there are no predictions
-    features: FeatureDistribution | None = None  # of the training images
+    missing: str = ""
+    features: FeatureDistribution | None = None
 
 
 def versions(path: Path) -> dict[int, manifest.PublishedVersion]:
@@ -65,7 +80,7 @@ def versions(path: Path) -> dict[int, manifest.PublishedVersion]:
     return found
 
 
-def load(version: manifest.PublishedVersion) -> Blessed:
+def load(version: manifest.PublishedVersion) -> Reference:
     """Read the reference of a version.
 
     Args:
@@ -91,7 +106,7 @@ def load(version: manifest.PublishedVersion) -> Blessed:
     schema = data_gate.read_schema(str(beside / "schema"))
     predictions, missing = _predictions(version)
     features = feature_distribution.load(str(version.path))
-    return Blessed(version, schema, statistics, predictions, missing, features)
+    return Reference(version, schema, statistics, predictions, missing, features)
 
 
 def _predictions(version: manifest.PublishedVersion) -> tuple[Predictions | None, str]:
@@ -102,8 +117,9 @@ def _predictions(version: manifest.PublishedVersion) -> tuple[Predictions | None
         uri = run.artifact("Predictor", "predictions")
         if not uri or not Path(uri).is_dir():
             continue
-        if what := integrity.damage(Path(uri), complete=True):
-            raise ResourceError(f"{uri} is damaged: {what}. Run `imgpipe run` to make it again.")
+        damage = integrity.damage(Path(uri), complete=True)
+        if damage:
+            raise ResourceError(f"{uri} is damaged: {damage}. Run `imgpipe run` to make it again.")
         labels: list[str] = []
         confidence = []
         for example in records.iterate(uri, names.VALIDATION):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imgpipe.models.export.signatures import FEATURE_VECTORS
-from imgpipe.pipeline.request_drift.reference import Blessed
+from imgpipe.pipeline.request_drift.reference import Reference
 from imgpipe.serving.server.served import Served
 
 #: Standard deviations of the difference of two shares. By chance, a share is greater than another
@@ -53,8 +53,8 @@ class Unfamiliar:
     """Counts the images whose features are unlike those of the training data.
 
     Args:
-        blessed: Reference of the served version. Nothing is counted when it has no distribution of
-            the features.
+        reference: Reference of the served version. Nothing is counted when it has no distribution
+            of the features.
         images: Number of images that will be counted at most; of more than `_MOST`, an evenly
             spread part is examined.
 
@@ -64,12 +64,15 @@ class Unfamiliar:
             data, a share of only 0.001 is that far (`feature_distribution.FAR_SHARE`).
     """
 
-    def __init__(self, blessed: Blessed, images: int) -> None:
-        self._images, self._seen = images, 0
-        self._features, self._served = blessed.features, None
-        if blessed.features is not None:
-            self._served = Served(str(blessed.version.path), FEATURE_VECTORS)
-        self.share = self.far = NONE_LOOKED_AT
+    def __init__(self, reference: Reference, images: int) -> None:
+        self._images = images
+        self._seen = 0
+        self._features = reference.features
+        self._served: Served | None = None
+        if reference.features is not None:
+            self._served = Served(str(reference.version.path), FEATURE_VECTORS)
+        self.share = NONE_LOOKED_AT
+        self.far = NONE_LOOKED_AT
 
     def count(self, images: Sequence[bytes]) -> None:
         """Examine those of the next encoded images that are chosen."""
@@ -79,16 +82,19 @@ class Unfamiliar:
         self._seen += len(images)
         for start in range(0, len(chosen), _BATCH):
             batch = chosen[start : start + _BATCH]
-            found = self._served.run(image_bytes=batch)[FEATURE_VECTORS]
-            scores, of = self._features.scores(found), self.share.of + len(batch)
-            above, far = (scores > self._features.threshold), (scores > self._features.far)
-            self.share = Share(self.share.number + int(above.sum()), of)
-            self.far = Share(self.far.number + int(far.sum()), of)
+            features = self._served.run(image_bytes=batch)[FEATURE_VECTORS]
+            scores = self._features.scores(features)
+            examined = self.share.of + len(batch)
+            unlike = int((scores > self._features.threshold).sum())
+            far = int((scores > self._features.far).sum())
+            self.share = Share(self.share.number + unlike, examined)
+            self.far = Share(self.far.number + far, examined)
 
     def _is_chosen(self, number: int) -> bool:
         """Whether an image is examined; the chosen ones are spread evenly over all of them."""
-        before, with_it = (n * _MOST // self._images for n in (number, number + 1))
-        return before < with_it
+        chosen_before = number * _MOST // self._images
+        chosen_with_it = (number + 1) * _MOST // self._images
+        return chosen_before < chosen_with_it
 
     def __enter__(self) -> Unfamiliar:
         return self

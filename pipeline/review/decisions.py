@@ -50,7 +50,8 @@ class Decisions:
     """
 
     def __init__(self, questions: Questions, file: Path) -> None:
-        self.questions, self.file = questions, file
+        self.questions = questions
+        self.file = file
         self._lock = threading.Lock()  # the server answers requests in several threads
         self._skipped: set[str] = set()
         #: Image, whether it was skipped, and its entries, before each answer.
@@ -89,7 +90,7 @@ class Decisions:
             entries = self._checked(question, verdict, label)
             old = overrides.of_image(self._entries(), image_hash)
             if entries or old:  # "skip" takes back a decision
-                old = overrides.replace(self.file, image_hash, entries)
+                old = overrides.replace_entries(self.file, image_hash, entries)
             self._history.append((image_hash, image_hash in self._skipped, old))
             self._skip(image_hash, verdict == "skip")
             return (
@@ -110,7 +111,7 @@ class Decisions:
                 return ""
             image_hash, skipped, old = self._history[-1]
             if overrides.of_image(self._entries(), image_hash) != old:
-                overrides.replace(self.file, image_hash, old)
+                overrides.replace_entries(self.file, image_hash, old)
             self._skip(image_hash, skipped)
             self._history.pop()  # not before the file is written, which may fail
             return image_hash

@@ -12,16 +12,24 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE, obstacle
 from imgpipe.components.image_filter.checks.whole_set import LABEL_CONFLICT
 from imgpipe.components.image_filter.comparison import ACROSS_SPLITS, DUPLICATE
+from imgpipe.components.image_filter.near_groups import Listed, NearGroup
 from imgpipe.components.image_filter.quarantine import NEAR as NEAR_FILE
+from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
+from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.near_duplicates import ShownGroup
+from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.output.past_runs import FACTS, PastRun
+from imgpipe.pipeline.output.past_runs import PastRun
 
 Kind = Literal["doubtful", "near", "rejected"]
+#: A row that names an image.
+_Image = DoubtfulLabel | Listed | Row
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
 _USED_ELSEWHERE = (DUPLICATE, ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
@@ -84,12 +92,12 @@ def read(run: PastRun) -> Questions:
     """
     file = run.folder / FACTS
     try:
-        facts = json_object.read(file)
+        facts: Any = json_object.read(file)
         near = run.quarantine / NEAR_FILE if run.quarantine else None
         if near and near.is_file():
             groups = [json.loads(line) for line in near.read_bytes().splitlines()]
         else:  # those of the page
-            groups = list((facts.get("near") or {}).get("rows") or [])
+            groups = facts["near"]["rows"] if facts["near"] is not None else []
         return collect(facts, groups)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResourceError(
@@ -98,20 +106,20 @@ def read(run: PastRun) -> Questions:
         ) from None
 
 
-def collect(facts: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> Questions:
+def collect(facts: Facts, groups: Sequence[NearGroup | ShownGroup]) -> Questions:
     """Make the questions.
 
     Args:
-        facts: Facts of the run, as `imgpipe.components.report.facts.collect` returns them.
+        facts: Facts of the run, as `imgpipe.components.run_record.collect.collect` returns them.
         groups: All groups of near-duplicates of the run.
     """
-    rejects = facts.get("rejects") or []
+    rejects = facts["rejects"]
     found: dict[str, Question] = {}
     for new in (*_doubtful(facts), *_near(groups), *_rejected(rejects, groups)):
         old = found.get(new.image.image_hash)
         found[new.image.image_hash] = new if old is None else _merged(old, new)
-    classes = tuple((facts.get("settings") or {}).get("vocabulary") or ())
-    unusable = sum(row.get("reason") in UNUSABLE for row in rejects)
+    classes = tuple(facts["settings"]["vocabulary"])
+    unusable = sum(row["reason"] in UNUSABLE for row in rejects)
     return Questions(classes, tuple(found.values()), unusable)
 
 
@@ -122,18 +130,19 @@ def _merged(first: Question, more: Question) -> Question:
     return replace(first, why=tuple(dict.fromkeys((*first.why, *more.why))), **filled)
 
 
-def _shown(row: Mapping[str, Any]) -> Shown:
-    return Shown(*(str(row.get(key) or "") for key in ("image_hash", "path", "label", "split")))
+def _shown(row: _Image) -> Shown:
+    return Shown(row["image_hash"], row["path"], row["label"], row["split"])
 
 
-def _question(row: Mapping[str, Any], kind: Kind, why: str, **more: Any) -> Question:
-    if row.get("split") == names.TEST:
+def _question(row: _Image, kind: Kind, why: str, **more: Any) -> Question:
+    if row["split"] == names.TEST:
         more["no_relabel"] = TEST_LABEL
     return Question(_shown(row), kind, (why,), **more)
 
 
-def _doubtful(facts: Mapping[str, Any]) -> Iterator[Question]:
-    for row in (facts.get("suspects") or {}).get("rows") or []:
+def _doubtful(facts: Facts) -> Iterator[Question]:
+    """Ask about the labels that another head doubts."""
+    for row in facts["suspects"]["rows"] if facts["suspects"] is not None else []:
         label = row["looks_like"]
         why = (
             f"A head that was trained without this image finds that it looks like {label} "
@@ -142,29 +151,30 @@ def _doubtful(facts: Mapping[str, Any]) -> Iterator[Question]:
         yield _question(row, "doubtful", why, suggestion=label)
 
 
-def _near(groups: Iterable[Mapping[str, Any]]) -> Iterator[Question]:
+def _near(groups: Iterable[NearGroup | ShownGroup]) -> Iterator[Question]:
     """Ask about each member of a group in which something was found, conflicts first."""
-    found = [
+    rows = [
         (row, group["members"]) for group in groups for row in group["members"] if row["reason"]
     ]
-    order = {reason: number for number, reason in enumerate(_NEAR_ORDER)}
-    for row, members in sorted(found, key=lambda one: order.get(one[0]["reason"], len(order))):
+    for row, members in sorted(rows, key=lambda entry: _NEAR_ORDER.index(entry[0]["reason"])):
         others = [other for other in members if other["path"] != row["path"]]
         # The image to which it is similar, or others of its group if that one is not listed.
-        similar = [other for other in others if other["path"] == row.get("similar_to")]
+        similar = [other for other in others if other["path"] == row["similar_to"]]
         beside = tuple(map(_shown, (similar or others)[:3]))
         yield _question(row, "near", _sentence(row), beside=beside, rejected=not row["stays"])
 
 
 def _rejected(
-    rejects: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]]
+    rejects: Iterable[Row], groups: Iterable[NearGroup | ShownGroup]
 ) -> Iterator[Question]:
-    rows = {member["path"]: member for group in groups for member in group["members"]}
+    """Ask about the rejected files that an override can make usable."""
+    members = {member["path"]: member for group in groups for member in group["members"]}
     for row in sorted(rejects, key=lambda row: (row["reason"], row["path"])):
-        reason, remedy = row["reason"], str(row.get("override") or "")
-        if reason in UNUSABLE or reason in _USED_ELSEWHERE or not row.get("image_hash"):
+        reason = row["reason"]
+        remedy = row["override"]
+        if reason in UNUSABLE or reason in _USED_ELSEWHERE or not row["image_hash"]:
             continue
-        copy = rows.get(row.get("kept_copy") or "")
+        copy = members.get(row["kept_copy"])
         yield _question(
             row,
             "rejected",
@@ -176,11 +186,11 @@ def _rejected(
         )
 
 
-def _sentence(row: Mapping[str, Any]) -> str:
+def _sentence(row: Listed | Row) -> str:
     """Return what was found as a sentence: the check's words, and its detail."""
     reason = row["reason"]
     words = CHOICES[reason].about if reason in CHOICES else reason.replace("_", " ")
     if reason == LABEL_CONFLICT:  # no setting chooses its severity
         words = "Nearly the same image with another label"
-    detail = str(row.get("detail") or "")
+    detail = row["detail"]
     return f"{words[:1].upper()}{words[1:]}: {detail}." if detail else f"{words}."

@@ -33,7 +33,8 @@ from imgpipe.serving.server.rest.requests import is_foreign
 from imgpipe.serving.server.web import pages
 
 #: Longer side in pixels of an image on the page, and quality of its JPEG.
-_SIDE, _QUALITY = 1280, 88
+_SIDE = 1280
+_QUALITY = 88
 TOKEN = "X-Imgpipe-Token"
 _STOP_S = 5.0  # seconds for the last answers
 
@@ -47,7 +48,8 @@ class Images:
     """
 
     def __init__(self, source: Source, shown: Mapping[str, Shown]) -> None:
-        self._source, self._shown = source, shown
+        self._source = source
+        self._shown = shown
         self._listing = threading.Lock()
         self._items: dict[str, Item] | None = None
 

@@ -93,12 +93,13 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     root = Path(pipeline.pipeline_info.pipeline_root)
     seals.compared.clear()
     seals.written.clear()
-    wanted, reported = set(fresh), set[str]()
+    not_cached = set(fresh)
+    reported: set[str] = set()
     while True:
         try:
             with _without_arguments(), loaded_model.dropped_at_end():
                 # A copy, because launching writes the id of the run into the compiled pipeline.
-                return _launch_all(copy.deepcopy(ir), observer, wanted, reported, root)
+                return _launch_all(copy.deepcopy(ir), observer, not_cached, reported, root)
         except seals.Damaged as found:
             # An earlier execution with the same parameters may be in the cache, and damaged too.
             if found.folder in seals.written:
@@ -118,7 +119,7 @@ def _without_arguments() -> Iterator[None]:
     """Hide the arguments of the program in the block.
 
     TFX's Beam executors parse them as their own flags. The arguments of a program that calls
-    `imgpipe.run`, such as ``-v``, would end the run.
+    `imgpipe.run`, such as `-v`, would end the run.
     """
     arguments = sys.argv
     sys.argv = arguments[:1]  # absl's flags take the first one for the name of the program
@@ -222,7 +223,7 @@ def _fail_interrupted(store: mlmd.MetadataStore, root: Path) -> None:
     """Mark the executions of a killed run as failed and remove their incomplete artifacts.
 
     TFX would leave them in the state RUNNING. The caller holds the lock of the run, so no execution
-    in this state is alive. Their folders are ``<root>/<node>/<output>/<execution id>``.
+    in this state is alive. Their folders are `<root>/<node>/<output>/<execution id>`.
     """
     states = metadata_store_pb2.Execution
     dead = [one for one in store.get_executions() if one.last_known_state == states.RUNNING]

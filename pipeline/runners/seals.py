@@ -33,7 +33,8 @@ class Damaged(Exception):
     """
 
     def __init__(self, folder: Path, what: str) -> None:
-        self.folder, self.what = folder, what
+        self.folder = folder
+        self.what = what
         self.node = folder.parent.parent.name  # <root>/<node>/<output>/<execution>
         super().__init__(f"{folder} is damaged: {what}")
 
@@ -45,7 +46,8 @@ def require_whole(folders: Iterable[Path], complete: bool = False) -> None:
         Damaged: An artifact differs from its seal; the error names the first one.
     """
     for folder in folders:
-        if what := integrity.damage(folder, complete=complete):
+        what = integrity.damage(folder, complete=complete)
+        if what:
             raise Damaged(folder, what)
         if complete:
             compared.add(folder)

@@ -80,21 +80,21 @@ class GrpcPort:
 
     def __init__(self, handlers: Sequence[Any], health: Health, settings: Settings) -> None:
         self._handlers, self._health = handlers, health
-        self._arguments = [
-            ("grpc.max_concurrent_streams", MAX_STREAMS),
-            ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_S * 1000)),
-            (
-                "grpc.max_allowed_incoming_connections",
-                ports.connections(_SHARE, _MAX_CONNECTIONS),
-            ),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # otherwise two servers could share the port
-            # Clients ping every 30 s. With gRPC's default of 5 minutes the server would end their
-            # connections (https://github.com/grpc/grpc/blob/master/doc/keepalive.md).
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            *_channel_arguments(settings.grpc_channel_arguments),
-        ]
+        self._arguments = {
+            "grpc.max_concurrent_streams": MAX_STREAMS,
+            "grpc.server_handshake_timeout_ms": round(HANDSHAKE_S * 1000),
+            "grpc.max_allowed_incoming_connections": ports.connections(_SHARE, _MAX_CONNECTIONS),
+            "grpc.max_send_message_length": -1,
+            "grpc.so_reuseport": 0,  # otherwise two servers could share the port
+            # Our client pings every 30 s, and those in Go every 10 s at most, also while they wait
+            # for no answer. With gRPC's defaults of 5 minutes, and of 2 hours without a request,
+            # the server would end their connections
+            # (https://github.com/grpc/grpc/blob/master/doc/keepalive.md).
+            "grpc.http2.min_ping_interval_without_data_ms": 5_000,
+            "grpc.keepalive_permit_without_calls": 1,
+            "grpc.max_receive_message_length": settings.max_message_bytes,
+            **_channel_arguments(settings.grpc_channel_arguments),  # gRPC takes the first of two
+        }
         self._server: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
@@ -118,7 +118,9 @@ class GrpcPort:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_handle_loop_error)
         self._closing = asyncio.Event()
-        self._server = grpc.aio.server(handlers=self._handlers, options=self._arguments)
+        self._server = grpc.aio.server(
+            handlers=self._handlers, options=list(self._arguments.items())
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._opened.set()
         await self._closing.wait()
@@ -198,8 +200,8 @@ def _free_socket(path: Path) -> None:
         raise ResourceError(f"cannot listen on unix:{path}: {error.strerror}.") from error
 
 
-def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    pairs: list[tuple[str, int | str]] = []
+def _channel_arguments(text: str) -> dict[str, int | str]:
+    pairs: dict[str, int | str] = {}
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
         if not equals or not name:
@@ -208,7 +210,7 @@ def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
             )
         # gRPC takes an argument as a number or as text, depending on its type in Python.
         number = re.fullmatch(r"-?[0-9]{1,10}", value) and abs(int(value)) < 1 << 31
-        pairs.append((name, int(value) if number else value))
+        pairs[name] = int(value) if number else value
     return pairs
 
 

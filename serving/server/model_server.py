@@ -17,19 +17,63 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.errors import ImgpipeError
+from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.serving.server import ports
 from imgpipe.serving.server.settings import Settings, parse
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer
 
-SCHEMA = 1
+#: Seconds between two checks of the main thread for a signal.
 _POLL_S = 0.05
-"""Seconds between two checks of the main thread for a signal."""
 _log = logging.getLogger(__name__)
+
+
+StateName: TypeAlias = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+
+
+class _StateLine(TypedDict):
+    schema: SchemaNumber
+    time: Annotated[str, "Time in UTC, ISO 8601."]
+
+
+class ListeningLine(_StateLine):
+    """The first line, which says where the server listens."""
+
+    event: Annotated[Literal["listening"], "The server has started."]
+    grpc: Annotated[str | None, "HOST:PORT of gRPC; null without one."]
+    rest: Annotated[str | None, "URL of the REST interface; null without one."]
+    page: Annotated[str | None, "URL of the page; null without one."]
+    models: Annotated[dict[str, str], "Folders of versions by name of the model."]
+
+
+class VersionLine(_StateLine):
+    """A line for each version that has entered another state."""
+
+    event: Annotated[Literal["version"], "A version has entered another state."]
+    model: Annotated[str, "Name of the model."]
+    version: Annotated[int, "Number of the version."]
+    state: Annotated[
+        StateName,
+        "The state of the version, in TensorFlow Serving's words; `AVAILABLE` means that it "
+        "answers requests.",
+    ]
+    error: Annotated[str | None, "Why the version is not available; null without an error."]
+
+
+class StoppedLine(_StateLine):
+    """The last line."""
+
+    event: Annotated[Literal["stopped"], "The server has stopped."]
+    finished: Annotated[bool, "Whether all requests had been answered."]
+
+
+ServerLine: TypeAlias = ListeningLine | VersionLine | StoppedLine
 
 
 class StateLines:
@@ -50,38 +94,59 @@ class StateLines:
     def listening(self, server: ModelServer) -> None:
         """Write the addresses of a server that has started."""
         rest = server.rest_target if server.rest_port > 0 else None
-        self._line(
-            "listening",
-            grpc=server.target if server.port else None,
-            rest=rest,
-            page=f"{rest}/" if rest and server.shows_page else None,
-            models={config.name: str(config.base_path) for config in server.core.configs.values()},
+        self._write_line(
+            {
+                "schema": SCHEMA,
+                "time": _now(),
+                "event": "listening",
+                "grpc": server.target if server.port else None,
+                "rest": rest,
+                "page": f"{rest}/" if rest and server.shows_page else None,
+                "models": {
+                    config.name: str(config.base_path) for config in server.core.configs.values()
+                },
+            }
         )
 
     def write_changes(self, server: ModelServer) -> None:
         """Write the versions whose state has changed since the last call."""
         for name, model in sorted(server.core.models.items()):
-            for line in model.states():
-                version, state = line.version, (line.state.name, line.message)
-                if self._known.get((name, version)) != state:
-                    self._known[name, version] = state
-                    told = {"state": state[0], "error": state[1] or None}
-                    self._line("version", model=name, version=version, **told)
+            for status in model.states():
+                state = (status.state.name, status.message)
+                if self._known.get((name, status.version)) == state:
+                    continue
+                self._known[name, status.version] = state
+                self._write_line(
+                    {
+                        "schema": SCHEMA,
+                        "time": _now(),
+                        "event": "version",
+                        "model": name,
+                        "version": status.version,
+                        "state": cast(StateName, status.state.name),
+                        "error": status.message or None,
+                    }
+                )
 
     def stopped(self, finished: bool) -> None:
         """Write that the server has stopped, and whether all requests had finished."""
-        self._line("stopped", finished=finished)
+        self._write_line(
+            {"schema": SCHEMA, "time": _now(), "event": "stopped", "finished": finished}
+        )
 
-    def _line(self, event: str, **fields: Any) -> None:
+    def _write_line(self, line: ServerLine) -> None:
         if self._write is None:
             return
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        line = {"schema": SCHEMA, "time": now.replace("+00:00", "Z"), "event": event, **fields}
         try:
             self._write(json.dumps(line) + "\n")
         except OSError as error:
             self._write = None
             _log.error("the states of the server are no longer written: %s", error.strerror)
+
+
+def _now() -> str:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return now.replace("+00:00", "Z")
 
 
 def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: StateLines) -> bool:

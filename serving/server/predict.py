@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.calls import Call
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
-from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class PredictCall:
     run_seconds: float
     """Time in seconds that the model itself took."""
     rows: int
-    """Size of the first dimension of the first input; 1 for a scalar."""
+    """Number of rows of the first input; 1 where it has no rows."""
 
 
 @dataclass(frozen=True)
@@ -102,27 +102,64 @@ class Handle:
         Raises:
             StatusError: The request does not fit the model, or the graph fails on its values.
         """
-        key = signature_name or DEFAULT_SIGNATURE
+        key = signature_name or SERVING_DEFAULT
         signature = self.signatures.get(key)
         if signature is None:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
-        arrays = _arrays(signature, inputs)
+        arrays = self._arrays(signature, inputs)
         aliases = _outputs(signature, output_filter)
         names = [signature.outputs[alias].name for alias in aliases]
         fetches = sorted(set(names))  # several aliases may refer to one tensor
         began = time.monotonic()
         found = self._run(signature, arrays, fetches, call)
         results = dict(zip(fetches, found, strict=True))
-        first = next(iter(arrays.values()), None)
+        rows = _row_counts(signature, arrays)
         answer = PredictCall(
             signature_name=key,
             outputs={a: results[n] for a, n in zip(aliases, names, strict=True)},
             run_seconds=time.monotonic() - began,
-            rows=1 if first is None or not first.ndim else len(first),
+            rows=1 if not rows or rows[0] is None else rows[0],
         )
         if call is not None:
             call.signature, call.rows, call.run_seconds = key, answer.rows, answer.run_seconds
         return answer
+
+    def _arrays(self, signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return the inputs as arrays, in the order of their names."""
+        if set(sent) != set(signature.inputs):
+            raise invalid(
+                "The inputs do not fit the signature. Expected: "
+                f"{listed(signature.inputs)}. Received: {listed(sent)}."
+            )
+        return {
+            alias: self._array(alias, signature.inputs[alias].dtype, sent[alias])
+            for alias in sorted(sent)
+        }
+
+    def _array(self, alias: str, expected: int, value: Any) -> np.ndarray:
+        try:
+            array = value if isinstance(value, np.ndarray) else tensors.to_array(value)
+            number = tensors.number_of(value)
+        except tensors.TensorError as error:
+            raise invalid(f"tensor parsing error: {alias} ({error})") from error
+        # As in TensorFlow Serving, the dtype is compared and the shape is not: the operations of
+        # the graph decide which shapes they accept.
+        if number != expected:
+            name, received = tensors.dtype_name(expected), tensors.dtype_name(number)
+            raise invalid(
+                f"Expects {alias} to be {name} but {received} is provided. "
+                f"{self._signature_for(number) or f'Send {alias} as {name}.'}"
+            )
+        return array
+
+    def _signature_for(self, number: int) -> str:
+        """Return a sentence that names the signatures for a type, or nothing if there are none."""
+        keys = [
+            key
+            for key, signature in self.signatures.items()
+            if {info.dtype for info in signature.inputs.values()} == {number}
+        ]
+        return f"Signatures for {tensors.dtype_name(number)}: {listed(keys)}." if keys else ""
 
     def _run(
         self,
@@ -135,9 +172,9 @@ class Handle:
         pixels = [limits.row_pixels(alias, value, most) for alias, value in arrays.items()]
         feeds = [signature.inputs[alias].name for alias in arrays]
         values = list(arrays.values())
-        rows = {len(value) if value.ndim else 0 for value in values}
+        rows = set(_row_counts(signature, arrays))
         parts = [slice(None)]
-        if self.runtime.by_row and len(rows) == 1 and rows != {0}:
+        if self.runtime.by_row and len(rows) == 1 and not rows & {0, None}:
             parts = list(limits.slices([sum(row) for row in zip(*pixels, strict=True)], most))
         answers = []
         for part in parts:
@@ -156,30 +193,10 @@ class Handle:
         return [np.concatenate(pieces) if pieces[0].ndim else pieces[0] for pieces in columns]
 
 
-def _arrays(signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the inputs as arrays, in the order of their names."""
-    if set(sent) != set(signature.inputs):
-        raise invalid(
-            f"The inputs do not fit the signature. Expected: {listed(signature.inputs)}. Received: "
-            f"{listed(sent)}."
-        )
-    return {alias: _array(alias, signature.inputs[alias], sent[alias]) for alias in sorted(sent)}
-
-
-def _array(alias: str, info: Any, value: Any) -> np.ndarray:
-    try:
-        array = value if isinstance(value, np.ndarray) else tensors.to_array(value)
-        number = tensors.number_of(value)
-    except tensors.TensorError as error:
-        raise invalid(f"tensor parsing error: {alias} ({error})") from error
-    # As in TensorFlow Serving, the dtype is compared and the shape is not: the operations of the
-    # graph decide which shapes they accept.
-    if number != info.dtype:
-        raise invalid(
-            f"Expects {alias} to be {tensors.dtype_name(info.dtype)} but "
-            f"{tensors.dtype_name(number)} is provided"
-        )
-    return array
+def _row_counts(signature: Any, arrays: Mapping[str, np.ndarray]) -> list[int | None]:
+    """Return the number of rows of each input; None where it is no list of rows."""
+    inputs = signature.inputs
+    return [tensors.row_count(value, inputs[alias]) for alias, value in arrays.items()]
 
 
 def _outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:

@@ -21,9 +21,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.util import deprecation
 
+from imgpipe.models.files.version_files import MODEL_DIGEST
 from imgpipe.serving.server import status
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.storage import DIGEST
 
 MAX_PREPARED = 64
 """How many combinations of inputs and outputs are kept prepared. Clients choose the combination
@@ -100,7 +100,7 @@ class SessionRuntime:
             raise
         self.signatures = dict(meta_graph.signature_def)
         # Only of a model of imgpipe is it known that it computes each row alone.
-        self.by_row = (directory / DIGEST).is_file()
+        self.by_row = (directory / MODEL_DIGEST).is_file()
         self._lock = threading.Lock()
         self._callables: OrderedDict[tuple[tuple[str, ...], tuple[str, ...]], Any] = OrderedDict()
 

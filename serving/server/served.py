@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
-from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.runtime import Runtime
@@ -29,7 +29,7 @@ class Served:
     def __init__(
         self,
         directory: str,
-        signature: str = DEFAULT_SIGNATURE,
+        signature: str = SERVING_DEFAULT,
         outputs: Collection[str] | None = None,
         runtime: Runtime | None = None,
     ) -> None:
@@ -63,8 +63,9 @@ class Served:
         feeds = [self._inputs[name].name for name in inputs]
         columns = [_array(value, self._inputs[name].dtype) for name, value in inputs.items()]
         cores, count = available_cores(), 1
-        if self._runtime.by_row and columns[0].ndim:
-            count = max(1, min(cores // default_intra_op(cores), len(columns[0])))
+        rows = tensors.row_count(columns[0], self._inputs[next(iter(inputs))])
+        if self._runtime.by_row and rows:
+            count = max(1, min(cores // default_intra_op(cores), rows))
 
         def answered(part: Sequence[np.ndarray]) -> list[np.ndarray]:
             return self._runtime.run(feeds, part, self._fetches)

@@ -37,6 +37,10 @@ from imgpipe.serving.server.version import VersionState
 # The value of a grpc.StatusCode is a pair of its number and its text.
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
+_ANSWERED = "tensorflow.serving.PredictionService/Predict"
+_ELSEWHERE = ("/tensorflow.serving.", "/inference.")
+"""How the methods begin that other servers answer: those of TensorFlow Serving, and those of the
+Open Inference Protocol of KServe and Triton."""
 _RELOAD_WAIT_S = 600.0
 """Time that a reload waits for its models if the request has no deadline."""
 
@@ -163,10 +167,40 @@ def handlers(services: Services, calls: Calls, pool: SheddingPool) -> list[Any]:
         "GetModelStatus": _handler(GetModelStatusRequest, services.status, others, pool),
         "HandleReloadConfigRequest": _handler(ReloadConfigRequest, services.reload, others, pool),
     }
-    return [
+    answered = [
         grpc.method_handlers_generic_handler(f"tensorflow.serving.{service}", methods)
         for service, methods in (("PredictionService", prediction), ("ModelService", model))
     ]
+    return [*answered, _Elsewhere()]
+
+
+def elsewhere(asked: str, answered: str = _ANSWERED) -> StatusError:
+    """Return the error for a method that this server does not have.
+
+    Args:
+        asked: The method, as the client names it.
+        answered: The method that answers the same question.
+    """
+    return StatusError(
+        Code.UNIMPLEMENTED,
+        f"This server does not answer {asked}. Ask {answered}: in models of imgpipe, the signature "
+        "serving_default takes image files, and serving_examples takes tf.Examples.",
+    )
+
+
+class _Elsewhere(grpc.GenericRpcHandler):
+    """Refuses the methods of other servers, and says where their question is answered."""
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Return the handler of a method, or None for all that are not known."""
+        method = handler_call_details.method
+        if not method.startswith(_ELSEWHERE):
+            return None
+
+        async def refuse(requests: Any, context: Any) -> None:
+            await context.abort(_GRPC_CODES[Code.UNIMPLEMENTED], elsewhere(method[1:]).message)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _handler(

@@ -17,14 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
 from imgpipe.serving.server.status import Code, StatusError
 
-DEFAULT_SIGNATURE = "serving_default"
 IMAGE_INPUT = "image_bytes"
 """Name of the input, and of the feature, for encoded images in the models of imgpipe."""
-MANIFEST = "manifest.json"
-DIGEST = "assets.extra/model_digest.json"
-"""JSON file of a version of imgpipe, with ``unknown_below`` and ``top_k`` of its signatures."""
 # As in TensorFlow Serving, a version is any int64, which has at most 19 digits. \d would also match
 # the digits of other scripts.
 _VERSION = re.compile(r"-?[0-9]{1,19}")
@@ -94,8 +91,8 @@ def look(path: Path) -> Files | None:
 
 
 def _missing(sizes: dict[str, int]) -> str:
-    if not ("saved_model.pb" in sizes or "saved_model.pbtxt" in sizes):
-        return "saved_model.pb is not there"
+    if not (SAVED_MODEL in sizes or f"{SAVED_MODEL}txt" in sizes):
+        return f"{SAVED_MODEL} is not there"
     variables = [name for name in sizes if name.startswith("variables/")]
     if not variables or MANIFEST in sizes:
         return ""  # the model has no variables, or its manifest lists them
@@ -122,7 +119,7 @@ def _missing_of_manifest(path: Path, sizes: dict[str, int]) -> str:
             return f"{name} of the manifest is not there"
         if sizes[name] != entry["bytes"]:
             return f"{name} has {sizes[name]} bytes, the manifest says {entry['bytes']}"
-    return "" if "saved_model.pb" in files else "the manifest lists no saved_model.pb"
+    return "" if SAVED_MODEL in files else f"the manifest lists no {SAVED_MODEL}"
 
 
 def _manifest(path: Path) -> dict[str, dict[str, Any]]:

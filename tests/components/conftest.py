@@ -13,6 +13,7 @@ from PIL import Image
 from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
 from tests.images import encoded, noise
+from tests.models.banks import write_facts
 
 _DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -112,7 +113,7 @@ def bank(tmp_path):
                         }
                     )
                     writer.write(split, example)
-        records.write_json(f"{uri}/bank.json", {"sizes": [features.shape[1]]})
+        write_facts(uri, [features.shape[1]])
         return uri
 
     return make

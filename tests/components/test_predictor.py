@@ -148,7 +148,7 @@ def test_the_validated_session_is_reused_in_the_same_process(
     images = _IMAGES["v"]
     expected = _answers(made / "model", images)
     wrap = loaded_model.keep(manifest.describe(directory))
-    assert all(check.passed for check in validate(str(directory), images, expected, wrap))
+    assert all(check["passed"] for check in validate(str(directory), images, expected, wrap))
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the model was loaded again")

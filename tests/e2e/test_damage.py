@@ -38,7 +38,7 @@ def test_a_truncated_shard_of_examples_is_made_again(
     shard.write_bytes(whole[: 12 + length + 4])  # only the first record is left
     outcome = mine.run(start="FeatureBank")
     assert outcome.exit_code == 0, outcome.verdict
-    assert outcome.summary["data"]["splits"] == first.summary["data"]["splits"]
+    assert outcome.summary["data"]["by_split"] == first.summary["data"]["by_split"]
     assert outcome.summary["gate"]["value"] == first.summary["gate"]["value"]
     assert not examples.exists()
     assert f"{examples} is damaged: " in caplog.text

@@ -47,7 +47,7 @@ def test_at_least_20_of_24_images_teach(few: tuple[Case, Any]):
     _, outcome = few
     assert outcome.exit_code == 0, outcome.verdict
     learned = outcome.summary["training"]["learned"]
-    counts = {split: sum(n.values()) for split, n in outcome.summary["data"]["splits"].items()}
+    counts = {split: sum(n.values()) for split, n in outcome.summary["data"]["by_split"].items()}
     assert learned == {split: counts[split] for split in (names.TRAIN, names.VALIDATION)}
     assert sum(learned.values()) >= 20
     assert outcome.summary["cross_validation"]["images"] == sum(learned.values())
@@ -91,5 +91,5 @@ def test_the_second_version_is_compared_by_the_folds_of_both(
     text = next(
         one["text"] for one in outcome.summary["gate"]["rulings"] if one["rule"] == "last_version"
     )
-    held_out = sum(outcome.summary["data"]["splits"][names.VALIDATION].values())
+    held_out = sum(outcome.summary["data"]["by_split"][names.VALIDATION].values())
     assert f"of {held_out} held-out images that neither was trained on" in text

@@ -31,7 +31,7 @@ def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
     assert outcome.summary["push"]["status"] == "pushed"
     folds = outcome.summary["cross_validation"]
     assert folds["folds"] == len(folds["per_fold"]) == 3
-    data = outcome.summary["data"]["splits"]
+    data = outcome.summary["data"]["by_split"]
     assert folds["images"] == sum(sum(data[split].values()) for split in ("train", "validation"))
     assert folds["mean"] == pytest.approx(np.mean([f["accuracy"] for f in folds["per_fold"]]))
     assert f"mean accuracy {folds['mean']:.3f}" in outcome.verdict
@@ -67,7 +67,7 @@ def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tu
     outcome = case.run(*FOLDS)
     assert (outcome.exit_code, outcome.repeated) == (0, False), outcome.verdict
     assert "overrides were applied to 3 images (1 accept, 2 reject)" in outcome.verdict
-    assert outcome.summary["data"]["applied"] == {"accept": 1, "reject": 2}
+    assert outcome.summary["data"]["overrides"]["applied"] == {"accept": 1, "reject": 2}
     rollback.rollback(case.out / "model", None)
     for repeated in (False, True):
         outcome = case.run(*FOLDS)

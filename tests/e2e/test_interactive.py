@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import toml_text
 from tests.conftest import REPOSITORY
 from tests.e2e.case import SETTINGS, Case
 
@@ -64,7 +65,7 @@ def test_every_cell_of_photographs_runs_and_a_model_is_served(
     case: Case, first: Any, tmp_path: Path
 ) -> None:
     settings = configs.build({**SETTINGS, "run": {"name": "hands", "out": str(case.out)}})
-    (tmp_path / "hands.toml").write_text(configs.to_toml(settings))
+    (tmp_path / "hands.toml").write_text(toml_text.to_toml(settings))
     places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(case.out)}
     printed = _execute(_PHOTOGRAPHS, {**places, "IMGPIPE_CONFIG": str(tmp_path / "hands.toml")})
     assert any(line.startswith("usable: 76 of 87 images kept") for line in printed)

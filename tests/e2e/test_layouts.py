@@ -28,7 +28,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory):
 
 def test_the_given_splits_are_kept(outcome):
     assert outcome.exit_code == 0, outcome.verdict
-    assert outcome.summary["data"]["splits"] == {
+    assert outcome.summary["data"]["by_split"] == {
         "train": {"paper": 14, "rock": 14},
         "validation": {"paper": 6, "rock": 6},
         "test": {"paper": 0, "rock": 0},

@@ -72,9 +72,9 @@ def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):
     code, found = drift(served, tmp_path / "log")
     assert code == 0 and found["drift"] is False, found["verdict"]
     (version,) = found["versions"]
-    assert version["answers"] == version["different_pictures"] == _IMAGES
+    assert version["answers"] == version["different_images"] == _IMAGES
     subjects = {comparison["subject"] for comparison in version["comparisons"]}
-    assert subjects == {"pictures", "predictions"} and version["notes"] == []
+    assert subjects == {"images", "predictions"} and version["notes"] == []
     assert "features unlike the training data" in {c["feature"] for c in version["comparisons"]}
 
 
@@ -90,7 +90,7 @@ def test_without_images_the_log_holds_predictions_alone(served: Case, tmp_path: 
     content = b"".join(path.read_bytes() for path in tmp_path.glob("log-*.tfrecord"))
     assert images[0] not in content and len(content) < 100_000
     _, found = drift(served, tmp_path / "log")
-    assert found["log"]["pictures"] == 0 and found["log"]["answers"] == _IMAGES
+    assert found["log"]["images"] == 0 and found["log"]["answers"] == _IMAGES
     (version,) = found["versions"]
     features = {comparison["feature"].split(" under")[0] for comparison in version["comparisons"]}
     assert features == {"label", "confidence"}

@@ -63,7 +63,7 @@ def test_every_planted_fault_is_found_and_every_file_is_counted(drawn: Path, fir
     for reason in ("zero_byte", "truncated", "not_an_image", "too_small", "animated", "duplicate"):
         assert data["by_reason"][reason] == planted[reason], reason
     assert data["repaired"] == planted["transcoded"]
-    assert sum(sum(classes.values()) for classes in data["splits"].values()) == data["kept"]
+    assert sum(sum(classes.values()) for classes in data["by_split"].values()) == data["kept"]
 
 
 def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, first: Any):
@@ -79,7 +79,7 @@ def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, f
 
 
 def test_the_feature_bank_makes_one_forward_pass_for_each_image_and_view(first: Any):
-    data = first.summary["data"]["splits"]
+    data = first.summary["data"]["by_split"]
     train = sum(data["train"].values())
     others = sum(data["validation"].values()) + sum(data["test"].values())
     assert first.summary["bank"] == {"forward_passes": 3 * train + others, "reused": 0}
@@ -158,7 +158,7 @@ def test_the_python_function_gives_the_outcome_of_the_command(case: Case, first:
 
 def test_an_export_is_compared_on_the_validation_images(case: Case, first: Any, tmp_path: Path):
     found = imgpipe.export("keras", case.out, tmp_path / "model.keras").summary
-    validation = sum(first.summary["data"]["splits"]["validation"].values())
+    validation = sum(first.summary["data"]["by_split"]["validation"].values())
     assert (found["parity"]["origin"], found["parity"]["images"]) == ("validation", validation)
 
 
@@ -239,7 +239,7 @@ def test_a_new_image_costs_forward_passes_for_its_own_views_only(
     before, after = first.summary["data"], outcome.summary["data"]
     assert after["in"] == before["in"] + 1
     more = {
-        split: sum(after["splits"][split].values()) - sum(before["splits"][split].values())
+        split: sum(after["by_split"][split].values()) - sum(before["by_split"][split].values())
         for split in names.SPLITS
     }
     assert sum(more.values()) == 1
@@ -287,7 +287,7 @@ def test_a_model_with_other_splits_is_compared_on_what_the_baseline_was_not_trai
     assert gate["baseline"] is not None
     (text,) = (one["text"] for one in gate["rulings"] if one["rule"] == "last_version")
     compared = int(text.split(" held-out images that neither")[0].rpartition(" of ")[2])
-    assert 0 < compared < sum(first.summary["data"]["splits"]["validation"].values())
+    assert 0 < compared < sum(first.summary["data"]["by_split"]["validation"].values())
 
 
 @pytest.mark.slow

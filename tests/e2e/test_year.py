@@ -145,7 +145,7 @@ def test_decisions_of_a_review_count_by_themselves(year: _Year):
     (year.out / "overrides.toml").write_text(overrides.to_toml([made]))
     outcome = year.run()
     assert outcome.exit_code in (0, 3)
-    assert outcome.summary["data"]["applied"] == {"relabel": 1}
+    assert outcome.summary["data"]["overrides"]["applied"] == {"relabel": 1}
     assert "1 label was overridden" in outcome.verdict
 
 

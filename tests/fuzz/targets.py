@@ -140,7 +140,7 @@ def _quarantine(file: Path) -> object:
     from imgpipe.pipeline.command_line.terminal import escape
     from imgpipe.pipeline.commands import quarantine
 
-    shown = [escape(row.path + row.detail) for row in quarantine.read(file.parent)]
+    shown = [escape(row["path"] + row["detail"]) for row in quarantine.read(file.parent)]
     return f"printable {all(map(str.isprintable, shown))}"
 
 

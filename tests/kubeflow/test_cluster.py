@@ -67,7 +67,7 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(
     base = first.folder / "out" / "model"
     local = require_same_version(base, volume / "photos", tmp_path / "local", _LENIENT)
     assert {key: facts["gate"][key] for key in local.summary["gate"]} == local.summary["gate"]
-    assert facts["data"]["by_split"] == local.summary["data"]["splits"]
+    assert facts["data"]["by_split"] == local.summary["data"]["by_split"]
     for component in ("ImageExampleGen", "ImageFilter"):
         (kept,) = (tmp_path / "local/artifacts" / component / "examples").glob("[0-9]*")
         found = records_of(first.stored(first.outputs["Data"][f"{component}_examples"]["uri"]))
@@ -88,7 +88,7 @@ def test_later_runs_execute_only_what_new_images_or_settings_change(first: Clust
     assert not facts["gate"]["failed"]
     assert facts["data"]["in"] == first.facts()["data"]["in"] + 3
     assert facts["gate"]["baseline"] is not None, "compared with the published version 1"
-    assert grown.values["Plan"]["fingerprint"] != first.values["Plan"]["fingerprint"]
+    assert grown.values["Plan"]["examples"] != first.values["Plan"]["examples"]
     assert grown.values["Plan"]["accepted_schema"], "the first run accepted one"
     assert manifest.version_numbers(models) == [1, 2]
     assert not grown.cached

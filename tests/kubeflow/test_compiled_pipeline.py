@@ -20,6 +20,7 @@ from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
 from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.kubeflow.groups import GROUPS
 from tests.conftest import REPOSITORY
+from tests.document_blocks import blocks
 
 
 def _compiled(
@@ -84,7 +85,7 @@ def test_guarded_tasks_depend_on_their_gates(spec: dict[str, Any]):
 def test_some_settings_are_parameters_of_a_run(spec: dict[str, Any], tmp_path: Path):
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     defaults = {name: one.get("defaultValue") for name, one in parameters.items()}
-    source = _tasks(spec)["Data"]["inputs"]["parameters"]["source"]
+    source = _tasks(spec)["Plan"]["inputs"]["parameters"]["source"]
     assert source == {"componentInputParameter": "source"}
     assert defaults.pop("source").endswith("/photos")
     assert defaults == {"threshold": 0.9, "epochs": 60, "image_size": 0}
@@ -102,7 +103,7 @@ def test_parameters_that_depend_on_the_images_are_outputs_of_plan(spec: dict[str
         for key, source in task["inputs"].get("parameters", {}).items()
         if "taskOutputParameter" in source
     }
-    assert read["Data", "fingerprint"] == "fingerprint"
+    assert read["Data", "examples"] == "examples"
     assert set(read.values()) == set(produced)
     assert all("Plan" in tasks[name]["dependentTasks"] for name, _ in read)
     for name, key in read:
@@ -147,6 +148,30 @@ def test_each_container_has_its_volumes_and_resources(tmp_path: Path):
     }
 
 
+def test_the_document_shows_how_other_settings_of_the_pods_are_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from kfp.kubernetes import kubernetes_executor_config_pb2
+
+    file = _compiled(tmp_path)
+    before = _spec(file)
+    document = REPOSITORY / "docs/kubeflow.md"
+    [program] = [block.text for block in blocks(document) if "tolerations" in block.text]
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    assert _spec(file) == before
+    _, platforms = yaml.safe_load_all(file.read_text())
+    executors = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert len(executors) == len(GROUPS)
+    for executor in executors.values():
+        config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
+        json_format.ParseDict(executor, config)
+        assert config.image_pull_secret[0].secret_name == "registry-key"
+        assert config.tolerations[0].effect == "NoSchedule"
+        assert config.node_selector.labels == {"disk": "ssd"}
+        assert config.pvc_mount
+
+
 def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -156,9 +181,9 @@ def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(
     monkeypatch.delenv(mounts.ROOT, raising=False)
     file = _for_buckets(tmp_path)
     assert len(list(yaml.safe_load_all(file.read_text()))) == 1
-    container = _spec(file)["deploymentSpec"]["executors"]["Publishing_executor"]["container"]
-    pusher, _ = json.loads(container["args"][1])
-    assert pusher["constants"]["push_directory"] == "/gcs/bucket/out/model"
+    container = _spec(file)["deploymentSpec"]["executors"]["Plan_executor"]["container"]
+    [planning] = json.loads(container["args"][1])
+    assert json.loads(planning["constants"]["config"])["run"]["out"] == "/gcs/bucket/out"
     place = {"project": "p", "location": "us-central1", "credentials": AnonymousCredentials()}
     job = aiplatform.PipelineJob("hands", str(file), parameter_values={"epochs": 3}, **place)
     described = job.to_dict()

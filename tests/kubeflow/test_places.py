@@ -9,6 +9,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import toml_text
 from imgpipe.pipeline.kubeflow import mounts, places
 
 VOLUMES = {"volumes": [{"claim": "photos", "path": "/data"}]}
@@ -94,6 +95,8 @@ def test_outputs_among_the_images_are_refused(sections: Any, setting: str):
         ({"volumes": [{"bucket": "b-1", "path": "/d"}]}, "received path, bucket"),
         ({"resources": {"default": {"memory": "4GB"}}}, "default.memory: string should match"),
         ({"resources": {"default": {"cpus": 1}}}, "unknown key 'kubeflow.resources.default.cpus'"),
+        ({"tolerations": []}, "has image, volumes, resources. Write other settings of the pods"),
+        ({"image_pull_secrets": ["a"]}, "see 'Other settings of the pods' in docs/kubeflow.md"),
     ],
 )
 def test_settings_that_kubernetes_would_refuse_are_refused(kubeflow: Any, expected: str):
@@ -104,6 +107,6 @@ def test_settings_that_kubernetes_would_refuse_are_refused(kubeflow: Any, expect
 def test_the_section_kubeflow_is_written_and_read_again(tmp_path):
     given = {**VOLUMES, "resources": {"Training": {"cpu": 4, "memory": "8Gi", "gpu": 1}}}
     config = _config(kubeflow=given)
-    (tmp_path / "c.toml").write_text(configs.to_toml(config))
+    (tmp_path / "c.toml").write_text(toml_text.to_toml(config))
     assert configs.load(tmp_path / "c.toml") == config
     assert config.kubeflow.resources["Training"].cpu == "4"

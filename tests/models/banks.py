@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Sequence
+from pathlib import Path
 
-from imgpipe.models.features.bank import BankRows, read_rows
+from imgpipe.models.features.bank import BANK_FILE, BankFacts, BankRows, read_rows
+from imgpipe.models.training.history import Epoch
 from imgpipe.models.training.training_loop import Fit
+
+
+def write_facts(
+    folder: str | Path,
+    sizes: Sequence[int],
+    note: str = "",
+    features: str = "average",
+    image_size: int = 224,
+) -> None:
+    """Write the description of a bank as FeatureBank does, with features of these sizes."""
+    facts: BankFacts = {
+        "note": note,
+        "budget_bytes": 10**9,
+        "backbone": "efficientnet_lite0",
+        "weights_key": "0" * 16,
+        "precision": "float32",
+        "dim": sum(sizes),
+        "sizes": list(sizes),
+        "features": features,
+        "image_size": image_size,
+        "views": 0,
+        "bytes": 2 * sum(sizes),
+        "tried": [],
+        "forward_passes": 0,
+        "reused": 0,
+    }
+    Path(folder, BANK_FILE).write_text(json.dumps(facts))
 
 
 def read_split(bank_uri: str, split: str | tuple[str, ...], classes: int) -> BankRows:
@@ -18,6 +48,6 @@ def clean(rows: BankRows) -> BankRows:
     return rows.select(rows.clean)
 
 
-def best(fit: Fit) -> dict[str, Any]:
+def best(fit: Fit) -> Epoch:
     """Return the record of the epoch whose weights a trained model has."""
-    return fit.history["epochs"][fit.history["best_epoch"] - 1]
+    return fit.stage["epochs"][fit.stage["best_epoch"] - 1]

@@ -14,6 +14,7 @@ import pytest
 from imgpipe.models import feature_names as names
 from tests.images import encoded, soft
 from tests.models import noise_data
+from tests.models.banks import write_facts
 
 Draw = Callable[..., bytes]
 WriteRecords = Callable[..., str]
@@ -97,7 +98,7 @@ def write_bank(write_records: WriteRecords) -> Callable[..., str]:
             if shuffle is not None:
                 np.random.default_rng(shuffle).shuffle(rows)
             write_records(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001", rows)
-        (directory / "bank.json").write_text(f'{{"sizes": [{dim}]}}')
+        write_facts(directory, [dim])
         return str(directory)
 
     return write

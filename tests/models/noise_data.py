@@ -6,7 +6,6 @@ Even a small network with random weights learns them. One training image has no 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.stages import Inputs
 from tests.images import encoded, noise
+from tests.models.banks import write_facts
 
 SIZE = 32
 CUT = "pool2"
@@ -84,12 +84,9 @@ def write_features(
                 values = zip(views, vectors, strict=True)
                 rows += [{**row, names.VIEW: v, names.FEATURES: x.tobytes()} for v, x in values]
         write_records(folder / f"Split-{split}" / "data_tfrecord-00000-of-00001", rows)
-    facts = {
-        "sizes": extractor.sizes,
-        "features": extractor.settings.widest,
-        "precision": "float32",
-    }
-    (folder / "bank.json").write_text(json.dumps(facts))
+    write_facts(
+        folder, extractor.sizes, features=extractor.settings.widest, image_size=SETTINGS.size
+    )
     return str(folder)
 
 

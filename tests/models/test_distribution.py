@@ -42,7 +42,7 @@ settings = ModelSettings(
 with distribution.scope("mirrored"):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
 fit = fit_head(*rows, 3, settings)
-losses = [epoch["loss"] for epoch in fit.history["epochs"]]
+losses = [epoch["loss"] for epoch in fit.stage["epochs"]]
 np.savez(result, *fit.layers.get_weights(), replicas=replicas, losses=losses)
 """
 
@@ -60,7 +60,7 @@ def _alone(bank: str) -> tuple[list[np.ndarray], list[float]]:
         optimizer="adam", epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01
     )
     fit = fit_head(*rows, 3, settings)
-    return fit.layers.get_weights(), [epoch["loss"] for epoch in fit.history["epochs"]]
+    return fit.layers.get_weights(), [epoch["loss"] for epoch in fit.stage["epochs"]]
 
 
 def _same(file: Path, bank: str) -> None:

@@ -54,15 +54,17 @@ def test_the_exit_of_the_program_visits_no_objects(argument: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "lacking"),
+    ("error", "lack"),
     [
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), "memory"),
         (MemoryError(), "memory"),
         (OSError(errno.ENOSPC, "full"), "disk"),
         (OSError(errno.EDQUOT, "quota"), "disk"),
-        (OSError(errno.ENOENT, "missing"), ""),
-        (ValueError("defect"), ""),
+        (OSError(errno.ENOENT, "missing"), None),
+        (ValueError("defect"), None),
     ],
 )
-def test_a_lack_of_memory_or_disk_is_told_from_other_errors(error: Exception, lacking: str) -> None:
-    assert process.lacking(error) == lacking
+def test_a_lack_of_memory_or_disk_is_told_from_other_errors(
+    error: Exception, lack: str | None
+) -> None:
+    assert process.lacking(error) == lack

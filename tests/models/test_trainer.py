@@ -15,7 +15,7 @@ from imgpipe.models.features import feature_distribution
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.trainer import described, run_fn, some_images
+from imgpipe.models.trainer import image_distribution, run_fn, some_images
 from tests.models.banks import read_split
 
 _VOCABULARY = ["paper", "rock", "scissors"]
@@ -125,9 +125,9 @@ def test_the_distribution_of_a_trained_backbone_is_computed_from_images(
     )
     classifier = build_classifier(None, _VOCABULARY, settings)
     train, held_out = ([str(tmp_path / f"{split}-*")] for split in ("train", "eval"))
-    found = described(classifier, train, held_out)
+    found = image_distribution(classifier, train, held_out)
     assert found is not None and found.held_out == 60
-    assert described(classifier, [], held_out) is None
+    assert image_distribution(classifier, [], held_out) is None
 
 
 def test_a_run_in_a_bucket_is_refused():

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from imgpipe.components.common.shares import wilson
+from imgpipe.components.image_evaluator.decision import Decision
+from imgpipe.components.image_filter.quarantine import DataSummary
+from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.run_record.facts import empty, page_settings
+from imgpipe.components.run_record.timings import Timings
+from imgpipe.components.run_record.verdict import RunState
+from imgpipe.models.training.cross_validation import Folds
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.execution.run_record import build_summary
+from imgpipe.pipeline.configuration import toml_text
+from imgpipe.pipeline.records.run_summary import summarised
+from tests.declared import made
 
 CLASSES = ("cat", "dog")
 
@@ -43,35 +51,35 @@ def leave(
     folder = out / "runs" / name
     folder.mkdir(parents=True)
     config = configs.build({}, [f"run.out={json.dumps(str(out))}", *settings])
-    (folder / "config.toml").write_text(configs.to_toml(config))
+    (folder / "config.toml").write_text(toml_text.to_toml(config))
     if artifacts is not None:
         (folder / "artifacts.json").write_text(json.dumps(artifacts))
     if not status:
         return folder
-    facts: dict[str, Any] = {
-        "settings": {"name": "n", "backbone": "b", "vocabulary": CLASSES, "image_size": 224},
-        "data": {"in": 99, "kept": sum(images), "rejected": 99 - sum(images)}
-        | {"by_split": {"train": dict(zip(CLASSES, images, strict=True))}},
-    }
+    facts = empty(page_settings("n", "", CLASSES))
+    facts["settings"] |= {"backbone": "b", "image_size": 224}
+    counts = {"in": 99, "kept": sum(images), "rejected": 99 - sum(images)}
+    by_split = {"train": dict(zip(CLASSES, images, strict=True))}
+    facts["data"] = made(DataSummary, **counts, by_split=by_split)
     if correct is not None:
-        facts["gate"] = {
-            "split": "validation",
-            "threshold": 0.9,
-            "value": correct / of,
-            "count": of,
-            "correct": correct,
-            "ci95": wilson(correct, of),
-            "baseline": None,
-            "failed": [],
-            "reasons": [],
-        }
+        facts["gate"] = made(
+            Decision,
+            split="validation",
+            threshold=0.9,
+            value=correct / of,
+            count=of,
+            correct=correct,
+            ci95=list(wilson(correct, of)),
+        )
     if folds is not None:
-        facts["cross_validation"] = {"folds": 5, "mean": folds, "std": 0.02}
+        facts["cross_validation"] = made(Folds, folds=5, mean=folds, std=0.02)
     if version is not None:
-        facts["push"] = {"status": "pushed", "version": str(version), "path": str(out / "model")}
-    timings = {"total_s": 63.0, "import_s": 1.0, "components": {}, "cached": []}
+        path = str(out / "model")
+        facts["push"] = made(Push, status="pushed", version=str(version), path=path)
+    state = RunState(status, f"{status}: a sentence", log="run.log")
+    timings = made(Timings, total_s=63.0, import_s=1.0)
     page = str(folder / "report.html")
-    built = build_summary(facts, timings, page, status, f"{status}: a sentence", "run.log")
-    (folder / "summary.json").write_text(json.dumps(built))
+    summary = summarised(facts, timings, [], page, state)
+    (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "report.html").write_text("<p>page")
     return folder

@@ -21,7 +21,8 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate.rules import GateSettings
-from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
+from imgpipe.components.example_gen.image_example_gen import ingest
+from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.check import JudgeSettings
@@ -86,7 +87,7 @@ def films(tmp_path):
 def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
     rules = IngestSettings(str(films), ("paper", "rock"), rule=RULE)
     judged = assert_same(tmp_path, films, JudgeSettings(groups="none"), ingested=rules)
-    assert judged.rejects == () and judged.summary["moved"]["near_duplicates_together"] > 0
+    assert judged.outcomes.rejects == [] and judged.summary["moved"]["near_duplicates_together"] > 0
     assert judged.near is not None and judged.near != ()
     for group in judged.near:
         assert len({member["split"] for member in group["members"]}) == 1
@@ -119,7 +120,7 @@ def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
     judged = assert_same(
         tmp_path, photos, settings, ingested=IngestSettings(str(photos), ("a", "b"), rule=RULE)
     )
-    assert judged.rejects == () and len(judged.near) == 12
+    assert judged.outcomes.rejects == [] and len(judged.near) == 12
     for group in judged.near:
         one, two = group["members"]
         assert one["path"][2:-5] == two["path"][2:-5] and one["split"] == two["split"]
@@ -157,11 +158,11 @@ def assert_same(root, photos, settings, overrides=(), ingested=None):
     plan = source_check.SourceCheckPlan(str(photos), settings, rule=rule, overrides=overrides)
     judged = source_check.judge(plan)
     summary, rejects, *findings, near = filtered(root, photos, settings, overrides, ingested)
-    found = [row.row() | {"stored": ""} for row in judged.rejects]
+    found = [row.row() | {"stored": ""} for row in judged.outcomes.rejects]
     assert found == [row | {"stored": ""} for row in rejects]
-    for ours, theirs in zip(
-        (judged.repairs, judged.warnings, judged.reviews), findings, strict=True
-    ):
+    outcomes = judged.outcomes
+    ours_by_kind = (outcomes.repairs, outcomes.warnings, outcomes.reviews)
+    for ours, theirs in zip(ours_by_kind, findings, strict=True):
         assert [row.row() for row in ours] == theirs
     assert list(judged.near or ()) == near
     assert judged.summary == summary
@@ -170,7 +171,7 @@ def assert_same(root, photos, settings, overrides=(), ingested=None):
 
 def test_findings_equal_those_of_image_filter_on_the_drawn_set(faulty, tmp_path):
     judged = assert_same(tmp_path, faulty, JudgeSettings(min_side=16))
-    reasons = {row.path: row.reason for row in judged.rejects}
+    reasons = {row.path: row.reason for row in judged.outcomes.rejects}
     for fault in FAULTS:
         if fault.reason in ("zero_byte", "truncated", "not_an_image", "duplicate"):
             assert reasons.get(fault.path) == fault.reason
@@ -190,8 +191,8 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
     severity = {**dict.fromkeys(names, "reject"), "alpha": "repair"}
     settings = JudgeSettings(severity=severity, threshold={"odd_size": 0.5})
     judged = assert_same(tmp_path, faulty, settings, overrides)
-    assert "odd_size" in {row.reason for row in judged.rejects}
-    assert {row.reason for row in judged.reviews} == {"accept", "reject", "relabel"}
+    assert "odd_size" in {row.reason for row in judged.outcomes.rejects}
+    assert {row.reason for row in judged.outcomes.reviews} == {"accept", "reject", "relabel"}
     assert judged.summary["overrides"]["unknown"] == ["0" * 64]
 
 
@@ -206,8 +207,8 @@ def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_p
     assert judged.summary["in"] == len(entries)
     decodable = {Path(entry["path"]).name for entry in entries if entry["tf"].startswith("OK")}
     broken = {"truncated", "undecodable", "not_an_image", "zero_byte"}
-    rejected = {Path(row.path).name: row.reason for row in judged.rejects}
-    repaired = {Path(row.path).name for row in judged.repairs}
+    rejected = {Path(row.path).name: row.reason for row in judged.outcomes.rejects}
+    repaired = {Path(row.path).name for row in judged.outcomes.repairs}
     everything = {Path(entry["path"]).name for entry in entries}
     assert everything - decodable <= rejected.keys() | repaired
     assert not decodable & {name for name, reason in rejected.items() if reason in broken}
@@ -398,7 +399,7 @@ def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, 
         return real(*args)
 
     monkeypatch.setattr(source_check, "inspect", vanishing)
-    (reject,) = source_check.judge(source_check.SourceCheckPlan(str(clean))).rejects
+    (reject,) = source_check.judge(source_check.SourceCheckPlan(str(clean))).outcomes.rejects
     assert (reject.path, reject.reason) == ("rock/0.png", "unreadable")
 
 

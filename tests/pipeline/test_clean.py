@@ -12,7 +12,8 @@ from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean, rollback
-from imgpipe.pipeline.output import output_folder, places, removable_files
+from imgpipe.pipeline.doctor import output_folder
+from imgpipe.pipeline.output import places, removable_files
 from imgpipe.pipeline.output.removable_files import COPIES
 from imgpipe.pipeline.runners import seals
 from tests.pipeline.past_runs import leave

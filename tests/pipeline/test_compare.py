@@ -6,13 +6,13 @@ import math
 import pytest
 from typer.testing import CliRunner
 
+from imgpipe.components.common.shares import paired_answers
 from imgpipe.components.common.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
-from imgpipe.pipeline.output.run_comparison import paired
 from tests import json_formats
 from tests.pipeline.past_runs import CLASSES, leave
 
@@ -142,15 +142,17 @@ def test_a_run_without_an_earlier_one_is_not_compared(tmp_path):
 
 def test_paired_accuracy_agrees_with_published_figures():
     """The interval agrees with Bonett and Price (2012), the p-value with an exact binomial test."""
-    pair = paired(both=43, only_a=8, only_b=9, neither=40)
-    low, high = pair.ci95
-    assert pair.difference == pytest.approx(0.01)
-    assert low < pair.difference < high and low == pytest.approx(-0.0739, abs=2e-4)
-    assert paired(1, 6, 0, 1).p_value == pytest.approx(2 / 2**6)
-    assert paired(5, 0, 0, 0).p_value == 1.0
-    many = paired(10**6, 30_500, 31_000, 0).p_value  # the sum of so many terms took minutes
+    pair = paired_answers(both=43, only_a=8, only_b=9, neither=40)
+    low, high = pair["ci95"]
+    assert pair["difference"] == pytest.approx(0.01)
+    assert low < pair["difference"] < high and low == pytest.approx(-0.0739, abs=2e-4)
+    assert paired_answers(1, 6, 0, 1)["p_value"] == pytest.approx(2 / 2**6)
+    assert paired_answers(5, 0, 0, 0)["p_value"] == 1.0
+    many = paired_answers(10**6, 30_500, 31_000, 0)[
+        "p_value"
+    ]  # the sum of so many terms took minutes
     assert many == pytest.approx(math.erfc(499 / math.sqrt(2 * 61_500)), rel=1e-3)
-    assert paired(5, 0, 0, 0).ci95[1] > 0.2, "five images are no proof"
+    assert paired_answers(5, 0, 0, 0)["ci95"][1] > 0.2, "five images are no proof"
 
 
 def test_open_shows_the_report_in_the_browser(out, monkeypatch):

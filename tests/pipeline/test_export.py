@@ -72,7 +72,7 @@ def test_keras_reads_its_file_without_imgpipe(out, tmp_path):
 
 
 def test_an_export_with_other_answers_is_refused(out):
-    model = Model.of(out / "model" / "1")
+    model = Model(out / "model" / "1")
     right = exports.KINDS["keras"]
 
     def swapped(content):
@@ -116,14 +116,14 @@ def test_a_lite_file_is_judged_on_the_validation_images(judged, tmp_path, kind):
 
 def test_a_lite_file_that_loses_too_much_is_refused(judged, tmp_path):
     """The file of another network stands for one whose rounding changes the answers."""
-    other = Model.of(small_version.push(tmp_path, seed=5))
+    other = Model(small_version.push(tmp_path, seed=5))
     right = exports.KINDS["tflite-int8"]
     worse = dataclasses.replace(right, make=lambda _: exports.KINDS["tflite"].make(other))
     with pytest.raises(
         exports.NotEqual,
         match=r"accuracy 0\.\d+ is below the threshold 0\.9; it loses .* of 20 validation images",
     ):
-        exports.export("tflite-int8", worse, Model.of(judged))
+        exports.export("tflite-int8", worse, Model(judged))
 
 
 def test_a_file_of_8_bits_needs_the_images_of_the_run(out, tmp_path):

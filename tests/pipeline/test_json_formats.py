@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
-from imgpipe.pipeline.records import FORMATS
+from imgpipe.pipeline.json_formats import FORMATS
 from tests import json_formats
 from tests.images import class_folders
 from tests.pipeline import small_version
@@ -59,13 +59,15 @@ def test_every_json_has_a_schema_number() -> None:
     }
     assert with_json == set(FORMATS)
     for command, kind in FORMATS.items():
-        one = typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
-        fields = getattr(one, "model_fields", one.__annotations__)
-        assert {"schema", "schema_"} & set(fields), command
+        item = typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
+        for one in typing.get_args(item) or (item,):
+            fields = getattr(one, "model_fields", one.__annotations__)
+            assert {"schema", "schema_"} & set(fields), command
 
 
 def test_conform_compares_every_field() -> None:
-    good = {"schema": 1, "image": "i", "label": "cat", "version": 2}
+    top = [{"label": "cat", "probability": 0.9}]
+    good = {"schema": 1, "image": "i", "label": "cat", "probability": 0.9, "top": top, "version": 2}
     json_formats.conform("predict", [good])
     for bad in ({**good, "more": 1}, {"schema": 1}, {**good, "version": True}, [good]):
         with pytest.raises((AssertionError, ValidationError)):

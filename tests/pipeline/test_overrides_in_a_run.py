@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
 
 from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.filter_settings import FilterSettings
 from imgpipe.components.image_filter.overrides import Override
+from imgpipe.components.model_pusher.pusher_settings import PusherSettings
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import plan
 from imgpipe.pipeline.configuration import config as configs
@@ -19,7 +20,7 @@ SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fing
 
 def run_key(found: plan.Plan) -> str:
     """Return the fingerprint of a run, which its published version keeps."""
-    return str(json.loads(found.facts)["run_key"])
+    return str(PusherSettings.from_json(found.pusher).facts["run_key"])
 
 
 @pytest.fixture
@@ -39,11 +40,12 @@ def find(tmp_path):
 
 def test_an_override_changes_the_run_key_but_its_note_does_not(find):
     none, decided = find(), find(Override("0" * 64, "accept"))
-    assert none.overrides == "[]"
-    assert json.loads(decided.overrides) == [["0" * 64, "accept", ""]]
+    assert FilterSettings.from_json(none.image_filter).overrides == ()
+    given = FilterSettings.from_json(decided.image_filter).overrides
+    assert given == (Override("0" * 64, "accept"),)
     assert run_key(none) != run_key(decided)
     moved = find(Override("0" * 64, "accept", note="seen", path="a/1.jpg"), place="other.toml")
-    assert run_key(moved) == run_key(decided) and moved.overrides == decided.overrides
+    assert run_key(moved) == run_key(decided) and moved.image_filter == decided.image_filter
 
 
 def test_the_place_of_the_inspection_cache_does_not_change_the_run_key(find):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,10 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.data_gate import accepted
+from imgpipe.components.data_gate.gate_settings import DataGateSettings
+from imgpipe.components.feature_bank.bank_settings import FeatureBankSettings
+from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
+from imgpipe.components.model_pusher.pusher_settings import PusherSettings
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import config as configs
@@ -46,14 +50,111 @@ def test_parameters_of_a_run_change_what_depends_on_them(config: configs.Config)
     before = _planned(config)
     after = _planned(config, threshold=0.75, epochs=3, image_size=64)
     assert json.loads(after["training"])["model"]["epochs"] == 3
-    assert json.loads(after["network"])["model"]["image_size"] == 64
-    assert json.loads(after["report_settings"])["changed"]["evaluate.threshold"] == 0.75
-    keys = [json.loads(values["facts"])["run_key"] for values in (before, after)]
+    network = FeatureBankSettings.from_json(after["bank"]).network
+    assert json.loads(network)["model"]["image_size"] == 64
+    assert json.loads(after["report"])["changed"]["evaluate.threshold"] == 0.75
+    keys = [
+        PusherSettings.from_json(values["pusher"]).facts["run_key"] for values in (before, after)
+    ]
     assert keys[0] != keys[1]
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed == {
-        *("network", "weights_key", "training"),
-        *("evaluate", "facts", "report_settings"),
+    assert _changed(before, after) == {"bank", "training", "evaluator", "pusher", "report"}
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Return the names of the fields of two plans that differ."""
+    return {name for name in before if before[name] != after[name]}
+
+
+_SHOWN = {"report"}
+_RESULT = {"pusher", *_SHOWN}  # the key of the run is in the manifest
+_READ = {"examples", *_RESULT}
+_CHECKED = {"image_filter", "gate", *_RESULT}
+_FEATURES = {"bank", "training", *_RESULT}
+
+
+@pytest.mark.parametrize(
+    ("settings", "fields"),
+    [
+        ({"data.classes": ("a", "b")}, _READ),
+        ({"data.class_level": 1}, _READ),
+        ({"data.skip": ("masks",)}, _READ),
+        ({"data.group_pattern": "(.)"}, {"fingerprint", "gate", *_READ}),
+        ({"data.groups": "none"}, {"image_filter", "gate", *_READ}),
+        # Where files lie does not change the result.
+        ({"data.root": "/elsewhere"}, {"examples", *_SHOWN}),
+        ({"data.follow_links": True}, {"examples", *_SHOWN}),
+        ({"split.seed": 2}, {"gate", *_READ}),
+        ({"split.test": 0.2}, {"gate", *_READ}),
+        ({"judge.min_side": 2}, _CHECKED),
+        ({"judge.severity.dark": "ignore"}, _CHECKED),
+        ({"judge.threshold.near_duplicate": 1}, _CHECKED),
+        ({"judge.pixel_limit": 2}, {"examples", *_CHECKED}),
+        ({"judge.store": "/elsewhere"}, {"examples"}),
+        ({"gate.min_train": 2}, {"gate", *_RESULT}),
+        ({"gate.drift": "ignore"}, {"gate", *_RESULT}),
+        ({"gate.min_validation": 2}, {"gate", *_READ}),
+        ({"views.count": 1}, _FEATURES),
+        ({"bank.budget": 1}, {"bank", *_RESULT}),
+        ({"bank.store": "/elsewhere"}, {"bank"}),
+        ({"model.backbone": "mobilenet_v2", "model.weights": "none"}, _FEATURES),
+        ({"model.image_size": 64}, _FEATURES),
+        # The features are chosen for the head, unless the setting names them.
+        ({"train.seed": 2}, _FEATURES),
+        ({"model.features": "average"}, _FEATURES),
+        ({"train.minutes": 1}, _FEATURES),
+        ({"fine_tune.epochs": 2}, _FEATURES),
+        ({"evaluate.threshold": 0.5}, {"evaluator", *_RESULT}),
+        ({"evaluate.max_drop": 0.5}, {"evaluator", *_RESULT}),
+        ({"evaluate.cross_validate": 2}, {"evaluator", *_FEATURES}),
+        ({"push.keep": 2}, _RESULT),
+        ({"push.directory": "/elsewhere"}, {"baseline", "pusher"}),
+        ({"run.keep": 1}, _SHOWN),
+        ({"run.name": "hands"}, _FEATURES),
+        ({"run.out": "/elsewhere"}, {"baseline", "examples", "gate", "bank", "pusher"}),
+        ({"beam.runner": "processes"}, _SHOWN),
+        ({"expect.text": "words"}, _SHOWN),
+    ],
+)
+def test_a_setting_invalidates_the_components_that_depend_on_it(
+    config: configs.Config, settings: dict[str, Any], fields: set[str]
+):
+    assert _changed(_planned(config), _planned(config.replaced(settings))) == fields
+
+
+def test_settings_of_a_head_do_not_invalidate_features_that_are_not_chosen_for_it(
+    config: configs.Config,
+):
+    config = config.replaced({"model.features": "average"})
+    after = _planned(config.replaced({"train.seed": 2}))
+    assert _changed(_planned(config), after) == {"training", *_RESULT}
+
+
+def test_the_graph_passes_each_component_its_part_of_the_plan_alone(config: configs.Config):
+    pytest.importorskip("tfx")
+    from imgpipe.pipeline import graph
+
+    plan = plans.Plan(**{field.name: field.name for field in fields(plans.Plan)})
+    pipeline = graph.create_pipeline(config, plan, graph.Storage("/artifacts"))
+    texts = set(asdict(plan).values())
+    given = {
+        node.id: texts & set(map(str, node.exec_properties.values()))
+        for node in pipeline.components
+        if node.id not in ("Plan", "ExampleValidator")
+    }
+    assert given == {
+        "Baseline": {"baseline"},
+        "ImageExampleGen": {"examples", "code"},
+        "ImageFilter": {"image_filter", "code"},
+        "StatisticsGen": {"code"},
+        "SchemaGen": {"accepted_schema", "code"},
+        "DataGate": {"gate", "code"},
+        "FeatureBank": {"bank", "code"},
+        "ImageTrainer": {"training"},  # which contains the code
+        "ServingValidator": {"code"},
+        "Predictor": {"code"},
+        "ImageEvaluator": {"evaluator", "code"},
+        "ModelPusher": {"pusher"},
+        "Report": {"report"},
     }
 
 
@@ -62,7 +163,7 @@ def test_new_images_change_the_fingerprint(config: configs.Config, photos: Path)
     Image.new("RGB", (50, 50)).save(photos / "a" / "2.png")
     after = _planned(config)
     assert after["fingerprint"] != before["fingerprint"]
-    assert after["network"] == before["network"]
+    assert _changed(before, after) == {"fingerprint", "examples", "gate", *_RESULT}
 
 
 def test_a_wrong_parameter_of_a_run_is_named(config: configs.Config):
@@ -76,9 +177,17 @@ def test_the_accepted_schema_is_part_of_the_plan(config: configs.Config):
     config.schema_file.parent.mkdir(parents=True)
     text = 'feature { name: "label" }\n'
     config.schema_file.write_text(text)
-    found = _planned(config)
-    assert found["accepted_schema"] == text and found["accept_changes"] == 0
-    judged_by = {name: found[name] for name in ("accepted_schema", "accepted_data")}
-    judged_by["accept_changes"] = 1
-    accepted.write(config.schema_file, found["data_key"], {"a": 1, "b": 1}, judged_by)
-    assert _planned(config) == found | judged_by, "what was accepted stays so"
+    before = _planned(config)
+    gate = DataGateSettings.from_json(before["gate"])
+    assert before["accepted_schema"] == gate.accepted_schema == text
+    assert gate.accept_changes == 0
+    judged_by: accepted.JudgedBy = {
+        "accepted_schema": text,
+        "accepted_data": gate.accepted_data,
+        "accept_changes": 1,
+    }
+    accepted.write(config.schema_file, gate.data_key, {"a": 1, "b": 1}, judged_by)
+    after = _planned(config)
+    assert DataGateSettings.from_json(after["gate"]) == replace(gate, accept_changes=1)
+    assert EvaluatorSettings.from_json(after["evaluator"]).accept_changes == 1
+    assert _changed(before, after) == {"gate", "evaluator"}, "what was accepted stays so"

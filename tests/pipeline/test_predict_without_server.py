@@ -105,13 +105,14 @@ def test_files_that_are_no_images_are_named_and_the_others_are_classified(out, p
     result = predict("--model", out, photos)
     assert result.exit_code == 2
     assert "1 of 4 images could not be classified" in result.stderr
-    assert "broken.png: " in result.stderr and "Unknown image file format" in result.stderr
+    assert "broken.png: " in result.stderr and "text (no image)" in result.stderr
     assert result.stdout.count("version 2") == 3
 
 
 def test_every_file_is_refused_for_its_own_reason(out, photos):
     reasons = {
-        "a.jpg": (b"no image", "Unknown image file format"),
+        "a.jpg": (b"no image", "image_bytes: expected the bytes of an image file"),
+        "a.tif": (b"II*\0", "Unknown image file format"),
         "b.jpg": (encoded(noise(9), "JPEG")[:900], "jpeg::Uncompress failed"),
         "c.png": (encoded(noise(9))[:900], "Invalid PNG data, size 900"),
         "d.gif": (encoded(noise(9), "GIF")[:900], "Invalid GIF data"),

@@ -8,6 +8,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from imgpipe.components.image_filter.check import Finding
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import quarantine
 from tests import json_formats
@@ -32,8 +33,10 @@ def write(folder, rows=ROWS):
             stored = f"{reason}/{image_hash[:16]}-x.jpg"
             (folder / reason).mkdir(exist_ok=True)
             (folder / stored).write_bytes(data)
-        row = {"path": path, "image_hash": image_hash, "reason": reason, "detail": detail}
-        lines.append(json.dumps(row | {"stored": stored, "override": "what to do", "new_key": 1}))
+        finding = Finding(
+            reason, detail, path=path, image_hash=image_hash, stored=stored, remedy="what to do"
+        )
+        lines.append(json.dumps(finding.row() | {"new_key": 1}))
     (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
     return folder
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
+from imgpipe.models.files.version_files import MANIFEST
 from imgpipe.serving.server import ModelServer, storage
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.version import State
@@ -146,8 +147,8 @@ def described(directory: Path) -> dict:
 def test_one_flipped_bit_in_any_file_is_detected(variants, tmp_path):
     directory = tmp_path / "1"
     shutil.copytree(variants / "3", directory)
-    (directory / storage.MANIFEST).write_text(json.dumps({"files": described(directory)}))
-    files = [p for p in directory.rglob("*") if p.is_file() and p.name != storage.MANIFEST]
+    (directory / MANIFEST).write_text(json.dumps({"files": described(directory)}))
+    files = [p for p in directory.rglob("*") if p.is_file() and p.name != MANIFEST]
     files = [path for path in files if path.stat().st_size]
     rng, found = random.Random(0), 0
     for _ in range(FLIPS):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +11,7 @@ from imgpipe.components.common.image_file.header import pillow
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels, measure
 from imgpipe.models import preprocess
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ResourceError, first_line
 
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
@@ -110,11 +109,3 @@ def _no_memory(error: BaseException) -> ResourceError:
         f"there is not enough memory to decode an image ({first_line(error)}). End other programs, "
         "or lower judge.pixel_limit, and run again"
     )
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error message, without graph node names and op suffixes."""
-    text = str(getattr(error, "message", None) or error)
-    text = re.sub(r"\{\{[^}]*\}\}|\[Op:\w+\]( name:)?", "", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

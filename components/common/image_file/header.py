@@ -113,7 +113,8 @@ def probe(data: bytes, pixel_limit: int) -> Header:
         >>> probe(b"These are the minutes of", pixel_limit=100_000_000).error
         'unknown image format'
     """
-    declared, kind = image_header.size(data), image_header.sniff(data)
+    declared = image_header.size(data)
+    kind = image_header.sniff(data)
     if kind == "WEBP" and declared[0] * declared[1] > pixel_limit:
         return Header(width=declared[0], height=declared[1], format=kind)
     try:

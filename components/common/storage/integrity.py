@@ -33,6 +33,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_or_empty(path: Path) -> str:
+    """Hex SHA-256 of a file's content, "" if there is no file."""
+    return sha256(path) if path.is_file() else ""
+
+
 def files_below(folder: Path) -> dict[str, Path]:
     """Every file below a folder, sorted, by its relative path."""
     return {

@@ -16,12 +16,10 @@ from typing import Any
 
 from imgpipe.components.common.storage import integrity
 from imgpipe.models.files import json_object
+from imgpipe.models.files.version_files import MANIFEST, MODEL_DIGEST
 
-MANIFEST = "manifest.json"
 #: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
 PROVENANCE = "provenance"
-#: File that identifies the model, even if two exports of it differ in their bytes.
-MODEL_DIGEST = "assets.extra/model_digest.json"
 #: The model card, which people and the Hugging Face Hub read.
 CARD = "README.md"
 #: Number of versions that are kept unless a setting says otherwise.

@@ -239,11 +239,6 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
     return dataclasses.replace(listing, items=items, notes=tuple(notes))
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error of a library says, without its full stop."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
-
-
 @dataclass(frozen=True)
 class SourceKind:
     """One kind of source; a module in this folder lists its kinds in `KINDS`.

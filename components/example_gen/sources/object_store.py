@@ -20,13 +20,12 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
     SourceOptions,
-    first_line,
     hashed,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.tree import EXPECTED_TREE, repeated
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError, first_line
 
 #: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite
 #: objects have no MD5 (https://cloud.google.com/storage/docs/composite-objects).
@@ -89,7 +88,7 @@ class ObjectStoreSource(Source):
         try:
             data = bytes(system.cat_file(f"{root}{key}"))
         except Exception as error:  # each store has error types of its own
-            raise OSError(first_line(error)) from error
+            raise OSError(first_line(error).rstrip(".")) from error
         if len(data) != size:
             raise OSError(f"has {len(data):,} bytes, but {size:,} when it was listed")
         return data
@@ -101,8 +100,9 @@ class ObjectStoreSource(Source):
         except FileNotFoundError:
             return {}
         except Exception as error:  # each store has error types of its own
+            why = first_line(error).rstrip(".")
             raise ResourceError(
-                f"data source {self.uri!r} cannot be listed: {first_line(error)}. Check the "
+                f"data source {self.uri!r} cannot be listed: {why}. Check the "
                 "network, the name of the bucket and the credentials in the environment."
             ) from error
 
@@ -114,8 +114,9 @@ def _opened(uri: str) -> tuple[Any, str]:
     try:
         system, root = url_to_fs(uri)
     except ImportError as error:
+        why = first_line(error).rstrip(".")
         raise ResourceError(
-            f"data source {uri!r}: {first_line(error)}. It comes with the extra "
+            f"data source {uri!r}: {why}. It comes with the extra "
             "imgpipe[object-store]: run `uv sync --extra object-store`, or, for pip, "
             "`pip install gcsfs s3fs`."
         ) from error

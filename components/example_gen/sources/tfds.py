@@ -20,7 +20,6 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
     SourceOptions,
-    first_line,
 )
 from imgpipe.components.example_gen.sources.records import (
     Fields,
@@ -31,7 +30,7 @@ from imgpipe.components.example_gen.sources.records import (
 from imgpipe.components.example_gen.sources.tables import check_single_labels
 from imgpipe.components.example_gen.sources.tree import SPLIT_WORDS, listed, some
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
 
 _EXPECTED = "expected tfds:NAME or tfds:NAME:SPLIT, such as tfds:cats_vs_dogs"
 #: name[/config][:version][:split]; a version is three numbers.
@@ -62,8 +61,9 @@ class TfdsSource(Source):
         except ImgpipeError:
             raise
         except Exception as error:  # TFDS uses a damaged description unchecked
+            why = first_line(error).rstrip(".")
             raise ConfigError(
-                f"data source 'tfds:{self.locator}' cannot be used: {first_line(error)}; "
+                f"data source 'tfds:{self.locator}' cannot be used: {why}; "
                 f"{_EXPECTED}. If it is prepared, remove its folder and prepare it again"
             ) from error
 
@@ -159,9 +159,10 @@ def _builder(name: str, folder: str) -> Any:
     try:
         builder.download_and_prepare()
     except Exception as error:  # downloads, checksums, disks and builders fail in many ways
+        why = first_line(error).rstrip(".")
         raise ResourceError(
             f"the data set 'tfds:{name}' is not prepared in {builder.data_dir} and cannot be "
-            f"downloaded: {first_line(error)}. On a machine with network run `tfds build {name}` "
+            f"downloaded: {why}. On a machine with network run `tfds build {name}` "
             f"(from the package tensorflow-datasets), then copy its folder "
             f"{builder.info.full_name} from ~/tensorflow_datasets to {builder.data_dir}; another "
             "folder is named by data.tfds_dir or TFDS_DATA_DIR."

@@ -5,14 +5,17 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.common.shares import wilson
-from imgpipe.components.report.metrics import Cell
 from imgpipe.components.report.section import Absent, Content, Context, Section
-from imgpipe.components.report.text import capped, plural
 from imgpipe.components.report.thumbnails import cam_key
+from imgpipe.components.run_record.metrics import MEASURED, Cell, ClassMetrics, SplitMetrics
+from imgpipe.components.run_record.slices import Slice
 from imgpipe.models import feature_names as names
+
+_Part = TypeVar("_Part")
 
 
 def build_figures(context: Context) -> Content:
@@ -28,30 +31,37 @@ def build_figures(context: Context) -> Content:
             "interval": _interval(summary),
             **summary,
         }
-        for split, summary in context.measured("metrics").items()
+        for split, summary in _by_split(context.facts["metrics"]).items()
     ]
     return {"rows": rows} if rows else context.absent("No image was classified by a trained model")
 
 
-def _interval(summary: Mapping[str, Any]) -> tuple[float, float]:
+def _by_split(part: Mapping[str, _Part]) -> dict[str, _Part]:
+    """Return a part of the facts for the evaluated splits that it has, in their order."""
+    return {split: part[split] for split in MEASURED if split in part}
+
+
+def _interval(summary: SplitMetrics) -> tuple[float, float]:
     """Return the interval of the accuracy, for which the images of a family count once."""
-    independent = summary.get("independent") or summary["count"]
-    return wilson(summary["correct"] / summary["count"] * independent, independent)
+    independent = summary["independent"]
+    return wilson(summary["accuracy"] * independent, independent)
 
 
 def _role_of_validation(context: Context) -> str:
     """Say what the validation split was used for."""
-    training = context.part("training")
+    training = context.facts["training"]
     task = "selects the epoch and calibrates the probabilities"
-    if names.VALIDATION in (training.get("learned") or {}):
+    if training is None:
+        pass
+    elif names.VALIDATION in training["learned"]:
         task = "teaches as train does, and a network without the image answered for each of them"
-    elif (training.get("calibration") or {}).get("chosen_on") == "folds":
+    elif training["calibration"]["chosen_on"] == "folds":
         task = "selects nothing, because the folds select the network and calibrate it"
-    elif len(training.get("search") or []) > 1:
+    elif len(training["search"] or ()) > 1:
         task = "selects the network and the epoch, and calibrates the probabilities"
-    elif training.get("solution") and not training.get("fine_tune"):
+    elif training["solution"] and not training["fine_tune"]:
         task = "calibrates the probabilities"
-    who = "the folds decide" if context.part("cross_validation") else "it decides"
+    who = "the folds decide" if context.facts["cross_validation"] else "it decides"
     return f"{task}; {who} whether the model is blessed"
 
 
@@ -60,20 +70,20 @@ FIGURES = Section("figures", "Accuracy and calibration", build_figures, order=30
 
 def build_folds(context: Context) -> Content:
     """Return the mean and one row for each fold."""
-    found = context.part("cross_validation")
-    if not found:
-        if context.part("training"):
-            return Absent(
-                "The validation split decided. Folds do where it has few images and a solved head "
-                "is published, or where evaluate.cross_validate gives their number."
-            )
+    folds, training = context.facts["cross_validation"], context.facts["training"]
+    if training is None:
         return context.absent("No folds were trained")
-    apart = found["alike_apart"]
+    if folds is None:
+        return Absent(
+            "The validation split decided. Folds do where it has few images and a solved head "
+            "is published, or where evaluate.cross_validate gives their number."
+        )
+    apart = folds["alike_apart"]
     return {
-        "found": found,
-        "rows": found["per_fold"],
-        "tuned": bool(context.part("training").get("fine_tune")),
-        "learned": names.VALIDATION in (context.part("training").get("learned") or {}),
+        "found": folds,
+        "rows": folds["per_fold"],
+        "tuned": training["fine_tune"] is not None,
+        "learned": names.VALIDATION in training["learned"],
         "apart": plural(apart, "image") if apart else "",
     }
 
@@ -90,7 +100,7 @@ def build_confusion(context: Context) -> Content:
     classes = context.vocabulary
     small = len(classes) <= _TABLE
     splits = []
-    for split, cells in context.measured("confusion").items():
+    for split, cells in _by_split(context.facts["confusion"]).items():
         splits.append(
             {
                 "split": split,
@@ -150,7 +160,9 @@ _MOST_CLASSES = 200  # classes that are shown
 
 def build_per_class(context: Context) -> Content:
     """Return one row for each class."""
-    tables = {split: found["per_class"] for split, found in context.measured("metrics").items()}
+    tables = {
+        split: found["per_class"] for split, found in _by_split(context.facts["metrics"]).items()
+    }
     if not tables:
         return context.absent("No image was classified by a trained model")
     classes = context.vocabulary
@@ -165,7 +177,7 @@ def build_per_class(context: Context) -> Content:
     return {"splits": list(tables), "rows": shown, "note": note, "numbered": numbered}
 
 
-def _f1(figures: Mapping[str, Any]) -> float:
+def _f1(figures: ClassMetrics) -> float:
     """Return the F1 as a sort key; a class without images comes last."""
     return figures["f1"] if figures["count"] else 2.0
 
@@ -175,17 +187,17 @@ PER_CLASS = Section("per_class", "Classes", build_per_class, order=60)
 
 def build_slices(context: Context) -> Content:
     """Return one row for each slice, with its interval and whether it is clearly weaker."""
-    found = context.facts.get("slices")
+    found = context.facts["slices"]
     if not found:
         return context.absent("The images differ in nothing that could divide them into slices")
     groups = [
         {"name": one["name"], "rows": [_slice(row, one["accuracy"]) for row in one["rows"]]}
         for one in found
     ]
-    return {"groups": groups, "several": len(context.measured("metrics")) > 1}
+    return {"groups": groups, "several": len(_by_split(context.facts["metrics"])) > 1}
 
 
-def _slice(row: Mapping[str, Any], usual: float) -> dict[str, Any]:
+def _slice(row: Slice, usual: float) -> dict[str, Any]:
     interval = wilson(row["correct"], row["count"])
     return {
         **row,
@@ -207,7 +219,7 @@ def build_mistakes(context: Context) -> Content:
             "wrong": found["count"] - found["correct"],
             "count": found["count"],
         }
-        for split, found in context.measured("metrics").items()
+        for split, found in _by_split(context.facts["metrics"]).items()
     ]
     return {"splits": splits} if splits else context.absent("No image was classified by a model")
 
@@ -215,7 +227,7 @@ def build_mistakes(context: Context) -> Content:
 def _mistake_rows(context: Context, split: str) -> list[dict[str, Any]]:
     """Return the mistakes with their images, those between the same classes side by side."""
     by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in context.part("mistakes").get(split) or []:
+    for row in context.facts["mistakes"].get(split, []):
         cam = context.thumbnails.uri(cam_key(row["image_hash"]))
         same = by_pair.setdefault((row["label"], row["predicted"]), [])
         same.append(context.with_image(row) | {"cam": cam})

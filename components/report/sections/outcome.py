@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report import verdict
-from imgpipe.components.report.advice import advice
+from imgpipe.components.common.formatting import count, plural, seconds, share
 from imgpipe.components.report.section import Absent, Content, Context, Section
-from imgpipe.components.report.text import NONE, count, plural, seconds, share
+from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.advice import advice
+from imgpipe.components.run_record.metrics import ClassMetrics
+from imgpipe.models import feature_names as names
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
@@ -17,10 +19,9 @@ _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
 
 def build_verdict(context: Context) -> Mapping[str, Any]:
     """Collect the sentence, the figures of the gate and the key figures."""
-    gate = context.part("gate")
     return {
         "state": context.state,
-        "gate": gate,
+        "gate": context.facts["gate"],
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),
@@ -44,27 +45,34 @@ def _sentence(context: Context) -> str:
 
 def _keys(context: Context) -> list[tuple[str, str]]:
     """Return (name, text) of the key figures that are known."""
-    data, metrics = context.part("data"), context.part("metrics")
-    validation, test = metrics.get("validation") or {}, metrics.get("test") or {}
-    push = context.part("push")
-    found = [
-        ("images kept", count(data.get("kept"))),
-        ("rejected", count(data.get("rejected"))),
-        ("classes", count(len(context.vocabulary) or None)),
-        ("validation accuracy", share(validation.get("accuracy"))),
-        ("test accuracy", share(test.get("accuracy"))),
-        ("lowest validation recall", _worst(validation.get("per_class") or {})),
-        ("total time", seconds(context.timings.get("total_s"))),
-        ("served version", str(push.get("version") or NONE)),
+    data, push = context.facts["data"], context.facts["push"]
+    keys = []
+    if data is not None:
+        keys += [("images kept", count(data["kept"])), ("rejected", count(data["rejected"]))]
+    if context.vocabulary:
+        keys.append(("classes", count(len(context.vocabulary))))
+    for split, metrics in context.facts["metrics"].items():
+        keys.append((f"{split} accuracy", share(metrics["accuracy"])))
+        if split == names.VALIDATION:
+            keys += _worst(metrics["per_class"])
+    if context.timings is not None:
+        keys.append(("total time", seconds(context.timings["total_s"])))
+    if push is not None and push["version"]:
+        keys.append(("served version", push["version"]))
+    return keys
+
+
+def _worst(classes: Mapping[str, ClassMetrics]) -> list[tuple[str, str]]:
+    """Name the class of which the smallest share is recognised; nothing if all images are."""
+    recalls = [
+        (metrics["recall"], name, metrics["count"])
+        for name, metrics in classes.items()
+        if metrics["recall"] is not None
     ]
-    return [entry for entry in found if entry[1] != NONE]
-
-
-def _worst(classes: Mapping[str, Any]) -> str:
-    """Name the class of which the smallest share is recognised; NONE if all images are."""
-    found = [(one["recall"], name, one["count"]) for name, one in classes.items() if one["count"]]
-    recall, name, images = min(found, default=(1, "", 0))
-    return NONE if recall == 1 else f"{name}: {recall:.3f} ({plural(images, 'image')})"
+    recall, name, images = min(recalls, default=(1.0, "", 0))
+    if recall == 1:
+        return []
+    return [("lowest validation recall", f"{name}: {recall:.3f} ({plural(images, 'image')})")]
 
 
 VERDICT = Section("verdict", "Verdict", build_verdict, order=10)
@@ -85,24 +93,24 @@ NEXT_STEPS = Section("next_steps", "What to do next", build_next_steps, order=15
 
 def build_identity(context: Context) -> Content:
     """Return the known parts of the run's identity."""
-    settings, run = context.part("settings"), context.part("identity")
-    push, baseline = context.part("push"), context.part("baseline")
-    changed = settings.get("changed") or {}
-    values = {
-        "date": run.get("date"),
-        "data fingerprint": settings.get("fingerprint"),
-        "seeds": _named(settings.get("seeds") or {}),
-        "version": push.get("version"),
-        "parent version": baseline.get("version"),
-        "packages": _named(run.get("packages") or {}),
-    }
-    if not any(values.values()):
+    settings, identity = context.facts["settings"], context.facts["identity"]
+    push, baseline = context.facts["push"], context.facts["baseline"]
+    if identity is None:
         return Absent("The run did not record how it was started.")
+    values = {
+        "date": identity["date"],
+        "data fingerprint": settings["fingerprint"],
+        "seeds": _named(settings["seeds"]),
+        "version": push["version"] if push is not None else None,
+        "parent version": baseline["version"] if baseline is not None else None,
+        "packages": _named(identity["packages"]),
+    }
     return {
         "rows": [(name.capitalize(), str(value)) for name, value in values.items() if value],
-        "command": run.get("command") or "",
+        "command": identity["command"],
         "changed": [
-            f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in changed.items()
+            f"{name} = {json.dumps(value, ensure_ascii=False)}"
+            for name, value in settings["changed"].items()
         ],
     }
 

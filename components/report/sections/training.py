@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
-from markupsafe import Markup
-
 from imgpipe.components.report import plots
-from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.section import Content, Context, Section
-from imgpipe.components.report.text import SERVED_NAME, serve_command
+from imgpipe.components.run_record.advice import would_more_help
+from imgpipe.components.run_record.commands import SERVED_NAME, serve_command
 from imgpipe.models import feature_names as names
-from imgpipe.models.search.ways import FAILURES, JUDGES
+from imgpipe.models.head.solved_head import Solution
+from imgpipe.models.training.history import FAILURES, JUDGES, FineTuned, History, Stage, Tried
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
 _GATES = {
@@ -26,17 +24,18 @@ _GATES = {
 
 def build_model(context: Context) -> Content:
     """Return the outcome of the push, and commands if there is a model to serve."""
-    push, settings = context.part("push"), context.part("settings")
-    if not push:
+    push, settings = context.facts["push"], context.facts["settings"]
+    baseline = context.facts["baseline"]
+    if push is None:
         return context.absent("Nothing was published")
     path = (push["path"] or "").rstrip("/")
     return {
         "push": push,
-        "refused": " and ".join(_GATES.get(gate, gate) for gate in push["refused_by"]),
-        "before": context.part("baseline").get("version"),
+        "refused": " and ".join(_GATES[gate] for gate in push["refused_by"]),
+        "before": baseline["version"] if baseline is not None else 0,
         "settings": settings,
         "vocabulary": context.vocabulary,
-        "commands": _commands(path, settings.get("name") or SERVED_NAME) if path else [],
+        "commands": _commands(path, settings["name"]) if path else [],
     }
 
 
@@ -84,72 +83,82 @@ _LAST_KEPT = (
 
 def build_training(context: Context) -> Content:
     """Collect the stages with their plots, and the results of fine-tuning and calibration."""
-    history = context.part("training")
-    if not history:
+    training, bank = context.facts["training"], context.facts["bank"]
+    if training is None:
         return context.absent("No model was trained")
-    tuned, solution = history.get("fine_tune") or {}, history.get("solution")
-    search = history.get("search") or []
+    tuned, solution = training["fine_tune"], training["solution"]
+    search, search_ended = training["search"] or [], training["search_ended"]
     judged_by = search[0]["judged_by"] if search else "validation"
-    by_folds, judges = judged_by == "folds", JUDGES[judged_by]
-    stages = [] if solution else [_stage("", history, "train")]
-    if tuned.get("epochs"):
+    by_folds = judged_by == "folds"
+    stages = [] if solution else [_stage("", training, "train")]
+    if tuned is not None and tuned["epochs"]:
         kept = _LAST_KEPT if by_folds else _BY_CALIBRATED_LOSS
         stages.append(_stage("Fine-tuning", tuned, "fine_tune", kept))
     return {
-        "solution": _solution(history, solution) if solution else None,
+        "solution": _solution(training, solution) if solution else None,
         "stages": stages,
-        "features": context.part("bank").get("tried", []),
-        "trained": history.get("trained", "head"),
-        "outcome": "" if search else _outcome(tuned),
-        "calibration": history.get("calibration") or {},
-        "search": [{**one, "failure": FAILURES.get(one["failure"])} for one in search],
+        "features": bank["tried"] if bank is not None else [],
+        "trained": training["trained"],
+        "outcome": _outcome(tuned) if tuned is not None and not search else "",
+        "calibration": training["calibration"],
+        "search": [_tried(tried) for tried in search],
         "by_folds": by_folds,
-        "judges": judges,
-        "learned_validation": (history.get("learned") or {}).get(names.VALIDATION),
-        "search_ended": (history.get("search_ended") or {}).get("text", ""),
+        "judges": JUDGES[judged_by],
+        "learned_validation": names.VALIDATION in training["learned"],
+        "search_ended": search_ended["text"] if search_ended is not None else "",
     }
 
 
-def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[str, Any]:
+def _tried(tried: Tried) -> dict[str, Any]:
+    """Return a network that was tried, with its failure in words."""
+    failure = FAILURES[tried["failure"]] if tried["failure"] else None
+    return {**tried, "failure": failure}
+
+
+def _solution(training: History, solution: Solution) -> dict[str, Any]:
     """Collect the facts about a solved head."""
     return {
         **solution,
-        "epoch": history["epochs"][0],
-        "seconds": history.get("seconds"),
+        "epoch": training["epochs"][0],
+        "seconds": training["seconds"],
         "more": would_more_help(solution),
     }
 
 
-def _stage(
-    title: str, history: Mapping[str, Any], section: str, kept: str = _KEPT
-) -> dict[str, Any]:
+def _stage(title: str, stage: Stage, section: str, kept: str = _KEPT) -> dict[str, Any]:
     """Collect the facts about a training by epochs, with the section of its settings."""
-    epochs, best = history["epochs"], history["best_epoch"]
+    epochs, best = stage["epochs"], stage["best_epoch"]
     numbers = [epoch["epoch"] for epoch in epochs]
-    stopped = str(history.get("stopped") or "")
-
-    def curves(key: str) -> Markup:
-        train, validation = ([epoch.get(one) for epoch in epochs] for one in (key, f"val_{key}"))
-        return plots.curves(numbers, train, validation, best, f"{section}-{key}")
-
+    accuracies = plots.curves(
+        numbers,
+        [epoch["accuracy"] for epoch in epochs],
+        [epoch["val_accuracy"] for epoch in epochs],
+        best,
+        f"{section}-accuracy",
+    )
+    losses = plots.curves(
+        numbers,
+        [epoch["loss"] for epoch in epochs],
+        [epoch["val_loss"] for epoch in epochs],
+        best,
+        f"{section}-loss",
+    )
     return {
         "title": title,
         "kept": kept,
-        "plots": [("Accuracy", curves("accuracy")), ("Loss", curves("loss"))],
+        "plots": [("Accuracy", accuracies), ("Loss", losses)],
         "epochs": len(epochs),
         "best": best,
-        "row": dict(zip(numbers, epochs, strict=True)).get(best, {}),
+        "row": next((epoch for epoch in epochs if epoch["epoch"] == best), None),
         "last": epochs[-1],
-        "stopped": _STOPPED.get(stopped, stopped).format(section=section),
-        "seconds": history.get("seconds"),
+        "stopped": _STOPPED[stage["stopped"]].format(section=section),
+        "seconds": stage["seconds"],
     }
 
 
-def _outcome(tuned: Mapping[str, Any]) -> str:
+def _outcome(tuned: FineTuned) -> str:
     """Describe how fine-tuning without a search changed the accuracy."""
-    before, after = tuned.get("head_accuracy"), tuned.get("accuracy")
-    if before is None or after is None:
-        return ""
+    before, after = tuned["head_accuracy"], tuned["accuracy"]
     return f"Fine-tuning changed the validation accuracy from {before:.3f} to {after:.3f}."
 
 
@@ -158,8 +167,8 @@ TRAINING = Section("training", "Training", build_training, order=90)
 
 def build_serving(context: Context) -> Content:
     """Return one row for each check."""
-    checks = context.part("serving")
-    if not checks:
+    checks = context.facts["serving"]
+    if checks is None:
         return context.absent("The exported model was not checked in a server")
     return {"checks": checks, "passed": sum(check["passed"] for check in checks)}
 

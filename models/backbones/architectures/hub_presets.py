@@ -1,6 +1,6 @@
 """Networks of KerasHub: DINOv2 and DINOv3, SigLIP, CLIP, ViT, Swin and others, by a preset.
 
-``hub:`` precedes the name of a preset, its folder or its handle; see `presets`. Layers and weights
+`hub:` precedes the name of a preset, its folder or its handle; see `presets`. Layers and weights
 are those of KerasHub. This module adds the normalisation that the preset's own image converter
 states, and makes feature maps of tokens; see `token_maps`.
 """
@@ -22,7 +22,7 @@ ARCHITECTURES: Final[tuple[Architecture, ...]] = ()
 
 
 def named(name: str) -> Architecture | None:
-    """Return the architecture for a name such as ``hub:dinov2_small``; None for other names."""
+    """Return the architecture for a name such as `hub:dinov2_small`; None for other names."""
     if not name.startswith(presets.PREFIX):
         return None
     return Architecture(name, 0, source, weights_by_size=True, preset=presets.of(name))

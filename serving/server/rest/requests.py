@@ -152,8 +152,13 @@ class Bodies:
         announced = request.headers.get("content-length", "")
         # 20 digits are more than any limit; int() raises ValueError for more than 4,300 digits.
         size = int(announced[:20]) if announced.isdecimal() else 0
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise status.invalid("The body of a request is not compressed: no Content-Encoding.")
+        encoding = request.headers.get("content-encoding", "identity").lower()
+        if encoding != "identity":
+            raise status.invalid(
+                f"The body of a request is not compressed. Received: Content-Encoding: "
+                f"{encoding[:40]}. Send the body as it is, without this header, or let a proxy in "
+                "front of the server decompress it."
+            )
         parts: list[bytes] = []
         held = 0
         try:

@@ -20,13 +20,13 @@ from starlette.routing import Route
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.atomic_write import writing
+from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving.image_header import sniff
 from imgpipe.serving.server.calls import SheddingPool
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Spec
 from imgpipe.serving.server.rest.requests import Bodies, is_foreign, json_response
 from imgpipe.serving.server.status import Code, StatusError, invalid
-from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 
 PATH = "/web/corrections"
 MAX_IMAGES, MAX_BYTES = 10_000, 2 << 30
@@ -104,7 +104,7 @@ class Collection:
     def _classes(self, spec: Spec, data: bytes) -> list[str]:
         """Return the classes of the version, which must decode the image to name them."""
         with self._core.acquire(spec) as handle:
-            signature = handle.signatures.get(DEFAULT_SIGNATURE)
+            signature = handle.signatures.get(SERVING_DEFAULT)
             names = list(signature.inputs) if signature is not None else []
             if signature is None or len(names) != 1 or "classes" not in signature.outputs:
                 raise invalid(f"Model {handle.name} is not a classifier of encoded images.")

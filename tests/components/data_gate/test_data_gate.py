@@ -11,8 +11,10 @@ import pytest
 
 from imgpipe import components
 from imgpipe.components.data_gate import accepted
-from imgpipe.components.example_gen.image_example_gen import IngestSettings
+from imgpipe.components.data_gate.gate_settings import DataGateSettings
+from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.image_filter.filter_settings import FilterSettings
 from imgpipe.models.errors import DataRefused, ResourceError
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
@@ -49,14 +51,12 @@ def run(tmp_path, tfx):
 
     def make(folder, accept_changes=0, **section):
         scan = open_source(str(folder)).scan()
-        names = json.dumps(list(scan.vocabulary))
-        read = components.ImageExampleGen(
-            source=str(folder),
-            fingerprint=scan.fingerprint,
-            vocabulary=names,
-            settings=IngestSettings("", ()).to_json(),
+        names = tuple(scan.vocabulary)
+        reading = IngestSettings(str(folder), names, fingerprint=scan.fingerprint)
+        read = components.ImageExampleGen(settings=reading.to_json())
+        judged = components.ImageFilter(
+            ingested=read.outputs["examples"], settings=FilterSettings(names).to_json()
         )
-        judged = components.ImageFilter(ingested=read.outputs["examples"], vocabulary=names)
         statistics = components.StatisticsGen(examples=judged.outputs["metadata"])
         judged_by = accepted.parameters(schema, scan.fingerprint)
         known = components.SchemaGen(
@@ -66,19 +66,20 @@ def run(tmp_path, tfx):
         anomalies = tfx.components.ExampleValidator(
             statistics=statistics.outputs["statistics"], schema=known.outputs["schema"]
         )
+        settings = DataGateSettings(
+            names,
+            {**_SECTION, **section},
+            **{**judged_by, "accept_changes": accept_changes or judged_by["accept_changes"]},
+            accept_schema_to=str(schema),
+            data_key=scan.fingerprint,
+            decision_to=str(tmp_path / "decision.json"),
+        )
         gate_node = components.DataGate(
             statistics=statistics.outputs["statistics"],
             schema=known.outputs["schema"],
             anomalies=anomalies.outputs["anomalies"],
             quarantine=judged.outputs["quarantine"],
-            vocabulary=names,
-            accepted_schema=judged_by["accepted_schema"],
-            accepted_data=judged_by["accepted_data"],
-            accept_schema_to=str(schema),
-            data_key=scan.fingerprint,
-            decision_to=str(tmp_path / "decision.json"),
-            accept_changes=accept_changes or judged_by["accept_changes"],
-            section=json.dumps({**_SECTION, **section}),
+            settings=settings.to_json(),
         )
         connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(tmp_path / "metadata.db")

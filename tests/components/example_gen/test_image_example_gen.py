@@ -12,7 +12,8 @@ import pytest
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import first, read_examples, shard_files, text
-from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
+from imgpipe.components.example_gen.image_example_gen import ingest
+from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.storage.records import iterate, make, raw, text
-from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
+from imgpipe.components.example_gen.image_example_gen import ingest
+from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples

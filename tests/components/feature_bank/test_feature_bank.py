@@ -16,18 +16,19 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank import extraction
-from imgpipe.components.feature_bank.content import (
+from imgpipe.components.feature_bank.extraction import ImageFeatures
+from imgpipe.components.feature_bank.storage import (
+    StoragePlan,
     bytes_of,
     free_budget,
     make_plan,
     shared_extractor,
 )
-from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.features.bank import read_rows
+from imgpipe.models.features.bank import BankOrigin, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, describe
+from imgpipe.models.head import feature_choice
 from imgpipe.models.settings import ModelSettings
 from tests.images import encoded
 
@@ -103,6 +104,13 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
     return uri
 
 
+_ORIGIN: BankOrigin = {
+    "note": "",
+    "budget_bytes": 10**12,
+    "backbone": "conv_4_8",
+    "weights_key": "",
+    "precision": "float32",
+}
 _HALF, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
 _LEVELS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))
 
@@ -112,7 +120,7 @@ def _chosen(folder: Path, labels: np.ndarray, larger: int = 0) -> tuple[str, dic
     plan, _ = _plan(_LEVELS, 1e12, folder / "store")
     other = _plan(replace(_LEVELS, image_size=larger), 1e12, folder / "store")[0]
     uri = str(folder / "features")
-    bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, {})
+    bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, _ORIGIN)
     bank.choose(beam.Pipeline(), _LEVELS, 2, other if larger else None)
     return uri, records.read_json(f"{uri}/bank.json")
 
@@ -124,7 +132,7 @@ def test_the_head_reads_several_maps_where_they_make_it_better(
     tmp_path, monkeypatch, labels, sizes
 ) -> None:
     """Noise in one half changes the deviation of a map more than its mean."""
-    monkeypatch.setattr(extraction, "ENOUGH", 1.1)
+    monkeypatch.setattr(feature_choice, "ENOUGH", 1.1)
     uri, facts = _chosen(tmp_path, labels)
     assert facts["sizes"] == sizes
     assert facts["features"] == ("conv1" if sizes[1:] else "average")
@@ -139,24 +147,40 @@ def test_the_head_reads_several_maps_where_they_make_it_better(
 def test_nothing_else_is_tried_where_the_head_on_the_last_map_is_good_enough(
     tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(extraction, "ENOUGH", 0.5)
+    monkeypatch.setattr(feature_choice, "ENOUGH", 0.5)
     _, facts = _chosen(tmp_path, _HALF, larger=48)
     assert [one["features"] for one in facts["tried"]] == ["average"]
 
 
 def test_larger_images_are_used_where_they_make_the_head_better(tmp_path, monkeypatch) -> None:
     """Every judgement is made to count as better than any other."""
-    monkeypatch.setattr(extraction, "better", lambda new, old: True)
+    monkeypatch.setattr(feature_choice, "better", lambda new, old: True)
     uri, facts = _chosen(tmp_path, _NOISE, larger=48)
     assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48]
     assert facts["image_size"] == 48
     assert len(read_rows(uri, "validation", 2)) == 4
 
 
+@pytest.mark.parametrize(
+    ("kept", "sizes", "columns"),
+    [
+        ("class_token", (3,), slice(0, 3)),
+        ("average", (5,), slice(3, 8)),
+        ("tokens", (3, 5), slice(0, 8)),
+        ("", (3, 5), slice(0, 8)),
+    ],
+)
+def test_records_have_the_blocks_that_the_head_reads(kept, sizes, columns) -> None:
+    """The first block is the class token, and the second one the mean of the patches."""
+    network = describe(replace(_SETTINGS, features="tokens"), "float32")
+    plan = StoragePlan(network, "store", 0, (3, 5), kept)
+    assert (plan.recorded, plan.columns, plan.read) == (sizes, columns, kept or "tokens")
+
+
 def test_of_many_images_only_the_last_map_is_stored(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(extraction, "_MANY", 50)
-    monkeypatch.setattr(extraction, "_FAR_BETTER", 1.0)
-    monkeypatch.setattr(extraction, "ENOUGH", 1.1)
+    monkeypatch.setattr(feature_choice, "MANY_IMAGES", 50)
+    monkeypatch.setattr(feature_choice, "_FAR_BETTER", 1.0)
+    monkeypatch.setattr(feature_choice, "ENOUGH", 1.1)
     _, facts = _chosen(tmp_path, _HALF)
     assert (facts["features"], facts["sizes"]) == ("average", [8])
     assert facts["forward_passes"] == 60 + 68

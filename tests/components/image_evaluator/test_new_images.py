@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pytest
 
-from imgpipe.components.common.storage import known_images, records
+from imgpipe.components.common.storage import known_images
 from imgpipe.components.image_evaluator import new_images
 from imgpipe.models.features.bank import BankRows
+from tests.models.banks import write_facts
 
 CLASSES = ("daisy", "rose", "tulip")
 _CENTRES = np.random.default_rng(7).normal(0, 1, (5, 32))
@@ -74,7 +75,7 @@ def test_where_little_can_be_said_nothing_is(bank, new, old) -> None:
 def test_without_known_images_or_features_nothing_is_said(bank) -> None:
     uri = bank(_images([0] * 60), [0] * 60)
     assert new_images.find(uri, CLASSES, None) == []
-    records.write_json(f"{uri}/bank.json", {"sizes": [], "note": "over bank.budget"})
+    write_facts(uri, [], "over bank.budget")
     assert new_images.find(uri, CLASSES, _known(30)) == []
 
 

@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from imgpipe.components.image_evaluator.rules import RULES, Counts, Evidence, Pairs, decide
+from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
+from imgpipe.components.image_evaluator.rules import RULES, decide
+from imgpipe.models.training.cross_validation import Folds
+from tests.declared import made
 
 _GOOD = Evidence(
     ["good", "defect"],
@@ -33,7 +36,7 @@ _FOLDS = {
 def _folds(**values: object) -> Evidence:
     """Return the evidence of a model on which folds decide."""
     folds = {**_FOLDS, **values}
-    return replace(_GOOD, folds={**folds, "families": folds["labels"]})
+    return replace(_GOOD, folds=made(Folds, **folds, families=folds["labels"]))
 
 
 def test_a_model_that_passes_every_rule_is_blessed_with_its_figures() -> None:

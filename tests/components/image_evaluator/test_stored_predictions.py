@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,11 @@ import pytest
 
 from imgpipe.components.common import blessings, shares
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_evaluator import image_evaluator, rules
+from imgpipe.components.image_evaluator import image_evaluator
+from imgpipe.components.image_evaluator.decision import DECISION_FILE
+from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
 from imgpipe.models import feature_names as names
+from imgpipe.pipeline.configuration.sections import EvaluateSection
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -109,14 +111,14 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
         tmp_dir=str(folder / "tmp"),
         unique_id="1",
     )
+    vocabulary = tuple(f"class {i}" for i in range(classes))
+    section = EvaluateSection(threshold=0.8, max_drop=0.05).model_dump()
     properties = {
-        "accept_changes": 0,
-        "settings": json.dumps({"threshold": 0.8, "max_drop": 0.05, "min_recall": None}),
-        "vocabulary": json.dumps([f"class {i}" for i in range(classes)]),
+        "settings": EvaluatorSettings(vocabulary, section).to_json(),
         "example_splits": json_utils.dumps([names.VALIDATION, names.TEST]),
     }
-    image_evaluator.Executor(context).Do(inputs, outputs, properties)
-    decision = records.read_json(f"{folder}/blessing/{rules.DECISION}")
+    image_evaluator.ImageEvaluatorExecutor(context).Do(inputs, outputs, properties)
+    decision = records.read_json(f"{folder}/blessing/{DECISION_FILE}")
     marked = blessings.is_blessed(f"{folder}/blessing")
     assert marked != blessings.is_blessed(f"{folder}/blessing", blessings.NOT_BLESSED)
     assert marked == decision["blessed"] == bool(blessing.get_int_custom_property("blessed"))

@@ -8,7 +8,8 @@ import pytest
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import read_examples, shard_files, text
-from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
+from imgpipe.components.example_gen.image_example_gen import ingest
+from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item

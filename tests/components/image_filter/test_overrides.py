@@ -82,7 +82,7 @@ def test_several_writers_lose_no_entry(tmp_path):
     hashes = [f"{number:064x}" for number in range(40)]
 
     def write(digest):
-        overrides.replace(path, digest, [Override(digest, "accept")])
+        overrides.replace_entries(path, digest, [Override(digest, "accept")])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, hashes))
@@ -96,7 +96,7 @@ def test_a_writer_that_does_not_finish_is_named(tmp_path, monkeypatch):
         filelock.FileLock(tmp_path / ".overrides.toml.lock"),
         pytest.raises(ResourceError, match=r"overrides.toml: another process .* try again"),
     ):
-        overrides.replace(path, A, [Override(A, "accept")])
+        overrides.replace_entries(path, A, [Override(A, "accept")])
 
 
 def test_labels_of_overrides_must_be_in_the_vocabulary():
@@ -118,10 +118,10 @@ def test_an_image_is_found_by_its_hash_or_by_the_first_digits():
 def test_a_first_entry_is_appended_and_a_later_one_replaces_it(file):
     path = file("# Mine.\n" + entry(B, note="it's"))
     odd = Override(A, "relabel", 'a "b" \\ ü', path="x/\n.jpg", note="it's")
-    assert overrides.replace(path, A, [odd]) == ()
+    assert overrides.replace_entries(path, A, [odd]) == ()
     assert path.read_text().startswith("# Mine.\n[[override]]")
     assert overrides.load(path) == (Override(B, "accept", note="it's"), odd)
-    assert overrides.replace(path, A, []) == (odd,)
+    assert overrides.replace_entries(path, A, []) == (odd,)
     assert overrides.load(path) == (Override(B, "accept", note="it's"),)
     assert path.read_text().startswith("# Decisions about single images")
 

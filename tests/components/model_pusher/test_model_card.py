@@ -3,8 +3,9 @@
 import yaml
 
 from imgpipe.components.common.storage import manifest
-from imgpipe.components.model_pusher import model_pusher
+from imgpipe.components.model_pusher import push as pusher
 from imgpipe.components.model_pusher.model_card import model_card
+from imgpipe.components.model_pusher.push import Candidate
 
 FACTS = {
     "name": "hands",
@@ -50,7 +51,8 @@ def test_every_pushed_version_has_a_card_that_is_not_part_of_the_identity(tmp_pa
     gates = {"model": True, "serving": True}
 
     def push(decision):
-        return model_pusher.push(tmp_path / "model", model, {}, gates, FACTS, 9, decision=decision)
+        candidate = Candidate(model, FACTS, decision=decision)
+        return pusher.push(tmp_path / "model", candidate, gates, 9)
 
     assert push(DECISION)["status"] == "pushed"
     version = manifest.latest(tmp_path / "model")

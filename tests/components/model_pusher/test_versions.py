@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.model_pusher import model_pusher, versions
+from imgpipe.components.model_pusher import versions
+from imgpipe.components.model_pusher.push import Candidate, push
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import rollback
 from imgpipe.serving.server import storage
@@ -117,15 +118,15 @@ def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
     tmp_path: Path, saved_model: Path
 ):
     base = tmp_path / "model"
-    assert model_pusher.push(base, saved_model, {}, GATES, {}, keep=5)["version"] == "1"
-    assert model_pusher.push(base, saved_model, {}, GATES, {}, keep=5)["status"] == "unchanged"
+    assert push(base, Candidate(saved_model), GATES, 5)["version"] == "1"
+    assert push(base, Candidate(saved_model), GATES, 5)["status"] == "unchanged"
     damaged, listed = base / "1" / "variables" / "variables.data", base / "1" / manifest.MANIFEST
     damaged.write_bytes(b"Weights" * 1000)  # the same number of bytes
     assert manifest.latest(base) is None
     assert manifest.damage(base / "1") == (
         "variables/variables.data has changed since it was written"
     )
-    outcome = model_pusher.push(base, saved_model, {}, GATES, {}, keep=5)
+    outcome = push(base, Candidate(saved_model), GATES, 5)
     assert (outcome["status"], outcome["version"]) == ("pushed", "2")
     assert manifest.latest(base).number == 2
     listed.write_text(listed.read_text())  # the manifest is now the newest file
@@ -136,15 +137,15 @@ def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
 def test_a_model_is_published_above_a_damaged_higher_number(tmp_path: Path, saved_model: Path):
     """TensorFlow Serving serves the highest number, so the whole version must be above it."""
     base = tmp_path / "model"
-    model_pusher.push(base, saved_model, {}, GATES, {}, keep=5)
+    push(base, Candidate(saved_model), GATES, 5)
     original = (saved_model / "saved_model.pb").read_bytes()
     (saved_model / "saved_model.pb").write_bytes(b"other")
-    model_pusher.push(base, saved_model, {}, GATES, {}, keep=5)
+    push(base, Candidate(saved_model), GATES, 5)
     assert manifest.served(base).number == 2
     (base / "2" / "saved_model.pb").write_bytes(b"")
     assert manifest.served(base) is None, "so that no run repeats an outcome that named it"
     (saved_model / "saved_model.pb").write_bytes(original)
-    assert model_pusher.push(base, saved_model, {}, GATES, {}, keep=5)["version"] == "3"
+    assert push(base, Candidate(saved_model), GATES, 5)["version"] == "3"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_an_export_that_changed_after_validation_is_not_pushed(
     validated = manifest.describe(saved_model)
     (saved_model / name).write_bytes(content)
     with pytest.raises(ResourceError, match=f"^{name} in .* changed after the model was validated"):
-        model_pusher.push(tmp_path / "model", saved_model, {}, GATES, {}, 5, validated=validated)
+        push(tmp_path / "model", Candidate(saved_model, validated=validated), GATES, 5)
     assert not (tmp_path / "model").exists()
 
 
@@ -298,7 +299,7 @@ class TestRollback:
         self, base: Path, saved_model: Path
     ):
         (base / "3" / "saved_model.pb").write_bytes(b"broken")
-        outcome = model_pusher.push(base, saved_model, {}, GATES, {"run_key": "bad"}, keep=5)
+        outcome = push(base, Candidate(saved_model, {"run_key": "bad"}), GATES, 5)
         assert outcome["refused_by"] == ["rollback"]
 
     @pytest.fixture
@@ -324,7 +325,7 @@ class TestRollback:
         (saved_model / "saved_model.pb").write_bytes(b"worst")
         versions.publish(base, {"": saved_model}, {"run_key": "worst"})
         before_the_lock(lambda: rollback.rollback(base, 1))
-        outcome = model_pusher.push(base, saved_model, {}, GATES, {"run_key": "worst"}, keep=9)
+        outcome = push(base, Candidate(saved_model, {"run_key": "worst"}), GATES, 9)
         assert outcome["refused_by"] == ["rollback"]
         assert manifest.latest(base).run_key == "good"
 
@@ -335,7 +336,7 @@ class TestRollback:
         versions.publish(base, {"": saved_model}, {"run_key": "worst"})
         before_the_lock(lambda: rollback.rollback(base, 1))
         (saved_model / "saved_model.pb").write_bytes(b"other")
-        outcome = model_pusher.push(base, saved_model, {}, GATES, {"run_key": "other"}, keep=9)
+        outcome = push(base, Candidate(saved_model, {"run_key": "other"}), GATES, 9)
         assert outcome["status"] == "pushed"
         worst = next(version for version in manifest.versions(base) if version.run_key == "worst")
         assert worst.identity in manifest.withdrawn(base)
@@ -357,11 +358,11 @@ class TestRollback:
         facts = {"run_key": "mine", "baseline_version": 4}
         (saved_model / "saved_model.pb").write_bytes(b"mine")
         before_the_lock(lambda: meanwhile(base))
-        outcome = model_pusher.push(base, saved_model, {}, GATES, facts, keep=9)
+        outcome = push(base, Candidate(saved_model, facts), GATES, 9)
         assert outcome["status"] == status
         assert outcome["refused_by"] == (["other_version"] if status == "refused" else [])
         now = {"run_key": "mine", "baseline_version": 5}  # as when it is run again
-        again = model_pusher.push(base, saved_model, {}, GATES, now, keep=9)["status"]
+        again = push(base, Candidate(saved_model, now), GATES, 9)["status"]
         assert again == ("pushed" if status == "refused" else "unchanged")
 
     def test_of_two_first_runs_at_once_one_publishes(self, tmp_path: Path, saved_model: Path):
@@ -369,7 +370,7 @@ class TestRollback:
         for run_key, refused_by in (("a", []), ("b", ["other_version"])):
             (saved_model / "saved_model.pb").write_text(run_key)
             facts = first | {"run_key": run_key}
-            outcome = model_pusher.push(base, saved_model, {}, GATES, facts, keep=9)
+            outcome = push(base, Candidate(saved_model, facts), GATES, 9)
             assert outcome["refused_by"] == refused_by
 
     def test_a_push_during_a_rollback_is_withdrawn(
@@ -397,10 +398,10 @@ class TestRollback:
         gates = {"model": True, "serving": True}
         withdrawn = (saved_model / "saved_model.pb").read_bytes()
         (saved_model / "saved_model.pb").write_bytes(b"better")
-        assert model_pusher.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "pushed"
-        assert model_pusher.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "unchanged"
+        assert push(base, Candidate(saved_model), gates, 5)["status"] == "pushed"
+        assert push(base, Candidate(saved_model), gates, 5)["status"] == "unchanged"
         (saved_model / "saved_model.pb").write_bytes(withdrawn)
-        assert model_pusher.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "refused"
+        assert push(base, Candidate(saved_model), gates, 5)["status"] == "refused"
 
     def test_the_version_to_publish_may_be_named_by_its_folder(self, base: Path):
         with pytest.raises(ConfigError, match=r"--to 1 and .*2 name different versions"):
@@ -431,4 +432,4 @@ class TestRollback:
         newest = manifest.latest(base)
         assert newest.manifest["rolled_back_to"] == intact
         assert len(newest.withdrawn) == 1
-        assert model_pusher.push(base, saved_model, {}, GATES, {}, 5)["refused_by"] == ["rollback"]
+        assert push(base, Candidate(saved_model), GATES, 5)["refused_by"] == ["rollback"]

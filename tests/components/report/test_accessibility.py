@@ -6,7 +6,7 @@ import pytest
 
 from imgpipe.components.report.page import render
 from tests import axe, browser
-from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
+from tests.run_facts import BLESSED, facts, jpeg, reject
 
 pytestmark = [
     pytest.mark.slow,

@@ -5,12 +5,18 @@ import re
 
 import pytest
 
-from imgpipe.components.report import page, verdict
+from imgpipe.components.data_gate.rules import DataDecision, ReasonRow
+from imgpipe.components.report import page
 from imgpipe.components.report.page import render
-from imgpipe.components.report.section import RunState, Section
+from imgpipe.components.report.section import Section
 from imgpipe.components.report.sections import SECTIONS, images
+from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.facts import empty
+from imgpipe.components.run_record.verdict import RunState
+from imgpipe.models.training.history import FineTuned, Tried
 from tests import python_program
-from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
+from tests.declared import made
+from tests.run_facts import BLESSED, facts, jpeg, reject
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -123,11 +129,10 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
 
 def test_the_page_of_a_refused_run_names_the_reasons_and_the_missing_sections(timings):
     sentence = "too few 'rock' in validation: expected at least 3, seen 1; add images of rock"
-    found = dict.fromkeys(facts()) | {
-        "settings": facts()["settings"],
+    reason = made(ReasonRow, kind="too_few", sentence=sentence)
+    found = empty(facts()["settings"]) | {
         "data": facts()["data"],
-        "rejects": [],
-        "data_gate": {"blessed": False, "reasons": [{"kind": "too_few", "sentence": sentence}]},
+        "data_gate": made(DataDecision, blessed=False, reasons=[reason]),
     }
     error = f"the data was refused for 1 reason:\n- {sentence}"
     state = RunState("refused", f"data refused: {error}", error, "", "DataGate")
@@ -139,10 +144,10 @@ def test_the_page_of_a_refused_run_names_the_reasons_and_the_missing_sections(ti
     assert {"absent", "confusion", "training"} <= set(parsed.ids)
 
 
-@pytest.mark.parametrize("found", [{}, dict.fromkeys(facts()), {"data": {}, "rejects": []}])
-def test_a_run_that_failed_or_was_interrupted_has_a_page(found):
+def test_a_run_that_failed_or_was_interrupted_has_a_page():
+    found = empty(facts()["settings"])
     cause = "interrupted by Ctrl-C. Finished work is kept, and a new run continues from it."
-    text = read(found, state=verdict.state({}, cause, "ImageTrainer", "", interrupted=True)).text
+    text = read(found, state=verdict.state(found, cause, "ImageTrainer", "", interrupted=True)).text
     assert "Interrupted" in text and "The run stopped in ImageTrainer, before" in text
     assert "ailed" not in text
     state = RunState("failed", "failed in start-up: no such folder", "no such folder", "/l.log", "")
@@ -154,8 +159,8 @@ def test_a_run_that_failed_or_was_interrupted_has_a_page(found):
 
 @pytest.mark.parametrize("name", sorted(set(facts()) - {"settings"}))
 def test_any_part_of_the_facts_may_be_missing(name, timings):
-    read(facts() | {name: None}, timings)
-    read({key: value for key, value in facts().items() if key != name}, timings)
+    missing = empty(facts()["settings"])[name]
+    read(facts() | {name: missing}, timings)
 
 
 def with_parts(**parts):
@@ -185,7 +190,7 @@ def with_parts(**parts):
             with_parts(
                 data={
                     "repaired": 3,
-                    "repaired_by": {"orientation": 2, "transcoded": 1},
+                    "repaired_by": {"transcoded": 3},
                     "overrides": {
                         "applied": {"accept": 2, "relabel": 4},
                         "relabelled": {"train": 3, "validation": 1, "test": 0},
@@ -193,7 +198,7 @@ def with_parts(**parts):
                     },
                 }
             ),
-            "3 files were repaired (2 orientation, 1 transcoded); the original files are "
+            "3 files were repaired (3 transcoded); the original files are "
             "unchanged. Overrides were applied to 6 images (2 accept, 4 relabel); 4 labels were "
             "overridden (3 of train, 1 of validation). 1 override does not match any file: ffff",
         ),
@@ -312,7 +317,7 @@ def test_an_error_in_one_section_leaves_the_others_on_the_page(monkeypatch):
 
 def test_importing_the_page_imports_nothing_heavy():
     code = (
-        "import sys, imgpipe.components.report.page, imgpipe.components.report.verdict\n"
+        "import sys, imgpipe.components.report.page, imgpipe.components.run_record.verdict\n"
         "print({'tensorflow', 'tfx', 'matplotlib', 'jinja2'} & set(sys.modules))"
     )
     assert python_program.printed(code).strip() == "set()"
@@ -320,16 +325,15 @@ def test_importing_the_page_imports_nothing_heavy():
 
 def test_the_networks_that_were_tried_and_the_stages_are_listed():
     found = facts()
-    row = {"gain": None, "standard_error": None, "seconds": 8.0, "kept": True, "accuracy": 0.898}
-    row["judged_by"] = "validation"
-    tried = {"gain": 0.0967, "standard_error": 0.015, "seconds": 150.0, "accuracy": 0.995}
+    head = made(Tried, what="the head", seconds=8.0, kept=True, accuracy=0.898)
+    gain = {"gain": 0.0967, "standard_error": 0.015, "seconds": 150.0, "accuracy": 0.995}
     stage = {key: found["training"][key] for key in ("epochs", "best_epoch", "stopped")}
     found["training"] |= {
-        "fine_tune": stage,
+        "fine_tune": made(FineTuned, **stage),
         "search": [
-            {**row, "what": "the head", "failure": None},
-            {**row, **tried, "what": "layers above block8", "failure": None},
-            {**row, "what": "layers above block3", "accuracy": None, "failure": "diverged"},
+            head,
+            made(Tried, what="layers above block8", kept=True, **gain),
+            made(Tried, what="layers above block3", failure="diverged"),
         ],
         "search_ended": {"reason": "all", "text": "Everything was tried."},
     }

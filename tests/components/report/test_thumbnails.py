@@ -12,8 +12,8 @@ from PIL import Image, ImageFile
 
 from imgpipe.components.report import thumbnails
 from imgpipe.components.report.thumbnails import SIDE, SMALL_SIDE, Thumbnails, thumbnail
-from tests.components.report.report_facts import jpeg
 from tests.images import encoded, exif, soft, turned
+from tests.run_facts import jpeg
 
 BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"
 

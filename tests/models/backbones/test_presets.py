@@ -12,7 +12,7 @@ from imgpipe.models import backbones
 from imgpipe.models.backbones import presets
 from imgpipe.models.backbones.published_presets import published
 from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
-from imgpipe.models.feature_kinds import parts_of
+from imgpipe.models.feature_kinds import single_blocks
 from imgpipe.models.settings import ModelSettings
 from tests import python_program
 from tests.models.backbones import hub_presets
@@ -120,7 +120,8 @@ def test_weights_are_pinned_by_their_sha256(vit: Path) -> None:
 def test_a_preset_that_cannot_be_used_is_explained(
     copy: Path, change: str, error: type[Exception], message: str
 ) -> None:
-    config, weights = copy / presets.CONFIG_FILE, copy / presets.WEIGHTS_FILE
+    config = copy / presets.CONFIG_FILE
+    weights = copy / presets.WEIGHTS_FILE
     described = json.loads(config.read_text())
     if change == "no folder":
         shutil.rmtree(copy)
@@ -202,8 +203,8 @@ def test_a_downloaded_preset_is_found_in_the_cache(
 def test_the_folds_choose_between_class_token_patches_and_both(vit: Path, tmp_path: Path) -> None:
     settings = ModelSettings(backbone=f"hub:{vit}")
     assert settings.widest == "tokens"
-    assert list(parts_of(settings.widest)) == ["class_token", "average"]
-    assert settings.of_search.widest == "class_token"
+    assert list(single_blocks(settings.widest)) == ["class_token", "average"]
+    assert settings.for_search.widest == "class_token"
     assert not settings.resizable
     swin = ModelSettings(backbone=f"hub:{hub_presets.write('swin', tmp_path)}")
     assert swin.widest == "levels"

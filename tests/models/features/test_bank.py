@@ -8,7 +8,7 @@ import pytest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.features.bank import read_facts
-from tests.models.banks import read_split
+from tests.models.banks import read_split, write_facts
 
 
 def test_rows_are_sorted_whatever_the_order_of_the_examples(write_bank, tmp_path) -> None:
@@ -36,7 +36,7 @@ def _row(**changes: object) -> dict[str, object]:
 def _bank(write_records, directory, *rows: dict[str, object]) -> str:
     """Write a bank of the given training rows and return its path."""
     write_records(directory / "Split-train" / "data_tfrecord-00000-of-00001", list(rows))
-    (directory / "bank.json").write_text('{"sizes": [16]}')
+    write_facts(directory, [16])
     return str(directory)
 
 

@@ -13,7 +13,7 @@ from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.folds import assign, find_groups
 from imgpipe.models.head.solved_head import judge, solve
 from imgpipe.models.settings import ModelSettings
-from tests.models.banks import read_split
+from tests.models.banks import read_split, write_facts
 
 ALL = np.array([letter.encode() for letter in "abcdefghij"])
 
@@ -76,7 +76,7 @@ def films(write_records, tmp_path: Path) -> str:
                 }
             )
     write_records(tmp_path / "Split-train" / "data_tfrecord-00000-of-00001", rows)
-    (tmp_path / "bank.json").write_text('{"sizes": [16]}')
+    write_facts(tmp_path, [16])
     return str(tmp_path)
 
 
@@ -95,9 +95,9 @@ def test_random_labels_of_films_are_not_learnt_across_folds(films):
     rows = read_split(films, names.TRAIN, 2)
     settings = ModelSettings()
     divided = type(rows)(rows.features, rows.labels, rows.views, rows.hashes)
-    assert judge(divided, 2, settings).accuracy > 0.9
-    assert judge(rows, 2, settings).accuracy < 0.7
-    facts = solve(rows, 2, settings).facts
+    assert judge(divided, 2, settings).scores.accuracy > 0.9
+    assert judge(rows, 2, settings).scores.accuracy < 0.7
+    facts = solve(rows, 2, settings).solution
     assert facts["accuracy"] < 0.7
     assert facts["standard_error"] > 0.05, "30 films are not 240 independent images"
     assert all(point["accuracy"] < 0.7 for point in facts["learning_curve"])

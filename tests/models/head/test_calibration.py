@@ -31,9 +31,9 @@ def test_the_fitted_temperature_is_the_scale_of_the_logits(scale: float) -> None
 
 def test_an_overconfident_classifier_is_calibrated() -> None:
     found = calibrate(*_drawn(4000, 4.0), unknown_rate=0.0)
-    assert found.error_before > 0.15
-    assert found.error_after < 0.04
-    assert (found.unknown_below, found.unknown_share) == (0.0, 0.0)
+    assert found["error_before"] > 0.15
+    assert found["error_after"] < 0.04
+    assert (found["unknown_below"], found["unknown_share"]) == (0.0, 0.0)
 
 
 def test_the_calibration_error_is_the_mean_gap_by_bin() -> None:
@@ -64,5 +64,5 @@ def test_a_probability_that_another_program_rounds_down_is_not_below_the_thresho
 def test_images_with_known_labels_are_classified_more_accurately() -> None:
     logits, labels = _drawn(2000, 1.0)
     found = calibrate(logits, labels, unknown_rate=0.3)
-    assert found.unknown_share == pytest.approx(0.3, abs=0.01)
-    assert found.known_accuracy > (logits.argmax(1) == labels).mean() + 0.05
+    assert found["unknown_share"] == pytest.approx(0.3, abs=0.01)
+    assert found["known_accuracy"] > (logits.argmax(1) == labels).mean() + 0.05

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -54,9 +55,9 @@ def test_training_by_epochs_does_not_reach_a_lower_training_loss(rows, monkeypat
     monkeypatch.setattr(solved_head, "PENALTIES", PENALTIES[-1:])
     solved = _fit(rows)
     trained = _fit(rows, optimizer="adam", dropout=0.0, epochs=30, learning_rate=0.02)
-    assert best(solved)["loss"] <= min(epoch["loss"] for epoch in trained.history["epochs"])
-    assert solved.history["stopped"] == "solved"
-    assert trained.history["stopped"] != "solved"
+    assert best(solved)["loss"] <= min(epoch["loss"] for epoch in trained.stage["epochs"])
+    assert solved.stage["stopped"] == "solved"
+    assert trained.stage["stopped"] != "solved"
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -76,11 +77,11 @@ def test_the_same_rows_give_the_same_weights(rows) -> None:
     first, second = _fit(rows), _fit(rows)
     for one, other in zip(first.layers.get_weights(), second.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert first.history["solution"] == second.history["solution"]
+    assert first.solution == second.solution
 
 
 def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) -> None:
-    """FeatureBank judges the rows on which ImageTrainer then solves the head."""
+    """FeatureBank judges the rows on which ImageTrainer then solves the head, elsewhere."""
     solved: list[float] = []
     minimise = LogisticRegression.minimise
 
@@ -90,14 +91,16 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) 
 
     settings = ModelSettings()
     doubled = dataclasses.replace(rows[0], features=2 * rows[0].features)
-    for judged in (rows[0], doubled):  # the second one did not help
-        solved_head.judge(judged, 3, settings)
+    penalties = [solved_head.judge(part, 3, settings).penalty for part in (rows[0], doubled)]
+    expected = solve(rows[0], 3, settings)
+    stored = dataclasses.replace(rows[0], penalties=tuple(json.loads(json.dumps(penalties))))
+    assert solve(stored, 3, settings).solution == expected.solution
     monkeypatch.setattr(LogisticRegression, "minimise", counted)
-    found = solve(rows[0], 3, settings, learning_curve=False)
-    assert solved == [found.facts["l2"]]
-    other = dataclasses.replace(rows[0], labels=(rows[0].labels + 1) % 3)
+    found = solve(stored, 3, settings, learning_curve=False)
+    assert solved == [found.solution["l2"]]
+    other = dataclasses.replace(stored, labels=(rows[0].labels + 1) % 3)
     smoothed = dataclasses.replace(settings, label_smoothing=0.1)
-    for of_others in ((other, 3, settings), (rows[0], 3, smoothed)):
+    for of_others in ((other, 3, settings), (stored, 3, smoothed)):
         solved.clear()
         solve(*of_others, learning_curve=False)
         assert len(solved) > FOLDS
@@ -106,12 +109,10 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) 
 def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
     fit = _fit(rows)
     other_validation = _fit((rows[0], clean_rows(rows[0])))
-    assert fit.history["solution"]["l2"] in PENALTIES
-    assert fit.history["solution"] == other_validation.history["solution"], (
-        "validation has no part in the choice"
-    )
-    assert fit.history["solution"]["images"] == len(np.unique(rows[0].hashes))
-    assert fit.history["solution"]["accuracy"] == pytest.approx(best(fit)["val_accuracy"], abs=0.15)
+    assert fit.solution["l2"] in PENALTIES
+    assert fit.solution == other_validation.solution, "validation has no part in the choice"
+    assert fit.solution["images"] == len(np.unique(rows[0].hashes))
+    assert fit.solution["accuracy"] == pytest.approx(best(fit)["val_accuracy"], abs=0.15)
 
 
 def test_noise_gets_a_strong_penalty(rows) -> None:
@@ -119,14 +120,14 @@ def test_noise_gets_a_strong_penalty(rows) -> None:
     clean = clean_rows(rows[0])
     noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
     fit = _fit((noise, rows[1]))
-    assert fit.history["solution"]["l2"] == PENALTIES[0]
+    assert fit.solution["l2"] == PENALTIES[0]
 
 
 def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
     settings = ModelSettings()
     whole, short = (fit_head(*rows, 3, settings, learning_curve=wanted) for wanted in (True, False))
-    of_curve = {key: whole.history["solution"][key] for key in ("learning_curve", "gain_error")}
-    assert {**short.history["solution"], **of_curve} == whole.history["solution"]
+    of_curve = {key: whole.solution[key] for key in ("learning_curve", "gain_error")}
+    assert {**short.solution, **of_curve} == whole.solution
     for one, other in zip(whole.layers.get_weights(), short.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -138,9 +139,9 @@ def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None
     grouped = dataclasses.replace(clean, groups=films)
     monkeypatch.setattr(solved_head, "_CHOOSING", 36)
     settings = ModelSettings()
-    judged, solution = solved_head.judge(grouped, 3, settings), solve(grouped, 3, settings)
-    assert len(judged.right) == solution.facts["images"] <= 36
-    assert len(np.unique(judged.groups)) >= 2 * FOLDS
+    scores = solved_head.judge(grouped, 3, settings).scores
+    assert len(scores.right) == solve(grouped, 3, settings).solution["images"] <= 36
+    assert len(np.unique(scores.groups)) >= 2 * FOLDS
 
 
 @pytest.mark.slow
@@ -151,9 +152,9 @@ def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch) ->
         groups = np.array([b"image %d" % number for number in range(len(clean))])
         groups[30:] = b"film %d" % name
         grouped = dataclasses.replace(clean, groups=groups)
-        judged = solved_head.judge(grouped, 3, ModelSettings())
-        assert len(judged.right) >= 30
-        assert len(np.unique(judged.groups)) >= 30
+        scores = solved_head.judge(grouped, 3, ModelSettings()).scores
+        assert len(scores.right) >= 30
+        assert len(np.unique(scores.groups)) >= 30
 
 
 def _drawn_rows(sizes: list[int], groups: list[bytes]) -> BankRows:
@@ -171,7 +172,7 @@ def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penal
     groups = [b"image %d" % number for number in range(120)]
     three = solve(_drawn_rows([40, 40, 40], groups), 4, ModelSettings())
     four = solve(_drawn_rows([40, 40, 40, 40], [*groups, *[b"film"] * 40]), 4, ModelSettings())
-    assert (three.facts["images"], four.facts["images"]) == (120, 160)
-    assert 0.1 <= four.facts["l2"] / three.facts["l2"] <= 10
-    assert four.facts["accuracy"] == pytest.approx(three.facts["accuracy"] * 3 / 4, abs=0.1)
-    assert four.facts["learning_curve"][-1]["accuracy"] == four.facts["accuracy"]
+    assert (three.solution["images"], four.solution["images"]) == (120, 160)
+    assert 0.1 <= four.solution["l2"] / three.solution["l2"] <= 10
+    assert four.solution["accuracy"] == pytest.approx(three.solution["accuracy"] * 3 / 4, abs=0.1)
+    assert four.solution["learning_curve"][-1]["accuracy"] == four.solution["accuracy"]

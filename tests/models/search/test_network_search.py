@@ -19,17 +19,20 @@ from imgpipe.models import progress
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.examples import Labelled
-from imgpipe.models.features.folds import AUTOMATIC, of_networks
+from imgpipe.models.features.folds import AUTOMATIC, network_folds
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.network.classifier import backbone_of, build_classifier
-from imgpipe.models.search import network_search, ways
-from imgpipe.models.search.network_search import folds
+from imgpipe.models.search import judging, network_search
+from imgpipe.models.search.judging import fold_parts
+from imgpipe.models.search.training_plan import TrainingPlan, training_plan
 from imgpipe.models.settings import FineTune, ModelSettings
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
+from imgpipe.models.training.history import describe_tried
 from imgpipe.models.training.stages import HEAD, Inputs, Trained
 from imgpipe.models.training.training_loop import fit
+from imgpipe.models.training.watch import Watch
 from tests.models import noise_data
 from tests.models.noise_data import CUT, EXTRACTOR, TRAIN, VALIDATION
 
@@ -43,8 +46,8 @@ Given = Callable[..., Inputs]
 def judged_on_validation() -> Iterator[None]:
     """Let the validation split judge, although it is small (or `by_folds`), a head that is bad."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network_search, "of_networks", lambda train, validation: 0)
-        for name, value in (("PENALTIES", (1e20,)), ("_USUAL_PENALTY", 1e20), ("_known", {})):
+        patch.setattr(judging, "network_folds", lambda train, validation: 0)
+        for name, value in (("PENALTIES", (1e20,)), ("_USUAL_PENALTY", 1e20)):
             patch.setattr(solved_head, name, value)  # of a head that is no better than chance
         yield
 
@@ -52,7 +55,7 @@ def judged_on_validation() -> Iterator[None]:
 @pytest.fixture
 def by_folds(monkeypatch) -> None:
     """Let the folds judge, as they do for so few images."""
-    monkeypatch.setattr(network_search, "of_networks", of_networks)
+    monkeypatch.setattr(judging, "network_folds", network_folds)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +124,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert trained.history["fine_tune"]["accuracy"] == trained.answers.accuracy
     assert trained.history["solution"]["accuracy"] < network_search.ENOUGH
     assert "for at most 5 minutes (--minutes)" in said[0]
-    assert said[1] == ways.line_of(tuned)
+    assert said[1] == describe_tried(tuned)
     assert re.fullmatch(
         r"layers above pool2.*: validation accuracy \d\.\d{3} \(\+\d\.\d{3}, standard error "
         r"\d\.\d{3}\), \d+ s, kept",
@@ -150,7 +153,8 @@ def test_no_network_is_tried_if_the_head_is_good_enough(given, monkeypatch) -> N
 
 
 def test_no_network_is_tried_if_no_gain_could_be_seen(given, monkeypatch) -> None:
-    monkeypatch.setattr(network_search, "_FEWEST_MISTAKES", _ALL)
+    for module in (judging, network_search):
+        monkeypatch.setattr(module, "FEWEST_MISTAKES", _ALL)
     trained = network_search.train(given())
     (head,) = trained.history["search"]
     assert head["judged_by"] == "held_out"
@@ -165,14 +169,14 @@ def test_no_network_is_tried_if_no_gain_could_be_seen(given, monkeypatch) -> Non
 
 
 def test_with_few_mistakes_on_validation_a_fifth_of_train_judges_too(given, monkeypatch) -> None:
-    monkeypatch.setattr(network_search, "_FEWEST_MISTAKES", 20)  # it has fewer there
+    monkeypatch.setattr(judging, "FEWEST_MISTAKES", 20)  # it has fewer there
     trained, said = _told(replace(given(), folds=AUTOMATIC))
     head, tuned = trained.history["search"]
     assert (head["judged_by"], tuned["judged_by"]) == ("held_out", "held_out")
     assert tuned["kept"] is True
     assert "a fifth of the training images judges, too" in said[0]
     assert "held-out accuracy" in said[1]
-    assert "learning_curve" in trained.history["solution"]
+    assert trained.history["solution"]["learning_curve"]
     learned = trained.history["learned"]
     held_out = set(trained.answers.hashes.tolist())
     assert learned == {names.TRAIN: _ALL - len(held_out)}
@@ -203,7 +207,7 @@ def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> 
 
 
 def test_folds_train_on_the_other_images_alone(given) -> None:
-    every = folds(given(), 3)
+    every = fold_parts(given(), 3)
     held_out = np.concatenate([part.held_out.hashes for part in every])
     assert len(every) == 3
     assert len(set(held_out)) == len(held_out) == _ALL
@@ -213,16 +217,18 @@ def test_folds_train_on_the_other_images_alone(given) -> None:
 
 
 def test_a_group_is_in_one_fold(grouped) -> None:
-    found = folds(grouped(lambda split, i, label: b"film %d" % (i // 3)), 3)  # of both splits
+    found = fold_parts(grouped(lambda split, i, label: b"film %d" % (i // 3)), 3)  # of both splits
     assert sum(len(part.held_out.labels) for part in found) == _ALL
     films = [set(part.best.answers.groups.tolist()) for part in found]
-    assert folds(grouped(lambda split, i, label: b"film %d" % (i % 5)), 3) == [], "too few groups"
+    assert fold_parts(grouped(lambda split, i, label: b"film %d" % (i % 5)), 3) == [], (
+        "too few groups"
+    )
     assert sum(map(len, films)) == len(set().union(*films)) == 12
 
 
 def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
     """All images of class 2 are of one film: no network can learn it and be judged on it."""
-    found = folds(
+    found = fold_parts(
         grouped(lambda split, i, label: b"film" if label == 2 else f"{split} {i}".encode()), 3
     )
     answers = [part.best.answers for part in found]
@@ -235,34 +241,34 @@ def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
 
 
 def test_folds_judge_if_there_are_few_images() -> None:
-    assert of_networks(train=501, validation=199) == 3
-    assert of_networks(train=502, validation=199) == 0
-    assert of_networks(train=300, validation=200) == 0
+    assert network_folds(train=501, validation=199) == 3
+    assert network_folds(train=502, validation=199) == 0
+    assert network_folds(train=300, validation=200) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("jumps", "planned"), [(200.0, False), (130.0, True)])
-def test_a_way_that_takes_longer_than_estimated_is_planned_again(
+def test_a_training_that_takes_longer_than_estimated_is_planned_again(
     given, by_folds, monkeypatch, jumps: float, planned: bool
 ) -> None:
     """The clock jumps while the first fold is trained, so that the others do not fit into 300 s."""
     jump = [0.0]
     clock = network_search.time.monotonic
     monkeypatch.setattr(network_search.time, "monotonic", lambda: clock() + jump[0])
-    trained_ways = []
+    plans = []
 
-    def fitted(self: object, way: ways.Way, *rest: object) -> Trained:
-        found = original(self, way, *rest)
-        jump[0] += 0 if trained_ways else jumps
-        trained_ways.append(way)
+    def fitted(self: object, plan: TrainingPlan, *rest: object) -> Trained:
+        found = original(self, plan, *rest)
+        jump[0] += 0 if plans else jumps
+        plans.append(plan)
         return found
 
     original = network_search._Search._fitted
     monkeypatch.setattr(network_search._Search, "_fitted", fitted)
     trained = network_search.train(given())
-    first, *others = trained_ways
+    first, *others = plans
     assert bool(others) == planned
-    assert all(way.passes() < first.passes() for way in others)
+    assert all(plan.passes() < first.passes() for plan in others)
     if not planned:
         assert trained.history["trained"] == HEAD
         assert _ended(trained) == "minutes"
@@ -299,7 +305,7 @@ def test_a_network_that_memory_or_disk_cannot_hold_is_not_kept(
     rows = trained.history["search"][1:]
     assert {row["failure"] for row in rows} == {failure}
     assert all(
-        ways.line_of(row).endswith(" s, not kept") and said in ways.line_of(row) for row in rows
+        describe_tried(row).endswith(" s, not kept") and said in describe_tried(row) for row in rows
     )
     assert trained.history["trained"] == HEAD
 
@@ -309,12 +315,12 @@ def test_without_minutes_or_with_the_mode_off_there_is_no_search(given, mode) ->
     minutes = 0.0 if mode == "search" else None
     trained = network_search.train(given(minutes=minutes, fine_tune=FineTune(mode=mode)))
     assert trained.history["trained"] == HEAD
-    assert "search" not in trained.history
+    assert trained.history["search"] is None
 
 
 def test_few_images_are_searched_only_with_a_budget(given) -> None:
     trained = network_search.train(given(minutes=None))
-    assert (len(trained.history["search"]), _ended(trained)) == (1, "minutes")
+    assert (len(trained.history["search"]), _ended(trained)) == (1, "few_images")
     assert "at most 500 images to learn from" in trained.history["search_ended"]["text"]
 
 
@@ -331,11 +337,10 @@ def test_training_stops_with_the_best_weights_when_the_time_is_over(noise_images
     images = Labelled.read([str(noise_images / f"{names.TRAIN}-*")])
     assert image_rows.activations(images, EXTRACTOR, 1, lambda: True) is None
     maps = image_rows.activations(images, EXTRACTOR, 0)
-    found = fit(
-        lambda: stages.network(3, settings, CUT), maps, maps, 3, settings, over=lambda: True
-    )
-    assert found.history["stopped"] == "minutes"
-    assert len(found.history["epochs"]) == found.history["best_epoch"] == 1
+    watch = Watch(over=lambda: True)
+    found = fit(lambda: stages.network(3, settings, CUT), maps, maps, 3, settings, watch=watch)
+    assert found.stage["stopped"] == "minutes"
+    assert len(found.stage["epochs"]) == found.stage["best_epoch"] == 1
 
 
 @pytest.fixture(scope="module")
@@ -344,14 +349,14 @@ def network() -> keras.Model:
     return backbone_of(ModelSettings(weights="none", freeze="all"))
 
 
-def test_the_way_follows_the_settings(network) -> None:
-    way = ways.way_of(ModelSettings(), network)
-    assert way is not None
-    assert way.cut == "block8_project"
-    assert 0.3 < way.share < 0.6
-    way = ways.way_of(ModelSettings(fine_tune=FineTune(cut="block11", epochs=2)), network)
-    assert way is not None
-    assert (way.cut, way.epochs) == ("block11", 2)
+def test_the_plan_follows_the_settings(network) -> None:
+    plan = training_plan(ModelSettings(), network)
+    assert plan is not None
+    assert plan.cut == "block8_project"
+    assert 0.3 < plan.share < 0.6
+    plan = training_plan(ModelSettings(fine_tune=FineTune(cut="block11", epochs=2)), network)
+    assert plan is not None
+    assert (plan.cut, plan.epochs) == ("block11", 2)
 
 
 @pytest.mark.parametrize(
@@ -374,16 +379,16 @@ def test_a_network_without_a_cut_is_not_searched() -> None:
     x = pixels / 255.0
     both = keras.layers.Conv2D(4, 3)(x) + keras.layers.Conv2D(4, 3)(x)
     network = keras.Model(pixels, both)
-    assert ways.way_of(ModelSettings(), network) is None
+    assert training_plan(ModelSettings(), network) is None
     with pytest.raises(ConfigError, match="no layer above which layers could be trained"):
         layer_graph.usual_cut(network)
 
 
 def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
-    way = ways.Way("block8", share=0.5, epochs=4, views=4)
-    every = way.passes()
+    plan = TrainingPlan("block8", share=0.5, epochs=4, views=4)
+    every = plan.passes()
     assert every == pytest.approx(5 * (1 + 4 * 0.5 * 4))
-    assert way.within(every) == way
-    assert way.within(0.9 * every) == replace(way, views=3)
-    assert way.within(0.3 * every) == replace(way, views=1, epochs=2)
-    assert way.within(1.0) is None
+    assert plan.within(every) == plan
+    assert plan.within(0.9 * every) == replace(plan, views=3)
+    assert plan.within(0.3 * every) == replace(plan, views=1, epochs=2)
+    assert plan.within(1.0) is None

@@ -14,8 +14,9 @@ from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.head.solved_head import out_of_fold
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training import cross_validation
-from imgpipe.models.training.cross_validation import learned_from_both, summary
+from imgpipe.models.training import head_from_both_splits as module
+from imgpipe.models.training.cross_validation import FoldFigures, summary
+from imgpipe.models.training.head_from_both_splits import head_from_both_splits
 from tests.models import noise_data
 from tests.models.banks import read_split
 
@@ -29,7 +30,7 @@ def rows(write_bank, tmp_path_factory) -> BankRows:
     return read_split(uri, ("train", "validation"), 3)
 
 
-def _judged(rows: BankRows, folds: int) -> dict[str, Any]:
+def _judged(rows: BankRows, folds: int) -> FoldFigures:
     """Return the result of folds of heads with one penalty."""
     return summary(out_of_fold(rows, 3, SETTINGS, 1.0, folds))
 
@@ -77,7 +78,7 @@ def test_folds_decide_where_validation_has_few_images_or_a_setting_asks(
     given = noise_data.inputs(noise_images, noise_bank, noise_data.SETTINGS)
 
     def judged(folds: int) -> dict[str, Any]:
-        found = learned_from_both(dataclasses.replace(given, folds=folds))
+        found = head_from_both_splits(dataclasses.replace(given, folds=folds))
         return found.history if found else {}
 
     assert not judged(0)
@@ -88,6 +89,6 @@ def test_folds_decide_where_validation_has_few_images_or_a_setting_asks(
     assert judged(3)["cross_validation"]["folds"] == 3
     with pytest.raises(DataRefused, match=r"= 40: expected at least 80 images.* Received: 60"):
         judged(40)
-    monkeypatch.setattr(cross_validation, "FEW_IMAGES", noise_data.VALIDATION)
+    monkeypatch.setattr(module, "FEW_IMAGES", noise_data.VALIDATION)
     assert not judged(AUTOMATIC)
     assert judged(3)["cross_validation"]["automatic"] is False

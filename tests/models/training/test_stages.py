@@ -24,6 +24,7 @@ from imgpipe.models.training import stages
 from imgpipe.models.training.image_rows import activations, pixels
 from imgpipe.models.training.stages import Inputs, Trained, train
 from tests.models import noise_data
+from tests.models.banks import write_facts
 from tests.models.noise_data import CUT, EXTRACTOR, SIZE, TRAIN
 
 _STAGE = replace(noise_data.SETTINGS.fine_tune, mode="on", learning_rate=0.01, epochs=6)
@@ -41,7 +42,7 @@ _SETTINGS = replace(
 def empty_bank(tmp_path_factory) -> str:
     """Return the path of a bank without features, as of a backbone that is trained."""
     directory = tmp_path_factory.mktemp("empty")
-    (directory / "bank.json").write_text('{"sizes": [], "note": "the backbone trains"}')
+    write_facts(directory, [], "the backbone trains")
     return str(directory)
 
 

@@ -16,6 +16,7 @@ from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.training_loop import Fit, fit, fit_head, optimizer
+from imgpipe.models.training.watch import Watch
 from tests.models.banks import best, read_split
 
 _QUICK = {
@@ -52,7 +53,7 @@ def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) 
 def test_a_head_learns_separable_classes(write_bank, tmp_path, classes, settings, units) -> None:
     rows = _rows(write_bank(tmp_path, classes=classes), classes)
     fit = _fit(rows, classes, **settings)
-    best = fit.history["epochs"][fit.history["best_epoch"] - 1]
+    best = fit.stage["epochs"][fit.stage["best_epoch"] - 1]
     assert best["val_accuracy"] > 0.95
     assert set(best) == {"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
     assert fit.layers.get_layer("classifier").units == units
@@ -65,7 +66,7 @@ def test_the_same_data_gives_the_same_weights(rows) -> None:
     first, second = (_fit(rows, epochs=4, seed=3) for _ in range(2))
     for a, b in zip(first.layers.get_weights(), second.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert first.history["epochs"] == second.history["epochs"]
+    assert first.stage["epochs"] == second.stage["epochs"]
 
 
 def test_the_cosine_schedule_rises_and_falls_to_zero(rows) -> None:
@@ -82,18 +83,18 @@ def test_the_cosine_schedule_rises_and_falls_to_zero(rows) -> None:
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert rates[-1] == pytest.approx(0, abs=1e-9)
     fit = _fit(rows, **settings)
-    assert len(fit.history["epochs"]) == 4
+    assert len(fit.stage["epochs"]) == 4
     assert best(fit)["val_accuracy"] > 0.95
 
 
 def test_training_stops_on_a_plateau_and_restores_the_best_weights(write_bank, tmp_path) -> None:
     hard = _rows(write_bank(tmp_path, spread=3.0, images=8), 3)
     fit = _fit(hard, learning_rate=0.3, epochs=200, patience=4)
-    assert fit.history["stopped"] == "plateau"
-    assert len(fit.history["epochs"]) == fit.history["best_epoch"] + 4
-    losses = [epoch["val_loss"] for epoch in fit.history["epochs"]]
-    assert fit.history["best_epoch"] == int(np.argmin(losses)) + 1
-    assert _loss(fit, hard[1]) == pytest.approx(losses[fit.history["best_epoch"] - 1], rel=1e-3)
+    assert fit.stage["stopped"] == "plateau"
+    assert len(fit.stage["epochs"]) == fit.stage["best_epoch"] + 4
+    losses = [epoch["val_loss"] for epoch in fit.stage["epochs"]]
+    assert fit.stage["best_epoch"] == int(np.argmin(losses)) + 1
+    assert _loss(fit, hard[1]) == pytest.approx(losses[fit.stage["best_epoch"] - 1], rel=1e-3)
 
 
 def _loss(fit: Fit, rows: BankRows) -> float:
@@ -119,11 +120,11 @@ def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
         datasets.Rows(validation.features, validation.labels),
         3,
         settings,
-        judge=judge,
+        watch=Watch(judge=judge),
     )
-    losses = [epoch["val_loss"] for epoch in found.history["epochs"]]
+    losses = [epoch["val_loss"] for epoch in found.stage["epochs"]]
     assert losses == sorted(losses, reverse=True)
-    assert found.history["best_epoch"] == 2
+    assert found.stage["best_epoch"] == 2
     for restored, of_epoch in zip(found.layers.get_weights(), weights[1], strict=True):
         np.testing.assert_array_equal(restored, of_epoch)
 
@@ -191,11 +192,11 @@ def test_a_head_stays_in_float32_with_any_precision(uneven, base) -> None:
 def test_training_stops_at_a_target_of_training_accuracy(uneven) -> None:
     changed = {"target_accuracy": 0.5, "epochs": 60, "patience": 60}
     fit = _fit(uneven, **_BASE | changed)
-    assert fit.history["stopped"] == "target"
-    assert fit.history["epochs"][-1]["accuracy"] >= 0.5
-    assert all(epoch["accuracy"] < 0.5 for epoch in fit.history["epochs"][:-1])
-    losses = [epoch["val_loss"] for epoch in fit.history["epochs"]]
-    assert fit.history["best_epoch"] == int(np.argmin(losses)) + 1
+    assert fit.stage["stopped"] == "target"
+    assert fit.stage["epochs"][-1]["accuracy"] >= 0.5
+    assert all(epoch["accuracy"] < 0.5 for epoch in fit.stage["epochs"][:-1])
+    losses = [epoch["val_loss"] for epoch in fit.stage["epochs"]]
+    assert fit.stage["best_epoch"] == int(np.argmin(losses)) + 1
 
 
 @pytest.mark.parametrize(

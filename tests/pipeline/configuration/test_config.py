@@ -10,6 +10,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import declared
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import toml_text
 
 
 def test_defaults_are_valid_and_documented():
@@ -29,7 +30,7 @@ def test_defaults_are_valid_and_documented():
 def test_written_file_loads_back_to_the_same_configuration(tmp_path: Path):
     config = configs.build({"run": {"name": "a"}, "beam": {"args": ["--x=1", "--y"]}})
     file = tmp_path / "c.toml"
-    file.write_text(configs.to_toml(config))
+    file.write_text(toml_text.to_toml(config))
     assert configs.load(file) == config
 
 
@@ -50,7 +51,7 @@ def test_the_configuration_of_a_run_can_be_read_in_another_folder(tmp_path: Path
     config = configs.build({}, [*given, "model.weights=w.keras", "judge.overrides=o.toml"])
     file = tmp_path / "runs" / "1" / "config.toml"
     file.parent.mkdir(parents=True)
-    file.write_text(configs.to_toml(config.with_absolute_paths()))
+    file.write_text(toml_text.to_toml(config.with_absolute_paths()))
     read = configs.load(file)
     assert read.data.source == str(tmp_path / "list.csv")
     assert read.data.root == str(tmp_path / "images")
@@ -185,7 +186,7 @@ def test_severity_and_threshold_of_every_check_can_be_set(tmp_path: Path):
     assert (severity["dark"], severity["alpha"]) == ("reject", "repair")
     assert config.judge.threshold.model_dump(exclude_defaults=True) == {"dark": 0.25}
     file = tmp_path / "c.toml"
-    file.write_text(configs.to_toml(config))
+    file.write_text(toml_text.to_toml(config))
     assert configs.load(file) == config and "[judge.severity]" in file.read_text()
 
 

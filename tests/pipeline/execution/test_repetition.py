@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import fields
 
 import pytest
 
+from imgpipe.models.files import source_code
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.execution import repetition
-from imgpipe.pipeline.plan import Plan
-
-_PLAN = Plan(**{field.name: "" for field in fields(Plan)})
+from imgpipe.pipeline.plan import settings_key
 
 
 @pytest.fixture
@@ -28,15 +26,19 @@ def ended(config, name, changed, images=3):
     (folder / "summary.json").write_text(json.dumps({"data": {"in": images}}))
     (folder / "artifacts.json").write_text("{}")
     (folder / "config.toml").write_text("")
-    repetition.remember(folder, config, _PLAN, repetition.settings(config))
+    repetition.remember(folder, settings_key(config), "outcome")
     os.utime(folder / repetition.FILE, (changed, changed))
     return folder
+
+
+def _candidate(config):
+    return repetition.candidate(config.out, settings_key(config))
 
 
 def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(config):
     ended(config, "20260101-120000", changed=2_000)
     last = ended(config, "20260101-120000-2", changed=1_000)
-    assert repetition.candidate(config) == last
+    assert _candidate(config) == last
 
 
 def test_no_run_is_repeated_after_another_one_that_was_refused(config):
@@ -44,25 +46,25 @@ def test_no_run_is_repeated_after_another_one_that_was_refused(config):
     refused = config.out / "runs" / "20260101-120001"
     refused.mkdir()
     (refused / "config.toml").write_text("")
-    assert repetition.candidate(config) is None
+    assert _candidate(config) is None
 
 
 def test_a_run_during_which_another_version_was_installed_is_not_repeated(config, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr(repetition.source_code, "fingerprint", lambda: "code of the old version")
-        at_start = repetition.settings(config)
+        before.setattr(source_code, "fingerprint", lambda: "code of the old version")
+        at_start = settings_key(config)
     folder = ended(config, "20260101-120000", 1)
-    repetition.remember(folder, config, _PLAN, at_start)
-    assert repetition.candidate(config) is None
+    repetition.remember(folder, at_start, "outcome")
+    assert _candidate(config) is None
 
 
 def test_a_run_with_other_settings_files_or_too_many_images_is_no_candidate(config):
-    assert repetition.candidate(config) is None
+    assert _candidate(config) is None
     ended(config, "20260101-120000", 1, images=repetition.MOST_IMAGES + 1)
-    assert repetition.candidate(config) is None
+    assert _candidate(config) is None
     last = ended(config, "20260101-120001", 1)
     other = Config(run=config.run, data=config.data, evaluate={"threshold": 0.5})
-    assert repetition.candidate(other) is None
-    assert repetition.candidate(config) == last
+    assert _candidate(other) is None
+    assert _candidate(config) == last
     (last / "summary.json").write_text(json.dumps({"data": {"in": 2}}))
-    assert repetition.candidate(config) is None
+    assert _candidate(config) is None

@@ -116,3 +116,11 @@ def test_versions_that_do_not_exist_are_refused(out: Path):
     (out / "model/1").rename(out / "saved")
     with pytest.raises(ResourceError, match="not named by a version"):
         places.versions(out / "saved")
+
+
+@pytest.mark.parametrize("path", ["", "model", "model/0003"])
+def test_a_version_with_zeros_before_its_number_is_refused_with_its_new_name(out: Path, path: str):
+    """A server of TensorFlow takes it for version 3, and it would be the newest there."""
+    (out / "model/2").rename(out / "model/0003")
+    with pytest.raises(ResourceError, match=r"Rename it: mv .*/model/0003 .*/model/3"):
+        places.versions(out / path)

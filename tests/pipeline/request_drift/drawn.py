@@ -21,6 +21,7 @@ from imgpipe.serving import tensors
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.settings import Settings
 from tests.images import encoded
+from tests.pipeline import past_runs
 
 CLASSES = ("cat", "dog", "owl")
 _SIZE = (24, 32)  # height, width
@@ -124,10 +125,6 @@ def predict(out: Path, answers: np.ndarray, labels=None) -> None:
             values = {names.PREDICTED: label, names.PROBABILITIES: [float(p) for p in row]}
             writer.write("all", records.make(values))
     integrity.seal(Path(uri))
-    run = out / "runs" / "20260101-000000"
-    run.mkdir(parents=True)
-    (run / "config.toml").write_text("")
-    summary = {"status": "blessed", "push": {"status": "pushed", "version": "1"}}
-    (run / "summary.json").write_text(json.dumps(summary))
     artifacts = {"Predictor": {"predictions": str(uri)}}
-    (run / "artifacts.json").write_text(json.dumps(artifacts))
+    run = past_runs.leave(out, "20260101-000000", version=1, artifacts=artifacts)
+    (run / "config.toml").write_text("")

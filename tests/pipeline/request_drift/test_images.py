@@ -37,8 +37,8 @@ def test_undecodable_images_are_counted_and_named(monkeypatch):
     found = images.MeasuredImages()
     images.measure(sent, found)
     assert len(found.rows) == 2 and found.failed == 2
-    assert [one.image for one in found.undecodable] == ["second", "last"]
-    assert all(one.error for one in found.undecodable)
+    assert [row["image"] for row in found.undecodable] == ["second", "last"]
+    assert all(row["error"] for row in found.undecodable)
 
 
 def test_images_are_measured_with_the_colours_that_the_served_model_sees():

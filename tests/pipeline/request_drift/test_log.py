@@ -92,14 +92,14 @@ def test_answers_before_a_damaged_record_count_and_its_position_is_reported(tmp_
     answers, statistics = read([file, later])
     assert len(answers) == 9 + 3
     (broken,) = statistics.broken
-    assert broken.sentence().startswith(f"{file} breaks off after 9 records: ")
+    assert log.damage(broken).startswith(f"{file} breaks off after 9 records: ")
 
 
 def test_a_file_that_vanished_is_reported(tmp_path):
     (file,) = write_log(tmp_path / "r", probabilities(2))
     answers, statistics = read([tmp_path / "gone.tfrecord", file])
-    assert (
-        len(answers) == 2 and "gone.tfrecord breaks off after 0" in statistics.broken[0].sentence()
+    assert len(answers) == 2 and "gone.tfrecord breaks off after 0" in log.damage(
+        statistics.broken[0]
     )
 
 

@@ -27,7 +27,7 @@ class Served:
 
 
 @pytest.fixture
-def blessed(monkeypatch: pytest.MonkeyPatch) -> Any:
+def reference(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a reference in which the score of an image is its feature."""
     monkeypatch.setattr(unfamiliar_images, "Served", Served)
     features = SimpleNamespace(scores=lambda found: found, threshold=5.0, far=8.0)
@@ -43,10 +43,10 @@ def blessed(monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_the_examined_images_stand_for_the_whole_log(
-    blessed: Any, familiar: int, other: int, expected: Share
+    reference: Any, familiar: int, other: int, expected: Share
 ) -> None:
     images = [FAMILIAR] * familiar + [OTHER] * other
-    with unfamiliar_images.Unfamiliar(blessed, len(images)) as unfamiliar:
+    with unfamiliar_images.Unfamiliar(reference, len(images)) as unfamiliar:
         for start in range(0, len(images), 128):
             unfamiliar.count(images[start : start + 128])
     assert unfamiliar.share.of == expected.of == unfamiliar.far.of

@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
+from imgpipe.components.run_record.facts import empty, page_settings
+from imgpipe.components.run_record.near_duplicates import ShownNearDuplicates
 from imgpipe.pipeline.output.past_runs import PastRun
+from tests.declared import made
 from tests.images import encoded, noise, soft
 from tests.pipeline import past_runs
 
@@ -41,16 +45,14 @@ def row(path: str, split: str = "train", **more: Any) -> dict[str, Any]:
 
 def facts() -> dict[str, Any]:
     """Return the facts of the run."""
-    reject = {"override": "look at it", "kept_copy": "", "stored": ""}
-    return {
-        "settings": {"vocabulary": ["cat", "dog"]},
-        "suspects": {
-            "rows": [
-                row("cat/0.png", looks_like="dog", margin=1.02),
-                row("dog/test.png", "test", looks_like="cat", margin=0.4),
-            ]
-        },
-        "near": {"rows": [{"members": near()}]},
+    reject = {"override": "look at it", "kept_copy": "", "stored": "", "score": 0.0}
+    doubtful = [
+        made(DoubtfulLabel, **row("cat/0.png", looks_like="dog", margin=1.02)),
+        made(DoubtfulLabel, **row("dog/test.png", "test", looks_like="cat", margin=0.4)),
+    ]
+    return empty(page_settings("run", "", ["cat", "dog"])) | {
+        "suspects": made(DoubtfulLabels, rows=doubtful),
+        "near": made(ShownNearDuplicates, rows=[{"size": 3, "members": near()}]),
         "rejects": [
             row("cat/broken.jpg", reason="not_an_image", detail="unknown", **reject),
             row(

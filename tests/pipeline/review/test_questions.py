@@ -66,11 +66,13 @@ def test_all_groups_of_the_quarantine_are_read_also_after_the_folder_was_moved(t
     place = run.out / "artifacts/ImageFilter/quarantine/7"
     place.mkdir(parents=True)
     (place / "manifest.jsonl").touch()
-    group = {"members": [*near()[:1], row("dog/1.png", stays=True, reason="", detail="")]}
+    group = {
+        "members": [*near()[:1], row("dog/1.png", stays=True, reason="", detail="", similar_to="")]
+    }
     (place / "near_duplicates.jsonl").write_text(json.dumps(group) + "\n")
     recorded = {"ImageFilter": {"quarantine": str(place)}}
     (run.folder / "artifacts.json").write_text(json.dumps(recorded))
-    (run.folder / "facts.json").write_text(json.dumps({"near": facts()["near"]}))
+    (run.folder / "facts.json").write_text(json.dumps(facts() | {"suspects": None, "rejects": []}))
     run.out.rename(tmp_path / "moved")
     (question,) = questions.read(PastRun(tmp_path / "moved/runs" / run.name, None)).asked
     assert question.image.path == "cat/0.png"

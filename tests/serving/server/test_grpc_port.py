@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import tempfile
+import time
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 
 import grpc
@@ -17,6 +19,8 @@ from imgpipe.serving.client import Client
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS
 from tests.serving.quick import quick
+
+SETTINGS, PING, GOAWAY = 4, 6, 7  # kinds of frames
 
 
 @asynccontextmanager
@@ -60,6 +64,34 @@ def test_streams_without_a_request_delay_neither_other_clients_nor_the_stop(push
     with ModelServer("m", tmp_path, quick(grpc_max_threads=2, max_queued_requests=4)) as server:
         server.wait_until_available(60)
         asyncio.run(scenario(server))
+
+
+def test_a_client_may_ping_while_it_waits_for_no_answer(push, tmp_path):
+    """As clients in Go do with PermitWithoutStream; gRPC's default allows it every two hours."""
+    push("half_plus_two", tmp_path, 3)
+    often = "grpc.http2.min_ping_interval_without_data_ms=50"
+    with ModelServer("m", tmp_path, quick(grpc_channel_arguments=often)) as server:
+        server.wait_until_available(60)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS))
+            for _ in range(8):
+                time.sleep(0.1)
+                connection.sendall(_frame(PING, bytes(8)))
+            kinds = [kind for kind, _ in zip(_kinds(connection), range(9), strict=False)]
+    assert kinds.count(PING) >= 5 and GOAWAY not in kinds
+
+
+def _frame(kind: int, payload: bytes = b"") -> bytes:
+    """Return a frame of HTTP/2 of the whole connection (RFC 9113, section 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
+
+
+def _kinds(connection: socket.socket) -> Iterator[int]:
+    """Yield the kinds of the frames that arrive."""
+    with connection.makefile("rb") as arriving:
+        while header := arriving.read(9):
+            arriving.read(int.from_bytes(header[:3], "big"))
+            yield header[3]
 
 
 def test_health_follows_the_models(push, tmp_path):

@@ -105,6 +105,7 @@ class Counted:
     def __init__(self, then=lambda: None) -> None:
         signature = tf.compat.v1.MetaGraphDef().signature_def["serving_default"]
         signature.inputs["image_bytes"].name, signature.inputs["image_bytes"].dtype = "x", 7
+        signature.inputs["image_bytes"].tensor_shape.dim.add().size = -1
         signature.outputs["y"].name = "y"
         self.signatures, self.rows, self._then = {"serving_default": signature}, [], then
 
@@ -123,6 +124,19 @@ def test_few_rows_and_few_pixels_run_at_once():
     assert runtime.rows[2:] == [1, 1, 1], "as many pixels at once as one image may have"
     with pytest.raises(StatusError, match="16,384 are allowed"):
         handle.predict({"image_bytes": np.array([b"x"] * 20_000, object)})
+
+
+def test_lines_of_the_pixels_of_one_image_are_not_taken_for_images():
+    runtime = Counted()
+    shape = runtime.signatures["serving_default"].inputs["image_bytes"].tensor_shape
+    runtime.signatures["serving_default"].inputs["image_bytes"].dtype = 4
+    for size in (-1, -1, 3):
+        shape.dim.add().size = size
+    handle = Handle("m", 1, runtime)
+    one = handle.predict({"image_bytes": np.zeros((100, 100, 3), np.uint8)})
+    assert runtime.rows == [100] and one.rows == 1
+    several = handle.predict({"image_bytes": np.zeros((100, 2, 2, 3), np.uint8)})
+    assert runtime.rows[1:] == [64, 36] and several.rows == 100
 
 
 def test_between_two_slices_a_request_ends_if_nobody_waits():

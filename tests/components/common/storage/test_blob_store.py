@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.storage.blob_store import BlobStore
-from imgpipe.components.feature_bank.store import FeatureStore, record_key
+from imgpipe.components.feature_bank.storage import FeatureStore, record_key
 from imgpipe.models.errors import ConfigError, ResourceError
 
 DIM = 8

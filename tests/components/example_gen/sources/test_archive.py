@@ -10,7 +10,8 @@ import zipfile
 
 import pytest
 
-from imgpipe.components.example_gen.image_example_gen import IngestSettings, ingest
+from imgpipe.components.example_gen.image_example_gen import ingest
+from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
 

@@ -16,7 +16,7 @@ from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, backbone_of, build_classifier
-from imgpipe.models.search.ways import way_of
+from imgpipe.models.search.training_plan import training_plan
 from imgpipe.models.settings import ModelSettings
 from tests.images import encoded, soft
 from tests.models.backbones import hub_presets
@@ -136,10 +136,10 @@ def test_a_network_is_exported_or_refused(
 
 @pytest.mark.parametrize("family", [_case(family) for family in ("dinov2", "dinov3", "swin")])
 def test_the_layers_above_a_block_can_be_trained(family: str, folder: Path) -> None:
-    settings = _settings(family, folder).of_search
+    settings = _settings(family, folder).for_search
     network = backbone_of(settings)
-    way = way_of(settings, network)
-    assert way is not None and 0 < way.share < 1
+    plan = training_plan(settings, network)
+    assert plan is not None and 0 < plan.share < 1
     assert any(name.startswith("block") for name in layer_graph.map_points(network))
     cut = "block0" if family != "swin" else "block0_map"
     found = layer_graph.above(network, cut)
@@ -173,7 +173,7 @@ def test_a_network_that_trained_in_16_bits_is_exact_afterwards(folder: Path) -> 
     from imgpipe.models.training import fast_layers
     from imgpipe.models.training.stages import network
 
-    settings = _settings("swin", folder, freeze="none").of_search
+    settings = _settings("swin", folder, freeze="none").for_search
     with distribution.policy("mixed_bfloat16"):
         trained = network(3, settings)
     exact, expected = fast_layers.exact(trained), network(3, settings)

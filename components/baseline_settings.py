@@ -1,0 +1,28 @@
+"""Settings of Baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imgpipe.components.common.component_settings import ComponentSettings
+
+#: File in the model artifact of Baseline, which says whether there is a model and why not.
+BASELINE_FILE = "baseline.json"
+
+
+@dataclass(frozen=True)
+class BaselineSettings(ComponentSettings):
+    """Settings of Baseline.
+
+    Attributes:
+        push_directory: Base path of the published versions.
+        version: Number of the version to compare with, 0 for none.
+        digest: Fingerprint of that version, so that a changed version invalidates the cached copy.
+        vocabulary: Class names of this run in sorted order. The models are compared on the classes
+            that both know, if there are several.
+    """
+
+    push_directory: str
+    version: int
+    digest: str
+    vocabulary: tuple[str, ...]

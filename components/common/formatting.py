@@ -1,0 +1,53 @@
+"""The formatting of numbers in sentences and on pages; "–" stands for an unknown value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+NONE = "–"
+_Item = TypeVar("_Item")
+
+
+def count(value: Any) -> str:
+    """Format a whole number with thousands separators: `12,400`."""
+    return NONE if value is None else f"{int(value):,}"
+
+
+def share(value: Any) -> str:
+    """Format a share or a metric with three decimal places: `0.953`."""
+    return NONE if value is None else f"{float(value):.3f}"
+
+
+def seconds(value: Any) -> str:
+    """Format a duration: `0.4 s`, `12.3 s`, `3 min 05 s`, `2 h 10 min`."""
+    if value is None:
+        return NONE
+    value = float(value)
+    if value < 59.95:  # more would be shown as 60.0 s
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plural(number: int, singular: str, many: str = "") -> str:
+    """Format a number and its noun: `1 image`, `1,240 images`."""
+    return f"{number:,} {singular if number == 1 else many or singular + 's'}"
+
+
+def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
+    """Shorten a table of classes.
+
+    Returns:
+        The first `limit` rows, and a sentence about those that are left out; "" if none is.
+    """
+    if len(rows) <= limit:
+        return rows, ""
+    return rows[:limit], f"{limit:,} of {len(rows):,} classes are shown; the JSON file has all."
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    function.__name__: function for function in (count, share, seconds, plural)
+}

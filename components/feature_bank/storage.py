@@ -1,0 +1,201 @@
+"""What a feature bank stores: as much as fits into its budget, in a store addressed by content."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imgpipe.components.common.storage.blob_store import BlobStore
+from imgpipe.models import feature_names as names
+from imgpipe.models.feature_kinds import single_blocks
+from imgpipe.models.features.extractor import FeatureExtractor, parse_description
+
+#: Name of the `BlobStore`.
+STORE = "features"
+#: Value of the parameter `budget` for a share of the free disk space.
+FREE_DISK = -1.0
+_FREE_SHARE = 0.25  # three copies and some room; see `free_budget`
+
+
+def record_key(image_hash: str, view_key: str) -> bytes:
+    """Key of one stored array, 32 bytes.
+
+    Args:
+        image_hash: Content hash of the image.
+        view_key: Fingerprint of the computation, as `FeatureExtractor.key` returns it.
+    """
+    return hashlib.sha256(f"{image_hash}:{view_key}".encode()).digest()
+
+
+class FeatureStore:
+    """Arrays by key, safe for several processes and hosts.
+
+    Args:
+        directory: Folder of the store, as `BlobStore` takes it.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self._blobs = BlobStore(directory, STORE)
+
+    def get(self, keys: Sequence[bytes], length: int) -> dict[bytes, np.ndarray]:
+        """Look arrays up.
+
+        Args:
+            keys: Keys as `record_key` returns them.
+            length: Number of values in each array; stored arrays of other lengths are ignored.
+
+        Returns:
+            Arrays, float16 [length], of those keys that are stored and intact.
+        """
+        return {
+            key: np.frombuffer(value, "<f2")  # float16 in the same byte order on every host
+            for key, value in self._blobs.get(keys).items()
+            if len(value) == 2 * length
+        }
+
+    def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
+        """Store `vectors` (float16, of any length) by key."""
+        self._blobs.put({key: np.asarray(v, "<f2").tobytes() for key, v in vectors.items()})
+
+    def learn_sizes(self, extractor: FeatureExtractor) -> tuple[int, ...]:
+        """Return the sizes of an extractor's blocks, which are slow to compute, and store them."""
+        key = record_key("sizes", extractor.key(0))
+        value = self._blobs.get([key]).get(key)
+        if value is None:
+            value = json.dumps(extractor.sizes).encode()
+            self._blobs.put({key: value})
+        return tuple(json.loads(value))
+
+
+@dataclass(frozen=True)
+class StoragePlan:
+    """What is stored for each image, and where. It holds plain values that Beam can pickle.
+
+    Attributes:
+        network: Description of the backbone, as `models.features.extractor.describe` returns it.
+        store: Folder of the content-addressed store, as `BlobStore` takes it.
+        views: Number of augmented views that are stored of each training image, beside the image
+            itself.
+        sizes: Number of features in each block of a view; with () nothing is stored.
+        kept: What a head reads of each record of the bank, as the setting `features` names it; ""
+            for everything. The store has all blocks in any case.
+    """
+
+    network: str
+    store: str
+    views: int
+    sizes: tuple[int, ...] = ()
+    kept: str = ""
+
+    @property
+    def dim(self) -> int:
+        """Number of features of a view; 0 if nothing is stored."""
+        return sum(self.sizes)
+
+    @property
+    def recorded(self) -> tuple[int, ...]:
+        """Number of features in each block of a record."""
+        return self.sizes if self.block is None else (self.sizes[self.block],)
+
+    @property
+    def block(self) -> int | None:
+        """Number of the only block of a record; None if it has all blocks of the store."""
+        return single_blocks(self._widest).get(self.kept) if self.sizes[1:] else None
+
+    @property
+    def columns(self) -> slice:
+        """Places of the features of a record among those of the store."""
+        start = 0 if self.block is None else sum(self.sizes[: self.block])
+        return slice(start, start + sum(self.recorded))
+
+    @property
+    def read(self) -> str:
+        """What a head reads of the records, as the setting `features` names it."""
+        return self.kept or self._widest
+
+    @property
+    def _widest(self) -> str:
+        return parse_description(self.network)[0].widest
+
+    def views_of(self, split: str) -> list[int]:
+        """Numbers of the views of an image of a split."""
+        return list(range(self.views + 1)) if split == names.TRAIN else [0]
+
+
+def shared_extractor(network: str) -> FeatureExtractor:
+    """Return the extractor of a backbone, which all threads of a process share."""
+    # A file of weights or an own network may change between two runs of a process.
+    return _shared(network, FeatureExtractor(*parse_description(network)).key(0))
+
+
+@functools.lru_cache(maxsize=2)
+def _shared(network: str, key: str) -> FeatureExtractor:
+    return FeatureExtractor(*parse_description(network))
+
+
+def make_plan(
+    network: str, store: str, images: Mapping[str, int], budget: float
+) -> tuple[StoragePlan, str]:
+    """Decide what to store within the budget.
+
+    If not everything fits, fewer augmented views are stored. Training then has one view less, but
+    needs no forward pass of every image in every epoch.
+
+    Args:
+        network: See `StoragePlan`.
+        store: See `StoragePlan`.
+        images: Number of images by split.
+        budget: Bytes that the features of a run may take.
+
+    Returns:
+        The plan, and the reason why it does not store everything; "" when it does.
+    """
+    settings, _ = parse_description(network)
+    views = settings.views.count
+    if not settings.frozen:
+        note = "the backbone itself is trained, so that images are read"
+        return StoragePlan(network, store, views), note
+    sizes = FeatureStore(store).learn_sizes(shared_extractor(network))
+    needed = {count: bytes_of(images, count, sum(sizes)) for count in range(views, -1, -1)}
+    over = f"features would take {_size(needed[views])}, over bank.budget, which is {_size(budget)}"
+    count = next((count for count, size in needed.items() if size <= budget), None)
+    if count is None:
+        return StoragePlan(network, store, views), over
+    stored = f"{over}; those of {count} augmented views of each training image are stored"
+    return StoragePlan(network, store, count, sizes), stored if count < views else ""
+
+
+def _size(count: float) -> str:
+    """Format a number of bytes in the unit that fits: `1.794 MiB`, `12.5 GiB`."""
+    return f"{count / 2**20:.4g} MiB" if count < 2**30 else f"{count / 2**30:.4g} GiB"
+
+
+def bytes_of(images: Mapping[str, int], views: int, dim: int) -> int:
+    """Return the size of the features of all images, float16, of which the numbers are given."""
+    return 2 * (sum(images.values()) + views * images[names.TRAIN]) * dim
+
+
+def free_budget(store: str, artifact: str) -> float:
+    """Bytes that the features of a run may take where no budget is given.
+
+    They are written three times at most: to the store, to the artifact and, above what memory
+    holds, to a temporary file of ImageTrainer beside it.
+
+    Args:
+        store: Folder of the content-addressed store, which need not exist.
+        artifact: Folder of the artifact, likewise.
+    """
+    free = [shutil.disk_usage(_existing(folder)).free for folder in (store, artifact)]
+    return _FREE_SHARE * min(free)
+
+
+def _existing(folder: str) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(parent for parent in Path(folder, "_").parents if parent.exists())

@@ -1,0 +1,90 @@
+"""The decision about a model, as ImageEvaluator writes it to `decision.json`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typing_extensions import TypedDict
+
+from imgpipe.components.common.shares import AccuracyFigures
+
+DECISION_FILE = "decision.json"
+
+
+class LabelledImage(TypedDict):
+    """An image with its label."""
+
+    path: Annotated[str, "Path in the source."]
+    label: Annotated[str, "Label of the image."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+
+
+#: The new images of a class that are unlike its old ones.
+UnlikeImages = TypedDict(
+    "UnlikeImages",
+    {
+        "class": Annotated[str, "Name of the class."],
+        "new": Annotated[int, "Number of its new images."],
+        "unlike": Annotated[int, "Number of the new images that are unlike the old ones."],
+        "images": Annotated[list[LabelledImage], "The first of these, the most unlike first."],
+    },
+)
+
+
+class Ruling(TypedDict):
+    """What one rule says about the model."""
+
+    rule: Annotated[str, "Name of the rule, such as threshold."]
+    text: Annotated[str, "What was measured, with its interval, and what is asked for."]
+    reason: Annotated[str, "Why the model is refused; empty if it passes the rule."]
+    margin: Annotated[
+        float | None,
+        "By how much the model is better than the limit; null for a rule without a limit.",
+    ]
+
+
+class DecidingFolds(TypedDict):
+    """The figures of the folds that decided."""
+
+    folds: Annotated[int, "Number of folds."]
+    mean: Annotated[float, "Mean accuracy of the folds."]
+    std: Annotated[float, "Standard deviation of the accuracies of the folds."]
+    images: Annotated[int, "Images in all folds."]
+    correct: Annotated[int, "Images that are predicted correctly."]
+
+
+class Decision(TypedDict):
+    """Whether the model is blessed, and why."""
+
+    blessed: Annotated[bool, "Whether the model passed all rules."]
+    failed: Annotated[list[str], "Rules that the model did not pass, such as threshold."]
+    reasons: Annotated[list[str], "Why, in a sentence for each of these rules."]
+    rulings: Annotated[
+        list[Ruling], "What every rule says: first those that refuse, then the nearest to a limit."
+    ]
+    figures: Annotated[str, "The accuracy that decided, in words."]
+    split: Annotated[str, "Split on which the model is evaluated."]
+    threshold: Annotated[float, "Accuracy that the model has to reach."]
+    value: Annotated[float | None, "Accuracy of the model; null without an image."]
+    balanced: Annotated[float | None, "Mean recall of the classes, of the answers that decide."]
+    count: Annotated[int, "Number of images of the split."]
+    correct: Annotated[int | None, "Images that are predicted correctly; null without an image."]
+    ci95: Annotated[
+        list[float],
+        "Wilson interval of the accuracy, 95 %, for which the images of a family count once.",
+    ]
+    unseen: Annotated[
+        AccuracyFigures | None,
+        "The accuracy on the images of families of which train has no image; null if train has no "
+        "image of any of these families.",
+    ]
+    baseline: Annotated[
+        float | None,
+        "Accuracy of the last version on the images that neither was trained on.",
+    ]
+    unlike: Annotated[
+        list[UnlikeImages], "New images that are surely unlike the old ones of their class."
+    ]
+    folds: Annotated[
+        DecidingFolds | None, "The folds, where they decided; null where the split decided."
+    ]

@@ -1,0 +1,220 @@
+"""Advice on how to get a better model. Each sentence names the fact from which it follows.
+
+To add a rule, write one function and add one entry to `_RULES`, with the section of the page that
+shows the fact. A rule whose fact is missing gives no advice.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.run_record.doubtful_labels import clear
+from imgpipe.models import feature_names as names
+
+if TYPE_CHECKING:
+    from imgpipe.components.run_record.facts import Facts
+    from imgpipe.models.head.solved_head import Solution
+    from imgpipe.models.training.history import Stage
+
+#: Number of sentences that are given; with more, people read none.
+MOST = 3
+#: A class with fewer training images is called small, and so is one with less than this share of
+#: the median class.
+_FEW = 30
+_SMALL_SHARE = 0.25
+_ALIKE_SHARE = 0.5  # classes with at least this share of the largest one are about equally large
+#: Below this accuracy of the head in cross-validation, many of its doubts are its own mistakes.
+_WEAK_HEAD = 0.85
+#: Below this accuracy of the head in cross-validation, fine-tuning often helps.
+_HEAD_ALONE = 0.97
+_MINUTES = 15  # for the search for a better network, where the run gave it no time
+_FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
+_WORTHWHILE = 0.5  # points of accuracy for twice the images
+_SHOWN = 0.05  # points; less is shown as 0.0
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing to do.
+
+    Attributes:
+        text: The fact and what to do, as sentences.
+        section: Id of the section of the page that shows the fact.
+    """
+
+    text: str
+    section: str
+
+
+def advice(facts: Facts) -> list[Advice]:
+    """Return at most `MOST` things to do, those that help most first."""
+    proposals = (Advice(rule(facts), section) for rule, section in _RULES)
+    return [proposal for proposal in proposals if proposal.text][:MOST]
+
+
+def would_more_help(solution: Solution) -> str:
+    """Say what the last doubling of the number of training images gained.
+
+    Args:
+        solution: How the head was found, with the points of its learning curve.
+
+    Returns:
+        A sentence; "" when the curve has fewer than two points.
+    """
+    curve = solution["learning_curve"] or []
+    if len(curve) < 2:
+        return ""
+    before, after = curve[-2:]
+    gained = 100 * (after["accuracy"] - before["accuracy"])
+    seen = f"From {before['images']} to {after['images']} training images, accuracy "
+    error = math.inf if solution["gain_error"] is None else 100 * solution["gain_error"]
+    if _WORTHWHILE <= abs(gained) < error:
+        verb = "rose" if gained > 0 else "fell"
+        return f"{seen}{verb} by {abs(gained):.1f} points, which may be chance."
+    if gained >= _WORTHWHILE:
+        return f"{seen}rose by {gained:.1f} points, so that more images would probably help."
+    change = f"fell by {-gained:.1f} points" if gained < 0 else f"rose by only {gained:.1f} points"
+    if abs(gained) < _SHOWN:
+        change = "did not change"
+    return f"{seen}{change}, so that more such images would help little."
+
+
+def _doubtful_labels(facts: Facts) -> str:
+    suspects = facts["suspects"]
+    accuracy = _head_accuracy(facts)
+    doubtful = clear(suspects["rows"]) if suspects is not None else []
+    if suspects is None or not doubtful:
+        return ""
+    verb = "is" if len(doubtful) == 1 else "are"
+    weak = ""
+    if accuracy is not None and accuracy < _WEAK_HEAD:
+        weak = (
+            " Many of these labels may be right: the head that flagged them has an accuracy of "
+            f"only {accuracy:.2f}."
+        )
+    return (
+        f"{len(doubtful):,} of {plural(suspects['images'], 'label')} {verb} clearly doubtful. "
+        "Start with these: look at each image with imgpipe review, or correct what is wrong in the "
+        f"data.{weak}"
+    )
+
+
+def _small_class(facts: Facts) -> str:
+    """Name the class with far fewer training images than the others, or with few of them."""
+    counts = facts["data"]["by_split"][names.TRAIN] if facts["data"] is not None else {}
+    if len(counts) < 2:
+        return ""
+    name, least = min(counts.items(), key=lambda entry: entry[1])
+    usual = statistics.median(counts.values())
+    if least >= _FEW and least >= _SMALL_SHARE * usual:
+        return ""
+    most = max(counts.values())
+    if least >= _ALIKE_SHARE * most:
+        return f"Each class has at most {plural(most, 'training image')}. Add images of all."
+    other = f" (the median class has {usual:g})" if usual > least else ""
+    return (
+        f"Class {name} has only {plural(least, 'training image')}{other}. Add images of it first."
+    )
+
+
+def _last_epoch(facts: Facts) -> str:
+    """Propose more epochs if the last epoch was the best one."""
+    training = facts["training"]
+    # A search ends training in small steps, so that the last epoch is the best one.
+    if training is None or training["search"]:
+        return ""
+    stages: list[tuple[Stage, str]] = [(training, "train.epochs")]
+    if training["fine_tune"] is not None:
+        stages.append((training["fine_tune"], "fine_tune.epochs"))
+    for stage, setting in stages:
+        epochs = len(stage["epochs"])
+        if stage["stopped"] == "epochs" and stage["best_epoch"] == epochs:
+            return (
+                f"Training stopped at the last epoch, {epochs}, which was the best one. Raise "
+                f"{setting}, because more epochs would probably help."
+            )
+    return ""
+
+
+def _fine_tuning(facts: Facts) -> str:
+    """Propose what lets more layers train if the head on the frozen features is not enough."""
+    training = facts["training"]
+    accuracy = _head_accuracy(facts)
+    if training is None or accuracy is None or accuracy >= _HEAD_ALONE:
+        return ""
+    settings = facts["settings"]
+    search_ended = training["search_ended"]
+    reached = f"In cross-validation over the training images the head alone reaches {accuracy:.3f}"
+    if search_ended is not None and search_ended["reason"] == "few_mistakes":
+        return (
+            f"{reached}, but too few images are held out to show whether another network is "
+            "better. Add images, so that the search for a better network can run."
+        )
+    # A search has tried it, a person does not want it, or a run with folds does not search.
+    unwanted = "fine_tune.mode" in settings["changed"] or settings["cross_validate"] > 0
+    if training["fine_tune"] or training["search"] or unwanted:
+        return ""
+    return (
+        f"{reached}. With --minutes {_MINUTES} further layers are trained too, which often helps "
+        f"where the head alone reaches less than {_HEAD_ALONE:g}."
+    )
+
+
+def _more_time(facts: Facts) -> str:
+    search_ended = facts["training"]["search_ended"] if facts["training"] is not None else None
+    if search_ended is None or search_ended["reason"] not in ("few_images", "minutes"):
+        return ""
+    return (
+        "With more time, the search may find a network that is better than this one: use --minutes."
+    )
+
+
+def _confused_classes(facts: Facts) -> str:
+    """Name the two classes that are most often taken for each other in validation."""
+    classes = facts["settings"]["vocabulary"]
+    wrong: Counter[tuple[int, int]] = Counter()
+    cells = facts["confusion"].get(names.VALIDATION, [])
+    for label, predicted, count in cells:
+        if label != predicted:
+            wrong[min(label, predicted), max(label, predicted)] += count
+    [((one, other), count)] = wrong.most_common(1) or [((0, 0), 0)]
+    if count < _FEWEST_CONFUSED or len(classes) < 3:
+        return ""
+    return (
+        f"{classes[one]} and {classes[other]} are confused most: {count:,} of "
+        f"{plural(wrong.total(), 'mistake')} on the validation split. Add images that show the "
+        "difference between the two."
+    )
+
+
+def _solution(facts: Facts) -> Solution | None:
+    """Return how the head was solved; None for another model, or without one."""
+    return facts["training"]["solution"] if facts["training"] is not None else None
+
+
+def _head_accuracy(facts: Facts) -> float | None:
+    """Return the accuracy of the solved head over the folds of the training images."""
+    solution = _solution(facts)
+    return solution["accuracy"] if solution is not None else None
+
+
+def _more_images(facts: Facts) -> str:
+    solution = _solution(facts)
+    return would_more_help(solution) if solution is not None else ""
+
+
+_RULES: tuple[tuple[Callable[[Facts], str], str], ...] = (
+    (_doubtful_labels, "doubtful_labels"),
+    (_small_class, "data"),
+    (_last_epoch, "training"),
+    (_fine_tuning, "training"),
+    (_more_time, "training"),
+    (_more_images, "training"),
+    (_confused_classes, "confusion"),
+)

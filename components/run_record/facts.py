@@ -1,0 +1,118 @@
+"""The facts of a run: what its components have found, each part as it is declared where it is made.
+
+The summary (`--json`), the verdict and the page are made from the facts. Runs that were refused or
+failed have facts too: a part is None or empty if the run did not get that far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
+
+if TYPE_CHECKING:
+    from imgpipe.components.baseline import BaselineState
+    from imgpipe.components.data_gate.rules import DataDecision
+    from imgpipe.components.image_evaluator.decision import Decision
+    from imgpipe.components.image_filter.check import Row
+    from imgpipe.components.image_filter.quarantine import DataSummary
+    from imgpipe.components.model_pusher.push import Push
+    from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
+    from imgpipe.components.run_record.identity import Identity
+    from imgpipe.components.run_record.metrics import Cell, Mistake, SplitMetrics
+    from imgpipe.components.run_record.near_duplicates import ShownNearDuplicates
+    from imgpipe.components.run_record.slices import SliceGroup
+    from imgpipe.components.serving_validator import ServingCheck
+    from imgpipe.models.features.bank import BankFacts
+    from imgpipe.models.training.cross_validation import Folds
+    from imgpipe.models.training.history import History
+
+
+class Expectation(TypedDict):
+    """The section `[expect]` of the configuration: the result that a person expects."""
+
+    text: str
+    low: float | None
+    high: float | None
+    split: str
+
+
+class ShownSettings(TypedDict):
+    """The settings of a run that its page and its verdict name."""
+
+    name: str
+    source: str
+    vocabulary: list[str]
+    cross_validate: int
+    backbone: str
+    image_size: int
+    expect: Expectation
+    fingerprint: str
+    seeds: dict[str, int]
+    changed: dict[str, Any]
+
+
+def page_settings(name: str, source: str, vocabulary: Sequence[str]) -> ShownSettings:
+    """Return the settings of a page that is not about a run, such as that of `imgpipe check`."""
+    return {
+        "name": name,
+        "source": source,
+        "vocabulary": list(vocabulary),
+        "cross_validate": 0,
+        "backbone": "",
+        "image_size": 0,
+        "expect": {"text": "", "low": None, "high": None, "split": ""},
+        "fingerprint": "",
+        "seeds": {},
+        "changed": {},
+    }
+
+
+class Facts(TypedDict):
+    """What is known about a run; a part is None or empty if the run did not get that far."""
+
+    settings: ShownSettings
+    data: DataSummary | None
+    data_gate: DataDecision | None
+    rejects: list[Row]
+    quarantine: str  # URI of the quarantine; "" without one
+    near: ShownNearDuplicates | None  # None if near-duplicates were not searched for
+    bank: BankFacts | None
+    suspects: DoubtfulLabels | None  # None with too few images for a ranking
+    training: History | None
+    cross_validation: Folds | None
+    baseline: BaselineState | None
+    gate: Decision | None
+    serving: list[ServingCheck] | None
+    push: Push | None
+    metrics: dict[str, SplitMetrics]  # by split
+    confusion: dict[str, list[Cell]]  # by split
+    slices: list[SliceGroup]
+    mistakes: dict[str, list[Mistake]]  # by split
+    identity: Identity | None
+
+
+def empty(settings: ShownSettings) -> Facts:
+    """Return the facts of a run of which nothing is known but its settings."""
+    return {
+        "settings": settings,
+        "data": None,
+        "data_gate": None,
+        "rejects": [],
+        "quarantine": "",
+        "near": None,
+        "bank": None,
+        "suspects": None,
+        "training": None,
+        "cross_validation": None,
+        "baseline": None,
+        "gate": None,
+        "serving": None,
+        "push": None,
+        "metrics": {},
+        "confusion": {},
+        "slices": [],
+        "mistakes": {},
+        "identity": None,
+    }

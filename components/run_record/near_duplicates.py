@@ -1,0 +1,68 @@
+"""The near-duplicates of a run: how many there are, and the groups that the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from typing_extensions import TypedDict
+
+from imgpipe.components.image_filter.near_groups import Listed, NearGroup, set_aside
+
+#: Number of groups on the page, and of images of each; the quarantine lists all.
+GROUPS = 24
+MEMBERS = 4
+
+
+class ShownGroup(TypedDict):
+    """A group of near-duplicates on the page."""
+
+    size: int  # number of images of the group
+    members: list[Listed]  # the first of them
+
+
+class ShownNearDuplicates(TypedDict):
+    """The groups of near-duplicates, condensed to what the page shows."""
+
+    set_aside: dict[str, int]  # images of train that are not used, by split of their duplicates
+    groups: int
+    images: int  # in all groups
+    radius: int | None  # largest number of differing bits; None without a group
+    rows: list[ShownGroup]
+
+
+def condensed(groups: Iterable[NearGroup]) -> ShownNearDuplicates:
+    """Condense the groups that the quarantine lists.
+
+    Groups with images in different splits come first, then those with different labels.
+    """
+    ordered = sorted(groups, key=_urgency)
+    return {
+        "set_aside": set_aside(ordered),
+        "groups": len(ordered),
+        "images": sum(len(group["members"]) for group in ordered),
+        "radius": ordered[0]["radius"] if ordered else None,
+        "rows": [
+            {"size": len(group["members"]), "members": _ordered(group["members"])[:MEMBERS]}
+            for group in ordered[:GROUPS]
+        ],
+    }
+
+
+def _ordered(members: Iterable[Listed]) -> list[Listed]:
+    """Put members with findings first, each followed by the similar image that its detail names."""
+    ordered = sorted(members, key=lambda member: (member["stays"], not member["reason"]))
+    by_path = {member["path"]: member for member in ordered}
+    shown: dict[str, Listed] = {}
+    for member in ordered:
+        shown.setdefault(member["path"], member)
+        similar = by_path.get(member["similar_to"])
+        if similar is not None:
+            shown.setdefault(similar["path"], similar)
+    return list(shown.values())
+
+
+def _urgency(group: NearGroup) -> int:
+    reasons = {member["reason"] for member in group["members"]}
+    if any("across_splits" in reason for reason in reasons):
+        return 0
+    return 1 if any("label_conflict" in reason for reason in reasons) else 2

@@ -1,0 +1,249 @@
+"""The verdict of a run as a status and a sentence, its limits, and the expected result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typing_extensions import TypedDict
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.image_filter.summary_sentences import converted, overridden
+from imgpipe.models import feature_names as names
+from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
+
+if TYPE_CHECKING:
+    from imgpipe.components.image_evaluator.decision import Decision
+    from imgpipe.components.run_record.facts import Facts
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How a run ended.
+
+    Attributes:
+        status: A key of `page.STATUS`.
+        verdict: The sentence at the top of the page.
+        error: Why the run stopped; "" if it did not.
+        log: Path of the run's log.
+        failed: The component that stopped the run; "" if none did.
+    """
+
+    status: str
+    verdict: str
+    error: str = ""
+    log: str = ""
+    failed: str = ""
+
+
+class Expected(TypedDict):
+    """The expected result, and the result of this run."""
+
+    text: Annotated[str, "What is expected, in words."]
+    low: Annotated[float | None, "Lowest accuracy that is expected."]
+    high: Annotated[float | None, "Highest accuracy that is expected."]
+    split: Annotated[str, "Split on which the accuracies are compared."]
+    value: Annotated[float | None, "Accuracy of this run."]
+    compared: Annotated[
+        Literal["within", "above", "below"] | None,
+        "Whether the accuracy of this run is within, above or below the expected range; null if "
+        "there is nothing to compare.",
+    ]
+
+
+def state(
+    facts: Facts,
+    error: str = "",
+    failed: str = "",
+    log: str = "",
+    interrupted: bool = False,
+) -> RunState:
+    """Return the status and the verdict of a run.
+
+    Args:
+        facts: Facts from `imgpipe.components.run_record.collect.collect`.
+        error: Why the run stopped, "" when it did not.
+        failed: The component that stopped the run.
+        log: Path of the log of the run.
+        interrupted: Whether a person or the system stopped the run, which is not a failure.
+    """
+    gate = facts["data_gate"]
+    if interrupted:
+        status = "interrupted"
+        text = error
+    elif not error:
+        status = "blessed" if is_blessed(facts) else "not_blessed"
+        text = sentence(facts)
+    elif failed == "DataGate" and gate is not None and not gate["blessed"]:
+        status = "refused"
+        text = error
+    else:  # DataGate, too, may fail with an error before it decides
+        status = "failed"
+        text = f"failed in {failed or 'start-up'}: {error}"
+    return RunState(status, text, error, log, failed if error else "")
+
+
+def is_blessed(facts: Facts) -> bool:
+    """Return whether ImageEvaluator has blessed the model; see `image_evaluator.rules`."""
+    return facts["gate"] is not None and facts["gate"]["blessed"]
+
+
+def sentence(facts: Facts) -> str:
+    """Return the verdict with the accuracy, the reasons and the number of overridden labels."""
+    gate = facts["gate"]
+    if gate is None:
+        return "not blessed: the model was not evaluated"
+    if gate["blessed"]:
+        reached = f"{gate['figures']} reaches the threshold {gate['threshold']:g}"
+        text = f"blessed: {reached}{_why_folds(facts)}{_why_unpublished(facts)}"
+    else:
+        reasons = "; ".join(gate["reasons"])
+        text = f"not blessed: {gate['figures']}: {reasons}{_why_folds(facts)}"
+    text += _believable(facts)
+    changed = overridden(facts["data"]) if facts["data"] is not None else ""
+    return text + (f"; {changed}" if changed else "")
+
+
+def _why_folds(facts: Facts) -> str:
+    """Say why the folds decide, if nobody asked for them."""
+    folds = facts["cross_validation"]
+    training = facts["training"]
+    if folds is None or not folds["automatic"]:
+        return ""
+    images = plural(folds["validation_images"], "image")
+    text = f"; the folds decide, because the validation split has only {images}"
+    if training is not None and names.VALIDATION in (training["learned"] or {}):
+        text += ", from which the model has learned, too"
+    return text
+
+
+def _why_unpublished(facts: Facts) -> str:
+    """Say why a blessed model was not published."""
+    refused_by = facts["push"]["refused_by"] if facts["push"] is not None else []
+    if "rollback" in refused_by:
+        return (
+            "; not published, because a rollback withdrew this model (`imgpipe rollback --to` "
+            "serves it again)"
+        )
+    if "other_version" in refused_by:
+        compared = facts["baseline"]["version"] if facts["baseline"] is not None else 0
+        why = "another version was published meanwhile"
+        if compared:
+            why = f"version {compared}, which it was compared with, is no longer the served one"
+        return f"; not published, because {why}: run again"
+    return ""
+
+
+def _believable(facts: Facts) -> str:
+    """Say which accuracy to believe if the source's splits divide families of images."""
+    clauses = []
+    for split, summary in facts["metrics"].items():
+        unseen = summary["unseen"]
+        if unseen is None:
+            continue
+        if unseen["accuracy"] is not None:
+            seen = plural(summary["count"] - unseen["count"], "image")
+            clauses.append(
+                f"train has images of the same families as {seen} of {split}: believe the accuracy "
+                f"{unseen['accuracy']:.3f} on its other {plural(unseen['count'], 'image')}, not "
+                f"{summary['accuracy']:.3f}"
+            )
+        else:
+            clauses.append(
+                f"train has images of the families of all images of {split}, so that its accuracy "
+                f"{summary['accuracy']:.3f} says little about new ones"
+            )
+    return "".join(f"; {clause}" for clause in clauses)
+
+
+def warnings(facts: Facts) -> list[str]:
+    """Return warnings about the limits of a verdict, one sentence each."""
+    sentences = []
+    if facts["gate"] is not None:
+        sentences.append(_few_images(facts, facts["gate"]))
+    if facts["data"] is not None:
+        sentences += converted(facts["data"])
+    classes = facts["settings"]["vocabulary"]
+    # Where all images of a class are in one fold, none of them can be right.
+    if facts["cross_validation"] is not None:
+        sentences += [
+            f"no fold could learn {classes[label]}, because all of its images are in one fold, as "
+            f"the images of one group always are: {plural(count, 'image')} of it counted as wrong; "
+            "add images of it in other groups, or let the validation split decide with "
+            "evaluate.cross_validate = 0"
+            for label, count in facts["cross_validation"]["unlearned"]
+        ]
+    if facts["bank"] is not None and "bank.budget" in facts["bank"]["note"]:
+        sentences.append(facts["bank"]["note"])  # the bank holds less than was asked for
+    return list(filter(None, sentences))
+
+
+def _few_images(facts: Facts, gate: Decision) -> str:
+    """Say how much one image of a small validation split changes the accuracy."""
+    count = gate["count"]
+    training = facts["training"]
+    if not 0 < count < FEW_IMAGES or facts["cross_validation"] is not None:
+        return ""
+    text = (
+        f"the validation split has only {count} images, so each of them changes the accuracy by "
+        f"{100 / count:.1f} percentage points; "
+    )
+    # Folds evaluate solved heads, and automatic ones lack independent images.
+    solved = training is not None and training["solution"] and not training["fine_tune"]
+    if not solved or facts["settings"]["cross_validate"]:
+        return text + "add images, or give more of them to validation with split.validation"
+    return (
+        text + f"evaluate.cross_validate = {FOLDS} evaluates on all images of train and validation "
+        "instead, which takes a few seconds"
+    )
+
+
+def expected(facts: Facts) -> Expected | None:
+    """Compare the accuracy of the run with the [expect] section of the configuration.
+
+    Args:
+        facts: Facts from `imgpipe.components.run_record.collect.collect`.
+
+    Returns:
+        The comparison; None when nothing is expected.
+    """
+    expect = facts["settings"]["expect"]
+    low = expect["low"]
+    high = expect["high"]
+    if not expect["text"] and low is None and high is None:
+        return None
+    split = expect["split"] if expect["split"] in facts["metrics"] else names.VALIDATION
+    value = facts["metrics"][split]["accuracy"] if split in facts["metrics"] else None
+    compared: Literal["within", "above", "below"] | None = None
+    if value is not None and (low, high) != (None, None):
+        compared = "below" if low is not None and value < low else "within"
+        compared = "above" if high is not None and value > high else compared
+    return {
+        "text": expect["text"],
+        "low": low,
+        "high": high,
+        "split": split,
+        "value": value,
+        "compared": compared,
+    }
+
+
+def expected_lines(comparison: Expected | None) -> list[tuple[str, str]]:
+    """Return (heading, text) of the expected result and of the result of this run."""
+    if comparison is None:
+        return []
+    wanted = _range(comparison["low"], comparison["high"])
+    lines = [("expected", "; ".join(filter(None, (wanted, comparison["text"]))))]
+    if comparison["value"] is not None:
+        compared = f": {comparison['compared']}" if comparison["compared"] else ""
+        lines.append(("this run", f"{comparison['value']:.3f} on {comparison['split']}{compared}"))
+    return lines
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """Format a range: `0.95 to 0.97`, `0.8 or more`, `0.84`; "" when there is none."""
+    if low is None:
+        return "" if high is None else f"up to {high:g}"
+    if high is None:
+        return f"{low:g} or more"
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"

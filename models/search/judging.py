@@ -1,0 +1,108 @@
+"""The images that judge the networks of a search, and the heads with which they are compared.
+
+Where the head is wrong on enough validation images, these judge. A gain of one point cannot be seen
+on a hundred images, though. Otherwise a fifth of the training images judges, too, and of few images
+all, in folds: the network of a fold is trained on the images of the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Flags
+from imgpipe.models.examples import Labelled
+from imgpipe.models.features.bank import BankRows, read_rows
+from imgpipe.models.features.folds import FOLDS, network_folds
+from imgpipe.models.training import stages
+from imgpipe.models.training.history import JudgedBy
+from imgpipe.models.training.stages import Inputs, Part, Trained
+
+if TYPE_CHECKING:
+    import keras
+
+#: With fewer mistakes of the head, the gain of a better network would hardly be seen: the standard
+#: error of four corrections is two.
+FEWEST_MISTAKES: Final = 5
+_BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
+
+
+def judging_parts(inputs: Inputs, head: Trained) -> tuple[JudgedBy, list[Part], Part]:
+    """Decide which images judge networks.
+
+    Args:
+        inputs: Inputs of the training.
+        head: The solved head.
+
+    Returns:
+        What judges, as in the rows of the search; the parts on which networks are judged; and the
+        part on which the network that ships is trained.
+    """
+    training = Labelled.read(inputs.train_files)
+    held_out = Labelled.read(inputs.validation_files)
+    several = fold_parts(inputs, network_folds(len(training), len(held_out)))
+    if several:
+        images = training
+        splits = _BOTH[:1]
+        if head.by_folds:  # the network that ships learns from validation, too
+            images = Labelled.read([*inputs.train_files, *inputs.validation_files])
+            splits = _BOTH
+        rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
+        return "folds", several, Part(images, held_out, head, _start(inputs, rows))
+    wrong = head.answers.answerable & ~head.answers.right
+    if head.by_folds:  # then there are answers for train, too
+        wrong &= np.isin(np.asarray(head.answers.hashes), held_out.hashes)
+    images, rows = _read_both_splits(inputs, FOLDS)
+    held = np.isin(rows.hashes, held_out.hashes)
+    few = wrong.sum() < FEWEST_MISTAKES
+    if few:
+        held |= rows.folds(FOLDS) == 0
+    part = _part(inputs, images, rows, held)
+    return "held_out" if few else "validation", [part], part
+
+
+def fold_parts(inputs: Inputs, count: int) -> list[Part]:
+    """Divide the images of train and validation into folds, and train a head for each of them.
+
+    Images of one group are in one fold. There are no folds if there are too few independent images,
+    or if each class is in one fold.
+    """
+    if not count:
+        return []
+    images, rows = _read_both_splits(inputs, count)
+    if len(np.unique(rows.groups)) < 2 * count:
+        return []
+    fold = rows.folds(count)
+    parts = [_part(inputs, images, rows, fold == number) for number in range(count)]
+    return parts if any(part.best.answers.answerable.any() for part in parts) else []
+
+
+def _read_both_splits(inputs: Inputs, count: int) -> tuple[Labelled, BankRows]:
+    """Read the images and the rows of train and validation, with groups for a number of folds."""
+    images = Labelled.read([*inputs.train_files, *inputs.validation_files])
+    views = inputs.settings.views.count
+    return images, read_rows(inputs.bank_uri, _BOTH, inputs.classes, views, count)
+
+
+def _part(inputs: Inputs, images: Labelled, rows: BankRows, held: Flags) -> Part:
+    """Return a part whose held-out images are those of some rows, with the head of the others."""
+    rest = rows.select(~held)
+    judging = rows.select(held & rows.clean)
+    head = stages.fitted_head(rest, judging, inputs.classes, inputs.settings)
+    here = np.isin(images.hashes, judging.hashes)
+    start = _start(inputs, rest.select(rest.clean))
+    return Part(images.select(~here), images.select(here), head, start)
+
+
+def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
+    """Return the head from which networks are trained; None if it is the one that was judged.
+
+    It reads the last feature map alone: training moves that map, and the deviations of lower maps,
+    which are not scaled in a network, would make steps too large.
+    """
+    if not rows.sizes[1:]:
+        return None
+    plain = rows.first_block()
+    return stages.fitted_head(plain, plain, inputs.classes, inputs.settings).layers

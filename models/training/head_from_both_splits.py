@@ -1,0 +1,77 @@
+"""The solved head that learns from train and validation, and is judged by cross-validation.
+
+A fold takes a fraction of a second, because the features are stored already.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.features.bank import read_facts, read_rows
+from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
+from imgpipe.models.head import solved_head
+from imgpipe.models.head.answers import Answers
+from imgpipe.models.training.cross_validation import Folds, summary
+from imgpipe.models.training.history import NetworkHistory
+from imgpipe.models.training.stages import (
+    Inputs,
+    Trained,
+    fitted_head,
+    read_splits,
+    row_distribution,
+)
+
+
+def head_from_both_splits(inputs: Inputs) -> Trained | None:
+    """Solve the head on the images of train and validation, and judge it by folds, if these decide.
+
+    An image that judges nothing teaches. The folds that choose the penalty also judge, each image
+    by a head without it.
+
+    Returns:
+        The head; None where validation has enough images to judge, or the network that is trained
+        is not a solved head.
+
+    Raises:
+        DataRefused: A setting gives a number of folds, and there are too few images for them.
+    """
+    settings = inputs.settings
+    automatic = inputs.folds == AUTOMATIC
+    if not (inputs.folds and settings.head_alone and read_facts(inputs.bank_uri)["dim"]):
+        return None
+    training, validation = read_splits(inputs)
+    if automatic and len(np.unique(validation.groups)) >= FEW_IMAGES:
+        return None
+    splits = (names.TRAIN, names.VALIDATION)
+    count = FOLDS if automatic else inputs.folds
+    rows = read_rows(inputs.bank_uri, splits, inputs.classes, settings.views.count, count)
+    head = fitted_head(rows, rows.select(rows.clean), inputs.classes, settings, True)
+    solution = head.history["solution"]
+    if solution is None:
+        return None
+    folds = solved_head.out_of_fold(rows, inputs.classes, settings, solution["l2"], count)
+    if not folds and automatic:  # nobody has asked for folds
+        return None
+    if not folds:
+        raise DataRefused(
+            f"evaluate.cross_validate = {count}: expected at least {2 * count} images, or groups "
+            f"of them, and a class of several groups. Received: {len(np.unique(rows.groups))} "
+            "groups. Lower it, or add images"
+        )
+    result: Folds = {
+        **summary(folds),
+        "automatic": automatic,
+        "validation_images": len(validation),
+        "alike_apart": rows.separated,
+    }
+    history: NetworkHistory = {
+        **head.history,
+        "epochs": [{**head.history["epochs"][0], "val_loss": None, "val_accuracy": None}],
+        "learned": {names.TRAIN: int(training.clean.sum()), names.VALIDATION: len(validation)},
+        "cross_validation": result,
+    }
+    answers = Answers.joined([fold_answers for fold_answers, _ in folds])
+    distribution = row_distribution(training, validation)
+    return Trained(head.layers, answers, history, distribution, by_folds=True)

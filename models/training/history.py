@@ -1,0 +1,128 @@
+"""What is recorded of a training: its epochs, its stages, and the content of `history.json`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from imgpipe.models.head.calibration import Calibration
+from imgpipe.models.head.solved_head import Solution
+from imgpipe.models.training.cross_validation import Folds
+
+#: Why a network was not trained to its end, by the word in `Tried`.
+FAILURES: Final = {
+    "diverged": "diverged",
+    "memory": "memory ran out",
+    "disk": "the disk was full",
+}
+#: Names of the accuracies by what judges, as `Tried` holds it.
+JUDGES: Final = {
+    "validation": "validation accuracy",
+    "held_out": "held-out accuracy",
+    "folds": "cross-validation accuracy",
+}
+
+#: What networks are judged on: the validation split, with a fifth of train or without, or the folds
+#: of train and validation.
+JudgedBy = Literal["validation", "held_out", "folds"]
+#: Why a training ended.
+Stopped = Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"]
+
+
+class Epoch(TypedDict):
+    """An epoch of a training. A value is null if it was not finite."""
+
+    epoch: Annotated[int, "Number of the epoch, counted from 1."]
+    loss: Annotated[float | None, "Loss on the training images."]
+    accuracy: Annotated[float | None, "Accuracy on the training images."]
+    val_loss: Annotated[
+        float | None,
+        "Loss on the validation images; null where the network has learned from them.",
+    ]
+    val_accuracy: Annotated[
+        float | None,
+        "Accuracy on the validation images; null where the network has learned from them.",
+    ]
+
+
+class Stage(TypedDict):
+    """A training by epochs, or a head that was solved, which has one epoch."""
+
+    epochs: Annotated[list[Epoch], "The epochs that were trained."]
+    best_epoch: Annotated[
+        int, "Epoch whose weights are used, counted from 1; 1 for a head that was solved."
+    ]
+    stopped: Annotated[Stopped, "Why the training ended."]
+    seconds: Annotated[float, "Duration of the training."]
+
+
+class FineTuned(Stage):
+    """Training of layers above a cut, or of all layers."""
+
+    trained: Annotated[str, "What was trained."]
+    head_accuracy: Annotated[float, "Held-out accuracy of the head alone."]
+    accuracy: Annotated[float, "Held-out accuracy after fine-tuning."]
+
+
+class Tried(TypedDict):
+    """A network that was tried."""
+
+    what: Annotated[str, "The network, in words."]
+    judged_by: Annotated[
+        JudgedBy,
+        "What it was judged on: the validation split, with a fifth of train or without, or the "
+        "folds of train and validation.",
+    ]
+    accuracy: Annotated[float | None, "Accuracy there; null if the training failed."]
+    gain: Annotated[float | None, "Gain over the head; null for the head itself."]
+    standard_error: Annotated[float | None, "Paired standard error of the gain."]
+    seconds: Annotated[float, "Duration of the training of this network."]
+    kept: Annotated[bool, "Whether it is the result."]
+    failure: Annotated[
+        Literal["diverged", "memory", "disk"] | None, "Why the training failed; null otherwise."
+    ]
+
+
+class SearchEnd(TypedDict):
+    """Why the search for a better network ended."""
+
+    reason: Annotated[
+        Literal["enough", "few_images", "few_mistakes", "all", "minutes", "space"],
+        "The reason, as one word.",
+    ]
+    text: Annotated[str, "The reason, as a sentence; empty if all was tried."]
+
+
+class NetworkHistory(Stage):
+    """How a network was trained."""
+
+    trained: Annotated[str, "What was trained: `head`, or the layers."]
+    solution: Annotated[Solution | None, "How a solved head was found; null for another model."]
+    fine_tune: Annotated[FineTuned | None, "The fine-tuning; null without one."]
+    learned: Annotated[
+        dict[str, int], "Number of images from which the model has learned, by split."
+    ]
+    cross_validation: Annotated[Folds | None, "The folds that judge; null without them."]
+    search: Annotated[list[Tried] | None, "The networks that were tried; null without a search."]
+    search_ended: Annotated[SearchEnd | None, "Why the search ended; null without a search."]
+
+
+class History(NetworkHistory):
+    """The content of `history.json`: how the exported model was trained."""
+
+    calibration: Annotated[Calibration, "The calibration of the probabilities."]
+    image_size: Annotated[int, "Width and height of the images that the exported network sees."]
+
+
+def describe_tried(tried: Tried) -> str:
+    """Describe in one line what was tried, what it gained, and how long it took."""
+    seconds = f"{tried['seconds']:.0f} s"
+    kept = "kept" if tried["kept"] else "not kept"
+    if tried["failure"] is not None:
+        return f"{tried['what']}: {FAILURES[tried['failure']]}, {seconds}, {kept}"
+    accuracy = f"{JUDGES[tried['judged_by']]} {tried['accuracy']:.3f}"
+    if tried["gain"] is None:
+        return f"{tried['what']}: {accuracy}, {seconds}"
+    gain = f"{tried['gain']:+.3f}, standard error {tried['standard_error']:.3f}"
+    return f"{tried['what']}: {accuracy} ({gain}), {seconds}, {kept}"

@@ -1,0 +1,211 @@
+"""What a run would reject, repair and warn about, for `imgpipe check` and `imgpipe.check`.
+
+It needs neither TFX nor Beam: TensorFlow decodes the images, and Pillow and numpy measure them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from imgpipe.components import source_check
+from imgpipe.components.data_gate import rules
+from imgpipe.components.image_filter import near_groups
+from imgpipe.components.image_filter.check import Row
+from imgpipe.components.image_filter.near_groups import NearGroup
+from imgpipe.components.image_filter.quarantine import DataSummary
+from imgpipe.components.source_check import JudgedSource, SourceCheckPlan
+from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.pipeline.configuration.config import Config
+
+_THIN = ("missing_class", "too_few")  # kinds of reasons: classes with too few images
+_ADVICE = "repair or remove the files (--html shows them)"
+
+
+class CheckedFiles(TypedDict):
+    """Files by what happens to them."""
+
+    rejected: Annotated[list[Row], "Files that a run would put into quarantine."]
+    repaired: Annotated[list[Row], "Files that a run would re-encode."]
+    warned: Annotated[list[Row], "Kept files with a warning."]
+    reviewed: Annotated[list[Row], "Files with an override."]
+
+
+class CheckSummary(DataSummary):
+    """What a run would reject, repair and warn about."""
+
+    schema: SchemaNumber
+    source: Annotated[str, "The source of the images."]
+    classes: Annotated[list[str], "Class names."]
+    refused: Annotated[bool, "Whether a run would refuse the data (exit code 4)."]
+    verdict: Annotated[str, "The decision as a sentence."]
+    reasons: Annotated[list[str], "Why a run would refuse the data."]
+    thin: Annotated[list[str], "The reasons that are about classes with too few images."]
+    files: Annotated[CheckedFiles, "All files with a finding."]
+    set_aside: Annotated[
+        dict[str, int],
+        "Number of training images that are rejected as near-duplicates of held-out images, by the "
+        "split of the held-out images.",
+    ]
+    near_duplicates: Annotated[
+        list[NearGroup] | None, "Groups of near-duplicates; null if they were not searched for."
+    ]
+    seconds: Annotated[float, "Duration of the checks, without the start of TensorFlow."]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExaminedSource:
+    """The result of a check.
+
+    Attributes:
+        plan: What was checked, and with which settings.
+        judged: The findings.
+        images: Encoded images for the page by path; empty if they were not wanted.
+        refused: Why a run would refuse the data; empty if it would not.
+        verdict: A sentence that begins with "clean", "usable" or "refused".
+    """
+
+    plan: SourceCheckPlan
+    judged: JudgedSource
+    images: Mapping[str, bytes]
+    refused: Sequence[rules.Reason]
+    verdict: str
+
+    def reasons(self) -> list[str]:
+        """Return why a run would refuse the data in a few sentences."""
+        return rules.summarised(rules.reason_rows(self.refused))
+
+    def summary(self) -> CheckSummary:
+        """Return what `--json` writes."""
+        from imgpipe.components.report.check_page import findings
+
+        judged = self.judged
+        found = findings(judged)
+        return {
+            "schema": SCHEMA,
+            "source": judged.scan.source,
+            "classes": list(judged.scan.vocabulary),
+            "refused": bool(self.refused),
+            "verdict": self.verdict,
+            "reasons": [reason.sentence() for reason in self.refused],
+            "thin": [reason.sentence() for reason in self.refused if reason.kind in _THIN],
+            **judged.summary,
+            "files": {
+                "rejected": found["rejected"],
+                "repaired": found["repaired"],
+                "warned": found["warned"],
+                "reviewed": [finding.row() for finding in judged.outcomes.reviews],
+            },
+            "set_aside": near_groups.set_aside(judged.near or ()),
+            "near_duplicates": None if judged.near is None else list(judged.near),
+            "seconds": round(judged.seconds, 3),
+        }
+
+    def page(self) -> str:
+        """Draw the page as one HTML file."""
+        from imgpipe.components.report.check_page import render
+        from imgpipe.components.run_record.facts import page_settings
+        from imgpipe.components.run_record.verdict import RunState
+
+        status = "refused" if self.refused else self.verdict.split(":", 1)[0]
+        scan = self.judged.scan
+        settings = page_settings("imgpipe check", scan.source, scan.vocabulary)
+        state = RunState(status, self.verdict)
+        return render(self.judged, self.images, state, settings, self.reasons())
+
+    def with_images(self) -> ExaminedSource:
+        """Return the result with the images that the page shows."""
+        from imgpipe.components.report.check_page import paths_shown
+
+        images = source_check.read_images(self.plan, self.judged, paths_shown(self.judged))
+        return dataclasses.replace(self, images=images)
+
+
+def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSource:
+    """Inspect the data of a configuration, and judge the numbers of images as DataGate does.
+
+    They are compared with the data that the output folder accepted last.
+
+    The inspection cache is used only if `judge.store` names its folder, so that a check writes
+    only the files that were asked for.
+
+    Args:
+        config: The validated configuration.
+        with_images: Whether the images of the page are read too.
+        to_stderr: Whether progress is printed to standard error instead of standard output.
+
+    Returns:
+        The findings and the verdict.
+
+    Raises:
+        ConfigError: The source or a setting is wrong.
+    """
+    from imgpipe.components.image_filter import overrides
+    from imgpipe.models.process import quick_imports
+    from imgpipe.pipeline.command_line import console as consoles
+
+    plan = source_check.SourceCheckPlan(
+        source=config.data.source,
+        settings=config.checks,
+        options=config.data.options,
+        rule=config.split_rule,
+        overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
+        store=str(config.judge_store) if config.judge.store else "",
+    )
+    with consoles.counted(to_stderr) as display:
+        with display.step("loading TensorFlow"), quick_imports():
+            import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
+        with display.step("inspecting images"):
+            judged = source_check.judge(plan)
+        known = _accepted_classes(config)
+        demanded = rules.GateSettings.of(config.gate.model_dump(), judged.scan.vocabulary, known)
+        refused = [
+            # DataGate's advice names the quarantine, which a check does not write.
+            dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))
+            for reason in rules.counted(judged.summary, demanded)
+        ]
+        examined = ExaminedSource(plan, judged, {}, refused, _verdict(judged, bool(refused)))
+        if with_images:
+            with display.step("reading images for the page"):
+                examined = examined.with_images()
+    return examined
+
+
+def _accepted_classes(config: Config) -> dict[str, int | None]:
+    """Return the classes that the output folder accepts; see `GateSettings.accepted`.
+
+    The folder of that name may belong to other images. If nobody chose it, it therefore counts only
+    if a run into it had the same source.
+    """
+    from imgpipe.components.data_gate import accepted, schema
+    from imgpipe.pipeline.output import past_runs
+
+    file = config.schema_file
+    source = config.with_absolute_paths().data.source
+    chosen = "out" in config.run.model_fields_set or any(
+        run.config.get("data.source") == source for run in past_runs.read(config.out)
+    )
+    if not chosen or not file.is_file():
+        return {}
+    return schema.classes(schema.read(file), accepted.classes(file))
+
+
+def _verdict(judged: JudgedSource, refused: bool) -> str:
+    from imgpipe.components.common.formatting import plural
+    from imgpipe.components.image_filter.summary_sentences import overridden
+
+    summary = judged.summary
+    warned = len({finding.path for finding in judged.outcomes.warnings})
+    counts = {"rejected": summary["rejected"], "repaired": summary["repaired"]}
+    changed = [f"{count:,} {what}" for what, count in counts.items() if count]
+    if warned:
+        changed.append(f"{plural(warned, 'image')} with warnings")
+    clauses = [clause for clause in (", ".join(changed), overridden(summary)) if clause]
+    images = plural(summary["in"], "image")
+    if not clauses and not refused:
+        return f"clean: {images}, no problems found"
+    outcome = "; ".join((f"{summary['kept']:,} of {images} kept", *clauses))
+    return f"refused: a run would refuse this data ({outcome})" if refused else f"usable: {outcome}"

@@ -1,0 +1,34 @@
+"""The JSON that the commands write: the format of each command by its name.
+
+A result is declared where it is made, as a `TypedDict` whose annotations say what each field holds.
+The page of the reference is generated from these declarations, and tests compare them with what the
+commands write. A later release may add fields; the meaning of a field does not change as long as
+`schema` has the same number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imgpipe.pipeline.data_check import CheckSummary
+from imgpipe.pipeline.predicted_images import PredictedImage, RefusedImage
+from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary
+from imgpipe.pipeline.records.quarantine_list import QuarantineRow
+from imgpipe.pipeline.records.run_summary import RunSummary
+from imgpipe.pipeline.request_drift.examination import DriftSummary
+from imgpipe.pipeline.run_history.run_comparison import RunComparison
+from imgpipe.pipeline.run_history.run_list import RunList
+from imgpipe.serving.server.model_server import ServerLine
+
+#: The format of each command by its name, in the order of the reference.
+FORMATS: dict[str, Any] = {
+    "run": RunSummary,
+    "check": CheckSummary,
+    "quarantine list": QuarantineRow,
+    "runs": RunList,
+    "compare": RunComparison,
+    "evaluate": EvaluationSummary,
+    "predict": list[PredictedImage | RefusedImage],
+    "serve": ServerLine,
+    "drift": DriftSummary,
+}

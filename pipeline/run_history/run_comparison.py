@@ -1,0 +1,274 @@
+"""Compares what two runs were given, and what their models predict for the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from imgpipe.components.common import prediction, shares
+from imgpipe.components.common.shares import PairedAnswers
+from imgpipe.components.common.storage import integrity, records
+from imgpipe.components.run_record.metrics import SplitMetrics
+from imgpipe.models import feature_names as names
+from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.models.limits import OUTPUT
+from imgpipe.pipeline.configuration.config import flat
+from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
+from imgpipe.pipeline.output.run_folders import ARTIFACTS
+
+_SPLITS = (names.VALIDATION, names.TEST)
+_FOLDS = "folds"  # name of the folds beside those of the splits
+
+
+class Change(TypedDict):
+    """A value that differs between two runs."""
+
+    name: Annotated[str, "A setting as `section.key`, or the name of a count."]
+    before: Annotated[Any, "The value in the first run; null where it has none."]
+    after: Annotated[Any, "The value in the second run; null where it has none."]
+
+
+class ComparedRun(TypedDict):
+    """One of two runs."""
+
+    run: Annotated[str, "Name of the folder of the run."]
+    folder: Annotated[str, "Path of the folder of the run."]
+    status: Annotated[RunStatus, "How the run ended."]
+    verdict: Annotated[str | None, "The decision as a sentence."]
+    accuracy: Annotated[float | None, "Accuracy of the gate."]
+    ci95: Annotated[list[float] | None, "Wilson interval of the accuracy, 95 %."]
+    version: Annotated[int | None, "Version that the run published."]
+
+
+class MetricPair(TypedDict):
+    """A metric of both runs."""
+
+    a: Annotated[float | None, "The value of the first run."]
+    b: Annotated[float | None, "The value of the second run."]
+
+
+#: Metrics of both runs by split and name.
+MetricPairs: TypeAlias = dict[str, dict[str, MetricPair]]
+
+
+class Disagreement(TypedDict):
+    """An image that only one model predicts correctly."""
+
+    split: Annotated[str, "Split of the image."]
+    path: Annotated[str, "Path in the source."]
+    label: Annotated[str, "Label of the image."]
+    predicted: Annotated[str, "What the other model predicts."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+
+
+class RunComparison(TypedDict):
+    """The comparison of two runs."""
+
+    schema: SchemaNumber
+    a: Annotated[ComparedRun, "The first run."]
+    b: Annotated[ComparedRun, "The second run."]
+    configuration: Annotated[list[Change], "Settings that differ."]
+    data: Annotated[list[Change], "Numbers of images that differ."]
+    metrics: Annotated[
+        MetricPairs, "Metrics by split and name; if folds decided, `folds` is one of the splits."
+    ]
+    paired: Annotated[
+        dict[str, PairedAnswers], "The accuracies of both models on the same images, by split."
+    ]
+    paired_missing: Annotated[str, "Why the images cannot be compared; empty if they can."]
+    only_a: Annotated[list[Disagreement], "Images that only the first model predicts correctly."]
+    only_b: Annotated[list[Disagreement], "Images that only the second model predicts correctly."]
+
+
+def compare(first: PastRun, second: PastRun) -> RunComparison:
+    """Compare a run, called `a` in the result, with a second one, called `b`."""
+    pairs: dict[str, PairedAnswers] = {}
+    only_a: list[Disagreement] = []
+    only_b: list[Disagreement] = []
+    folders, missing = _prediction_folders(first, second)
+    for split in _SPLITS if folders else ():
+        a = dict(_predictions(folders[0], split, first))
+        b = dict(_predictions(folders[1], split, second))
+        # An image whose label was changed in between would count as a mistake of one of the models.
+        common = [key for key in a if key in b and a[key].label == b[key].label]
+        if not common:
+            continue
+        only_first = list(_only_first(a, b, common, split))
+        only_second = list(_only_first(b, a, common, split))
+        both = sum(a[key].correct and b[key].correct for key in common)
+        pairs[split] = shares.paired_answers(
+            both=both,
+            only_a=len(only_first),
+            only_b=len(only_second),
+            neither=len(common) - both - len(only_first) - len(only_second),
+        )
+        only_a += only_first
+        only_b += only_second
+    if not pairs:
+        missing = missing or "the runs have no labelled image of validation or test in common"
+    return {
+        "schema": SCHEMA,
+        "a": _compared_run(first),
+        "b": _compared_run(second),
+        "configuration": configuration_changes(first, second),
+        "data": data_changes(first, second),
+        "metrics": _metrics(first, second),
+        "paired": pairs,
+        "paired_missing": missing,
+        "only_a": only_a,
+        "only_b": only_b,
+    }
+
+
+def configuration_changes(first: PastRun, second: PastRun) -> list[Change]:
+    """Return the settings that differ, except those that only name folders for outputs."""
+    from imgpipe.pipeline.configuration.config import Config, marked
+
+    # A run does not write settings that are not set.
+    unset = {name for name, value in flat(Config().model_dump()) if value is None}
+    outputs = marked(OUTPUT)
+    # All other settings are in both files, unless one of these cannot be read.
+    return [
+        change
+        for change in _changes(first.config, second.config)
+        if change["name"] not in outputs
+        and (
+            change["name"] in unset
+            or (change["name"] in first.config and change["name"] in second.config)
+        )
+    ]
+
+
+def data_changes(first: PastRun, second: PastRun) -> list[Change]:
+    """Return the counts that differ: kept images of each class, rejected and relabelled images."""
+    return _changes(_counts(first), _counts(second))
+
+
+def _counts(run: PastRun) -> dict[str, int]:
+    data = run.summary["data"] if run.summary is not None else None
+    if data is None:
+        return {}
+    counts = {f"images of {name}": count for name, count in run.by_class.items()}
+    relabelled = sum(data["overrides"]["relabelled"].values())
+    return counts | {"rejected": data["rejected"], "relabelled": relabelled}
+
+
+def _changes(first: Mapping[str, object], second: Mapping[str, object]) -> list[Change]:
+    return [
+        {"name": name, "before": first.get(name), "after": second.get(name)}
+        for name in dict.fromkeys([*first, *second])
+        if first.get(name) != second.get(name)
+    ]
+
+
+def _compared_run(run: PastRun) -> ComparedRun:
+    return {
+        "run": run.name,
+        "folder": str(run.folder),
+        "status": run.status,
+        "verdict": run.summary["verdict"] if run.summary else None,
+        "accuracy": run.accuracy,
+        "ci95": run.interval,
+        "version": run.version,
+    }
+
+
+def _metrics(first: PastRun, second: PastRun) -> MetricPairs:
+    """Return the values of both runs by split and metric, for the splits that one run has.
+
+    Where the folds decided about a run, "folds" stands among the splits, with their mean accuracy.
+    """
+    pairs: MetricPairs = {}
+    means = [run.folds["mean"] if run.folds else None for run in (first, second)]
+    if any(means):
+        pairs[_FOLDS] = {"accuracy": {"a": means[0], "b": means[1]}}
+    a = first.summary["metrics"] if first.summary else {}
+    b = second.summary["metrics"] if second.summary else {}
+    for split in _SPLITS:
+        if split in a or split in b:
+            values_of_a = _values(a, split)
+            values_of_b = _values(b, split)
+            pairs[split] = {
+                name: {"a": values_of_a[name], "b": values_of_b[name]} for name in values_of_a
+            }
+    return pairs
+
+
+def _values(metrics: Mapping[str, SplitMetrics], split: str) -> dict[str, float | None]:
+    """Return the compared metrics of a split; None if the split was not evaluated."""
+    if split not in metrics:
+        return {"accuracy": None, "loss": None, "ece": None}
+    return {
+        "accuracy": metrics[split]["accuracy"],
+        "loss": metrics[split]["loss"],
+        "ece": metrics[split]["ece"],
+    }
+
+
+@dataclass(frozen=True)
+class _LabelledPrediction:
+    """A labelled image, with the most probable class, also where the model answers "unknown"."""
+
+    path: str
+    image_hash: str
+    label: str
+    predicted: str
+    correct: bool
+
+
+def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
+    """Return the folders of the predictions of both runs, or why there are none."""
+    folders = []
+    for run in (first, second):
+        uri = run.artifact("Predictor", "predictions")
+        if run.artifacts is None:
+            why = f"recorded no artifacts: it made none, or its {ARTIFACTS} is damaged"
+            return [], f"run {run.name} {why}"
+        if not uri or not Path(uri).is_dir():
+            why = "has no predictions: it made none, or they were removed (run.keep)"
+            return [], f"run {run.name} {why}"
+        damage = integrity.damage(Path(uri), complete=True)
+        if damage:
+            return [], f"the predictions of run {run.name} are damaged: {damage}"
+        folders.append(uri)
+    return folders, ""
+
+
+def _only_first(
+    first: Mapping[str, _LabelledPrediction],
+    second: Mapping[str, _LabelledPrediction],
+    keys: Sequence[str],
+    split: str,
+) -> Iterator[Disagreement]:
+    """Yield the images that the first model alone classifies correctly."""
+    for key in keys:
+        if first[key].correct and not second[key].correct:
+            yield {
+                "split": split,
+                "path": first[key].path,
+                "label": first[key].label,
+                "predicted": second[key].predicted,
+                "image_hash": first[key].image_hash,
+            }
+
+
+def _predictions(uri: str, split: str, run: PastRun) -> Iterator[tuple[str, _LabelledPrediction]]:
+    """Yield the prediction for each labelled image of a split, by the hash of its content."""
+    classes = run.summary["model"]["classes"] if run.summary else []
+    for example in records.iterate(uri, split):
+        label = records.text(example, names.LABEL)
+        if not label:
+            continue
+        stored = prediction.read(example)
+        # A run that was killed left no summary, so that its class names are not known.
+        predicted = records.text(example, names.PREDICTED)
+        if stored.predicted < len(classes):
+            predicted = classes[stored.predicted]
+        yield (
+            stored.image_hash,
+            _LabelledPrediction(stored.path, stored.image_hash, label, predicted, stored.correct),
+        )

@@ -1,0 +1,172 @@
+"""The section on next steps: each piece of advice is given if and only if its fact is there."""
+
+import pytest
+
+from imgpipe.components.report.page import render
+from imgpipe.components.run_record import advice
+from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
+from imgpipe.components.run_record.facts import empty, page_settings
+from imgpipe.models.head.solved_head import Solution
+from imgpipe.models.training.history import Epoch, FineTuned, SearchEnd, Tried
+from tests.declared import made
+from tests.run_facts import BLESSED, data_summary, facts, history
+
+
+def run(**parts):
+    """Return facts of a run of which nothing is known but these parts."""
+    return empty(page_settings("run", "", ["cat", "dog", "owl"])) | parts
+
+
+def trained(**values):
+    """Return facts of a run with this history of its training."""
+    return run(training=history(**values))
+
+
+def solved(history_values=None, **values):
+    """Return facts of a run whose head was solved, with further facts about the solution."""
+    solution = made(Solution, folds=5, **values)
+    return trained(stopped="solved", solution=solution, **history_values or {})
+
+
+def unseen(**values):
+    """Return facts of a run whose head made too few mistakes for a search."""
+    end = made(SearchEnd, reason="few_mistakes")
+    return solved({"search": [made(Tried)], "search_ended": end}, **values)
+
+
+def doubted(*margins):
+    """Return facts of a run with doubtful labels of these margins."""
+    rows = [made(DoubtfulLabel, margin=margin) for margin in margins]
+    return run(suspects=made(DoubtfulLabels, images=373, rows=rows))
+
+
+def trained_on(**counts):
+    """Return facts of a run with these numbers of training images by class."""
+    return run(data=data_summary(by_split={"train": counts}))
+
+
+def confused(*cells):
+    """Return facts of a run with these cells (label, prediction, count) of the confusion matrix."""
+    return run(settings=page_settings("run", "", "abc"), confusion={"validation": cells})
+
+
+def changed(found, **values):
+    """Return facts of a run with other settings."""
+    return found | {"settings": found["settings"] | values}
+
+
+def curve(accuracy):
+    """Return a learning curve of two points with these accuracies."""
+    return [{"images": images, "accuracy": accuracy(images)} for images in (400, 800)]
+
+
+EPOCHS = [made(Epoch)] * 4
+LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (doubted(0.9, 0.5, 0.1), "2 of 373 labels are clearly doubtful."),
+        (doubted(0.9), "1 of 373 labels is clearly doubtful"),
+        (
+            doubted(0.9) | {"training": solved(accuracy=0.646)["training"]},
+            "Many of these labels may be right: the head that flagged them has an accuracy of "
+            "only 0.65.",
+        ),
+        (
+            trained_on(cat=12, dog=80, owl=90),
+            "Class cat has only 12 training images (the median class has 80).",
+        ),
+        (trained_on(cat=40, dog=900, owl=800), "Class cat has only 40"),
+        (trained_on(cat=4, dog=4), "Each class has at most 4 training images."),
+        (trained_on(cat=29, dog=34), "Each class has at most 34 training images."),
+        (
+            solved(accuracy=0.931),
+            "the head alone reaches 0.931. With --minutes 15 further layers are trained too",
+        ),
+        (
+            unseen(accuracy=0.802),
+            "reaches 0.802, but too few images are held out to show whether another network is",
+        ),
+        (
+            trained(search_ended=made(SearchEnd, reason="minutes")),
+            "With more time, the search may find a network that is better than this one: use",
+        ),
+        (
+            solved(learning_curve=curve(lambda n: n / 1000), gain_error=0.02),
+            "From 400 to 800 training images, accuracy rose by 40.0 points, so that more",
+        ),
+        (
+            solved(learning_curve=curve(lambda n: 0.85 + n / 40000), gain_error=0.011),
+            "accuracy rose by 1.0 points, which may be chance.",
+        ),
+        (
+            solved(learning_curve=curve(lambda n: 0.85 + n / 40000), gain_error=0.009),
+            "accuracy rose by 1.0 points, so that more images would probably help.",
+        ),
+        (
+            solved(learning_curve=curve(lambda n: 1 - n / 40000), gain_error=0.011),
+            "accuracy fell by 1.0 points, which may be chance.",
+        ),
+        (
+            solved(learning_curve=curve(lambda n: n / 1000)),
+            "accuracy rose by 40.0 points, which may be chance.",
+        ),
+        (
+            solved(learning_curve=curve(lambda _: 0.9)),
+            "more such images would help little",
+        ),
+        (trained(**LAST), "stopped at the last epoch, 4, which was the best"),
+        (trained(fine_tune=made(FineTuned, **LAST)), "Raise fine_tune.epochs"),
+        (
+            confused((0, 0, 9), (0, 1, 3), (1, 0, 2), (2, 0, 4)),
+            "a and b are confused most: 5 of 9 mistakes on the validation split.",
+        ),
+    ],
+)
+def test_a_fact_leads_to_its_advice(given, words):
+    assert any(words in said.text for said in advice.advice(given))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        run(),
+        doubted(0.1, 0.05),
+        trained_on(cat=80, dog=90),
+        trained_on(cat=3),
+        solved(accuracy=0.99),
+        unseen(accuracy=0.99),
+        solved({"fine_tune": made(FineTuned, epochs=EPOCHS)}, accuracy=0.9),
+        solved({"search": [made(Tried)] * 2}, accuracy=0.9),
+        changed(solved(accuracy=0.8), cross_validate=5),
+        changed(solved(accuracy=0.8), changed={"fine_tune.mode": "off"}),
+        trained(search_ended=made(SearchEnd, reason="all")),
+        solved(learning_curve=[{"images": 400, "accuracy": 0.9}]),
+        trained(fine_tune=made(FineTuned, **LAST), search=[made(Tried)] * 2),
+        trained(**LAST | {"best_epoch": 2}),
+        trained(**LAST | {"stopped": "plateau"}),
+        confused((0, 0, 9), (0, 1, 1)),
+    ],
+)
+def test_without_its_fact_there_is_no_advice(given):
+    assert advice.advice(given) == []
+
+
+def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
+    head = solved(accuracy=0.9, learning_curve=curve(lambda n: n / 1000))
+    given = facts() | {"training": head["training"], "suspects": doubted(0.9)["suspects"]}
+    given["data"]["by_split"]["train"]["rock"] = 2
+    assert len(advice.advice(given)) == advice.MOST
+    page = render(given, None, {}, BLESSED)
+    positions = [page.index(f'id="{name}"') for name in ("verdict", "next_steps", "figures")]
+    assert positions == sorted(positions)
+    steps = page[positions[1] : positions[2]]
+    assert steps.count("<li>") == advice.MOST
+    assert 'href="#doubtful_labels"' in steps
+
+
+def test_a_run_without_advice_says_so():
+    given = facts() | {"suspects": None, "confusion": {}}
+    assert "No fact of this run calls for a change" in render(given, None, {}, BLESSED)

@@ -1,0 +1,93 @@
+"""Wrong labels are ranked first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgpipe.components.run_record.doubtful_labels import doubtful_labels
+from imgpipe.models import feature_names as names
+
+CLASSES = ("cat", "dog", "owl")
+
+
+def clouds(count=300, dim=24, seed=0):
+    """Return features [count, dim] of three classes that overlap a little, and labels [count].
+
+    The labels are the true ones.
+    """
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, 1.2, (len(CLASSES), dim))
+    labels = rng.integers(0, len(CLASSES), count)
+    return rng.normal(0, 1, (count, dim)) + centres[labels], labels
+
+
+def flipped(labels, share, seed=1):
+    """Return labels of which this share is wrong, and the set of the wrong images' numbers."""
+    rng = np.random.default_rng(seed)
+    wrong = rng.choice(len(labels), round(share * len(labels)), replace=False)
+    out = labels.copy()
+    out[wrong] = (out[wrong] + rng.integers(1, len(CLASSES), len(wrong))) % len(CLASSES)
+    return out, set(wrong.tolist())
+
+
+def number(row):
+    """Return the number of the image that a row names."""
+    return int(row["path"].split("/")[1][:-4])
+
+
+# Flatten gives 40,000 numbers for each image, and sums over all of them would take 13 GB.
+@pytest.mark.parametrize("dim", [24, pytest.param(40_000, marks=pytest.mark.slow)])
+def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
+    features, truth = clouds(dim=dim)
+    labels, wrong = flipped(truth, 0.03)
+    uri = bank(features, labels)
+    found = doubtful_labels(uri, CLASSES)
+    assert found["images"] == 300 and found["disagree"] >= 0.9 * len(wrong)
+    assert wrong <= {number(row) for row in found["rows"][:15]}
+    for row in found["rows"][:9]:
+        place = number(row)
+        assert row["looks_like"] == CLASSES[truth[place]]
+        assert row["split"] == names.SPLITS[place % 3]
+    margins = [row["margin"] for row in found["rows"]]
+    assert margins == sorted(margins, reverse=True) and margins[-1] > 0
+    monkeypatch.setattr("imgpipe.models.features.rows.IN_MEMORY", 0)
+    assert doubtful_labels(uri, CLASSES) == found, "a bank larger than memory"
+
+
+@pytest.mark.parametrize(("images", "classes", "groups"), [(12, 3, 12), (40, 1, 40), (300, 3, 1)])
+def test_few_images_one_class_or_one_film_give_no_ranking(
+    bank, monkeypatch, images, classes, groups
+):
+    features, labels = clouds(images)
+    monkeypatch.setattr(
+        "imgpipe.models.features.bank.BankRows.folds",
+        lambda rows, count: np.arange(len(rows)) % min(groups, count),
+    )
+    assert doubtful_labels(bank(features, labels % classes), CLASSES) is None
+
+
+def test_true_labels_give_hardly_any_doubtful_labels(bank):
+    assert doubtful_labels(bank(*clouds()), CLASSES)["disagree"] <= 6
+
+
+def test_a_class_of_one_fold_is_not_doubtful_as_a_whole(bank, monkeypatch):
+    """No head knows the class when its images are held out."""
+    features, truth = clouds()
+    monkeypatch.setattr(
+        "imgpipe.models.features.bank.BankRows.folds",
+        lambda rows, count: np.where(rows.labels == 2, 0, np.arange(len(rows)) % count),
+    )
+    found = doubtful_labels(bank(features, truth), CLASSES)
+    assert "owl" not in {row["label"] for row in found["rows"]}
+
+
+def test_an_image_with_a_confirmed_label_is_no_suspect(bank):
+    features, labels = clouds()
+    noisy, _ = flipped(labels, 0.05)
+    uri = bank(features, noisy)
+    before = doubtful_labels(uri, CLASSES)
+    first, second = (row["image_hash"] for row in before["rows"][:2])
+    after = doubtful_labels(uri, CLASSES, confirmed={first, "0" * 64})
+    assert after["rows"][0]["image_hash"] == second
+    assert after["disagree"] == before["disagree"] - 1 and after["images"] == before["images"]

@@ -1,0 +1,29 @@
+"""The facts of a run, read from the artifacts that `collect.REPORTED` names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from imgpipe.components.run_record.collect import REPORTED, collect
+from imgpipe.components.run_record.facts import Facts, empty
+from tests.run_facts import facts, history, settings
+
+
+def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_path: Path):
+    # The bank is left out, because its facts stand for the features beside them.
+    rows = {name: row for name, row in REPORTED.items() if row.file and name != "bank"}
+    for name, row in rows.items():
+        (tmp_path / name).mkdir()
+        content = history() if name == "model_run" else {"of": name}
+        (tmp_path / name / row.file).write_text(json.dumps(content))
+    given = settings(["cat", "dog"])
+    found = collect({name: str(tmp_path / name) for name in rows}, given)
+    assert found["training"] == history()
+    assert found["gate"] == {"of": "model_blessing"}
+    assert found["push"] == {"of": "pushed_model"}
+    assert collect({}, given) == empty(given)
+
+
+def test_the_made_up_facts_of_tests_have_all_parts():
+    assert facts().keys() == empty(settings([])).keys() == Facts.__annotations__.keys()

@@ -1,0 +1,26 @@
+"""The identity of a run: its start is written once, and read when the page is drawn."""
+
+import re
+
+from imgpipe.components.run_record import identity
+
+
+def test_the_start_of_a_run_is_read_back(tmp_path):
+    identity.note_start(tmp_path, ["/opt/venv/bin/imgpipe", "run", "my photos"])
+    found = identity.read(str(tmp_path))
+    assert found["command"] == "imgpipe run 'my photos'"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}", found["date"])
+    (tmp_path / identity.FILE).unlink()
+    assert identity.read(str(tmp_path))["command"] == ""
+
+
+def test_the_arguments_of_another_program_are_not_written(tmp_path):
+    identity.note_start(tmp_path, ["train.py", "--api-key", "SECRET"])
+    assert "SECRET" not in (tmp_path / identity.FILE).read_text()
+    assert identity.read(str(tmp_path))["command"] == ""
+
+
+def test_versions_are_those_that_are_installed():
+    import numpy
+
+    assert identity.packages()["numpy"] == numpy.__version__

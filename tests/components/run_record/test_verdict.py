@@ -1,0 +1,150 @@
+"""The sentence and the hints about a run, and its result beside the expected one."""
+
+import pytest
+
+from imgpipe.components.report import page
+from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.facts import empty
+from imgpipe.components.run_record.verdict import warnings
+from imgpipe.models.head.solved_head import Solution
+from imgpipe.models.training.history import FineTuned
+from tests.declared import made
+from tests.run_facts import BLESSED, facts, history, settings
+
+
+def by_validation():
+    """Return facts of a run without cross-validation."""
+    found = facts() | {"cross_validation": None}
+    found["settings"] = found["settings"] | {"cross_validate": 0}
+    return found
+
+
+def test_the_verdict_of_a_blessed_model_names_the_figures_and_the_threshold():
+    found = facts()
+    state = verdict.state(found)
+    assert state.status == "blessed"
+    assert state.verdict == (
+        "blessed: mean accuracy 0.948 ± 0.021 over 5 folds reaches the threshold 0.9"
+    )
+    found["cross_validation"] |= {"automatic": True, "validation_images": 14}
+    why = "; the folds decide, because the validation split has only 14 images"
+    assert why in verdict.sentence(found)
+
+
+def test_the_verdict_names_the_version_that_is_no_longer_served():
+    found = facts()
+    found["push"] |= {"status": "refused", "refused_by": ["other_version"]}
+    assert verdict.sentence(found).endswith(
+        "; not published, because version 3, which it was compared with, is no longer the served "
+        "one: run again"
+    )
+    found["baseline"]["version"] = 0
+    assert verdict.sentence(found).endswith(
+        "; not published, because another version was published meanwhile: run again"
+    )
+
+
+def test_the_verdict_of_a_refused_model_gives_every_reason():
+    found = by_validation()
+    found["gate"] |= {"blessed": False, "figures": "validation accuracy 0.95 (…)"}
+    found["gate"] |= {"failed": ["a", "b"], "reasons": ["it never predicts 'x'", "it is bad"]}
+    state = verdict.state(found)
+    assert (state.status, state.verdict) == (
+        "not_blessed",
+        "not blessed: validation accuracy 0.95 (…): it never predicts 'x'; it is bad",
+    )
+
+
+def test_the_verdict_states_the_number_of_overridden_labels():
+    found = by_validation()
+    assert "overridden" not in verdict.sentence(found)
+    found["data"]["overrides"]["relabelled"] = {"train": 0, "validation": 1, "test": 0}
+    assert verdict.sentence(found).endswith("; 1 label was overridden (1 of validation)")
+
+
+def test_a_class_that_no_fold_could_learn_gives_a_hint():
+    found = facts()
+    found["cross_validation"]["unlearned"] = [[1, 40]]
+    (class_hint,) = warnings(found)
+    assert class_hint.startswith("no fold could learn rock, because all of its images are in one")
+    assert "40 images of it counted as wrong" in class_hint
+
+
+@pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
+def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints):
+    found = by_validation()
+    found["gate"] |= {"count": count}
+    assert len(warnings(found)) == hints
+    assert warnings(facts()) == [], "folds decide already"
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"solution": None},
+        {"solution": made(Solution, l2=1.0), "fine_tune": made(FineTuned, accuracy=0.9)},
+        {"solution": made(Solution, l2=1.0)},
+    ],
+    ids=["by epochs", "fine-tuned", "few groups"],
+)
+def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(training):
+    found = by_validation() | {"training": history(**training)}
+    found["settings"] |= {"cross_validate": -1}
+    (hint,) = warnings(found)
+    assert hint.startswith("the validation split has only 60 images")
+    assert hint.endswith("add images, or give more of them to validation with split.validation")
+
+
+def test_the_hint_states_the_weight_of_an_image_and_the_setting():
+    found = by_validation()
+    found["training"]["solution"] = made(Solution, l2=1.0)
+    (hint,) = warnings(found)
+    assert "has only 60 images, so each of them changes the accuracy by 1.7" in hint
+    assert "evaluate.cross_validate = 5" in hint
+    assert hint[1:] in page.render(found, None, {}, BLESSED)
+
+
+def test_a_run_without_evaluation_has_no_hint():
+    assert warnings(empty(settings(["cat", "dog"]))) == []
+
+
+def run_of(accuracy, **expect):
+    """Return facts of a run whose splits all have this accuracy, and which expects something."""
+    course = {"text": "the course, after 20 epochs", "low": 0.95, "high": 0.97}
+    found = facts()
+    found["settings"]["expect"] = course | {"split": "validation"} | expect
+    for split in found["metrics"]:
+        found["metrics"][split]["accuracy"] = accuracy
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "reached"),
+    [
+        (run_of(0.949), "0.95 to 0.97", "0.949 on validation: below"),
+        (run_of(0.95), "0.95 to 0.97", "0.950 on validation: within"),
+        (run_of(0.97), "0.95 to 0.97", "0.970 on validation: within"),
+        (run_of(0.971), "0.95 to 0.97", "0.971 on validation: above"),
+        (run_of(1.0, high=None), "0.95 or more", "1.000 on validation: within"),
+        (run_of(0.9, high=None), "0.95 or more", "0.900 on validation: below"),
+        (run_of(0.4, low=None, high=0.5), "up to 0.5", "0.400 on validation: within"),
+        (run_of(0.9, low=0.8425, high=0.8425), "0.8425", "0.900 on validation: above"),
+        (run_of(0.9, low=None, high=None), "the course", "0.900 on validation"),
+        (run_of(0.96, split="test"), "0.95 to 0.97", "0.960 on test: within"),
+        (run_of(0.96, split="none"), "0.95 to 0.97", "0.960 on validation: within"),
+    ],
+)
+def test_the_result_is_compared_with_the_expected_one(found, expected, reached):
+    (first, said), second = verdict.expected_lines(verdict.expected(found))
+    assert first == "expected" and said.startswith(expected)
+    assert said.endswith("the course, after 20 epochs")
+    assert second == ("this run", reached)
+    assert reached in page.render(found, None, {}, BLESSED)
+
+
+def test_without_an_expectation_or_a_result_there_are_no_lines():
+    assert verdict.expected_lines(verdict.expected(facts())) == []
+    assert verdict.expected(run_of(0.9, text="", low=None, high=None)) is None
+    stopped = verdict.expected(run_of(0.9) | {"metrics": {}})
+    assert [heading for heading, _ in verdict.expected_lines(stopped)] == ["expected"]
+    assert "Expected:" not in page.render(facts(), None, {}, BLESSED)

@@ -1,0 +1,41 @@
+"""Makes values of declared results for tests, so that no test knows a field that does not exist."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+from pydantic import TypeAdapter
+from typing_extensions import get_type_hints, is_typeddict
+
+
+def made(declaration: Any, **values: Any) -> Any:
+    """Return a value of a declared result: the given fields, and the simplest values for others.
+
+    Args:
+        declaration: A TypedDict, such as `Decision`.
+        **values: Some of its fields, by name.
+
+    Raises:
+        ValidationError: A value does not have the declared type.
+        AssertionError: A field is not declared.
+    """
+    hints = get_type_hints(declaration)
+    unknown = values.keys() - hints.keys()
+    assert not unknown, f"{declaration.__name__} declares no {', '.join(sorted(unknown))}"
+    value = {name: values[name] if name in values else _simplest(hints[name]) for name in hints}
+    TypeAdapter(declaration).validate_python(value, strict=True)
+    return value
+
+
+def _simplest(hint: Any) -> Any:
+    """Return the simplest value of a type: None, 0, "", an empty collection, or such fields."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return None if type(None) in arguments else _simplest(arguments[0])
+    if origin is typing.Literal:
+        return arguments[0]
+    if is_typeddict(hint):
+        return made(hint)
+    return (origin or hint)()

@@ -1,0 +1,278 @@
+"""Made-up facts of a run, from the declarations of its parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from imgpipe.components.baseline import BaselineState
+from imgpipe.components.common.prediction import StoredPrediction
+from imgpipe.components.common.shares import wilson
+from imgpipe.components.data_gate.rules import DataDecision
+from imgpipe.components.image_evaluator.decision import Decision, Ruling
+from imgpipe.components.image_filter.check import Row
+from imgpipe.components.image_filter.near_groups import Listed
+from imgpipe.components.image_filter.quarantine import DataSummary, Families, Noted, Warned
+from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
+from imgpipe.components.run_record.facts import Facts, ShownSettings, page_settings
+from imgpipe.components.run_record.identity import Identity
+from imgpipe.components.run_record.metrics import Table
+from imgpipe.components.run_record.near_duplicates import ShownGroup, ShownNearDuplicates
+from imgpipe.components.run_record.slices import Slice, SliceGroup
+from imgpipe.components.run_record.verdict import RunState
+from imgpipe.components.serving_validator import ServingCheck
+from imgpipe.models.features.bank import BankFacts
+from imgpipe.models.training.cross_validation import Fold, Folds
+from imgpipe.models.training.history import Epoch, History
+from tests.declared import made
+from tests.images import encoded
+
+BLESSED = RunState(
+    "blessed", "blessed: validation accuracy 0.950 reaches 0.9", "", "/out/runs/1/run.log", ""
+)
+
+
+def jpeg(colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (320, 200)) -> bytes:
+    """Return a JPEG of one colour; `size` is (width, height)."""
+    return encoded(Image.new("RGB", size, colour), "JPEG")
+
+
+def measured(classes: Sequence[str], count: int, accuracy: float, seed: int) -> Table:
+    """Return a table of `count` predictions of one split with about this accuracy."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for i in range(count):
+        label = i % len(classes)
+        guess = label if random.random() < accuracy else (label + 1) % len(classes)
+        share = 0.2 / len(classes)
+        of_label = 0.8 + share if guess == label else share
+        path = f"{classes[label]}/{i}.jpg"
+        rows.append(StoredPrediction(path, f"{i:064x}", label, guess, 0.8 + share, of_label))
+    return Table(classes, rows)
+
+
+def reject(i: int, reason: str = "too_small", **values: Any) -> Row:
+    """Return a line of the quarantine's manifest, with these changes."""
+    line = {
+        "path": f"rock/bad-{i}.jpg",
+        "label": "rock",
+        "split": "train",
+        "image_hash": f"bad{i}",
+        "reason": reason,
+        "detail": f"{i} x 4 pixels, the shorter side is under 16",
+        "override": "lower judge.min_side",
+        "stored": f"{reason}/bad{i}.jpg",
+    }
+    return made(Row, **line | values)
+
+
+def data_summary(
+    classes: Sequence[str] = ("paper", "rock", "scissors"),
+    rejects: Sequence[Row] = (),
+    **values: Any,
+) -> DataSummary:
+    """Return the summary of 180 kept images of these classes and of rejected files."""
+    fields = {
+        "in": 180 + len(rejects),
+        "kept": 180,
+        "rejected": len(rejects),
+        "repaired": 2,
+        "repaired_by": {"transcoded": 2},
+        "by_reason": dict(Counter(row["reason"] for row in rejects)),
+        "by_split": {
+            split: dict.fromkeys(classes, count)
+            for split, count in (("train", 41), ("validation", 12), ("test", 7))
+        },
+        "families": made(Families, independent={"train": 123, "validation": 36, "test": 21}),
+        "warnings": [
+            made(
+                Warned,
+                reason="dark",
+                count=1,
+                details={"brightness 0.02": 1},
+                paths=["rock/p.jpg"],
+                image_hashes=["dark"],
+            )
+        ],
+        "notes": [made(Noted, kind="hidden", count=1, paths=[".DS_Store"])],
+    }
+    return made(DataSummary, **fields | values)
+
+
+def history(**values: Any) -> History:
+    """Return the history of a training of ten epochs, with these changes."""
+    fields = {
+        "epochs": [
+            made(
+                Epoch,
+                epoch=i,
+                loss=1 / i,
+                accuracy=1 - 0.5 / i,
+                val_loss=1.1 / i,
+                val_accuracy=1 - 0.6 / i,
+            )
+            for i in range(1, 11)
+        ],
+        "best_epoch": 7,
+        "stopped": "plateau",
+        "seconds": 4.2,
+        "trained": "head",
+        "image_size": 224,
+        "learned": {"train": 123},
+    }
+    return made(History, **fields | values)
+
+
+def folds(**values: Any) -> Folds:
+    """Return the result of five folds, with these changes."""
+    fold = made(Fold, images=30, correct=28, accuracy=28 / 30, trained_on=105)
+    fields = {
+        "folds": 5,
+        "mean": 0.948,
+        "std": 0.021,
+        "min": 0.92,
+        "max": 0.975,
+        "images": 150,
+        "correct": 142,
+        "groups": 131,
+        "alike_apart": 7,
+        "per_fold": [fold] * 5,
+    }
+    return made(Folds, **fields | values)
+
+
+def decision(table: Table, **values: Any) -> Decision:
+    """Return the decision that blesses the model of these answers, with these changes."""
+    metrics = table.summary()
+    fields = {
+        "split": "validation",
+        "threshold": 0.9,
+        "value": metrics["accuracy"],
+        "count": metrics["count"],
+        "correct": metrics["correct"],
+        "ci95": list(wilson(metrics["correct"], metrics["count"])),
+        "baseline": 0.961,
+        "blessed": True,
+        "rulings": [
+            made(Ruling, rule="threshold", text="mean accuracy 0.948", margin=0.048),
+            made(Ruling, rule="serving", text="the exported model answers", reason="it does not"),
+        ],
+        "unlike": [
+            {
+                "class": "rock",
+                "new": 20,
+                "unlike": 12,
+                "images": [{"path": "rock/cat.jpg", "label": "rock", "image_hash": "unlike"}],
+            }
+        ],
+        "figures": "mean accuracy 0.948 ± 0.021 over 5 folds",
+    }
+    return made(Decision, **fields | values)
+
+
+def settings(classes: Sequence[str]) -> ShownSettings:
+    """Return the settings of the run."""
+    return {
+        **page_settings("rps", "/photos", classes),
+        "cross_validate": 5,
+        "backbone": "efficientnet_lite0",
+        "image_size": 224,
+        "fingerprint": "5e1f" * 16,
+        "seeds": {"split": 0, "train": 7},
+        "changed": {"data.source": "/photos", "train.seed": 7},
+    }
+
+
+def facts(
+    classes: Sequence[str] = ("paper", "rock", "scissors"),
+    rejects: Sequence[Row] = (),
+    accuracy: float = 0.95,
+) -> Facts:
+    """Return the facts of a blessed run of these classes, rejected files and accuracy."""
+    tables = {
+        split: measured(classes, count, accuracy, seed)
+        for seed, (split, count) in enumerate((("validation", 60), ("test", 30)), 1)
+    }
+    again = made(
+        Listed,
+        path="rock/again.jpg",
+        label="rock",
+        split="train",
+        image_hash="again",
+        detail="like rock/8.jpg: 3 of 256 bits differ",
+    )
+    doubtful = made(
+        DoubtfulLabel,
+        path="rock/9.jpg",
+        split="train",
+        label="rock",
+        looks_like="paper",
+        margin=0.8,
+        image_hash="doubt",
+    )
+    return {
+        "settings": settings(classes),
+        "identity": made(
+            Identity,
+            date="2026-01-31 14:05:59 +0100",
+            command="imgpipe run /photos --set train.seed=7",
+            packages={"python": "3.11.9", "keras": "3.15.0"},
+        ),
+        "data": data_summary(classes, rejects),
+        "rejects": list(rejects),
+        "quarantine": "/out/quarantine",
+        "data_gate": made(DataDecision, blessed=True),
+        "bank": made(
+            BankFacts,
+            dim=1280,
+            sizes=[1280],
+            bytes=900_000,
+            budget_bytes=2**30,
+            backbone="efficientnet_lite0",
+            image_size=224,
+            views=4,
+            precision="float32",
+            forward_passes=610,
+            reused=70,
+        ),
+        "near": made(
+            ShownNearDuplicates,
+            groups=1,
+            images=2,
+            radius=48,
+            rows=[made(ShownGroup, size=2, members=[again])],
+        ),
+        "suspects": made(DoubtfulLabels, images=180, folds=5, disagree=3, rows=[doubtful]),
+        "training": history(),
+        "baseline": made(BaselineState, version=3, compared=True),
+        "serving": [
+            made(
+                ServingCheck, name="answers as the trained model", passed=True, detail="16 images"
+            ),
+            made(
+                ServingCheck, name="rejects invalid input", passed=True, detail="INVALID_ARGUMENT"
+            ),
+        ],
+        "cross_validation": folds(),
+        "push": made(Push, status="pushed", version="4", path="/out/model/4"),
+        "metrics": {split: table.summary() for split, table in tables.items()},
+        "confusion": {split: table.confusion() for split, table in tables.items()},
+        "slices": [
+            made(
+                SliceGroup,
+                name="format",
+                accuracy=0.9,
+                rows=[
+                    made(Slice, value="JPEG", count=70, correct=69),
+                    made(Slice, value="PNG", count=20, correct=12),
+                ],
+            )
+        ],
+        "mistakes": {split: table.mistakes() for split, table in tables.items()},
+        "gate": decision(tables["validation"]),
+    }
