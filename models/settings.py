@@ -54,13 +54,11 @@ class NetworkSettings:
     )
     weights: str = Field(
         default="imagenet",
-        description="imagenet (of a preset of KerasHub its own), none (random) or the path of a "
-        ".weights.h5, .h5 or .keras file.",
+        description="imagenet (a preset: its own), none (random), or a .h5 or .keras file.",
     )
     weights_sha256: str = Field(
         default="",
-        description="SHA-256 that a file of weights, or that of a preset, must have. Empty: it is "
-        "not checked.",
+        description="SHA-256 of the file of weights, also of a preset. Empty: it is not checked.",
     )
     cut: str = Field(
         default="",
@@ -86,9 +84,8 @@ class NetworkSettings:
         description="What the head reads: average (the mean of the last feature map over its "
         "positions), flatten (its values), levels (mean and standard deviation of the last map and "
         "of two lower ones), the names of these lower layers, with commas, or, of a transformer, "
-        "class_token or tokens (this and average). auto: average or levels, or class_token, "
-        "average or tokens, as folds choose for a solved head; average or class_token for others "
-        "and where fine_tune.mode trains layers in any case.",
+        "class_token or tokens (this and average). auto: what folds choose for a solved head; for "
+        "others, and where fine_tune.mode is on, average, or class_token where there is one.",
     )
     feature_dropout: Share = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."
@@ -280,10 +277,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
         """What the head may read at most: `features`, where "auto" is not decided yet."""
         if self.features != kinds.AUTO:
             return self.features
-        # Networks are trained from a head on the last feature map; see `network_search`.
-        if self.backbone_spec().class_token:
-            return kinds.TOKENS if self.chooses_features else kinds.CLASS_TOKEN
-        return kinds.LEVELS if self.chooses_features else kinds.AVERAGE
+        # Networks are trained from a head on one block of features; see `network_search`.
+        class_token = self.backbone_spec().class_token
+        if self.chooses_features:
+            return kinds.TOKENS if class_token else kinds.LEVELS
+        return kinds.CLASS_TOKEN if class_token else kinds.AVERAGE
 
     @property
     def for_search(self) -> ModelSettings:

@@ -192,17 +192,8 @@ class Config(sections.SettingsSection):
 
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
-        given = dict(flat(self.model_dump()))
-        # An empty setting stays empty, so that it still follows `run.out`.
         names = marked(INPUT, OUTPUT, PLACE)
-        if self.model.weights.endswith(WEIGHT_FILES):
-            names.append("model.weights")
-        here = Path.cwd()
-        paths = {name: absolute(given[name], here) for name in names if given[name]}
-        folder = presets.folder_of(self.model.backbone)
-        if folder:
-            paths["model.backbone"] = presets.PREFIX + absolute(folder, here)
-        return self.replaced(paths)
+        return self.replaced(_absolute_paths(self.model_dump(), names, Path.cwd()))
 
     def replaced(self, values: Mapping[str, object]) -> Config:
         """Return the same configuration with other values of some settings, by `section.key`."""
@@ -388,17 +379,31 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
         ConfigError: The file is missing, is not TOML or does not validate.
     """
     tree = _read(path)
-    values = dict(flat(tree))
-    for name in (*marked(INPUT, PLACE), "model.weights"):
-        given = values.get(name)
-        is_a_path = name != "model.weights" or str(given).endswith(WEIGHT_FILES)
-        if isinstance(given, str) and given and is_a_path:
-            put(tree, name, absolute(given, path.absolute().parent))
-    folder = presets.folder_of(str(values.get("model.backbone", "")))
-    if folder:
-        preset = presets.PREFIX + absolute(folder, path.absolute().parent)
-        put(tree, "model.backbone", preset)
+    paths = _absolute_paths(tree, marked(INPUT, PLACE), path.absolute().parent)
+    for name, value in paths.items():
+        put(tree, name, value)
     return build(tree, assignments, str(path))
+
+
+def _absolute_paths(
+    tree: Mapping[str, object], names: Iterable[str], folder: Path
+) -> dict[str, str]:
+    """Return some settings, and weights and backbone if they are paths, as absolute paths.
+
+    Args:
+        tree: The settings, of which values may be missing or have a wrong type.
+        names: Names of settings that are paths. Empty ones stay empty, to follow `run.out`.
+        folder: Folder at which relative paths start.
+    """
+    values = {name: value for name, value in flat(tree) if isinstance(value, str)}
+    paths = {name: absolute(values[name], folder) for name in names if values.get(name)}
+    weights = values.get("model.weights", "")
+    if weights.endswith(WEIGHT_FILES):
+        paths["model.weights"] = absolute(weights, folder)
+    preset = presets.folder_of(values.get("model.backbone", ""))
+    if preset:
+        paths["model.backbone"] = presets.PREFIX + absolute(preset, folder)
+    return paths
 
 
 def _read(path: Path) -> dict[str, object]:
