@@ -11,8 +11,10 @@ import importlib.util
 from pathlib import Path
 from typing import Final, NamedTuple, TypedDict
 
+_UNKNOWN: Final = "see its page"
 #: Licences of the published weights by the folder of KerasHub that lists them, as their publishers
-#: state them. A preset of another folder is not one of images.
+#: state them: in the repository of the network, or of ViT and HGNetV2 on Hugging Face. A preset of
+#: another folder is not one of images.
 LICENCES: Final[dict[str, str]] = {
     "dinov2": "Apache-2.0",
     "dinov3": "DINOv3 License",
@@ -24,11 +26,11 @@ LICENCES: Final[dict[str, str]] = {
     "swin_transformer": "MIT",
     "mit": "NVIDIA, not commercial",
     "hgnetv2": "Apache-2.0",
-    "resnet": "Apache-2.0",
-    "densenet": "Apache-2.0",
-    "efficientnet": "Apache-2.0",
-    "mobilenet": "Apache-2.0",
-    "cspnet": "Apache-2.0",
+    "resnet": _UNKNOWN,
+    "densenet": _UNKNOWN,
+    "efficientnet": _UNKNOWN,
+    "mobilenet": _UNKNOWN,
+    "cspnet": _UNKNOWN,
 }
 #: Published presets with another licence than the others of their folder, by their first word.
 _OTHER_LICENCES: Final = {"medsiglip": "Health AI Developer Foundations"}
@@ -40,7 +42,7 @@ class PublishedPreset(NamedTuple):
     name: str
     handle: str  # from which its files are downloaded
     parameters: int  # of the whole network, which may read texts, too
-    licence: str  # of the weights, as their publisher states it
+    licence: str  # of the weights, as the publisher of their family states it
 
 
 class ListedMetadata(TypedDict):
