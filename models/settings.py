@@ -170,8 +170,9 @@ class TrainSettings:
         ge=0,
         le=100_000,
         description="Minutes for training a network that may be better than the solved head; see "
-        "fine_tune.mode. 0: none is tried. Not set: none for up to 500 images to learn from, 3 "
-        "minutes for up to 2,000 images, and 15 for more.",
+        "fine_tune.mode. 0: none is tried. Not set: the images decide, and no clock: none is tried "
+        "for up to 500 images to learn from; otherwise it is trained for as many views and epochs "
+        "as two ordinary cores train in 3 minutes, or in 15 for more than 2,000 images.",
     )
 
 
@@ -182,7 +183,7 @@ class FineTune:
     mode: Literal["off", "on", "search"] = Field(
         default="search",
         description="When layers above the cut are trained. search: when the head alone falls "
-        "short, with the views and epochs that train.minutes allow, and the network is used if it "
+        "short, for as many views and epochs as train.minutes says, and the network is used if it "
         "is better by more than a standard error; on: always; off: never.",
     )
     cut: str = Field(
@@ -277,7 +278,6 @@ class ModelSettings(TrainSettings, NetworkSettings):
         """What the head may read at most: `features`, where "auto" is not decided yet."""
         if self.features != kinds.AUTO:
             return self.features
-        # Networks are trained from a head on one block of features; see `network_search`.
         class_token = self.backbone_spec().class_token
         if self.chooses_features:
             return kinds.TOKENS if class_token else kinds.LEVELS

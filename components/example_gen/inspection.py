@@ -138,7 +138,7 @@ def _inspected(record: ImageRecord, pixel_limit: int) -> ImageRecord:
     data = record.image_bytes
     header = probe(data, pixel_limit)
     record = dataclasses.replace(record, **{name: getattr(header, name) for name in _HEADER})
-    error = _why_not_decoded(record, pixel_limit)
+    error = header.hidden_cost or _why_not_decoded(record, pixel_limit)
     if error:
         return dataclasses.replace(record, decode_error=error)
     pixels, error = decode(data)

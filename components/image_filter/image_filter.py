@@ -138,7 +138,7 @@ def _shards(uris: Uris) -> list[_Shard]:
 
 def filter_examples(
     pipeline: beam.Pipeline, uris: Uris, settings: JudgeSettings, vocabulary: tuple[str, ...]
-) -> dict[str, Any]:
+) -> quarantine.DataSummary:
     """Filter all records of an Examples artifact.
 
     Args:

@@ -32,6 +32,7 @@ from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.decision import ImageDecision
+from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
 from imgpipe.models import feature_names as names
@@ -258,7 +259,7 @@ class Outcomes:
         }
 
 
-def check_conservation(summary: Mapping[str, Any], ingested: int | None) -> None:
+def check_conservation(summary: DataSummary, ingested: int | None) -> None:
     """Check that every image was either kept or rejected.
 
     Raises:
@@ -353,9 +354,7 @@ def make_private(uri: str) -> None:
         path.chmod(_OWNER_FOLDER if path.is_dir() else _OWNER_FILE)
 
 
-def write(
-    uri: str, found: Outcomes, summary: DataSummary, near: Iterable[Mapping[str, Any]]
-) -> None:
+def write(uri: str, found: Outcomes, summary: DataSummary, near: Iterable[NearGroup]) -> None:
     """Write manifest, findings, groups of near-duplicates and summary.
 
     Args:
@@ -384,6 +383,6 @@ def ingest_summary(examples_uri: str) -> dict[str, Any]:
     return read_json(path) if tf.io.gfile.exists(path) else {}
 
 
-def read_summary(uri: str) -> dict[str, Any]:
+def read_summary(uri: str) -> DataSummary:
     """Read the summary of a quarantine."""
     return read_json(f"{uri}/{SUMMARY}")

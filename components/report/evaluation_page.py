@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import page
@@ -56,7 +56,7 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     settings = page_settings("imgpipe evaluate", found["source"], found["classes"])
     facts: Facts = {
         **empty(settings),
-        "metrics": {names.TEST: cast("SplitMetrics", found)},
+        "metrics": {names.TEST: _metrics(found)},
         "confusion": {names.TEST: cells},
         "slices": found["slices"],
         "mistakes": {names.TEST: found["mistakes"]},
@@ -77,3 +77,18 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
             accuracy.MISTAKES,
         ),
     )
+
+
+def _metrics(found: Mapping[str, Any]) -> SplitMetrics:
+    """Return the metrics of the evaluated images, each of which counts for itself."""
+    return {
+        "count": found["count"],
+        "correct": found["correct"],
+        "accuracy": found["accuracy"],
+        "loss": found["loss"],
+        "independent": found["count"],
+        "unseen": None,
+        "ece": found["ece"],
+        "ece_by_chance": found["ece_by_chance"],
+        "per_class": found["per_class"],
+    }

@@ -168,7 +168,7 @@ def _fine_tuning(facts: Facts) -> str:
 
 def _more_time(facts: Facts) -> str:
     search_ended = facts["training"]["search_ended"] if facts["training"] is not None else None
-    if search_ended is None or search_ended["reason"] not in ("few_images", "minutes"):
+    if search_ended is None or search_ended["reason"] not in ("few_images", "cost", "minutes"):
         return ""
     return (
         "With more time, the search may find a network that is better than this one: use --minutes."

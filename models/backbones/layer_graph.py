@@ -237,26 +237,33 @@ def _trainable_above(network: keras.Model) -> dict[str, GraphNode]:
 
 
 def share_above(network: keras.Model, cut: str) -> float:
-    """Return the share of the network's operations that are above a cut, 0..1."""
-    total = _operations(network.layers)
-    return _operations(above(network, cut)) / total if total else 1.0
+    """Return the share of the network's multiplications that are above a cut, 0..1."""
+    total = multiplications(network)
+    return _multiplications(above(network, cut)) / total if total else 1.0
 
 
-def _operations(layers: Iterable[Any]) -> float:
-    """Multiplications of a forward pass of some layers, about.
+def multiplications(network: keras.Model) -> float:
+    """Return the multiplications of a forward pass of one image; 0 if no layer's are known.
 
-    Of a layer that contains others, such as the block of a transformer, each weight of a matrix is
-    used at each position of its output. What attention multiplies besides is less than a tenth.
-    The layers inside a model of a class of its own have no known outputs, so they count 0.
+    Those of convolutions and dense layers count. Of a layer that contains others, such as the block
+    of a transformer, each weight of a matrix is used at each position of its output. What attention
+    multiplies besides is less than a tenth. The layers inside a model of a class of its own have no
+    known outputs, so they count 0.
     """
+    return _multiplications(network.layers)
+
+
+def _multiplications(layers: Iterable[Any]) -> float:
+    """Return the multiplications of some layers; see `multiplications`."""
     import keras
 
+    with_kernel = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
     total = 0.0
     for layer in layers:
         if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-            total += _operations(layer.layers)
+            total += _multiplications(layer.layers)
             continue
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+        if isinstance(layer, with_kernel):
             kernels = [layer.kernel]
         elif isinstance(layer, keras.layers.SeparableConv2D):
             kernels = [layer.depthwise_kernel, layer.pointwise_kernel]

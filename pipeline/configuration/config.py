@@ -33,6 +33,7 @@ from imgpipe.pipeline.configuration import sections
 from imgpipe.pipeline.configuration.beam import BeamSection
 from imgpipe.pipeline.configuration.kubeflow import KubeflowSection
 
+_TOO_DEEP = "is nested too deeply"  # the parser of TOML calls itself for each bracket
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
 DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
@@ -313,6 +314,8 @@ def _set(tree: dict[str, object], assignment: str) -> None:
         raise ConfigError(f"--set {assignment}: {unknown(key)}")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
+    except RecursionError:
+        raise ConfigError(f"--set {key}: the value {_TOO_DEEP}.") from None
     except ValueError:  # a text without quotes, such as --set run.name=flowers
         value = text.strip()
         quote = value[:1]
@@ -410,6 +413,8 @@ def _read(path: Path) -> dict[str, object]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # Windows editors write a byte order mark
         return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: a value {_TOO_DEEP}.") from None
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}.") from None
     except UnicodeDecodeError as error:

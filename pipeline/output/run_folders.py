@@ -92,6 +92,8 @@ def created_and_locked(out: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
+            # Images may be private. A folder that exists keeps the mode that a person gave it.
+            (out / ARTIFACT_ROOT).mkdir(mode=0o700, exist_ok=True)
             advice = "Wait for it, or use another folder: --out OUT."
             busy = f"another run is working in {out}. {advice}"
             stack.enter_context(locked(out, busy))

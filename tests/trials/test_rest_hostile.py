@@ -180,7 +180,7 @@ def in_threads(work) -> None:
 def test_connections_that_never_finish_are_closed(rest, record_property):
     """They delay no other client."""
     threads_before, fds_before = rest.program.handles()
-    head = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
+    head = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\n"
     starts = [b"", b"P", head, head + b"Content-Length: 99\r\n\r\n{"]
     slow = [socket.create_connection(("127.0.0.1", rest.port), timeout=30) for _ in range(SLOW)]
     try:

@@ -53,6 +53,7 @@ class Header:
     camera: str = ""  # model of the camera
     captured: int = 0  # moment of the photograph by the clock of the camera, in seconds
     error: str = ""  # why Pillow cannot read the header, "" when it can
+    hidden_cost: str = ""  # why the file must not be decoded, whatever its size in pixels is
 
     @property
     def pixels(self) -> int:
@@ -115,6 +116,10 @@ def probe(data: bytes, pixel_limit: int) -> Header:
     """
     declared = image_header.size(data)
     kind = image_header.sniff(data)
+    cost = image_header.hidden_cost(data)
+    if cost:  # Pillow would expand the texts of a PNG
+        why = f"not decoded: it has {cost}"
+        return Header(*declared, format=kind, error=why, hidden_cost=why)
     if kind == "WEBP" and declared[0] * declared[1] > pixel_limit:
         return Header(width=declared[0], height=declared[1], format=kind)
     try:

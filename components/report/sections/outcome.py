@@ -10,6 +10,7 @@ from imgpipe.components.common.formatting import count, plural, seconds, share
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.advice import advice
+from imgpipe.components.run_record.commands import NextCommand, next_commands
 from imgpipe.components.run_record.metrics import ClassMetrics
 from imgpipe.models import feature_names as names
 
@@ -27,7 +28,14 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
         "keys": _keys(context),
         "warnings": verdict.warnings(context.facts),
         "expected": verdict.expected_lines(verdict.expected(context.facts)),
+        "commands": _commands(context),
     }
+
+
+def _commands(context: Context) -> list[NextCommand]:
+    """Return what can be done next, besides looking at this page."""
+    commands = next_commands(context.facts, context.state.status)
+    return [command for command in commands if command["purpose"] != "look"]
 
 
 def _sentence(context: Context) -> str:
@@ -51,10 +59,10 @@ def _keys(context: Context) -> list[tuple[str, str]]:
         keys += [("images kept", count(data["kept"])), ("rejected", count(data["rejected"]))]
     if context.vocabulary:
         keys.append(("classes", count(len(context.vocabulary))))
-    for split, metrics in context.facts["metrics"].items():
-        keys.append((f"{split} accuracy", share(metrics["accuracy"])))
-        if split == names.VALIDATION:
-            keys += _worst(metrics["per_class"])
+    metrics = context.facts["metrics"]
+    keys += [(f"{split} accuracy", share(metrics[split]["accuracy"])) for split in metrics]
+    if names.VALIDATION in metrics:
+        keys += _worst(metrics[names.VALIDATION]["per_class"])
     if context.timings is not None:
         keys.append(("total time", seconds(context.timings["total_s"])))
     if push is not None and push["version"]:

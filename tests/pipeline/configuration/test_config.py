@@ -103,6 +103,7 @@ def test_what_is_wrong_is_named(tree, expected):
         ("judge.severity.drak=warn", "did you mean 'judge.severity.dark'?"),
         ("judge.severity=warn", "'judge.severity' is a section; expected one of its keys, such as"),
         ("judge.threshold.dark=much", "judge.threshold.dark: input should be a valid number"),
+        ("data.classes=" + "[" * 100_000, "--set data.classes: the value is nested too deeply"),
         ("judge.severity.zero_byte=warn", "unknown key 'judge.severity.zero_byte'"),
     ],
 )
@@ -139,7 +140,12 @@ def test_a_wrong_argument_is_not_blamed_on_the_file(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(b"[train\n", "is not valid TOML"), (b"\xff\xfe", "is not UTF-8"), (None, "cannot read")],
+    [
+        (b"[train\n", "is not valid TOML"),
+        (b"a = " + b"[" * 100_000, "a value is nested too deeply"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (None, "cannot read"),
+    ],
 )
 def test_unreadable_files_are_named(tmp_path: Path, content, expected):
     file = tmp_path / "c.toml"

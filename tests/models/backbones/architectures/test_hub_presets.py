@@ -128,7 +128,7 @@ def test_a_network_is_exported_or_refused(
     expected = classifier.network(pixels.astype(np.float32))["probabilities"]
     onnx = exchange_files.open_onnx(exchange_files.to_onnx(tmp_path / "1", _CLASSES))
     np.testing.assert_allclose(onnx(pixels), expected, atol=1e-5)
-    lite = exchange_files.open_lite(exchange_files.to_lite(tmp_path / "1"))
+    lite = exchange_files.open_lite(exchange_files.to_lite(tmp_path / "1", _CLASSES))
     np.testing.assert_allclose(lite(pixels), expected, atol=5e-3)
     with pytest.raises(ConfigError, match="cannot read all layers of KerasHub"):
         exchange_files.to_keras(tmp_path / "1")
