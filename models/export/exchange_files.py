@@ -29,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import keras_file, lite_metadata
 from imgpipe.models.export.signatures import SERVING_PIXELS
@@ -59,7 +60,7 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
     """
     import tensorflow as tf
 
-    serve = _from_pixels(version, tf.uint8)
+    serve = _from_pixels(version, tf.uint8, erfc=False)
     with _without_warnings():
         import tf2onnx
 
@@ -74,10 +75,20 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
 def to_keras(version: Path) -> bytes:
     """Build the Keras network of a published version again, and return the `.keras` file.
 
-    Keras reads the file without imgpipe, and finds the class names in it; see `keras_file`. A
-    ResourceError is raised as by `network_file.load`.
+    Keras reads the file without imgpipe, and finds the class names in it; see `keras_file`.
+
+    Raises:
+        ConfigError: The network has layers of KerasHub, of which Keras cannot read all from a file.
+        ResourceError: See `network_file.load`.
     """
     classifier = network_file.load(version)
+    of_hub = {type(layer).__name__ for layer in classifier.network.layers if presets.of_hub(layer)}
+    if of_hub:
+        raise ConfigError(
+            "export keras: Keras cannot read all layers of KerasHub from a file. Expected a "
+            "network of Keras' own layers; export onnx and export tflite take any. Received: "
+            f"{', '.join(sorted(of_hub))}"
+        )
     with _without_warnings():
         return keras_file.content(keras_file.plain_network(classifier), classifier.vocabulary)
 
@@ -119,10 +130,11 @@ def to_lite(version: Path, vocabulary: Sequence[str], calibration: Sequence[Pixe
     return lite_metadata.with_classes(bytes(converter.convert()), vocabulary)
 
 
-def _from_pixels(version: Path, taken: Any) -> Any:
+def _from_pixels(version: Path, taken: Any, erfc: bool = True) -> Any:
     """Return the network of the signature for pixels, without its resize and with fixed weights.
 
-    It is a function from pixels [N, S, S, 3], 0..255, of a type to {probabilities [N, C]}.
+    It is a function from pixels [N, S, S, 3], 0..255, of a type to {probabilities [N, C]}. It may
+    use the operation Erfc only where `erfc` is true.
     """
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
@@ -148,6 +160,8 @@ def _from_pixels(version: Path, taken: Any) -> Any:
         node.input.extend(data)
     # Without the control inputs, what lies before the resize is not needed and is cut away here.
     graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [frozen.outputs[index].op.name])
+    if not erfc:
+        _without_erfc(graph)
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, *resized.shape[1:3], 3], taken, name="pixels")],
@@ -164,6 +178,24 @@ def _from_pixels(version: Path, taken: Any) -> Any:
         return {PROBABILITIES: probabilities}
 
     return serve
+
+
+def _without_erfc(graph: Any) -> None:
+    """Replace each erfc(x) of a GraphDef, as in GELU, by 1 - erf(x), which ONNX has.
+
+    LiteRT has no Erf, but recognises a GELU by its Erfc.
+    """
+    import tensorflow as tf
+
+    for node in [node for node in graph.node if node.op == "Erfc"]:
+        kind = node.attr["T"].type
+        one = graph.node.add(name=f"{node.name}/one", op="Const")
+        one.attr["dtype"].type = kind
+        one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0, tf.as_dtype(kind)))
+        erf = graph.node.add(name=f"{node.name}/erf", op="Erf", input=node.input)
+        erf.attr["T"].type = kind
+        node.op = "Sub"
+        node.input[:] = [one.name, erf.name]
 
 
 def _representative(images: Sequence[Pixels]) -> Iterator[list[Any]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import declared
@@ -193,6 +194,15 @@ def test_severity_and_threshold_of_every_check_can_be_set(tmp_path: Path):
     file = tmp_path / "c.toml"
     file.write_text(toml_text.to_toml(config))
     assert configs.load(file) == config and "[judge.severity]" in file.read_text()
+
+
+@pytest.mark.skipif(not presets.installed(), reason="KerasHub is not installed (the extra hub)")
+def test_the_folder_of_a_preset_starts_at_the_folder_of_the_file(tmp_path: Path):
+    file = tmp_path / "imgpipe.toml"
+    file.write_text('[data]\nsource = "photos"\n[model]\nbackbone = "hub:./small"\n')
+    assert configs.load(file).model.backbone == f"hub:{tmp_path}/small"
+    here = configs.build({"data": {"source": "x"}, "model": {"backbone": "hub:a/b"}})
+    assert here.with_absolute_paths().model.backbone == f"hub:{Path.cwd()}/a/b"
 
 
 def test_relative_files_of_decisions_start_at_the_folder_of_the_file(tmp_path: Path):
