@@ -12,6 +12,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural, seconds
 from imgpipe.components.run_record.doubtful_labels import clear
+from imgpipe.components.run_record.run_files import CONFIG
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 SERVED_NAME = "imgpipe"  # default of run.name, and of --model of `imgpipe serve`
 _VERSIONS = "model"  # default of push.directory
 ACCEPT = "--accept"  # option of `imgpipe run`
-_CONFIG = "config.toml"  # in the folder of a run on this machine
 #: Components that run again if only a setting of [evaluate] is changed. The others are cached.
 _AGAIN = ("Plan", "ImageEvaluator", "ModelPusher", "Report")
 #: Rules of the blessing that a threshold of 0, which asks for nothing, turns off.
@@ -97,7 +97,7 @@ def run_command(folder: str, arguments: Sequence[str] = ()) -> str:
         folder: Folder of the run on this machine.
         arguments: Further arguments, such as ``--accept``.
     """
-    return shlex.join(["imgpipe", "run", "--config", f"{folder}/{_CONFIG}", *arguments])
+    return shlex.join(["imgpipe", "run", "--config", f"{folder}/{CONFIG}", *arguments])
 
 
 def serve_command(version: str, model: str) -> str:

@@ -21,9 +21,9 @@ from imgpipe.models import progress
 from imgpipe.models.backbones.published_presets import published
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
+from imgpipe.models.model_names import KERAS_CONFIG
 
 PREFIX: Final = "hub:"
-CONFIG_FILE: Final = "config.json"
 CONVERTER_FILE: Final = "image_converter.json"
 WEIGHTS_FILE: Final = "model.weights.h5"
 _SHARDED_FILE: Final = "model.weights.json"  # lists the files of weights of more than 10 GB
@@ -117,7 +117,7 @@ class Preset:
             ConfigError: It is no preset of KerasHub, or one of another task.
             ResourceError: A file is missing, damaged, or cannot be downloaded.
         """
-        config = self._read(CONFIG_FILE)
+        config = self._read(KERAS_CONFIG)
         name = self._kind_name(config)
         kind = KINDS[name]
         converter = self._read(CONVERTER_FILE)
@@ -133,7 +133,7 @@ class Preset:
             class_token = kind.class_token and bool(network["config"].get("use_class_token", True))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ResourceError(
-                f"{self._about}: its {CONFIG_FILE} or {CONVERTER_FILE} is damaged "
+                f"{self._about}: its {KERAS_CONFIG} or {CONVERTER_FILE} is damaged "
                 f"({type(error).__name__}: {error}). Save or download the preset again"
             ) from error
         return PresetFacts(network, converter, kind, size, class_token, patch)
@@ -158,7 +158,7 @@ class Preset:
 
     def described(self) -> dict[str, SerialisedObject]:
         """Return the content of the files that describe the network, by their names."""
-        return {name: self._read(name) for name in (CONFIG_FILE, CONVERTER_FILE)}
+        return {name: self._read(name) for name in (KERAS_CONFIG, CONVERTER_FILE)}
 
     def check_size(self, side: int) -> None:
         """Refuse a size of images that the network does not take.
@@ -244,8 +244,8 @@ class Preset:
                 ".save_to_preset(FOLDER), and the same for keras_hub.layers.ImageConverter"
             )
             raise ConfigError(
-                f"{self._about} is not in the format of KerasHub. Expected: {CONFIG_FILE} with the "
-                f"class of a network of KerasHub. {advice}. Received: {sorted(config)[:8]}"
+                f"{self._about} is not in the format of KerasHub. Expected: {KERAS_CONFIG} with "
+                f"the class of a network of KerasHub. {advice}. Received: {sorted(config)[:8]}"
             )
         if found[1] not in KINDS:
             raise ConfigError(

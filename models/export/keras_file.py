@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imgpipe.models.model_names import HEAD, PROBABILITIES
+from imgpipe.models.model_names import HEAD, KERAS_CONFIG, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 #: Key of the class names in the configuration; Keras ignores it.
 CLASSES: Final = "classes"
-_CONFIGURATION: Final = "config.json"  # in the archive
 _OPERATIONS: Final = "keras.src.ops."  # modules of operations that are no layers
 
 
@@ -69,7 +68,7 @@ def content(network: keras.Model, vocabulary: Sequence[str]) -> bytes:
         with zipfile.ZipFile(file) as saved, zipfile.ZipFile(written, "w") as archive:
             for entry in saved.infolist():
                 part = saved.read(entry)
-                if entry.filename == _CONFIGURATION:
+                if entry.filename == KERAS_CONFIG:
                     configuration = {**_plain(json.loads(part)), CLASSES: list(vocabulary)}
                     part = json.dumps(configuration, ensure_ascii=False).encode("utf-8")
                 archive.writestr(entry, part)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import filelock
 
+from imgpipe.components.run_record.run_files import CONFIG as CONFIG
 from imgpipe.models.errors import ResourceError
 
 LOCK = ".lock"  # of the output folder
@@ -21,7 +22,6 @@ RUNS = "runs"
 #: Root of the artifacts, below the output folder.
 ARTIFACT_ROOT = "artifacts"
 #: Files in the folder of a run.
-CONFIG = "config.toml"
 SUMMARY = "summary.json"
 ARTIFACTS = "artifacts.json"
 FORMAT = "%Y%m%d-%H%M%S"

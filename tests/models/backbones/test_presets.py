@@ -13,6 +13,7 @@ from imgpipe.models.backbones import presets
 from imgpipe.models.backbones.published_presets import published
 from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
 from imgpipe.models.feature_kinds import single_blocks
+from imgpipe.models.model_names import KERAS_CONFIG
 from imgpipe.models.settings import ModelSettings
 from tests import python_program
 from tests.models.backbones import hub_presets
@@ -82,7 +83,7 @@ def test_the_fingerprint_covers_every_file_of_a_preset_and_its_own_copy_is_the_s
     original = backbones.get(f"hub:{vit}").key()
     random = backbones.get(f"hub:{vit}", "none").key()
     assert backbones.get(f"hub:{vit}", "none", seed=1).key() != random != original
-    for name in (presets.CONFIG_FILE, presets.CONVERTER_FILE, presets.WEIGHTS_FILE):
+    for name in (KERAS_CONFIG, presets.CONVERTER_FILE, presets.WEIGHTS_FILE):
         file = copy / name
         content = file.read_bytes()
         file.write_bytes(content + b" ")
@@ -120,7 +121,7 @@ def test_weights_are_pinned_by_their_sha256(vit: Path) -> None:
 def test_a_preset_that_cannot_be_used_is_explained(
     copy: Path, change: str, error: type[Exception], message: str
 ) -> None:
-    config = copy / presets.CONFIG_FILE
+    config = copy / KERAS_CONFIG
     weights = copy / presets.WEIGHTS_FILE
     described = json.loads(config.read_text())
     if change == "no folder":
@@ -149,11 +150,11 @@ def test_a_preset_that_cannot_be_used_is_explained(
         _build(f"hub:{copy}")
 
 
-@pytest.mark.parametrize("name", [presets.CONVERTER_FILE, presets.CONFIG_FILE])
+@pytest.mark.parametrize("name", [presets.CONVERTER_FILE, KERAS_CONFIG])
 def test_a_preset_names_no_classes_but_those_of_keras_hub(tmp_path: Path, name: str) -> None:
     folder = hub_presets.write("clip", tmp_path)
     described = json.loads((folder / name).read_text())
-    part = described["config"]["vision_encoder"] if name == presets.CONFIG_FILE else described
+    part = described["config"]["vision_encoder"] if name == KERAS_CONFIG else described
     part |= {"module": "os", "class_name": "system", "registered_name": "system"}
     (folder / name).write_text(json.dumps(described))
     with pytest.raises(ResourceError, match="'system' is no class of KerasHub"):
