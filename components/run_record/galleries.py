@@ -90,10 +90,15 @@ def distances(rows: BankRows, classes: int) -> npt.NDArray[np.float64]:
 
     Only a few thousand rows are in memory at a time.
     """
+    from scipy.sparse import csr_matrix
+
     features = rows.features[:, :: -(-rows.features.shape[1] // _WIDEST)]
     sums = np.zeros((classes, features.shape[1]))
     for part, block in blocks(features, _ROWS):
-        np.add.at(sums, rows.labels[part], unit(block))
+        labels = rows.labels[part]
+        ones = np.ones(len(labels))
+        members = csr_matrix((ones, (labels, np.arange(len(labels)))), (classes, len(labels)))
+        sums += members @ unit(block)
     found = np.empty(len(rows))
     for part, block in blocks(features, _ROWS):
         own = unit(block)
