@@ -23,7 +23,7 @@ from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
 
 PREFIX: Final = "hub:"
-CONFIG_FILE: Final = "config.json"
+CONFIG_FILE: Final = "config.json"  # Keras also calls it so in a `.keras` file
 CONVERTER_FILE: Final = "image_converter.json"
 WEIGHTS_FILE: Final = "model.weights.h5"
 _SHARDED_FILE: Final = "model.weights.json"  # lists the files of weights of more than 10 GB

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgpipe.models.backbones.presets import CONFIG_FILE
 from imgpipe.models.model_names import HEAD, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 #: Key of the class names in the configuration; Keras ignores it.
 CLASSES: Final = "classes"
-_CONFIGURATION: Final = "config.json"  # in the archive
 _OPERATIONS: Final = "keras.src.ops."  # modules of operations that are no layers
 
 
@@ -69,7 +69,7 @@ def content(network: keras.Model, vocabulary: Sequence[str]) -> bytes:
         with zipfile.ZipFile(file) as saved, zipfile.ZipFile(written, "w") as archive:
             for entry in saved.infolist():
                 part = saved.read(entry)
-                if entry.filename == _CONFIGURATION:
+                if entry.filename == CONFIG_FILE:
                     configuration = {**_plain(json.loads(part)), CLASSES: list(vocabulary)}
                     part = json.dumps(configuration, ensure_ascii=False).encode("utf-8")
                 archive.writestr(entry, part)
