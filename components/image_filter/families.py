@@ -219,7 +219,8 @@ def _original(text: str, whole: Set[str]) -> str:
         if text[: match.start()] in whole:
             return text[: match.start()]
     for match in _BETWEEN_WORDS.finditer(text):
-        before, after = text[: match.start()], text[match.start() :].lstrip(_SEPARATORS)
+        before = text[: match.start()]
+        after = text[match.start() :].lstrip(_SEPARATORS)
         if re.search(r"\d", before):
             break
         if after in whole and re.search(r"[^\W\d_]", after):

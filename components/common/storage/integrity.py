@@ -149,7 +149,8 @@ def damage(folder: Path, *, complete: bool) -> str:
             return EMPTIED
         sealed = sealed["files"]
         written = seal_file(folder).stat().st_ctime_ns
-        if wrong := difference(folder, sealed, written, complete=complete):
+        wrong = difference(folder, sealed, written, complete=complete)
+        if wrong:
             return wrong
         added = sorted(_files(folder).keys() - sealed.keys())
     except FileNotFoundError:

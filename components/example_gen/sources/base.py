@@ -226,7 +226,8 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
             return "", error.strerror or str(error)
 
     known = {(note.kind, note.path) for note in listing.notes}  # such as dead links
-    notes, items = list(listing.notes), []
+    notes = list(listing.notes)
+    items: list[Item] = []
     remaining = iter(listing.items)
     progress.total(len(listing.items), "files")
     with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:

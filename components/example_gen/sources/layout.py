@@ -264,7 +264,8 @@ class _Reader:
             below = [inner for folder in inside for inner in folder.filled()]
             outer = sorted({folder.name for folder in layer})
             inner = sorted({folder.name for folder in below})
-            ours, theirs = meaning(outer), meaning(inner)
+            ours = meaning(outer)
+            theirs = meaning(inner)
             if theirs > ours and not any(map(is_split, outer)):
                 if not all(map(is_split, inner)):
                     detail = f"the folders {some(inner)} are parts of several classes"

@@ -122,7 +122,8 @@ class ListSource(Source):
                 # Refused rows may name the same file; each is rejected as an item of its own.
                 name = raw.replace("\\", "/").rstrip("/.").rpartition("/")[2] or "unnamed"
                 name = name[-_MAX_NAME:]
-                path, refused = f"row-{row:06d}/{name}", _refusal(raw, root)
+                path = f"row-{row:06d}/{name}"
+                refused = _refusal(raw, root)
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
             split = split_word(word, f"{self.file!r}, row {row}") if word else ""
@@ -134,7 +135,8 @@ class ListSource(Source):
             for entry in entries.values()
             if len(entry.rows) > 1
         ]
-        items, least = [entry.item() for entry in entries.values()], self.options.least_classes
+        items = [entry.item() for entry in entries.values()]
+        least = self.options.least_classes
         labels = {label for entry in entries.values() for label in entry.said[TWO_LABELS]}
         tables.check_single_labels(self.file, labels, self.options.classes)
         scan = listed(self.file, items, _EXPECTED, least, [*notes, *found.notes], labels)
@@ -146,7 +148,8 @@ class ListSource(Source):
         """Say that no file is there, or that each may be one of several."""
         what = f"none of its {len(found.places):,} files exists"
         if found.copies:
-            what, first = "its files are in several folders", some(found.copies, 3)
+            what = "its files are in several folders"
+            first = some(found.copies, 3)
         elif not found.places[first] or len(first) > _MAX_PATH:
             first = _refusal(first, root)
         else:

@@ -81,7 +81,8 @@ class ObjectStoreSource(Source):
             OSError: The object cannot be read, is larger than 256 MiB, or has another size than
                 when it was listed.
         """
-        size, key = _size(item), item.locator.partition(":")[2]
+        size = _size(item)
+        key = item.locator.partition(":")[2]
         if size > BYTE_LIMIT:
             raise OSError(f"larger than {BYTE_LIMIT >> 20} MiB ({size:,} bytes)")
         system, root = _opened(self.uri)

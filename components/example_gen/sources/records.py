@@ -40,9 +40,10 @@ if TYPE_CHECKING:
 
 #: Roles of the features by the field that names them.
 _ROLES = {"image": "image", "label": "label", "path": "name", "split": "split", "group": "group"}
-#: Bytes around a TFRecord: its length with a checksum, and a checksum of the data
+#: Bytes before a TFRecord, its length with a checksum
 #: (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details).
-_HEADER, _FOOTER = 12, 4
+_HEADER = 12
+_FOOTER = 4  # bytes after a TFRecord, a checksum of the data
 _FIRST = 100  # records in which the features are looked for
 _SHOWN = 8  # values of a label with several
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
