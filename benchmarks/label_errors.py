@@ -14,9 +14,10 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.common import Figure, ImageSet
+from imgpipe.models.arrays import Floats, Integers
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.head.label_margins import Floats, Integers, label_margins
+from imgpipe.models.head.label_margins import label_margins
 from imgpipe.models.settings import ModelSettings
 
 FLIPPED, FIRST = 0.03, 0.05  # shares of the images: flipped labels, and first ranks

@@ -19,10 +19,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.models.search.ways import line_of
-
 from benchmarks import common
 from benchmarks.common import Figure, Finished
+from imgpipe.models.training.history import describe_tried
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FEW = "few"
@@ -171,7 +170,7 @@ def _say(name: str, run: Finished, split: str) -> None:
     training = run.summary.get("training") or {}
     tuned = training.get("fine_tune") or {}
     for row in training.get("search") or []:
-        print(f"  tried {line_of(row)}")
+        print(f"  tried {describe_tried(row)}")
     if ended := (training.get("search_ended") or {}).get("text"):
         print(f"  {ended}")
     if found := run.summary["metrics"].get(split):

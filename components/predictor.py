@@ -56,7 +56,9 @@ class Predict(beam.DoFn):
     """
 
     def __init__(self, directory: str, baseline: str = "", columns: Sequence[int] = ()) -> None:
-        self._directory, self._baseline, self._columns = directory, baseline, columns
+        self._directory = directory
+        self._baseline = baseline
+        self._columns = columns
 
     def setup(self) -> None:
         """Load the models on the worker."""
@@ -65,7 +67,8 @@ class Predict(beam.DoFn):
         self._other = None
         if self._baseline not in ("", self._directory):
             self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
-        self._learned, self._theirs = _read(self._directory), _read(self._baseline)
+        self._learned = _read(self._directory)
+        self._theirs = _read(self._baseline)
 
     def teardown(self) -> None:
         """Close the sessions."""
@@ -164,7 +167,8 @@ def Predictor(
         infra_blessing.uri, blessings.INFRA_BLESSED
     )
     directory = path_utils.serving_model_path(model.uri)
-    baseline, columns = "", ()
+    baseline = ""
+    columns = ()
     if baseline_model is not None and not is_empty(baseline_model.uri):
         baseline = baseline_model_of(directory, baseline_model.uri)
         columns = records.read_json(f"{baseline_model.uri}/{BASELINE_FILE}")["columns"]

@@ -58,7 +58,8 @@ def parity_samples(uri: str) -> tuple[list[bytes], np.ndarray]:
     Returns:
         The encoded images, and the trained model's probabilities for them, float32 [N, C].
     """
-    images, rows = [], []
+    images = []
+    rows = []
     for record in records.read_records(f"{uri}/{PARITY_FILE}"):
         example = tf.train.Example.FromString(record)
         images.append(records.raw(example, names.IMAGE_BYTES))

@@ -97,7 +97,7 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         outcomes = Outcomes()
         sample = GallerySample(len(scan.vocabulary))
         for part in parts:
-            for decision in compared.settle(part, settings):
+            for decision in compared.finish(part, settings):
                 outcomes.add(decision)
                 if decision.rejection is None:
                     record = decision.record

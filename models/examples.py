@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Array, Flags, Integers, Names
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -23,8 +23,6 @@ _NUMBERS: Final = (names.LABEL_INDEX, names.VIEW, names.NEAR_GROUP, names.WIDTH,
 _DEFAULTS: Final = {names.GROUP: "", **dict.fromkeys(_NUMBERS[1:], 0)}
 _RECORDS_AT_ONCE: Final = 64
 _IMAGES_AT_ONCE: Final = 32  # encoded images, which may be large
-
-Integers = npt.NDArray[np.int64]
 
 
 def record_batches(files: str | Sequence[str], at_once: int) -> tf.data.Dataset:
@@ -56,7 +54,7 @@ def record_batches(files: str | Sequence[str], at_once: int) -> tf.data.Dataset:
 
 def columns(
     files: Sequence[str], *wanted: str, at_once: int = _RECORDS_AT_ONCE
-) -> Iterator[dict[str, npt.NDArray[Any]]]:
+) -> Iterator[dict[str, Array]]:
     """Yield batches of records, each as a mapping from the feature's name to its column, [m].
 
     Args:
@@ -98,10 +96,10 @@ class Labelled:
 
     files: Sequence[str]
     places: Integers
-    hashes: npt.NDArray[np.bytes_]
+    hashes: Names
     labels: Integers
-    views: npt.NDArray[np.int16]
-    groups: npt.NDArray[np.bytes_]
+    views: Integers
+    groups: Names
     near: Integers
     sides: Integers
 
@@ -119,7 +117,7 @@ class Labelled:
         import tensorflow as tf
 
         wanted = (names.IMAGE_HASH, names.GROUP, *_NUMBERS)
-        none: list[npt.NDArray[Any]] = [np.empty(0, "S1")] * 2 + [np.empty(0, np.int64)] * 5
+        none: list[Array] = [np.empty(0, "S1")] * 2 + [np.empty(0, np.int64)] * 5
         parts = [none]
         files = sorted(tf.io.gfile.glob(list(patterns)))
         count = 0
@@ -145,7 +143,7 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> Labelled:
+    def select(self, keep: Flags) -> Labelled:
         """Return the rows for which `keep`, bool [n], is true."""
         # The last number is that of records that are left out, whose place is -1.
         new = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
@@ -163,7 +161,7 @@ class Labelled:
         """Return the median of the longer sides of the images in pixels; 0 if it is not known."""
         return int(np.median(self.sides)) if len(self) else 0
 
-    def values(self, name: str) -> Iterator[tuple[Integers, npt.NDArray[Any]]]:
+    def values(self, name: str) -> Iterator[tuple[Integers, Array]]:
         """Yield row numbers [m] and the values [m] of a feature, in the order of the files."""
         size = _IMAGES_AT_ONCE if name == names.IMAGE_BYTES else _RECORDS_AT_ONCE
         done = 0

@@ -31,7 +31,7 @@ from imgpipe.components.run_record.galleries import Gallery, GalleryImage
 from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.image_map import ImageMap, MapImage
 from imgpipe.components.run_record.metrics import Table
-from imgpipe.components.run_record.near_duplicates import NearDuplicates, ShownGroup
+from imgpipe.components.run_record.near_duplicates import ShownGroup, ShownNearDuplicates
 from imgpipe.components.run_record.slices import Slice, SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
@@ -300,7 +300,7 @@ def facts(
             reused=70,
         ),
         "near": made(
-            NearDuplicates,
+            ShownNearDuplicates,
             groups=1,
             images=2,
             radius=48,

@@ -23,12 +23,12 @@ _MAY_IMPORT = {
 #: Places in the code that do not have the form that they should have. A number may only fall:
 #: whoever makes it smaller writes the smaller number here.
 _MOST = {
-    "public class names with several meanings": 9,
-    "[str, Any] in annotations of arguments and returns": 240,
-    "functions of more than 60 lines": 8,
-    "functions of more than 7 parameters": 4,
-    "files of more than 400 lines": 2,
-    "names of files that are declared twice": 2,
+    "public class names with several meanings": 0,
+    "[str, Any] in annotations of arguments and returns": 85,
+    "functions of more than 60 lines": 2,
+    "functions of more than 7 parameters": 2,
+    "files of more than 400 lines": 1,
+    "names of files that are declared twice": 0,
 }
 #: Commands, whose parameters are the options of the command line, and the one component that is a
 #: class.

@@ -138,10 +138,12 @@ def feature_distances(
         if both[0] is None or both[1] is None:
             continue
         if limits.HasField("infinity_norm"):
-            measure, distance = "a share moved by", _largest_difference(*both)
+            measure = "a share moved by"
+            distance = _largest_difference(*both)
             limit = limits.infinity_norm.threshold + _SIGMAS * math.sqrt(0.25 * chance)
         elif limits.HasField("jensen_shannon_divergence"):
-            measure, distance = "divergence", _divergence(*both)
+            measure = "divergence"
+            distance = _divergence(*both)
             limit = limits.jensen_shannon_divergence.threshold + _JSD_BY_CHANCE * chance
         else:
             continue
@@ -174,7 +176,8 @@ def _divergence(*both: FeatureStatistics) -> float:
     ratios of square images.
     """
     stats = [feature.num_stats for feature in both]
-    low, high = min(one.min for one in stats), max(one.max for one in stats)
+    low = min(one.min for one in stats)
+    high = max(one.max for one in stats)
     edges = np.linspace(low, high, _BUCKETS + 1)[1:-1]
     p, q = (np.diff([0.0, *_share_below(one, edges), 1.0]) for one in stats)
     middle = (p + q) / 2

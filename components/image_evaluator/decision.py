@@ -7,9 +7,28 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.shares import AccuracyFigures
-from imgpipe.components.image_evaluator.new_images import UnlikeImages
 
 DECISION_FILE = "decision.json"
+
+
+class LabelledImage(TypedDict):
+    """An image with its label."""
+
+    path: Annotated[str, "Path in the source."]
+    label: Annotated[str, "Label of the image."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+
+
+#: The new images of a class that are unlike its old ones.
+UnlikeImages = TypedDict(
+    "UnlikeImages",
+    {
+        "class": Annotated[str, "Name of the class."],
+        "new": Annotated[int, "Number of its new images."],
+        "unlike": Annotated[int, "Number of the new images that are unlike the old ones."],
+        "images": Annotated[list[LabelledImage], "The first of these, the most unlike first."],
+    },
+)
 
 
 class Ruling(TypedDict):

@@ -38,12 +38,15 @@ from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
 from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
+from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_names import HISTORY_FILE
 from imgpipe.models.training.cross_validation import Folds
 from imgpipe.models.training.history import History
 
-MODEL_RUN, INFRA_BLESSING, BANK = "model_run", "infra_blessing", "bank"
+MODEL_RUN = "model_run"
+INFRA_BLESSING = "infra_blessing"
+BANK = "bank"
 SPLITS = [names.VALIDATION, names.TEST]
 _FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
 
@@ -100,7 +103,8 @@ class ImageEvaluatorExecutor(stock.Executor):
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """Evaluate, decide and write the blessing; see TFX's executor for the arguments."""
-        inputs, properties = dict(input_dict), dict(exec_properties)
+        inputs = dict(input_dict)
+        properties = dict(exec_properties)
         outputs = {key: value for key, value in output_dict.items() if key != specs.BLESSING_KEY}
         uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
         settings = EvaluatorSettings.from_json(properties.pop("settings"))
@@ -118,7 +122,7 @@ class ImageEvaluatorExecutor(stock.Executor):
         _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
 
 
-def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> rules.Evidence:
+def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> Evidence:
     """Collect what is known about the model.
 
     Args:
@@ -149,11 +153,11 @@ def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> rules.Evidenc
             now, before = (found == label for found in answers)
             pairs[:, label] += (1, now, before, now and not before)
     validation, unseen = map(_counts, counts, families)
-    return rules.Evidence(
+    return Evidence(
         vocabulary,
         settings.section,
         validation,
-        None if both is None else rules.Pairs(*pairs.tolist()),
+        None if both is None else Pairs(*pairs.tolist()),
         state["version"],
         state["why"],
         _deciding_folds(uris.get(MODEL_RUN)),
@@ -164,11 +168,11 @@ def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> rules.Evidenc
     )
 
 
-def _counts(rows: np.ndarray, families: list[set[str]]) -> rules.Counts:
+def _counts(rows: np.ndarray, families: list[set[str]]) -> Counts:
     """Return the counts of some images; `families` holds the independent ones of each class."""
     labels, predicted, right = rows.tolist()
     every = len(set().union(*families))
-    return rules.Counts(labels, predicted, right, [len(one) for one in families], every)
+    return Counts(labels, predicted, right, [len(one) for one in families], every)
 
 
 def _deciding_folds(uri: str | None) -> Folds | None:

@@ -17,13 +17,13 @@ probability of 8 or more by chance is 0.000006, so these images are unlike their
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import TypedDict
 
 from imgpipe.components.common.storage import known_images, records
+from imgpipe.components.image_evaluator.decision import LabelledImage, UnlikeImages
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank, folds, rows
 from imgpipe.models.features.feature_distribution import LONGEST, unit
@@ -39,32 +39,14 @@ _EXCESS = 0.05
 #: The shares of the old scores above the scores with which the new ones are compared.
 _TAILS = (0.01, 0.03, 0.1)
 _NEAREST = 5  # old images of a class whose similarities are averaged
-_MOST, _MOST_OF_CLASS = 8_000, 20  # old images that are used: of all classes, but so many of each
+# old images that are used: of all classes, but so many of each
+_MOST = 8_000
+_MOST_OF_CLASS = 20
 _LISTED = 500  # images of a class that are listed
 _ROWS = 1024  # images that are compared at once
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
-
-
-class LabelledImage(TypedDict):
-    """An image with its label."""
-
-    path: Annotated[str, "Path in the source."]
-    label: Annotated[str, "Label of the image."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
-
-
-#: The new images of a class that are unlike its old ones.
-UnlikeImages = TypedDict(
-    "UnlikeImages",
-    {
-        "class": Annotated[str, "Name of the class."],
-        "new": Annotated[int, "Number of its new images."],
-        "unlike": Annotated[int, "Number of the new images that are unlike the old ones."],
-        "images": Annotated[list[LabelledImage], "The first of these, the most unlike first."],
-    },
-)
 
 
 def find(
@@ -80,7 +62,8 @@ def find(
     old = np.array([known_images.short(one.decode()) in known for one in images.hashes], bool)
     found: list[UnlikeImages] = []
     for label, places in unlike(images, old, len(vocabulary)).items():
-        name, hashes = vocabulary[label], images.hashes[places[:_LISTED]]
+        name = vocabulary[label]
+        hashes = images.hashes[places[:_LISTED]]
         where = records.places(bank_uri, hashes)
         listed: list[LabelledImage] = [
             {"path": where[one][1], "label": name, "image_hash": one.decode()}
@@ -101,15 +84,18 @@ def unlike(images: bank.BankRows, old: npt.NDArray[np.bool_], classes: int) -> d
     features = features[:, :: -(-features.shape[1] // LONGEST)]  # of a long map some
     fold = np.full(len(images), -1)
     fold[old] = folds.assign(images.labels[old], images.groups[old], folds.FOLDS)
-    most, asked = max(_MOST // classes, _MOST_OF_CLASS), np.unique(images.labels[~old]).tolist()
+    most = max(_MOST // classes, _MOST_OF_CLASS)
+    asked = np.unique(images.labels[~old]).tolist()
     # Rows are sorted by content hash, so evenly spaced ones are a random sample.
     by_class = [np.flatnonzero(old & (images.labels == label)) for label in range(classes)]
     by_class = [places[:: -(-len(places) // most) or 1] for places in by_class]
-    every, ends = np.concatenate(by_class), np.cumsum([len(places) for places in by_class])
+    every = np.concatenate(by_class)
+    ends = np.cumsum([len(places) for places in by_class])
     theirs = unit(rows.take(features, every))
     found: dict[int, Integers] = {}
     for label in asked:
-        new, count = np.flatnonzero(~old & (images.labels == label)), len(by_class[label])
+        new = np.flatnonzero(~old & (images.labels == label))
+        count = len(by_class[label])
         chosen = np.concatenate([by_class[label], new])
         blocks = [
             _similarities(unit(rows.take(features, part)), fold[part], theirs, fold[every], ends)

@@ -96,11 +96,11 @@ def _examine(shard: _Shard, settings: JudgeSettings) -> str:
         )
 
 
-def _settle(shard: _Shard, settings: JudgeSettings, compared: ImageComparison) -> Outcomes:
+def _write_shard(shard: _Shard, settings: JudgeSettings, compared: ImageComparison) -> Outcomes:
     """Write the outputs of a shard. If a worker fails, another attempt writes the same files."""
     outcomes = Outcomes()
     repaired = _records([shard.repaired])
-    decisions = compared.settle(shard.part, settings)
+    decisions = compared.finish(shard.part, settings)
     with ShardWriter(shard.outputs) as writer:
         for record, decision in zip(_records(shard.inputs), decisions, strict=True):
             usable = record if decision.repaired is None else next(repaired)
@@ -138,7 +138,7 @@ def _shards(uris: Uris) -> list[_Shard]:
 
 def filter_examples(
     pipeline: beam.Pipeline, uris: Uris, settings: JudgeSettings, vocabulary: tuple[str, ...]
-) -> dict[str, Any]:
+) -> quarantine.DataSummary:
     """Filter all records of an Examples artifact.
 
     Args:
@@ -159,8 +159,9 @@ def filter_examples(
 
     validate(settings)
     ingested = quarantine.ingest_summary(uris.examples)
-    if rule := ingested.get("rule"):
-        settings = dataclasses.replace(settings, splits=SplitRule.from_json(rule))
+    if "rule" in ingested:
+        rule = SplitRule.from_json(ingested["rule"])
+        settings = dataclasses.replace(settings, splits=rule)
     # Before the first file is written, so that no other user can ever read one.
     quarantine.make_private(uris.quarantine)
     progress.total(ingested.get("images", 0), "images")
@@ -176,7 +177,7 @@ def filter_examples(
         known = beam.pvalue.AsSingleton(compared)
         (
             shards
-            | "Settle" >> beam.Map(_settle, settings, known)
+            | "Write" >> beam.Map(_write_shard, settings, known)
             | "Gather" >> beam.combiners.ToList()
             | "Quarantine"
             >> beam.Map(_write_quarantine, known, uris.quarantine, vocabulary, ingested, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import page
@@ -58,7 +58,7 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     settings = page_settings("imgpipe evaluate", found["source"], found["classes"])
     facts: Facts = {
         **empty(settings),
-        "metrics": {names.TEST: cast("SplitMetrics", found)},
+        "metrics": {names.TEST: _metrics(found)},
         "deciding": of_cells(judge, found["classes"], cells, found["mistakes"]),
         "slices": found["slices"],
     }
@@ -79,3 +79,18 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
             accuracy.SLICES,
         ),
     )
+
+
+def _metrics(found: Mapping[str, Any]) -> SplitMetrics:
+    """Return the metrics of the evaluated images, each of which counts for itself."""
+    return {
+        "count": found["count"],
+        "correct": found["correct"],
+        "accuracy": found["accuracy"],
+        "loss": found["loss"],
+        "independent": found["count"],
+        "unseen": None,
+        "ece": found["ece"],
+        "ece_by_chance": found["ece_by_chance"],
+        "per_class": found["per_class"],
+    }

@@ -89,7 +89,7 @@ class Report(BaseComponent):
         )
 
 
-def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunState) -> None:
+def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunState) -> Facts:
     """Draw the page and write it and the facts to every folder that is not "".
 
     Args:
@@ -97,12 +97,16 @@ def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunSt
         uris: Artifact URIs by name. The page says which sections are missing.
         folders: Folders to write to. Timings, date and command are read from the last one.
         state: How the run ended, as `verdict.state` returns it.
+
+    Returns:
+        The facts with the identity of the run.
     """
     facts = {**facts, "identity": identity.read(folders[-1])}
     html = page.render(facts, timings.read(folders[-1]), _images(facts, uris), state)
     for folder in filter(None, folders):
         records.write_json(f"{folder}/{FACTS}", facts)
         records.write_text(f"{folder}/{PAGE}", html)
+    return facts
 
 
 def _images(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 MOST = 3
 #: A class with fewer training images is called small, and so is one with less than this share of
 #: the median class.
-_FEW, _SMALL_SHARE = 30, 0.25
+_FEW = 30
+_SMALL_SHARE = 0.25
 _ALIKE_SHARE = 0.5  # classes with at least this share of the largest one are about equally large
 #: Below this accuracy of the head in cross-validation, many of its doubts are its own mistakes.
 _WEAK_HEAD = 0.85
@@ -85,7 +86,8 @@ def would_more_help(solution: Solution) -> str:
 
 
 def _doubtful_labels(facts: Facts) -> str:
-    suspects, accuracy = facts["suspects"], _head_accuracy(facts)
+    suspects = facts["suspects"]
+    accuracy = _head_accuracy(facts)
     doubtful = clear(suspects["rows"]) if suspects is not None else []
     if suspects is None or not doubtful:
         return ""
@@ -142,10 +144,12 @@ def _last_epoch(facts: Facts) -> str:
 
 def _fine_tuning(facts: Facts) -> str:
     """Propose what lets more layers train if the head on the frozen features is not enough."""
-    training, accuracy = facts["training"], _head_accuracy(facts)
+    training = facts["training"]
+    accuracy = _head_accuracy(facts)
     if training is None or accuracy is None or accuracy >= _HEAD_ALONE:
         return ""
-    settings, search_ended = facts["settings"], training["search_ended"]
+    settings = facts["settings"]
+    search_ended = training["search_ended"]
     reached = f"In cross-validation over the training images the head alone reaches {accuracy:.3f}"
     if search_ended is not None and search_ended["reason"] == "few_mistakes":
         return (
@@ -164,7 +168,7 @@ def _fine_tuning(facts: Facts) -> str:
 
 def _more_time(facts: Facts) -> str:
     search_ended = facts["training"]["search_ended"] if facts["training"] is not None else None
-    if search_ended is None or search_ended["reason"] not in ("few_images", "minutes"):
+    if search_ended is None or search_ended["reason"] not in ("few_images", "cost", "minutes"):
         return ""
     return (
         "With more time, the search may find a network that is better than this one: use --minutes."

@@ -18,7 +18,7 @@ from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.gate_settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
-from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.pusher_settings import PUSH_FILE
 from imgpipe.components.run_record import metrics
 from imgpipe.components.run_record.deciding_answers import (
@@ -62,7 +62,9 @@ class Reported:
 
 #: Artifacts by the name that `collect` uses for them.
 REPORTED = {
-    "quarantine": Reported("ImageFilter", "quarantine", "Quarantine", quarantine.SUMMARY, "data"),
+    "quarantine": Reported(
+        "ImageFilter", "quarantine", "Quarantine", quarantine_files.SUMMARY, "data"
+    ),
     "data_blessing": Reported("DataGate", "blessing", "DataBlessing", GATE_FILE, "data_gate"),
     "bank": Reported("FeatureBank", "features", "Examples", BANK_FILE),
     "model_run": Reported("ImageTrainer", "model_run", "ModelRun", HISTORY_FILE, "training"),
@@ -91,8 +93,9 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
     for name, row in REPORTED.items():
         if row.file:
             facts[row.fact or name] = _json(uris, name, row.file)  # type: ignore[literal-required]
-    groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
-    facts["rejects"] = _lines(uris, "quarantine", quarantine.MANIFEST) or []
+    # None when the search was off.
+    groups = _lines(uris, "quarantine", quarantine_files.NEAR_DUPLICATES)
+    facts["rejects"] = _lines(uris, "quarantine", quarantine_files.MANIFEST) or []
     facts["quarantine"] = uris.get("quarantine", "")
     facts["near"] = None if groups is None else condensed(groups)
     sample = _add_answers(facts, uris)
@@ -168,7 +171,7 @@ def _add_features(facts: Facts, uris: Mapping[str, str], sample: Sequence[Sample
     vocabulary = facts["settings"]["vocabulary"]
     rows = read_rows(uri, names.SPLITS, len(vocabulary), 0)
     # A label that a person has accepted or corrected is not doubted again.
-    reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
+    reviewed = _lines(uris, "quarantine", quarantine_files.REVIEWS) or []
     settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
     facts["suspects"] = doubtful_labels(rows, uri, vocabulary, settled)
     facts["galleries"] = galleries(rows, uri, vocabulary)

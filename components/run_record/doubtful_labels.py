@@ -11,13 +11,13 @@ from collections.abc import Sequence, Set
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import records
+from imgpipe.models.arrays import Flags, Integers
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.head.label_margins import Integers, label_margins
+from imgpipe.models.head.label_margins import label_margins
 
 #: Smallest margin of a label that is clearly doubtful. The score of a class is between about 0 and
 #: 1, so the score of the other class is higher by three tenths of this range.
@@ -90,7 +90,7 @@ def doubtful_labels(
     return {"images": len(rows), "folds": FOLDS, "disagree": len(disagreeing), "rows": listed}
 
 
-def _alone(labels: Integers, folds: Integers) -> npt.NDArray[np.bool_]:
+def _alone(labels: Integers, folds: Integers) -> Flags:
     """Return which images have a class that no other fold has, so that no head knows it."""
     counts = np.zeros((int(folds.max()) + 1, int(labels.max()) + 1), np.int64)
     np.add.at(counts, (folds, labels), 1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imgpipe.components.run_record.identity import Identity
     from imgpipe.components.run_record.image_map import ImageMap
     from imgpipe.components.run_record.metrics import SplitMetrics
-    from imgpipe.components.run_record.near_duplicates import NearDuplicates
+    from imgpipe.components.run_record.near_duplicates import ShownNearDuplicates
     from imgpipe.components.run_record.slices import SliceGroup
     from imgpipe.components.serving_validator import ServingCheck
     from imgpipe.models.features.bank import BankFacts
@@ -80,7 +80,7 @@ class Facts(TypedDict):
     data_gate: DataDecision | None
     rejects: list[Row]
     quarantine: str  # URI of the quarantine; "" without one
-    near: NearDuplicates | None  # None if near-duplicates were not searched for
+    near: ShownNearDuplicates | None  # None if near-duplicates were not searched for
     bank: BankFacts | None
     suspects: DoubtfulLabels | None  # None with too few images for a ranking
     training: History | None

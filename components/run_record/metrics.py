@@ -76,8 +76,10 @@ class Table:
 
     def __init__(self, vocabulary: Sequence[str], rows: Iterable[StoredPrediction]) -> None:
         self._vocabulary = list(vocabulary)
-        labels, predicted = array("q"), array("q")
-        confidence, of_label = array("d"), array("d")
+        labels = array("q")
+        predicted = array("q")
+        confidence = array("d")
+        of_label = array("d")
         unseen = array("b")
         groups: set[str] = set()
         single = 0
@@ -158,7 +160,8 @@ class Table:
         if self._unseen.all():
             return None
         right = (self._labels == self._predicted)[self._unseen]
-        count, correct = len(right), int(right.sum())
+        count = len(right)
+        correct = int(right.sum())
         return {
             "count": count,
             "correct": correct,

@@ -20,7 +20,7 @@ class ShownGroup(TypedDict):
     members: list[Listed]  # the first of them
 
 
-class NearDuplicates(TypedDict):
+class ShownNearDuplicates(TypedDict):
     """The groups of near-duplicates, condensed to what the page shows."""
 
     set_aside: dict[str, int]  # images of train that are not used, by split of their duplicates
@@ -30,7 +30,7 @@ class NearDuplicates(TypedDict):
     rows: list[ShownGroup]
 
 
-def condensed(groups: Iterable[NearGroup]) -> NearDuplicates:
+def condensed(groups: Iterable[NearGroup]) -> ShownNearDuplicates:
     """Condense the groups that the quarantine lists.
 
     Groups with images in different splits come first, then those with different labels.

@@ -69,13 +69,17 @@ def state(
     """
     gate = facts["data_gate"]
     if interrupted:
-        status, text = "interrupted", error
+        status = "interrupted"
+        text = error
     elif not error:
-        status, text = "blessed" if is_blessed(facts) else "not_blessed", sentence(facts)
+        status = "blessed" if is_blessed(facts) else "not_blessed"
+        text = sentence(facts)
     elif failed == "DataGate" and gate is not None and not gate["blessed"]:
-        status, text = "refused", error
+        status = "refused"
+        text = error
     else:  # DataGate, too, may fail with an error before it decides
-        status, text = "failed", f"failed in {failed or 'start-up'}: {error}"
+        status = "failed"
+        text = f"failed in {failed or 'start-up'}: {error}"
     return RunState(status, text, error, log, failed if error else "")
 
 
@@ -95,14 +99,15 @@ def sentence(facts: Facts) -> str:
     else:
         reasons = "; ".join(gate["reasons"])
         text = f"not blessed: {gate['figures']}: {reasons}{_why_folds(facts)}"
-    text += _believable(facts)
+    text += _time_decided(facts) + _believable(facts)
     changed = overridden(facts["data"]) if facts["data"] is not None else ""
     return text + (f"; {changed}" if changed else "")
 
 
 def _why_folds(facts: Facts) -> str:
     """Say why the folds decide, if nobody asked for them."""
-    folds, training = facts["cross_validation"], facts["training"]
+    folds = facts["cross_validation"]
+    training = facts["training"]
     if folds is None or not folds["automatic"]:
         return ""
     images = plural(folds["validation_images"], "image")
@@ -110,6 +115,15 @@ def _why_folds(facts: Facts) -> str:
     if training is not None and names.VALIDATION in (training["learned"] or {}):
         text += ", from which the model has learned, too"
     return text
+
+
+def _time_decided(facts: Facts) -> str:
+    """Say that minutes which a person gave have decided which network was trained."""
+    training = facts["training"]
+    ended = training["search_ended"] if training is not None else None
+    if ended is None or ended["reason"] != "minutes":
+        return ""
+    return "; the minutes that were given for the search have decided what was trained"
 
 
 def _why_unpublished(facts: Facts) -> str:
@@ -175,7 +189,8 @@ def warnings(facts: Facts) -> list[str]:
 
 def _few_images(facts: Facts, gate: Decision) -> str:
     """Say how much one image of a small validation split changes the accuracy."""
-    count, training = gate["count"], facts["training"]
+    count = gate["count"]
+    training = facts["training"]
     if not 0 < count < FEW_IMAGES or facts["cross_validation"] is not None:
         return ""
     text = (
@@ -202,7 +217,8 @@ def expected(facts: Facts) -> Expected | None:
         The comparison; None when nothing is expected.
     """
     expect = facts["settings"]["expect"]
-    low, high = expect["low"], expect["high"]
+    low = expect["low"]
+    high = expect["high"]
     if not expect["text"] and low is None and high is None:
         return None
     split = expect["split"] if expect["split"] in facts["metrics"] else names.VALIDATION

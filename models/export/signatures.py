@@ -8,8 +8,9 @@
 | features | image_bytes string [N] | features float32 [N, D] |
 | cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
 
-Decoding, resizing and normalising happen inside the graphs, and only core ops are used. An image
-that cannot be decoded, and a request without any image, fail with INVALID_ARGUMENT.
+Decoding, resizing and normalising happen inside the graphs, and only core ops are used. A value
+without its first axis is one image. An image that cannot be decoded, and what `request_checks`
+refuses, fail with INVALID_ARGUMENT.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
+from imgpipe.models.export import request_checks
 from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.models.model_names import FEATURES, LOGITS, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
@@ -49,24 +51,26 @@ def signatures(
         return classifier.answers(classifier.feature_maps(pixels))
 
     def decoded(image_bytes: tf.Tensor) -> tf.Tensor:
-        return preprocess.batch_decode(_not_empty(image_bytes), size)
+        return preprocess.batch_decode(request_checks.image_files(image_bytes), size)
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(classifier, network(decoded(image_bytes)), top_k)
 
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(classifier, network(preprocess.resize(_not_empty(pixels), size)), top_k)
+        images = preprocess.resize(request_checks.rgb_images(pixels), size)
+        return answer(classifier, network(images), top_k)
 
     def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
-        outputs = from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
+        checked = request_checks.serialized_examples(examples)
+        outputs = from_bytes(tf.io.parse_example(checked, spec)[names.IMAGE_BYTES])
         # TFX's BulkInferrer takes one row of each output and cannot store a row that is a scalar
         # string, because `bytes` has no dtype. A column of length 1 gives rows that are arrays.
         return {**outputs, names.LABEL: outputs[names.LABEL][:, None]}
 
     encoded = tf.TensorSpec([None], tf.string, name=names.IMAGE_BYTES)
-    pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
-    examples = tf.TensorSpec([None], tf.string, name="examples")
+    pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name=request_checks.PIXELS)
+    examples = tf.TensorSpec([None], tf.string, name=request_checks.EXAMPLES)
     return {
         SERVING_DEFAULT: _traced(from_bytes, encoded),
         SERVING_PIXELS: _traced(from_pixels, pixels),
@@ -116,7 +120,7 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
     because softmax ignores what is added to all logits alike, and because the first logit of a
     binary head is the constant 0. For the mean of one feature map, this is Grad-CAM (Selvaraju et
     al. 2017), whose mean gradient says nothing about a deviation. The maps that the head reads are
-    added up at the size of the largest.
+    added up at the size of the largest. Tokens that belong to no place are left out.
 
     Args:
         classifier: The trained network.
@@ -134,8 +138,10 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
         outputs = classifier.answers(maps)
         logits = outputs[LOGITS]
         score = tf.reduce_max(logits, axis=1) - tf.reduce_mean(logits, axis=1)
-    largest, found = max(tuple(one.shape[1:3]) for one in maps), []
-    for one, gradient in zip(maps, tape.gradient(score, maps), strict=True):
+    gradients = tape.gradient(score, maps)
+    places = [pair for pair in zip(maps, gradients, strict=True) if len(pair[0].shape) == 4]
+    largest, found = max(tuple(one.shape[1:3]) for one, _ in places), []
+    for one, gradient in places:
         evidence = tf.reduce_sum(gradient * one, axis=-1, keepdims=True)
         positions = one.shape[1] * one.shape[2]  # a position of a small map is more of the image
         found.append(positions * tf.image.resize(evidence, largest))
@@ -143,16 +149,6 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
     cam = tf.math.divide_no_nan(cam, tf.reduce_max(cam, axis=[1, 2], keepdims=True))
     probabilities = outputs[PROBABILITIES]
     return {CAM: cam, names.LABEL: _label(classifier, probabilities), PROBABILITIES: probabilities}
-
-
-def _not_empty(images: tf.Tensor) -> tf.Tensor:
-    """Return `images`, after a check that there is at least one; a convolution would fail later."""
-    import tensorflow as tf
-
-    count = tf.shape(images)[0]
-    message = "expected one image or more. Received: 0"
-    with tf.control_dependencies([tf.debugging.assert_positive(count, message)]):
-        return tf.identity(images)
 
 
 def _label(classifier: ClassifierNetwork, probabilities: tf.Tensor) -> tf.Tensor:

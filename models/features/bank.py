@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Flags, Integers, Names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import folds, rows
 from imgpipe.models.settings import ModelSettings
 
 BANK_FILE: Final = "bank.json"
-
-Names = npt.NDArray[np.bytes_]
 
 
 class StoredFeatures(TypedDict):
@@ -94,8 +92,8 @@ class BankRows:
     """
 
     features: rows.Rows
-    labels: npt.NDArray[np.int64]
-    views: npt.NDArray[np.integer[Any]]
+    labels: Integers
+    views: Integers
     hashes: Names
     groups: Names = field(default_factory=lambda: np.empty(0, "S1"))
     separated: int = 0
@@ -111,11 +109,11 @@ class BankRows:
         return len(self.labels)
 
     @property
-    def clean(self) -> npt.NDArray[np.bool_]:
+    def clean(self) -> Flags:
         """Whether each row is that of an image itself, and not of an augmented view, bool [n]."""
         return np.asarray(self.views == 0)
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
+    def select(self, keep: Flags) -> BankRows:
         """Return the rows for which `keep`, bool [n], is true; see `rows.take`."""
         return replace(
             self,
@@ -126,11 +124,15 @@ class BankRows:
             groups=self.groups[keep],
         )
 
+    def block(self, number: int) -> BankRows:
+        """Return the rows with the features of one block alone, by its number from 0 on."""
+        start = sum(self.sizes[:number])
+        size = self.sizes[number]
+        return replace(self, features=self.features[:, start : start + size], sizes=(size,))
+
     def first_block(self) -> BankRows:
         """Return the rows with the features of the first block alone."""
-        if not self.sizes:
-            return self
-        return replace(self, features=self.features[:, : self.sizes[0]], sizes=())
+        return self.block(0) if self.sizes else self
 
     def some_clean(self, count: int) -> BankRows:
         """Return at most `count` rows of view 0, evenly sampled."""
@@ -140,7 +142,7 @@ class BankRows:
         keep[clean[:: max(1, -(-len(clean) // count))]] = True
         return self.select(keep)
 
-    def folds(self, count: int) -> npt.NDArray[np.int64]:
+    def folds(self, count: int) -> Integers:
         """Return the fold of each row, [n], 0 to count - 1; see `folds.assign`."""
         return folds.assign(self.labels, self.groups, count, self.clean)
 

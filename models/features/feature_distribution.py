@@ -17,8 +17,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.features import folds, rows
 from imgpipe.models.process import one_blas_thread
 
@@ -39,8 +39,6 @@ FAR_SHARE: Final = 0.001
 _TAIL: Final = 0.1  # share of the held-out scores, the highest ones, that are extrapolated
 _ROWS: Final = 4096  # rows that are scored at once
 _TINY: Final = 1e-9  # keeps divisions finite
-
-Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class FeatureDistribution:
     held_out_above: int = 0
     far: float = math.inf
 
-    def scores(self, features: rows.Rows) -> npt.NDArray[np.float64]:
+    def scores(self, features: rows.Rows) -> Floats:
         """Return the distance of each image from the training data, [n], for features [n, D]."""
         parts = [np.empty(0)]
         for _, block in rows.blocks(features, _ROWS):
@@ -117,9 +115,9 @@ def load(directory: str) -> FeatureDistribution | None:
 
 def fit(
     features: Floats,
-    labels: npt.NDArray[np.integer[Any]],
+    labels: Integers,
     held_out: rows.Rows,
-    groups: npt.NDArray[Any] | None = None,
+    groups: Array | None = None,
 ) -> FeatureDistribution | None:
     """Compute the distribution of the features of training images.
 
@@ -158,16 +156,14 @@ def fit(
     )
 
 
-def _scores_in_turn(
-    features: Floats, labels: npt.NDArray[np.integer[Any]], groups: npt.NDArray[Any]
-) -> npt.NDArray[np.float64]:
+def _scores_in_turn(features: Floats, labels: Integers, groups: Array) -> Floats:
     """Return scores of training images by distributions of others; none when these are too few.
 
     Images of a group look alike, so that all of them are held out together and one has a score.
     """
     fold = folds.assign(labels, groups.astype("S"), folds.FOLDS)
     first = np.isin(np.arange(len(groups)), np.unique(groups, return_index=True)[1])
-    scores: list[npt.NDArray[np.float64]] = [np.empty(0)]
+    scores: list[Floats] = [np.empty(0)]
     for number in range(folds.FOLDS):
         train = fold != number
         if train.sum() < _FEWEST_TRAIN:
@@ -177,9 +173,7 @@ def _scores_in_turn(
     return np.concatenate(scores)
 
 
-def _described(
-    features: Floats, labels: npt.NDArray[np.integer[Any]], groups: npt.NDArray[Any]
-) -> FeatureDistribution:
+def _described(features: Floats, labels: Integers, groups: Array) -> FeatureDistribution:
     """Return the distribution of features, without the scores that are usual."""
     centred = unit(features)
     centre = centred.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -201,7 +195,7 @@ def _described(
     return FeatureDistribution(centre, axes, whitening, means @ whitening, rest)
 
 
-def _principal_axes(centred: Floats, count: int) -> npt.NDArray[np.float32]:
+def _principal_axes(centred: Floats, count: int) -> Floats:
     """Return the directions in which centred rows differ most, [D, count]."""
     from scipy import linalg
 
@@ -223,7 +217,7 @@ def _divided(centred: Floats, axes: Floats) -> tuple[Floats, Floats]:
     return inside, _squared_lengths(centred) - _squared_lengths(inside)
 
 
-def _far(scores: npt.NDArray[np.float64]) -> float:
+def _far(scores: Floats) -> float:
     """Extrapolates the score that `FAR_SHARE` of the images of the same kind exceed.
 
     The excesses over a high quantile are nearly exponential (peaks over threshold; Pickands 1975).
@@ -233,13 +227,13 @@ def _far(scores: npt.NDArray[np.float64]) -> float:
     return start + float(excess.mean()) * math.log(_TAIL / FAR_SHARE) if len(excess) else start
 
 
-def unit(features: Floats) -> npt.NDArray[np.float32]:
+def unit(features: Floats) -> Floats:
     """Return a copy of the rows as float32, each of which has length 1."""
     found = np.array(features, np.float32)
     found /= np.maximum(np.sqrt(_squared_lengths(found)), _TINY)[:, None]
     return found
 
 
-def _squared_lengths(rows: Floats) -> npt.NDArray[np.float32]:
+def _squared_lengths(rows: Floats) -> Floats:
     """Return the squared length of each row, [n], without a copy of the rows."""
     return np.asarray(np.einsum("ij,ij->i", rows, rows))

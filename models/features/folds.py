@@ -8,12 +8,11 @@ honest only if all images of a source's group, and all near-duplicates, are in t
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
+from imgpipe.models.arrays import Flags, Integers, Names
 
 #: Number of folds by which settings are chosen, and that judge a small set.
 FOLDS: Final = 5
@@ -45,10 +44,10 @@ def network_folds(train: int, validation: int) -> int:
 
 
 def assign(
-    labels: npt.NDArray[np.integer[Any]],
-    groups: npt.NDArray[np.bytes_],
+    labels: Integers,
+    groups: Names,
     folds: int,
-    counted: npt.NDArray[np.bool_] | None = None,
+    counted: Flags | None = None,
 ) -> Integers:
     """Assign every group of images to a fold; classes are spread as evenly as the groups allow.
 
@@ -98,11 +97,11 @@ def assign(
 
 
 def find_groups(
-    hashes: npt.NDArray[np.bytes_],
-    sources: npt.NDArray[np.bytes_],
+    hashes: Names,
+    sources: Names,
     near: Integers,
     largest: int,
-) -> tuple[npt.NDArray[np.bytes_], int]:
+) -> tuple[Names, int]:
     """Find the groups of images that must not be divided.
 
     Groups of the source are always kept together. Near-duplicates are kept together only while the
@@ -163,7 +162,7 @@ def _merged(group_of: Integers, near: list[list[int]], largest: int) -> tuple[In
     return parents, separated
 
 
-def _near_duplicate_groups(images: npt.NDArray[np.integer[Any]], near: Integers) -> list[list[int]]:
+def _near_duplicate_groups(images: Integers, near: Integers) -> list[list[int]]:
     """Return the images of each group of near-duplicates of several; small groups come first."""
     rows = np.flatnonzero(near)
     groups, members = np.unique(np.stack([near[rows], images[rows]]), axis=1)

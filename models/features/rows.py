@@ -17,6 +17,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.arrays import Integers
+
 Rows = npt.NDArray[Any]
 
 #: Largest size in bytes of an array that is kept in memory, and of rows that are copied at once.
@@ -59,7 +61,7 @@ def release(rows: Rows) -> None:
         rows._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
-def take(rows: Rows, index: npt.NDArray[np.integer[Any]]) -> Rows:
+def take(rows: Rows, index: Integers) -> Rows:
     """Return rows by their numbers, [m, ...]. Many rows of a file are copied into another file.
 
     Args:

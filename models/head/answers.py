@@ -12,23 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.head.calibration import calibrated_losses
 
 #: Largest loss of one image, so that a single image does not decide the comparison.
 _MOST_LOSS: Final = -math.log(1e-12)
 
-Flags = npt.NDArray[np.bool_]
-Groups = npt.NDArray[np.bytes_]
-
 
 class Scores(NamedTuple):
     """How well each image was answered."""
 
-    losses: npt.NDArray[np.float32]  # loss of each image, [n]
+    losses: Floats  # loss of each image, [n]
     right: Flags  # whether the label of each image was predicted correctly, bool [n]
-    groups: Groups | None = None  # group of each image, [n]; None if each is a group by itself
+    groups: Names | None = None  # group of each image, [n]; None if each is a group by itself
 
     @property
     def accuracy(self) -> float:
@@ -50,11 +47,11 @@ class Answers:
         hashes: Content hash of each image, [n]; None where nobody asks for it.
     """
 
-    logits: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    groups: Groups | None = None
+    logits: Floats
+    labels: Integers
+    groups: Names | None = None
     known: Flags | None = None
-    hashes: Groups | None = None
+    hashes: Names | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[Answers]) -> Answers:
@@ -120,7 +117,7 @@ def better(new: Scores, old: Scores) -> bool:
     return any(float(one.mean()) > standard_error(one, new.groups) for one in (gains, losses))
 
 
-def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> float:
+def standard_error(values: Array, groups: Names | None = None) -> float:
     """Return the standard error of the mean of values [n].
 
     Args:

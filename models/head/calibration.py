@@ -9,12 +9,12 @@ bins of equal width over the highest probability.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.models.arrays import Flags, Floats, Integers
 from imgpipe.models.features.rows import blocks
 
 BINS: Final = 15
@@ -28,10 +28,6 @@ _SPREAD: Final = 0.5
 #: Logits that are used in each search step, because 25 million took most of a minute in all. Also
 #: the number of logits that are converted at once, so that memory does not grow with the images.
 _MOST_LOGITS: Final = 2_000_000
-
-Floats = npt.NDArray[np.floating[Any]]
-Integers = npt.NDArray[np.integer[Any]]
-Flags = npt.NDArray[np.bool_]
 
 
 class Calibration(TypedDict):

@@ -9,11 +9,11 @@ with the images.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from imgpipe.models.arrays import Floats, Integers
 from imgpipe.models.features.feature_distribution import unit
 from imgpipe.models.features.rows import Rows, blocks
 from imgpipe.models.process import one_blas_thread
@@ -23,9 +23,6 @@ _ROWS: Final = 4096  # images in float64 at once: 42 MB
 #: Most features that are used, evenly drawn. Backbones that flatten their feature map have more.
 #: Memory grows with the square of this number, and time with its cube.
 _WIDEST: Final = 2048
-
-Floats = npt.NDArray[np.floating[Any]]
-Integers = npt.NDArray[np.integer[Any]]
 
 
 def label_margins(

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.rows import Rows, blocks, mapped
 from imgpipe.models.process import one_blas_thread
-
-Floats = npt.NDArray[np.float32]
 
 ROWS_AT_ONCE: Final = 8192
 _TABLE: Final = 32 << 20  # bytes of a table of rows and classes; the loss needs five at a time
@@ -43,7 +41,7 @@ class Linear:
     kernel: Floats
     bias: Floats
 
-    def log_probabilities(self, features: npt.NDArray[Any]) -> Floats:
+    def log_probabilities(self, features: Array) -> Floats:
         """Return the logarithms of the probabilities, [n, C], for features [n, D]."""
         logits: Floats = features.astype(np.float32, copy=False) @ self.kernel + self.bias
         logits -= logits.max(axis=1, keepdims=True)
@@ -67,8 +65,8 @@ class Scaling:
             it has many features or few. The unit of a constant feature is 1.
     """
 
-    mean: npt.NDArray[np.float64]
-    scale: npt.NDArray[np.float64]
+    mean: Floats
+    scale: Floats
 
     @classmethod
     def fit(cls, features: Rows, sizes: Sequence[int]) -> Scaling:
@@ -108,7 +106,7 @@ class Scaling:
         found /= self.scale.astype(np.float32)
         return found
 
-    def unscaled(self, kernel: npt.NDArray[Any], bias: npt.NDArray[Any]) -> Linear:
+    def unscaled(self, kernel: Array, bias: Array) -> Linear:
         """Convert a classifier of scaled features to one of stored features."""
         kernel = kernel / self.scale[:, None]
         return Linear(kernel.astype(np.float32), (bias - self.mean @ kernel).astype(np.float32))
@@ -173,7 +171,7 @@ class LogisticRegression:
         curvature = _CURVATURE * self._squares + penalty
         units = np.append(np.sqrt(curvature), np.sqrt(_CURVATURE * len(self._labels)))[:, None]
 
-        def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        def loss(flat: Floats) -> tuple[float, Floats]:
             solution = flat.reshape(self._solution.shape) / units
             value, gradient = self._loss(self._scaling.unscaled(solution[:-1], solution[-1]))
             gradient[:-1] += penalty * solution[:-1]
@@ -189,7 +187,7 @@ class LogisticRegression:
         self.iterations = int(result.nit)
         return self._scaling.unscaled(self._solution[:-1], self._solution[-1])
 
-    def _loss(self, linear: Linear) -> tuple[float, npt.NDArray[np.float64]]:
+    def _loss(self, linear: Linear) -> tuple[float, Floats]:
         """Return the loss without the penalty, and its gradient by scaled kernel and bias."""
         value = 0.0
         by_kernel = np.zeros_like(linear.kernel)
@@ -219,7 +217,7 @@ def _float_blocks(features: Rows) -> Iterator[Floats]:
         yield block.astype(np.float32, copy=False)
 
 
-def class_weights(labels: npt.NDArray[np.int64], classes: int, balance: str) -> Floats:
+def class_weights(labels: Integers, classes: int, balance: str) -> Floats:
     """Return the weight of each class in the loss, float32 [classes].
 
     Args:

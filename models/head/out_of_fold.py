@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Integers
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import Calibration, softmax
 from imgpipe.models.model_names import OUT_OF_FOLD_FILE
@@ -31,7 +32,7 @@ class OutOfFold:
     """
 
     hashes: npt.NDArray[np.bytes_]
-    labels: npt.NDArray[np.int64]
+    labels: Integers
     probabilities: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.bytes_]
 

@@ -18,12 +18,12 @@ from dataclasses import replace
 from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.models.arrays import Flags, Floats
 from imgpipe.models.features.bank import BankRows, ChosenPenalty
 from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.head.answers import Answers, Flags, Scores, standard_error
+from imgpipe.models.head.answers import Answers, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
 from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
@@ -40,8 +40,6 @@ _USUAL_PENALTY: Final = 0.25  # used when there are too few images to choose a p
 _FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
 _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
-
-Floats = npt.NDArray[np.float32]
 
 
 class CurvePoint(TypedDict):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.arrays import Array
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError, nearest
 
@@ -31,7 +32,6 @@ _HEAT: Final = "turbo"  # low values are blue, high ones red
 _HEAT_SHARE: Final = 0.5  # weight of the heat map's colours in an overlay
 
 Pixels = npt.NDArray[np.uint8]
-Array = npt.NDArray[np.float32]
 
 
 def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:

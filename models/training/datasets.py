@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from imgpipe.models import augmentation
+from imgpipe.models.arrays import Array, Integers
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.head.logistic_regression import class_weights
@@ -37,8 +35,8 @@ class Rows:
     """
 
     stored: stored_rows.Rows
-    labels: npt.NDArray[np.int64]
-    seeds: npt.NDArray[np.int64] | None = None
+    labels: Integers
+    seeds: Integers | None = None
     views: ViewSpec | None = None
 
     def __len__(self) -> int:
@@ -64,7 +62,7 @@ class Rows:
         if self.vectors and not stored_rows.mapped(self.stored):
             return tf.gather(self._constant, index)
 
-        def gather(index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        def gather(index: Integers) -> Array:
             found = self.stored[index]
             stored_rows.release(self.stored)
             return found

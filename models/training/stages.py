@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Flags, Floats, Names
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.examples import Labelled
@@ -139,7 +139,12 @@ def fine_tuned_history(head: Trained, tuned: Trained) -> NetworkHistory:
         "head_accuracy": head.answers.accuracy,
         "accuracy": tuned.answers.accuracy,
     }
-    return {**head.history, "fine_tune": fine_tune, "trained": tuned.history["trained"]}
+    return {
+        **head.history,
+        "fine_tune": fine_tune,
+        "trained": tuned.history["trained"],
+        "reproducible": tuned.history["reproducible"],
+    }
 
 
 def _head(inputs: Inputs) -> Trained:
@@ -197,11 +202,14 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
             f"more than a quarter of the free space in {tempfile.gettempdir()}. Free some space, "
             "choose a higher cut (fine_tune.cut), or let TMPDIR name a folder on another disk"
         )
+    less = views < settings.views.count
     views = min(views, settings.views.count)
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
     tuned = train_above_cut(part, inputs.classes, settings, extractor, views, Watch(), log_dir)
     if tuned is None:
         raise RuntimeError("expected a network, since this training has no limit of time")
+    if less:  # on another day there may be more space
+        return replace(tuned, history={**tuned.history, "reproducible": "nothing"})
     return tuned
 
 
@@ -302,9 +310,9 @@ def _judged(
     held_out: datasets.Rows,
     trained: str,
     images: int,
-    groups: npt.NDArray[np.bytes_] | None = None,
-    known: npt.NDArray[np.bool_] | None = None,
-    hashes: npt.NDArray[np.bytes_] | None = None,
+    groups: Names | None = None,
+    known: Flags | None = None,
+    hashes: Names | None = None,
 ) -> Trained:
     """Return the fitted model, in float32, with its answers for held-out images; see `Answers`.
 
@@ -323,6 +331,7 @@ def _judged(
         "cross_validation": None,
         "search": None,
         "search_ended": None,
+        "reproducible": "plan" if has_gpu() else "weights",
     }
     return Trained(layers, answers, history)
 
@@ -340,7 +349,7 @@ def _calibrated_loss_on(held_out: datasets.Rows) -> Callable[[keras.Model], floa
     return loss
 
 
-def _logits(model: keras.Model, rows: datasets.Rows) -> npt.NDArray[np.float32]:
+def _logits(model: keras.Model, rows: datasets.Rows) -> Floats:
     """Return the logits of all rows, [n, C]."""
     dataset = datasets.validation(rows, model.outputs[0].shape[-1])
     return np.concatenate([model(inputs, training=False).numpy() for inputs, _ in dataset])

@@ -39,7 +39,8 @@ def command(
 
     out = places.output_folder(out)
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
-    console, total = new_console(), 0
+    console = new_console()
+    total = 0
     try:
         with run_folders.locked(out, busy):  # for the list too, which a working run would change
             found, kept = removable_files.find(out)

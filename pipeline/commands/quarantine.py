@@ -116,7 +116,7 @@ def find(path: Path) -> Path:
     Raises:
         ResourceError: There is none.
     """
-    from imgpipe.components.image_filter.quarantine import MANIFEST
+    from imgpipe.components.image_filter.quarantine_files import MANIFEST
     from imgpipe.pipeline.output import places
     from imgpipe.pipeline.output.run_folders import RUNS
 
@@ -145,7 +145,7 @@ def read(folder: Path, warnings: bool = False) -> list[Row]:
     Raises:
         ResourceError: A line is damaged.
     """
-    from imgpipe.components.image_filter.quarantine import MANIFEST, WARNINGS
+    from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
     from imgpipe.pipeline.records import quarantine_list
 
     return quarantine_list.read(folder / (WARNINGS if warnings else MANIFEST))

@@ -113,7 +113,8 @@ def _rock(rng: np.random.Generator) -> Iterator[_Stroke]:
 
 
 def _paper(rng: np.random.Generator) -> Iterator[_Stroke]:
-    spread, lean = rng.uniform(0.45, 1.5), rng.normal(0, 3)
+    spread = rng.uniform(0.45, 1.5)
+    lean = rng.normal(0, 3)
     for number, angle in enumerate((-13, -3, 7, 19)):
         yield _straight(rng, number, angle * spread + lean)
     out = rng.uniform(0, 1)  # 0: the thumb lies along the palm; 1: it is spread
@@ -122,7 +123,8 @@ def _paper(rng: np.random.Generator) -> Iterator[_Stroke]:
 
 
 def _scissors(rng: np.random.Generator) -> Iterator[_Stroke]:
-    opening, lean = rng.uniform(24, 46), rng.normal(0, 4)
+    opening = rng.uniform(24, 46)
+    lean = rng.normal(0, 4)
     yield _straight(rng, 0, lean - opening * 0.55)
     yield _straight(rng, 1, lean + opening * 0.45)
     yield from _folded(rng, 3, 2)
@@ -142,12 +144,15 @@ def _placed(
     turn = rng.normal(0, 22)
     if rng.random() < 0.15:  # some hands come from the side
         turn += rng.choice((-90, 90))
-    cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    mirror, squeeze = rng.choice((-1, 1)), rng.uniform(0.82, 1.0)
+    cos = math.cos(math.radians(turn))
+    sin = math.sin(math.radians(turn))
+    mirror = rng.choice((-1, 1))
+    squeeze = rng.uniform(0.82, 1.0)
     matrix = np.array([[cos, -sin], [sin, cos]]) @ np.diag([mirror * squeeze, -1.0])
     turned = [np.array(stroke.points) @ matrix.T for stroke in strokes]
     hand = np.concatenate([p for p, s in zip(turned, strokes, strict=True) if s.points[-1][1] > 0])
-    low, high = hand.min(0) - 0.15, hand.max(0) + 0.15
+    low = hand.min(0) - 0.15
+    high = hand.max(0) + 0.15
     unit = float(rng.uniform(0.70, 0.94) * min(size / (high - low)))
     unit = min(unit, 0.5 * float(size.min()))  # otherwise a fist, whose box is small, is huge
     offset = size / 2 + rng.normal(0, 0.035, 2) * size - unit * (low + high) / 2
@@ -175,7 +180,8 @@ def _background(rng: np.random.Generator, width: int, height: int) -> Image.Imag
     """Paint soft spots of two colours, mostly with some shapes on them."""
     cells = int(rng.integers(2, 9))
     noise = rng.random((cells, cells), np.float32)[..., None]
-    first, second = _colour(rng), _colour(rng)
+    first = _colour(rng)
+    second = _colour(rng)
     spots = (first + noise * rng.uniform(0.1, 0.7) * (second - first)).astype(np.uint8)
     image = Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
     if rng.random() < 0.6:
@@ -197,7 +203,8 @@ def _developed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     pixels = np.asarray(image, np.float32)
     height, width = pixels.shape[:2]
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j].astype(np.float32)
-    angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0.1, 0.6)
+    angle = rng.uniform(0, 2 * math.pi)
+    strength = rng.uniform(0.1, 0.6)
     light = 1 + strength * (x * math.cos(angle) + y * math.sin(angle))
     exposure = rng.uniform(0.85, 1.15) * rng.normal(1, 0.03, 3)
     grain = rng.standard_normal(pixels.shape, np.float32) * rng.uniform(0.5, 4)

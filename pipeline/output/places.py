@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.version_files import SAVED_MODEL
@@ -117,20 +118,79 @@ def versions(path: Path, numbered: bool = True) -> tuple[Path, Path | None]:
         # "." and a link such as "current" stand for a version; its folder is named by the number.
         if not version.name.isdecimal() and version.resolve().name.isdecimal():
             version = version.resolve()
-        if numbered and not (version.name.isdecimal() and int(version.name)):
+        number = str(int(version.name)) if version.name.isdecimal() else ""
+        if numbered and (number in ("", "0") or number != version.name):
+            name = "1" if number in ("", "0") else number
             raise ResourceError(
                 f"{path} is a SavedModel in a folder that is not named by a version. Expected: a "
-                f"name such as 1. Rename it, for example: mv {version} {version.parent / '1'}"
+                f"name such as {name}. Rename it: {_renaming(version, name)}"
             )
         return version.parent, version
     for base in (path, path / VERSIONS):
+        _refuse_zeros(base)
         if manifest.version_numbers(base):
             return base.absolute(), None
+    unpublished = _unpublished(path)
+    if unpublished:
+        raise ResourceError(unpublished)
     raise ResourceError(
         f"no model in {path}. Expected: the output folder of a run that published one, a folder of "
         f"numbered versions such as {path / '1'}, or one version. Received: {_received(path)}. "
         "Run `imgpipe run`, or name another folder."
     )
+
+
+def _refuse_zeros(base: Path) -> None:
+    """Refuse versions such as 0001, which TensorFlow Serving takes for version 1.
+
+    Raises:
+        ResourceError: There is one.
+    """
+    for model in sorted(base.glob(f"0*/{SAVED_MODEL}")):
+        folder = model.parent
+        if folder.name.isdecimal() and int(folder.name):
+            raise ResourceError(
+                f"{folder} is named by a number with zeros before it. Expected: the number of a "
+                f"version alone. Rename it: {_renaming(folder, str(int(folder.name)))}"
+            )
+
+
+def _renaming(folder: Path, name: str) -> str:
+    """Return the command that renames a folder."""
+    return shlex.join(["mv", str(folder), str(folder.parent / name)])
+
+
+def _unpublished(path: Path) -> str:
+    """Say what can be done in an output folder none of whose runs has published a model.
+
+    Returns:
+        The sentences, with a line for each command; "" for a folder without runs, or with one that
+        published a model elsewhere.
+    """
+    out = above(path)
+    runs = past_runs.read(out)
+    if not runs or any(run.version is not None for run in runs):
+        return ""
+    said = f"no model is published in {path}, although {out} has {plural(len(runs), 'run')}. "
+    name = shlex.quote(str(out))
+    evaluated = [run for run in runs if run.accuracy is not None]
+    if not evaluated:
+        ended = runs[-1].summary
+        how = ended["verdict"].splitlines()[0] if ended is not None else runs[-1].status
+        return (
+            f"{said}None has evaluated one. The newest: {how}. Look at it:\n  imgpipe open {name}"
+        )
+    newest = evaluated[-1]
+    verdict = newest.summary["verdict"] if newest.summary is not None else ""
+    said += (
+        f"The newest that evaluated one: {verdict}. Try this model without publishing it "
+        "(predict, explain and evaluate take --run, too):\n"
+        f"  imgpipe serve {name} --run newest"
+    )
+    for command in newest.next_commands:
+        if command["purpose"] == "publish":
+            said += f"\nOr {command['text']}:\n  {command['command']}"
+    return said
 
 
 def version(path: Path, number: int | None = None) -> Path:

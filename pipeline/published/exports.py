@@ -29,8 +29,12 @@ from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Pixels, Probabilities
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.pipeline.published.model import Model
+from imgpipe.pipeline.published.model_copy import KIND as SAVED_MODEL
 
-ONNX, KERAS, TFLITE, INT8 = "onnx", "keras", "tflite", "tflite-int8"
+ONNX = "onnx"
+KERAS = "keras"
+TFLITE = "tflite"
+INT8 = "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
 _IMAGES = 64  # images whose probabilities are compared, at most
 _NOISE = 16  # images of noise that are compared if those of the run are gone
@@ -74,11 +78,16 @@ KINDS = {
         files.ONNX_PACKAGES,
     ),
     KERAS: ExportKind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
-    TFLITE: ExportKind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
+    TFLITE: ExportKind(
+        ".tflite",
+        2e-2,
+        lambda model: files.to_lite(model.folder, model.vocabulary),
+        files.open_lite,
+    ),
     INT8: ExportKind(
         ".tflite",
         float("inf"),
-        lambda model: files.to_lite(model.folder, _calibration(model)),
+        lambda model: files.to_lite(model.folder, model.vocabulary, _calibration(model)),
         files.open_lite,
     ),
 }
@@ -96,7 +105,9 @@ def require(name: str, target: Path) -> ExportKind:
         ResourceError: The folder of the file does not exist.
     """
     if (kind := KINDS.get(name)) is None:
-        raise ConfigError(f"kind of export: expected {', '.join(KINDS)}. Received: {name!r}.")
+        raise ConfigError(
+            f"kind of export: expected {', '.join(KINDS)} or {SAVED_MODEL}. Received: {name!r}."
+        )
     missing = [one for one in kind.packages if importlib.util.find_spec(one) is None]
     if missing:
         raise ConfigError(
@@ -144,14 +155,17 @@ def export(
     judged = _judge(answer, model, max_loss) if kind.suffix == ".tflite" else None
     if judged and judged["reasons"]:
         raise NotEqual(f"the {name} file was not written: {'; '.join(judged['reasons'])}.")
-    return content, {
+    return content, {**described(name, model, len(content)), "parity": parity, "judged": judged}
+
+
+def described(name: str, model: Model, size: int) -> dict[str, object]:
+    """Describe an export by its kind, its size in bytes, and the version."""
+    return {
         "kind": name,
-        "bytes": len(content),
+        "bytes": size,
         "model": str(model.folder),
         "version": model.version,
         "classes": list(model.vocabulary),
-        "parity": parity,
-        "judged": judged,
     }
 
 
@@ -189,7 +203,10 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
         return None
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
     threshold = 0.0 if run.folds or run.decision is None else run.decision["threshold"]
-    right, right_model, same, images = 0, 0, 0, 0
+    right = 0
+    right_model = 0
+    same = 0
+    images = 0
     with _opened(model, SERVING_DEFAULT) as served:
         for encoded, labels in _labelled(model, uri):
             expected = served(image_bytes=np.array(encoded, object)).argmax(axis=1)
@@ -201,7 +218,9 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
             progress.advance(len(labels), "images")
     if not images:
         return {"images": 0, "reasons": ["there is no validation image to judge it on"]}
-    accuracy, of_model, reasons = right / images, right_model / images, []
+    accuracy = right / images
+    of_model = right_model / images
+    reasons = []
     if accuracy < threshold - SLACK:
         reasons.append(f"its accuracy {accuracy:.3f} is below the threshold {threshold:g}")
     if accuracy < of_model - max_loss - SLACK:

@@ -50,7 +50,8 @@ class Decisions:
     """
 
     def __init__(self, questions: Questions, file: Path) -> None:
-        self.questions, self.file = questions, file
+        self.questions = questions
+        self.file = file
         self._lock = threading.Lock()  # the server answers requests in several threads
         self._skipped: set[str] = set()
         #: Image, whether it was skipped, and its entries, before each answer.

@@ -17,7 +17,7 @@ from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.model_configs import ModelConfig
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.status import Code, StatusError, code_name, invalid
+from imgpipe.serving.server.status import Code, StatusError, code_name, invalid, listed
 from imgpipe.serving.server.version import Loader, VersionState
 
 _STOP_LOADING_S = 5.0
@@ -55,13 +55,19 @@ class Core:
         if spec.label is not None:
             version = config.labels.get(spec.label) if config else None
             if version is None:
-                raise invalid(f"Unrecognized servable version label: {spec.label}")
+                known = listed(config.labels) if config else "none"
+                raise invalid(
+                    f"Unrecognized servable version label: {spec.label}. Labels of {spec.name}: "
+                    f"{known}. version_labels in --model_config_file assigns them."
+                )
         model = self.models.get(spec.name)
         with model.acquire(version) if model else nullcontext() as handle:
             if handle is None:
                 which = f"Latest({spec.name})"
                 if version is not None:
                     which = f"Specific({spec.name}, {version})"
+                if spec.label is not None:
+                    which += f", for the label {spec.label}"
                 cause = model.trouble(version) if model else ""
                 raise self._absent(f"Servable not found for request: {which}{cause}")
             yield handle
@@ -132,10 +138,17 @@ class Core:
                 known = before.labels.get(label) if before else None
                 may_wait = self._settings.allow_version_labels_for_unavailable_models
                 if version not in available and not (may_wait and known in (None, version)):
+                    remedy = (
+                        f"A label that moves, as {label} from version {known}, needs a version "
+                        "that is loaded: load it first, and then move the label."
+                        if may_wait
+                        else "Load the version first and then assign the label, or start the "
+                        "server with --allow_version_labels_for_unavailable_models."
+                    )
                     raise StatusError(
                         Code.FAILED_PRECONDITION,
                         f"Request to assign label to version {version} of model {model.name}, "
-                        "which is not currently available for inference",
+                        f"which is not currently available for inference. {remedy}",
                     )
 
     def _apply(self, wanted: Sequence[ModelConfig]) -> list[ModelManager]:

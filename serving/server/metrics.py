@@ -1,17 +1,19 @@
-"""Metrics for Prometheus, with the names, labels and microseconds of TensorFlow Serving.
+"""Metrics for Prometheus, in two forms: the server's own, and those of TensorFlow Serving.
 
-Counters are gauges, because prometheus-client would append ``_total`` to the names of counters. The
-last metric is imgpipe's own and also names the version and the signature.
+The server's own follow the conventions of Prometheus (https://prometheus.io/docs/practices/naming),
+whose linter is satisfied. The others have the names, labels and microseconds of TensorFlow Serving,
+for dashboards that are made for it; its names contain colons, of which the linter warns.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from imgpipe.serving.server.calls import Call
 from imgpipe.serving.server.status import Code
@@ -21,6 +23,8 @@ _MICRO = 1e6
 _LATENCY = tuple(10 * 1.8**power for power in range(33))
 """Bucket limits in µs, up to about 20 minutes, as in TensorFlow Serving."""
 _METHOD = "Predict"
+_COUNTED = re.compile(rb"^(# TYPE :tensorflow:\S+(?<!_created)) gauge$", re.MULTILINE)
+"""A count with a name of TensorFlow Serving: prometheus-client would append ``_total`` to it."""
 _SERVING, _LOAD = ":tensorflow:serving:", ":tensorflow:cc:saved_model:load_"
 
 
@@ -32,12 +36,32 @@ class Metrics:
             one line, because each line would take memory for as long as the server runs.
 
     Attributes:
-        registry: What Prometheus reads.
+        own: The metrics in the conventions of Prometheus.
+        of_tensorflow: The metrics with the names of TensorFlow Serving.
     """
 
     def __init__(self, is_model: Callable[[str], bool]) -> None:
         self._is_model = is_model
-        self.registry = CollectorRegistry(auto_describe=False)
+        self.own = CollectorRegistry(auto_describe=False)
+        self._own_requests = Counter(
+            "imgpipe_server_requests",
+            "Requests by model, version, signature and status.",
+            ["model", "version", "signature", "entrypoint", "status"],
+            registry=self.own,
+        )
+        self._own_time = Histogram(
+            "imgpipe_server_request_duration_seconds",
+            "Time of a successful request.",
+            ["model", "entrypoint"],
+            registry=self.own,
+        )
+        self._own_loads = Counter(
+            "imgpipe_server_loads",
+            "Attempts to load a version, by outcome.",
+            ["model_path", "status"],
+            registry=self.own,
+        )
+        self.of_tensorflow = CollectorRegistry(auto_describe=False)
         self._loads = self._gauge(
             f"{_LOAD}attempt_count", "Attempts to load a version, by outcome.", "model_path status"
         )
@@ -57,24 +81,20 @@ class Metrics:
             "Time of a request in the model, in microseconds.",
             "model_name API runtime",
         )
-        self._own = self._gauge(
-            "imgpipe_server_requests_total",
-            "Requests by model, version, signature and status.",
-            "model version signature entrypoint status",
-        )
 
     def _gauge(self, name: str, meaning: str, labels: str) -> Gauge:
-        return Gauge(name, meaning, labels.split(), registry=self.registry)
+        return Gauge(name, meaning, labels.split(), registry=self.of_tensorflow)
 
     def _histogram(self, name: str, meaning: str, labels: str) -> Histogram:
-        return Histogram(name, meaning, labels.split(), buckets=_LATENCY, registry=self.registry)
+        registry = self.of_tensorflow
+        return Histogram(name, meaning, labels.split(), buckets=_LATENCY, registry=registry)
 
     def __call__(self, call: Call) -> None:
         """Count a request."""
         model = call.model if self._is_model(call.model) else ""
         self._requests.labels(model, call.status).inc()
         own = (model, call.version or "", call.signature, call.entrypoint)
-        self._own.labels(*own, call.status).inc()
+        self._own_requests.labels(*own, call.status).inc()
         if call.run_seconds:
             self._runtime.labels(model, _METHOD, "TF1").observe(call.run_seconds * _MICRO)
         # As in TensorFlow Serving, only successes have a latency, and REST has its methods in lower
@@ -83,6 +103,7 @@ class Metrics:
             method = _METHOD.lower() if call.entrypoint == "REST" else _METHOD
             micros = call.seconds * _MICRO
             self._latency.labels(model, method, call.entrypoint).observe(micros)
+            self._own_time.labels(model, call.entrypoint).observe(call.seconds)
 
     def counted(self, loader: Loader) -> Loader:
         """Return a loader that counts its attempts and calls ``loader``."""
@@ -95,11 +116,17 @@ class Metrics:
                 return runtime
             finally:
                 path = str(directory)
+                self._own_loads.labels(path, status).inc()
                 self._loads.labels(path, status).inc()
                 self._load_time.labels(path).inc((time.monotonic() - began) * _MICRO)
 
         return load
 
+    def own_page(self) -> bytes:
+        """Return the server's own metrics in the text format of Prometheus."""
+        return generate_latest(self.own)
+
     def page(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
-        return generate_latest(self.registry)
+        page = generate_latest(self.of_tensorflow)
+        return _COUNTED.sub(rb"\1 counter", page) + self.own_page()

@@ -77,17 +77,23 @@ _ROOT_ERROR = re.compile(r"^\d+ root error\(s\) found\.\s*\(0\)\s*(?:[A-Z_]+: )?
 _NODE_PREFIX = re.compile(r"^(?:\{\{(?:function_)?node [^}]*\}\}\s*)+")
 # and "… [[{{node decode/DecodeImage}}]]" or "… [Op:DecodeImage]".
 _NODE_SUFFIX = re.compile(r"\s*(?:\[\[\{\{|\[Op:|\[\[\{?node).*$", re.S)
+# "assertion failed: [MESSAGE]", in which the op Assert has escaped the quotation marks.
+_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
+_QUOTATION_MARK = re.compile(r"\\([\"'])")
 
 
 def tidy(message: str) -> str:
     """Return the first line of a TensorFlow error without the trace of graph nodes.
 
-    The trace describes the inside of the model and does not help the sender of a broken image.
+    The trace describes the inside of the model and does not help the sender of a broken image. Of
+    an assertion with one value, this is its message.
     """
     text = _ROOT_ERROR.sub("", message.strip())
     text = _NODE_PREFIX.sub("", text)
     text = _NODE_SUFFIX.sub("", text)
-    return text.strip().split("\n", 1)[0].strip() or message.strip().split("\n", 1)[0]
+    line = text.strip().split("\n", 1)[0].strip() or message.strip().split("\n", 1)[0]
+    assertion = _ASSERTION.fullmatch(line)
+    return _QUOTATION_MARK.sub(r"\1", assertion[1]) if assertion else line
 
 
 def from_exception(error: BaseException) -> StatusError:

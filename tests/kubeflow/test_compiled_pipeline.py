@@ -20,6 +20,7 @@ from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
 from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.kubeflow.groups import GROUPS
 from tests.conftest import REPOSITORY
+from tests.document_blocks import blocks
 
 
 def _compiled(
@@ -145,6 +146,30 @@ def test_each_container_has_its_volumes_and_resources(tmp_path: Path):
         "memoryLimit": 17.179869184,
         "accelerator": {**gpu, "type": "nvidia.com/gpu", "count": "1"},
     }
+
+
+def test_the_document_shows_how_other_settings_of_the_pods_are_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from kfp.kubernetes import kubernetes_executor_config_pb2
+
+    file = _compiled(tmp_path)
+    before = _spec(file)
+    document = REPOSITORY / "docs/kubeflow.md"
+    [program] = [block.text for block in blocks(document) if "tolerations" in block.text]
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    assert _spec(file) == before
+    _, platforms = yaml.safe_load_all(file.read_text())
+    executors = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert len(executors) == len(GROUPS)
+    for executor in executors.values():
+        config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
+        json_format.ParseDict(executor, config)
+        assert config.image_pull_secret[0].secret_name == "registry-key"
+        assert config.tolerations[0].effect == "NoSchedule"
+        assert config.node_selector.labels == {"disk": "ssd"}
+        assert config.pvc_mount
 
 
 def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(

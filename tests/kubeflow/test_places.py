@@ -95,6 +95,8 @@ def test_outputs_among_the_images_are_refused(sections: Any, setting: str):
         ({"volumes": [{"bucket": "b-1", "path": "/d"}]}, "received path, bucket"),
         ({"resources": {"default": {"memory": "4GB"}}}, "default.memory: string should match"),
         ({"resources": {"default": {"cpus": 1}}}, "unknown key 'kubeflow.resources.default.cpus'"),
+        ({"tolerations": []}, "has image, volumes, resources. Write other settings of the pods"),
+        ({"image_pull_secrets": ["a"]}, "see 'Other settings of the pods' in docs/kubeflow.md"),
     ],
 )
 def test_settings_that_kubernetes_would_refuse_are_refused(kubeflow: Any, expected: str):

@@ -29,7 +29,9 @@ class WriteSplits(beam.PTransform):
 
     def __init__(self, uri: str, splits: tuple[str, ...], prefix: str = FILE_PREFIX) -> None:
         super().__init__()
-        self._uri, self._splits, self._prefix = uri, splits, prefix
+        self._uri = uri
+        self._splits = splits
+        self._prefix = prefix
 
     def expand(self, pairs: Any) -> None:
         """Partition the pairs by split and write each split."""

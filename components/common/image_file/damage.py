@@ -24,11 +24,16 @@ _LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _PADDING = 2
 #: Zeros in a row among the pixels of a lossy WebP from which a block of a disk or of a transfer is
 #: missing, and pixels for which one more is allowed: plain areas have one for 10,000 at most.
-_ZEROS, _PLAIN_PIXELS = 64, 2000
+_ZEROS = 64
+_PLAIN_PIXELS = 2000
 #: Converted newlines from which chance is excluded: one byte of 256 is a newline by itself.
 _NEWLINES = 4
 _END = b"\xff\xd9"
-_APP0, _APP15, _COMMENT, _SCAN = 0xE0, 0xEF, 0xFE, 0xDA  # JPEG markers (ITU-T T.81, table B.1)
+# JPEG markers (ITU-T T.81, table B.1)
+_APP0 = 0xE0
+_APP15 = 0xEF
+_COMMENT = 0xFE
+_SCAN = 0xDA
 
 
 def damage(data: bytes, kind: str, is_decoded: bool) -> str:
@@ -95,7 +100,8 @@ def _without_metadata(data: bytes) -> bytes:
     Programs write them with wrong lengths and contents, of which libjpeg warns. The pixels do not
     depend on them.
     """
-    parts, at = [data[:2]], 2
+    parts = [data[:2]]
+    at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
         marker = data[at + 1]
         after = at + 2 + int.from_bytes(data[at + 2 : at + 4])
@@ -128,8 +134,9 @@ def _webp(data: bytes) -> str:
     zeros = _ZEROS + width * height // _PLAIN_PIXELS
     if chunk[1] == b" " and bytes(zeros) in pixels:
         return f"at least {zeros:,} zeros in a row among the compressed pixels"
-    if found := _converted_newlines(pixels):
-        return found
+    converted = _converted_newlines(pixels)
+    if converted:
+        return converted
     return _added(data, int.from_bytes(data[4:8], "little") + 8)
 
 

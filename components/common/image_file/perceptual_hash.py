@@ -50,7 +50,8 @@ KINDS = 2 + CROPS
 #: Number of bytes of all hashes of an image, of its grey image and of its shape.
 ALL_BYTES = KINDS * BYTES + GREY_BYTES + 1
 #: The shape of an image is width / height as the power of this factor, plus `SQUARE`.
-SHAPE_FACTOR, SQUARE = 1.05, 128
+SHAPE_FACTOR = 1.05
+SQUARE = 128
 _LOBES = 3  # size of the Lanczos kernel
 #: Smallest difference between neighbours, in grey levels (0..255), that counts as image content.
 #: Smaller differences come from JPEG noise and from plain backgrounds.
@@ -70,7 +71,8 @@ CERTAIN = 8
 _MIRRORED = 1  # kind of the hash of the mirror image; upright is 0, and those of the crops follow
 #: Number of pairs whose images are taken at once, which needs 40 MB at most; and of those whose
 #: differences are multiplied at once, in the processor's cache.
-_AT_ONCE, _MULTIPLIED = 8192, 256
+_AT_ONCE = 8192
+_MULTIPLIED = 256
 
 Greys = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -139,7 +141,8 @@ def weights(cells: int, grid: int) -> npt.NDArray[np.float32]:
 
 
 def _changes(bits: npt.NDArray[np.bool_]) -> int:
-    across, down = bits[:, 1:] != bits[:, :-1], bits[1:] != bits[:-1]
+    across = bits[:, 1:] != bits[:, :-1]
+    down = bits[1:] != bits[:-1]
     return int(np.count_nonzero(across) + np.count_nonzero(down))
 
 

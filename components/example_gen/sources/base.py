@@ -226,7 +226,8 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
             return "", error.strerror or str(error)
 
     known = {(note.kind, note.path) for note in listing.notes}  # such as dead links
-    notes, items = list(listing.notes), []
+    notes = list(listing.notes)
+    items: list[Item] = []
     remaining = iter(listing.items)
     progress.total(len(listing.items), "files")
     with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
@@ -244,7 +245,7 @@ class SourceKind:
     """One kind of source; a module in this folder lists its kinds in `KINDS`.
 
     Attributes:
-        name: Prefix of a spec, such as "folder" in ``folder:PATH``.
+        name: Prefix of a spec, such as "folder" in `folder:PATH`.
         open: Function that opens the source at a locator.
         takes: Function that returns whether a path without prefix is of this kind.
         order: Position in which the kinds are asked whether they take a path without prefix.

@@ -10,6 +10,7 @@ from imgpipe.components.common.formatting import count, seconds
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.advice import advice
+from imgpipe.components.run_record.commands import NextCommand, next_commands
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
@@ -25,7 +26,14 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
         "keys": _keys(context),
         "warnings": verdict.warnings(context.facts),
         "expected": verdict.expected_lines(verdict.expected(context.facts)),
+        "commands": _commands(context),
     }
+
+
+def _commands(context: Context) -> list[NextCommand]:
+    """Return what can be done next, besides looking at this page."""
+    commands = next_commands(context.facts, context.state.status)
+    return [command for command in commands if command["purpose"] != "look"]
 
 
 def _sentence(context: Context) -> str:

@@ -104,7 +104,7 @@ def build_training(context: Context) -> Content:
         "search": [_tried(tried) for tried in search],
         "by_folds": by_folds,
         "judges": JUDGES[judged_by],
-        "learned_validation": names.VALIDATION in training["learned"],
+        "learned_validation": training["learned"].get(names.VALIDATION, 0),
         "search_ended": search_ended["text"] if search_ended is not None else "",
     }
 

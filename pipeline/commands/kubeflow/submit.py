@@ -76,7 +76,8 @@ def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
     try:
         spec, *volumes = yaml.safe_load_all(file.read_text(encoding="utf-8"))
-        root, known = spec["defaultPipelineRoot"], spec["root"]["inputDefinitions"]["parameters"]
+        root = spec["defaultPipelineRoot"]
+        known = spec["root"]["inputDefinitions"]["parameters"]
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
         raise ConfigError(
             f"{file} is not a compiled pipeline ({' '.join(str(error).split())[:200]}). Write one "
@@ -101,7 +102,8 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
     """Return 0 if a run ends with a published model, 3 if without, or raise what ended it."""
     import kubernetes
 
-    console, hidden = new_console(), False
+    console = new_console()
+    hidden = False
     try:
         _pods(namespace, run)
     except (kubernetes.config.ConfigException, kubernetes.client.ApiException) as error:
@@ -121,7 +123,8 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
             if time.monotonic() - answered > _ABSENT_SECONDS:
                 raise
             continue
-        answered, state = time.monotonic(), str(found.state)
+        answered = time.monotonic()
+        state = str(found.state)
         cause = _waiting(pods) if answered - started > _PENDING_SECONDS else ""
         said = f"a task cannot start: {cause}" if cause else state.lower()
         if said != told:

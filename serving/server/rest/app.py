@@ -4,7 +4,7 @@
     GET  /v1/models/NAME[/versions/N|/labels/LABEL][/metadata]
     GET  /v1/server/models                    all models with their versions and labels
     GET  /v1/health/live, /v1/health/ready    whether the process, and every model, answers
-    GET  /monitoring/prometheus/metrics
+    GET  /monitoring/prometheus/metrics, /metrics
 
 Requests share the core, the threads and the limits of gRPC. Those that describe a model need no
 thread, and are answered while all threads are busy.
@@ -26,7 +26,6 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
-from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.server import services, status
 from imgpipe.serving.server.calls import Call, Calls, SheddingPool
@@ -46,19 +45,30 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.version import VersionState
 
 METRICS = "/monitoring/prometheus/metrics"
-"""Path of the metrics, which is the default path of TensorFlow Serving."""
+"""Path of all metrics, which is the default path of TensorFlow Serving."""
+OWN_METRICS = "/metrics"
+"""Path of the server's own metrics, which is the default path of Prometheus."""
 VERSION_HEADER = "Model-Version"
 """Header with the version that answered, which TensorFlow Serving's JSON does not contain."""
 _PATH = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+))?"
     r"(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
-    r"(?P<action>/metadata|:predict)?",
+    r"(?P<action>/metadata|:predict|:classify|:regress)?",
     re.IGNORECASE,
 )
 """As in model_servers/http_rest_api_util.cc; 18 digits always fit an int64."""
+_FORMS = (
+    "POST /v1/models/NAME:predict, GET /v1/models/NAME or GET /v1/models/NAME/metadata, in which "
+    "/versions/NUMBER or /labels/LABEL may follow NAME"
+)
+_NOT_V2 = (
+    "This server does not speak the Open Inference Protocol (/v2/…), but the API of TensorFlow "
+    'Serving: POST /v1/models/NAME:predict with {"instances": [{"b64": TEXT}]} for an image, and '
+    "GET /v1/health/ready for readiness."
+)
 _FOREIGN = (
-    "The request seems to come from a page of another site. If it is your own, let the proxy keep "
-    "the Host header."
+    "The request seems to come from a page of another site. If it is your own, let a proxy on "
+    "another machine keep the Host header, or use HTTPS."
 )
 
 
@@ -102,11 +112,15 @@ class RestApi:
         async def metrics(request: Request) -> Response:
             return Response(self._metrics.page(), media_type="text/plain")
 
+        async def own_metrics(request: Request) -> Response:
+            return Response(self._metrics.own_page(), media_type="text/plain")
+
         own = {
             "/v1/health/live": live,
             "/v1/health/ready": ready,
             "/v1/server/models": models,
             METRICS: metrics,
+            OWN_METRICS: own_metrics,
         }
         routes = [Route(path, answer) for path, answer in own.items()]
         return Starlette(routes=[*routes, *pages, Mount("/", self)])
@@ -121,6 +135,8 @@ class RestApi:
         path = request.scope["raw_path"].decode("latin-1")
         if query := request.scope["query_string"]:
             path += "?" + query.decode("latin-1")
+        if re.match("/v2(/|$)", path, re.IGNORECASE):
+            return refusal(StatusError(Code.NOT_FOUND, _NOT_V2))
         if path[:4].lower() != "/v1/":
             return Response(status_code=404)
         try:
@@ -190,7 +206,7 @@ class RestApi:
         body = json_tensors.parse(data)
         with self._core.acquire(spec) as handle:
             call.version = handle.version
-            signature = handle.signatures.get(body.signature_name or SERVING_DEFAULT)
+            signature = handle.signature(body.signature_name)
             if signature is None:
                 raise invalid(
                     f'Serving signature name: "{body.signature_name}" not found in signature def'
@@ -212,10 +228,12 @@ def _target(verb: str, path: str) -> tuple[Spec, str]:
     """Return the version that a request names, and ``:predict``, ``/metadata`` or nothing."""
     match = _PATH.fullmatch(path)
     action = (match["action"] or "").lower() if match else ""
-    if match is None or verb != ("POST" if action == ":predict" else "GET"):
-        raise invalid(f"Malformed request: {verb} {path}")
+    if match is None or verb != ("POST" if action.startswith(":") else "GET"):
+        raise invalid(f"Malformed request: {verb} {path}. Expected: {_FORMS}.")
     if not match["name"]:
-        raise invalid("Missing model name in request.")
+        raise invalid("Missing model name in request. GET /v1/server/models lists the models.")
+    if action in (":classify", ":regress"):
+        raise services.elsewhere(action, ":predict")
     label = unquote(match["label"]) if match["label"] else None
     number = int(match["version"]) if match["version"] else None
     return Spec(unquote(match["name"]), number, label), action

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,14 +26,20 @@ from imgpipe.serving.server.rest.requests import too_large
 from imgpipe.serving.server.status import invalid, listed
 from imgpipe.serving.tensors import DType
 
-MAX_VALUES = 250_000
-"""Largest number of values of a request; an image of 224 x 224 x 3 pixels has 150,528. A million
-took 0.3 s to convert, in which other requests wait for Python's interpreter lock."""
+MAX_VALUES = 450_000
+"""Largest number of values of a request, and of its lists; an image of 384 x 384 x 3 pixels has
+442,368 numbers. These took 0.2 s to convert, in which other requests wait for Python's interpreter
+lock."""
 _AT_ONCE = 50_000
 """Number of values that are written without a pause for other threads: about a millisecond."""
 _ROWS, _COLUMNS = "instances", "inputs"
 _B64 = "b64"
+_B64_FORM = '{"b64": TEXT}'
 _BYTES_SUFFIX = "_bytes"
+_SHOWN = 40
+"""Characters of a text that a message quotes."""
+_KEYS_SHOWN = 5
+"""Keys of an object that a message names."""
 _one_at_a_time = threading.Lock()
 """Held while a body is converted: several threads would take turns with the interpreter lock, and
 the requests between them would wait for all."""
@@ -59,12 +66,14 @@ def parse(data: bytes) -> PredictBody:
         HttpError: There are too many values.
         StatusError: INVALID_ARGUMENT, the body is no JSON or not in the format of Predict.
     """
-    # Every value but the document itself follows a comma or a bracket, also inside of strings,
-    # where there are few.
-    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+    # Lists without an empty one hold one number more than they have commas. Lists are counted
+    # apart, so that it makes no difference how many of them hold the numbers. Commas and brackets
+    # inside of strings count too; there are few.
+    values = data.count(b",") + data.count(b"{")
+    if max(values, data.count(b"[")) > MAX_VALUES:
         raise too_large(
-            f"holds more than {MAX_VALUES:,} values (numbers, strings, lists and objects). Send "
-            "fewer rows at once, send images as encoded bytes, or use gRPC."
+            f"holds more than {MAX_VALUES:,} values (numbers, strings and objects), or as many "
+            "lists. Send fewer rows at once, send images as encoded bytes, or use gRPC."
         )
     try:
         with _one_at_a_time:
@@ -107,11 +116,16 @@ def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _columns(body: PredictBody, names: list[str]) -> dict[str, Any]:
+    if not names and body.value != {}:
+        raise invalid(f"The signature has no inputs. Expected: {_COLUMNS!r} with an empty object.")
     if not body.by_row:
         return body.value if _has_names(body.value) else {names[0]: body.value}
     rows = body.value
     if not isinstance(rows, list) or not rows:
-        raise invalid(f"{_ROWS!r} is a list with at least one row.")
+        raise invalid(
+            f"{_ROWS!r} is a list with at least one row, such as [{_B64_FORM}] for an image. "
+            f"Received: {_described(rows)}."
+        )
     if not _has_names(rows[0]):
         return {names[0]: rows}
     for number, row in enumerate(rows):
@@ -164,8 +178,29 @@ def _bytes(name: str, item: Any) -> bytes:
         try:
             return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise invalid(f"{name} has a value that is not base64: {error}.") from error
-    raise invalid(f'{name} is made of texts, or bytes as {{"b64": TEXT}}. Received: {item!r:.40}.')
+            raise invalid(
+                f"{name} has a value under the key {_B64} that is not base64: "
+                f"{_described(item[_B64])}. Send the base64 of the content of a file: no path, no "
+                "link, and nothing such as data:image/jpeg;base64, before it."
+            ) from error
+    advice = ""
+    if isinstance(item, int | float):
+        advice = " If these are pixels, name the signature that takes them in 'signature_name'."
+    raise invalid(
+        f"{name} is made of texts, or bytes as {_B64_FORM}. Received: {_described(item)}.{advice}"
+    )
+
+
+def _described(value: Any) -> str:
+    """Return a value for a message: the beginning of a text, and the kind of what may be large."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN] + '…'!r}"
+    if isinstance(value, dict):
+        keys = ", ".join(f"{key[:_SHOWN]!r}" for key in itertools.islice(value, _KEYS_SHOWN))
+        return f"an object with the keys {keys or 'none'}"
+    if isinstance(value, list):
+        return f"a list of {len(value):,}"
+    return orjson.dumps(value).decode()
 
 
 def write(outputs: Mapping[str, np.ndarray], *, by_row: bool) -> bytes:

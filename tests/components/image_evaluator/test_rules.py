@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from imgpipe.components.image_evaluator.rules import RULES, Counts, Evidence, Pairs, decide
+from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
+from imgpipe.components.image_evaluator.rules import RULES, decide
 from imgpipe.models.training.cross_validation import Folds
 from tests.declared import made
 

@@ -13,7 +13,7 @@ import pytest
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter import placement
-from imgpipe.components.image_filter.decision import Decision
+from imgpipe.components.image_filter.decision import ImageDecision
 
 RULE = SplitRule(min_validation=3, min_test=1)
 
@@ -134,7 +134,7 @@ def test_a_test_image_of_the_source_stays_where_a_copy_of_it_is_moved():
         move = moves.get(record.image_hash)
         copy = image(f"0/{number}", given="test", rule=rule)
         assert copy.image_hash == record.image_hash
-        decisions = Decision(copy, copy.label), Decision(record, record.label)
+        decisions = ImageDecision(copy, copy.label), ImageDecision(record, record.label)
         for decision in decisions:
             decision.move_to(move)
         assert decisions[0].record.split == "test"

@@ -8,7 +8,6 @@ from types import ModuleType
 import keras
 import numpy as np
 import pytest
-from imgpipe.models.search.ways import way_of
 from keras import layers
 
 from imgpipe.models import backbones
@@ -16,6 +15,7 @@ from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.network.classifier import backbone_of, build_features
+from imgpipe.models.search.training_plan import training_plan
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 
@@ -187,8 +187,8 @@ def test_a_network_that_contains_a_model_can_be_cut_beside_it(settings, points) 
     """At each cut, the stored activations give what the whole network gives."""
     network = backbone_of(settings)
     assert layer_graph.map_points(network) == points
-    way = way_of(settings, network)
-    assert way is not None and way.cut in points and 0 < way.share <= 1
+    plan = training_plan(settings, network)
+    assert plan is not None and plan.cut in points and 0 < plan.share <= 1
     whole = stages.network(3, settings)
     for cut in points:
         extractor = FeatureExtractor(settings, "float32", cut).build()

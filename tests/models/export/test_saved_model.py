@@ -5,7 +5,7 @@ Models are loaded into a graph session, as TensorFlow Serving does it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,21 +64,22 @@ def meta_graph(directory):
 
 
 @pytest.fixture(scope="module")
-def session(directory) -> Answer:
-    """Return a function that runs a signature in a graph session: `session(signature, values)`."""
-    import tensorflow as tf
+def session(directory) -> Iterator[Answer]:
+    """Return a function that runs a signature in a graph session: `session(signature, values)`.
 
-    graph = tf.Graph()
-    with graph.as_default():
-        running = tf.compat.v1.Session(graph=graph)
-        meta = tf.compat.v1.saved_model.load(running, ["serve"], str(directory))
+    As a server does, it does not compare the shape of the values with the signature.
+    """
+    from imgpipe.serving.server.runtime import SessionRuntime
+
+    running = SessionRuntime(directory)
 
     def ask(signature: str, values: object) -> dict[str, np.ndarray]:
         """Run a signature on its only input and return its outputs by name."""
-        definition = meta.signature_def[signature]
+        definition = running.signatures[signature]
         (entry,) = definition.inputs.values()
-        fetches = {name: tensor.name for name, tensor in definition.outputs.items()}
-        return running.run(fetches, {entry.name: values})
+        names = list(definition.outputs)
+        fetches = [definition.outputs[name].name for name in names]
+        return dict(zip(names, running.run([entry.name], [values], fetches), strict=True))
 
     yield ask
     running.close()
@@ -202,9 +203,9 @@ def test_a_request_without_images_is_an_invalid_argument(session, signature: str
     ("signature", "garbage", "message"),
     [
         ("serving_default", b"", "Input is empty"),
-        ("serving_examples", b"garbage", "Unknown image file format"),
+        ("serving_examples", b"II*\0garbage", "Unknown image file format"),
         ("features", b"\xff\xd8\xff\xe0 no jpeg", "Invalid JPEG data"),
-        ("cam", b"garbage", "Unknown image file format"),
+        ("cam", b"\0garbage", "Unknown image file format"),
     ],
 )
 def test_undecodable_bytes_are_an_invalid_argument(
@@ -216,6 +217,87 @@ def test_undecodable_bytes_are_an_invalid_argument(
     values = _examples(batch) if signature == "serving_examples" else np.array(batch, object)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         session(signature, values)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/home/ann/photos/cat.jpg",
+        "BMW.jpg",
+        "Bilder/" + "Mädchen 猫" * 9,
+        "https://example.org/cat.jpg",
+        "data:image/png;base64,iVBORw0KGgo=",
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMC" * 9,
+        '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">',
+    ],
+)
+@pytest.mark.parametrize("signature", ["serving_default", "serving_examples"])
+def test_text_in_place_of_an_image_file_is_named(session, images, signature, text) -> None:
+    import tensorflow as tf
+
+    batch = [images[0], text.encode()]
+    values = _examples(batch) if signature == "serving_examples" else np.array(batch, object)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="in row 1: text ") as refusal:
+        session(signature, values)
+    assert text[:12].split('"')[0] in refusal.value.message
+    assert "single key b64" in refusal.value.message
+
+
+@pytest.mark.parametrize("side", [1, 16, 257, 2570])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF", "WEBP"])
+def test_no_image_file_is_taken_for_text(session, form, side) -> None:
+    """The sides have bytes in a header that are no letters, and bytes that are line feeds."""
+    file = encoded(np.full((side, 3, 3), 65, np.uint8), form)
+    assert len(session("serving_default", np.array([file], object))["label"]) == 1
+
+
+def test_one_image_without_a_list_is_answered(session, images, expected) -> None:
+    from imgpipe.models import preprocess
+
+    def alone(value: bytes) -> np.ndarray:
+        return np.array(value, object)
+
+    pixels = preprocess.decode(images[0]).numpy()
+    for signature, value in (
+        ("serving_default", alone(images[0])),
+        ("serving_examples", alone(_examples(images[:1])[0])),
+        ("serving_pixels", pixels),
+    ):
+        found = session(signature, value)["probabilities"]
+        np.testing.assert_allclose(found, expected[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("signature", "shape", "message"),
+    [
+        ("serving_default", (1, 1), r"image_bytes: .* Received: shape \[1 1\]"),
+        ("serving_examples", (2, 1), r"examples: .* Received: shape \[2 1\]"),
+        ("cam", (0, 3), r"image_bytes: .* Received: shape \[0 3\]"),
+        ("serving_pixels", (1, 64, 64, 1), r"RGB.* Received: shape \[1 64 64 1\]"),
+        ("serving_pixels", (1, 64, 64, 4), r"RGB.* Received: shape \[1 64 64 4\]"),
+        ("serving_pixels", (64, 64), r"\[N, height, width, 3\].* Received: shape \[64 64\]"),
+        ("serving_pixels", (), r"Received: shape \[\]"),
+        ("serving_pixels", (1, 1, 64, 64, 3), r"Received: shape \[1 1 64 64 3\]"),
+        ("serving_pixels", (0, 64, 64, 3), r"one image or more.* Received: shape \[0 64 64 3\]"),
+        ("serving_pixels", (1, 0, 64, 3), r"Received: shape \[1 0 64 3\]"),
+    ],
+)
+def test_a_value_of_another_shape_is_named(session, images, signature, shape, message) -> None:
+    import tensorflow as tf
+
+    value = np.zeros(shape, np.uint8)
+    if signature != "serving_pixels":
+        value = np.full(shape, images[0], object)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        session(signature, value)
+
+
+def test_bytes_that_are_no_example_are_named(session, images) -> None:
+    import tensorflow as tf
+
+    values = np.array([_examples(images[:1])[0], images[0]], object)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"tf.Examples. Received in row 1"):
+        session("serving_examples", values)
 
 
 def test_the_vocabulary_is_an_asset(meta_graph, directory, classifier) -> None:

@@ -95,8 +95,8 @@ def test_random_labels_of_films_are_not_learnt_across_folds(films):
     rows = read_split(films, names.TRAIN, 2)
     settings = ModelSettings()
     divided = type(rows)(rows.features, rows.labels, rows.views, rows.hashes)
-    assert judge(divided, 2, settings).accuracy > 0.9
-    assert judge(rows, 2, settings).accuracy < 0.7
+    assert judge(divided, 2, settings).scores.accuracy > 0.9
+    assert judge(rows, 2, settings).scores.accuracy < 0.7
     facts = solve(rows, 2, settings).solution
     assert facts["accuracy"] < 0.7
     assert facts["standard_error"] > 0.05, "30 films are not 240 independent images"

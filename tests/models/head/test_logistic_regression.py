@@ -46,7 +46,7 @@ def _scale(features: np.ndarray) -> np.ndarray:
 
 
 def _scaling(rows: BankRows) -> Scaling:
-    return Scaling.of(rows.features, (rows.features.shape[1],))
+    return Scaling.fit(rows.features, (rows.features.shape[1],))
 
 
 @pytest.mark.filterwarnings("ignore:scipy.optimize")  # scikit-learn passes a deprecated option

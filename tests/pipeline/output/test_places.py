@@ -77,6 +77,28 @@ def test_what_is_at_a_path_without_runs_is_named(tmp_path: Path, path: str, rece
         places.versions(tmp_path / path)
 
 
+def test_where_no_run_was_blessed_the_ways_on_are_named(tmp_path: Path):
+    leave(tmp_path, FIRST, status="not_blessed", correct=17)
+    leave(tmp_path, LAST, status="failed", correct=None)
+    with pytest.raises(ResourceError, match="no model is published") as caught:
+        places.versions(tmp_path)
+    told = str(caught.value)
+    assert f"no model is published in {tmp_path}, although {tmp_path} has 2 runs" in told
+    assert "The newest that evaluated one: not_blessed: a sentence." in told
+    lines = told.splitlines()
+    assert f"  imgpipe serve {tmp_path} --run newest" in lines
+    config = tmp_path / "runs" / FIRST / "config.toml"
+    assert f"  imgpipe run --config {config} --set evaluate.threshold=0.85" in lines
+
+
+def test_where_no_run_has_evaluated_a_model_the_report_is_named(tmp_path: Path):
+    leave(tmp_path, FIRST, status="refused", correct=None)
+    with pytest.raises(
+        ResourceError, match=r"The newest: refused: a sentence\. .*\n  imgpipe open"
+    ):
+        places.version(tmp_path)
+
+
 def test_the_run_of_a_version_in_another_folder_is_found(out: Path):
     """Both folders have a version 1."""
     other = out / "staging"
@@ -116,3 +138,11 @@ def test_versions_that_do_not_exist_are_refused(out: Path):
     (out / "model/1").rename(out / "saved")
     with pytest.raises(ResourceError, match="not named by a version"):
         places.versions(out / "saved")
+
+
+@pytest.mark.parametrize("path", ["", "model", "model/0003"])
+def test_a_version_with_zeros_before_its_number_is_refused_with_its_new_name(out: Path, path: str):
+    """A server of TensorFlow takes it for version 3, and it would be the newest there."""
+    (out / "model/2").rename(out / "model/0003")
+    with pytest.raises(ResourceError, match=r"Rename it: mv .*/model/0003 .*/model/3"):
+        places.versions(out / path)

@@ -10,7 +10,7 @@ from typing import Any
 
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
-from imgpipe.components.run_record.near_duplicates import NearDuplicates
+from imgpipe.components.run_record.near_duplicates import ShownNearDuplicates
 from imgpipe.pipeline.output.past_runs import PastRun
 from tests.declared import made
 from tests.images import encoded, noise, soft
@@ -52,7 +52,7 @@ def facts() -> dict[str, Any]:
     ]
     return empty(page_settings("run", "", ["cat", "dog"])) | {
         "suspects": made(DoubtfulLabels, rows=doubtful),
-        "near": made(NearDuplicates, rows=[{"size": 3, "members": near()}]),
+        "near": made(ShownNearDuplicates, rows=[{"size": 3, "members": near()}]),
         "rejects": [
             row("cat/broken.jpg", reason="not_an_image", detail="unknown", **reject),
             row(

@@ -51,7 +51,7 @@ def test_answers_are_undone_one_after_the_other(reopen):
 
 def test_overrides_made_by_hand_are_seen_and_a_damaged_file_is_not_changed(reopen):
     review = reopen()
-    overrides.replace(review.file, CAT, [Override(CAT[:16], "accept")])
+    overrides.replace_entries(review.file, CAT, [Override(CAT[:16], "accept")])
     assert review.answers() == {CAT: ReviewAnswer("accept")}
     review.file.write_text("x = [")
     with pytest.raises(ConfigError, match="is not valid TOML"):

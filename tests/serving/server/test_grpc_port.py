@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import tempfile
+import time
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 
 import grpc
@@ -17,6 +19,10 @@ from imgpipe.serving.client import Client
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS
 from tests.serving.quick import quick
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # first bytes of a connection of HTTP/2
+DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7  # kinds of frames
+END_STREAM, END_HEADERS = 1, 4  # flags of frames
 
 
 @asynccontextmanager
@@ -46,6 +52,19 @@ def health(target: str, service: str = "") -> int:
         return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20).status
 
 
+def frame(kind: int, payload: bytes = b"", flags: int = 0, *, stream: int = 0) -> bytes:
+    """Return a frame of HTTP/2, of stream 0 for the whole connection (RFC 9113, section 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+def kinds_of_frames(connection: socket.socket) -> Iterator[int]:
+    """Yield the kinds of the frames that arrive."""
+    with connection.makefile("rb") as arriving:
+        while header := arriving.read(9):
+            arriving.read(int.from_bytes(header[:3], "big"))
+            yield header[3]
+
+
 def test_streams_without_a_request_delay_neither_other_clients_nor_the_stop(push, tmp_path):
     push("half_plus_two", tmp_path, 3)
 
@@ -60,6 +79,50 @@ def test_streams_without_a_request_delay_neither_other_clients_nor_the_stop(push
     with ModelServer("m", tmp_path, quick(grpc_max_threads=2, max_queued_requests=4)) as server:
         server.wait_until_available(60)
         asyncio.run(scenario(server))
+
+
+def test_a_client_may_ping_while_it_waits_for_no_answer(push, tmp_path):
+    """As clients in Go do with PermitWithoutStream; gRPC's default allows it every two hours."""
+    push("half_plus_two", tmp_path, 3)
+    often = "grpc.http2.min_ping_interval_without_data_ms=50"
+    with ModelServer("m", tmp_path, quick(grpc_channel_arguments=often)) as server:
+        server.wait_until_available(60)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(PREFACE + frame(SETTINGS))
+            for _ in range(8):
+                time.sleep(0.1)
+                connection.sendall(frame(PING, bytes(8)))
+            kinds = [kind for kind, _ in zip(kinds_of_frames(connection), range(9), strict=False)]
+    assert kinds.count(PING) >= 5 and GOAWAY not in kinds
+
+
+@pytest.mark.parametrize("path", [b"/\xff\xfe", b"\xff", b"/a.B/\xf0\x28", b"/a.B/C"])
+def test_the_name_of_a_method_may_be_any_bytes(half, path):
+    """One that is not UTF-8 ended gRPC's server, and cancelled the requests of all others."""
+
+    def header(name: bytes, value: bytes) -> bytes:
+        return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    headers = (
+        header(b":method", b"POST"),
+        header(b":scheme", b"http"),
+        header(b":path", path),
+        header(b":authority", b"a"),
+        header(b"te", b"trailers"),
+        header(b"content-type", b"application/grpc"),
+    )
+    host, _, port = half.rpartition(":")
+    answer = b""
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(PREFACE + frame(SETTINGS))
+        connection.sendall(frame(HEADERS, b"".join(headers), END_HEADERS, stream=1))
+        connection.sendall(frame(DATA, bytes(5), END_STREAM, stream=1))
+        while b"Method not found!" not in answer:
+            received = connection.recv(4096)
+            assert received, answer
+            answer += received
+    with Client(half, "half") as client:
+        assert client.predict({"x": np.float32([1, 2])}).outputs["y"].tolist() == [2.5, 3.0]
 
 
 def test_health_follows_the_models(push, tmp_path):

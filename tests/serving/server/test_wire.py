@@ -71,6 +71,7 @@ REFUSED = [
     (ask({"a": X, "b": X}), Code.INVALID_ARGUMENT, "Expected: x. Received: a, b."),
     (ask({"x": NOT_ITS_SHAPE}), Code.INVALID_ARGUMENT, "tensor parsing error: x"),
     (ask({"x": np.float64([1])}), Code.INVALID_ARGUMENT, "x to be float but double is provided"),
+    (ask({"x": np.int32(1)}), Code.INVALID_ARGUMENT, "Signatures for int32: steps."),
     (ask(PAIR, "pair", ["sum", "z"]), Code.INVALID_ARGUMENT, "alias not found in signature: z."),
     (ask(PAIR | {"a": X[:2]}, "pair"), Code.INVALID_ARGUMENT, "Incompatible shapes: ["),
 ]
@@ -99,6 +100,30 @@ def test_invalid_images_are_refused_with_a_message_of_one_line(images, data, wor
     assert code is Code.INVALID_ARGUMENT
     assert words in message
     assert "{{" not in message and "\n" not in message and "[Op" not in message
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "tensorflow.serving.PredictionService/Classify",
+        "tensorflow.serving.PredictionService/Regress",
+        "tensorflow.serving.PredictionService/MultiInference",
+        "inference.GRPCInferenceService/ModelInfer",
+    ],
+)
+def test_methods_of_other_servers_are_refused_with_the_one_that_answers(channel, method):
+    code, message = refusal(channel.unary_unary(f"/{method}"), b"")
+    assert code is Code.UNIMPLEMENTED
+    assert f"does not answer {method}. Ask tensorflow.serving.PredictionService/Predict" in message
+
+
+def test_numbers_in_place_of_image_files_are_refused(images):
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    with grpc.insecure_channel(images) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        code, message = refusal(stub.Predict, ask({"image_bytes": pixels}, model="imgpipe"))
+    assert code is Code.INVALID_ARGUMENT
+    assert "image_bytes to be string but uint8 is provided. Send image_bytes as string." in message
 
 
 def test_the_reply_names_signature_and_version_and_has_typed_values(stub):

@@ -105,7 +105,7 @@ def test_values_that_do_not_fit_the_input_are_refused(kind, value):
         ({"inputs": {"x": 1, "y": 2}}, "Expected values for x. Received: x, y"),
         ({"inputs": {}}, "Expected values for x. Received: none"),
         ({"inputs": [1], "signature_name": 3}, "'signature_name' must be a string. Received: 3"),
-        (b'{"instances": [' + b"1," * 250_000 + b"1]}", "holds more than 250,000 values"),
+        (b'{"instances": [' + b"1," * 450_000 + b"1]}", "holds more than 450,000 values"),
     ],
 )
 def test_bodies_in_another_format_are_refused(body, words):

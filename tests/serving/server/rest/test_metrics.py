@@ -6,7 +6,7 @@ import re
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from imgpipe.serving.server.rest.app import METRICS
+from imgpipe.serving.server.rest.app import METRICS, OWN_METRICS
 
 PREFIX = ":tensorflow:serving:"
 
@@ -27,6 +27,10 @@ def test_the_page_counts_requests_and_loads(rest):
     assert answer.headers["content-type"].startswith("text/plain")
     page = answer.body.decode()
     assert f"# TYPE {PREFIX}request_latency histogram" in page
+    assert f"# TYPE {PREFIX}request_count counter" in page
+    assert "# TYPE imgpipe_server_requests_total counter" in page
+    counts = re.findall(r"^# TYPE (\S+) gauge$", page, re.MULTILINE)
+    assert all(name.endswith("_created") for name in counts)
     after = values(page)
 
     def grown(name: str) -> float:
@@ -47,5 +51,23 @@ def test_the_page_counts_requests_and_loads(rest):
     bucket = r'request_latency_bucket\{API="predict".*?le="(\S+)",model_name="half"'
     limits = re.findall(bucket, page)
     assert limits[:2] == ["10.0", "18.0"] and limits[-1] == "+Inf" and len(limits) == 34
+    timed = 'entrypoint="REST",model="half"'
+    assert grown(f"imgpipe_server_request_duration_seconds_count{{{timed}}}") == 1
     families = {family.name: family.type for family in text_string_to_metric_families(page)}
     assert families[f"{PREFIX}request_latency"] == "histogram"
+
+
+def test_the_own_metrics_follow_the_conventions_of_prometheus(rest):
+    """The rules are those of promtool's linter that concern counts, times and names."""
+    rest.predict({"instances": [1]})
+    page = rest.get(OWN_METRICS).body.decode()
+    families = list(text_string_to_metric_families(page))
+    assert len(families) > 2
+    for family in families:
+        assert family.documentation
+        assert re.fullmatch("[a-z_]+", family.name) and family.name.startswith("imgpipe_server_")
+        is_counted = {sample.name.endswith("_total") for sample in family.samples}
+        assert is_counted == {family.type == "counter"}, family.name
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
+    assert page in rest.get(METRICS).body.decode()

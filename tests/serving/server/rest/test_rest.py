@@ -74,18 +74,19 @@ def test_status_and_metadata(rest):
         ("POST", "models/half/versions/7:predict", {"inputs": 1}, 404, "Specific(half, 7)"),
         ("POST", "models/half/labels/x:predict", {"inputs": 1}, 400, "version label: x"),
         ("POST", "models/half:predict", {"inputs": 1, "signature_name": "n"}, 400, 'name: "n" not'),
-        ("POST", "models/half:classify", {"examples": [{}]}, 400, "Malformed request: POST"),
+        ("POST", "models/half:classify", {"examples": [{}]}, 501, "answer :classify. Ask :predict"),
+        ("POST", "models/half/versions/1:regress", {}, 501, "answer :regress. Ask :predict"),
         ("POST", "models/half:predict", "", 400, "JSON Parse error"),
         ("POST", "models/half:predict", {"instances": ["x"]}, 400, "x is a tensor of float"),
         ("GET", "models/nope", None, 404, "Could not find any versions of model nope"),
         ("GET", "models/half/versions/7", None, 404, "Could not find version 7 of model half"),
         ("GET", "models/nope/metadata", None, 404, "Servable not found for request: Latest(nope)"),
-        ("GET", "models", None, 400, "Missing model name in request."),
+        ("GET", "models", None, 400, "Missing model name in request. GET /v1/server/models"),
         ("GET", "models/half:predict", None, 400, "Malformed request: GET /v1/models/half:predict"),
         ("POST", "models/half?x=1", {}, 400, "Malformed request: POST /v1/models/half?x=1"),
         ("GET", "models/half/versions/" + "9" * 30, None, 400, "Malformed request"),
         ("DELETE", "models/half", None, 400, "Malformed request: DELETE /v1/models/half"),
-        ("OPTIONS", "models/half:predict", None, 400, "Malformed request: OPTIONS"),
+        ("OPTIONS", "models/half:predict", None, 400, "Expected: POST /v1/models/NAME:predict"),
     ],
 )
 def test_errors(rest, verb, path, body, status, words):
@@ -101,6 +102,13 @@ def test_unknown_paths_are_answered_404_without_a_body(rest):
         assert (answer.status, answer.body) == (404, b"")
 
 
+@pytest.mark.parametrize("path", ["", "/health/ready", "/models/half", "/models/half/infer"])
+def test_the_open_inference_protocol_is_refused_with_the_path_that_answers(rest, path):
+    answer = rest.ask("POST" if path.endswith("infer") else "GET", f"/v2{path}")
+    assert answer.status == 404
+    assert "POST /v1/models/NAME:predict" in answer.error()
+
+
 def test_images_that_cannot_be_decoded_are_refused(rest, make_image):
     answer = rest.predict({"instances": [b64(b"no image")]}, "imgpipe")
     assert answer.status == 400 and "Unknown image file format" in answer.error()
@@ -109,16 +117,24 @@ def test_images_that_cannot_be_decoded_are_refused(rest, make_image):
     assert answer.status == 400 and "144.0 million pixels" in answer.error()
 
 
+def test_the_brackets_of_pixels_do_not_count_as_values(rest):
+    pixels = {"instances": [[[[1, 2, 3]] * 384] * 384], "signature_name": "serving_default"}
+    answer = rest.predict(pixels)
+    assert answer.status == 200 and "predictions" in answer.json()
+
+
 def test_bodies_beyond_the_limits_are_refused(rest, monkeypatch):
     answer = rest.predict(b" " * (33 << 20))
     assert answer.status == 413 and "larger than 32 MiB" in answer.error()
     assert answer.headers["connection"] == "close"
     answer = rest.predict(b"{}", headers={"Content-Encoding": "gzip"})
-    assert answer.status == 400 and "not compressed" in answer.error()
-    many = b'{"instances": [' + b"1," * 200_000 + b"1]}"
-    assert len(rest.predict(many).json()["predictions"]) == 200_001
-    answer = rest.predict(many[:-2] + b"," + many[15:])
-    assert answer.status == 413 and "more than 250,000 values" in answer.error()
+    assert answer.status == 400 and "Received: Content-Encoding: gzip" in answer.error()
+    assert "without this header" in answer.error()
+    many = b'{"instances": [' + b"1," * 400_000 + b"1]}"
+    assert len(rest.predict(many).json()["predictions"]) == 400_001
+    for more in (many[:-2] + b"," + many[15:], b"[" * 500_000, b'{"a":' * 500_000):
+        answer = rest.predict(more)
+        assert answer.status == 413 and "more than 450,000 values" in answer.error()
     monkeypatch.setattr(requests, "_BODIES_AT_ONCE", 0)
     answer = rest.predict(many)
     assert answer.status == 429 and "large requests fill its memory" in answer.error()
@@ -132,10 +148,10 @@ def test_bodies_beyond_the_limits_are_refused(rest, monkeypatch):
         ({"Origin": "http://127.0.0.1:PORT"}, 200),
         ({"Origin": "http://elsewhere"}, 403),
         ({"Origin": "null"}, 403),
-        ({"Origin": "http://h", "Host": "h:80"}, 200),
-        ({"Origin": "https://h", "Host": "h:443"}, 200),
-        ({"Origin": "http://h", "Host": "h:81", "Sec-Fetch-Site": "same-site"}, 403),
-        ({"Origin": "http://outside", "Host": "inside", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://localhost", "Host": "localhost:80"}, 200),
+        ({"Origin": "https://[::1]", "Host": "[::1]:443"}, 200),
+        ({"Origin": "http://localhost", "Host": "localhost:81", "Sec-Fetch-Site": "none"}, 403),
+        ({"Origin": "https://h", "Host": "localhost", "Sec-Fetch-Site": "same-origin"}, 200),
     ],
 )
 def test_pages_of_other_sites_cannot_send_requests(rest, headers, status):
@@ -144,6 +160,23 @@ def test_pages_of_other_sites_cannot_send_requests(rest, headers, status):
     assert answer.status == status
     assert "access-control-allow-origin" not in answer.headers
     assert status == 200 or "another site" in answer.error()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "[::1", "10.0.0.1", ""])
+def test_no_path_answers_a_name_of_another_site_that_leads_to_this_machine(rest, host):
+    """A page there could otherwise read all answers (DNS rebinding)."""
+    for path in (
+        *("/", "/v1/models/half", "/v1/models/half/metadata", "/v1/server/models"),
+        *("/v1/health/ready", "/monitoring/prometheus/metrics", "/nothing"),
+    ):
+        answer = rest.ask("GET", path, headers={"Host": host})
+        assert answer.status == 403 and "names another host" in answer.error(), path
+    assert rest.predict({"instances": [1]}, headers={"Host": host}).status == 403
+
+
+def test_a_signature_of_operations_cannot_be_asked(rest):
+    answer = rest.predict({"signature_name": "__saved_model_init_op", "instances": [1]})
+    assert answer.status == 400 and "not found in signature def" in answer.error()
 
 
 def test_the_graph_stops_at_the_time_limit(serve, eventually):

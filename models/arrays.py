@@ -1,0 +1,15 @@
+"""Names of the types of NumPy's arrays. A docstring says the shape, and the width if it matters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.floating[Any]]
+Integers = npt.NDArray[np.integer[Any]]
+#: Names, paths and hashes, as bytes.
+Names = npt.NDArray[np.bytes_]
