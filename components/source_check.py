@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.splits import SplitRule
@@ -133,24 +133,20 @@ def _examine(plan: SourceCheckPlan, source: Source, scan: Scan, folder: str) -> 
 
 def read_images(
     plan: SourceCheckPlan, judged: JudgedSource, paths: Iterable[str]
-) -> dict[str, bytes]:
-    """Read some images again.
+) -> Iterator[tuple[str, bytes]]:
+    """Read some images again, one after the other.
 
     Args:
         plan: The plan that was passed to `judge`.
         judged: The result of `judge`.
         paths: Paths of the wanted images.
 
-    Returns:
-        Encoded images by path, without those that cannot be read.
+    Yields:
+        Path and encoded image of each file that can be read.
     """
     wanted = set(paths)
     source = open_source(plan.source, plan.options)
-    images = {}
     for item in judged.scan.items:
         if item.path in wanted:
-            try:
-                images[item.path] = source.read(item)
-            except OSError:
-                continue
-    return images
+            with contextlib.suppress(OSError):
+                yield item.path, source.read(item)

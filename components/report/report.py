@@ -29,7 +29,6 @@ from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE
 from imgpipe.components.run_record.verdict import RunState
 
 _log = logging.getLogger(__name__)
-_QUALITY = 90  # of the small JPEG from which a thumbnail is made
 
 
 def _artifact_type(name: str) -> type[Artifact]:
@@ -122,7 +121,7 @@ def _images(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
     originals: dict[str, bytes] = {}
     if "examples" in uris:
         for image_hash, data in collect.encoded_images(uris["examples"], _shown_hashes(facts)):
-            files[image_hash] = thumbnails.shrunk(data, thumbnails.SIDE, _QUALITY)
+            files[image_hash] = thumbnails.kept_small(data)
             if image_hash in explained:
                 originals[image_hash] = data
     if "model" in uris:

@@ -25,7 +25,8 @@ MANY_SIDE = 160  # of images in galleries and in the matrix
 _LARGE_BYTES = 4_000_000  # of data URIs, so that a page of any data set stays below 10 MB
 _PIXEL_LIMIT = 40_000_000  # decoded; about 0.5 s and 120 MB, larger ones go without an image
 _QUALITY = 72  # of the JPEG; about 15 kB a large and 2 kB a small image
-#: Mistakes of each split that are explained; each costs a forward and a backward pass.
+_KEPT_QUALITY = 90
+#: Mistakes that are explained; each costs a forward and a backward pass.
 EXPLAINED = 12
 _BATCH = 8  # images whose feature maps are in memory at once
 _log = logging.getLogger(__name__)
@@ -93,6 +94,14 @@ def shrunk(data: bytes, side: int, quality: int = _QUALITY) -> bytes:
             return _jpeg(upright(image).convert("RGB"), quality)
     except Exception:  # Pillow's plugins raise exceptions of any type
         return b""
+
+
+def kept_small(data: bytes) -> bytes:
+    """Return what is kept of an encoded image until the page is drawn, so that memory stays small.
+
+    A thumbnail is made from it, which is not visibly worse than one of the image itself.
+    """
+    return shrunk(data, SIDE, _KEPT_QUALITY)
 
 
 def _jpeg(image: Image.Image, quality: int = _QUALITY) -> bytes:
