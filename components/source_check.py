@@ -95,7 +95,7 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         for part in parts:
             for decision in compared.finish(part, settings):
                 outcomes.add(decision)
-    notes = [dataclasses.asdict(note) for note in scan.notes]
+    notes = [note.as_written() for note in scan.notes]
     outcomes = Outcomes.joined([outcomes])
     summary = outcomes.summary(scan.vocabulary, notes, settings)
     check_conservation(summary, len(scan.items))
