@@ -24,6 +24,7 @@ from imgpipe.components.image_filter.checks.whole_set import radius
 from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.quarantine import DataSummary, Outcomes, check_conservation
+from imgpipe.components.run_record.galleries import Gallery, GallerySample
 from imgpipe.models import progress
 
 _SHARD = 1024  # images whose decisions are in memory at a time
@@ -60,6 +61,7 @@ class JudgedSource:
         outcomes: The findings, sorted by path.
         near: Groups of near-duplicates; None if they were not searched for.
         seconds: Duration of the checks.
+        galleries: Some kept images of each class.
     """
 
     scan: Scan
@@ -67,6 +69,7 @@ class JudgedSource:
     outcomes: Outcomes
     near: tuple[NearGroup, ...] | None
     seconds: float
+    galleries: list[Gallery] = field(default_factory=list)
 
 
 def judge(plan: SourceCheckPlan) -> JudgedSource:
@@ -92,9 +95,13 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         parts = _examine(plan, source, scan, folder)
         compared = comparison.compare(parts, settings)
         outcomes = Outcomes()
+        sample = GallerySample(len(scan.vocabulary))
         for part in parts:
             for decision in compared.finish(part, settings):
                 outcomes.add(decision)
+                if decision.rejection is None:
+                    record = decision.record
+                    sample.add(record.label, record.path, record.image_hash)
     notes = [note.as_written() for note in scan.notes]
     outcomes = Outcomes.joined([outcomes])
     summary = outcomes.summary(scan.vocabulary, notes, settings)
@@ -105,6 +112,7 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         outcomes=outcomes,
         near=compared.near if radius(settings) > 0 else None,
         seconds=time.monotonic() - began,
+        galleries=sample.galleries(scan.vocabulary),
     )
 
 

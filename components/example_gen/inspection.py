@@ -138,7 +138,7 @@ def _read(source: Source, item: Item, rule: SplitRule, vocabulary: Sequence[str]
 def _inspected(data: bytes, pixel_limit: int) -> Content:
     """Read the header of a file, decode it and measure its pixels."""
     content = Content(**dataclasses.asdict(probe(data, pixel_limit)))
-    error = _why_not_decoded(data, content, pixel_limit)
+    error = content.hidden_cost or _why_not_decoded(data, content, pixel_limit)
     if error:
         return dataclasses.replace(content, decode_error=error)
     pixels, error = decode(data)

@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import TypeAdapter
 
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter import quarantine_files
+from imgpipe.components.run_record.commands import NextCommand, next_commands
+from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.run_files import FACTS, PAGE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
@@ -164,6 +166,24 @@ class PastRun:
         if not uri or "://" in uri:
             return uri
         return str(run_folders.artifact(uri, self.out))
+
+    @property
+    def next_commands(self) -> list[NextCommand]:
+        """The commands that go on from the run; empty without a page or its facts."""
+        if self.summary is None or not self.facts or not self.page.is_file():
+            return []
+        identity = {**self.facts["identity"], "folder": str(self.folder)}
+        push = self.facts["push"]
+        if self.version is not None:  # the folder of versions may have been moved
+            push = {**push, "path": str(self.versions_folder / str(self.version))}
+        facts = cast(Facts, {**self.facts, "identity": identity, "push": push})
+        timings, cached = self.summary["timings"], self.summary["cached"]
+        return next_commands(facts, self.status, timings, cached, self.moved)
+
+    @property
+    def moved(self) -> list[str]:
+        """Arguments with which it runs again where its output folder is now; [] if not moved."""
+        return [] if self.config.get("run.out") == str(self.out) else ["--out", str(self.out)]
 
     @property
     def quarantine(self) -> Path | None:

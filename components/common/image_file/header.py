@@ -52,6 +52,7 @@ class Header:
     frames: int = 1
     camera: str = ""  # model of the camera
     captured: int = 0  # moment of the photograph by the clock of the camera, in seconds
+    hidden_cost: str = ""  # why the file must not be decoded, whatever its size in pixels is
 
     @property
     def pixels(self) -> int:
@@ -119,6 +120,10 @@ def probe(data: bytes, pixel_limit: int) -> Header:
     """
     declared = image_header.size(data)
     kind = image_header.sniff(data)
+    cost = image_header.hidden_cost(data)
+    if cost:  # Pillow would expand the texts of a PNG
+        why = f"not decoded: it has {cost}"
+        return Header(*declared, format=kind, hidden_cost=why)
     if kind == "WEBP" and declared[0] * declared[1] > pixel_limit:
         return Header(width=declared[0], height=declared[1], format=kind)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,10 @@ _EXPECTED = (
     "expected a .csv with the columns path,label[,split,group], or a .jsonl of those; name other "
     "columns by data.image_column and data.label_column"
 )
+_MAX_PATH, _MAX_NAME = 4096, 64  # characters; the first is the limit of Linux
 _MIN_PIXELS = 4  # two by two
-_Table = tuple[list[str], list[tuple[int, list[str]]]]  # header, and cells by number of the row
+_MAX_COLUMNS = 10_000  # of a CSV file, each of which takes pandas half a millisecond
+_Table = tuple[list[str], list[tuple[int, Sequence[str]]]]  # header, and rows by their number
 
 
 def lists_files(locator: str, options: SourceOptions) -> bool:
@@ -116,9 +118,10 @@ class ListSource(Source):
         for row, (raw, label, word, group) in rows:
             path = found.paths.get(raw) or found.places[raw]
             refused = ""
-            if not path:
+            if not path or len(raw) > _MAX_PATH:
                 # Refused rows may name the same file; each is rejected as an item of its own.
                 name = raw.replace("\\", "/").rstrip("/.").rpartition("/")[2] or "unnamed"
+                name = name[-_MAX_NAME:]
                 path = f"row-{row:06d}/{name}"
                 refused = _refusal(raw, root)
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
@@ -147,7 +150,7 @@ class ListSource(Source):
         if found.copies:
             what = "its files are in several folders"
             first = some(found.copies, 3)
-        elif not found.places[first]:
+        elif not found.places[first] or len(first) > _MAX_PATH:
             first = _refusal(first, root)
         else:
             first = repr(first)
@@ -210,14 +213,16 @@ class ListSource(Source):
         """Read a CSV file, which has no header if the path is given by the number of its column."""
         import pandas
 
-        delimiter, _ = tables.first_rows(path)
+        delimiter, (titles, _) = tables.first_rows(path)
+        if len(titles) > _MAX_COLUMNS:
+            raise ValueError(f"it has {len(titles):,} columns; {_EXPECTED}")
         text = {"dtype": str, "na_filter": False, "encoding": tables.encoding(path)}
         with open_regular(path) as file:
             table = pandas.read_csv(file, sep=delimiter, header=None, **text).fillna("")
         rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False)]
         titled = any(tables.is_usual(cell, role) for cell in rows[0] for role in ("path", "label"))
         bare = self.options.image_column.isdecimal() and not titled
-        numbered = list(enumerate(rows, 1))
+        numbered: list[tuple[int, Sequence[str]]] = list(enumerate(rows, 1))
         return ([], numbered) if bare else (rows[0], numbered[1:])
 
     def _objects(self, path: Path) -> _Table:
@@ -235,7 +240,21 @@ class ListSource(Source):
                 if value:
                     objects.append((row, value))
         header = list(dict.fromkeys(key for _, value in objects for key in value))
-        return header, [(row, [_text(value.get(k)) for k in header]) for row, value in objects]
+        return header, [(row, _ObjectCells(header, value)) for row, value in objects]
+
+
+@dataclass(frozen=True)
+class _ObjectCells(Sequence[str]):
+    """The cells of a row of JSON Lines, made when they are read: rows may have different keys."""
+
+    header: list[str]
+    values: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.header)
+
+    def __getitem__(self, place: Any) -> Any:
+        return _text(self.values.get(self.header[place]))
 
 
 def _text(value: Any) -> str:
@@ -249,6 +268,8 @@ def _text(value: Any) -> str:
 
 def _refusal(raw: str, root: Path) -> str:
     """Say why a file must not be read."""
+    if len(raw) > _MAX_PATH:
+        return f"{raw[:_MAX_NAME]!r}… has {len(raw):,} characters, more than a path may have"
     if "://" in raw:
         return f"{raw!r} is a URL; only files are read"
     return f"{raw!r} leads out of {str(root)!r}; set data.root to the folder of all files"

@@ -26,7 +26,7 @@ _found = {check.name: check for check in _checks if isinstance(check, ImageCheck
 #: so a check that explains a problem better than others comes before them: `decodable` says more
 #: than `damaged` of a file that nobody reads. A check that is not listed comes after these.
 _ORDER = (
-    *("unreadable", "zero_byte", "pixel_limit", "decodable", "damaged"),
+    *("unreadable", "zero_byte", "pixel_limit", "hidden_cost", "decodable", "damaged"),
     *("too_small", "animated", "source_problem", "no_label"),
     *("alpha", "cmyk", "sixteen_bit"),
     *("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "odd_size", "greyscale"),

@@ -12,6 +12,7 @@ from imgpipe.components.common.image_record import (
 )
 from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
 from imgpipe.components.image_filter.checks.quality import remedy
+from imgpipe.serving import image_header
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
@@ -58,6 +59,17 @@ def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
         f"{record.content.size_in_words} = {record.content.pixels:,} pixels in the header, over "
         f"the limit of {settings.pixel_limit:,}"
     )
+
+
+@check(
+    "header",
+    "save the image again as JPEG or PNG, without texts and profiles",
+    unusable=("hidden_cost",),
+)
+def hidden_cost(record: ImageRecord, settings: JudgeSettings) -> Result:
+    """Far more scans, or compressed texts, than any program writes, to exhaust a decoder."""
+    cost = image_header.hidden_cost(record.image_bytes)
+    return f"not decoded: it has {cost}" if cost else None
 
 
 @check(

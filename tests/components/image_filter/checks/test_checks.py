@@ -10,11 +10,15 @@ from PIL import Image
 
 from imgpipe.components.common.image_file.content import Content, decode
 from imgpipe.components.common.image_file.header import probe
+from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import CHECKS
 from imgpipe.components.image_filter.decision import decide
 from tests.images import encoded
+from tests.serving.test_image_header import compressed_texts, many_scans
 
 
 def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
@@ -52,6 +56,23 @@ def reason(data, settings=None, **about):
     """Return the reason why a file is rejected, or "" if it is kept."""
     found = decide(record(data, **about), settings or JudgeSettings())
     return found.rejection.reason if found.rejection else ""
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(many_scans(), "206 scans, more than 100"), (compressed_texts(), "more than 4 MiB")],
+    ids=["JPEG", "PNG"],
+)
+def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path, data, words):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "x.jpg").write_bytes(data)
+    source = open_source(str(tmp_path))
+    found, _ = inspect(source, source.scan().items, JudgeSettings().pixel_limit)
+    assert words in found.decode_error and not found.figures
+    rejection = decide(found, JudgeSettings()).rejection
+    assert rejection.reason == "hidden_cost" and words in rejection.detail
+    assert for_the_model(data, JudgeSettings().pixel_limit) == data
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
@@ -158,7 +179,8 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
 ):
     """What the serving op decodes is never rejected as damaged.
 
-    Everything else is rejected or repaired.
+    One of them is Pillow's example of a file that is made to take memory. Everything else is
+    rejected or repaired.
     """
     repaired = readable = 0
     for path, entry in broken_images.items():
@@ -166,7 +188,8 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
         serves = entry["tf"].startswith("OK")
         name = found.rejection.reason if found.rejection else ""
         if serves:
-            assert name in ("", "animated") and found.repairs == [], (path, name)
+            assert name in ("", "animated", "hidden_cost"), (path, name)
+            assert found.repairs == [] and (name != "hidden_cost" or "8eb03a3c11" in path)
         else:
             assert name or found.repairs, path
             readable += entry["pil"] == "OK" and name != "animated"
