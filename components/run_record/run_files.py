@@ -9,4 +9,3 @@ TIMINGS: Final = "timings.json"  # the local runner updates it during the run
 LOG: Final = "run.log"
 PAGE: Final = "report.html"
 FACTS: Final = "facts.json"
-CONFIG: Final = "config.toml"
