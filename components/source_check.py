@@ -102,7 +102,7 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
                 if decision.rejection is None:
                     record = decision.record
                     sample.add(record.label, record.path, record.image_hash)
-    notes = [dataclasses.asdict(note) for note in scan.notes]
+    notes = [note.as_written() for note in scan.notes]
     outcomes = Outcomes.joined([outcomes])
     summary = outcomes.summary(scan.vocabulary, notes, settings)
     check_conservation(summary, len(scan.items))

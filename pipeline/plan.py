@@ -325,7 +325,8 @@ def without_effect(config: Config) -> list[str]:
     if not settings.frozen:
         reasons["bank.budget"] = "all layers are trained, so that no features are stored"
     if not settings.searches:
-        reasons["train.minutes"] = "no better network is looked for beside the other settings"
+        if settings.minutes != 0:  # which asks for no search
+            reasons["train.minutes"] = "no better network is looked for beside the other settings"
         if settings.fine_tune.mode != "on":
             head = "only the head is trained beside the other settings"
             reasons |= {f"fine_tune.{name}": head for name in (*_BY_EPOCHS, "cut")}

@@ -20,9 +20,6 @@ from imgpipe.models import feature_names as names
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: File beside the splits of ImageExampleGen's Examples: their numbers of images, the notes of the
-#: source and the rule of the splits.
-INGEST_SUMMARY = "ingest.json"
 #: Reasons of `ImageRecord.problem`: several labels, splits or groups for one file, a label that is
 #: not in `data.classes`, and a group whose images are in several splits of the source.
 TWO_LABELS = "two_labels"

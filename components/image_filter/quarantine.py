@@ -19,14 +19,15 @@ import json
 import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.image_record import INGEST_SUMMARY, ImageRecord
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
 from imgpipe.components.image_filter import placement, quarantine_files
 from imgpipe.components.image_filter.check import Finding, JudgeSettings
@@ -197,7 +198,7 @@ class Outcomes:
         self.reviews.append(Finding(verdict, detail, "warn").about(record))
 
     def summary(
-        self, vocabulary: Sequence[str], notes: Sequence[Mapping[str, Any]], settings: JudgeSettings
+        self, vocabulary: Sequence[str], notes: Sequence[SourceNote], settings: JudgeSettings
     ) -> DataSummary:
         """Count the images, and list warnings and notes with their first paths.
 
@@ -296,9 +297,9 @@ def _grouped(warnings: Iterable[Finding]) -> list[Warned]:
     ]
 
 
-def _counted(notes: Sequence[Mapping[str, Any]]) -> list[Noted]:
+def _counted(notes: Sequence[SourceNote]) -> list[Noted]:
     """Group notes of the source by kind, with their first paths; ingest.json has a hundred."""
-    by_kind: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+    by_kind: dict[str, list[SourceNote]] = collections.defaultdict(list)
     for note in notes:
         by_kind[note["kind"]].append(note)
     return [
@@ -374,14 +375,7 @@ def write(uri: str, found: Outcomes, summary: DataSummary, near: Iterable[NearGr
     write_text(f"{uri}/{quarantine_files.SUMMARY}", json.dumps(summary, indent=1))
 
 
-def ingest_summary(examples_uri: str) -> dict[str, Any]:
-    """Read the summary that ImageExampleGen wrote beside its Examples; empty if there is none."""
-    import tensorflow as tf
-
-    path = f"{examples_uri}/{INGEST_SUMMARY}"
-    return read_json(path) if tf.io.gfile.exists(path) else {}
-
-
 def read_summary(uri: str) -> DataSummary:
     """Read the summary of a quarantine."""
-    return read_json(f"{uri}/{quarantine_files.SUMMARY}")
+    summary: DataSummary = read_json(f"{uri}/{quarantine_files.SUMMARY}")
+    return summary

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural, seconds
+from imgpipe.components.image_evaluator.rules import PASSING
 from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.components.run_record.run_files import CONFIG
 
@@ -24,10 +25,7 @@ _VERSIONS = "model"  # default of push.directory
 ACCEPT = "--accept"  # option of `imgpipe run`
 #: Components that run again if only a setting of [evaluate] is changed. The others are cached.
 _AGAIN = ("Plan", "ImageEvaluator", "ModelPusher", "Report")
-#: Rules of the blessing that a threshold of 0, which asks for nothing, turns off.
-_OF_CLASSES = {"class_recall", "commonest_class"}
-#: What makes other rules pass.
-_PASSING = {"last_version": ["--set", "evaluate.max_drop=1"], "unlike_images": [ACCEPT]}
+_ASKS_FOR_NOTHING = PASSING["class_recall"]
 _MINUTE = 60  # seconds
 
 
@@ -132,18 +130,15 @@ def _publishing(facts: Facts) -> list[str] | None:
         return None
     if "rollback" in push["refused_by"] or "serving" in push["refused_by"]:
         return None
-    failed = set(gate["failed"])
-    if not failed <= {"threshold", *_OF_CLASSES, *_PASSING}:
+    failed = gate["failed"]
+    if not set(failed) <= PASSING.keys():
         return None
-    arguments: list[str] = []
-    if failed & _OF_CLASSES:
-        arguments += ["--set", "evaluate.threshold=0"]
-    elif "threshold" in failed:
-        arguments += ["--set", f"evaluate.threshold={_reached(gate):g}"]
-    for rule, passing in _PASSING.items():
-        if rule in failed:
-            arguments += passing
-    return arguments
+    if any(
+        PASSING[rule] == _ASKS_FOR_NOTHING for rule in failed
+    ):  # which the threshold passes, too
+        failed = [rule for rule in failed if rule != "threshold"]
+    passing = dict.fromkeys(PASSING[rule] for rule in failed)
+    return [part.format(reached=_reached(gate)) for parts in passing for part in parts]
 
 
 def _reached(gate: Decision) -> float:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import manifest
+from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.version_files import SAVED_MODEL
 from imgpipe.pipeline.configuration.config import VERSIONS
 from imgpipe.pipeline.output import past_runs
 from imgpipe.pipeline.output.past_runs import PastRun
-from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
+from imgpipe.pipeline.output.run_folders import RUNS
 
 _NAMED = 3  # runs that a message names
 

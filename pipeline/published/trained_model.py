@@ -7,11 +7,12 @@ from pathlib import Path
 
 from imgpipe.components.common.storage import integrity
 from imgpipe.components.run_record.commands import run_command
+from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.version_files import SAVED_MODEL, SAVED_MODEL_FOLDER
 from imgpipe.pipeline.output import places
 from imgpipe.pipeline.output.past_runs import PastRun
-from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
+from imgpipe.pipeline.output.run_folders import RUNS
 
 #: Stands for the newest run that evaluated a model.
 NEWEST = "newest"

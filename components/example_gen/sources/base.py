@@ -19,6 +19,7 @@ from typing import Annotated, Literal, Protocol
 import pydantic.dataclasses
 from pydantic import Field
 
+from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.models import progress
 from imgpipe.models.limits import PLACE, STRICT, declared
 
@@ -150,6 +151,15 @@ class Note:
     path: str
     detail: str = ""
     count: int = 1  # more in a note that stands for all further ones of its kind
+
+    def as_written(self) -> SourceNote:
+        """Return the note as it is written to JSON."""
+        return {
+            "kind": self.kind,
+            "path": self.path,
+            "detail": self.detail,
+            "count": self.count,
+        }
 
 
 @dataclass(frozen=True)
