@@ -22,6 +22,9 @@ class Listener(Protocol):
     def total(self, count: int, unit: str) -> None:
         """Report the total number of units of the current step, if it is known."""
 
+    def part(self, text: str, seconds: float | None) -> None:
+        """Report which part of the current step begins, and how long the step may still take."""
+
     def say(self, text: str) -> None:
         """Show a sentence about the current step."""
 
@@ -63,6 +66,18 @@ def total(count: int, unit: str = "images") -> None:
     listener = _current_listener()
     if listener:
         listener.total(count, unit)
+
+
+def part(text: str, seconds: float | None = None) -> None:
+    """Report which part of the current step begins.
+
+    Args:
+        text: What is being done, such as `fold 2 of 5`.
+        seconds: How long the step may still take, where a person has limited its time.
+    """
+    listener = _current_listener()
+    if listener:
+        listener.part(text, seconds)
 
 
 def say(text: str) -> None:

@@ -1,14 +1,25 @@
-"""The answers of `imgpipe predict` as it writes them to JSON."""
+"""The answers of `imgpipe predict` as it writes them to JSON and CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.serving.client.classifier import Answer
+from imgpipe.serving.client.errors import InvalidArgument
+
+AnsweredFile: TypeAlias = tuple[Path, Answer]
+"""The path of an image, and its classification or why it was refused."""
+
+#: Columns of the table, which are those of the web page's CSV file.
+_COLUMNS = ("file", "label", "probability", "version", "error")
+_FORMULA = tuple("=+-@\t\r\n")  # a cell that begins so would be run by a spreadsheet
 
 
 class LabelProbability(TypedDict):
@@ -57,3 +68,31 @@ def describe(path: Path, answer: Answer) -> PredictedImage | RefusedImage:
         "top": [{"label": name, "probability": share} for name, share in answer.top],
         "version": answer.version or None,
     }
+
+
+def table(answers: Sequence[AnsweredFile]) -> str:
+    """Return the answers as CSV, with a line for each image.
+
+    Args:
+        answers: Each path with its answer.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    for path, answer in answers:
+        if isinstance(answer, Exception):
+            cells = [str(path), "", "", "", first_line(answer)]
+        else:
+            version = str(answer.version or "")
+            cells = [str(path), answer.label, f"{answer.probability:.6f}", version, ""]
+        writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+    return text.getvalue()
+
+
+def first_line(error: InvalidArgument) -> str:
+    """Return why an image was refused, without the trace of TensorFlow's graph.
+
+    Args:
+        error: The error of the image.
+    """
+    return str(error).split("\n", 1)[0].strip()

@@ -97,6 +97,17 @@ class Page:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
+    def drop(self, selector: str, *paths: Path) -> None:
+        """Drop files and folders on the element that matches a CSS selector."""
+        box = self.run(
+            f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()"
+        )
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call(
+                "Input.dispatchDragEvent", type=kind, x=box["x"] + 9, y=box["y"] + 9, data=data
+            )
+
     def press(self, key: str, modifiers: int = 0) -> None:
         """Press a key: one character, or a name such as ``Tab``."""
         code = _KEYS.get(key) or ord(key.upper())
@@ -153,6 +164,8 @@ def chromium(folder: Path) -> Iterator[Page]:
     assert PROGRAM
     command = [PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-dev-shm-usage", "--disable-background-networking"]
+    # A camera that shows a test pattern, which every page may use.
+    command += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     command += ["--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"]
     with (folder / "log").open("wb") as log:
         browser = subprocess.Popen(command, stdout=log, stderr=log)

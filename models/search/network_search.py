@@ -323,7 +323,9 @@ class _Search:
         """Train the network of each part that judges, or return why there was no time for that."""
         started = time.monotonic()
         networks: list[Trained] = []
-        for part in self._judging:
+        for number, part in enumerate(self._judging, 1):
+            name = f"fold {number} of {len(self._judging)}" if self._by_folds else "a network"
+            progress.part(name, self._until - time.monotonic())
             network = self._fitted(plan, extractor, part, lambda: time.monotonic() > self._until)
             # Where folds judge, all of them must be trained to their end.
             if network is None or (self._by_folds and network.history["stopped"] == "minutes"):
@@ -344,6 +346,7 @@ class _Search:
 
         It takes the time that it needs: trained only in part, nothing would judge it.
         """
+        progress.part("the network of all folds")
         whole = self._fitted(plan, extractor, self._whole, lambda: False)
         if whole is None:
             return None

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from imgpipe.models import progress
 from imgpipe.pipeline.command_line import standard_streams
+from imgpipe.pipeline.command_line.terminal import wrapped
 from imgpipe.pipeline.component_names import TASKS
 from imgpipe.pipeline.output import temporary_files
 
@@ -32,6 +33,7 @@ _WIDE = 90  # columns from which on the name of the component stands beside what
 _NAMES_WIDE = 45
 _NAMES_NARROW = 27
 _SOON = 2.0  # seconds after which the rate of a step says how long it takes
+_MINUTES_FROM = 100  # seconds from which on a time is given in minutes
 
 
 @contextlib.contextmanager
@@ -78,16 +80,35 @@ def _redirected(log: Path, to_stderr: bool) -> Iterator[Console]:
         os.close(saved_err)
 
 
+@dataclass(frozen=True)
+class _Goal:
+    """How much of a unit there is to do, in all that the step has reported of it."""
+
+    total: int
+    done: int  # when it was reported
+    since: float
+
+    def seconds_left(self, count: int) -> float | None:
+        """Return how long the rest takes at the rate so far; None if it cannot be told."""
+        elapsed = time.monotonic() - self.since
+        new = count - self.done
+        if not self.done < count < self.total or elapsed < _SOON:
+            return None
+        return elapsed * (self.total - count) / new
+
+
 @dataclass
 class _ProgressStep:
     """One line of the display."""
 
     name: str
+    started: float
     state: str = "running"  # a key of _STATES
-    started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
-    totals: dict[str, int] = field(default_factory=dict)
+    goals: dict[str, _Goal] = field(default_factory=dict)
+    part: str = ""  # what the step is doing
+    limit: float | None = None  # when the time that a person has given is over
 
 
 #: Symbol and style of a step by its state.
@@ -132,7 +153,7 @@ class Display:
     def started(self, name: str) -> None:
         """Start a step."""
         with self._lock:
-            self._steps.append(_ProgressStep(name))
+            self._steps.append(_ProgressStep(name, time.monotonic()))
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -165,11 +186,21 @@ class Display:
         """See `imgpipe.models.progress.total`."""
         with self._lock:
             if self._steps:
-                self._steps[-1].totals[unit] = count
+                step = self._steps[-1]
+                done = step.counts.get(unit, 0)
+                step.goals[unit] = _Goal(done + count, done, time.monotonic())
+
+    def part(self, text: str, seconds: float | None) -> None:
+        """See `imgpipe.models.progress.part`."""
+        with self._lock:
+            if self._steps:
+                step = self._steps[-1]
+                step.part = text
+                step.limit = None if seconds is None else time.monotonic() + seconds
 
     def say(self, text: str) -> None:
         """See `imgpipe.models.progress.say`."""
-        self.console.print(Text(f"   {text}"), soft_wrap=True)
+        self.console.print(wrapped(Text(f"   {text}"), self.console), soft_wrap=True)
 
     def _cells(self, step: _ProgressStep) -> list[tuple[str, str]]:
         seconds = step.seconds or time.monotonic() - step.started
@@ -196,23 +227,37 @@ class Display:
 
 
 def _counts(step: _ProgressStep, seconds: float) -> str:
-    parts = []
-    waiting = {unit: 0 for unit in step.totals if unit not in step.counts}
+    """Return what a step has counted, behind the time that is left, which fits any width."""
+    parts = [_time_left(step), step.part] if step.state == "running" else []
+    waiting = {unit: 0 for unit in step.goals if unit not in step.counts}
     for unit, count in [*step.counts.items(), *waiting.items()]:
-        total = step.totals.get(unit)
+        total = step.goals[unit].total if unit in step.goals else 0
         if step.state == "done" and total and not count:  # workers on other hosts report no counts
             parts.append(f"{total:,} {unit}")
             continue
-        of = f" of {total:,}" if total and total > count else ""
+        of = f" of {total:,}" if total > count else ""
         # A rate over less than half a second, or below one a second, says nothing.
         rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count >= seconds else ""
         parts.append(f"{count:,}{of} {unit}{rate}")
-    unit = next((unit for unit, total in step.totals.items() if total), "")
-    count = step.counts.get(unit, 0)
-    if step.state == "running" and count and seconds >= _SOON:
-        left = seconds * max(step.totals[unit] / count - 1, 0)
-        parts.append(f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
+
+
+def _time_left(step: _ProgressStep) -> str:
+    """Return the time that a running step still takes; "" if nothing tells."""
+    if step.limit is not None:
+        return f"at most {_duration(step.limit - time.monotonic())} left"
+    for unit, goal in reversed(step.goals.items()):
+        left = goal.seconds_left(step.counts.get(unit, 0))
+        if left is not None:
+            return f"{_duration(left)} left"
+    return ""
+
+
+def _duration(seconds: float) -> str:
+    """Return a time of at least a second in words."""
+    if seconds < _MINUTES_FROM:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min"
 
 
 @contextlib.contextmanager

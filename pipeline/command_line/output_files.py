@@ -1,11 +1,11 @@
-"""Writes the files that people ask for with options such as `--json`, `--html` and `--to`."""
+"""Writes the files that people ask for with options such as `--json`, `--csv` and `--to`."""
 
 from __future__ import annotations
 
 import errno
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +50,11 @@ def console_beside(json_file: str | None) -> Console:
     return new_console(stderr=json_file == STANDARD_OUTPUT)
 
 
-def write_json(content: Mapping[str, Any], json_file: str | None) -> None:
-    """Write the JSON object to the file that `--json` names, if there is one.
+def write_json(content: Mapping[str, Any] | Sequence[Any], json_file: str | None) -> None:
+    """Write the JSON object or list to the file that `--json` names, if there is one.
 
     Args:
-        content: The JSON object.
+        content: The JSON object or list.
         json_file: Value of `--json`: a path, `-` for standard output, or None.
 
     Raises:
@@ -71,13 +71,35 @@ def write_json(content: Mapping[str, Any], json_file: str | None) -> None:
     if plain:  # JSON must be UTF-8, of which ASCII is a part in any terminal's encoding
         text = json.dumps(content, indent=1) + "\n"
     if json_file == STANDARD_OUTPUT:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-        error = standard_streams.failure(sys.stdout)
-        if error is not None and error.errno != errno.EPIPE:
-            raise ResourceError(f"cannot write to standard output: {error.strerror}.")
-        return
-    write(Path(json_file), text, "--json ")
+        _print(text)
+    else:
+        write(Path(json_file), text, "--json ")
+
+
+def write_csv(text: str, csv_file: str | None) -> None:
+    """Write a table to the file that `--csv` names, if there is one.
+
+    Args:
+        text: The table as CSV. Bytes of file names that are not UTF-8 are written as escapes.
+        csv_file: Value of `--csv`: a path, `-` for standard output, or None.
+
+    Raises:
+        ResourceError: It cannot be written. A closed pipe on standard output is not an error.
+    """
+    if csv_file == STANDARD_OUTPUT:
+        _print(text)
+    elif csv_file:
+        # The mark at the start of `utf-8-sig` tells spreadsheets that the file is UTF-8.
+        write(Path(csv_file), text.encode("utf-8-sig", "backslashreplace"), "--csv ")
+
+
+def _print(text: str) -> None:
+    """Write to standard output, where a reader that has gone is not an error."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    error = standard_streams.failure(sys.stdout)
+    if error is not None and error.errno != errno.EPIPE:
+        raise ResourceError(f"cannot write to standard output: {error.strerror}.")
 
 
 def write(path: Path, content: str | bytes, option: str = "") -> None:

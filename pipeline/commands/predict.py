@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
-import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ImgpipeError
-from imgpipe.pipeline.command_line import options
+from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from imgpipe.pipeline.predicted_images import AnsweredFile
     from imgpipe.pipeline.published.loaded_model import LoadedModel
     from imgpipe.serving.client import Client, ServingError
     from imgpipe.serving.client.classifier import Answer, Progress
@@ -28,7 +31,9 @@ _SERVER = "localhost:8500"
 _MODEL = "imgpipe"
 _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out photo.jpg\n
-  imgpipe predict --model imgpipe-out --version 2 photos/ --json\n
+  imgpipe predict --model imgpipe-out --version 2 photos/ --json -\n
+  imgpipe predict --model imgpipe-out photos/ --csv labels.csv\n
+  imgpipe predict --model imgpipe-out --run newest photo.jpg\n
   imgpipe predict --server localhost:8500 photo.jpg
 """
 
@@ -50,31 +55,48 @@ def predict(
         typer.Option(
             metavar="OUT|NAME",
             help="Output folder of a run, whose newest version is loaded without a server; or the "
-            f"name of the served model. Default: the server's model {_MODEL}.",
+            "folder of a run, for its model; or the name of the served model. Default: the "
+            f"server's model {_MODEL}.",
         ),
     ] = None,
     version: Annotated[
         int | None, typer.Option(help="Version of the model. Default: the newest available one.")
     ] = None,
+    run: options.RunOption = None,
     top: Annotated[int, typer.Option(help="Number of labels shown for each image.")] = 5,
     timeout: Annotated[float, typer.Option(help="Seconds for each request to a server.")] = 30.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON; --json - is the same.")
+    least_certain_first: Annotated[
+        bool,
+        typer.Option(
+            "--least-certain-first", help="Sort the images by the probability of their label."
+        ),
     ] = False,
+    json_file: options.JsonListOption = None,
+    csv_file: Annotated[
+        str | None,
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="Write a table for spreadsheets to this file (- for standard output).",
+            callback=options.writable_file,
+        ),
+    ] = None,
 ) -> None:
     """Classify images, using a server or, with --model OUT, a local model."""
     from imgpipe.serving.client import ServingError
     from imgpipe.serving.client.images import files_of
 
-    if as_json:  # other commands take the file of --json, for which "-" is standard output
-        images = [path for path in images if path != Path("-")]
+    if json_file == csv_file == output_files.STANDARD_OUTPUT:
+        raise ConfigError(
+            "--json - and --csv - would mix on standard output. Name a file for one of them."
+        )
     done: dict[int, Answer] = {}
     files: list[Path] = []
     failure: ServingError | None = None
     try:
         files = files_of(images)
         with (
-            _classifier(server, model, version, timeout) as classifier,
+            _classifier(server, model, version, timeout, run) as classifier,
             _progress(len(files), done) as progress,
         ):
             classifier.classify_each(files, progress=progress, top=top)
@@ -82,17 +104,23 @@ def predict(
         failure = error
     # What was answered before an error is printed too.
     answers = [(files[number], done[number]) for number in sorted(done)]
+    if least_certain_first:
+        answers.sort(key=_certainty)
     if answers:
-        (_print_json if as_json else _print_table)(answers)
+        _hand_over(answers, json_file, csv_file)
     if failure is not None:
         raise _server_error(failure, server, model) from failure
     raise typer.Exit(_refusals(answers))
 
 
 def _classifier(
-    server: str | None, model: str | None, version: int | None, timeout: float
+    server: str | None, model: str | None, version: int | None, timeout: float, run: str | None
 ) -> Client | LoadedModel:
-    """Return the client of a server, or the model in a folder."""
+    """Return the client of a server, or the model in a folder.
+
+    Raises:
+        ConfigError: A run is named without its output folder.
+    """
     from imgpipe.serving.client import Client
 
     # The default name is not taken for a folder, such as that of a clone of the repository. No
@@ -100,13 +128,21 @@ def _classifier(
     if server is None and model and (os.sep in model or Path(model).expanduser().is_dir()):
         from imgpipe.pipeline.published.loaded_model import LoadedModel
 
-        return LoadedModel(Path(model).expanduser(), version)
+        loaded = LoadedModel(Path(model).expanduser(), version, run)
+        if loaded.notice:
+            new_console(stderr=True).print(f"note: {escape(loaded.notice)}")
+        return loaded
+    if run is not None:
+        raise ConfigError(
+            "--run needs --model OUT, the output folder of the run, and no --server. Received: "
+            f"--run {run}."
+        )
     return Client(server or _SERVER, model or _MODEL, timeout, version=version)
 
 
 def _server_error(failure: ServingError, server: str | None, model: str | None) -> ServerError:
     """Return the error of a command whose server or model did not answer."""
-    from imgpipe.serving.client import InvalidArgument
+    from imgpipe.serving.client import InvalidArgument, Unavailable
 
     where = ""
     if failure.from_server:
@@ -114,6 +150,8 @@ def _server_error(failure: ServingError, server: str | None, model: str | None) 
     hint = ""
     if model and not server and not isinstance(failure, InvalidArgument):
         hint = f" (There is no folder {model!r}, so --model was taken for a model's name.)"
+    elif not server and not model and isinstance(failure, Unavailable):
+        hint = " Or name the output folder of a run, which needs no server: --model OUT."
     error = ServerError(f"{where}{failure}{hint}")
     error.exit_code = failure.exit_code
     return error
@@ -143,40 +181,51 @@ def _progress(count: int, done: dict[int, Answer]) -> Iterator[Progress]:
         yield progress
 
 
-def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
+def _refusals(answers: Sequence[AnsweredFile]) -> int:
     errors = [answer for _, answer in answers if isinstance(answer, Exception)]
     if not errors:
         return 0
+    from imgpipe.pipeline.predicted_images import first_line
+
     console = new_console(stderr=True)
     for error in errors:
-        # Without the trace of TensorFlow's graph, which does not help a caller.
-        line = str(error).split("\n", 1)[0].strip()
-        console.print(f"[red]{escape(line)}[/]")
+        console.print(f"[red]{escape(first_line(error))}[/]")
     console.print(f"{len(errors)} of {len(answers)} images could not be classified.")
     return _SOME_REFUSED
 
 
-def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:
-    from imgpipe.pipeline.predicted_images import describe
-
-    plain = sys.stdout.encoding.lower() != "utf-8"  # JSON is UTF-8, of which ASCII is a part
-    json.dump(
-        [describe(path, answer) for path, answer in answers],
-        sys.stdout,
-        indent=1,
-        ensure_ascii=plain,
-    )
-    print()
+def _certainty(row: AnsweredFile) -> float:
+    """Return the probability of the label of an image; refused images are sorted behind all."""
+    _, answer = row
+    return math.inf if isinstance(answer, Exception) else answer.probability
 
 
-def _print_table(answers: Sequence[tuple[Path, Answer]]) -> None:
-    console = new_console()
+def _hand_over(
+    answers: Sequence[AnsweredFile], json_file: str | None, csv_file: str | None
+) -> None:
+    """Write the answers to the files that were asked for, or print them; then count the labels."""
+    from imgpipe.pipeline.predicted_images import describe, table
+
+    printed = output_files.STANDARD_OUTPUT in (json_file, csv_file)
+    console = new_console(stderr=printed)
+    output_files.write_json([describe(path, answer) for path, answer in answers], json_file)
+    output_files.write_csv(table(answers), csv_file)
+    if not json_file and not csv_file:
+        _print_table(console, answers)
+    counts = Counter(answer.label for _, answer in answers if not isinstance(answer, Exception))
+    if len(answers) > 1 and counts:
+        labels = ", ".join(f"{label} {count:,}" for label, count in counts.most_common())
+        console.print(f"{counts.total():,} images: {escape(labels)}")
+
+
+def _print_table(console: Console, answers: Sequence[AnsweredFile]) -> None:
     width = max(len(str(path)) for path, _ in answers)
     for path, answer in answers:
         if isinstance(answer, Exception):
             continue
         others = "".join(f"{name} {p:.3f}, " for name, p in answer.top[1:])
+        version = f"version {answer.version}" if answer.version else "no version"
         console.print(
             f"{escape(f'{path!s:<{width}}')}  [bold]{escape(answer.label)}[/] "
-            f"{answer.probability:.3f}  [dim]{escape(others)}version {answer.version}[/]"
+            f"{answer.probability:.3f}  [dim]{escape(others)}{version}[/]"
         )

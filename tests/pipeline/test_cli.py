@@ -380,10 +380,22 @@ def test_every_command_shows_examples_that_its_options_allow():
 
 
 @pytest.mark.parametrize(
+    ("word", "command"),
+    [("train", "run"), ("trian", "run"), ("test", "evaluate"), ("ui", "serve"), ("serv", "serve")],
+)
+def test_a_word_of_another_tool_proposes_the_command_that_is_meant(word: str, command: str):
+    result = imgpipe(word, "photos")
+    assert result.returncode == 2
+    assert f"No such command '{word}'. Did you mean: imgpipe {command}?" in result.stderr
+    assert "Did you mean" not in imgpipe("xyzzy").stderr
+
+
+@pytest.mark.parametrize(
     ("option", "told"),
     [
         ("--epochs", "There is a setting of this name: --set train.epochs=VALUE"),
         ("--cross-validate", "--set evaluate.cross_validate=VALUE"),
+        ("--thresold", "There is a setting of a similar name: --set evaluate.threshold=VALUE"),
         ("--ouput", "Possible options: --out"),
     ],
 )

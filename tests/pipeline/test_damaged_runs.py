@@ -50,8 +50,8 @@ def _summary(**changes: dict[str, Any]) -> bytes:
     ("content", "words"),
     [
         (b'{"status": ', "Expecting value"),
-        (b'{"status": "fine"}', "status: input should be 'blessed'"),
-        (b'{"status": "blessed"}', "blessed: field required"),
+        (b'{"schema": 2, "status": "fine"}', "status: input should be 'blessed'"),
+        (b'{"schema": 2, "status": "blessed"}', "blessed: field required"),
         (_summary(gate={"value": "high"}), r"gate\.value: input should be"),
         (_summary(push={"version": "two"}), r"push\.version"),
     ],

@@ -52,7 +52,9 @@ def test_metrics_agree_with_the_answers_of_predict(out, photos):
     palette = draw_hand("rock", seed=9, size=96).convert("P")
     palette.save(photos / "rock" / "9.bmp")  # a run would repair its colours; the model answers it
     found = answer("--model", out, "--data", photos)
-    predicted = CliRunner().invoke(app, ["predict", "--model", str(out), str(photos), "--json"])
+    predicted = CliRunner().invoke(
+        app, ["predict", "--model", str(out), str(photos), "--json", "-"]
+    )
     rows = json.loads(predicted.stdout)
     right = sum(Path(row["image"]).parent.name == row["label"] for row in rows)
     assert (found["count"], found["correct"]) == (13, right)

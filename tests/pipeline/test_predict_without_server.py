@@ -1,5 +1,7 @@
 """Tests that ``imgpipe predict --model OUT`` answers as a server with the same model does."""
 
+import contextlib
+import csv
 import io
 import json
 import os
@@ -50,7 +52,7 @@ def predict(*arguments):
 
 def rows(*arguments):
     """Run ``imgpipe predict`` and return its JSON, which must have the declared format."""
-    answers = json.loads(predict(*arguments, "--json").stdout)
+    answers = json.loads(predict(*arguments, "--json", "-").stdout)
     json_formats.conform("predict", answers)
     return answers
 
@@ -58,7 +60,7 @@ def rows(*arguments):
 def test_json_is_utf_8_whatever_the_encoding_of_the_terminal(out, photos):
     photo = (photos / "0.png").rename(photos / "Bücher.png")
     answers = CliRunner(charset="latin-1").invoke(
-        app, ["predict", "--model", str(out), str(photo), "--json"]
+        app, ["predict", "--model", str(out), str(photo), "--json", "-"]
     )
     (row,) = json.loads(answers.stdout_bytes.decode("utf-8"))
     assert row["image"] == str(photo)
@@ -107,6 +109,49 @@ def test_files_that_are_no_images_are_named_and_the_others_are_classified(out, p
     assert "1 of 4 images could not be classified" in result.stderr
     assert "broken.png: " in result.stderr and "text (no image)" in result.stderr
     assert result.stdout.count("version 2") == 3
+
+
+def test_a_folder_becomes_a_table_in_a_file(out, photos, tmp_path):
+    photos = photos.rename(tmp_path / "=1+1 Bücher")
+    (photos / "broken.png").write_bytes(b"no image")
+    file = tmp_path / "labels.csv"
+    with contextlib.chdir(tmp_path):
+        result = predict("--model", out, photos.name, "--csv", file, "--json", tmp_path / "a.json")
+    answers = json.loads((tmp_path / "a.json").read_text())
+    assert file.read_bytes().startswith(b"\xef\xbb\xbf"), "a spreadsheet sees that it is UTF-8"
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        head, *written = csv.reader(opened)
+    assert head == ["file", "label", "probability", "version", "error"]
+    for line, answer in zip(written, answers, strict=True):
+        assert line[0] == f"'{answer['image']}", "no spreadsheet runs a name as a formula"
+        assert line[1] == answer.get("label", "")
+        assert line[4].removeprefix("'") == answer.get("error", "").split("\n")[0]
+        assert not line[2] or float(line[2]) == pytest.approx(answer["probability"], abs=1e-6)
+    assert [line[3] for line in written] == ["2", "2", "2", ""]
+    assert result.stdout.startswith("3 images: ") and len(result.stdout.splitlines()) == 1
+    with contextlib.chdir(tmp_path):
+        printed = predict("--model", out, photos.name, "--csv", "-")
+    assert list(csv.reader(io.StringIO(printed.stdout))) == [head, *written]
+    assert "3 images: " in printed.stderr
+    with pytest.raises(ConfigError, match="would mix on standard output"):
+        predict("--model", out, photos.name, "--csv", "-", "--json", "-")
+
+
+def test_the_least_certain_image_comes_first_on_request(out, photos):
+    (photos / "0.jpg").write_bytes(b"no image")
+    sorted_rows = rows("--model", out, photos, "--least-certain-first")
+    certainty = [row["probability"] for row in sorted_rows[:-1]]
+    assert certainty == sorted(certainty)
+    assert "error" in sorted_rows[-1]
+    lines = predict("--model", out, photos, "--least-certain-first").stdout.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == [row["image"] for row in sorted_rows[:-1]]
+    labels = [row["label"] for row in sorted_rows[:-1]]
+    assert all(f"{label} {labels.count(label)}" in lines[-1] for label in labels)
+
+
+def test_without_a_server_the_message_names_the_other_way(photos):
+    with pytest.raises(ServerError, match=r"No model server .* needs no server: --model OUT"):
+        predict(photos, "--timeout", "2")
 
 
 def test_every_file_is_refused_for_its_own_reason(out, photos):

@@ -19,6 +19,8 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for beside
         (("train.epochs=9",), [f"train.epochs has no effect: {SOLVED}"]),
         (("fine_tune.cut=block10", "fine_tune.mode=off"), ["fine_tune.cut has no effect: only"]),
         (("fine_tune.cut=block10", "fine_tune.epochs=2"), []),
+        (("train.minutes=0",), []),
+        (("train.minutes=0", "train.optimizer=adam"), []),
         (("train.minutes=30", "train.optimizer=adam"), [NO_SEARCH]),
         (("train.minutes=30", "evaluate.cross_validate=10"), [NO_SEARCH]),
         (("train.minutes=30", "model.freeze=none"), [NO_SEARCH]),

@@ -1,10 +1,11 @@
-// Many images at once: a table that can be filtered and downloaded as CSV.
+// Many images at once: a table that can be sorted, filtered and downloaded as CSV.
 
 import { element, percent } from "./answers.js";
 import { Gone, classify } from "./server.js";
 import { orientation } from "./shown_image.js";
 
 const AT_ONCE = 4;
+const LABELS_COUNTED = 12; // of more labels, only the most frequent are counted in the caption
 const ROWS_SHOWN = 200; // a table of thousands of images would make the page slow
 const ATTEMPTS = 4;
 const WAIT_MS = 500;
@@ -43,6 +44,9 @@ export class Folder {
   constructor(places, opened) {
     Object.assign(this, places, { opened });
     this.entries = [];
+    this.order = { key: "path", direction: 1 };
+    for (const button of this.sorts) button.addEventListener("click", () => this.#sortBy(button.dataset.sort));
+    this.#markSorted();
     this.filter.addEventListener("submit", (event) => event.preventDefault());
     this.filter.addEventListener("input", () => this.#show());
     this.stop.addEventListener("click", () => this.control.abort());
@@ -98,11 +102,41 @@ export class Folder {
     this.#show();
   }
 
+  #sortBy(key) {
+    this.order = { key, direction: this.order.key === key ? -this.order.direction : 1 };
+    this.#markSorted();
+    this.#show();
+  }
+
+  #markSorted() {
+    for (const button of this.sorts) {
+      const sorted = button.dataset.sort === this.order.key;
+      const direction = this.order.direction > 0 ? "ascending" : "descending";
+      button.closest("th").ariaSort = sorted ? direction : "none";
+    }
+  }
+
+  /** The entries that the filter lets through, sorted; those without an answer are the last. */
   #matching() {
     const [label, text] = [this.filterLabel.value, this.filterName.value.toLowerCase()];
-    return this.entries.filter(
-      (entry) => (!label || entry.label === label) && entry.path.toLowerCase().includes(text),
-    );
+    const { key, direction } = this.order;
+    const compare = (a, b) => {
+      if (a[key] === undefined || b[key] === undefined) return (a[key] === undefined) - (b[key] === undefined);
+      return direction * (key === "probability" ? a[key] - b[key] : a[key].localeCompare(b[key]));
+    };
+    return this.entries
+      .filter((entry) => (!label || entry.label === label) && entry.path.toLowerCase().includes(text))
+      .sort(compare);
+  }
+
+  /** How many images have each label, the most frequent first. */
+  #counts(entries) {
+    const counts = new Map();
+    for (const { label } of entries) if (label !== undefined) counts.set(label, (counts.get(label) ?? 0) + 1);
+    const sorted = [...counts].sort(([, a], [, b]) => b - a);
+    const parts = sorted.slice(0, LABELS_COUNTED).map(([label, count]) => `${label} ${count}`);
+    if (sorted.length > LABELS_COUNTED) parts.push(`${sorted.length - LABELS_COUNTED} other labels`);
+    return parts.length ? `: ${parts.join(", ")}` : "";
   }
 
   #show() {
@@ -114,8 +148,9 @@ export class Folder {
       `${finished.length} of ${this.entries.length} images` + (refused ? `, ${refused} refused` : "");
     this.#offerLabels([...new Set(finished.map((entry) => entry.label).filter((label) => label !== undefined))].sort());
     const found = this.#matching();
+    const images = `${found.length} ${found.length === 1 ? "image" : "images"}${this.#counts(found)}`;
     this.shown.textContent =
-      found.length > ROWS_SHOWN ? `The first ${ROWS_SHOWN} of ${found.length} images; the CSV file has them all.` : `${found.length} ${found.length === 1 ? "image" : "images"}`;
+      found.length > ROWS_SHOWN ? `${images}. The first ${ROWS_SHOWN} are shown; the CSV file has them all.` : images;
     this.#draw(found.slice(0, ROWS_SHOWN));
   }
 

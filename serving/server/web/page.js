@@ -1,13 +1,16 @@
 // The page: takes images in, asks the chosen versions, and shows what they answer.
 
 import { showAnswers, spoken } from "./answers.js";
+import { droppedFiles } from "./dropped_files.js";
 import { Folder } from "./folder.js";
+import { LiveCamera, hasCamera } from "./live_camera.js";
 import { Refused, classify, collects, correct, describe, explain, listModels } from "./server.js";
 import { ShownImage } from "./shown_image.js";
 
 const $ = (id) => document.getElementById(id);
 const ALL = "all";
 const RETRY_MS = 2000; // between two looks for a model that is still loading
+const UNPUBLISHED = "0"; // number of a model that no run has published
 
 let models = [];
 let running = null; // the request whose answer is awaited
@@ -27,12 +30,14 @@ const folder = new Folder(
   {
     section: $("many"), progress: $("progress"), done: $("done"), stop: $("stop"), filter: $("filter"),
     filterLabel: $("filter-label"), filterName: $("filter-name"), download: $("csv"), shown: $("shown"), rows: $("rows"),
+    sorts: document.querySelectorAll("[data-sort]"),
   },
   (file) => {
     open(file);
     $("input").scrollIntoView();
   },
 );
+const camera = new LiveCamera($("live"), classifyLive);
 
 function complain(error) {
   if (error.name === "AbortError") return;
@@ -99,11 +104,13 @@ function offer(select, options) {
   const chosen = select.value;
   select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
   if (options.some(([value]) => value === chosen)) select.value = chosen;
+  select.parentElement.hidden = options.length < 2; // there is nothing to choose
 }
 
 function offerVersions() {
   const versions = models.find(({ name }) => name === $("model").value)?.versions ?? [];
   const options = versions.map((version, index) => [version, index ? version : `${version} (newest)`]);
+  if (versions[0] === UNPUBLISHED) options[0][1] = "not published";
   if (versions.length > 1) options.push([ALL, "all, side by side"]);
   offer($("version"), options);
 }
@@ -179,7 +186,59 @@ async function keep() {
   }
 }
 
+/** Show no image and no answer, in the place of those before. */
+function clear() {
+  running?.abort();
+  running = null;
+  endCamera();
+  shownImage.clear();
+  $("name").textContent = "";
+  $("tools").hidden = true;
+  $("answers").replaceChildren();
+  $("wrong").hidden = true;
+}
+
+async function startCamera() {
+  clear();
+  quiet();
+  try {
+    await camera.start();
+    showCameraButtons();
+    say("The labels follow the picture of the camera.");
+  } catch (error) {
+    endCamera();
+    complain(error);
+  }
+}
+
+/** Show the labels of the picture of the camera; an error ends it, or it would come again and again. */
+async function classifyLive(picture) {
+  try {
+    const answers = await withTargets((all) => Promise.all(all.map((target) => classify(target, picture))));
+    if (camera.stream) showAnswers($("answers"), answers);
+  } catch (error) {
+    endCamera();
+    complain(error);
+  }
+}
+
+async function keepPicture() {
+  open(await camera.picture());
+}
+
+function endCamera() {
+  camera.stop();
+  showCameraButtons();
+}
+
+function showCameraButtons() {
+  $("start-camera").hidden = !hasCamera() || Boolean(camera.stream);
+  $("keep-picture").hidden = !camera.stream;
+  $("stop-camera").hidden = !camera.stream;
+}
+
 async function open(file) {
+  endCamera();
   const name = file.name || "pasted image";
   $("name").textContent = name;
   $("image-frame").hidden = false;
@@ -203,7 +262,10 @@ async function take(files) {
   try {
     quiet();
     const [target] = await withTargets((chosen) => chosen);
-    if (!$("answers").childElementCount) say("The labels are in the table below.");
+    clear();
+    say("The labels are in the table below.");
+    $("many").hidden = false;
+    $("many").scrollIntoView();
     await folder.classify(target, files, () => newest(target));
   } catch (error) {
     complain(error);
@@ -230,7 +292,13 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   $("input").classList.remove("over");
-  take([...event.dataTransfer.files]);
+  droppedFiles(event.dataTransfer).then(take, complain);
+});
+$("start-camera").addEventListener("click", startCamera);
+$("keep-picture").addEventListener("click", keepPicture);
+$("stop-camera").addEventListener("click", () => {
+  clear();
+  say("The labels of your image will appear here.");
 });
 $("served").addEventListener("submit", (event) => event.preventDefault());
 $("model").addEventListener("change", () => {
@@ -259,4 +327,5 @@ async function start() {
   }
 }
 
+showCameraButtons();
 start();

@@ -54,6 +54,14 @@ export class ShownImage {
     return Boolean(this.bitmap);
   }
 
+  /** Show no image. */
+  clear() {
+    this.blob = null;
+    this.bitmap = null;
+    this.clearHeat();
+    this.frame.hidden = true;
+  }
+
   /** What to send: the file as it is, or the region encoded anew. */
   async encoded() {
     if (this.isWhole || !this.bitmap) return this.blob;

@@ -90,6 +90,9 @@ class _Said:
     def total(self, count: int, unit: str) -> None:
         """Ignore the total."""
 
+    def part(self, text: str, seconds: float | None) -> None:
+        pass
+
     def say(self, text: str) -> None:
         """Keep the sentence in `said`."""
         self.said.append(text)

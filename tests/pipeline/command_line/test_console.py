@@ -110,3 +110,34 @@ def test_silent_threads_do_not_change_the_counts_of_a_step(tmp_path: Path):
     assert "0 of 1,240 images" in bank, "a step that has only begun says how much there is to do"
     # Workers on other hosts report no counts, but a step that ended has done all.
     assert filtered.endswith(" s  1,240 images")
+
+
+def test_time_left_is_at_least_a_second_and_of_the_minutes_given(monkeypatch: pytest.MonkeyPatch):
+    now = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    shown = Console(file=io.StringIO(), width=80, force_terminal=True)
+    display = console.Display(shown)
+
+    def row() -> str:
+        with shown.capture() as capture:
+            shown.print(display._table())
+        return _ESCAPES.sub("", capture.get()).splitlines()[-1]
+
+    with progress.shown_by(display), display.step("ImageTrainer"):
+        progress.total(400)
+        now[0] += 3
+        progress.advance(100)
+        assert "3.0 s  9 s left, 100 of 400 images" in row(), "it is first, and is never cut off"
+        progress.advance(299)
+        assert "1 s left, 399 of 400 images" in row()
+        progress.advance(1)
+        assert "left" not in row(), "what follows has not said how long it takes"
+        progress.total(600)  # another network reads its images
+        now[0] += 4
+        progress.advance(300)
+        assert "4 s left, 700 of 1,000 images" in row()
+        progress.part("fold 2 of 5", 60)
+        now[0] += 37
+        assert "at most 23 s left, fold 2 of 5" in row()
+        now[0] += 100
+        assert "at most 1 s left" in row()

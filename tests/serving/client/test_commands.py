@@ -31,8 +31,9 @@ def folder(tmp_path: Path, make_image) -> Path:
 def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, images):
     result = imgpipe("predict", str(folder), "--server", images, "--top=1")
     assert result.returncode == 2
-    lines = result.stdout.splitlines()
+    *lines, counts = result.stdout.splitlines()
     assert len(lines) == 40
+    assert counts.startswith("40 images: ")
     assert lines[0].startswith(f"{folder}/a ö/00.jpg")
     assert lines[0].endswith("version 7")
     assert "notes.txt: Unknown image file format" in result.stderr
@@ -42,7 +43,7 @@ def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, 
 
 
 def test_the_json_output_has_a_row_for_every_file(folder, images):
-    result = imgpipe("predict", str(folder), "--server", images, "--json")
+    result = imgpipe("predict", str(folder), "--server", images, "--json", "-")
     rows = json.loads(result.stdout)
     json_formats.conform("predict", rows)
     assert [Path(row["image"]).name for row in rows if "error" in row] == ["notes.txt", "empty.png"]

@@ -234,7 +234,7 @@ def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, images, 
         "document.querySelector('#filter-name').value = 'BLUE';"
         "document.querySelector('#filter').dispatchEvent(new Event('input'))"
     )
-    assert page.text("#shown") == "1 image"
+    assert page.text("#shown") == "1 image: =1+1 1"
     (row,) = page.run("[...document.querySelectorAll('#rows tr')].map((row) => row.innerText)")
     assert "-<b>blue&.png" in row and "=1+1" in row
     page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
@@ -254,6 +254,45 @@ def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, images, 
     assert written == ["'=1", "'+1", "'-1", "'@a", "'\t=1", '"', "a,b"]
 
 
+def test_several_images_after_one_come_into_view_and_are_sorted(page, images):
+    choose(page, images / "half.png")
+    page.drop("#input", images)
+    page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
+    assert page.run("document.querySelectorAll('#answers *').length") == 0, "the old answer is gone"
+    assert page.run("document.querySelector('#image-frame').hidden")
+    assert page.run("document.querySelector('#many').getBoundingClientRect().top < innerHeight / 2")
+    assert page.text("#shown") == f"4 images: =1+1 1, {HOSTILE} 1"
+    files = "[...document.querySelectorAll('#rows tr')].map((row) => row.cells[3].innerText)"
+    half, blue = f"{images.name}/half.png", f"{images.name}/-<b>blue&.png"
+    assert {half, blue} < set(page.run(files)), "files of a dropped folder have its name"
+    page.run("document.querySelector('[data-sort=probability]').click()")
+    assert page.run(files)[:2] == [half, blue], "the least certain is the first, refused are last"
+    page.run("document.querySelector('[data-sort=probability]').click()")
+    assert page.run(files)[:2] == [blue, half]
+    sorted_columns = (
+        "[...document.querySelectorAll('[aria-sort=descending]')].map((e) => e.innerText)"
+    )
+    assert page.run(sorted_columns) == ["Probability"]
+
+
+def test_the_labels_follow_the_camera_until_a_picture_is_kept(page):
+    page.run("document.querySelector('#start-camera').click()")
+    page.wait("!document.querySelector('#live').hidden && document.querySelector('.classes li')")
+    page.run("document.querySelector('.classes li').id = 'first'")
+    page.wait("!document.querySelector('#first')")  # a later picture has replaced the answer
+    page.run("document.querySelector('#keep-picture').click()")
+    page.wait(ANSWERED)
+    page.wait("document.querySelector('#name').innerText == 'camera.jpg'")
+    assert page.run(
+        "document.querySelector('#live').hidden && !document.querySelector('#live').srcObject"
+    )
+    assert page.run("document.querySelector('#image').naturalWidth") > 0
+    page.run("document.querySelector('#start-camera').click()")
+    page.wait("!document.querySelector('#live').hidden")
+    page.run("document.querySelector('#stop-camera').click()")
+    page.wait("document.querySelector('#live').hidden && !document.querySelector('.classes li')")
+
+
 def test_the_page_can_be_used_with_the_keyboard(page, images):
     """Tab reaches every control in the order of the page, and every control has a name."""
     choose(page, images / "half.png")
@@ -265,7 +304,7 @@ def test_the_page_can_be_used_with_the_keyboard(page, images):
         if name in reached:
             break
         reached.append(name)
-    wanted = ["select model", "select version", "button choose", "button choose-folder"]
+    wanted = ["select version", "button choose", "button choose-folder"]
     wanted += ["input heat-on", "summary ", "input left", "input top", "input width"]
     assert [name for name in reached if name in wanted] == wanted
     page.run("document.querySelector('#version').value = '1'")
