@@ -44,7 +44,7 @@ CODE = (
     "serving/pillow_pixels.py",
 )
 #: They decode, read headers, measure and find damage.
-_LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg")
+_LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg", "pi-heif")
 _WRITE_AT_ONCE = 256  # results that are written together
 #: Fields of a record that depend on the content of the file alone.
 _CONTENT = (*_HEADER, "decode_error", "damage", "figures")
