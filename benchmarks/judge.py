@@ -259,7 +259,7 @@ def _hash(data: bytes) -> bytes:
     pixels, _ = decode(data)
     if pixels is None:
         raise SystemExit("a photograph cannot be decoded")
-    return Content.of(Pixels(pixels), MEASUREMENTS).perceptual_hash
+    return Content().measured(Pixels(pixels), MEASUREMENTS).perceptual_hash or b""
 
 
 def main() -> None:

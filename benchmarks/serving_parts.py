@@ -36,8 +36,8 @@ def make(work: str) -> None:
     """Write all models, and images as JPEG files."""
     import keras
 
-    from imgpipe.models.export.saved_model import export
-    from imgpipe.models.network.classifier import build_classifier, build_head
+    from imgpipe.models.export.saved_model import export, write_digest
+    from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings import ModelSettings
 
     root = Path(work)
@@ -46,9 +46,10 @@ def make(work: str) -> None:
         (root / IMAGES / f"{number:03}.jpg").write_bytes(noise(_IMAGE_SIDE, number))
     keras.utils.set_random_seed(0)
     settings = ModelSettings(name=MODEL)
-    head = build_head(1280, len(_CLASSES), settings)
-    classifier = build_classifier(head, _CLASSES, settings)
+    # Without a trained head, its weights are random.
+    classifier = build_classifier(None, _CLASSES, settings)
     export(classifier, str(root / MODEL / "1"))
+    write_digest(classifier, str(root / MODEL / "1"))  # a server knows it as a model of imgpipe
     _export_tiny(root / TINY / "1")
 
 

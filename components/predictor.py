@@ -4,7 +4,6 @@ ImageEvaluator, the report and later comparisons read these predictions, so that
 runs the model on these images. The answers of the baseline are stored beside them.
 """
 
-import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -29,7 +28,7 @@ from imgpipe.components.common.prediction import DESCRIBED
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.model_names import OUT_OF_FOLD_FILE
+from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.serving.server.served import Served
 
 _log = logging.getLogger(__name__)
@@ -111,12 +110,11 @@ def _without(
 
 def _read(directory: str) -> dict[bytes, tuple[np.ndarray, bytes]]:
     """Read the probabilities and the label for each image that a model has learned, by its hash."""
-    path = f"{directory}/{OUT_OF_FOLD_FILE}"
-    if not directory or not tf.io.gfile.exists(path):
+    found = OutOfFold.read(directory)
+    if found is None:
         return {}
-    with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as found:
-        answers = zip(found[names.PROBABILITIES], found[names.PREDICTED].tolist(), strict=True)
-        return dict(zip(found[names.IMAGE_HASH].tolist(), answers, strict=True))
+    answers = zip(found.probabilities, found.predicted.tolist(), strict=True)
+    return dict(zip(found.hashes.tolist(), answers, strict=True))
 
 
 def _record(

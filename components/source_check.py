@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.splits import SplitRule
@@ -24,6 +24,7 @@ from imgpipe.components.image_filter.checks.whole_set import radius
 from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.quarantine import DataSummary, Outcomes, check_conservation
+from imgpipe.components.run_record.galleries import Gallery, GallerySample
 from imgpipe.models import progress
 
 _SHARD = 1024  # images whose decisions are in memory at a time
@@ -60,6 +61,7 @@ class JudgedSource:
         outcomes: The findings, sorted by path.
         near: Groups of near-duplicates; None if they were not searched for.
         seconds: Duration of the checks.
+        galleries: Some kept images of each class.
     """
 
     scan: Scan
@@ -67,6 +69,7 @@ class JudgedSource:
     outcomes: Outcomes
     near: tuple[NearGroup, ...] | None
     seconds: float
+    galleries: list[Gallery] = field(default_factory=list)
 
 
 def judge(plan: SourceCheckPlan) -> JudgedSource:
@@ -92,10 +95,14 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         parts = _examine(plan, source, scan, folder)
         compared = comparison.compare(parts, settings)
         outcomes = Outcomes()
+        sample = GallerySample(len(scan.vocabulary))
         for part in parts:
-            for decision in compared.settle(part, settings):
+            for decision in compared.finish(part, settings):
                 outcomes.add(decision)
-    notes = [dataclasses.asdict(note) for note in scan.notes]
+                if decision.rejection is None:
+                    record = decision.record
+                    sample.add(record.label, record.path, record.image_hash)
+    notes = [note.as_written() for note in scan.notes]
     outcomes = Outcomes.joined([outcomes])
     summary = outcomes.summary(scan.vocabulary, notes, settings)
     check_conservation(summary, len(scan.items))
@@ -105,6 +112,7 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         outcomes=outcomes,
         near=compared.near if radius(settings) > 0 else None,
         seconds=time.monotonic() - began,
+        galleries=sample.galleries(scan.vocabulary),
     )
 
 
@@ -125,24 +133,20 @@ def _examine(plan: SourceCheckPlan, source: Source, scan: Scan, folder: str) -> 
 
 def read_images(
     plan: SourceCheckPlan, judged: JudgedSource, paths: Iterable[str]
-) -> dict[str, bytes]:
-    """Read some images again.
+) -> Iterator[tuple[str, bytes]]:
+    """Read some images again, one after the other.
 
     Args:
         plan: The plan that was passed to `judge`.
         judged: The result of `judge`.
         paths: Paths of the wanted images.
 
-    Returns:
-        Encoded images by path, without those that cannot be read.
+    Yields:
+        Path and encoded image of each file that can be read.
     """
     wanted = set(paths)
     source = open_source(plan.source, plan.options)
-    images = {}
     for item in judged.scan.items:
         if item.path in wanted:
-            try:
-                images[item.path] = source.read(item)
-            except OSError:
-                continue
-    return images
+            with contextlib.suppress(OSError):
+                yield item.path, source.read(item)

@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
+
+_LONGEST: Final = 4_000  # characters of a message, which may repeat what other people wrote
 
 
 class ImgpipeError(Exception):
     """Base class of all errors that carry their own exit code."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the message; of a very long one the beginning and the end."""
+        text = super().__str__()
+        if len(text) <= _LONGEST:
+            return text
+        half = _LONGEST // 2
+        return f"{text[:half]} … ({len(text) - _LONGEST:,} characters) … {text[-half:]}"
 
 
 class ConfigError(ImgpipeError):

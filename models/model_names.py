@@ -20,3 +20,4 @@ HISTORY_FILE: Final = "history.json"
 OUT_OF_FOLD_FILE: Final = "assets.extra/out_of_fold.npz"  # below the SavedModel
 PARITY_FILE: Final = "parity.tfrecord"
 TENSORBOARD_FOLDER: Final = "tensorboard"
+KERAS_CONFIG: Final = "config.json"  # in a preset of KerasHub, and in a .keras archive

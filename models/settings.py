@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from imgpipe.models import backbones
+from imgpipe.models import feature_kinds as kinds
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.backbones.registry import architecture
@@ -22,12 +23,6 @@ from imgpipe.models.feature_names import UNKNOWN
 from imgpipe.models.limits import STRICT, problems
 
 _LARGER: Final = 9 / 7  # 288 instead of 224 pixels
-#: What a head can read, as `NetworkSettings.features` names it.
-AUTO: Final = "auto"
-AVERAGE: Final = "average"
-FLATTEN: Final = "flatten"
-LEVELS: Final = "levels"
-
 Schedule = Literal["constant", "cosine"]
 
 BatchSize = Annotated[int, Field(ge=1, le=65536)]
@@ -47,7 +42,10 @@ _PATIENCE: Final = "Number of epochs without a lower validation loss after which
 class NetworkSettings:
     """Backbone and head."""
 
-    backbone: str = Field(default="efficientnet_lite0", description="Name of the backbone.")
+    backbone: str = Field(
+        default="efficientnet_lite0",
+        description="Name of the backbone, or a preset of KerasHub: hub:NAME or hub:./FOLDER.",
+    )
     builder: str = Field(
         default="",
         pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
@@ -56,11 +54,11 @@ class NetworkSettings:
     )
     weights: str = Field(
         default="imagenet",
-        description="imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file.",
+        description="imagenet (a preset: its own), none (random), or a .h5 or .keras file.",
     )
     weights_sha256: str = Field(
         default="",
-        description="SHA-256 that a file of weights must have. Empty: it is not checked.",
+        description="SHA-256 of the file of weights, also of a preset. Empty: it is not checked.",
     )
     cut: str = Field(
         default="",
@@ -81,13 +79,13 @@ class NetworkSettings:
         "was designed for.",
     )
     features: str = Field(
-        default=AUTO,
+        default=kinds.AUTO,
         pattern=r"^[^\s,]+(,[^\s,]+)*$",
         description="What the head reads: average (the mean of the last feature map over its "
         "positions), flatten (its values), levels (mean and standard deviation of the last map and "
-        "of two lower ones), or the names of these lower layers, with commas. auto: average or "
-        "levels, whichever folds show to be better for a solved head; average for any other and "
-        "where fine_tune.mode trains layers in any case.",
+        "of two lower ones), the names of these lower layers, with commas, or, of a transformer, "
+        "class_token or tokens (this and average). auto: what folds choose for a solved head; for "
+        "others, and where fine_tune.mode is on, average, or class_token where there is one.",
     )
     feature_dropout: Share = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."
@@ -172,8 +170,9 @@ class TrainSettings:
         ge=0,
         le=100_000,
         description="Minutes for training a network that may be better than the solved head; see "
-        "fine_tune.mode. 0: none is tried. Not set: none for up to 500 images to learn from, 3 "
-        "minutes for up to 2,000 images, and 15 for more.",
+        "fine_tune.mode. 0: none is tried. Not set: the images decide, and no clock: none is tried "
+        "for up to 500 images to learn from; otherwise it is trained for as many views and epochs "
+        "as two ordinary cores train in 3 minutes, or in 15 for more than 2,000 images.",
     )
 
 
@@ -184,7 +183,7 @@ class FineTune:
     mode: Literal["off", "on", "search"] = Field(
         default="search",
         description="When layers above the cut are trained. search: when the head alone falls "
-        "short, with the views and epochs that train.minutes allow, and the network is used if it "
+        "short, for as many views and epochs as train.minutes says, and the network is used if it "
         "is better by more than a standard error; on: always; off: never.",
     )
     cut: str = Field(
@@ -270,17 +269,24 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return self.solved and self.fine_tune.mode != "on"
 
     @property
+    def chooses_features(self) -> bool:
+        """Whether folds choose what the head reads."""
+        return self.features == kinds.AUTO and self.head_alone and self.backbone_spec().trained
+
+    @property
     def widest(self) -> str:
         """What the head may read at most: `features`, where "auto" is not decided yet."""
-        if self.features != AUTO:
+        if self.features != kinds.AUTO:
             return self.features
-        # Networks are trained from a head on the last feature map; see `network_search`.
-        return LEVELS if self.head_alone and self.backbone_spec().trained else AVERAGE
+        class_token = self.backbone_spec().class_token
+        if self.chooses_features:
+            return kinds.TOKENS if class_token else kinds.LEVELS
+        return kinds.CLASS_TOKEN if class_token else kinds.AVERAGE
 
     @property
     def for_search(self) -> ModelSettings:
-        """The settings of the networks of a search, whose heads read the last feature map alone."""
-        return self if self.widest == FLATTEN else replace(self, features=AVERAGE)
+        """The settings of the networks of a search, whose heads read the first block alone."""
+        return replace(self, features=kinds.one_block(self.widest))
 
     @property
     def resizable(self) -> bool:
@@ -290,7 +296,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             not self.image_size
             and self.weights == "imagenet"
             and not self.builder
-            and self.widest != FLATTEN  # its head has weights for each position
+            and self.widest != kinds.FLATTEN  # its head has weights for each position
             and not architecture(spec.name).weights_by_size  # others would have to be downloaded
         )
 

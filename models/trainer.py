@@ -7,7 +7,6 @@ record.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,12 +22,11 @@ from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import decided, read_facts
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
-from imgpipe.models.head.answers import Answers
-from imgpipe.models.head.calibration import Calibration, calibrate, softmax
+from imgpipe.models.head.calibration import calibrate
+from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.model_names import (
     FEATURES,
     HISTORY_FILE,
-    OUT_OF_FOLD_FILE,
     PARITY_FILE,
     PROBABILITIES,
     TENSORBOARD_FOLDER,
@@ -102,27 +100,10 @@ def run_fn(fn_args: Any) -> None:
     write_digest(classifier, target, top_k=TOP_K, source=config.get("source_hash", ""))
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
-        _write_out_of_fold(answers, vocabulary, calibration, target)
+        OutOfFold.of(answers, vocabulary, calibration).write(target)
     distribution = trained.distribution or image_distribution(classifier, *files)
     if distribution is not None:
         distribution.save(target)
-
-
-def _write_out_of_fold(
-    answers: Answers, vocabulary: Sequence[str], calibration: Calibration, directory: str
-) -> None:
-    """Write what networks without an image answer for it, as the served model would answer it."""
-    import tensorflow as tf
-
-    probabilities = softmax(answers.logits / calibration["temperature"])
-    labels = np.array([name.encode() for name in vocabulary])[probabilities.argmax(axis=1)]
-    unknown = probabilities.max(axis=1) < calibration["unknown_below"]
-    predicted = np.where(unknown, names.UNKNOWN.encode(), labels)
-    hashes = np.asarray(answers.hashes)
-    content = io.BytesIO()
-    np.savez(content, image_hash=hashes, probabilities=probabilities, predicted=predicted)
-    with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{OUT_OF_FOLD_FILE}", "wb") as file:
-        file.write(content.getvalue())
 
 
 def image_distribution(

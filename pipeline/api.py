@@ -42,7 +42,8 @@ def run(
         data: Source of the images; None for that of the configuration.
         out: Output folder; None for that of the configuration, which is `imgpipe-out` by default.
         config: TOML file, or name of a preset; None for the defaults.
-        minutes: Time in which a better network is looked for; None for that of the configuration.
+        minutes: Time in which a better network is looked for; None for that of the configuration,
+            where by default the images decide what is tried, and no clock.
         start: Component from which on cached outputs are not used; None to use all of them.
         accept: Whether it is accepted that the images differ from those of earlier runs.
         **settings: Settings by section, such as `model={"image_size": 160}`. They override those
@@ -109,7 +110,7 @@ def check(
 
 
 def evaluate(
-    path: str | Path,
+    path: str | Path | Run,
     data: str | Path,
     *,
     version: int | None = None,
@@ -117,10 +118,11 @@ def evaluate(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Evaluation:
-    """Evaluate a published model on labelled images, as `imgpipe evaluate` does.
+    """Evaluate a model on labelled images, as `imgpipe evaluate` does.
 
     Args:
-        path: Output folder of a run, folder of numbered versions, or one version.
+        path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
+            folder, for its model, which need not be blessed.
         data: Source of the images.
         version: Number of the version; None for the newest intact one.
         threshold: Accuracy that the model has to reach, from 0 to 1.
@@ -140,9 +142,8 @@ def evaluate(
     from imgpipe.pipeline.published import evaluation
 
     _prepare()
-    asked = evaluation.prepare(
-        Path(path), version, _configuration(config, data, settings), threshold
-    )
+    built = _configuration(config, data, settings)
+    asked = evaluation.prepare(_folder(path), version, built, threshold)
     found, _ = evaluation.evaluate(asked, with_images=False, to_stderr=True)
 
     def draw() -> str:
@@ -164,17 +165,19 @@ def export(
     version: int | None = None,
     max_loss: float = 0.005,
 ) -> Export:
-    """Write a published model as one file for other programs, as `imgpipe export` does.
+    """Write a published model for other programs, as `imgpipe export` does.
 
-    The file takes resized pixels, and is written only if its answers are those of the served model.
+    A file takes resized pixels, and is written only if its answers are those of the served model.
     LiteRT files are judged on the validation images: they have to reach the threshold, and may lose
-    little accuracy.
+    little accuracy. A SavedModel is the version without the images in it.
 
     Args:
-        kind: `onnx`, `keras`, `tflite` (weights of 16 bits) or `tflite-int8`.
+        kind: `onnx`, `keras`, `tflite` (weights of 16 bits), `tflite-int8` or
+            `saved_model`.
         path: Output folder of a run, folder of numbered versions, or one version.
         to: The file to write, whose name ends in `.onnx`, `.keras` or `.tflite`; one that
-            exists is replaced.
+            exists is replaced. For `saved_model`, a folder of numbered versions, or the new
+            folder of one.
         version: Number of the version; None for the newest intact one.
         max_loss: Validation accuracy that a LiteRT file may lose against the served model.
 
@@ -192,14 +195,23 @@ def export(
 
     _prepare()
     described = command.write(kind, Path(path), Path(to), version, max_loss, to_stderr=True)
-    difference = float(described["parity"]["largest_difference"])
+    parity = described["parity"]
+    difference = float(parity["largest_difference"]) if parity else 0.0  # a copy is equal
     return Export(Path(described["file"]), difference, described)
 
 
-def load(path: str | Path, version: int | None = None) -> LoadedModel:
-    """Load a published model into this process, as `imgpipe predict --model` does.
+def load(path: str | Path | Run, version: int | None = None) -> LoadedModel:
+    """Load a model into this process, as `imgpipe predict --model` does.
 
-    The arguments and errors are those of `LoadedModel`.
+    Args:
+        path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
+            folder, for its model, which need not be blessed: see `LoadedModel.notice`.
+        version: Number of the version; None for the newest intact one.
+
+    Raises:
+        ConfigError: There is no version of this number.
+        ResourceError: There is no model, it is damaged or was removed, or this process is a fork
+            of one that has loaded a model.
 
     Examples:
         >>> with imgpipe.load("imgpipe-out") as model:
@@ -207,7 +219,12 @@ def load(path: str | Path, version: int | None = None) -> LoadedModel:
         >>> [answer.label for answer in answers]
         ['rock', 'paper']
     """
-    return LoadedModel(Path(path), version)
+    return LoadedModel(_folder(path), version)
+
+
+def _folder(path: str | Path | Run) -> Path:
+    """Return the folder that an argument names: that of a run, or the path itself."""
+    return path.folder if isinstance(path, Run) else Path(path)
 
 
 def _prepare() -> None:

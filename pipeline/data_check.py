@@ -63,7 +63,7 @@ class ExaminedSource:
     Attributes:
         plan: What was checked, and with which settings.
         judged: The findings.
-        images: Encoded images for the page by path; empty if they were not wanted.
+        images: Small encoded images for the page by path; empty if they were not wanted.
         refused: Why a run would refuse the data; empty if it would not.
         verdict: A sentence that begins with "clean", "usable" or "refused".
     """
@@ -118,9 +118,11 @@ class ExaminedSource:
 
     def with_images(self) -> ExaminedSource:
         """Return the result with the images that the page shows."""
+        from imgpipe.components.report import thumbnails
         from imgpipe.components.report.check_page import paths_shown
 
-        images = source_check.read_images(self.plan, self.judged, paths_shown(self.judged))
+        read = source_check.read_images(self.plan, self.judged, paths_shown(self.judged))
+        images = {path: thumbnails.kept_small(data) for path, data in read}
         return dataclasses.replace(self, images=images)
 
 

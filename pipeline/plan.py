@@ -55,7 +55,6 @@ from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
-from imgpipe.models.settings import AUTO, LEVELS
 from imgpipe.pipeline import source
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config, changed, flat, put
@@ -211,7 +210,6 @@ def _ingest_settings(config: Config, scan: Scan) -> IngestSettings:
 
 def _bank_settings(config: Config, vocabulary: tuple[str, ...]) -> FeatureBankSettings:
     budget = config.bank.budget
-    chooses = config.model.features == AUTO and config.settings.widest == LEVELS
     return FeatureBankSettings(
         network=describe(config.bank_settings, config.bank.precision),
         weights_key=weights_key(config.bank_settings, config.bank.precision),
@@ -220,7 +218,7 @@ def _bank_settings(config: Config, vocabulary: tuple[str, ...]) -> FeatureBankSe
         budget=FREE_DISK if budget is None else budget * _GIBIBYTE,
         vocabulary=vocabulary,
         # Without a choice of features, another setting of the head must not miss the cache.
-        head=_json(asdict(config.settings)) if chooses else "",
+        head=_json(asdict(config.settings)) if config.settings.chooses_features else "",
     )
 
 

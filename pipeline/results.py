@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.command_line import browser
 from imgpipe.pipeline.command_line.terminal import new_console
+
+if TYPE_CHECKING:
+    from imgpipe.components.run_record.commands import NextCommand
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class Run:
         """Folder of the version that serves the model; None if it was not published."""
         push = self.summary["push"]
         return Path(push["path"]) if push["status"] in ("pushed", "unchanged") else None
+
+    @property
+    def next(self) -> Sequence[NextCommand]:
+        """At most three commands that look at the report, mend the data and use the model."""
+        commands: Sequence[NextCommand] = self.summary["next"]
+        return commands
 
     @property
     def report(self) -> Path | None:
@@ -174,14 +183,15 @@ class Evaluation(_Page):
 
 @dataclass(frozen=True)
 class Export:
-    """A file that was written for other programs.
+    """A file, or a folder with a SavedModel, that was written for other programs.
 
     Attributes:
         file: Its absolute path.
         largest_difference: Largest difference of a probability from the served model, on the images
             that were compared.
         summary: ``file``, ``bytes``, ``model``, ``version``, ``classes``, ``parity`` (comparison
-            with the served model), and ``judged`` (the accuracies of a LiteRT file).
+            with the served model, None for a SavedModel), and ``judged`` (the accuracies of a
+            LiteRT file).
     """
 
     file: Path

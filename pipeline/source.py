@@ -17,6 +17,7 @@ from imgpipe.components.example_gen.sources import (
     split_spec,
 )
 from imgpipe.components.image_filter import overrides
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 from imgpipe.pipeline.configuration.sections import DataSection
@@ -85,14 +86,16 @@ def check_files(config: Config) -> None:
     """Check the files that the configuration names.
 
     Raises:
-        ConfigError: The overrides are missing or malformed.
-        ResourceError: The weights are missing.
+        ConfigError: The overrides are missing or malformed, or a preset does not fit.
+        ResourceError: The weights or the preset are missing or damaged.
     """
     if config.overrides_file is not None:
         overrides.load(config.overrides_file)
     weights = config.settings.weights
     if weights.endswith(WEIGHT_FILES) and not Path(weights).is_file():
         raise ResourceError(f"model.weights: there is no file {weights}.")
+    if presets.folder_of(config.model.backbone):
+        presets.of(config.settings.backbone).check_size(config.settings.size)
 
 
 def require_outside(config: Config) -> None:

@@ -1,15 +1,20 @@
-"""The format and the size of an encoded image, from its first bytes and its header.
+"""The format, the size and the hidden cost of an encoded image, without decoding its pixels.
 
-All formats that ``tf.io.decode_image`` reads are known: PNG, JPEG, GIF, BMP, WebP and JPEG XL.
-Nothing is decoded, and no memory is allocated for pixels. The server and the inspection of images
-share this module.
+All formats that ``tf.io.decode_image`` reads are known: PNG, JPEG, GIF, BMP, WebP and JPEG XL. No
+memory is allocated for pixels. The server and the inspection of images share this module.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+
+MAX_SCANS = 100
+"""Scans of a JPEG, in each of which a decoder may read all pixels. Encoders write about ten."""
+MAX_EXPANDED_BYTES = 4 << 20
+"""Size of all compressed texts and profiles of a PNG, which decoders expand and keep."""
 
 _JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 """Ratios of width to height for the values 1 to 7 of the ratio field of a JPEG XL size header."""
@@ -18,8 +23,15 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
 """JPEG markers that no length follows (ITU-T T.81, table B.1)."""
 _SOS, _EOI = 0xDA, 0xD9
-_FILL = re.compile(b"\xff*")
-"""Bytes that may precede a marker, in any number."""
+_MARKER = re.compile(b"\xff+([^\x00\xff])", re.DOTALL)
+"""A JPEG marker after any number of fill bytes. The pixels have a zero after each 255."""
+_COMPRESSED = {
+    b"zTXt": re.compile(b"[^\0]*\0.", re.DOTALL),
+    b"iCCP": re.compile(b"[^\0]*\0.", re.DOTALL),
+    b"iTXt": re.compile(b"[^\0]*\0\x01.[^\0]*\0[^\0]*\0", re.DOTALL),
+}
+"""PNG chunks with compressed content, and what precedes it (PNG 3rd edition, 11.3)."""
+_EXPANDED_AT_ONCE = 1 << 20
 _MOST_PARTS = 300_000
 """Markers, sub-blocks or boxes of a file that are followed. Files with more are made to take time,
 except large GIFs; see `_LEAST_PART`."""
@@ -28,6 +40,10 @@ _LEAST_PART = 200
 that an encoder writes have 255 bytes."""
 _UNKNOWN = (1 << 16) - 1
 """Width and height of a file with too many parts, which is over every limit of pixels."""
+
+
+class _TooManyParts(Exception):
+    """A file has more than `_MOST_PARTS` parts."""
 
 
 def sniff(data: bytes) -> str:
@@ -45,6 +61,8 @@ def size(data: bytes) -> tuple[int, int]:
         return _READERS[name](data) if (name := sniff(data)) else (0, 0)
     except (struct.error, IndexError):
         return 0, 0
+    except _TooManyParts:
+        return _UNKNOWN, _UNKNOWN
 
 
 def pixels(data: bytes) -> int | None:
@@ -65,30 +83,86 @@ def pixels(data: bytes) -> int | None:
     return width * height or None
 
 
+def hidden_cost(data: bytes) -> str:
+    """Say why an encoded image costs much more than its number of pixels tells; "" if it does not.
+
+    A PNG of one pixel and 11 kB took 3 GB, and a JPEG of less than a kilobyte took 20 seconds.
+    """
+    kind = sniff(data)
+    try:
+        if kind == "PNG" and _png_expanded(data) > MAX_EXPANDED_BYTES:
+            most = MAX_EXPANDED_BYTES >> 20
+            return f"compressed texts or profiles of more than {most} MiB"
+        # To count the bytes is fast, but they may also be in a preview or after the image.
+        if kind == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
+            scans = sum(marker == _SOS for marker, _ in _segments(data))
+            return f"{scans:,} scans, more than {MAX_SCANS}" if scans > MAX_SCANS else ""
+    except (struct.error, IndexError):  # the decoder refuses a file that ends within a header
+        return ""
+    except _TooManyParts:
+        return f"more than {_MOST_PARTS:,} parts"
+    return ""
+
+
 def _png(data: bytes) -> tuple[int, int]:
     return struct.unpack_from(">II", data, 16)
 
 
+def _png_expanded(data: bytes) -> int:
+    """Return the total size of the compressed texts and profiles, or a size above the limit."""
+    total, at = 0, 8
+    for _ in range(_MOST_PARTS):
+        if at + 8 > len(data):
+            return total
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind in _COMPRESSED:
+            content = data[at + 8 : at + 8 + length]
+            if before := _COMPRESSED[kind].match(content):
+                total += _expanded(content[before.end() :], MAX_EXPANDED_BYTES - total)
+        if total > MAX_EXPANDED_BYTES or kind == b"IEND":
+            return total
+        at += 12 + length
+    raise _TooManyParts
+
+
+def _expanded(content: bytes, most: int) -> int:
+    """Return the size of compressed bytes, of which no more than about ``most`` are expanded."""
+    stream, size = zlib.decompressobj(), 0
+    try:
+        while content and not stream.eof and size <= most:
+            size += len(stream.decompress(content, _EXPANDED_AT_ONCE))
+            content = stream.unconsumed_tail
+    except zlib.error:  # decoders ignore the rest too
+        pass
+    return size
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the markers of a JPEG up to its end and where their lengths are.
+
+    Other bytes are skipped, such as the pixels after a marker of a scan.
+    """
+    at = 2
+    for _ in range(_MOST_PARTS):
+        found = _MARKER.search(data, at)
+        if found is None or found[1][0] == _EOI:
+            return
+        at = found.end()
+        if found[1][0] not in _STANDALONE:
+            yield found[1][0], at
+            at += max(struct.unpack_from(">H", data, at)[0], 2)
+    raise _TooManyParts
+
+
 def _jpeg(data: bytes) -> tuple[int, int]:
     """Return the largest size in a frame header before the scan; other bytes are skipped."""
-    at, found = 2, (0, 0)
-    for _ in range(_MOST_PARTS):
-        if (at := data.find(b"\xff", at)) < 0:
+    found = (0, 0)
+    for marker, at in _segments(data):
+        if marker == _SOS:
             break
-        at = _FILL.match(data, at).end()  # type: ignore[union-attr]  # it matches anywhere
-        marker = data[at]
-        at += 1
-        if marker in (_SOS, _EOI):
-            break
-        if marker == 0 or marker in _STANDALONE:
-            continue
-        (length,) = struct.unpack_from(">H", data, at)
         if marker in _SOF:
             height, width = struct.unpack_from(">HH", data, at + 3)
             found = max(found, (width, height), key=lambda sides: sides[0] * sides[1])
-        at += max(length, 2)
-    else:
-        return _UNKNOWN, _UNKNOWN
     return found
 
 

@@ -29,6 +29,10 @@ MAX_FILL = 1024
 """Largest number of elements of which the last value may stand for all that follow. Of larger
 tensors all values must be sent, so that a message of a few bytes cannot ask for gigabytes."""
 
+_AT_ONCE = 1 << 16
+"""Number of values that are converted without a pause for other threads; all of them would also
+take 8 bytes each in a list."""
+
 
 class TensorError(ValueError):
     """A tensor cannot be encoded or decoded; the message says why."""
@@ -103,6 +107,24 @@ def number_of(value: Any) -> int:
         TensorError: TensorFlow has no type for the dtype of the array.
     """
     return _dtype_of_array(value).number if isinstance(value, np.ndarray) else int(value.dtype)
+
+
+def row_count(value: Any, info: Any) -> int | None:
+    """Return how many rows an input has; None where it is no list of rows.
+
+    Args:
+        value: An array or a TensorProto. The pixels of a single image, for example, have an axis
+            less than the signature says, and their first axis counts lines and not images.
+        info: TensorInfo of the input in the signature.
+    """
+    if isinstance(value, np.ndarray):
+        shape = value.shape
+    else:
+        shape = [dim.size for dim in value.tensor_shape.dim]
+    expected = info.tensor_shape
+    if not shape or expected.unknown_rank or len(shape) != len(expected.dim):
+        return None
+    return shape[0]
 
 
 def as_array(value: Any) -> np.ndarray:
@@ -245,36 +267,22 @@ def _from_content(content: bytes, dtype: DType, shape: tuple[int, ...], count: i
 
 
 def _from_typed(proto: Any, dtype: DType, shape: tuple[int, ...], count: int) -> np.ndarray:
-    values = getattr(proto, dtype.field)[:count]
-    if count > max(len(values), MAX_FILL):
+    values = getattr(proto, dtype.field)
+    sent = min(len(values), count)
+    if count > max(sent, MAX_FILL):
         raise TensorError(
-            f"shape {list(shape)} needs {count} values, the message holds {len(values)}; of a "
+            f"shape {list(shape)} needs {count} values, the message holds {sent}; of a "
             f"tensor of more than {MAX_FILL:,} values, send all"
         )
-    if dtype.number == STRING:
-        flat = np.empty(count, dtype=object)
-        flat[: len(values)] = values
-    else:
-        flat = np.zeros(count, dtype=dtype.numpy)
-        try:
-            sent = np.array(values, dtype=dtype.view or dtype.numpy)
-        except (OverflowError, ValueError) as error:
-            raise TensorError(f"a value does not fit into {dtype.name}: {error}") from error
-        flat[: len(values)] = sent.view(dtype.numpy)
+    flat = np.empty(count, dtype=dtype.numpy)
+    try:
+        for begin in range(0, sent, _AT_ONCE):
+            part = values[begin : min(begin + _AT_ONCE, sent)]
+            flat[begin : begin + len(part)] = np.array(part, dtype.view or dtype.numpy).view(
+                dtype.numpy
+            )
+    except (OverflowError, ValueError) as error:
+        raise TensorError(f"a value does not fit into {dtype.name}: {error}") from error
     empty = b"" if dtype.number == STRING else 0
-    flat[len(values) :] = flat[len(values) - 1] if values else empty
+    flat[sent:] = flat[sent - 1] if sent else empty
     return flat.reshape(shape)
-
-
-def row_count(value: np.ndarray, info: Any) -> int | None:
-    """Return how many rows an input has; None where it is no list of rows.
-
-    Args:
-        value: What was sent. The pixels of a single image, for example, have an axis less than the
-            signature says, and their first axis counts lines and not images.
-        info: TensorInfo of the input in the signature.
-    """
-    shape = info.tensor_shape
-    if not value.ndim or shape.unknown_rank or value.ndim != len(shape.dim):
-        return None
-    return len(value)

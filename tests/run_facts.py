@@ -18,15 +18,25 @@ from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.near_groups import Listed
 from imgpipe.components.image_filter.quarantine import DataSummary, Families, Noted, Warned
 from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.run_record.deciding_answers import (
+    AnswerCounter,
+    DecidingAnswers,
+    Judge,
+    JudgedBy,
+    summarise,
+)
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, page_settings
+from imgpipe.components.run_record.galleries import Gallery, GalleryImage
 from imgpipe.components.run_record.identity import Identity
+from imgpipe.components.run_record.image_map import ImageMap, MapImage
 from imgpipe.components.run_record.metrics import Table
 from imgpipe.components.run_record.near_duplicates import ShownGroup, ShownNearDuplicates
 from imgpipe.components.run_record.slices import Slice, SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
+from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.cross_validation import Fold, Folds
 from imgpipe.models.training.history import Epoch, History
 from tests.declared import made
@@ -42,8 +52,10 @@ def jpeg(colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (
     return encoded(Image.new("RGB", size, colour), "JPEG")
 
 
-def measured(classes: Sequence[str], count: int, accuracy: float, seed: int) -> Table:
-    """Return a table of `count` predictions of one split with about this accuracy."""
+def predictions(
+    classes: Sequence[str], count: int, accuracy: float, seed: int
+) -> list[StoredPrediction]:
+    """Return `count` predictions of one split with about this accuracy."""
     random = np.random.default_rng(seed)
     rows = []
     for i in range(count):
@@ -53,7 +65,38 @@ def measured(classes: Sequence[str], count: int, accuracy: float, seed: int) -> 
         of_label = 0.8 + share if guess == label else share
         path = f"{classes[label]}/{i}.jpg"
         rows.append(StoredPrediction(path, f"{i:064x}", label, guess, 0.8 + share, of_label))
-    return Table(classes, rows)
+    return rows
+
+
+def deciding(
+    classes: Sequence[str], count: int, accuracy: float, judged_by: JudgedBy = "folds"
+) -> DecidingAnswers:
+    """Return `count` answers that decide, of about this accuracy."""
+    counter = AnswerCounter()
+    table = Table(classes, counter.counted(predictions(classes, count, accuracy, 3)))
+    return summarise(Judge(judged_by, 0.9), classes, table, counter)
+
+
+def gallery(name: str, count: int = 60) -> Gallery:
+    """Return twelve images of a class, of which three are not typical."""
+    rows = [GalleryImage(path=f"{name}/{i}.jpg", image_hash=f"{name}-{i}") for i in range(12)]
+    return made(Gallery, name=name, count=count, some=rows[:9], least=rows[9:])
+
+
+def grid(classes: Sequence[str]) -> ImageMap:
+    """Return a map of thirty images."""
+    images = [
+        made(
+            MapImage,
+            image_hash=f"map-{i}",
+            label=i % len(classes),
+            column=i % 8,
+            row=i // 8,
+            right=i % 5 > 0,
+        )
+        for i in range(30)
+    ]
+    return made(ImageMap, columns=8, rows=4, images=images)
 
 
 def reject(i: int, reason: str = "too_small", **values: Any) -> Row:
@@ -128,6 +171,22 @@ def history(**values: Any) -> History:
     return made(History, **fields | values)
 
 
+def solved() -> History:
+    """Return the history of a head that was solved, which 480 images would bring to 0.9."""
+    accuracies = ((36, 0.561), (72, 0.707), (145, 0.801), (290, 0.867))
+    curve = [{"images": images, "accuracy": accuracy} for images, accuracy in accuracies]
+    solution = made(
+        Solution,
+        folds=5,
+        images=362,
+        accuracy=0.867,
+        standard_error=0.018,
+        learning_curve=curve,
+        gain_error=0.02,
+    )
+    return history(stopped="solved", solution=solution, epochs=[made(Epoch, epoch=1)])
+
+
 def folds(**values: Any) -> Folds:
     """Return the result of five folds, with these changes."""
     fold = made(Fold, images=30, correct=28, accuracy=28 / 30, trained_on=105)
@@ -195,7 +254,7 @@ def facts(
 ) -> Facts:
     """Return the facts of a blessed run of these classes, rejected files and accuracy."""
     tables = {
-        split: measured(classes, count, accuracy, seed)
+        split: Table(classes, predictions(classes, count, accuracy, seed))
         for seed, (split, count) in enumerate((("validation", 60), ("test", 30)), 1)
     }
     again = made(
@@ -261,7 +320,9 @@ def facts(
         "cross_validation": folds(),
         "push": made(Push, status="pushed", version="4", path="/out/model/4"),
         "metrics": {split: table.summary() for split, table in tables.items()},
-        "confusion": {split: table.confusion() for split, table in tables.items()},
+        "deciding": deciding(classes, 150, accuracy),
+        "galleries": [gallery(name) for name in classes],
+        "map": grid(classes),
         "slices": [
             made(
                 SliceGroup,
@@ -273,6 +334,5 @@ def facts(
                 ],
             )
         ],
-        "mistakes": {split: table.mistakes() for split, table in tables.items()},
         "gate": decision(tables["validation"]),
     }

@@ -1,7 +1,7 @@
 """The artifact types that this package adds to the standard ones of TFX.
 
 Kubeflow's compiler accepts a custom type only when it is importable as
-``<top-level package>.<Name>``, its TYPE_NAME is ``<package>.<Name>`` and it declares no
+`<top-level package>.<Name>`, its TYPE_NAME is `<package>.<Name>` and it declares no
 PROPERTIES. Custom properties are allowed.
 """
 
@@ -11,7 +11,7 @@ from tfx.types.artifact import Artifact
 
 
 class RunPlan(Artifact):
-    """Plan's result: ``plan.json``, the parameters of the components after it."""
+    """Plan's result: `plan.json`, the parameters of the components after it."""
 
     TYPE_NAME = "imgpipe.RunPlan"
 
@@ -23,12 +23,12 @@ class Quarantine(Artifact):
 
 
 class DataBlessing(Artifact):
-    """DataGate's decision: a file ``BLESSED`` or ``NOT_BLESSED``, and ``gate.json``."""
+    """DataGate's decision: a file `BLESSED` or `NOT_BLESSED`, and `gate.json`."""
 
     TYPE_NAME = "imgpipe.DataBlessing"
 
 
 class RunReport(Artifact):
-    """The self-contained ``report.html``, and the ``facts.json`` that it was rendered from."""
+    """The self-contained `report.html`, and the `facts.json` that it was rendered from."""
 
     TYPE_NAME = "imgpipe.RunReport"

@@ -21,7 +21,7 @@ def is_blessed(uri: str, name: str = BLESSED) -> bool:
 
     Args:
         uri: URI of the blessing artifact.
-        name: Name of the marker file. Default: ``BLESSED``.
+        name: Name of the marker file. Default: `BLESSED`.
     """
     return bool(tf.io.gfile.exists(f"{uri}/{name}"))
 
@@ -45,7 +45,7 @@ def require_data_blessing(uri: str) -> None:
         uri: URI of the DataBlessing artifact.
 
     Raises:
-        DataRefused: The artifact holds no ``BLESSED`` file.
+        DataRefused: The artifact holds no `BLESSED` file.
     """
     if not is_blessed(uri):
         raise DataRefused(

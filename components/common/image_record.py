@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgpipe.components.common.storage.records import first, make, text
+from imgpipe.components.common.image_file.content import Content
+from imgpipe.components.common.storage.records import Value, first, make, text
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: File beside the splits of ImageExampleGen's Examples: their numbers of images, the notes of the
-#: source and the rule of the splits.
-INGEST_SUMMARY = "ingest.json"
 #: Reasons of `ImageRecord.problem`: several labels, splits or groups for one file, a label that is
 #: not in `data.classes`, and a group whose images are in several splits of the source.
 TWO_LABELS = "two_labels"
@@ -43,55 +41,40 @@ _OPTIONAL = {
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image file: its path, label and bytes, its header, decode result and measurements."""
+    """One image file: its path, label and bytes, and what the bytes contain."""
 
     path: str  # relative to the root of the source, with forward slashes
     label: str = ""  # class name, "" when the source gives none
     label_index: int = -1  # index in the vocabulary, -1 for a label that is not in it
     split: str = ""
     image_hash: str = ""  # hex SHA-256 of the file as found, "" when it could not be read
-    width: int = 0  # pixels as decoded, or from the header when the file was not decoded
-    height: int = 0
-    format: str = ""  # Pillow's name of the format, such as "JPEG"
-    mode: str = ""  # Pillow's mode, such as "RGB"
     byte_size: int = 0
-    frames: int = 1
-    channels: int = 0
     read_error: str = ""  # why the file could not be read
-    decode_error: str = ""  # why the serving op cannot decode the file, "" when it can
-    damage: str = ""  # sign that the pixels of a readable file are wrong; "" for none
     symlink: int = 0  # 1 when the file was reached through a symbolic link
-    camera: str = ""  # model of the camera, "" when the file does not say it
-    captured: int = 0  # moment of the photograph by the camera's clock, in seconds; 0: unknown
     group: str = ""  # images of one group share a split; "" when the image has no group
     near_group: int = 0  # number of the group of near-duplicates, from 1 on; 0 for none
     seen_family: int = 0  # 1 for a held-out image if train has images of its group
     problem: str = ""  # "<reason>: <detail>" when the source rejects the file
     repairs: str = ""  # names of the repairs made to the bytes, separated by commas
     image_bytes: bytes = field(default=b"", repr=False)  # the encoded file
-    perceptual_hash: bytes | None = field(default=None, repr=False)  # None when not decoded
-    #: Values by measurement, rounded to 32 bits as an Example stores them; empty when not decoded.
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def pixels(self) -> int:
-        """Number of pixels, width × height."""
-        return self.width * self.height
+    content: Content = field(default_factory=Content)  # empty for a file that cannot be read
 
     @property
     def aspect_ratio(self) -> float:
         """Width / height, rounded as an Example stores it; 0 when the size is unknown."""
-        return float(np.float32(self.width / self.height)) if self.height else 0.0
+        width, height = self.content.width, self.content.height
+        return float(np.float32(width / height)) if height else 0.0
 
     def without_pixels(self) -> ImageRecord:
         """Return a copy without bytes and measurements, of which memory holds many."""
-        return dataclasses.replace(self, image_bytes=b"", perceptual_hash=None, figures={})
+        return dataclasses.replace(self, image_bytes=b"", content=self.content.without_pixels())
 
-    def features(self) -> dict[str, Any]:
+    def features(self) -> dict[str, Value]:
         """Values of all features of the record, by name."""
-        values = {name: getattr(self, name) for name in _SIMPLE}
-        values = {k: v for k, v in values.items() if k not in _OPTIONAL or v != _OPTIONAL[k]}
-        return {**values, names.ASPECT_RATIO: self.aspect_ratio, **self.figures}
+        values = {name: getattr(self, name) for name in _OF_THE_FILE}
+        values |= {name: getattr(self.content, name) for name in _OF_ITS_CONTENT}
+        kept = {k: v for k, v in values.items() if k not in _OPTIONAL or v != _OPTIONAL[k]}
+        return {**kept, names.ASPECT_RATIO: self.aspect_ratio, **self.content.figures}
 
     def to_example(self) -> tf.train.Example:
         """Convert to a tf.train.Example with the values of `features`."""
@@ -100,24 +83,32 @@ class ImageRecord:
     @classmethod
     def from_example(cls, example: tf.train.Example) -> ImageRecord:
         """Convert back from `to_example`; a missing feature gets the default of its field."""
-        values: dict[str, Any] = {
-            name: first(example, name, default)
-            if default is None or isinstance(default, bytes | int)
-            else text(example, name)
-            for name, default in _SIMPLE.items()
-        }
         # All features with one float are measurements, so that a new one needs no list here.
         figures = {
             name: feature.float_list.value[0]
             for name, feature in example.features.feature.items()
             if name != names.ASPECT_RATIO and len(feature.float_list.value) == 1
         }
-        return cls(figures=figures, **values)
+        content = Content(figures=figures, **_read(example, _OF_ITS_CONTENT))
+        return cls(content=content, **_read(example, _OF_THE_FILE))
+
+
+def _read(example: tf.train.Example, defaults: Mapping[str, object]) -> dict[str, Any]:
+    """Read the features that are fields, by the defaults of these fields."""
+    return {
+        name: first(example, name, default)
+        if default is None or isinstance(default, bytes | int)
+        else text(example, name)
+        for name, default in defaults.items()
+    }
 
 
 #: Default of each field that is a feature of the same name.
-_SIMPLE = {
+_OF_THE_FILE = {
     field.name: field.default
     for field in dataclasses.fields(ImageRecord)
-    if field.name != "figures"
+    if field.name != "content"
+}
+_OF_ITS_CONTENT = {
+    field.name: field.default for field in dataclasses.fields(Content) if field.name != "figures"
 }

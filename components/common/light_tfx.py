@@ -1,6 +1,6 @@
 """Lets a program import some of TFX's components without importing all of them.
 
-``tfx/components/__init__.py`` imports every component of TFX with its libraries: TensorFlow Model
+`tfx/components/__init__.py` imports every component of TFX with its libraries: TensorFlow Model
 Analysis, TensorFlow Transform, Keras Tuner, and the clients of Docker and Kubernetes. A run uses
 five of these components. The body of the package is therefore executed when one of its names is
 used for the first time (PEP 562). Its submodules are imported as usual.
@@ -82,7 +82,7 @@ class _Finder(MetaPathFinder):
 def _complete_tfma() -> None:
     """Give TFMA the messages of its configuration, which the body of TFX's package would do.
 
-    TFMA 0.52 does not import them itself, and TFX's Evaluator uses ``tfma.EvalConfig``.
+    TFMA 0.52 does not import them itself, and TFX's Evaluator uses `tfma.EvalConfig`.
     """
     import tensorflow_model_analysis as tfma
     from tensorflow_model_analysis.proto import config_pb2

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -38,13 +39,23 @@ def _read(path: str) -> bytes:
 
 
 def _by_split(uri: str, file: str, message: Any) -> dict[str, Any]:
-    """Read a protobuf message of each split that has the file."""
-    paths = {split: f"{uri}/Split-{split}/{file}" for split in names.SPLITS}
-    return {
-        split: message.FromString(_read(path))
-        for split, path in paths.items()
-        if tf.io.gfile.exists(path)
-    }
+    """Read a protobuf message of each split that has the file; a damaged one is a ResourceError."""
+    found = {}
+    for split in names.SPLITS:
+        path = f"{uri}/Split-{split}/{file}"
+        if tf.io.gfile.exists(path):
+            try:
+                found[split] = message.FromString(_read(path))
+            except DecodeError as error:
+                raise _damaged(path, error) from error
+    return found
+
+
+def _damaged(path: str, error: Exception) -> ResourceError:
+    return ResourceError(
+        f"{path} is damaged ({type(error).__name__}). Expected the file that a run wrote. Delete "
+        "the folder above it if it belongs to a published version, and run the pipeline again."
+    )
 
 
 def read_statistics(uri: str) -> dict[str, comparison.Statistics]:
@@ -58,7 +69,10 @@ def read_statistics(uri: str) -> dict[str, comparison.Statistics]:
 def read_schema(uri: str) -> schema_pb2.Schema:
     """Read the schema from the Schema artifact at `uri`."""
     (path,) = tf.io.gfile.glob(f"{uri}/*.pbtxt")
-    return text_format.Parse(_read(path).decode(), schema_pb2.Schema())
+    try:
+        return text_format.Parse(_read(path).decode(), schema_pb2.Schema())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
 
 
 def infer_schema(statistics_uri: str) -> schema_pb2.Schema:

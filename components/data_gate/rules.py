@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_filter.checks import METADATA, whole_set
+from imgpipe.components.image_filter.quarantine import DataSummary
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class DataDecision(TypedDict):
     warnings: list[ReasonRow]
 
 
-def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
+def too_few(summary: DataSummary, settings: GateSettings) -> list[Reason]:
     """Find the classes with too few images in a split; a class without images is one reason."""
     kept = summary["by_split"]
     reasons = []
@@ -130,7 +131,7 @@ def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
     return reasons
 
 
-def by_class(summary: Mapping[str, Any]) -> dict[str, int]:
+def by_class(summary: DataSummary) -> dict[str, int]:
     """Return the number of kept images of each class, over all splits."""
     counts: collections.Counter[str] = collections.Counter()
     for labels in summary["by_split"].values():
@@ -138,7 +139,7 @@ def by_class(summary: Mapping[str, Any]) -> dict[str, int]:
     return dict(counts)
 
 
-def changed_classes(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
+def changed_classes(summary: DataSummary, settings: GateSettings) -> list[Reason]:
     """Find the classes that are new, gone, or much smaller than in the data accepted last.
 
     A class is much smaller if its number of images fell by more than half and by more than chance,
@@ -183,7 +184,7 @@ def _fell(counts: tuple[int, int], totals: tuple[int, int]) -> bool:
     return fell and wilson(now, before + now)[1] < total_now / (total + total_now)
 
 
-def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
+def rejected_share(summary: DataSummary, settings: GateSettings) -> list[Reason]:
     """Find out whether too many images were rejected, or all of them."""
     images = summary["in"]
     rejected = summary["rejected"]
@@ -196,7 +197,7 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
         return []
     accepted = math.ceil(100 * rejected / images) / 100
     leaks = ""
-    if summary["by_reason"].get(whole_set.ACROSS_SPLITS):
+    if summary["by_reason"].get(whole_set.NEAR_DUPLICATE_ACROSS_SPLITS):
         leaks = "; with data.group_pattern near-duplicates stay in one split and are not rejected"
     return [
         Reason(
@@ -212,7 +213,7 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
 
 
 def anomalous(
-    anomalies: Mapping[str, anomalies_pb2.Anomalies], summary: Mapping[str, Any]
+    anomalies: Mapping[str, anomalies_pb2.Anomalies], summary: DataSummary
 ) -> list[Reason]:
     """Convert TFDV's anomalies to reasons, except for empty splits, which `too_few` handles."""
     reasons = []
@@ -241,7 +242,7 @@ def _description(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Rea
     return (info.description or info.short_description).strip().rstrip(".")
 
 
-def lost(examples: Mapping[str, int], summary: Mapping[str, Any]) -> list[Reason]:
+def lost(examples: Mapping[str, int], summary: DataSummary) -> list[Reason]:
     """Find the splits whose statistics cover another number of images than were kept.
 
     Args:
@@ -258,7 +259,7 @@ def lost(examples: Mapping[str, int], summary: Mapping[str, Any]) -> list[Reason
     return reasons
 
 
-def counted(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
+def counted(summary: DataSummary, settings: GateSettings) -> list[Reason]:
     """Find the reasons that follow from the counts of images alone, for `imgpipe check`."""
     shares = rejected_share(summary, settings)
     if not summary["kept"]:
@@ -267,7 +268,7 @@ def counted(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
 
 
 def reasons_against(
-    summary: Mapping[str, Any],
+    summary: DataSummary,
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
     examples: Mapping[str, int],
     settings: GateSettings,

@@ -11,7 +11,6 @@ source.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -21,13 +20,17 @@ from tfx.dsl.component.experimental.annotations import (
 )
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.beam.beam_io import mark_examples
-from imgpipe.components.common.image_record import INGEST_SUMMARY
+from imgpipe.components.common.ingest_summary import (
+    INGEST_SUMMARY,
+    IngestSummary,
+    read_ingest_summary,
+)
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
     ShardWriter,
-    read_json,
     remove_temporary,
     shard_path,
     write_text,
@@ -35,7 +38,7 @@ from imgpipe.components.common.storage.records import (
 from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, fingerprint
+from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, Note, fingerprint
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
@@ -49,7 +52,14 @@ class _Shard:
     items: Sequence[Item]
 
 
-def _write_shard(shard: _Shard, settings: IngestSettings, uri: str) -> dict[str, Any]:
+class _Written(TypedDict):
+    """What a worker has written of a shard."""
+
+    keys: bytes  # those of the items, joined
+    splits: dict[str, int]  # numbers of images
+
+
+def _write_shard(shard: _Shard, settings: IngestSettings, uri: str) -> _Written:
     """Read the files of a shard, write one file for each split, and return keys and counts."""
     keys: list[bytes] = []
     paths = {split: shard_path(uri, split, shard.number, shard.of) for split in names.SPLITS}
@@ -77,21 +87,20 @@ def _shards(items: Sequence[Item], size: int) -> list[_Shard]:
     return [_Shard(number, len(cut), part) for number, part in enumerate(cut)]
 
 
-def _write_summary(
-    results: list[dict[str, Any]], uri: str, notes: list[dict[str, Any]], rule: SplitRule
-) -> None:
-    keys = [result["keys"] for result in results]  # those of a shard joined
-    summary = {
+def _write_summary(results: list[_Written], uri: str, notes: list[Note], rule: SplitRule) -> None:
+    keys = [result["keys"] for result in results]
+    splits = {split: sum(result["splits"][split] for result in results) for split in names.SPLITS}
+    summary: IngestSummary = {
         "images": sum(map(len, keys)) // KEY_BYTES,
-        "splits": {split: sum(one["splits"][split] for one in results) for split in names.SPLITS},
+        "splits": splits,
         "fingerprint": fingerprint(keys),
-        "notes": notes,
+        "notes": [note.as_written() for note in notes],
         "rule": asdict(rule),
     }
     write_text(f"{uri}/{INGEST_SUMMARY}", json.dumps(summary, indent=1))
 
 
-def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[str, Any]:
+def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> IngestSummary:
     """Read a whole source into an Examples artifact.
 
     Args:
@@ -111,7 +120,6 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
     scan = open_source(settings.source, settings.options).listing()
     settings = replace(settings, rule=replace(settings.rule, given=scan.given_splits))
     progress.total(len(scan.items), "images")
-    notes = [asdict(note) for note in scan.notes]
     shards = _shards(scan.items, settings.shard_size)
     with pipeline as root:
         (
@@ -122,15 +130,17 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
             | "Read, decode, write" >> beam.Map(_write_shard, settings, uri)
             | "Gather" >> beam.combiners.ToList()
             # Values do not return from the workers of a cluster, so a step writes them to a file.
-            | "Summary" >> beam.Map(_write_summary, uri, notes, settings.rule)
+            | "Summary" >> beam.Map(_write_summary, uri, list(scan.notes), settings.rule)
         )
     remove_temporary(uri)
-    summary = read_json(f"{uri}/{INGEST_SUMMARY}")
+    summary = read_ingest_summary(uri)
+    if summary is None:
+        raise RuntimeError(f"the summary of the images in {uri} was not written; this is a defect")
     _check(settings, len(scan.items), summary)
     return summary
 
 
-def _check(settings: IngestSettings, listed: int, summary: dict[str, Any]) -> None:
+def _check(settings: IngestSettings, listed: int, summary: IngestSummary) -> None:
     """Check that every listed file has a record, and that the source has not changed."""
     records = sum(summary["splits"].values())
     if not listed == summary["images"] == records:

@@ -14,24 +14,23 @@ import hashlib
 import json
 import os
 from collections.abc import Generator, Iterable, Sequence
-from typing import Any
 
 from imgpipe.components.common.image_file.content import Content, alpha_channel, decode
 from imgpipe.components.common.image_file.damage import damage
-from imgpipe.components.common.image_file.header import probe
+from imgpipe.components.common.image_file.header import Header, probe
 from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.components.example_gen.sources.base import Item, Source
 from imgpipe.components.image_filter.checks import MEASUREMENTS
+from imgpipe.models import feature_names as names
 from imgpipe.models.files import source_code
 from imgpipe.serving import image_header
 
 #: Threads at most. Each may hold a file of 256 MiB and 300 MB of pixels.
 _THREADS = 8
 _WAITING = 2  # files that are inspected or wait for their turn, for each thread
-_HEADER = ("width", "height", "channels", "format", "mode", "frames", "camera", "captured")
 #: Name of the `BlobStore`.
 STORE = "verdicts"
 #: Part of every key: the code that reads, decodes and measures a file.
@@ -46,8 +45,8 @@ CODE = (
 #: They decode, read headers, measure and find damage.
 _LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg", "pi-heif")
 _WRITE_AT_ONCE = 256  # results that are written together
-#: Fields of a record that depend on the content of the file alone.
-_CONTENT = (*_HEADER, "decode_error", "damage", "figures")
+#: Content of a file without bytes.
+_UNREADABLE = Content(decode_error="the file could not be read")
 
 
 def inspect(
@@ -80,8 +79,11 @@ def inspect(
     def inspect_one(item: Item) -> tuple[ImageRecord, bool]:
         """Return the record, and whether the cache has to keep it."""
         record = _read(source, item, rule, vocabulary)
-        known = cache.complete(record)
-        return (known, False) if known else (_inspected(record, pixel_limit), True)
+        if record.read_error:
+            return dataclasses.replace(record, content=_UNREADABLE), False
+        known = cache.get(record.image_hash)
+        content = known or _inspected(record.image_bytes, pixel_limit)
+        return dataclasses.replace(record, content=content), known is None
 
     threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores this process may use
     pool = concurrent.futures.ThreadPoolExecutor(threads, "inspect")
@@ -91,7 +93,7 @@ def inspect(
     def first() -> ImageRecord:
         record, is_new = waiting.popleft().result()
         if is_new:
-            cache.put(record)
+            cache.put(record.image_hash, record.content)
         return record
 
     try:
@@ -108,7 +110,9 @@ def inspect(
 
 def _read(source: Source, item: Item, rule: SplitRule, vocabulary: Sequence[str]) -> ImageRecord:
     """Read one file without decoding it."""
-    data, image_hash, read_error = b"", "", ""
+    data = b""
+    image_hash = ""
+    read_error = ""
     try:
         data = source.read(item)
         image_hash = hashlib.sha256(data).hexdigest()
@@ -131,45 +135,34 @@ def _read(source: Source, item: Item, rule: SplitRule, vocabulary: Sequence[str]
     )
 
 
-def _inspected(record: ImageRecord, pixel_limit: int) -> ImageRecord:
+def _inspected(data: bytes, pixel_limit: int) -> Content:
     """Read the header of a file, decode it and measure its pixels."""
-    if record.read_error:
-        return dataclasses.replace(record, decode_error="the file could not be read")
-    data = record.image_bytes
-    header = probe(data, pixel_limit)
-    record = dataclasses.replace(record, **{name: getattr(header, name) for name in _HEADER})
-    error = _why_not_decoded(record, pixel_limit)
+    content = Content(**dataclasses.asdict(probe(data, pixel_limit)))
+    error = content.hidden_cost or _why_not_decoded(data, content, pixel_limit)
     if error:
-        return dataclasses.replace(record, decode_error=error)
+        return dataclasses.replace(content, decode_error=error)
     pixels, error = decode(data)
-    found = damage(data, record.format, is_decoded=not error)
-    record = dataclasses.replace(record, decode_error=error, damage=found)
+    signs = damage(data, content.format, is_decoded=not error)
+    content = dataclasses.replace(content, decode_error=error, damage=signs)
     if pixels is None:
-        return record
-    alpha = alpha_channel(data, record.format, record.mode)
-    content = Content.of(Pixels(pixels, alpha), MEASUREMENTS)
-    return dataclasses.replace(
-        record,
-        width=content.width,
-        height=content.height,
-        figures=content.figures,
-        perceptual_hash=content.perceptual_hash,
-    )
+        return content
+    alpha = alpha_channel(data, content.format, content.mode)
+    return content.measured(Pixels(pixels, alpha), MEASUREMENTS)
 
 
-def _why_not_decoded(record: ImageRecord, pixel_limit: int) -> str:
+def _why_not_decoded(data: bytes, header: Header, pixel_limit: int) -> str:
     """Say why a file is not passed to the decoder, "" if it is."""
     # The op reads all frames of a GIF.
-    frames = image_header.pixels(record.image_bytes) if record.format == "GIF" else 0
-    if max(record.pixels, frames or 0) <= pixel_limit:
+    frames = image_header.pixels(data) if header.format == "GIF" else 0
+    if max(header.pixels, frames or 0) <= pixel_limit:
         return ""
-    several = f"{record.frames} frames of " if record.frames > 1 else ""
-    size = f"{several}{record.width} x {record.height}"
+    several = f"{header.frames} frames of " if header.frames > 1 else ""
+    size = f"{several}{header.size_in_words}"
     return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"
 
 
 class InspectionCache:
-    """Results by content in ``<directory>/verdicts``, which are kept across runs.
+    """Results by content in `<directory>/verdicts`, which are kept across runs.
 
     Files are read and hashed in every run; header, decode result, measurements and perceptual
     hashes are looked up. The key includes everything that determines them, also the code, so that
@@ -189,27 +182,30 @@ class InspectionCache:
     def _key(self, image_hash: str) -> bytes:
         return hashlib.sha256(f"{image_hash}:{self._key_suffix}".encode()).digest()
 
-    def complete(self, record: ImageRecord) -> ImageRecord | None:
-        """Complete a record with the stored result of its content; None when there is none."""
-        if self._blobs is None or not record.image_hash:
+    def get(self, image_hash: str) -> Content | None:
+        """Return the stored content of a file by its hash; None when there is none."""
+        if self._blobs is None or not image_hash:
             return None
-        key = self._key(record.image_hash)
+        key = self._key(image_hash)
         value = self._blobs.get([key]).get(key)
         if value is None:
             return None
-        known: dict[str, Any] = json.loads(value)
-        hashes = known.pop("perceptual_hash")
-        known["perceptual_hash"] = None if hashes is None else base64.b64decode(hashes)
-        return dataclasses.replace(record, **known)
+        known = json.loads(value)
+        hashes = known.pop(names.PERCEPTUAL_HASH)
+        return Content(
+            **known, perceptual_hash=None if hashes is None else base64.b64decode(hashes)
+        )
 
-    def put(self, record: ImageRecord) -> None:
-        """Store the fields of the record that depend on its content alone."""
-        if self._blobs is None or not record.image_hash:
+    def put(self, image_hash: str, content: Content) -> None:
+        """Store what a file contains."""
+        if self._blobs is None or not image_hash:
             return
-        values = {name: getattr(record, name) for name in _CONTENT}
-        hashes = record.perceptual_hash
-        values["perceptual_hash"] = None if hashes is None else base64.b64encode(hashes).decode()
-        key = self._key(record.image_hash)
+        values = dataclasses.asdict(content)
+        hashes = content.perceptual_hash
+        values[names.PERCEPTUAL_HASH] = (
+            None if hashes is None else base64.b64encode(hashes).decode()
+        )
+        key = self._key(image_hash)
         self._unwritten[key] = json.dumps(values, sort_keys=True).encode()
         if len(self._unwritten) >= _WRITE_AT_ONCE:
             self._flush()

@@ -36,7 +36,7 @@ from imgpipe.models.features.bank import (
 from imgpipe.models.features.extractor import describe, parse_description
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
-from imgpipe.models.settings import AVERAGE, ModelSettings
+from imgpipe.models.settings import ModelSettings
 
 #: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.
@@ -61,6 +61,7 @@ class ExtractFeatures(beam.DoFn):
         self._extractor = shared_extractor(self._plan.network)
         self._view_key = functools.cache(self._extractor.key)  # asks for versions of packages
         self._store = FeatureStore(self._plan.store)
+        self._columns = self._plan.columns
 
     def process(self, batch: list[bytes]) -> Iterator[Any]:
         """Look up every image and view, compute and store what is missing, and emit all."""
@@ -74,7 +75,7 @@ class ExtractFeatures(beam.DoFn):
         progress.advance(len(examples), "images")
         yield beam.pvalue.TaggedOutput(self.COUNTS, (computed, len(vectors) - computed))
         for (i, view), vector in vectors.items():
-            yield _record(examples[i], view, vector[: sum(self._plan.recorded)])
+            yield _record(examples[i], view, vector[self._columns])
 
     def _vectors(
         self, examples: list[tf.train.Example]
@@ -154,6 +155,8 @@ class ImageFeatures:
     def extract(self, pipeline: beam.Pipeline, share: float | None = None) -> None:
         """Extract the features of all images, or of a share of the training images."""
         splits = names.SPLITS if share is None else (names.TRAIN,)
+        if self.plan.dim:
+            self._expect(splits, share)
         with pipeline as root:
             outputs = (
                 root
@@ -191,7 +194,7 @@ class ImageFeatures:
         """
         rows, passes = self._sample(pipeline, self.plan, classes)
         images = sum(self.images.values())
-        choice = feature_choice.choose_maps(rows, classes, head, images)
+        choice = feature_choice.choose_blocks(rows, classes, head, images)
         if larger and choice.falls_short:
             rows, further_passes = self._sample(pipeline, larger, classes)
             passes += further_passes
@@ -206,16 +209,22 @@ class ImageFeatures:
         ]
         chosen = self._plan_for(choice.chosen, larger)
         # Of many images, the store does not hold the other blocks either.
-        if chosen.blocks and images > feature_choice.MANY_IMAGES:
+        if chosen.block is not None and images > feature_choice.MANY_IMAGES:
             settings, precision = parse_description(chosen.network)
-            network = describe(replace(settings, features=AVERAGE), precision)
-            chosen = replace(chosen, network=network, sizes=chosen.recorded)
+            network = describe(replace(settings, features=chosen.kept), precision)
+            chosen = replace(chosen, network=network, sizes=chosen.recorded, kept="")
         replace(self, plan=chosen, tried=tried, sampled=passes).extract(pipeline)
 
     def _plan_for(self, head_input: HeadInput, larger: StoragePlan | None) -> StoragePlan:
         """Return the plan that stores what a head reads."""
         plan = larger if larger and head_input.larger else self.plan
-        return replace(plan, blocks=None if head_input.several_maps else 1)
+        return replace(plan, kept=head_input.features)
+
+    def _expect(self, splits: Sequence[str], share: float | None) -> None:
+        """Tell the extractor of this process how many views it computes at most."""
+        views = sum(self.images.get(split, 0) * len(self.plan.views_of(split)) for split in splits)
+        sampled = 1.0 if share is None else min(share, 1.0)
+        shared_extractor(self.plan.network).expected = round(views * sampled)  # some may be stored
 
     def _sample(
         self, pipeline: beam.Pipeline, plan: StoragePlan, classes: int

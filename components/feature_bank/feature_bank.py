@@ -30,9 +30,10 @@ from imgpipe.components.feature_bank.storage import StoragePlan, free_budget, ma
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.examples import Labelled
+from imgpipe.models.feature_kinds import one_block
 from imgpipe.models.features.bank import BankOrigin
 from imgpipe.models.features.extractor import describe, parse_description, resolve_precision
-from imgpipe.models.settings import AVERAGE, ModelSettings
+from imgpipe.models.settings import ModelSettings
 
 
 @component(use_beam=True)
@@ -71,9 +72,9 @@ def FeatureBank(
     allowed = free_budget(given.store, features.uri) if free else given.budget
     plan, note = make_plan(network, given.store, images, allowed)
     backbone, precision = parse_description(network)
-    if head and note and not plan.sizes:  # those of the last feature map may fit
+    if head and note and not plan.sizes:  # those of one block may fit
         head = ""
-        network = describe(replace(backbone, features=AVERAGE), precision)
+        network = describe(replace(backbone, features=one_block(backbone.widest)), precision)
         plan, note = make_plan(network, given.store, images, allowed)
     origin: BankOrigin = {
         "note": note,

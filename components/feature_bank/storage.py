@@ -14,8 +14,8 @@ import numpy as np
 
 from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.models import feature_names as names
+from imgpipe.models.feature_kinds import single_blocks
 from imgpipe.models.features.extractor import FeatureExtractor, parse_description
-from imgpipe.models.settings import AVERAGE
 
 #: Name of the `BlobStore`.
 STORE = "features"
@@ -84,15 +84,15 @@ class StoragePlan:
         views: Number of augmented views that are stored of each training image, beside the image
             itself.
         sizes: Number of features in each block of a view; with () nothing is stored.
-        blocks: Number of blocks that each record of the bank has, counted from the first; None for
-            all of them. The store has all of them in any case.
+        kept: What a head reads of each record of the bank, as the setting `features` names it; ""
+            for everything. The store has all blocks in any case.
     """
 
     network: str
     store: str
     views: int
     sizes: tuple[int, ...] = ()
-    blocks: int | None = None
+    kept: str = ""
 
     @property
     def dim(self) -> int:
@@ -102,12 +102,27 @@ class StoragePlan:
     @property
     def recorded(self) -> tuple[int, ...]:
         """Number of features in each block of a record."""
-        return self.sizes[: self.blocks]
+        return self.sizes if self.block is None else (self.sizes[self.block],)
+
+    @property
+    def block(self) -> int | None:
+        """Number of the only block of a record; None if it has all blocks of the store."""
+        return single_blocks(self._widest).get(self.kept) if self.sizes[1:] else None
+
+    @property
+    def columns(self) -> slice:
+        """Places of the features of a record among those of the store."""
+        start = 0 if self.block is None else sum(self.sizes[: self.block])
+        return slice(start, start + sum(self.recorded))
 
     @property
     def read(self) -> str:
         """What a head reads of the records, as the setting `features` names it."""
-        return AVERAGE if self.blocks else parse_description(self.network)[0].widest
+        return self.kept or self._widest
+
+    @property
+    def _widest(self) -> str:
+        return parse_description(self.network)[0].widest
 
     def views_of(self, split: str) -> list[int]:
         """Numbers of the views of an image of a split."""

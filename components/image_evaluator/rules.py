@@ -160,6 +160,15 @@ RULES: dict[str, Callable[[Evidence], Ruling | None]] = {
     "unlike_images": _unlike_images,
     "serving": _served,
 }
+#: Arguments of `imgpipe run` with which the same model passes a rule that it did not pass. Nothing
+#: publishes a model that cannot be served. A threshold of 0 asks for nothing of any class.
+PASSING: dict[str, tuple[str, ...]] = {
+    "threshold": ("--set", "evaluate.threshold={reached:g}"),
+    "class_recall": ("--set", "evaluate.threshold=0"),
+    "commonest_class": ("--set", "evaluate.threshold=0"),
+    "last_version": ("--set", "evaluate.max_drop=1"),
+    "unlike_images": ("--accept",),
+}
 
 
 def decide(evidence: Evidence) -> Decision:

@@ -7,7 +7,7 @@ are these places. The middle of each image is compared with all views of the oth
 signs of the differences between neighbouring cells, for which `hamming` needs no comparison of
 all pairs, then by the correlation of these differences.
 
-Measured with ``python -m benchmarks.judge --altered``: see docs/benchmarks.md.
+Measured with `python -m benchmarks.judge --altered`: see docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -30,23 +30,28 @@ from imgpipe.components.common.image_file.perceptual_hash import (
 )
 from imgpipe.components.image_filter.hamming import Effort, Indices, Words, neighbours
 
-#: Cells of the middle in each direction, and half of its side as a share of the shorter side of the
-#: image. Turned by any angle, a square of this size stays within the image.
-_SIDE, _HALF = 12, 0.35
+_SIDE = 12  # cells of the middle in each direction
+#: Half of the side of the middle as a share of the shorter side of the image. Turned by any angle,
+#: a square of this size stays within the image.
+_HALF = 0.35
 #: Correlation from which two middles are alike. Of 768,180 pairs of different photographs of cats
 #: and dogs none reaches 0.8, and of 1,362,075 pairs of hands before a white wall 9 reach 0.92.
 _ALIKE = 0.92
-#: Shifts of the views are multiples of this share of width and height. Shifts between them are
-#: tried where the correlation is above `_DOUBTFUL`.
-_SHIFT, _FINE_SHIFT, _DOUBTFUL = 0.05, 0.025, 0.75
+_SHIFT = 0.05  # shifts of the views are multiples of this share of width and height
+_FINE_SHIFT = 0.025  # shifts between them, which are tried in doubtful cases
+_DOUBTFUL = 0.75  # correlation from which a case is doubtful
 #: Bits in which the signs of a copy may differ from those of the view.
 _RADIUS = 44
 _EFFORT = Effort(orders=8, window=8)
-#: A middle needs so many neighbouring differences of opposite signs, each of at least two grey
-#: levels. Others are plain, or ramps, which all look alike. Of 1,240 photographs of cats and dogs 3
-#: have fewer.
-_STEP, _FEWEST_TURNS = 2.0, 16
+_STEP = 2.0  # grey levels from which a difference between neighbouring cells counts
+#: A middle needs so many neighbouring differences of opposite signs. Others are plain, or ramps,
+#: which all look alike. Of 1,240 photographs of cats and dogs 3 have fewer.
+_FEWEST_TURNS = 16
 _AT_ONCE = 2048  # images whose middles are computed at once, which takes 10 MB
+
+_MIRRORED = "mirrored"
+#: Names of the turns by their degrees.
+_TURNS = {90: "turned by 90 degrees", 180: "upside down", 270: "turned by 270 degrees"}
 
 Floats = npt.NDArray[np.float32]
 
@@ -73,35 +78,32 @@ def _rotation(degrees: float) -> npt.NDArray[np.float64]:
 
 def _views() -> Iterator[View]:
     """Yield the views, without those that are the inverse of another one."""
-    upright, mirror = np.eye(2), np.diag([-1.0, 1.0])
+    upright = np.eye(2)
+    mirror = np.diag([-1.0, 1.0])
     steps = (-2, -1, 0, 1, 2)
     yield View("its middle is the same", upright)
-    yield View("turned by 90 degrees", _rotation(90))
-    yield View("upside down", _rotation(180))
-    for quarter, name in enumerate(
-        ("", "turned by 90 degrees", "upside down", "turned by 270 degrees")
-    ):
-        yield View(_also("mirrored", name), _rotation(90 * quarter) @ mirror)
+    yield View(_TURNS[90], _rotation(90))
+    yield View(_TURNS[180], _rotation(180))
+    yield View(_MIRRORED, mirror)
+    for degrees, name in _TURNS.items():
+        yield View(f"{_MIRRORED} and {name}", _rotation(degrees) @ mirror)
     for degrees in (-15, -10, -5, 5, 10, 15):
         angle = math.radians(abs(degrees))
         # The canvas was enlarged so that the corners stay, or the empty corners were cut off.
         fitted = math.cos(angle) + math.sin(angle)
         name = f"tilted by about {abs(degrees)} degrees and fitted"
         yield View(name, fitted * _rotation(degrees))
-    for side, mirrored in ((upright, ""), (mirror, "mirrored")):
-        for degrees in (5, 10, 15, *((-5, -10, -15) if mirrored else ())):
-            tilted = f"tilted by about {abs(degrees)} degrees"
-            yield View(_also(mirrored, tilted), _rotation(degrees) @ side)
+    for side, is_mirrored in ((upright, False), (mirror, True)):
+        also = f"{_MIRRORED} and " if is_mirrored else ""
+        for degrees in (5, 10, 15, *((-5, -10, -15) if is_mirrored else ())):
+            tilted = f"{also}tilted by about {abs(degrees)} degrees"
+            yield View(tilted, _rotation(degrees) @ side)
         for zoom in (0.8, 0.9):
-            yield View(_also(mirrored, "zoomed or put into a frame"), zoom * side)
+            yield View(f"{also}zoomed or put into a frame", zoom * side)
         for right, down in itertools.product(steps, steps):
             # The inverse of a shift goes the other way, but that of a mirrored one only up or down.
-            if (down, 0 if mirrored else right) > (0, 0) or (mirrored and not down and right):
-                yield View(_also(mirrored, "shifted"), side, (right * _SHIFT, down * _SHIFT))
-
-
-def _also(mirrored: str, name: str) -> str:
-    return " and ".join(filter(None, (mirrored, name)))
+            if (down, 0 if is_mirrored else right) > (0, 0) or (is_mirrored and not down and right):
+                yield View(f"{also}shifted", side, (right * _SHIFT, down * _SHIFT))
 
 
 VIEWS: tuple[View, ...] = tuple(_views())
@@ -240,7 +242,8 @@ def _is_textured(differences: Floats) -> npt.NDArray[np.bool_]:
     down = differences[:, differences.shape[1] // 2 :].reshape(-1, _SIDE - 1, _SIDE)
     turns = np.zeros(len(differences), np.int64)
     for grid in (across, down, across.swapaxes(1, 2), down.swapaxes(1, 2)):
-        one, next_one = grid[:, 1:], grid[:, :-1]
-        strong = (np.abs(one) >= _STEP) & (np.abs(next_one) >= _STEP)
-        turns += np.count_nonzero(strong & ((one > 0) != (next_one > 0)), axis=(1, 2))
+        before = grid[:, :-1]
+        after = grid[:, 1:]
+        strong = (np.abs(before) >= _STEP) & (np.abs(after) >= _STEP)
+        turns += np.count_nonzero(strong & ((before > 0) != (after > 0)), axis=(1, 2))
     return turns >= _FEWEST_TURNS

@@ -150,10 +150,8 @@ class ImageCheck:
 
     Attributes:
         name: Name in the configuration, and usually the reason of the findings.
-        order: Position among the checks. The first rejection is the last check of an image, so the
-            check that explains a problem best comes first.
-        needs: What the check needs. A check that needs pixels is run only for decoded images. One
-            that needs the set is run again when all images are known.
+        needs: What the check needs. A check that needs pixels is run only for decoded images, which
+            have all measurements. One that needs the set is run again when all images are known.
         judge: Function that returns what it found. None for near-duplicates, which `comparison`
             finds.
         remedy: What to do to keep the image.
@@ -172,7 +170,6 @@ class ImageCheck:
     """
 
     name: str
-    order: int
     needs: Needs
     judge: Callable[[ImageRecord, JudgeSettings], Result] | None
     remedy: str
@@ -203,7 +200,7 @@ class ImageCheck:
 
 
 def check(
-    order: int, needs: Needs, remedy: str, **options: Any
+    needs: Needs, remedy: str, **options: Any
 ) -> Callable[[Callable[[ImageRecord, JudgeSettings], Result]], ImageCheck]:
     """Make a check of a function, whose name is that of the check.
 
@@ -211,7 +208,6 @@ def check(
     findings of a check that warns may be rejected or ignored instead.
 
     Args:
-        order: See `ImageCheck`.
         needs: See `ImageCheck`.
         remedy: See `ImageCheck`.
         **options: The other attributes of `ImageCheck`.
@@ -219,7 +215,7 @@ def check(
 
     def made(judge: Callable[[ImageRecord, JudgeSettings], Result]) -> ImageCheck:
         finds = (judge.__doc__ or "").partition("\n")[0].removesuffix(".")
-        found = ImageCheck(judge.__name__, order, needs, judge, remedy, finds=finds, **options)
+        found = ImageCheck(judge.__name__, needs, judge, remedy, finds=finds, **options)
         usual = found.severity == "warn" and "may_be" not in options
         return dataclasses.replace(found, may_be=WARN) if usual else found
 

@@ -1,10 +1,10 @@
 """The way of a set of images through the filter: each on its own, all together, and the result.
 
-Two drivers take it, Beam for ImageFilter and a loop for ``imgpipe check``, so both give the same
+Two drivers take it, Beam for ImageFilter and a loop for `imgpipe check`, so both give the same
 results. `examine` decides about each image of a shard on its own and writes the decisions to a
 file, the part of the shard. One process compares all images (`compare`): it searches for
 near-duplicates, places the images in splits, and compares those of each group with each other.
-`settle` combines both; its driver writes each image once, to where it belongs.
+`ImageComparison.finish` combines both; its driver writes each image once, to where it belongs.
 
 Files with the same content hash form a group too. If the copies are in several splits, the one used
 for evaluation is kept, so that no model is evaluated on an image that it was trained on. If the
@@ -36,13 +36,15 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 
 DUPLICATE = "duplicate"
-ACROSS_SPLITS = "duplicate_across_splits"
-LABEL_CONFLICT = "label_conflict"
+DUPLICATE_ACROSS_SPLITS = "duplicate_across_splits"
+DUPLICATE_LABEL_CONFLICT = "label_conflict"
 #: What to do about a rejected copy, by reason.
-REMEDIES = {
+_REMEDIES = {
     DUPLICATE: "nothing is lost, because one copy is kept; delete the copy that you do not need",
-    ACROSS_SPLITS: "nothing is lost, because one copy is kept; delete that one to use this one",
-    LABEL_CONFLICT: "keep the copy in the correct class, delete the others and run again",
+    DUPLICATE_ACROSS_SPLITS: (
+        "nothing is lost, because one copy is kept; delete that one to use this one"
+    ),
+    DUPLICATE_LABEL_CONFLICT: "keep the copy in the correct class, delete the others and run again",
 }
 _SHOWN = 10  # paths listed in a detail
 
@@ -59,7 +61,7 @@ def examine(
         records: The inspected images.
         settings: Settings of the checks.
         part: Path or URI of the file to write; a second attempt writes the same.
-        keep: Function that stores a repaired record for `settle`; None when nothing is written.
+        keep: Function that stores a repaired record, which is written in the end; None for none.
 
     Returns:
         `part`.
@@ -80,8 +82,8 @@ def _decisions(part: str) -> list[ImageDecision]:
     import tensorflow as tf
 
     with tf.io.gfile.GFile(part, "rb") as file:
-        found: list[ImageDecision] = pickle.loads(file.read())  # written by this pipeline
-    return found
+        decisions: list[ImageDecision] = pickle.loads(file.read())  # written by this pipeline
+    return decisions
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,15 @@ class ImageComparison:
     moves: Mapping[str, Move] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
 
-    def settle(self, part: str, settings: JudgeSettings) -> Iterator[ImageDecision]:
+    def finish(self, part: str, settings: JudgeSettings) -> Iterator[ImageDecision]:
         """Yield the final decision about each image of a part, in the order of the shard."""
         settings = dataclasses.replace(settings, limits=self.limits)
         for decision in _decisions(part):
-            content, path = decision.record.image_hash, decision.record.path
+            content = decision.record.image_hash
             decision.move_to(self.moves.get(content))
             family = self.families.get(content, "")
             related = Relatives(self.groups.get(content, 0), family, family in self.in_train)
-            decision.settle(settings, self.findings.get(path), related)
+            decision.complete(settings, self.findings.get(decision.record.path), related)
             yield decision
 
 
@@ -127,34 +129,18 @@ def compare(parts: Sequence[str], settings: JudgeSettings) -> ImageComparison:
         parts: The files that `examine` wrote; their order does not matter.
         settings: Settings of the checks.
     """
-    radius, rule = whole_set.radius(settings), settings.splits
-    times: Counter[str] = Counter()  # by content
-    hashes: dict[str, bytes] = {}
-    rows: list[bytes] = []
-    named: list[Named] = []
-    counts: dict[str, Counter[int]] = collections.defaultdict(Counter)
-    splits: dict[str, str] = {}  # by content, of the images without a group
-    for decision in _passed(parts):
-        record = decision.record
-        times[record.image_hash] += 1
-        rows.append(placement.row(record, rule, decision.is_relabelled))
-        if not record.group:
-            moment = (record.camera, record.captured)
-            named.append(Named(record.path, record.label, record.image_hash, *moment))
-            splits[record.image_hash] = record.split
-        if radius > 0:
-            hashes[record.image_hash] = decision.perceptual_hash
-        for check in CHECKS:
-            if check.counted is not None:
-                counts[check.name][check.counted(record)] += 1
+    rule = settings.splits
+    images = _read_images(parts, settings)
     # Groups that a pattern or a column gives are the only ones.
-    wanted_families = settings.groups == "auto" and len(named) == len(rows)
-    family_of = families.by_content(named) if wanted_families else {}
-    similar = near_duplicates(hashes, radius)
+    has_given_groups = len(images.named) < len(images.rows)
+    wants_families = settings.groups == "auto" and not has_given_groups
+    family_of = families.by_content(images.named) if wants_families else {}
+    similar = near_duplicates(images.hashes, whole_set.radius(settings))
     groups = {content: 1 + number for content, number in similar.groups.items()}
-    drawn = rule is not None and rule.drawn
-    moves = dict(placement.place(rows, groups, rule, family_of)) if rule and drawn else {}
-    splits |= {content: move.split for content, move in moves.items()}
+    moves: dict[str, Move] = {}
+    if rule is not None and rule.drawn:
+        moves = dict(placement.place(images.rows, groups, rule, family_of))
+    splits = images.splits | {content: move.split for content, move in moves.items()}
     in_train = frozenset(
         family for content, family in family_of.items() if splits[content] == names.TRAIN
     )
@@ -166,38 +152,102 @@ def compare(parts: Sequence[str], settings: JudgeSettings) -> ImageComparison:
             record.split,
             record.label,
             content,
-            hashes.get(content, b""),
+            images.hashes.get(content, b""),
             family_of.get(content, record.group),
             similar.altered.get(content, {}),
         )
 
+    copies = _copies(parts, {*groups, *images.repeated()}, moves, member)
+    findings, near = _decide_groups(copies, groups, settings)
+    limits = images.limits(settings)
+    return ImageComparison(findings, near, groups, family_of, in_train, moves, limits)
+
+
+@dataclass
+class _Images:
+    """What the comparison keeps in memory of the images that passed the checks.
+
+    Attributes:
+        times: Number of files by content hash.
+        hashes: Perceptual hashes by content hash; empty when near-duplicates are not searched for.
+        rows: The images as `placement` takes them.
+        named: The images without a group, as `families` takes them.
+        splits: Split by content hash, of the images without a group.
+        counts: Numbers of images by what a check counts, by the name of the check.
+    """
+
+    times: Counter[str] = field(default_factory=Counter)
+    hashes: dict[str, bytes] = field(default_factory=dict)
+    rows: list[bytes] = field(default_factory=list)
+    named: list[Named] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, Counter[int]] = field(
+        default_factory=lambda: collections.defaultdict(Counter)
+    )
+
+    def repeated(self) -> set[str]:
+        """Return the content hashes of several files."""
+        return {content for content, count in self.times.items() if count > 1}
+
+    def limits(self, settings: JudgeSettings) -> dict[str, Any]:
+        """Compute the limits of the checks that need the set, by check."""
+        return {
+            check.name: check.limits(self.counts[check.name], check.threshold_in(settings))
+            for check in CHECKS
+            if check.limits is not None
+        }
+
+
+def _read_images(parts: Sequence[str], settings: JudgeSettings) -> _Images:
+    """Read what is compared of the images that passed the checks."""
+    is_searched = whole_set.radius(settings) > 0
+    images = _Images()
+    for decision in _passed(parts):
+        record = decision.record
+        images.times[record.image_hash] += 1
+        images.rows.append(placement.row(record, settings.splits, decision.is_relabelled))
+        if not record.group:
+            moment = (record.content.camera, record.content.captured)
+            images.named.append(Named(record.path, record.label, record.image_hash, *moment))
+            images.splits[record.image_hash] = record.split
+        if is_searched:
+            images.hashes[record.image_hash] = decision.perceptual_hash
+        for check in CHECKS:
+            if check.counted is not None:
+                images.counts[check.name][check.counted(record)] += 1
+    return images
+
+
+def _decide_groups(
+    copies: Mapping[str, Sequence[Member]], groups: Mapping[str, int], settings: JudgeSettings
+) -> tuple[dict[str, Finding], tuple[NearGroup, ...]]:
+    """Decide about identical files, and about the near-duplicates that are left.
+
+    Returns:
+        The findings by path, and the groups of near-duplicates about which there is one.
+    """
     findings: dict[str, Finding] = {}
     near: dict[int, list[Member]] = collections.defaultdict(list)
-    wanted = {*groups, *(content for content, count in times.items() if count > 1)}
-    for content, copies in _copies(parts, wanted, moves, member).items():
-        rejected = {finding.path: finding for finding in identical(copies)}
+    for content, members in copies.items():
+        rejected = {finding.path: finding for finding in identical(members)}
         findings |= rejected
-        left = [one for one in copies if one.path not in rejected]
+        left = [member for member in members if member.path not in rejected]
         if content in groups and left:  # a group whose images are all rejected is no group
             near[groups[content]] += left
-    lines = []
+    lines: list[NearGroup] = []
     for members in near.values():
-        if found := near_groups.resolve(members, settings):
-            findings |= {finding.path: finding for finding in found}
-            lines.append(near_groups.line(members, radius, found))
-    lines.sort(key=lambda line: str(line["members"][0]["path"]))
-    limits = {
-        check.name: check.limits(counts[check.name], check.threshold_in(settings))
-        for check in CHECKS
-        if check.limits is not None
-    }
-    return ImageComparison(findings, tuple(lines), groups, family_of, in_train, moves, limits)
+        about_group = near_groups.resolve(members, settings)
+        if about_group:
+            findings |= {finding.path: finding for finding in about_group}
+            lines.append(near_groups.line(members, whole_set.radius(settings), about_group))
+    lines.sort(key=lambda line: line["members"][0]["path"])
+    return findings, tuple(lines)
 
 
 def _passed(parts: Iterable[str]) -> Iterator[ImageDecision]:
     """Yield the decisions about images that passed the checks."""
     for part in parts:
-        yield from (one for one in _decisions(part) if one.rejection is None)
+        yield from (decision for decision in _decisions(part) if decision.rejection is None)
 
 
 def _copies(
@@ -236,13 +286,16 @@ def _conflict(copy: Member, group: Sequence[Member]) -> Finding:
     others = [f"{c.path} ({c.label})" for c in group if c != copy]
     shown = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
     detail = f"labelled {copy.label}, but identical to {shown}"
-    return Finding(LABEL_CONFLICT, detail, remedy=REMEDIES[LABEL_CONFLICT], path=copy.path)
+    return Finding(
+        DUPLICATE_LABEL_CONFLICT, detail, remedy=_REMEDIES[DUPLICATE_LABEL_CONFLICT], path=copy.path
+    )
 
 
 def _drop(copy: Member, kept: Member) -> Finding:
-    reason, detail = DUPLICATE, f"same bytes as {kept.path}"
+    reason = DUPLICATE
+    detail = f"same bytes as {kept.path}"
     if copy.split != kept.split:
-        reason = ACROSS_SPLITS
+        reason = DUPLICATE_ACROSS_SPLITS
         detail += f", which is in {kept.split}; this one is in {copy.split}"
-    remedy = REMEDIES[reason]
+    remedy = _REMEDIES[reason]
     return Finding(reason, detail, remedy=remedy, path=copy.path, kept_copy=kept.path)

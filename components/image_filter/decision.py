@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from imgpipe.components.common.image_file.content import Content, alpha_channel
+from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.check import Finding, ImageCheck, JudgeSettings, Repair
@@ -17,7 +17,7 @@ from imgpipe.models import feature_names as names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"
-_LAST = 1 << 30  # order of a rejection by an override: it comes after all checks
+_LAST = len(CHECKS)  # position of a rejection by an override, which comes after all checks
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ImageDecision:
         perceptual_hash: Perceptual hashes, b"" when the image cannot be compared.
         move: The split to which the image is moved, and why; None when it is not moved.
         rejection: The finding that rejects the image, or None when the image is kept.
-        order: Order of the check that rejected the image.
+        order: Position among the checks of the one that rejected the image.
         repairs: Findings that were repaired.
         warnings: Findings that are only reported.
         repaired: The record after the repairs, or None when there were none.
@@ -81,7 +81,8 @@ class ImageDecision:
     def add(self, finding: Finding, order: int = _LAST) -> None:
         """Add a finding, which rejects the image or is reported."""
         if finding.severity == "reject":
-            self.rejection, self.order = finding, order
+            self.rejection = finding
+            self.order = order
         else:
             self.warnings.append(finding)
 
@@ -105,7 +106,9 @@ class ImageDecision:
         self.record = relabelled(dataclasses.replace(record, split=move.split), self.override)
         self.move = move
 
-    def settle(self, settings: JudgeSettings, compared: Finding | None, related: Relatives) -> None:
+    def complete(
+        self, settings: JudgeSettings, compared: Finding | None, related: Relatives
+    ) -> None:
         """Add what is known when all images were seen.
 
         Args:
@@ -121,12 +124,12 @@ class ImageDecision:
             group=related.family or self.record.group,
             seen_family=int(held_out and related.in_train),
         )
-        for check in CHECKS:
+        for order, check in enumerate(CHECKS):
             # An image is rejected by the first check in order, which may be one of these.
-            if check.needs == "set" and (self.rejection is None or check.order < self.order):
+            if check.needs == "set" and (self.rejection is None or order < self.order):
                 finding = self.found(check, self.record, settings)
                 if finding is not None:
-                    self.add(finding, check.order)
+                    self.add(finding, order)
         if compared is not None and self.rejection is None:
             self.add(compared)
 
@@ -136,8 +139,12 @@ class ImageDecision:
         Args:
             record: The record with its bytes and measurements, after the repairs.
         """
-        known = ("split", "label", "label_index", "problem", "group", "near_group", "seen_family")
-        return dataclasses.replace(record, **{name: getattr(self.record, name) for name in known})
+        return dataclasses.replace(
+            self.record,
+            image_bytes=record.image_bytes,
+            repairs=record.repairs,
+            content=record.content,
+        )
 
     def without_pixels(self) -> ImageDecision:
         """Return the decision without the bytes and measurements of the image."""
@@ -157,7 +164,7 @@ class ImageDecision:
             return None
         if accepted and "ignore" in check.may_be and severity != "repair":
             return None
-        if check.needs == "pixels" and not record.figures:
+        if check.needs == "pixels" and not record.content.is_measured:
             return None  # the image was not decoded
         finding = check.run(record, settings)
         if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
@@ -181,8 +188,8 @@ class ImageDecision:
                 self.repairs.append(dataclasses.replace(finding, repaired=None))
         if self.repairs:
             self.repaired = _rewritten(self.record, data, [one.reason for one in self.repairs])
-        if self.repaired is not None and self.repaired.perceptual_hash:
-            self.perceptual_hash = self.repaired.perceptual_hash
+        if self.repaired is not None:
+            self.perceptual_hash = self.repaired.content.perceptual_hash or self.perceptual_hash
 
 
 def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
@@ -213,27 +220,29 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
     """
     override = find(settings.overrides, inspected.image_hash)
     record = relabelled(inspected, override)
-    hashes = record.perceptual_hash or b""
+    hashes = record.content.perceptual_hash or b""
     decision = ImageDecision(record, inspected.label, inspected.label_index, override, hashes)
     seen = record  # with the measurements of the transcoded file
     todo: list[tuple[Finding, Repair | None]] = []
-    for check in CHECKS:
+    for order, check in enumerate(CHECKS):
         finding = decision.found(check, seen, settings)
         if finding is None:
             continue
         if finding.repaired is not None:
-            alpha = alpha_channel(record.image_bytes, record.format, record.mode)
-            content, error = Content.decoded(finding.repaired, MEASUREMENTS, alpha)
-            if content is None:
-                detail = f"even as PNG: {error}"
+            content = record.content
+            alpha = alpha_channel(record.image_bytes, content.format, content.mode)
+            transcoded = content.rewritten(finding.repaired, MEASUREMENTS, alpha)
+            if not transcoded.is_measured:
+                detail = f"even as PNG: {transcoded.decode_error}"
                 finding = Finding(decodable.UNDECODABLE, detail, remedy=check.remedy)
             else:
-                seen = dataclasses.replace(record, figures=content.figures)
-                decision.perceptual_hash = hashes or content.perceptual_hash
+                content = dataclasses.replace(content, figures=transcoded.figures)
+                seen = dataclasses.replace(record, content=content)
+                decision.perceptual_hash = hashes or transcoded.perceptual_hash or b""
         if finding.severity == "repair":
             todo.append((finding, check.repair))
             continue
-        decision.add(finding, check.order)
+        decision.add(finding, order)
         if decision.rejection is not None:
             return decision
     # The checks come first, so that a file that cannot be used keeps the reason for it.
@@ -251,7 +260,7 @@ def readable(record: ImageRecord, pixel_limit: int) -> ImageRecord:
         record: The inspected record.
         pixel_limit: Number of pixels above which a file is not decoded.
     """
-    if not record.decode_error:
+    if not record.content.decode_error:
         return record
     data = for_the_model(record.image_bytes, pixel_limit)
     return _rewritten(record, data, (decodable.TRANSCODED,)) or record
@@ -259,16 +268,7 @@ def readable(record: ImageRecord, pixel_limit: int) -> ImageRecord:
 
 def _rewritten(record: ImageRecord, data: bytes, reasons: Sequence[str]) -> ImageRecord | None:
     """Return the record with its repaired bytes and their measurements."""
-    content, _ = Content.decoded(data, MEASUREMENTS)
-    if content is None:
+    content = record.content.rewritten(data, MEASUREMENTS)
+    if not content.is_measured:
         return None
-    return dataclasses.replace(
-        record,
-        image_bytes=data,
-        decode_error="",
-        repairs=",".join(reasons),
-        width=content.width,
-        height=content.height,
-        figures=content.figures,
-        perceptual_hash=content.perceptual_hash,
-    )
+    return dataclasses.replace(record, image_bytes=data, repairs=",".join(reasons), content=content)

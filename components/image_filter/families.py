@@ -1,12 +1,12 @@
 """Families: images that show the same thing, as their file names and capture times say.
 
 Frames of a film, visits of a patient, tiles of a slide, photographs of a burst and copies that an
-augmentation program has written have names that begin alike: ``IMG_5567_mp4-90.jpg``,
-``00000061_012.png``, ``rock01-017.png``, ``13_left.jpg``. What programs append is dropped first,
-and so is whatever follows the whole name of another file of the class, as in ``x.jpg`` and
-``x - Kopia.jpg``. Then the family of an image is the shortest beginning of its name that ends at a
+augmentation program has written have names that begin alike: `IMG_5567_mp4-90.jpg`,
+`00000061_012.png`, `rock01-017.png`, `13_left.jpg`. What programs append is dropped first,
+and so is whatever follows the whole name of another file of the class, as in `x.jpg` and
+`x - Kopia.jpg`. Then the family of an image is the shortest beginning of its name that ends at a
 number and that few images share: no family holds more than a fifth of its class, and at least one
-holds two images of it. Names such as ``cat.123.jpg``, ``glass (17).jpg`` or ``IMG_1121.JPG`` give
+holds two images of it. Names such as `cat.123.jpg`, `glass (17).jpg` or `IMG_1121.JPG` give
 no families, and dates, sizes of images and coordinates are no numbers of a family. Photographs that
 one camera took within seconds of each other are a family, too.
 
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 #: Share of the images of its class that a family may hold.
 _LARGEST = 0.2
-#: Copies of one file have a counter, such as ``x (2).jpg``, and so have the downloads of a browser,
-#: such as ``images (2).jpg``. More than so many of a name without a number are different images.
+#: Copies of one file have a counter, such as `x (2).jpg`, and so have the downloads of a browser,
+#: such as `images (2).jpg`. More than so many of a name without a number are different images.
 _MOST_COPIES = 5
 #: Seconds between two photographs of a burst.
 _BURST_SECONDS = 3
@@ -75,7 +75,7 @@ _SEPARATORS = " _.,~()[]+–—-"
 #: A place between two words, and one after which a word of another script begins.
 _BETWEEN_WORDS = re.compile(r"(?<=\w)(?=[\W_])|(?<=[\W_])(?=\W)|(?<=[!-~])(?=[^\x00-\x7f])")
 _WORD = re.compile(r"[^\W_]+")
-#: Words with a number in turn, such as ``patient12slide3``. A hash mixes single letters and digits.
+#: Words with a number in turn, such as `patient12slide3`. A hash mixes single letters and digits.
 _SEVERAL = re.compile(r"(?:[^\W\d_]{2,}\d+){2,}$")
 _ONE_OF_SEVERAL = re.compile(r"[^\W\d_]+\d+")
 
@@ -219,7 +219,8 @@ def _original(text: str, whole: Set[str]) -> str:
         if text[: match.start()] in whole:
             return text[: match.start()]
     for match in _BETWEEN_WORDS.finditer(text):
-        before, after = text[: match.start()], text[match.start() :].lstrip(_SEPARATORS)
+        before = text[: match.start()]
+        after = text[match.start() :].lstrip(_SEPARATORS)
         if re.search(r"\d", before):
             break
         if after in whole and re.search(r"[^\W\d_]", after):

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
 
-#: Number of images up to which all pairs are compared, which is exact and as fast; and the number
-#: of rows that are compared at once, which takes 1 MB.
-ALL_PAIRS, _BLOCK = 1000, 64
+#: Number of images up to which all pairs are compared, which is exact and as fast.
+ALL_PAIRS = 1000
+_BLOCK = 64  # rows that are compared at once, which takes 1 MB
 _WAITING = 1 << 20  # pairs that are passed on at once, of 32 bytes each
 _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
 _SEED = 256
@@ -37,11 +37,6 @@ class Effort(NamedTuple):
 
     orders: int
     window: int  # neighbours that are compared in each order
-
-
-def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
-    """Compute Hamming distances of hashes [..., 4] and [..., 4], with broadcasting."""
-    return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
 
 
 def neighbours(
@@ -85,15 +80,19 @@ def _near(
         order = _order(both, rng.permutation(BITS))
         ordered = np.ascontiguousarray(both[order].T)
         for step in range(1, min(effort.window, len(order) - 1) + 1):
-            one, another = ordered[:, :-step], ordered[:, step:]
+            one = ordered[:, :-step]
+            another = ordered[:, step:]
             near = _within(one, another, radius)
             bits = differing_bits(one[:, near], another[:, near])
-            first, second = order[near], order[near + step]
+            first = order[near]
+            second = order[near + step]
             # Pairs with at least one upright hash; the others do not count.
-            low, high = np.minimum(first, second), np.maximum(first, second)
+            low = np.minimum(first, second)
+            high = np.maximum(first, second)
             wanted = low < n
-            low, high, bits = low[wanted], high[wanted], bits[wanted]
-            yield _pairs_of(low, high % n, np.where(high < n, 0, number), bits)
+            low = low[wanted]
+            high = high[wanted]
+            yield _pairs(low, high % n, np.where(high < n, 0, number), bits[wanted])
 
 
 def _all_near(
@@ -106,15 +105,15 @@ def _all_near(
         differing = differing_bits(block, others)
         first, second = np.nonzero(differing <= radius)
         kinds = np.full(len(first), number)
-        yield _pairs_of(first + start, second, kinds, differing[first, second])
+        yield _pairs(first + start, second, kinds, differing[first, second])
 
 
-def differing_bits(one: Words, other: Words) -> npt.NDArray[np.uint16]:
+def differing_bits(one: Words, other: Words) -> Indices:
     """Compute Hamming distances of hashes [4, …] and [4, …], with broadcasting."""
     total = np.bitwise_count(one[0] ^ other[0]).astype(np.uint16)  # 256 does not fit in uint8
     for word in range(1, len(one)):
         total += np.bitwise_count(one[word] ^ other[word])
-    return total
+    return total.astype(np.int64)
 
 
 def _within(one: Words, other: Words, radius: int) -> Indices:
@@ -146,9 +145,7 @@ def _order(hashes: Words, bits: Indices) -> Indices:
     return keys.view(np.int64)
 
 
-def _pairs_of(
-    first: Indices, second: Indices, kinds: Indices, bits: npt.NDArray[np.uint16]
-) -> HashPairs:
+def _pairs(first: Indices, second: Indices, kinds: Indices, bits: Indices) -> HashPairs:
     """Create pairs, without those of an image with itself."""
     apart = first != second
-    return HashPairs(first[apart], second[apart], kinds[apart], bits[apart].astype(np.int64))
+    return HashPairs(first[apart], second[apart], kinds[apart], bits[apart])

@@ -6,9 +6,8 @@ grow with the number of images.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -23,6 +22,7 @@ from tfx.types.standard_artifacts import Examples
 from imgpipe.components.common.artifacts import Quarantine
 from imgpipe.components.common.beam.beam_io import mark_examples
 from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.ingest_summary import SourceNote, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
     ShardWriter,
@@ -39,7 +39,7 @@ from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import ImageComparison
 from imgpipe.components.image_filter.filter_settings import FilterSettings
 from imgpipe.components.image_filter.overrides import resolve
-from imgpipe.components.image_filter.quarantine import Outcomes, check_conservation
+from imgpipe.components.image_filter.quarantine import DataSummary, Outcomes, check_conservation
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 
@@ -55,6 +55,17 @@ class Uris:
     kept: str
     metadata: str
     quarantine: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the summary says of the source.
+
+    A class of its own, because Beam takes a list of typed dictionaries for one of plain ones.
+    """
+
+    vocabulary: tuple[str, ...]
+    notes: Sequence[SourceNote]
 
 
 @dataclass(frozen=True)
@@ -96,11 +107,11 @@ def _examine(shard: _Shard, settings: JudgeSettings) -> str:
         )
 
 
-def _settle(shard: _Shard, settings: JudgeSettings, compared: ImageComparison) -> Outcomes:
+def _write_shard(shard: _Shard, settings: JudgeSettings, compared: ImageComparison) -> Outcomes:
     """Write the outputs of a shard. If a worker fails, another attempt writes the same files."""
     outcomes = Outcomes()
     repaired = _records([shard.repaired])
-    decisions = compared.settle(shard.part, settings)
+    decisions = compared.finish(shard.part, settings)
     with ShardWriter(shard.outputs) as writer:
         for record, decision in zip(_records(shard.inputs), decisions, strict=True):
             usable = record if decision.repaired is None else next(repaired)
@@ -138,7 +149,7 @@ def _shards(uris: Uris) -> list[_Shard]:
 
 def filter_examples(
     pipeline: beam.Pipeline, uris: Uris, settings: JudgeSettings, vocabulary: tuple[str, ...]
-) -> dict[str, Any]:
+) -> DataSummary:
     """Filter all records of an Examples artifact.
 
     Args:
@@ -158,12 +169,15 @@ def filter_examples(
     import tensorflow as tf
 
     validate(settings)
-    ingested = quarantine.ingest_summary(uris.examples)
-    if rule := ingested.get("rule"):
-        settings = dataclasses.replace(settings, splits=SplitRule.from_json(rule))
+    ingested = read_ingest_summary(uris.examples)
+    source = _Source(vocabulary, ingested["notes"] if ingested else ())
+    count = ingested["images"] if ingested else None
+    if ingested:
+        rule = SplitRule.from_json(ingested["rule"])
+        settings = dataclasses.replace(settings, splits=rule)
     # Before the first file is written, so that no other user can ever read one.
     quarantine.make_private(uris.quarantine)
-    progress.total(ingested.get("images", 0), "images")
+    progress.total(count or 0, "images")
     tf.io.gfile.makedirs(f"{uris.quarantine}/{_PARTS}")
     with pipeline as root:
         shards = root | "Shards" >> beam.Create(_shards(uris), reshuffle=True)
@@ -176,17 +190,16 @@ def filter_examples(
         known = beam.pvalue.AsSingleton(compared)
         (
             shards
-            | "Settle" >> beam.Map(_settle, settings, known)
+            | "Write" >> beam.Map(_write_shard, settings, known)
             | "Gather" >> beam.combiners.ToList()
-            | "Quarantine"
-            >> beam.Map(_write_quarantine, known, uris.quarantine, vocabulary, ingested, settings)
+            | "Quarantine" >> beam.Map(_write_quarantine, known, uris.quarantine, source, settings)
         )
     remove_folder(f"{uris.quarantine}/{_PARTS}")
     for uri in (uris.quarantine, uris.kept, uris.metadata):
         remove_temporary(uri)  # of attempts that died
     quarantine.make_private(uris.quarantine)  # also the files that were written since
     summary = quarantine.read_summary(uris.quarantine)
-    check_conservation(summary, ingested.get("images"))
+    check_conservation(summary, count)
     return summary
 
 
@@ -194,13 +207,12 @@ def _write_quarantine(
     outcomes: list[Outcomes],
     compared: ImageComparison,
     uri: str,
-    vocabulary: tuple[str, ...],
-    ingested: dict[str, Any],
+    source: _Source,
     settings: JudgeSettings,
 ) -> None:
-    found = Outcomes.joined(outcomes)
-    summary = found.summary(vocabulary, ingested.get("notes", []), settings)
-    quarantine.write(uri, found, summary, compared.near)
+    joined = Outcomes.joined(outcomes)
+    summary = joined.summary(source.vocabulary, source.notes, settings)
+    quarantine.write(uri, joined, summary, compared.near)
 
 
 @component(use_beam=True)

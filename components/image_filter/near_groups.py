@@ -13,7 +13,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,14 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
 from imgpipe.components.image_filter.check import Finding, JudgeSettings, Severity
 from imgpipe.components.image_filter.checks.whole_set import (
-    ACROSS_SPLITS,
-    LABEL_CONFLICT,
-    NEAR,
-    REMEDIES,
-    SEVERITIES,
+    NEAR_DUPLICATE,
+    NEAR_DUPLICATE_ACROSS_SPLITS,
+    NEAR_DUPLICATE_LABEL_CONFLICT,
+    NEAR_DUPLICATE_REMEDIES,
+    NEAR_DUPLICATE_SEVERITIES,
     radius,
 )
-from imgpipe.components.image_filter.hamming import Indices, distances
+from imgpipe.components.image_filter.hamming import Indices, differing_bits
 from imgpipe.components.image_filter.near_search import Hashes
 from imgpipe.components.image_filter.overrides import find
 from imgpipe.models import feature_names as names
@@ -42,7 +42,7 @@ _FIRST_CROP = 2  # number of the first kind of hash that is of a crop
 #: How the other image may have been changed; each way is a block of the compared pairs.
 _WAYS = ("", "mirrored, ", "a crop of it, ", "it is a crop of this, ")
 #: Rules in the order in which they are applied.
-_RULES = (ACROSS_SPLITS, LABEL_CONFLICT, NEAR)
+_RULES = (NEAR_DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE_LABEL_CONFLICT, NEAR_DUPLICATE)
 #: Splits that an image must not resemble, by its own. Validation is used for choices, so an image
 #: of it may not resemble one of test either.
 _HELD_OUT = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
@@ -96,7 +96,7 @@ def resolve(members: Iterable[Member], settings: JudgeSettings) -> list[Finding]
     Returns:
         At most one finding for each image, in the order of their paths.
     """
-    levels = {**SEVERITIES, **settings.severity}
+    levels = {**NEAR_DUPLICATE_SEVERITIES, **settings.severity}
     near = _Near(sorted(members, key=lambda member: member.path), radius(settings))
     findings: dict[str, Finding] = {}
     gone = np.zeros(len(near.members), bool)
@@ -104,18 +104,19 @@ def resolve(members: Iterable[Member], settings: JudgeSettings) -> list[Finding]
         if levels[reason] == "ignore":
             continue
         # A label conflict is reported for both images; of several copies the first one is kept.
-        away = gone if reason == NEAR else gone.copy()
+        away = gone if reason == NEAR_DUPLICATE else gone.copy()
         for index, member in enumerate(near.members):
             if member.path in findings:
                 continue
-            found = near.nearest(index, near.others(index, reason, away))
-            if found is None:
+            match = near.nearest(index, near.others(index, reason, away))
+            if match is None:
                 continue
-            finding = _finding(member, near.members[found.index], found, reason, levels[reason])
+            finding = _finding(member, near.members[match.index], match, reason, levels[reason])
             if finding.severity == "reject":
                 override = find(settings.overrides, member.image_hash)
                 verdict = override.verdict if override is not None else ""
-                if verdict == "accept" or (verdict == "relabel" and reason != ACROSS_SPLITS):
+                across = reason == NEAR_DUPLICATE_ACROSS_SPLITS
+                if verdict == "accept" or (verdict == "relabel" and not across):
                     finding = dataclasses.replace(finding, severity="warn")
                 else:
                     gone[index] = True
@@ -124,32 +125,33 @@ def resolve(members: Iterable[Member], settings: JudgeSettings) -> list[Finding]
 
 
 def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> NearGroup:
-    """Return a group as it is listed in the quarantine and by ``imgpipe check --json``.
+    """Return a group as it is listed in the quarantine and by `imgpipe check --json`.
 
     Args:
         members: The images, in any order.
         radius: Bits within which images are near-duplicates.
         findings: Findings about the images.
     """
-    found = {finding.path: finding for finding in findings}
+    by_path = {finding.path: finding for finding in findings}
     ordered = sorted(members, key=lambda member: member.path)
-    return {"radius": radius, "members": [_row(one, found.get(one.path)) for one in ordered]}
+    rows = [_row(member, by_path.get(member.path)) for member in ordered]
+    return {"radius": radius, "members": rows}
 
 
-def set_aside(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def set_aside(groups: Iterable[NearGroup]) -> dict[str, int]:
     """Count the training images that were rejected as near-duplicates of held-out images.
 
     Args:
-        lines: Groups as `line` returns them.
+        groups: Groups as `line` returns them.
 
     Returns:
         Number of training images by the split of the held-out image; without zeros.
     """
     counts: Counter[str] = Counter()
-    for one in lines:
-        split_of = {member["path"]: member["split"] for member in one["members"]}
-        for member in one["members"]:
-            if member["reason"] == ACROSS_SPLITS and not member["stays"]:
+    for group in groups:
+        split_of = {member["path"]: member["split"] for member in group["members"]}
+        for member in group["members"]:
+            if member["reason"] == NEAR_DUPLICATE_ACROSS_SPLITS and not member["stays"]:
                 counts[split_of.get(member["similar_to"], "")] += 1
     return {split: counts[split] for split in names.SPLITS if counts[split]}
 
@@ -179,10 +181,12 @@ class _Near:
     """The distances between the images of a group, in the order of their paths."""
 
     def __init__(self, members: Sequence[Member], radius: int) -> None:
-        self.members, self._radius = members, radius
+        self.members = members
+        self._radius = radius
         rows = np.frombuffer(b"".join(member.hashes for member in members), np.uint8)
-        hashes = self._hashes = Hashes(rows.reshape(len(members), -1))
-        self._kinds = np.stack([hashes.kind(n) for n in range(hashes.kinds)], axis=1)
+        self._hashes = Hashes(rows.reshape(len(members), -1))
+        kinds = [self._hashes.kind(number).T for number in range(self._hashes.kinds)]
+        self._kinds = np.stack(kinds, axis=-1)  # uint64 [4, n, kinds]
         columns = ((one.split, one.label, one.group) for one in members)
         self._splits, self._labels, self._groups = map(np.array, zip(*columns, strict=True))
         self._held_out = {
@@ -191,14 +195,14 @@ class _Near:
 
     def others(self, index: int, reason: str, gone: npt.NDArray[np.bool_]) -> Indices:
         """Return the images with which a rule compares one; those in `gone` may be left out."""
-        if reason == ACROSS_SPLITS:
+        if reason == NEAR_DUPLICATE_ACROSS_SPLITS:
             return self._held_out.get(str(self._splits[index]), np.array([], np.int64))
         # Of a large group, the first images and the preceding ones.
         count = len(self.members)
         tail = np.arange(max(_COMPARED, index - _COMPARED), max(_COMPARED, index))
         rows = np.concatenate([np.arange(min(_COMPARED, count)), tail[tail < count]])
         rows = rows[(rows != index) & ~gone[rows]]
-        if reason == LABEL_CONFLICT:
+        if reason == NEAR_DUPLICATE_LABEL_CONFLICT:
             return rows[self._labels[rows] != self._labels[index]]
         rows = rows[(rows < index) & (self._splits[rows] == self._splits[index])]
         grouped = self._groups[index] != ""
@@ -211,11 +215,12 @@ class _Near:
         """
         if not len(rows):
             return None
-        here, upright = np.full(len(rows), index), self._kinds[index, 0]
-        kinds = distances(upright, self._kinds[rows])  # [m, kinds]
+        here = np.full(len(rows), index)
+        kinds = differing_bits(self._kinds[:, index, 0], self._kinds[:, rows])  # [m, kinds]
         ways = [HashPairs(here, rows, np.full(len(rows), kind), kinds[:, kind]) for kind in (0, 1)]
         if kinds.shape[1] > _FIRST_CROP:
-            own = distances(self._kinds[index, _FIRST_CROP:], self._kinds[rows, :1])
+            crops = self._kinds[:, index, _FIRST_CROP:]
+            own = differing_bits(crops, self._kinds[:, rows, :1])
             ways += [_crops(here, rows, kinds[:, _FIRST_CROP:]), _crops(rows, here, own)]
         pairs = HashPairs.join(ways)
         (near,) = np.nonzero(pairs.bits <= self._radius)
@@ -235,16 +240,16 @@ class _Near:
         return None
 
 
-def _crops(one: Indices, other: Indices, bits: Indices) -> HashPairs:
+def _crops(one: Indices, other: Indices, bits: npt.NDArray[np.int64]) -> HashPairs:
     """Pair images by the nearest crop of the others, of which `bits` [m, crops] differ."""
     return HashPairs(one, other, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))
 
 
-def _finding(member: Member, other: Member, found: _Match, reason: str, severity: str) -> Finding:
+def _finding(member: Member, other: Member, match: _Match, reason: str, severity: str) -> Finding:
     """Describe which image a member is similar to, and the distance."""
     labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
-    detail = f"similar to {other.path}{labels}: {found.how}"
-    if reason == ACROSS_SPLITS:
+    detail = f"similar to {other.path}{labels}: {match.how}"
+    if reason == NEAR_DUPLICATE_ACROSS_SPLITS:
         detail += f"; that one is in {other.split}, this one in {member.split}"
         if member.split != names.TRAIN and severity == "reject":
             severity = "warn"  # the model is not trained on this image
@@ -252,7 +257,7 @@ def _finding(member: Member, other: Member, found: _Match, reason: str, severity
         reason,
         detail,
         cast(Severity, severity),
-        remedy=REMEDIES[reason],
+        remedy=NEAR_DUPLICATE_REMEDIES[reason],
         kept_copy=other.path,
         path=member.path,
     )

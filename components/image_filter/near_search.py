@@ -100,7 +100,8 @@ def near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplicates:
     altered: dict[str, dict[str, str]] = {}
     links = links.select(np.argsort(-links.bits, kind="stable"))  # the nearest view comes last
     for first, second, view in zip(links.first, links.second, links.kinds, strict=True):
-        one, other = names[first], names[second]
+        one = names[first]
+        other = names[second]
         altered.setdefault(one, {})[other] = VIEWS[view].name
         altered.setdefault(other, {})[one] = VIEWS[view].name
     return NearDuplicates({names[n]: int(firsts[n]) for n in others.tolist()}, altered)
@@ -151,7 +152,8 @@ def _confirmed(pairs: HashPairs, hashes: Hashes, firsts: Indices) -> Indices:
 
 def _unique(pairs: HashPairs) -> HashPairs:
     """Return each pair of a kind once."""
-    low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
+    low = np.minimum(pairs.first, pairs.second)
+    high = np.maximum(pairs.first, pairs.second)
     order = np.lexsort((pairs.bits, pairs.first > pairs.second, pairs.kinds, high, low))
     pairs = pairs.select(order)
     return pairs.select(_changes(pairs.first, pairs.second, pairs.kinds))

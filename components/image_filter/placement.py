@@ -27,7 +27,8 @@ MINIMUM = "class_minimum"
 REASONS = (TOGETHER, MINIMUM)
 
 _ALL = range(len(names.SPLITS))
-_TRAIN, _TEST = names.SPLITS.index(names.TRAIN), names.SPLITS.index(names.TEST)
+_TRAIN = names.SPLITS.index(names.TRAIN)
+_TEST = names.SPLITS.index(names.TEST)
 #: Share of the images of a class that no placement takes away from train.
 _TRAIN_SHARE = 0.5
 _ROW = np.dtype(
@@ -181,7 +182,8 @@ class _Placement:
         order = np.lexsort((table["content"], table["order"], units))
         ends = np.cumsum(np.bincount(units))
         first = order[np.r_[0, ends[:-1]]]  # by unit
-        self._by_unit, self._ends = order, ends
+        self._by_unit = order
+        self._ends = ends
         self._draws = table["draw"][first]
         self._drawn = table["split"][first]
         self.splits = table["split"].astype(np.int64)

@@ -19,28 +19,26 @@ import json
 import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.image_record import INGEST_SUMMARY, ImageRecord
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
-from imgpipe.components.image_filter import placement
+from imgpipe.components.image_filter import placement, quarantine_files
 from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.decision import ImageDecision
+from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.overrides import Override, find
-from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
 from imgpipe.models import feature_names as names
 
-REPAIRED = "repaired.jsonl"
-REVIEWED = "reviewed.jsonl"
-NEAR = "near_duplicates.jsonl"
-SUMMARY = "counts.json"
-_OWNER_FOLDER, _OWNER_FILE = 0o700, 0o600
+_OWNER_FOLDER = 0o700
+_OWNER_FILE = 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 #: Reason of an override that was not applied because it would change a label of the test split.
 NOT_RELABELLED = "kept_test_label"
@@ -174,7 +172,7 @@ class Outcomes:
         if decision.move is not None:
             self.moved[decision.move.reason] += 1
         if any(one.reason == TRANSCODED for one in decision.repairs):
-            self.transcoded[record.format] += 1
+            self.transcoded[record.content.format] += 1
         self.repairs += [one.about(record) for one in decision.repairs]
         self.warnings += [one.about(record) for one in decision.warnings]
         self.kept[record.split, record.label] += 1
@@ -183,8 +181,11 @@ class Outcomes:
 
     def _review(self, decision: ImageDecision, override: Override) -> None:
         """Collect the effect of the override of an image."""
-        record, reject, before = decision.record, decision.rejection, decision.source_label
-        verdict, detail = str(override.verdict), ""
+        record = decision.record
+        reject = decision.rejection
+        before = decision.source_label
+        verdict: str = override.verdict
+        detail = ""
         if verdict == "relabel" and record.split == names.TEST:
             verdict = NOT_RELABELLED
             detail = f"keeps {before or 'no label'}: overrides never change a label of test"
@@ -197,7 +198,7 @@ class Outcomes:
         self.reviews.append(Finding(verdict, detail, "warn").about(record))
 
     def summary(
-        self, vocabulary: Sequence[str], notes: Sequence[Mapping[str, Any]], settings: JudgeSettings
+        self, vocabulary: Sequence[str], notes: Sequence[SourceNote], settings: JudgeSettings
     ) -> DataSummary:
         """Count the images, and list warnings and notes with their first paths.
 
@@ -258,7 +259,7 @@ class Outcomes:
         }
 
 
-def check_conservation(summary: Mapping[str, Any], ingested: int | None) -> None:
+def check_conservation(summary: DataSummary, ingested: int | None) -> None:
     """Check that every image was either kept or rejected.
 
     Raises:
@@ -296,9 +297,9 @@ def _grouped(warnings: Iterable[Finding]) -> list[Warned]:
     ]
 
 
-def _counted(notes: Sequence[Mapping[str, Any]]) -> list[Noted]:
+def _counted(notes: Sequence[SourceNote]) -> list[Noted]:
     """Group notes of the source by kind, with their first paths; ingest.json has a hundred."""
-    by_kind: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+    by_kind: dict[str, list[SourceNote]] = collections.defaultdict(list)
     for note in notes:
         by_kind[note["kind"]].append(note)
     return [
@@ -353,9 +354,7 @@ def make_private(uri: str) -> None:
         path.chmod(_OWNER_FOLDER if path.is_dir() else _OWNER_FILE)
 
 
-def write(
-    uri: str, found: Outcomes, summary: DataSummary, near: Iterable[Mapping[str, Any]]
-) -> None:
+def write(uri: str, found: Outcomes, summary: DataSummary, near: Iterable[NearGroup]) -> None:
     """Write manifest, findings, groups of near-duplicates and summary.
 
     Args:
@@ -365,25 +364,18 @@ def write(
         near: Groups as `near_groups.line` returns them.
     """
     rows = {
-        MANIFEST: [one.row() for one in found.rejects],
-        REPAIRED: [one.row() for one in found.repairs],
-        WARNINGS: [one.row() for one in found.warnings],
-        REVIEWED: [one.row() for one in found.reviews],
-        NEAR: near,
+        quarantine_files.MANIFEST: [one.row() for one in found.rejects],
+        quarantine_files.REPAIRS: [one.row() for one in found.repairs],
+        quarantine_files.WARNINGS: [one.row() for one in found.warnings],
+        quarantine_files.REVIEWS: [one.row() for one in found.reviews],
+        quarantine_files.NEAR_DUPLICATES: near,
     }
     for name, lines in rows.items():
         write_text(f"{uri}/{name}", "".join(json.dumps(line) + "\n" for line in lines))
-    write_text(f"{uri}/{SUMMARY}", json.dumps(summary, indent=1))
+    write_text(f"{uri}/{quarantine_files.SUMMARY}", json.dumps(summary, indent=1))
 
 
-def ingest_summary(examples_uri: str) -> dict[str, Any]:
-    """Read the summary that ImageExampleGen wrote beside its Examples; empty if there is none."""
-    import tensorflow as tf
-
-    path = f"{examples_uri}/{INGEST_SUMMARY}"
-    return read_json(path) if tf.io.gfile.exists(path) else {}
-
-
-def read_summary(uri: str) -> dict[str, Any]:
+def read_summary(uri: str) -> DataSummary:
     """Read the summary of a quarantine."""
-    return read_json(f"{uri}/{SUMMARY}")
+    summary: DataSummary = read_json(f"{uri}/{quarantine_files.SUMMARY}")
+    return summary

@@ -1,8 +1,12 @@
-"""Names of the files of the quarantine that commands read without TensorFlow."""
+"""Names of the files of the quarantine which commands read without TensorFlow."""
 
 from __future__ import annotations
 
 from typing import Final
 
 MANIFEST: Final = "manifest.jsonl"
+REPAIRS: Final = "repaired.jsonl"
 WARNINGS: Final = "warnings.jsonl"
+REVIEWS: Final = "reviewed.jsonl"
+NEAR_DUPLICATES: Final = "near_duplicates.jsonl"
+SUMMARY: Final = "counts.json"

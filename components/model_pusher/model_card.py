@@ -1,7 +1,7 @@
 """The model card of a published version, which people and the Hugging Face Hub read.
 
 The block between the dashes holds the fields of the Hub's card
-(https://huggingface.co/docs/hub/model-cards). Servers ignore the file, and the manifest lists it.
+(https://huggingface.co/docs/hub/model-cards). Servers ignore the file, and people may change it.
 """
 
 from __future__ import annotations

@@ -158,7 +158,8 @@ def _publish(
         copied = {name: files.get(name) for name in expected}  # without card and provenance
         if copied != expected:
             raise changed_files_error(base, copied, expected)
-        described = {"schema": 1, "version": number, **facts, "files": files}
+        guarded = {name: entry for name, entry in files.items() if manifest.is_guarded(name)}
+        described = {"schema": 1, "version": number, **facts, "files": guarded}
         listed = json.dumps(described, indent=1, sort_keys=True)
         atomic_write(staging / manifest.MANIFEST, listed)
         # Before the rename: if the process dies between the two, a number is skipped, never reused.

@@ -15,13 +15,15 @@ from imgpipe.components.image_filter.near_groups import Listed
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.sections import images as sections
+from imgpipe.components.report.sections import pictures
 from imgpipe.components.report.sections.images import grouped, shown
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
+from imgpipe.components.run_record.galleries import Gallery, GalleryImage
 from imgpipe.components.run_record.near_duplicates import condensed
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.source_check import JudgedSource
 
-_Row = TypeVar("_Row", Row, Listed)
+_Row = TypeVar("_Row", Row, Listed, GalleryImage)
 
 
 def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> Mapping[str, Any]:
@@ -77,7 +79,7 @@ def paths_shown(judged: JudgedSource) -> set[str]:
     paths |= {row["kept_copy"] for row in rows if row["kept_copy"]}
     for group in condensed(judged.near or ())["rows"]:
         paths |= {member["path"] for member in group["members"]}
-    return paths
+    return paths | {image["path"] for gallery in judged.galleries for image in gallery["some"]}
 
 
 def render(
@@ -105,7 +107,16 @@ def render(
         for group in near["rows"]:
             group["members"] = [_by_path(member) for member in group["members"]]
     by_fate = {fate: [_by_path(row) for row in rows] for fate, rows in findings(judged).items()}
-    facts: Facts = {**empty(settings), "data": judged.summary, "near": near}
+    shown_galleries: list[Gallery] = [
+        {**gallery, "some": [_by_path(image) for image in gallery["some"]]}
+        for gallery in judged.galleries
+    ]
+    facts: Facts = {
+        **empty(settings),
+        "data": judged.summary,
+        "near": near,
+        "galleries": shown_galleries,
+    }
     verdict = functools.partial(_verdict, judged, list(reasons))
     return page.render(
         facts,
@@ -114,8 +125,9 @@ def render(
         state,
         (
             Section("verdict", "Verdict", verdict, template="check_verdict"),
+            pictures.GALLERY,
             Section("findings", "Findings", functools.partial(_findings, by_fate)),
-            dataclasses.replace(sections.NEAR, build=_near),
+            dataclasses.replace(sections.NEAR, build=_near, numbers=False),
             dataclasses.replace(sections.DATA, build=_data),
         ),
     )

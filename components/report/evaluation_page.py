@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Context, Section
-from imgpipe.components.report.sections import accuracy
+from imgpipe.components.report.sections import accuracy, pictures
+from imgpipe.components.run_record.deciding_answers import Judge, of_cells
 from imgpipe.components.run_record.facts import Facts, empty, page_settings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models import feature_names as names
@@ -52,14 +53,14 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         (index[cell["label"]], index[cell["predicted"]], cell["count"])
         for cell in found["confusion"]
     ]
+    judge = Judge("evaluation", found["threshold"])
     # The sections expect the splits of a run, so the evaluated images take the name `test`.
     settings = page_settings("imgpipe evaluate", found["source"], found["classes"])
     facts: Facts = {
         **empty(settings),
         "metrics": {names.TEST: _metrics(found)},
-        "confusion": {names.TEST: cells},
+        "deciding": of_cells(judge, found["classes"], cells, found["mistakes"]),
         "slices": found["slices"],
-        "mistakes": {names.TEST: found["mistakes"]},
     }
     status = "evaluated" if found["passed"] else "below_threshold"
     verdict = functools.partial(_verdict, found)
@@ -70,11 +71,12 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         RunState(status, found["verdict"]),
         (
             Section("verdict", "Verdict", verdict, template="evaluation_verdict"),
+            pictures.BY_CLASS,
+            pictures.TAKEN_FOR,
+            accuracy.MISTAKES,
             accuracy.FIGURES,
-            accuracy.CONFUSION,
             accuracy.PER_CLASS,
             accuracy.SLICES,
-            accuracy.MISTAKES,
         ),
     )
 

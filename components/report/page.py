@@ -88,7 +88,8 @@ def render(
         state=state,
         status=status,
         sign=sign,
-        present=present,
+        pictures=[entry for entry in present if not entry[0].numbers],
+        numbers=[entry for entry in present if entry[0].numbers],
         absent=absent,
         stopped=stopped,
     )

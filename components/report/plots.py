@@ -1,4 +1,4 @@
-"""The training curves as inline SVG that use the colours of the page, in light and dark mode.
+"""Curves as inline SVG that use the colours of the page, in light and dark mode.
 
 Names from the data are never drawn into a plot. They are written in HTML, where the browser has the
 fonts for every script and the template engine escapes them. The `name` of a plot is unique on its
@@ -44,19 +44,7 @@ def curves(
         best: Number of the best epoch, which is marked; None for no mark.
         name: Name of the plot, unique on the page.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2, 2.3), layout="constrained")  # inches, without pyplot
-    axes: Any = figure.subplots()
-    figure.patch.set_visible(False)
-    axes.patch.set_visible(False)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_COLOURS["line"])
-    axes.tick_params(colors=_COLOURS["muted"], labelsize=_FONT, length=2.5, color=_COLOURS["line"])
-    axes.margins(x=0.02)
-    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
-    axes.locator_params(axis="y", nbins=5)
+    figure, axes = _axes()
     size = 2.5 if len(epochs) < 3 else 0  # one epoch does not make a line
     for values, split, style in ((train, "train", _DASHED), (validation, "validation", "-")):
         points = [float("nan") if value is None else float(value) for value in values]
@@ -68,6 +56,53 @@ def curves(
             axes.plot([best], [value], "o", color=_COLOURS["validation"], markersize=5)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
     return _svg(figure, name)
+
+
+def learning_curve(
+    points: Sequence[tuple[float, float]],
+    beyond: Sequence[tuple[float, float]],
+    threshold: float | None,
+    name: str,
+) -> markupsafe.Markup:
+    """Plot the accuracy over the number of training images, dashed where it was not measured.
+
+    Args:
+        points: Numbers of images and accuracies that were measured.
+        beyond: Those of the curve that continues them; empty if nothing can be said.
+        threshold: Accuracy that is asked for, drawn as a dotted line; None for no line.
+        name: Name of the plot, unique on the page.
+    """
+    figure, axes = _axes()
+    axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["validation"], markersize=4)
+    if beyond:
+        axes.plot(*zip(*beyond, strict=True), color=_COLOURS["validation"], linestyle=_DASHED)
+    if threshold is not None:
+        axes.axhline(threshold, color=_COLOURS["muted"], linewidth=1, linestyle=(0, (1, 2)))
+        text = f"asked for: {threshold:g}"
+        place = (points[0][0], threshold)
+        axes.annotate(
+            text, place, (0, 3), textcoords="offset points", color=_COLOURS["muted"], fontsize=_FONT
+        )
+    axes.set_xlim(left=0)
+    return _svg(figure, name)
+
+
+def _axes() -> tuple[Figure, Any]:
+    """Return a figure, made without pyplot, and its axes in the colours of the page."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2, 2.3), layout="constrained")  # inches
+    axes: Any = figure.subplots()
+    figure.patch.set_visible(False)
+    axes.patch.set_visible(False)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_COLOURS["line"])
+    axes.tick_params(colors=_COLOURS["muted"], labelsize=_FONT, length=2.5, color=_COLOURS["line"])
+    axes.margins(x=0.02)
+    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    axes.locator_params(axis="y", nbins=5)
+    return figure, axes
 
 
 def _svg(figure: Figure, name: str) -> markupsafe.Markup:

@@ -21,7 +21,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
 from imgpipe.components.report import page, thumbnails
-from imgpipe.components.report.sections import images
+from imgpipe.components.report.sections import accuracy, images, pictures
 from imgpipe.components.run_record import collect, identity, timings, verdict
 from imgpipe.components.run_record.collect import REPORTED
 from imgpipe.components.run_record.facts import Facts
@@ -29,7 +29,6 @@ from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE
 from imgpipe.components.run_record.verdict import RunState
 
 _log = logging.getLogger(__name__)
-_THUMBNAILS = 600  # mistakes, doubtful labels and near-duplicates that are read for the page
 
 
 def _artifact_type(name: str) -> type[Artifact]:
@@ -90,7 +89,7 @@ class Report(BaseComponent):
         )
 
 
-def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunState) -> None:
+def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunState) -> Facts:
     """Draw the page and write it and the facts to every folder that is not "".
 
     Args:
@@ -98,30 +97,38 @@ def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunSt
         uris: Artifact URIs by name. The page says which sections are missing.
         folders: Folders to write to. Timings, date and command are read from the last one.
         state: How the run ended, as `verdict.state` returns it.
+
+    Returns:
+        The facts with the identity of the run.
     """
     facts = {**facts, "identity": identity.read(folders[-1])}
     html = page.render(facts, timings.read(folders[-1]), _images(facts, uris), state)
     for folder in filter(None, folders):
         records.write_json(f"{folder}/{FACTS}", facts)
         records.write_text(f"{folder}/{PAGE}", html)
+    return facts
 
 
 def _images(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
-    """Read the images that the page shows, from the quarantine and from the examples."""
+    """Read the images that the page shows, from the quarantine and from the examples.
+
+    They are made small at once, so that memory does not grow with their number, except those that
+    are explained.
+    """
     files = _rejected_files(facts)
-    wanted = _shown_hashes(facts)
-    if wanted and "examples" in uris:
-        files |= collect.encoded_images(uris["examples"], wanted, _THUMBNAILS)
+    mistakes = facts["deciding"]["mistakes"] if facts["deciding"] is not None else []
+    explained = [mistake["image_hash"] for mistake in mistakes[: thumbnails.EXPLAINED]]
+    originals: dict[str, bytes] = {}
+    if "examples" in uris:
+        for image_hash, data in collect.encoded_images(uris["examples"], _shown_hashes(facts)):
+            files[image_hash] = thumbnails.kept_small(data)
+            if image_hash in explained:
+                originals[image_hash] = data
     if "model" in uris:
         from tfx.utils import path_utils
 
-        explained = [
-            mistake["image_hash"]
-            for mistakes in facts["mistakes"].values()
-            for mistake in mistakes[: thumbnails.EXPLAINED]
-        ]
         folder = path_utils.serving_model_path(uris["model"])
-        files |= thumbnails.encoded_cams(folder, files, explained)
+        files |= thumbnails.encoded_cams(folder, originals, explained)
     return files
 
 
@@ -139,8 +146,12 @@ def _rejected_files(facts: Facts) -> dict[str, bytes]:
 def _shown_hashes(facts: Facts) -> set[str]:
     """Return the hashes of the kept images that the page shows."""
     hashes = images.shown_hashes(facts["data"]) if facts["data"] is not None else set()
-    for mistakes in facts["mistakes"].values():
+    hashes |= pictures.shown_hashes(facts["galleries"], facts["deciding"])
+    if facts["deciding"] is not None:
+        mistakes = facts["deciding"]["mistakes"][: accuracy.MOST_MISTAKES]
         hashes |= {mistake["image_hash"] for mistake in mistakes}
+    if facts["map"] is not None:
+        hashes |= {image["image_hash"] for image in facts["map"]["images"]}
     if facts["suspects"] is not None:
         doubtful = facts["suspects"]["rows"][: images.DOUBTFUL]
         hashes |= {label["image_hash"] for label in doubtful}

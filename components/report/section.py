@@ -72,6 +72,7 @@ class Section:
 
     Attributes:
         order: Sections appear on the page in ascending order.
+        numbers: Whether it lies in the closed part "Numbers", below the pictures.
     """
 
     id: str  # anchor, and name of the template
@@ -79,3 +80,4 @@ class Section:
     build: Callable[[Context], Content]
     order: int = 0
     template: str = ""  # name of the template if it is not the id
+    numbers: bool = False

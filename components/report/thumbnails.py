@@ -21,10 +21,12 @@ from imgpipe.serving.pillow_pixels import upright
 #: Longer side in pixels of an image that is enlarged by a click, and of the images that follow once
 #: the page holds `_LARGE_BYTES` of them. The second is shown at half its size, for dense screens.
 SIDE, SMALL_SIDE = 320, 96
-_LARGE_BYTES = 5_000_000  # of data URIs, so that a page of any data set stays below 10 MB
+MANY_SIDE = 160  # of images in galleries and in the matrix
+_LARGE_BYTES = 4_000_000  # of data URIs, so that a page of any data set stays below 10 MB
 _PIXEL_LIMIT = 40_000_000  # decoded; about 0.5 s and 120 MB, larger ones go without an image
 _QUALITY = 72  # of the JPEG; about 15 kB a large and 2 kB a small image
-#: Mistakes of each split that are explained; each costs a forward and a backward pass.
+_KEPT_QUALITY = 90
+#: Mistakes that are explained; each costs a forward and a backward pass.
 EXPLAINED = 12
 _BATCH = 8  # images whose feature maps are in memory at once
 _log = logging.getLogger(__name__)
@@ -39,19 +41,31 @@ class Thumbnails:
 
     def __init__(self, images: Mapping[str, bytes]) -> None:
         self._images = images
-        self._made: dict[str, str] = {}
+        self._made: dict[tuple[str, int], str] = {}  # by hash and side
         self._bytes = 0
 
     def uri(self, image_hash: str) -> str:
         """Return ``data:image/jpeg;base64,…``, or "" when there is no image to show."""
+        return self._uri(image_hash, SIDE)
+
+    def small_uri(self, image_hash: str) -> str:
+        """Return the data URI of one of many images, which is smaller."""
+        return self._uri(image_hash, MANY_SIDE)
+
+    def file(self, image_hash: str) -> bytes:
+        """Return the encoded image, or b"" when there is none."""
+        return self._images.get(image_hash) or b""
+
+    def _uri(self, image_hash: str, side: int) -> str:
         data = self._images.get(image_hash or "")
         if not image_hash or not data:
             return ""
-        if image_hash not in self._made:
-            side = SMALL_SIDE if self._bytes >= _LARGE_BYTES else SIDE
-            self._made[image_hash] = thumbnail(data, side)
-        self._bytes += len(self._made[image_hash])  # an image is written each time it is shown
-        return self._made[image_hash]
+        wanted = SMALL_SIDE if self._bytes >= _LARGE_BYTES else side
+        key = (image_hash, wanted)
+        if key not in self._made:
+            self._made[key] = thumbnail(data, wanted)
+        self._bytes += len(self._made[key])  # an image is written each time it is shown
+        return self._made[key]
 
 
 def thumbnail(data: bytes, side: int = SIDE) -> str:
@@ -80,6 +94,14 @@ def shrunk(data: bytes, side: int, quality: int = _QUALITY) -> bytes:
             return _jpeg(upright(image).convert("RGB"), quality)
     except Exception:  # Pillow's plugins raise exceptions of any type
         return b""
+
+
+def kept_small(data: bytes) -> bytes:
+    """Return what is kept of an encoded image until the page is drawn, so that memory stays small.
+
+    A thumbnail is made from it, which is not visibly worse than one of the image itself.
+    """
+    return shrunk(data, SIDE, _KEPT_QUALITY)
 
 
 def _jpeg(image: Image.Image, quality: int = _QUALITY) -> bytes:

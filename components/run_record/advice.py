@@ -168,7 +168,7 @@ def _fine_tuning(facts: Facts) -> str:
 
 def _more_time(facts: Facts) -> str:
     search_ended = facts["training"]["search_ended"] if facts["training"] is not None else None
-    if search_ended is None or search_ended["reason"] not in ("few_images", "minutes"):
+    if search_ended is None or search_ended["reason"] not in ("few_images", "cost", "minutes"):
         return ""
     return (
         "With more time, the search may find a network that is better than this one: use --minutes."
@@ -176,10 +176,10 @@ def _more_time(facts: Facts) -> str:
 
 
 def _confused_classes(facts: Facts) -> str:
-    """Name the two classes that are most often taken for each other in validation."""
+    """Name the two classes that are most often taken for each other."""
     classes = facts["settings"]["vocabulary"]
     wrong: Counter[tuple[int, int]] = Counter()
-    cells = facts["confusion"].get(names.VALIDATION, [])
+    cells = facts["deciding"]["confusion"] if facts["deciding"] is not None else []
     for label, predicted, count in cells:
         if label != predicted:
             wrong[min(label, predicted), max(label, predicted)] += count
@@ -188,8 +188,7 @@ def _confused_classes(facts: Facts) -> str:
         return ""
     return (
         f"{classes[one]} and {classes[other]} are confused most: {count:,} of "
-        f"{plural(wrong.total(), 'mistake')} on the validation split. Add images that show the "
-        "difference between the two."
+        f"{plural(wrong.total(), 'mistake')}. Add images that show the difference between the two."
     )
 
 
@@ -215,6 +214,6 @@ _RULES: tuple[tuple[Callable[[Facts], str], str], ...] = (
     (_last_epoch, "training"),
     (_fine_tuning, "training"),
     (_more_time, "training"),
-    (_more_images, "training"),
-    (_confused_classes, "confusion"),
+    (_more_images, "more_images"),
+    (_confused_classes, "taken_for"),
 )

@@ -18,15 +18,25 @@ from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.gate_settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
-from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.pusher_settings import PUSH_FILE
 from imgpipe.components.run_record import metrics
+from imgpipe.components.run_record.deciding_answers import (
+    AnswerCounter,
+    Judge,
+    SampledAnswer,
+    fold_predictions,
+    summarise,
+)
 from imgpipe.components.run_record.doubtful_labels import doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
+from imgpipe.components.run_record.galleries import galleries
+from imgpipe.components.run_record.image_map import image_map
 from imgpipe.components.run_record.near_duplicates import condensed
 from imgpipe.components.run_record.slices import Slices
 from imgpipe.models import feature_names as names
-from imgpipe.models.features.bank import BANK_FILE
+from imgpipe.models.features.bank import BANK_FILE, read_rows
+from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.model_names import HISTORY_FILE
 
 
@@ -52,7 +62,9 @@ class Reported:
 
 #: Artifacts by the name that `collect` uses for them.
 REPORTED = {
-    "quarantine": Reported("ImageFilter", "quarantine", "Quarantine", quarantine.SUMMARY, "data"),
+    "quarantine": Reported(
+        "ImageFilter", "quarantine", "Quarantine", quarantine_files.SUMMARY, "data"
+    ),
     "data_blessing": Reported("DataGate", "blessing", "DataBlessing", GATE_FILE, "data_gate"),
     "bank": Reported("FeatureBank", "features", "Examples", BANK_FILE),
     "model_run": Reported("ImageTrainer", "model_run", "ModelRun", HISTORY_FILE, "training"),
@@ -81,21 +93,14 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
     for name, row in REPORTED.items():
         if row.file:
             facts[row.fact or name] = _json(uris, name, row.file)  # type: ignore[literal-required]
-    kinds = Slices()
-    tables = _predictions(uris.get("predictions", ""), settings["vocabulary"], kinds)
-    groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
-    facts["rejects"] = _lines(uris, "quarantine", quarantine.MANIFEST) or []
+    # None when the search was off.
+    groups = _lines(uris, "quarantine", quarantine_files.NEAR_DUPLICATES)
+    facts["rejects"] = _lines(uris, "quarantine", quarantine_files.MANIFEST) or []
     facts["quarantine"] = uris.get("quarantine", "")
     facts["near"] = None if groups is None else condensed(groups)
-    facts["metrics"] = {split: table.summary() for split, table in tables.items()}
-    facts["confusion"] = {split: table.confusion() for split, table in tables.items()}
-    facts["mistakes"] = {split: table.mistakes() for split, table in tables.items()}
-    facts["slices"] = kinds.summary()
+    sample = _add_answers(facts, uris)
     if facts["bank"] is not None and facts["bank"]["dim"]:
-        # A label that a person has accepted or corrected is not doubted again.
-        reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
-        settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
-        facts["suspects"] = doubtful_labels(uris["bank"], settings["vocabulary"], settled)
+        _add_features(facts, uris, sample)
     training = facts["training"]
     if training is not None:
         facts["cross_validation"] = training["cross_validation"]
@@ -123,31 +128,75 @@ def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[Any] | Non
     return None if text is None else [json.loads(line) for line in text.splitlines()]
 
 
-def _predictions(uri: str, vocabulary: Sequence[str], kinds: Slices) -> dict[str, metrics.Table]:
-    """Read the predictions once, and count the images of the measured splits."""
-    if not uri or not tf.io.gfile.exists(uri):
-        return {}
+def _add_answers(facts: Facts, uris: Mapping[str, str]) -> list[SampledAnswer]:
+    """Add what is known of the answers of the model, and return a sample of those that decide."""
+    vocabulary = facts["settings"]["vocabulary"]
+    kinds = Slices()
+    counter = AnswerCounter()
+    validation = counter.counted(kinds.counted(_labelled(uris, names.VALIDATION)))
     tables = {
-        split: metrics.Table(vocabulary, kinds.counted(_labelled(uri, split)))
-        for split in metrics.MEASURED
+        names.VALIDATION: metrics.Table(vocabulary, validation),
+        names.TEST: metrics.Table(vocabulary, kinds.counted(_labelled(uris, names.TEST))),
     }
-    return {split: table for split, table in tables.items() if len(table)}
+    facts["metrics"] = {split: table.summary() for split, table in tables.items() if len(table)}
+    facts["slices"] = kinds.summary()
+    threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
+    folds = facts["training"]["cross_validation"] if facts["training"] is not None else None
+    answers = _out_of_fold(uris) if folds is not None else None
+    if folds is not None and answers is not None:
+        counter = AnswerCounter()
+        paths = records.places(uris["bank"], answers.hashes)
+        table = metrics.Table(vocabulary, counter.counted(fold_predictions(answers, paths)))
+        judge = Judge("folds", threshold, folds["families"], folds["groups"])
+        facts["deciding"] = summarise(judge, vocabulary, table, counter)
+    elif len(tables[names.VALIDATION]):
+        table = tables[names.VALIDATION]
+        judge = Judge("validation", threshold, *counter.independent(len(vocabulary)))
+        facts["deciding"] = summarise(judge, vocabulary, table, counter)
+    return counter.sample()
 
 
-def _labelled(uri: str, split: str) -> Iterator[prediction.StoredPrediction]:
-    """Return the predictions of the labelled images of a split."""
-    found = map(prediction.read, records.iterate(uri, split))
-    return (one for one in found if one.label_index >= 0)
+def _out_of_fold(uris: Mapping[str, str]) -> OutOfFold | None:
+    """Read the answers of the folds beside the model; None without them."""
+    from tfx.utils import path_utils
+
+    if "model" not in uris:
+        return None
+    return OutOfFold.read(path_utils.serving_model_path(uris["model"]))
 
 
-def encoded_images(examples_uri: str, wanted: Set[str], limit: int) -> dict[str, bytes]:
-    """Read at most `limit` encoded images with wanted hashes, by hash."""
-    found: dict[str, bytes] = {}
+def _add_features(facts: Facts, uris: Mapping[str, str], sample: Sequence[SampledAnswer]) -> None:
+    """Add what the features of the bank tell: doubtful labels, a gallery and a map."""
+    uri = uris["bank"]
+    vocabulary = facts["settings"]["vocabulary"]
+    rows = read_rows(uri, names.SPLITS, len(vocabulary), 0)
+    # A label that a person has accepted or corrected is not doubted again.
+    reviewed = _lines(uris, "quarantine", quarantine_files.REVIEWS) or []
+    settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
+    facts["suspects"] = doubtful_labels(rows, uri, vocabulary, settled)
+    facts["galleries"] = galleries(rows, uri, vocabulary)
+    facts["map"] = image_map(rows, sample)
+
+
+def _labelled(uris: Mapping[str, str], split: str) -> Iterator[prediction.StoredPrediction]:
+    """Return the predictions of the labelled images of a split, if there are any."""
+    uri = uris.get("predictions", "")
+    if not uri or not tf.io.gfile.exists(uri):
+        return
+    for example in records.iterate(uri, split):
+        found = prediction.read(example)
+        if found.label_index >= 0:
+            yield found
+
+
+def encoded_images(examples_uri: str, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    """Read the encoded images with wanted hashes, each with its hash."""
+    left = set(wanted)
     for split in names.SPLITS:
         for example in records.iterate(examples_uri, split):
-            if len(found) >= limit or len(found) == len(wanted):
-                return found
+            if not left:
+                return
             image_hash = records.text(example, names.IMAGE_HASH)
-            if image_hash in wanted:
-                found[image_hash] = records.raw(example, names.IMAGE_BYTES)
-    return found
+            if image_hash in left:
+                left.remove(image_hash)
+                yield image_hash, records.raw(example, names.IMAGE_BYTES)

@@ -1,11 +1,101 @@
-"""The commands that a person can copy after a run."""
+"""The commands that a person can copy after a run: they look, mend or use."""
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from imgpipe.components.common.formatting import plural, seconds
+from imgpipe.components.image_evaluator.rules import PASSING
+from imgpipe.components.run_record.doubtful_labels import clear
+from imgpipe.components.run_record.run_files import CONFIG
+
+if TYPE_CHECKING:
+    from imgpipe.components.image_evaluator.decision import Decision
+    from imgpipe.components.run_record.facts import Facts
+    from imgpipe.components.run_record.timings import Timings
 
 SERVED_NAME = "imgpipe"  # default of run.name, and of --model of `imgpipe serve`
 _VERSIONS = "model"  # default of push.directory
+ACCEPT = "--accept"  # option of `imgpipe run`
+#: Components that run again if only a setting of [evaluate] is changed. The others are cached.
+_AGAIN = ("Plan", "ImageEvaluator", "ModelPusher", "Report")
+_ASKS_FOR_NOTHING = PASSING["class_recall"]
+_MINUTE = 60  # seconds
+
+
+class NextCommand(TypedDict):
+    """A command that goes on from a run."""
+
+    purpose: Annotated[
+        Literal["look", "mend", "use", "publish", "again"],
+        "`look` at the report, `mend` the data, `use` the model, `publish` a model that was not "
+        "published, or run `again`.",
+    ]
+    text: Annotated[str, "What the command does, in words."]
+    command: Annotated[str, "The whole command."]
+
+
+def next_commands(
+    facts: Facts,
+    status: str,
+    timings: Timings | None = None,
+    cached: Sequence[str] = (),
+    moved: Sequence[str] = (),
+) -> list[NextCommand]:
+    """Return at most three commands that go on from a run.
+
+    Args:
+        facts: The facts of the run. Without the folder of the run in its identity, as on Kubeflow,
+            only the command that serves the model is known.
+        status: How the run ended, a status of its summary.
+        timings: How long its parts took, from which follows how long publishing the model will
+            take; None leaves that out.
+        cached: Components whose outputs were taken from an earlier run.
+        moved: Arguments of a run whose output folder was moved since, such as ``--out OUT``.
+    """
+    folder = facts["identity"]["folder"] if facts["identity"] is not None else ""
+    commands: list[NextCommand] = []
+    if folder:
+        out = shlex.quote(str(Path(folder).parent.parent))
+        commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
+        doubtful = clear(facts["suspects"]["rows"]) if facts["suspects"] is not None else []
+        if doubtful:
+            text = f"decide about {plural(len(doubtful), 'clearly doubtful label')}"
+            commands.append(_next("mend", text, f"imgpipe review {out}"))
+    push = facts["push"]
+    if push is not None and push["path"]:
+        name = facts["settings"]["name"]
+        commands.append(_next("use", "use the model", serve_command(push["path"], name)))
+    elif folder and status in ("failed", "interrupted"):
+        commands.append(_next("again", "run it again", run_command(folder, moved)))
+    elif folder:
+        arguments = _publishing(facts)
+        if arguments is not None:
+            text = f"publish it as it is{_duration(timings, cached, arguments)}"
+            commands.append(_next("publish", text, run_command(folder, [*moved, *arguments])))
+    return commands
+
+
+def lines(commands: Sequence[NextCommand]) -> list[str]:
+    """Return a line for each command: what it does, then the command itself, in a column."""
+    width = max((len(command["text"]) for command in commands), default=0) + 1
+    return [f"{command['text'] + ':':<{width}}  {command['command']}" for command in commands]
+
+
+def run_command(folder: str, arguments: Sequence[str] = ()) -> str:
+    """Return the command that runs the pipeline again with the settings of a run.
+
+    Args:
+        folder: Folder of the run on this machine.
+        arguments: Further arguments, such as ``--accept``.
+    """
+    return shlex.join(["imgpipe", "run", "--config", f"{folder}/{CONFIG}", *arguments])
 
 
 def serve_command(version: str, model: str) -> str:
@@ -21,3 +111,53 @@ def serve_command(version: str, model: str) -> str:
     folder = above if above and name == _VERSIONS and "://" not in base else base
     named = "" if model == SERVED_NAME else f" --model {shlex.quote(model)}"
     return f"imgpipe serve {shlex.quote(folder)}{named}"
+
+
+def _next(
+    purpose: Literal["look", "mend", "use", "publish", "again"], text: str, command: str
+) -> NextCommand:
+    return {"purpose": purpose, "text": text, "command": command}
+
+
+def _publishing(facts: Facts) -> list[str] | None:
+    """Return the arguments with which the same run publishes its model; None if there are none.
+
+    Nothing publishes a model that cannot be served, that could not be evaluated, or that a
+    rollback withdrew: `imgpipe rollback --to` serves that one again.
+    """
+    gate, push = facts["gate"], facts["push"]
+    if gate is None or push is None or gate["value"] is None:
+        return None
+    if "rollback" in push["refused_by"] or "serving" in push["refused_by"]:
+        return None
+    failed = gate["failed"]
+    if not set(failed) <= PASSING.keys():
+        return None
+    if any(
+        PASSING[rule] == _ASKS_FOR_NOTHING for rule in failed
+    ):  # which the threshold passes, too
+        failed = [rule for rule in failed if rule != "threshold"]
+    passing = dict.fromkeys(PASSING[rule] for rule in failed)
+    return [part.format(reached=_reached(gate)) for parts in passing for part in parts]
+
+
+def _reached(gate: Decision) -> float:
+    """Return the accuracy that decided, rounded down to two decimal places."""
+    accuracy = gate["folds"]["mean"] if gate["folds"] is not None else gate["value"]
+    return math.floor(100 * (accuracy or 0.0)) / 100
+
+
+def _duration(timings: Timings | None, cached: Sequence[str], arguments: Sequence[str]) -> str:
+    """Say how long the run takes with other settings of [evaluate]; "" if that is not known.
+
+    With `ACCEPT` the components after DataGate run again, too.
+    """
+    if timings is None or ACCEPT in arguments:
+        return ""
+    components = timings["components"]
+    if "ImageEvaluator" not in components or "ImageEvaluator" in cached:
+        return ""
+    others = sum(time for name, time in components.items() if name not in _AGAIN)
+    left = timings["total_s"] - others
+    time = f"{max(round(left), 1)} s" if left < _MINUTE else seconds(left)
+    return f", in about {time}"

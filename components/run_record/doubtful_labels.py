@@ -14,9 +14,8 @@ import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import records
-from imgpipe.models import feature_names as names
 from imgpipe.models.arrays import Flags, Integers
-from imgpipe.models.features import bank
+from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.label_margins import label_margins
 
@@ -48,6 +47,7 @@ class DoubtfulLabels(TypedDict):
 
 
 def doubtful_labels(
+    rows: BankRows,
     bank_uri: str,
     vocabulary: Sequence[str],
     confirmed: Set[str] = frozenset(),
@@ -56,7 +56,8 @@ def doubtful_labels(
     """Rank the doubtful labels of a feature bank, the most likely label errors first.
 
     Args:
-        bank_uri: URI of the Examples of FeatureBank, which holds features.
+        rows: Rows of view 0 of all splits.
+        bank_uri: URI of the bank, which tells the paths.
         vocabulary: Class names in sorted order.
         confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
         limit: Largest number of rows in the result.
@@ -64,7 +65,6 @@ def doubtful_labels(
     Returns:
         The ranking; None if there are too few images, groups or classes for one.
     """
-    rows = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
     if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
         return None
     folds = rows.folds(FOLDS)

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from imgpipe.components.image_filter.check import Row
     from imgpipe.components.image_filter.quarantine import DataSummary
     from imgpipe.components.model_pusher.push import Push
+    from imgpipe.components.run_record.deciding_answers import DecidingAnswers
     from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
+    from imgpipe.components.run_record.galleries import Gallery
     from imgpipe.components.run_record.identity import Identity
-    from imgpipe.components.run_record.metrics import Cell, Mistake, SplitMetrics
+    from imgpipe.components.run_record.image_map import ImageMap
+    from imgpipe.components.run_record.metrics import SplitMetrics
     from imgpipe.components.run_record.near_duplicates import ShownNearDuplicates
     from imgpipe.components.run_record.slices import SliceGroup
     from imgpipe.components.serving_validator import ServingCheck
@@ -87,9 +90,10 @@ class Facts(TypedDict):
     serving: list[ServingCheck] | None
     push: Push | None
     metrics: dict[str, SplitMetrics]  # by split
-    confusion: dict[str, list[Cell]]  # by split
     slices: list[SliceGroup]
-    mistakes: dict[str, list[Mistake]]  # by split
+    deciding: DecidingAnswers | None  # None without a model that answers
+    galleries: list[Gallery]  # by class; empty without a feature bank
+    map: ImageMap | None  # None without features, or with too few images
     identity: Identity | None
 
 
@@ -111,8 +115,9 @@ def empty(settings: ShownSettings) -> Facts:
         "serving": None,
         "push": None,
         "metrics": {},
-        "confusion": {},
         "slices": [],
-        "mistakes": {},
+        "deciding": None,
+        "galleries": [],
+        "map": None,
         "identity": None,
     }

@@ -30,6 +30,7 @@ class Identity(TypedDict):
 
     date: str  # local time with its offset from UTC
     command: str  # "" if it is not known
+    folder: str  # of the run on this machine; "" if there is none
     packages: dict[str, str]  # versions by name
 
 
@@ -55,6 +56,7 @@ def read(folder: str) -> Identity:
     return {
         "date": str(noted.get("date", _now())),
         "command": str(noted.get("command", "")),
+        "folder": folder,
         "packages": packages(),
     }
 

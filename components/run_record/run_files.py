@@ -1,9 +1,10 @@
-"""Names of the files in the folder of a run that the report reads or writes."""
+"""Names of the files in the folder of a run that the report reads, writes or names."""
 
 from __future__ import annotations
 
 from typing import Final
 
+CONFIG: Final = "config.toml"  # with which the run can be repeated
 TIMINGS: Final = "timings.json"  # the local runner updates it during the run
 LOG: Final = "run.log"
 PAGE: Final = "report.html"

@@ -99,7 +99,7 @@ def sentence(facts: Facts) -> str:
     else:
         reasons = "; ".join(gate["reasons"])
         text = f"not blessed: {gate['figures']}: {reasons}{_why_folds(facts)}"
-    text += _believable(facts)
+    text += _time_decided(facts) + _believable(facts)
     changed = overridden(facts["data"]) if facts["data"] is not None else ""
     return text + (f"; {changed}" if changed else "")
 
@@ -115,6 +115,15 @@ def _why_folds(facts: Facts) -> str:
     if training is not None and names.VALIDATION in (training["learned"] or {}):
         text += ", from which the model has learned, too"
     return text
+
+
+def _time_decided(facts: Facts) -> str:
+    """Say that minutes which a person gave have decided which network was trained."""
+    training = facts["training"]
+    ended = training["search_ended"] if training is not None else None
+    if ended is None or ended["reason"] != "minutes":
+        return ""
+    return "; the minutes that were given for the search have decided what was trained"
 
 
 def _why_unpublished(facts: Facts) -> str:

@@ -28,8 +28,10 @@ def get(
 
     Args:
         name: Name of the architecture, one of `names` or a name of a pattern.
-        weights: "imagenet", "none" (random weights) or the path of a local weights file.
-        weights_sha256: Expected SHA-256 (hex) of a local weights file; "" skips the check.
+        weights: "imagenet", "none" (random weights) or the path of a local weights file. Of a
+            preset, "imagenet" means its own weights.
+        weights_sha256: Expected SHA-256 (hex) of a local weights file, or of the weights of a
+            preset; "" skips the check.
         cut: Layer or block whose output is the feature map; "" is the last one.
         width: Multiplier of the number of filters, where the architecture has one.
         seed: Seed of random weights.
@@ -38,6 +40,12 @@ def get(
         ConfigError: There is no such architecture, or it does not support these values.
     """
     architecture = registry.architecture(name)
+    preset = architecture.preset
+    if preset is not None and weights not in _NAMED:
+        raise ConfigError(
+            f'weights: those of {name} are in its preset. Expected "imagenet", which means these, '
+            f'or "none". Received: {weights!r}'
+        )
     if weights not in _NAMED and not weights.endswith(_FILE_ENDINGS):
         raise ConfigError(
             'weights: expected "imagenet", "none" or the path of a file (.weights.h5, .h5, '
@@ -48,7 +56,8 @@ def get(
             f'weights: {name} has no ImageNet weights. Expected: weights = "none", to train it '
             "from scratch, or the path of a file. Received: 'imagenet'"
         )
-    if weights_sha256 and (weights in _NAMED or not _SHA256.fullmatch(weights_sha256)):
+    is_file = weights not in _NAMED or (preset is not None and weights != "none")
+    if weights_sha256 and not (is_file and _SHA256.fullmatch(weights_sha256)):
         raise ConfigError(
             "weights_sha256: expected 64 hexadecimal digits, beside weights that are a file. "
             f"Received: {weights_sha256!r} beside {weights!r}"

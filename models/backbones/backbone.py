@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models import model_names
-from imgpipe.models.backbones import registry
+from imgpipe.models import model_names, progress
+from imgpipe.models.backbones import presets, registry
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 
 if TYPE_CHECKING:
     from keras import KerasTensor
 
-_MOST_BYTES: Final = 4 << 30  # of a weights file; the largest of keras.applications has 1.4 GB
+    from imgpipe.models.backbones.presets import Preset
+
+#: Of a weights file. The largest of keras.applications has 1.4 GB; KerasHub divides files over 10.
+_MOST_BYTES: Final = 12 << 30
 #: Without this lock, two simultaneous builds would draw from one random generator in turns.
 _BUILDING: Final = threading.RLock()
 
@@ -35,7 +38,8 @@ class Backbone(registry.BackboneChoice):
     `build` is called.
 
     Attributes:
-        weights_sha256: Expected SHA-256 (hex) of a local weights file; "" skips the check.
+        weights_sha256: Expected SHA-256 (hex) of a local weights file or of the weights of a
+            preset; "" skips the check.
         cut: Layer or block whose output is the feature map; "" is the last one.
         seed: Seed of random weights.
     """
@@ -46,8 +50,19 @@ class Backbone(registry.BackboneChoice):
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the images for which the architecture was designed; others work too."""
-        return registry.architecture(self.name).image_size
+        """Side in pixels of the images for which the architecture was designed; others work too.
+
+        A preset may take images of this size only. Its files are read, or downloaded.
+        """
+        architecture = registry.architecture(self.name)
+        preset = architecture.preset
+        return architecture.image_size if preset is None else preset.facts().image_size
+
+    @property
+    def class_token(self) -> bool:
+        """Whether the network has a class token, which a head can read beside its feature map."""
+        preset = None if self.cut else registry.architecture(self.name).preset
+        return preset is not None and preset.facts().class_token
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -86,15 +101,26 @@ class Backbone(registry.BackboneChoice):
         file = self.local_file
         if file is not None:
             return [file_sha256(file, self.weights_sha256), keras]
+        architecture = registry.architecture(self.name)
+        if architecture.preset is not None:
+            return [*self._preset_key(architecture.preset), keras]
         if self.weights == "none":  # the seed of trained weights decides nothing
             return ["none", str(self.seed), keras]
-        packaged = registry.architecture(self.name).packaged
+        packaged = architecture.packaged
         if packaged is not None:
             return [registry.checked_sha256(packaged)]
         return ["imagenet", keras]
 
+    def _preset_key(self, preset: Preset) -> list[str]:
+        """Return what of a preset decides the feature map: its files, and KerasHub's version."""
+        described = [preset.file(name) for name in preset.described()]
+        found = [f"keras-hub {presets.installed()}", *map(file_sha256, described)]
+        if self.trained:
+            return [*found, file_sha256(preset.weights(), self.weights_sha256)]
+        return [*found, str(self.seed)]
+
     def fetch(self, image_size: int) -> None:
-        """Download ImageNet weights, unless Keras has them in its cache, and build an own network.
+        """Download weights, unless they are in a cache, and build an own network.
 
         An own network is built so that its errors are found before the images are read. Local files
         and installed weights are checked by `key` instead.
@@ -108,6 +134,11 @@ class Backbone(registry.BackboneChoice):
             ResourceError: The weights are not in the cache and cannot be downloaded.
         """
         architecture = registry.architecture(self.name)
+        if architecture.preset is not None:
+            architecture.preset.check_size(image_size)
+            if self.trained:
+                progress.say(architecture.preset.summary())
+            return
         downloaded = self.weights == "imagenet" and architecture.packaged is None
         if downloaded or architecture.code_sha256 is not None:
             architecture.source(self, (image_size, image_size))
@@ -127,26 +158,42 @@ class Backbone(registry.BackboneChoice):
             The feature map, symbolic [N, h, w, C].
 
         Raises:
+            ConfigError: See `outputs`.
+            ResourceError: See `outputs`.
+        """
+        return self.outputs(pixels, trainable)[0]
+
+    def outputs(self, pixels: KerasTensor, trainable: bool = False) -> list[KerasTensor]:
+        """Build the network; see `build`.
+
+        Returns:
+            The feature map, symbolic [N, h, w, C], and after it the class token [N, 1, 1, C] if
+            `class_token` is true.
+
+        Raises:
             ConfigError: There is no such layer to cut at, the images are too small, or a layer has
                 the name of one that imgpipe adds.
             ResourceError: The weights are missing, damaged or those of another architecture.
         """
         import keras
+        from keras import tree
 
         from imgpipe.models.backbones import layer_graph, weights_file
-        from imgpipe.models.backbones.network_copy import name_stably, rebuild
+        from imgpipe.models.backbones.network_copy import name_stably, of_keras, rebuild
 
         side = (pixels.shape[1], pixels.shape[2])
         architecture = registry.architecture(self.name)
         with _seeded(self.seed):
             # These networks are built with BatchNorm folded in already, so no copy is needed.
             if architecture.folded is not None and self.weights == "imagenet" and not self.cut:
-                return architecture.folded(pixels, trainable)
+                return [architecture.folded(pixels, trainable)]
             source = architecture.source(self, side)
             name_stably(source)  # before the weights, which files of older Keras hold by name
             if self.local_file is not None:
                 file_sha256(self.local_file, self.weights_sha256)  # refuses any other file
                 weights_file.load(source, self.local_file)
+            if self.weights_sha256 and architecture.preset is not None:
+                file_sha256(architecture.preset.weights(), self.weights_sha256)
             if self.cut:
                 source = keras.Model(source.input, layer_graph.find(source, self.cut).outputs[0])
             taken = sorted({layer.name for layer in source.layers} & set(model_names.ADDED))
@@ -156,6 +203,10 @@ class Backbone(registry.BackboneChoice):
                     "that imgpipe adds to the network. Rename the layers of the network. Received: "
                     f"{', '.join(taken)}"
                 )
+            if architecture.preset is not None and not of_keras(source):
+                for layer in source.layers:
+                    layer.trainable = trainable
+                return tree.flatten(source.call(pixels))
             return rebuild(source, pixels, trainable, fold=self.trained or not trainable)
 
 

@@ -1,10 +1,10 @@
 """The layers of a network as a graph, and where it can be cut.
 
 A feature map can be the output of any layer with one output [N, h, w, C]. For fine-tuning, the
-layers up to the cut are frozen and run once, and those above train from stored activations. All of
-these must depend on one tensor, so that no skip connection bypasses it; `cut_points` lists the
-layers for which this holds. A cut is the name of a layer, or a block such as "block11", which means
-its last layer.
+layers up to the cut are frozen and run once, and those above train from stored activations, which
+are a feature map or the tokens [N, T, C] of a transformer. All of these must depend on one tensor,
+so that no skip connection bypasses it; `cut_points` lists the layers for which this holds. A cut is
+the name of a layer, or a block such as "block11", which means its last layer.
 """
 
 from __future__ import annotations
@@ -96,25 +96,30 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     return points
 
 
-def find(network: keras.Model | keras.KerasTensor, name: str, setting: str = "cut") -> GraphNode:
+def find(
+    network: keras.Model | keras.KerasTensor, name: str, setting: str = "cut", tokens: bool = False
+) -> GraphNode:
     """Return the call of the layer that `name` means.
 
     Args:
         network: A functional model, or a tensor of one.
         name: Name of a layer, or of a block such as "block11", which means its last layer.
         setting: Setting that gives the name, which an error names.
+        tokens: Whether the output may be tokens [N, T, C] instead of a feature map.
 
     Raises:
         ConfigError: There is no such layer, or its output is not one feature map.
     """
     layers = {n.operation.name: n for n in nodes(_ends(network)) if _is_layer(n.operation)}
-    points = [point for point in cut_points(network) if _is_map(layers[point])]
+    accepted = _is_activation if tokens else _is_map
+    points = [point for point in cut_points(network) if accepted(layers[point])]
     if name in layers:
-        if _is_map(layers[name]):
+        if accepted(layers[name]):
             return layers[name]
         shape = layers[name].outputs[0].shape
+        expected = "[N, h, w, C]" + (", or tokens [N, T, C]" if tokens else "")
         raise ConfigError(
-            f"{setting}: expected a layer that gives a feature map [N, h, w, C]. Received: "
+            f"{setting}: expected a layer that gives a feature map {expected}. Received: "
             f"{name!r}, which gives {shape}. Layers to cut at: {', '.join(points)}"
         )
     block = re.fullmatch(r"block_?(\w+)", name)
@@ -144,7 +149,7 @@ def layer_at(network: keras.Model, cut: str) -> GraphNode:
             of them has weights.
     """
     points = _trainable_above(network)
-    name = find(network, cut, "fine_tune.cut").operation.name
+    name = find(network, cut, "fine_tune.cut", tokens=True).operation.name
     if name not in points:
         raise ConfigError(
             "fine_tune.cut: expected a layer below others with weights, whose output is all that "
@@ -154,12 +159,12 @@ def layer_at(network: keras.Model, cut: str) -> GraphNode:
 
 
 def map_points(network: keras.Model) -> list[str]:
-    """Return the cut points that give a feature map and have layers with weights above them.
+    """Return the cut points that give a feature map or tokens, with layers with weights above.
 
-    Layers between tokens give no feature map, and above the last layer nothing could be trained.
+    Above the last layer nothing could be trained.
     """
     points = _trainable_above(network)
-    return [name for name in _maps(network) if name in points]
+    return [name for name in _activations(network) if name in points]
 
 
 def above(network: keras.Model, cut: str) -> list[Any]:
@@ -180,7 +185,7 @@ def usual_cut(network: keras.Model) -> str:
     Raises:
         ConfigError: The network cannot be cut.
     """
-    maps, points = _maps(network), map_points(network)
+    maps, points = _activations(network), map_points(network)
     if not points:
         raise ConfigError(
             "fine_tune.mode: this network has no layer above which layers could be trained, "
@@ -218,9 +223,9 @@ def _points(network: keras.Model) -> dict[str, GraphNode]:
     return {node.operation.name: node for node in order if node.operation.name in names}
 
 
-def _maps(network: keras.Model) -> dict[str, GraphNode]:
-    """Return the cut points that give a feature map."""
-    return {name: node for name, node in _points(network).items() if _is_map(node)}
+def _activations(network: keras.Model) -> dict[str, GraphNode]:
+    """Return the cut points that give a feature map or tokens."""
+    return {name: node for name, node in _points(network).items() if _is_activation(node)}
 
 
 def _trainable_above(network: keras.Model) -> dict[str, GraphNode]:
@@ -232,30 +237,43 @@ def _trainable_above(network: keras.Model) -> dict[str, GraphNode]:
 
 
 def share_above(network: keras.Model, cut: str) -> float:
-    """Return the share of the network's operations that are above a cut, 0..1."""
-    total = _operations(network.layers)
-    return _operations(above(network, cut)) / total if total else 1.0
+    """Return the share of the network's multiplications that are above a cut, 0..1."""
+    total = multiplications(network)
+    return _multiplications(above(network, cut)) / total if total else 1.0
 
 
-def _operations(layers: Iterable[Any]) -> float:
-    """Multiplications of a forward pass of the convolutions among some layers.
+def multiplications(network: keras.Model) -> float:
+    """Return the multiplications of a forward pass of one image; 0 if no layer's are known.
 
-    The layers inside a model of a class of its own have no known outputs, so they count 0.
+    Those of convolutions and dense layers count. Of a layer that contains others, such as the block
+    of a transformer, each weight of a matrix is used at each position of its output. What attention
+    multiplies besides is less than a tenth. The layers inside a model of a class of its own have no
+    known outputs, so they count 0.
     """
+    return _multiplications(network.layers)
+
+
+def _multiplications(layers: Iterable[Any]) -> float:
+    """Return the multiplications of some layers; see `multiplications`."""
     import keras
 
+    with_kernel = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
     total = 0.0
     for layer in layers:
         if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-            total += _operations(layer.layers)
+            total += _multiplications(layer.layers)
             continue
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+        if isinstance(layer, with_kernel):
             kernels = [layer.kernel]
         elif isinstance(layer, keras.layers.SeparableConv2D):
             kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
+        elif list(layer._flatten_layers(include_self=False)) and layer._inbound_nodes:
+            # Tables of positions and classes have one row, and are added.
+            kernels = [one for one in layer.weights if len(one.shape) > 1 and one.shape[0] > 1]
         else:
             continue
-        positions = math.prod(side or 1 for side in layer.output.shape[1:3])  # unknown sides are 1
+        shape = layer._inbound_nodes[0].output_tensors[0].shape
+        positions = math.prod(side or 1 for side in shape[1:-1])  # unknown sides are 1
         total += sum(math.prod(kernel.shape) for kernel in kernels) * positions
     return total
 
@@ -281,3 +299,8 @@ def _is_layer(operation: Any) -> bool:
 
 def _is_map(node: GraphNode) -> bool:
     return len(node.outputs) == 1 and len(node.outputs[0].shape) == 4
+
+
+def _is_activation(node: GraphNode) -> bool:
+    """Return whether a node gives a feature map or tokens."""
+    return len(node.outputs) == 1 and len(node.outputs[0].shape) in (3, 4)

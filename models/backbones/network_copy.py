@@ -30,17 +30,17 @@ _NORMALISES: Final = ("Rescaling", "Normalization")  # kept in float32 for the p
 
 def rebuild(
     source: keras.Model, pixels: keras.KerasTensor, trainable: bool, fold: bool
-) -> keras.KerasTensor:
+) -> list[keras.KerasTensor]:
     """Build a copy of a network on another input.
 
     Args:
-        source: Functional model with one input and one output.
+        source: Functional model with one input.
         pixels: Symbolic tensor of the same shape as the input of `source`.
         trainable: Value of `trainable` of every layer.
         fold: Whether to fold BatchNorm into the convolutions; otherwise it is copied.
 
     Returns:
-        The output of the copy, a symbolic tensor.
+        The outputs of the copy, symbolic tensors.
     """
     import keras
 
@@ -51,7 +51,15 @@ def rebuild(
         clone_function=rebuilding.layer,
         call_function=rebuilding.call,
     )
-    return copy.outputs[0]
+    return list(copy.outputs)
+
+
+def of_keras(source: keras.Model) -> bool:
+    """Return whether all layers are Keras' own, which can be created again from their settings.
+
+    Several layers of KerasHub cannot: their settings contain others than their constructors take.
+    """
+    return all(type(layer).__module__.startswith("keras.") for layer in source.layers)
 
 
 class _Rebuilding:

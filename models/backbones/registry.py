@@ -19,6 +19,8 @@ from imgpipe.models.errors import ConfigError, ResourceError, nearest
 if TYPE_CHECKING:
     import keras
 
+    from imgpipe.models.backbones.presets import Preset
+
 
 @dataclass(frozen=True)
 class BackboneChoice:
@@ -98,9 +100,10 @@ class Architecture:
 
     Attributes:
         name: Name of the architecture in the settings.
-        image_size: Side in pixels of the images for which it was designed.
+        image_size: Side in pixels of the images for which it was designed; 0 if its preset says it.
         source: Builds the functional model from pixels [N, H, W, 3], 0..255, to its last feature
-            map, with the chosen weights. Its layers may include BatchNorm and may be trainable.
+            map, with the chosen weights; to this and a class token [N, 1, 1, C], if it has one.
+            Its layers may include BatchNorm and may be trainable.
         folded: Builds the network with ImageNet weights on pixels [N, H, W, 3], with the given
             value of `trainable` of every layer, and returns its last feature map. It has no
             BatchNorm to fold, so that it need not be copied. With None, `source` is copied.
@@ -112,6 +115,7 @@ class Architecture:
             None when there is none.
         levels: Layers below the last one whose feature maps a head reads too, the highest first;
             () leaves the choice to `layer_graph.levels`.
+        preset: The preset of KerasHub that describes it and has its weights; None for all others.
     """
 
     name: str
@@ -124,6 +128,7 @@ class Architecture:
     packaged: PackagedWeights | None = None
     code_sha256: Callable[[], str] | None = None
     levels: tuple[str, ...] = ()
+    preset: Preset | None = None
 
 
 def names() -> tuple[str, ...]:
@@ -141,7 +146,8 @@ def architecture(name: str) -> Architecture:
     """Return the architecture with a name.
 
     Args:
-        name: One of `names`, or a name of a pattern, such as ``conv_16_32`` or ``module:function``.
+        name: One of `names`, or a name of a pattern, such as `conv_16_32`, `module:function` or
+            `hub:dinov2_small`.
 
     Raises:
         ConfigError: There is no such architecture.

@@ -10,7 +10,7 @@ the image; `preprocess.whole_pixels` does this like the exported graph and round
 | LiteRT, weights of 16 bits | pixels uint8 [N, S, S, 3] | the same |
 | LiteRT, 8 bits | pixels uint8 [N, S, S, 3] | probabilities uint8 [N, C] in 1/256 |
 
-A function ``to_…`` returns the content of a file, and a function ``open_…`` returns a function from
+A function `to_…` returns the content of a file, and a function `open_…` returns a function from
 resized images, uint8 [N, S, S, 3], to the probabilities [N, C] that such a file gives.
 """
 
@@ -29,7 +29,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.export import keras_file, lite_metadata
 from imgpipe.models.export.signatures import SERVING_PIXELS
 from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.models.model_names import PROBABILITIES
@@ -37,7 +39,7 @@ from imgpipe.models.network import network_file
 
 #: Version of the operators. Every onnxruntime since 1.12 (2022) supports it.
 OPSET: Final = 17
-#: Packages of the extra ``onnx``, by the names under which they are imported.
+#: Packages of the extra `onnx`, by the names under which they are imported.
 ONNX_PACKAGES: Final = ("tf2onnx", "onnx", "onnxruntime")
 #: Number of training images from which the ranges of the int8 activations are measured.
 #: TensorFlow's guide recommends 100 to 500; a model of 224 px takes about 30 ms for each.
@@ -53,12 +55,12 @@ Answering = Callable[[Pixels], Probabilities]
 def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
     """Convert a published version to the content of an ONNX file.
 
-    Its metadata hold ``classes``, a JSON list of the class names in the order of the probabilities.
+    Its metadata hold `classes`, a JSON list of the class names in the order of the probabilities.
     A ConfigError is raised if the version has no signature for pixels.
     """
     import tensorflow as tf
 
-    serve = _from_pixels(version, tf.uint8)
+    serve = _from_pixels(version, tf.uint8, erfc=False)
     with _without_warnings():
         import tf2onnx
 
@@ -71,25 +73,32 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
 
 
 def to_keras(version: Path) -> bytes:
-    """Build the Keras network of a published version again, and return the ``.keras`` file.
+    """Build the Keras network of a published version again, and return the `.keras` file.
 
-    Keras reads the file without imgpipe. A ResourceError is raised as by `network_file.load`.
+    Keras reads the file without imgpipe, and finds the class names in it; see `keras_file`.
+
+    Raises:
+        ConfigError: The network has layers of KerasHub, of which Keras cannot read all from a file.
+        ResourceError: See `network_file.load`.
     """
-    import keras
+    classifier = network_file.load(version)
+    of_hub = {type(layer).__name__ for layer in classifier.network.layers if presets.of_hub(layer)}
+    if of_hub:
+        raise ConfigError(
+            "export keras: Keras cannot read all layers of KerasHub from a file. Expected a "
+            "network of Keras' own layers; export onnx and export tflite take any. Received: "
+            f"{', '.join(sorted(of_hub))}"
+        )
+    with _without_warnings():
+        return keras_file.content(keras_file.plain_network(classifier), classifier.vocabulary)
 
-    network = network_file.load(version).network
-    model = keras.Model(network.input, network.output[PROBABILITIES], name=network.name)
-    with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
-        file = Path(folder) / "model.keras"  # Keras saves to paths only, and looks at the ending
-        model.save(file)
-        return file.read_bytes()
 
-
-def to_lite(version: Path, calibration: Sequence[Pixels] = ()) -> bytes:
-    """Convert a published version to the content of a ``.tflite`` file.
+def to_lite(version: Path, vocabulary: Sequence[str], calibration: Sequence[Pixels] = ()) -> bytes:
+    """Convert a published version to the content of a `.tflite` file, which names its classes.
 
     Args:
         version: Folder of the version.
+        vocabulary: Class names, in the order of the probabilities.
         calibration: Pixels uint8 [S, S, 3] of training images, for a file of 8 bits. Without any,
             its weights have 16 bits.
 
@@ -118,13 +127,14 @@ def to_lite(version: Path, calibration: Sequence[Pixels] = ()) -> bytes:
         converter.inference_input_type = converter.inference_output_type = tf.uint8
     else:
         converter.target_spec.supported_types = [tf.float16]
-    return bytes(converter.convert())
+    return lite_metadata.with_classes(bytes(converter.convert()), vocabulary)
 
 
-def _from_pixels(version: Path, taken: Any) -> Any:
+def _from_pixels(version: Path, taken: Any, erfc: bool = True) -> Any:
     """Return the network of the signature for pixels, without its resize and with fixed weights.
 
-    It is a function from pixels [N, S, S, 3], 0..255, of a type to {probabilities [N, C]}.
+    It is a function from pixels [N, S, S, 3], 0..255, of a type to {probabilities [N, C]}. It may
+    use the operation Erfc only where `erfc` is true.
     """
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
@@ -150,6 +160,8 @@ def _from_pixels(version: Path, taken: Any) -> Any:
         node.input.extend(data)
     # Without the control inputs, what lies before the resize is not needed and is cut away here.
     graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [frozen.outputs[index].op.name])
+    if not erfc:
+        _without_erfc(graph)
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, *resized.shape[1:3], 3], taken, name="pixels")],
@@ -166,6 +178,24 @@ def _from_pixels(version: Path, taken: Any) -> Any:
         return {PROBABILITIES: probabilities}
 
     return serve
+
+
+def _without_erfc(graph: Any) -> None:
+    """Replace each erfc(x) of a GraphDef, as in GELU, by 1 - erf(x), which ONNX has.
+
+    LiteRT has no Erf, but recognises a GELU by its Erfc.
+    """
+    import tensorflow as tf
+
+    for node in [node for node in graph.node if node.op == "Erfc"]:
+        kind = node.attr["T"].type
+        one = graph.node.add(name=f"{node.name}/one", op="Const")
+        one.attr["dtype"].type = kind
+        one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0, tf.as_dtype(kind)))
+        erf = graph.node.add(name=f"{node.name}/erf", op="Erf", input=node.input)
+        erf.attr["T"].type = kind
+        node.op = "Sub"
+        node.input[:] = [one.name, erf.name]
 
 
 def _representative(images: Sequence[Pixels]) -> Iterator[list[Any]]:
@@ -189,7 +219,7 @@ def open_onnx(content: bytes) -> Answering:
 
 
 def open_keras(content: bytes) -> Answering:
-    """Load a ``.keras`` file with Keras."""
+    """Load a `.keras` file with Keras."""
     import keras
 
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
@@ -200,7 +230,7 @@ def open_keras(content: bytes) -> Answering:
 
 
 def open_lite(content: bytes) -> Answering:
-    """Load a ``.tflite`` file into LiteRT's interpreter, which runs on all cores."""
+    """Load a `.tflite` file into LiteRT's interpreter, which runs on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
     threads = len(os.sched_getaffinity(0))

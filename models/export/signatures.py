@@ -120,7 +120,7 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
     because softmax ignores what is added to all logits alike, and because the first logit of a
     binary head is the constant 0. For the mean of one feature map, this is Grad-CAM (Selvaraju et
     al. 2017), whose mean gradient says nothing about a deviation. The maps that the head reads are
-    added up at the size of the largest.
+    added up at the size of the largest. Tokens that belong to no place are left out.
 
     Args:
         classifier: The trained network.
@@ -138,8 +138,10 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
         outputs = classifier.answers(maps)
         logits = outputs[LOGITS]
         score = tf.reduce_max(logits, axis=1) - tf.reduce_mean(logits, axis=1)
-    largest, found = max(tuple(one.shape[1:3]) for one in maps), []
-    for one, gradient in zip(maps, tape.gradient(score, maps), strict=True):
+    gradients = tape.gradient(score, maps)
+    places = [pair for pair in zip(maps, gradients, strict=True) if len(pair[0].shape) == 4]
+    largest, found = max(tuple(one.shape[1:3]) for one, _ in places), []
+    for one, gradient in places:
         evidence = tf.reduce_sum(gradient * one, axis=-1, keepdims=True)
         positions = one.shape[1] * one.shape[2]  # a position of a small map is more of the image
         found.append(positions * tf.image.resize(evidence, largest))

@@ -124,11 +124,15 @@ class BankRows:
             groups=self.groups[keep],
         )
 
+    def block(self, number: int) -> BankRows:
+        """Return the rows with the features of one block alone, by its number from 0 on."""
+        start = sum(self.sizes[:number])
+        size = self.sizes[number]
+        return replace(self, features=self.features[:, start : start + size], sizes=(size,))
+
     def first_block(self) -> BankRows:
         """Return the rows with the features of the first block alone."""
-        if not self.sizes:
-            return self
-        return replace(self, features=self.features[:, : self.sizes[0]], sizes=())
+        return self.block(0) if self.sizes else self
 
     def some_clean(self, count: int) -> BankRows:
         """Return at most `count` rows of view 0, evenly sampled."""

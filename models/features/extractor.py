@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from imgpipe.models.settings import ModelSettings
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_LONG: Final = 30.0  # seconds of work of which people are told before
 BATCH_VIEWS: Final = 32  # a batch of 64 is not faster and needs twice the memory
 
 #: Part of every key: the code that makes pixels, views and networks, and what it computes with.
@@ -39,9 +41,11 @@ CODE: Final = (
     "models/augmentation.py",
     "models/backbones",
     "models/distribution.py",
+    "models/feature_kinds.py",
     "models/features/extractor.py",
     "models/network/classifier.py",
     "models/preprocess.py",
+    "models/progress.py",
 )
 _LIBRARIES: Final = ("tensorflow", "keras")
 _FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite
@@ -73,6 +77,8 @@ class FeatureExtractor:
         self.views = settings.views
         self.tap = tap
         self.precision = resolve_precision(precision)
+        #: Number of views of which all features are about to be computed, at most; 0 says nothing.
+        self.expected = 0
         self._lock = threading.Lock()
         #: The model and its compiled forward pass.
         self._model: tuple[Any, Callable[..., tf.Tensor]] | None = None
@@ -130,8 +136,12 @@ class FeatureExtractor:
         rows = np.empty((sum(counts), *self.shape), np.float16)
         _, forward = self._built()
         done = 0
+        started = time.monotonic()
         for batch in self._batches(images, hashes, views):
             some = forward(*batch).numpy()
+            if done == BATCH_VIEWS:  # the first batch is compiled, and the second one is not
+                self._announce(len(some) / (time.monotonic() - started))
+            started = time.monotonic()
             # NaN is not below it either. Activations are not stored, and training would diverge.
             if not self.tap and not (np.abs(some) < _FLOAT16_LARGEST).all():
                 raise ConfigError(  # a head would be served on other features
@@ -145,6 +155,15 @@ class FeatureExtractor:
             done += len(some)
             progress.advance(len(some), "views")
         return np.split(rows, np.cumsum(counts))[: len(counts)]
+
+    def _announce(self, rate: float) -> None:
+        """Say once how long the expected views will take at a number of views a second."""
+        expected = self.expected
+        self.expected = 0
+        seconds = expected / rate
+        if seconds > _LONG:
+            time_taken = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} minutes"
+            progress.say(f"{expected:,} views at about {rate:.1f} a second: {time_taken}")
 
     def _batches(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]

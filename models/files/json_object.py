@@ -9,20 +9,23 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+from imgpipe.models.files.regular_files import read_bytes
+
 #: Version of the JSON that commands write. It rises when the meaning of a field changes; a format
 #: that has another version says so where it is declared.
 SCHEMA: Final = 1
 SchemaNumber = Annotated[int, f"Version of this format, {SCHEMA}."]
+_LARGEST: Final = 1 << 30  # bytes; the records of a run with a million images are smaller
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or is not a regular file.
         ValueError: It holds no JSON object; the message says what is wrong.
     """
-    return parse(path.read_text(encoding="utf-8"))
+    return parse(read_bytes(path, _LARGEST).decode())
 
 
 def read_or_empty(path: Path) -> dict[str, Any]:

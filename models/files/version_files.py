@@ -6,12 +6,14 @@ from typing import Final
 
 #: The graph, without which no server loads a version.
 SAVED_MODEL: Final = "saved_model.pb"
+#: Folder of the SavedModel in TFX's artifact of a model, as `tfx.utils.path_utils` names it.
+SAVED_MODEL_FOLDER: Final = "Format-Serving"
 #: Class names, one a line, in label order.
 VOCABULARY: Final = "assets/vocabulary.txt"
 #: Hash of the model's content, and facts about its signatures. It identifies the model, even if two
 #: exports of it differ in their bytes.
 MODEL_DIGEST: Final = "assets.extra/model_digest.json"
-#: All files of a published version, which publishing writes last.
+#: The files of a published version that answer, with digests. Publishing writes it last.
 MANIFEST: Final = "manifest.json"
 #: Signature of a model that takes encoded images.
 SERVING_DEFAULT: Final = "serving_default"

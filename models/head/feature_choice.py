@@ -1,8 +1,8 @@
 """Chooses the features that a solved head reads, by heads on a sample of the training images.
 
-A head reads the last feature map alone unless other maps make it better, and sees images of the
-usual size unless larger ones do; see `answers.better`. Nothing else is tried where a head is good
-enough.
+A head reads the first of the kinds in `feature_kinds.single_blocks` alone, such as the last feature
+map, unless another kind or all blocks make it better, and sees images of the usual size unless
+larger ones do; see `answers.better`. Nothing else is tried where a head is good enough.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from imgpipe.models.feature_kinds import single_blocks
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head import solved_head
@@ -17,8 +18,8 @@ from imgpipe.models.head.answers import Scores, better
 from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.settings import ModelSettings
 
-#: With more images, only the last feature map is stored, unless the others are better by far: all
-#: of them take 12.4 kB an image of the default network instead of 2.6.
+#: With more images, only one block is stored, unless all of them are better by far: the blocks of
+#: the default network take 12.4 kB an image instead of 2.6.
 MANY_IMAGES: Final = 100_000
 _FAR_BETTER: Final = 0.01  # in accuracy
 
@@ -27,11 +28,11 @@ class HeadInput(NamedTuple):
     """What a head reads.
 
     Attributes:
-        several_maps: Whether it reads all blocks of features, and not the first alone.
+        features: Its features, as the setting `model.features` names them.
         larger: Whether it sees larger images than usual.
     """
 
-    several_maps: bool = False
+    features: str
     larger: bool = False
 
 
@@ -55,10 +56,10 @@ class FeatureChoice:
         return self.scores is not None and self.scores.accuracy < ENOUGH
 
 
-def choose_maps(
+def choose_blocks(
     rows: BankRows, classes: int, settings: ModelSettings, images: int
 ) -> FeatureChoice:
-    """Choose between the last feature map alone and all of them.
+    """Choose between single blocks of features and all of them.
 
     Args:
         rows: Rows of a sample of the training images, with all blocks of features.
@@ -66,11 +67,15 @@ def choose_maps(
         settings: Settings of the head.
         images: Number of images of all splits, whose features are to be stored.
     """
-    choice = _compared(FeatureChoice(HeadInput()), HeadInput(), rows, classes, settings)
-    if not choice.falls_short:
-        return choice
-    several_maps = HeadInput(several_maps=True)
-    return _compared(choice, several_maps, rows, classes, settings, images > MANY_IMAGES)
+    first, *others = map(HeadInput, single_blocks(settings.widest))
+    everything = HeadInput(settings.widest)
+    choice = _compared(FeatureChoice(first), first, rows, classes, settings)
+    for candidate in (*others, everything):
+        if not choice.falls_short:
+            break
+        far = candidate == everything and images > MANY_IMAGES
+        choice = _compared(choice, candidate, rows, classes, settings, far)
+    return choice
 
 
 def choose_size(
@@ -97,7 +102,8 @@ def _compared(
     far: bool = False,
 ) -> FeatureChoice:
     """Judge a head with another input, and choose this one if the head is better, or far better."""
-    read = rows if candidate.several_maps else rows.first_block()
+    number = single_blocks(settings.widest).get(candidate.features)
+    read = rows if number is None else rows.block(number)
     judgement = solved_head.judge(read, classes, settings)
     if judgement is None:
         return choice

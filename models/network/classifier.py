@@ -15,9 +15,11 @@ import numpy as np
 
 from imgpipe.models import model_names, preprocess
 from imgpipe.models.arrays import Floats
-from imgpipe.models.backbones import layer_graph
+from imgpipe.models.backbones import layer_graph, token_maps
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.feature_kinds import AUTO, AVERAGE, CLASS_TOKEN, FLATTEN, LEVELS, TOKENS
 from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
-from imgpipe.models.settings import AUTO, AVERAGE, FLATTEN, LEVELS, ModelSettings, check_vocabulary
+from imgpipe.models.settings import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +37,9 @@ class ClassifierNetwork:
         network: Model from pixels [N, S, S, 3], 0..255, to {features [N, D], logits [N, C],
             probabilities [N, C]}. The probabilities are the softmax of logits / temperature.
         trunk: The part of the network from pixels to a list of the feature maps [N, h, w, C] that
-            the head reads, the last one first. It shares its layers with the network.
+            the head reads, the last one first. If it reads a class token, these are the map of the
+            patches below the last block, and the other tokens [N, T, C] there. It shares its layers
+            with the network.
         tail: The part from these maps to the three outputs. It shares its layers, too.
         vocabulary: Class names in label order.
         image_size: Side S of the input in pixels.
@@ -139,9 +143,10 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
 def read(maps: Sequence[keras.KerasTensor], kind: str) -> keras.KerasTensor:
     """Turn feature maps [N, h, w, C], the last one first, into the features [N, D] of a head.
 
-    Of several maps, the features are the mean and the standard deviation of each over its
-    positions. The mean of the last map comes first, so that the features of the kind "average" are
-    the first of them.
+    A class token is a map of one position. Of the kind "tokens", the features are the class token
+    and the mean of the patches. Of several other maps, they are the mean and the standard deviation
+    of each over its positions. The mean of the last map comes first, so that the features of the
+    kind "average" are the first of them.
     """
     from keras import layers, ops
 
@@ -150,6 +155,9 @@ def read(maps: Sequence[keras.KerasTensor], kind: str) -> keras.KerasTensor:
     mean = layers.GlobalAveragePooling2D(dtype="float32", name=None if maps[1:] else FEATURES)
     if len(maps) == 1:
         return mean(maps[0])
+    if kind == TOKENS:
+        means = [layers.GlobalAveragePooling2D(dtype="float32")(each) for each in maps]
+        return layers.Concatenate(dtype="float32", name=FEATURES)(means)
     columns = []
     for each in maps:
         # In 16 bits, the variance would lose most of its digits.
@@ -166,16 +174,27 @@ def build_features(
     """Build the network of the settings below the head.
 
     Returns:
-        Pixels [N, S, S, 3], 0..255; the feature maps that the head reads, the last one first; and
-        its features [N, D].
+        Pixels [N, S, S, 3], 0..255; the feature maps that the head reads, the last one first, or a
+        class token before it; and its features [N, D].
+
+    Raises:
+        ConfigError: The head would read a class token, and the network has none.
     """
     import keras
 
     backbone = settings.backbone_spec()
     kind = settings.widest
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
-    maps = [backbone.build(pixels, trainable)]
-    if kind not in (AVERAGE, FLATTEN):
+    last, *class_token = backbone.outputs(pixels, trainable)
+    maps = [last]
+    if kind in (CLASS_TOKEN, TOKENS):
+        if not class_token:
+            raise ConfigError(
+                f"model.features: {settings.network} has no class token. Expected: auto, average, "
+                f"flatten, levels, or names of layers. Received: {kind!r}"
+            )
+        maps = class_token if kind == CLASS_TOKEN else [*class_token, last]
+    elif kind not in (AVERAGE, FLATTEN):
         network = keras.Model(pixels, maps[0])
         names = kind.split(",")
         if kind == LEVELS:
@@ -253,15 +272,29 @@ def build_classifier(
     network = keras.Model(parts.pixels, outputs, name=settings.name)
     if trained is not None:
         copy_weights(trained, network)
+    ends = _ends(parts)
     return ClassifierNetwork(
         network,
-        keras.Model(parts.pixels, parts.maps),
-        keras.Model(parts.maps, outputs),
+        keras.Model(parts.pixels, ends),
+        keras.Model(ends, outputs),
         names,
         int(parts.pixels.shape[1]),
         temperature,
         unknown_below,
     )
+
+
+def _ends(parts: Parts) -> list[keras.KerasTensor]:
+    """Return where a network is divided into trunk and tail: at the maps that its head reads.
+
+    A class token says nothing about places. The last block computes it from the patches below, so
+    that the network is divided there.
+    """
+    if parts.maps[0].shape[1:3] != (1, 1):
+        return parts.maps
+    calls = {node.operation.name: node for node in layer_graph.nodes(parts.maps)}
+    below = token_maps.below_last_block(list(calls))
+    return [calls[name].outputs[0] for name in below] or parts.maps
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:

@@ -5,27 +5,50 @@ configuration of the network and the SHA-256 of each array of each layer. The ar
 SavedModel's own variables and are found by their SHA-256. Therefore nothing is stored twice, and
 the network that is inspected is the one that is served. Keras' safe mode refuses code in the
 configuration.
+
+Some layers of KerasHub cannot be built from their configuration. The file of such a network holds
+the settings and what the preset says of its network, from which it is built as for training.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 import numpy as np
 
 from imgpipe.models.arrays import Array
-from imgpipe.models.backbones import layer_graph
-from imgpipe.models.backbones.network_copy import set_weights
+from imgpipe.models.backbones import layer_graph, presets
+from imgpipe.models.backbones.network_copy import of_keras, set_weights
+from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.network.classifier import ClassifierNetwork
+from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import keras
 
 FOLDER: Final = "assets.extra/network"
 FILE: Final = "network.json"
+
+
+class StoredNetwork(TypedDict, total=False):
+    """Content of the file."""
+
+    built_by: str  # name of the backbone, or of the function that replaces it
+    vocabulary: list[str]
+    temperature: float
+    unknown_below: float
+    maps: list[str]  # layers at which trunk and tail are divided
+    arrays: list[list[str]]  # SHA-256 of each array of each layer; "" of one that is not served
+    network: object  # the configuration of the network; or instead of it:
+    settings: dict[str, object]  # as `ModelSettings.from_mapping` takes them
+    preset: dict[str, presets.SerialisedObject]  # files of the preset that describe the network
 
 
 def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str) -> None:
@@ -33,15 +56,24 @@ def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str)
     import tensorflow as tf
 
     network = classifier.network
-    content = {
+    content: StoredNetwork = {
         "built_by": settings.network,
         "vocabulary": list(classifier.vocabulary),
         "temperature": classifier.temperature,
         "unknown_below": classifier.unknown_below,
         "maps": [one._keras_history.operation.name for one in classifier.trunk.outputs],
         "arrays": [[_sha256(array) for array in one.get_weights()] for one in network.layers],
-        "network": json.loads(network.to_json()),
     }
+    preset = architecture(settings.network).preset
+    if preset is None or of_keras(network):
+        content["network"] = json.loads(network.to_json())
+    else:
+        content["settings"] = asdict(replace(settings, features=settings.widest))
+        content["preset"] = preset.described()
+        # Some of its weights are for training only, and no signature uses them.
+        used = _variables(directory)
+        arrays = content["arrays"]
+        content["arrays"] = [[key if key in used else "" for key in keys] for keys in arrays]
     folder = f"{directory.rstrip('/')}/{FOLDER}"
     tf.io.gfile.makedirs(folder)
     with tf.io.gfile.GFile(f"{folder}/{FILE}", "w") as file:
@@ -63,10 +95,11 @@ def load(version: Path) -> ClassifierNetwork:
     content = _read(version)
     try:
         arrays = _variables(version)
-        network = keras.models.model_from_json(json.dumps(content["network"]))
+        network = _built(content)
         for layer, hashes in zip(network.layers, content["arrays"], strict=True):
             if hashes:
-                set_weights(layer, [arrays[key] for key in hashes])
+                given = zip(hashes, layer.get_weights(), strict=True)
+                set_weights(layer, [arrays[key] if key else initial for key, initial in given])
         nodes = layer_graph.nodes(network.outputs)
         outputs = {node.operation.name: node.outputs[0] for node in nodes}
         maps = [outputs[name] for name in content["maps"]]
@@ -89,10 +122,24 @@ def load(version: Path) -> ClassifierNetwork:
         ) from error
 
 
-def _read(version: Path) -> dict[str, Any]:
+def _built(content: StoredNetwork) -> keras.Model:
+    """Build the network that a file describes, with random weights."""
+    import keras
+
+    if "preset" not in content:
+        return keras.models.model_from_json(json.dumps(content["network"]))
+    with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
+        for name, described in content["preset"].items():
+            (Path(folder) / name).write_text(json.dumps(described), "utf-8")
+        random = {"backbone": f"{presets.PREFIX}{folder}", "weights": "none", "weights_sha256": ""}
+        settings = ModelSettings.from_mapping({**content["settings"], **random})
+        return build_classifier(None, content["vocabulary"], settings).network
+
+
+def _read(version: Path) -> StoredNetwork:
     path = version / FOLDER / FILE
     try:
-        return {"built_by": "", **json_object.read(path)}
+        return cast(StoredNetwork, {"built_by": "", **json_object.read(path)})
     except (OSError, ValueError) as error:
         raise ResourceError(
             f"{path}, the network that the version was made of, cannot be read: {error}. Only "
@@ -101,7 +148,7 @@ def _read(version: Path) -> dict[str, Any]:
         ) from error
 
 
-def _variables(version: Path) -> dict[str, Array]:
+def _variables(version: Path | str) -> dict[str, Array]:
     """Return the SavedModel's variables by their SHA-256."""
     import tensorflow as tf
 

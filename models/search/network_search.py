@@ -1,13 +1,14 @@
-"""Searches for a network that is better than the solved head, within a budget of time.
+"""Searches for a network that is better than the solved head.
 
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
-trained too, with as many views and epochs as the time allows. The network is kept only if it is
-better than the head on held-out images by more than a standard error. The test split is never used.
+trained too. How many views and epochs follows from the data; only minutes that a person gives limit
+them by the clock. The network is kept only if it is better than the head on held-out images by more
+than a standard error. The test split is never used.
 """
 
 from __future__ import annotations
 
-import tempfile
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,9 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head.answers import Answers, better, standard_error
 from imgpipe.models.network.classifier import backbone_of
+from imgpipe.models.search import search_ends
 from imgpipe.models.search.judging import FEWEST_MISTAKES, judging_parts
+from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
 from imgpipe.models.search.training_plan import TrainingPlan, training_plan
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
@@ -32,6 +35,7 @@ from imgpipe.models.training.history import (
     Epoch,
     JudgedBy,
     NetworkHistory,
+    Reproducible,
     SearchEnd,
     Tried,
     describe_tried,
@@ -39,19 +43,18 @@ from imgpipe.models.training.history import (
 from imgpipe.models.training.stages import Inputs, Part, Trained
 from imgpipe.models.training.watch import Watch
 
-#: Share of the remaining time for which a training is planned where folds judge. If the time ends
+#: Share of the time for which a training is planned where folds judge. If the time ends
 #: before all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
-#: Up to this number of images there is no search unless a budget is given: in a minute, a network
+#: Up to this number of images there is no search unless minutes are given: in a minute, a network
 #: takes so few steps that it was worse than the head.
 _FEW: Final = 500
-#: Minutes of the search if no budget is given, up to a number of images of train and validation.
-_MINUTES: Final = ((2000, 3.0), (float("inf"), 15.0))
 
-#: How the trial of a network ended. "judged": the network was compared with the head. "slow": the
-#: first folds took longer than planned, so that a smaller training is tried in the remaining time.
-#: "late": the time ended before the network could be compared.
-Outcome = Literal["judged", "slow", "late"]
+#: How the trial of a network ended. "judged": the network was compared with the head. "stopped": so
+#: it was, but the time ended before its last epoch. "slow": the first folds took longer than
+#: planned, so that a smaller training is tried in the remaining time. "late": the time ended before
+#: the network could be compared.
+Outcome = Literal["judged", "stopped", "slow", "late"]
 
 
 def train(inputs: Inputs) -> Trained:
@@ -72,23 +75,21 @@ def train(inputs: Inputs) -> Trained:
         return head
     accuracy = solution["accuracy"]
     if accuracy >= ENOUGH:
-        text = (
-            f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
-            "cross-validation over the training images"
-        )
-        if not head.by_folds:
-            text += f", and {head.answers.accuracy:.3f} on the validation split"
-        ended = SearchEnd(reason="enough", text=f"{text}.")
+        on_validation = None if head.by_folds else head.answers.accuracy
+        ended = search_ends.head_is_enough(accuracy, on_validation)
     elif inputs.settings.minutes is None and (solution["images"] or 0) <= _FEW:
-        ended = SearchEnd(
-            reason="few_images",
-            text=f"Nothing else was tried, because with at most {_FEW} images to learn from, a "
-            "network needs more time than a run usually takes (--minutes).",
-        )
+        ended = search_ends.few_images(_FEW)
     else:
         return _Search(inputs, head, accuracy, *judging_parts(inputs, head)).run()
     tried = _tried_head(head, "folds" if head.by_folds else "validation", head.answers.accuracy)
     return _with_search(head, [tried], ended)
+
+
+def _in_minutes(minutes: float) -> str:
+    """Return a duration for people."""
+    digits = 0 if minutes >= 100 else 1 if minutes >= 0.1 else 3
+    text = f"{round(minutes, digits):.15g}"
+    return f"{text} minute" if text == "1" else f"{text} minutes"
 
 
 def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
@@ -107,7 +108,17 @@ def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
 
 def _with_search(trained: Trained, tried: list[Tried], ended: SearchEnd) -> Trained:
     """Return the network with the list of what was tried, and why the search ended."""
-    history: NetworkHistory = {**trained.history, "search": tried, "search_ended": ended}
+    chance = ended["reason"] in ("minutes", "space")
+    if chance or any(row["failure"] in ("memory", "disk") for row in tried):
+        reproducible: Reproducible = "nothing"
+    else:
+        reproducible = trained.history["reproducible"]
+    history: NetworkHistory = {
+        **trained.history,
+        "search": tried,
+        "search_ended": ended,
+        "reproducible": reproducible,
+    }
     return replace(trained, history=history)
 
 
@@ -142,8 +153,9 @@ class _Search:
         self._before = Answers.joined([part.best.answers for part in judging])
         self._tried = [_tried_head(whole.best, judged_by, self._before.accuracy)]
         self._result = head
-        self._until = 0.0  # when the time is over
-        self._pass_seconds = 0.0  # of one image
+        self._minutes = inputs.settings.minutes  # None: the data decide, and no clock
+        self._until = math.inf  # when the minutes that were given are over
+        self._view_seconds = 0.0  # a forward pass of one view, by which trainings are planned
 
     def run(self) -> Trained:
         """Try to find a better network, and return the best one with its history."""
@@ -151,51 +163,85 @@ class _Search:
         return _with_search(self._result, self._tried, ended)
 
     def _end(self) -> SearchEnd:
-        """Train a network as long as time and space allow, and return why the search ended."""
+        """Train a network if there is one to train, and return why the search ended."""
         settings = self._inputs.settings
-        before = self._before
-        plan = training_plan(settings, backbone_of(settings))
+        network = backbone_of(settings)
+        plan = training_plan(settings, network)
         if plan is None:
-            text = "The network has no layer above which others could be trained."
-            return SearchEnd(reason="all", text=text)
-        if before.mistakes < FEWEST_MISTAKES:
-            return SearchEnd(
-                reason="few_mistakes",
-                text=f"Nothing else was tried, because the head is wrong on only "
-                f"{before.mistakes:,} of {before.answerable.sum():,} held-out images, so that the "
-                "gain of another network could not be distinguished from chance. More images would "
-                "let the search run.",
-            )
-        network = plan.settings(settings)
+            return search_ends.no_layers()
+        if self._before.mistakes < FEWEST_MISTAKES:
+            return search_ends.few_mistakes(self._before)
         precision = read_facts(self._inputs.bank_uri)["precision"]
-        whole = FeatureExtractor(network, precision)  # a step is planned by a share of its time
-        self._pass_seconds = image_rows.seconds_a_view(self._whole.training, whole)
-        extractor = FeatureExtractor(network, precision, plan.cut)
-        self._begin()
-        outcome: Outcome = "slow"
-        while outcome == "slow":  # it is planned again, with the cost that was measured
-            affordable = self._affordable(plan, extractor)
-            if not isinstance(affordable, TrainingPlan):
-                return affordable
-            outcome = self._try(affordable, extractor)
-        if outcome == "late":
-            text = f"The time ran out before {affordable} was evaluated."
-            return SearchEnd(reason="minutes", text=text)
-        return SearchEnd(reason="all", text="")
+        of_networks = plan.settings(settings)
+        extractor = FeatureExtractor(of_networks, precision, plan.cut)
+        # A step is planned by a share of the time of the whole network.
+        measured = FeatureExtractor(of_networks, precision)
+        if self._minutes is None:
+            self._view_seconds = nominal_seconds_a_view(network, settings.size)
+            return self._by_data(plan, extractor, measured)
+        self._view_seconds = image_rows.seconds_a_view(self._whole.training, measured)
+        return self._by_minutes(plan, extractor, self._minutes)
 
-    def _begin(self) -> None:
-        """Let the time run, and say why a network is tried, for how long, and who judges it."""
-        minutes = self._inputs.settings.minutes
-        if minutes is None:
-            whole = self._whole
-            distinct = len(np.union1d(whole.training.hashes, whole.held_out.hashes))
-            minutes = next(limit for images, limit in _MINUTES if distinct <= images)
+    def _by_data(
+        self, most: TrainingPlan, extractor: FeatureExtractor, measured: FeatureExtractor
+    ) -> SearchEnd:
+        """Train by the plan that follows from the data, however long it takes here.
+
+        Args:
+            most: The plan with the views and epochs of the settings.
+            extractor: Extractor of the activations at the cut.
+            measured: Extractor whose time tells a person how long the training will take here.
+        """
+        whole = self._whole
+        distinct = len(np.union1d(whole.training.hashes, whole.held_out.hashes))
+        minutes = nominal_minutes(distinct)
+        planned = most.within(self._passes(60 * minutes))
+        if planned is None:
+            least = most.smallest()
+            needed = self._minutes_of(least, self._view_seconds)
+            return search_ends.costly(least, needed, minutes)
+        affordable = self._with_space(planned, extractor)
+        if affordable is None:
+            return search_ends.no_space()
+        seconds = image_rows.seconds_a_view(whole.training, measured)
+        here = _in_minutes(max(self._minutes_of(affordable, seconds), 0.1))
+        self._say(
+            f"A network that may be better is trained: {affordable}. This takes about {here} on "
+            "this machine as it is now; --minutes limits the time."
+        )
+        self._try(affordable, extractor)
+        return search_ends.all_tried(affordable, planned)
+
+    def _by_minutes(
+        self, most: TrainingPlan, extractor: FeatureExtractor, minutes: float
+    ) -> SearchEnd:
+        """Train by the largest plan for which the minutes that a person gave are enough."""
         self._until = time.monotonic() + 60 * minutes
-        given = f"{round(minutes, 1 if minutes >= 0.1 else 3):g}"
+        given = _in_minutes(minutes)
+        self._say(f"A network that may be better is trained for at most {given} (--minutes).")
+        while True:  # it is planned again, with the cost that was measured, if it was too slow
+            passes = self._passes(self._until - time.monotonic())
+            if most.within(passes) is None:
+                least = most.smallest()
+                needed = self._minutes_of(least, self._view_seconds)
+                return search_ends.no_time(least, needed)
+            allowed = self._with_space(most, extractor)
+            affordable = allowed.within(passes) if allowed is not None else None
+            if allowed is None or affordable is None:
+                return search_ends.no_space()
+            outcome = self._try(affordable, extractor)
+            if outcome == "late":
+                return search_ends.late(affordable)
+            if outcome == "stopped" or (outcome == "judged" and affordable != allowed):
+                return search_ends.minutes_decided(given, allowed)
+            if outcome == "judged":
+                return search_ends.all_tried(allowed, most)
+
+    def _say(self, training: str) -> None:
+        """Say why a network is tried, how, and who judges it."""
         text = (
             f"The head alone reaches {self._accuracy_in_folds:.3f} in "
-            "cross-validation over the training images. A network that may be better is trained "
-            f"for at most {given} {'minute' if given == '1' else 'minutes'} (--minutes)."
+            f"cross-validation over the training images. {training}"
         )
         if self._by_folds:
             text += (
@@ -209,33 +255,26 @@ class _Search:
             )
         progress.say(text)
 
-    def _affordable(
-        self, plan: TrainingPlan, extractor: FeatureExtractor
-    ) -> TrainingPlan | SearchEnd:
-        """Return the plan with the views and epochs that space and time allow, or why none is."""
-        parts = [*self._judging, self._whole] if self._by_folds else self._judging
-        seconds_a_pass = self._pass_seconds * sum(len(part.training) for part in parts)
-        left = self._until - time.monotonic()
-        passes = (_PLANNED_SHARE if self._by_folds else 1.0) * left / seconds_a_pass
-        if plan.within(passes) is not None:
-            images = max(len(part.training) for part in parts)
-            views = image_rows.most_views(extractor, images)  # builds the network
-            if views < 0:
-                return SearchEnd(
-                    reason="space",
-                    text="The activations of the training images would take more than a quarter of "
-                    f"the free space in {tempfile.gettempdir()}.",
-                )
-            affordable = replace(plan, views=min(views, plan.views)).within(passes)
-            if affordable is not None:
-                return affordable
-        least = plan.smallest()
-        minutes = least.passes() * seconds_a_pass / 60
-        return SearchEnd(
-            reason="minutes",
-            text=f"There was not enough time left (train.minutes) for {least}, which would have "
-            f"taken about {minutes:.1f} minutes.",
-        )
+    def _parts(self) -> list[Part]:
+        """Return all parts that networks are trained on."""
+        return [*self._judging, self._whole] if self._by_folds else self._judging
+
+    def _passes(self, seconds: float) -> float:
+        """Return how many forward passes of each training image fit into a time."""
+        images = sum(len(part.training) for part in self._parts())
+        share = _PLANNED_SHARE if self._by_folds else 1.0
+        return share * seconds / (self._view_seconds * images)
+
+    def _minutes_of(self, plan: TrainingPlan, view_seconds: float) -> float:
+        """Return how long a plan takes if a forward pass of one view takes some seconds."""
+        images = sum(len(part.training) for part in self._parts())
+        return plan.passes() * view_seconds * images / 60
+
+    def _with_space(self, plan: TrainingPlan, extractor: FeatureExtractor) -> TrainingPlan | None:
+        """Return the plan with the views for which there is space; None if there is for none."""
+        images = max(len(part.training) for part in self._parts())
+        views = image_rows.most_views(extractor, images)  # builds the network
+        return replace(plan, views=min(views, plan.views)) if views >= 0 else None
 
     def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
         """Train by a plan, and keep the network if it is better by more than a standard error."""
@@ -250,6 +289,7 @@ class _Search:
             "kept": False,
             "failure": None,
         }
+        stopped = False
         try:
             networks = self._fitted_parts(plan, extractor)
             if isinstance(networks, str):
@@ -261,6 +301,7 @@ class _Search:
                 if whole is None:
                     return "late"
                 shipped = whole
+            stopped = shipped.history["stopped"] == "minutes"
             plan = replace(plan, epochs=len(shipped.history["epochs"]))
             tried = {**tried, **comparison, "what": str(plan)}
             if tried["kept"]:
@@ -274,7 +315,7 @@ class _Search:
         tried["seconds"] = round(time.monotonic() - started, 1)
         self._tried.append(tried)
         progress.say(describe_tried(tried))
-        return "judged"
+        return "stopped" if stopped else "judged"
 
     def _fitted_parts(
         self, plan: TrainingPlan, extractor: FeatureExtractor
@@ -294,7 +335,7 @@ class _Search:
             rest = seconds * (len(self._judging) / len(networks) - 1)
             if rest and time.monotonic() + rest > self._until:
                 images = sum(len(part.training) for part in self._judging[: len(networks)])
-                self._pass_seconds = seconds / (plan.passes() * images)  # includes everything
+                self._view_seconds = seconds / (plan.passes() * images)  # includes everything
                 return "slow"
         return networks
 

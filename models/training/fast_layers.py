@@ -18,6 +18,8 @@ from typing import Any, Final
 import keras
 import tensorflow as tf
 
+from imgpipe.models.backbones import presets
+
 _ONE_BY_ONE: Final = [1, 1, 1, 1]  # strides
 _COLUMNS: Final = 3  # of the widest kernel for which oneDNN has a fast routine
 
@@ -45,6 +47,10 @@ def exact(model: keras.Model) -> keras.Model:
     def in_float32(layer: Any) -> Any:
         as_it_is = (keras.layers.InputLayer, keras.Model)  # neither has a dtype in its settings
         if isinstance(layer, as_it_is) or layer.compute_dtype == "float32":
+            return layer
+        if presets.of_hub(layer):  # which cannot all be created again
+            for inner in layer._flatten_layers():
+                inner.dtype_policy = "float32"
             return layer
         kind = keras.layers.Conv2D if isinstance(layer, _BFloat16Conv2D) else type(layer)
         return kind.from_config({**layer.get_config(), "dtype": "float32"})

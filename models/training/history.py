@@ -26,6 +26,11 @@ JUDGES: Final = {
 #: What networks are judged on: the validation split, with a fifth of train or without, or the folds
 #: of train and validation.
 JudgedBy = Literal["validation", "held_out", "folds"]
+#: What another run trains again with the same images, settings and packages. "weights": the same
+#: weights bit for bit, on the same machine. "plan": for the same views and epochs; a GPU does not
+#: add in the same order each time. "nothing": minutes that a person gave, or the free space of the
+#: disk, have decided on views and epochs.
+Reproducible = Literal["weights", "plan", "nothing"]
 #: Why a training ended.
 Stopped = Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"]
 
@@ -88,10 +93,13 @@ class SearchEnd(TypedDict):
     """Why the search for a better network ended."""
 
     reason: Annotated[
-        Literal["enough", "few_images", "few_mistakes", "all", "minutes", "space"],
-        "The reason, as one word.",
+        Literal["enough", "few_images", "few_mistakes", "all", "cost", "minutes", "space"],
+        "The reason, as one word. all: the training that the images, the size and the network give "
+        "was done; cost: the smallest one costs more than a run without minutes trains; minutes: "
+        "the minutes that were given have decided what was trained, or whether anything was; "
+        "space: the free space for temporary files has.",
     ]
-    text: Annotated[str, "The reason, as a sentence; empty if all was tried."]
+    text: Annotated[str, "The reason, as a sentence; empty for `all`."]
 
 
 class NetworkHistory(Stage):
@@ -106,6 +114,13 @@ class NetworkHistory(Stage):
     cross_validation: Annotated[Folds | None, "The folds that judge; null without them."]
     search: Annotated[list[Tried] | None, "The networks that were tried; null without a search."]
     search_ended: Annotated[SearchEnd | None, "Why the search ended; null without a search."]
+    reproducible: Annotated[
+        Reproducible,
+        "What another run trains again with the same images, settings and packages. weights: the "
+        "same weights bit for bit, on the same machine; plan: the same views and epochs, with "
+        "weights that may differ in their last digits, as on a GPU; nothing: the minutes that were "
+        "given, or the free space for temporary files, have decided on views and epochs.",
+    ]
 
 
 class History(NetworkHistory):

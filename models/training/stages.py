@@ -139,7 +139,12 @@ def fine_tuned_history(head: Trained, tuned: Trained) -> NetworkHistory:
         "head_accuracy": head.answers.accuracy,
         "accuracy": tuned.answers.accuracy,
     }
-    return {**head.history, "fine_tune": fine_tune, "trained": tuned.history["trained"]}
+    return {
+        **head.history,
+        "fine_tune": fine_tune,
+        "trained": tuned.history["trained"],
+        "reproducible": tuned.history["reproducible"],
+    }
 
 
 def _head(inputs: Inputs) -> Trained:
@@ -197,11 +202,14 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
             f"more than a quarter of the free space in {tempfile.gettempdir()}. Free some space, "
             "choose a higher cut (fine_tune.cut), or let TMPDIR name a folder on another disk"
         )
+    less = views < settings.views.count
     views = min(views, settings.views.count)
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
     tuned = train_above_cut(part, inputs.classes, settings, extractor, views, Watch(), log_dir)
     if tuned is None:
         raise RuntimeError("expected a network, since this training has no limit of time")
+    if less:  # on another day there may be more space
+        return replace(tuned, history={**tuned.history, "reproducible": "nothing"})
     return tuned
 
 
@@ -323,6 +331,7 @@ def _judged(
         "cross_validation": None,
         "search": None,
         "search_ended": None,
+        "reproducible": "plan" if has_gpu() else "weights",
     }
     return Trained(layers, answers, history)
 

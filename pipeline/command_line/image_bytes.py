@@ -30,8 +30,10 @@ def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes,
             continue
         # The header is read first, because decoding a few bytes may take gigabytes of memory.
         header = probe(data, pixel_limit)
-        if header.pixels > pixel_limit:
-            yield path, b"", f"{header.width} x {header.height} pixels are over judge.pixel_limit"
+        if header.hidden_cost:
+            yield path, b"", header.hidden_cost
+        elif header.pixels > pixel_limit:
+            yield path, b"", f"{header.size_in_words} pixels are over judge.pixel_limit"
         else:
             data = for_the_model(data, pixel_limit)
             yield path, data, decode(data)[1]

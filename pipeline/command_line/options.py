@@ -121,7 +121,16 @@ ModelFolderOption = Annotated[
     typer.Option(
         "--model",
         metavar="OUT",
-        help="Output folder of a run, its folder of versions, or one version.",
+        help="Output folder of a run, its folder of versions, one version, or the folder of a run, "
+        "whose model need not be blessed.",
+    ),
+]
+RunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="newest|NAME",
+        help="Use the model of this run of OUT, also one that was not blessed.",
     ),
 ]
 VersionOption = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +11,15 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 app = typer.Typer()
 
 _EXAMPLES = """Examples:\n
   imgpipe doctor\n
-  imgpipe doctor imgpipe-out
+  imgpipe doctor imgpipe-out\n
+  imgpipe doctor --presets
 """
 
 
@@ -28,13 +32,20 @@ def doctor(
             help="Output folder of the runs, one of its versions, or one of its runs.",
         ),
     ] = Path("imgpipe-out"),
+    presets: Annotated[
+        bool,
+        typer.Option("--presets", help="List the presets of KerasHub for model.backbone instead."),
+    ] = False,
 ) -> None:
     """Check this machine and an output folder, and say how to solve each problem."""
     from imgpipe.pipeline.doctor import machine, output_folder
     from imgpipe.pipeline.output import places
 
-    folder = places.above(folder)
     console = new_console()
+    if presets:
+        _list_presets(console)
+        return
+    folder = places.above(folder)
     findings = [check(folder) for check in (*machine.CHECKS, *output_folder.CHECKS)]
     for finding in findings:
         mark = (
@@ -47,3 +58,19 @@ def doctor(
     console.print("\nnot ready: see ✗ above" if unfit else "\nready")
     if unfit:
         raise typer.Exit(ResourceError.exit_code)
+
+
+def _list_presets(console: Console) -> None:
+    """Print the published presets of images with size and licence."""
+    from imgpipe.models.backbones import presets
+    from imgpipe.models.backbones.published_presets import published
+
+    if not presets.installed():
+        raise ResourceError(
+            "KerasHub is not installed. Run `uv sync --extra hub`, or, for pip, see the extra hub "
+            "in the page Installation"
+        )
+    for name, preset in published().items():
+        millions = preset.parameters / 1e6
+        size = f"{millions:8.1f} M parameters {4 * millions:8.0f} MB"
+        console.print(f"{presets.PREFIX}{name:<46} {size}  {preset.licence}")

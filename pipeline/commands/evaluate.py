@@ -1,4 +1,4 @@
-"""`imgpipe evaluate`: judges a published model on labelled images that are new to it."""
+"""`imgpipe evaluate`: judges a model on labelled images that are new to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _BELOW = 3  # exit code: finished, and the model is not good enough
 _EXAMPLES = """Examples:\n
   imgpipe evaluate --model imgpipe-out --data new-photos\n
   imgpipe evaluate --model imgpipe-out/model/2 --data test.zip --html page.html\n
-  imgpipe evaluate --model imgpipe-out --data new-photos --threshold 0.9 --json -
+  imgpipe evaluate --model imgpipe-out --data new-photos --threshold 0.9 --json -\n
+  imgpipe evaluate --model imgpipe-out --run newest --data new-photos
 """
 
 
@@ -44,13 +45,14 @@ def command(
     settings: options.SettingsOption = None,
     json_file: options.JsonListOption = None,
     html_file: options.HtmlOption = None,
+    run: options.RunOption = None,
 ) -> None:
-    """Evaluate a published model on labelled images that it was not trained on."""
+    """Evaluate a model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.published.evaluation import evaluate, prepare
 
     built = configuration(config, data, None, settings or [])
-    request = prepare(model, version, built, threshold)
+    request = prepare(model, version, built, threshold, run)
     to_stderr = json_file == output_files.STANDARD_OUTPUT
     summary, images = evaluate(request, html_file is not None, to_stderr)
     console = output_files.console_beside(json_file)

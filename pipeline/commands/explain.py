@@ -1,4 +1,4 @@
-"""``imgpipe explain``: draws the feature maps of a published network and lists its layers.
+"""``imgpipe explain``: draws the feature maps of a network and lists its layers.
 
 Label and Grad-CAM come from the served signature, feature maps from the Keras network of the same
 version. It needs neither TFX nor Beam.
@@ -30,7 +30,8 @@ _SOME_REFUSED = 2  # exit code when some files are not images, as of `imgpipe pr
 _TOP = 5  # classes that are shown with their probabilities
 _EXAMPLES = """Examples:\n
   imgpipe explain --model imgpipe-out photo.jpg\n
-  imgpipe explain --model imgpipe-out/model/2 --layers
+  imgpipe explain --model imgpipe-out/model/2 --layers\n
+  imgpipe explain --model imgpipe-out --run newest photo.jpg
 """
 
 
@@ -54,13 +55,14 @@ def command(
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Folder for the drawings.")
     ] = Path("imgpipe-explain"),
+    run: options.RunOption = None,
 ) -> None:
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line import image_bytes
     from imgpipe.pipeline.configuration.config import Config
-    from imgpipe.pipeline.output import places
+    from imgpipe.pipeline.published.model import Model
 
     images = images or []
     if not images and not layers:
@@ -70,7 +72,8 @@ def command(
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
-    version = places.version(model)
+    chosen_model = Model.of(model, run=run)
+    version = chosen_model.folder
     refused = 0
     with consoles.quiet() as console:
         with quick_imports():
@@ -78,6 +81,8 @@ def command(
             from imgpipe.models.network import activation_images, network_file
             from imgpipe.serving.server.served import Served
 
+        if chosen_model.notice:
+            console.print(f"note: {escape(chosen_model.notice)}", soft_wrap=True)
         classifier = network_file.load(version)
         if layers:
             classifier.network.summary(

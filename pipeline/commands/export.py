@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer()
 
@@ -16,14 +19,16 @@ _EXAMPLES = """Examples:\n
   imgpipe export onnx imgpipe-out --to model.onnx\n
   imgpipe export keras imgpipe-out/model/2 --to model.keras\n
   imgpipe export tflite imgpipe-out --to model.tflite\n
-  imgpipe export tflite-int8 imgpipe-out --to small.tflite --max-loss 0.01
+  imgpipe export tflite-int8 imgpipe-out --to small.tflite --max-loss 0.01\n
+  imgpipe export saved_model imgpipe-out --to copy
 """
 
 
 @app.command("export", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
     kind: Annotated[
-        str, typer.Argument(metavar="onnx|keras|tflite|tflite-int8", help="Kind of file.")
+        str,
+        typer.Argument(metavar="onnx|keras|tflite|tflite-int8|saved_model", help="Kind of export."),
     ],
     out: Annotated[
         Path,
@@ -31,7 +36,12 @@ def command(
             metavar="OUT", help="Output folder of a run, its folder of versions, or one version."
         ),
     ],
-    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="File to write.")],
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to", metavar="FILE", help="File to write; for saved_model a folder of versions."
+        ),
+    ],
     version: options.VersionOption = None,
     max_loss: Annotated[
         float,
@@ -40,10 +50,12 @@ def command(
         ),
     ] = 0.005,
 ) -> None:
-    """Export a published model as one file that maps resized pixels to probabilities.
+    """Export a published model for other programs, or a copy of it to pass on.
 
-    The file is written only if it answers as the served model does. LiteRT files are judged on the
-    validation images: they have to reach the threshold, and may lose little accuracy.
+    The files map resized pixels to probabilities. They are written only if they answer as the
+    served model does. LiteRT files are judged on the validation images: they have to reach the
+    threshold, and may lose little accuracy. A saved_model is the version as it is served, without
+    the images in it and what is known of those that it was trained on.
     """
     described = write(kind, out, to, version, max_loss, to_stderr=False)
     console = new_console()
@@ -51,11 +63,20 @@ def command(
     size = described["bytes"] / 1e6
     console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
     console.print(f"  model    {escape(described['model'])}")
+    if parity is None:
+        console.print("  note     without images, and without their digests and statistics")
+    else:
+        _print_comparison(console, kind, parity, described["judged"])
+    console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
+
+
+def _print_comparison(console: Console, kind: str, parity: Any, judged: Any) -> None:
+    """Print how a file was compared and judged."""
     console.print(
         f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
         f"most {parity['largest_difference']:.2g} on the same pixels"
     )
-    if judged := described["judged"]:
+    if judged:
         console.print(
             f"  judged   accuracy {judged['accuracy']:.3f} on {judged['images']} validation "
             f"images, where that of the model is {judged['model_accuracy']:.3f}"
@@ -67,7 +88,6 @@ def command(
             f"  note     {other} of {parity['images']} images {'gets' if other == 1 else 'get'} "
             "another label when pixels are rounded to whole numbers"
         )
-    console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
 
 
 def write(
@@ -76,15 +96,16 @@ def write(
     """Export a version, compare it and write the file, while progress is displayed.
 
     Args:
-        name: Name of the kind of file.
+        name: Name of the kind.
         path: Output folder of a run, folder of versions, or one version.
-        target: The file to write; one that exists is replaced.
+        target: The file to write; one that exists is replaced. For a SavedModel, a folder of
+            numbered versions, or the folder of one.
         version: Number of the version, None for the newest intact one.
         max_loss: Validation accuracy that a LiteRT file may lose, from 0 to 1.
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
-        The file, its size and its classes, and how it was compared and judged.
+        The file or folder, its size and its classes, and how it was compared and judged.
 
     Raises:
         ConfigError: An argument is wrong, or packages of an extra are missing.
@@ -94,10 +115,20 @@ def write(
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import places
-    from imgpipe.pipeline.published import exports
+    from imgpipe.pipeline.published import exports, model_copy
     from imgpipe.pipeline.published.model import Model
 
     target = target.expanduser()
+    if name == model_copy.KIND:
+        model = Model(places.version(path, version))
+        folder = model_copy.place(model, target)
+        size = model_copy.write(model, folder)
+        return {
+            **exports.described(name, model, size),
+            "parity": None,
+            "judged": None,
+            "file": str(folder.absolute()),
+        }
     kind = exports.require(name, target)
     model = Model(places.version(path, version))
     with consoles.counted(to_stderr) as display:

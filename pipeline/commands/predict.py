@@ -33,6 +33,7 @@ _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out photo.jpg\n
   imgpipe predict --model imgpipe-out --version 2 photos/ --json -\n
   imgpipe predict --model imgpipe-out photos/ --csv labels.csv\n
+  imgpipe predict --model imgpipe-out --run newest photo.jpg\n
   imgpipe predict --server localhost:8500 photo.jpg
 """
 
@@ -54,12 +55,14 @@ def predict(
         typer.Option(
             metavar="OUT|NAME",
             help="Output folder of a run, whose newest version is loaded without a server; or the "
-            f"name of the served model. Default: the server's model {_MODEL}.",
+            "folder of a run, for its model; or the name of the served model. Default: the "
+            f"server's model {_MODEL}.",
         ),
     ] = None,
     version: Annotated[
         int | None, typer.Option(help="Version of the model. Default: the newest available one.")
     ] = None,
+    run: options.RunOption = None,
     top: Annotated[int, typer.Option(help="Number of labels shown for each image.")] = 5,
     timeout: Annotated[float, typer.Option(help="Seconds for each request to a server.")] = 30.0,
     least_certain_first: Annotated[
@@ -93,7 +96,7 @@ def predict(
     try:
         files = files_of(images)
         with (
-            _classifier(server, model, version, timeout) as classifier,
+            _classifier(server, model, version, timeout, run) as classifier,
             _progress(len(files), done) as progress,
         ):
             classifier.classify_each(files, progress=progress, top=top)
@@ -111,9 +114,13 @@ def predict(
 
 
 def _classifier(
-    server: str | None, model: str | None, version: int | None, timeout: float
+    server: str | None, model: str | None, version: int | None, timeout: float, run: str | None
 ) -> Client | LoadedModel:
-    """Return the client of a server, or the model in a folder."""
+    """Return the client of a server, or the model in a folder.
+
+    Raises:
+        ConfigError: A run is named without its output folder.
+    """
     from imgpipe.serving.client import Client
 
     # The default name is not taken for a folder, such as that of a clone of the repository. No
@@ -121,7 +128,15 @@ def _classifier(
     if server is None and model and (os.sep in model or Path(model).expanduser().is_dir()):
         from imgpipe.pipeline.published.loaded_model import LoadedModel
 
-        return LoadedModel(Path(model).expanduser(), version)
+        loaded = LoadedModel(Path(model).expanduser(), version, run)
+        if loaded.notice:
+            new_console(stderr=True).print(f"note: {escape(loaded.notice)}")
+        return loaded
+    if run is not None:
+        raise ConfigError(
+            "--run needs --model OUT, the output folder of the run, and no --server. Received: "
+            f"--run {run}."
+        )
     return Client(server or _SERVER, model or _MODEL, timeout, version=version)
 
 
@@ -209,7 +224,8 @@ def _print_table(console: Console, answers: Sequence[AnsweredFile]) -> None:
         if isinstance(answer, Exception):
             continue
         others = "".join(f"{name} {p:.3f}, " for name, p in answer.top[1:])
+        version = f"version {answer.version}" if answer.version else "no version"
         console.print(
             f"{escape(f'{path!s:<{width}}')}  [bold]{escape(answer.label)}[/] "
-            f"{answer.probability:.3f}  [dim]{escape(others)}version {answer.version}[/]"
+            f"{answer.probability:.3f}  [dim]{escape(others)}{version}[/]"
         )

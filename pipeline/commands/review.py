@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -134,9 +133,10 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     """
     import secrets
 
+    from imgpipe.components.run_record.commands import run_command
+    from imgpipe.components.run_record.run_files import CONFIG
     from imgpipe.pipeline import source
     from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.output.run_folders import CONFIG
     from imgpipe.pipeline.review import decisions, questions
     from imgpipe.pipeline.review.web import Images, Review
 
@@ -149,11 +149,10 @@ def prepare(run: PastRun, to: Path | None) -> Review:
         file = run.out / file.relative_to(out)
     file = (to or file).expanduser().absolute()
     decisions.check(file)
-    moved = [] if out == run.out else ["--out", str(run.out)]
     named = ["--set", f"judge.overrides={file}"] if to or config.judge.overrides else []
     return Review(
         run.name,
-        shlex.join(["imgpipe", "run", "--config", str(kept), *moved, *named]),
+        run_command(str(run.folder), [*run.moved, *named]),
         decisions.Decisions(asked, file),
         Images(source.opened(config.data, config.judge_store), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits

@@ -42,8 +42,9 @@ def command(
             "--minutes",
             min=0,
             metavar="M",
-            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: 0 "
-            "for up to 500 images to learn from, 3 for up to 2,000 images, and 15 for more.",
+            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: "
+            "the images decide how much is tried, and no clock: nothing for up to 500 images to "
+            "learn from, otherwise what two cores do in 3 minutes, or in 15 for over 2,000 images.",
         ),
     ] = None,
     settings: options.SettingsOption = None,
@@ -115,7 +116,7 @@ def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
     """
     from imgpipe.components.image_filter.summary_sentences import aside
     from imgpipe.components.run_record import verdict
-    from imgpipe.components.run_record.commands import serve_command
+    from imgpipe.components.run_record.commands import lines
     from imgpipe.pipeline.output.run_folders import SUMMARY
 
     colour = _COLOURS.get(outcome.exit_code, "red")
@@ -125,7 +126,9 @@ def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
     gate = outcome.summary["gate"]
     data = outcome.summary["data"]
     for ruling in gate["rulings"] if gate is not None else []:
-        console.print(f"  {'failed' if ruling['reason'] else 'passed'}   {escape(ruling['text'])}")
+        # The verdict has the accuracy that decided, and the reasons of the rules that refuse.
+        if ruling["rule"] != "threshold" and not ruling["reason"]:
+            console.print(f"  passed   {escape(ruling['text'])}")
     console.print(f"  data     {escape(_data(data))}")
     for sentence in aside(outcome.summary["set_aside"]):
         console.print(f"           {sentence}")
@@ -148,9 +151,8 @@ def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
         console.print(f"  removed  {size} that are not needed for {kept}")
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
-    if push["status"] in ("pushed", "unchanged"):
-        command = serve_command(push["path"], settings.name)
-        console.print(f"  serve it: {escape(command)}", soft_wrap=True)
+    for line in lines(outcome.summary["next"]):
+        console.print(f"  {escape(line)}", soft_wrap=True)
 
 
 def _data(data: DataSummary | None) -> str:

@@ -50,6 +50,7 @@ def command(
 
 def _print(listed: RunList, total: int) -> None:
     from imgpipe.components.common.formatting import plural
+    from imgpipe.components.run_record.commands import lines
 
     console = new_console()
     runs = listed["runs"]
@@ -69,6 +70,8 @@ def _print(listed: RunList, total: int) -> None:
             f"version {newest['number']} is the newest, and holds the model of version "
             f"{newest['rolled_back_to']} since a rollback"
         )
+    for line in lines(listed["next"]):
+        console.print(escape(line), soft_wrap=True)
 
 
 def _print_table(console: Console, runs: list[ListedRun]) -> None:

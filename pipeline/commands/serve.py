@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,15 +16,18 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 app = typer.Typer()
 
 _LAST_PORT = 65535
 _USUAL_SHARE = 0.1
+_UNPUBLISHED = 0  # number of a model that is not published; versions begin with 1
 _EXAMPLES = """Examples:\n
   imgpipe serve imgpipe-out\n
   imgpipe serve imgpipe-out/model/3 --port 9000\n
   imgpipe serve imgpipe-out --versions 2\n
+  imgpipe serve imgpipe-out --run newest\n
   imgpipe serve imgpipe-out --port 0 --json -\n
   imgpipe serve imgpipe-out --request-log logs/requests\n
 """
@@ -30,7 +36,8 @@ _EXAMPLES = """Examples:\n
 _MODEL_DIR = typer.Argument(
     metavar="OUT",
     help="Output folder of a run, or folder of numbered versions; or one version, such as "
-    "OUT/model/3, of which no other is served.",
+    "OUT/model/3, of which no other is served; or the folder of a run, whose model need not be "
+    "blessed.",
 )
 _PORT = typer.Option("--port", min=0, max=_LAST_PORT, help="gRPC port; 0 for any free one.")
 _REST_PORT = typer.Option(
@@ -83,6 +90,7 @@ def serve(
     web: Annotated[bool, _WEB] = True,
     collect: Annotated[Path | None, _COLLECT] = None,
     versions: Annotated[int, _VERSIONS] = 1,
+    run: options.RunOption = None,
     host: Annotated[str, _HOST] = "127.0.0.1",
     model: Annotated[str, _MODEL] = "imgpipe",
     log: Annotated[str | None, _LOG] = None,
@@ -100,18 +108,16 @@ def serve(
     if log is None and (log_images or log_share is not None):
         option = "--log-images" if log_images else "--log-share"
         raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
-    from imgpipe.pipeline.output import places
-
-    base_path, version = places.versions(Path(model_dir))
-    if version and versions > 1:
+    chosen = _chosen(Path(model_dir), run)
+    if chosen.number is not None and versions > 1:
         raise ConfigError(
-            f"--versions needs a folder of versions. Received one version: {model_dir}. Name the "
+            f"--versions needs a folder of versions. Received one model: {model_dir}. Name the "
             "output folder instead, or leave out --versions."
         )
     # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    from imgpipe.serving.server.model_server import run
+    from imgpipe.serving.server import model_server
     from imgpipe.serving.server.settings import Settings
 
     settings = Settings(
@@ -121,15 +127,68 @@ def serve(
         web_page=web,
         collect_directory="" if collect is None else str(collect.expanduser().absolute()),
         model_name=model,
-        model_base_path=str(base_path),
-        model_version=int(version.name) if version else 0,
+        model_version=chosen.number or 0,
         num_versions=versions,
+        notice=chosen.notice,
         request_log_prefix="" if log is None else str(Path(log).expanduser().absolute()),
         request_log_sampling_rate=_USUAL_SHARE if log_share is None else log_share,
         request_log_images=log_images,
     )
-    with _opened(json_file) as write:
-        raise typer.Exit(run(settings, write, "imgpipe serve"))
+    if chosen.notice:
+        new_console(stderr=True).print(f"note: {escape(chosen.notice)}")
+    with _opened(json_file) as write, _base_path(chosen) as base_path:
+        settings = dataclasses.replace(settings, model_base_path=str(base_path))
+        raise typer.Exit(model_server.run(settings, write, "imgpipe serve"))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is served.
+
+    Attributes:
+        folder: Folder of numbered versions; of a model that is not published, its own folder.
+        number: The only version to serve, `_UNPUBLISHED` for a model that is not published; None
+            for the newest versions.
+        notice: Why the model is not published, "" if it is.
+    """
+
+    folder: Path
+    number: int | None
+    notice: str = ""
+
+
+def _chosen(path: Path, run: str | None) -> _Chosen:
+    """Find what is served: a folder of versions, one of them, or the model of a run.
+
+    Raises:
+        ResourceError: There is no model.
+    """
+    from imgpipe.pipeline.output import places
+    from imgpipe.pipeline.published import trained_model
+    from imgpipe.pipeline.published.model import Model
+
+    if trained_model.chosen_run(path, run) is not None:
+        model = Model.of(path, run=run)
+        if model.notice:
+            return _Chosen(model.folder, _UNPUBLISHED, model.notice)
+        path = model.folder
+    base_path, version = places.versions(path)
+    return _Chosen(base_path, int(version.name) if version is not None else None)
+
+
+@contextlib.contextmanager
+def _base_path(chosen: _Chosen) -> Iterator[Path]:
+    """Yield the folder of versions that the server reads.
+
+    For a model that is not published, it is a temporary folder with a link to the model, so that
+    nothing appears among the published versions.
+    """
+    if chosen.number != _UNPUBLISHED:
+        yield chosen.folder
+        return
+    with tempfile.TemporaryDirectory(prefix="imgpipe-serve-") as folder:
+        (Path(folder) / str(_UNPUBLISHED)).symlink_to(chosen.folder.absolute())
+        yield Path(folder)
 
 
 @contextlib.contextmanager

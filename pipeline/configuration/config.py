@@ -24,6 +24,7 @@ from imgpipe.components.data_gate.accepted import SCHEMA_FILE
 from imgpipe.components.data_gate.gate_settings import GATE_FILE
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.components.image_filter.check import JudgeSettings
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, declared, describe
@@ -32,6 +33,7 @@ from imgpipe.pipeline.configuration import sections
 from imgpipe.pipeline.configuration.beam import BeamSection
 from imgpipe.pipeline.configuration.kubeflow import KubeflowSection
 
+_TOO_DEEP = "is nested too deeply"  # the parser of TOML calls itself for each bracket
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
 DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
@@ -98,6 +100,9 @@ class Config(sections.SettingsSection):
             fine_tune = dataclasses.replace(fine_tune, mode="off")
         if model["weights"].endswith(WEIGHT_FILES):
             model["weights"] = str(_path(model["weights"]))
+        folder = presets.folder_of(model["backbone"])
+        if folder:
+            model["backbone"] = presets.PREFIX + str(_path(folder))
         return ModelSettings(
             name=self.run.name,
             **model,
@@ -188,13 +193,8 @@ class Config(sections.SettingsSection):
 
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
-        given = dict(flat(self.model_dump()))
-        # An empty setting stays empty, so that it still follows `run.out`.
         names = marked(INPUT, OUTPUT, PLACE)
-        if self.model.weights.endswith(WEIGHT_FILES):
-            names.append("model.weights")
-        here = Path.cwd()
-        return self.replaced({name: absolute(given[name], here) for name in names if given[name]})
+        return self.replaced(_absolute_paths(self.model_dump(), names, Path.cwd()))
 
     def replaced(self, values: Mapping[str, object]) -> Config:
         """Return the same configuration with other values of some settings, by `section.key`."""
@@ -314,6 +314,8 @@ def _set(tree: dict[str, object], assignment: str) -> None:
         raise ConfigError(f"--set {assignment}: {unknown(key)}")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
+    except RecursionError:
+        raise ConfigError(f"--set {key}: the value {_TOO_DEEP}.") from None
     except ValueError:  # a text without quotes, such as --set run.name=flowers
         value = text.strip()
         quote = value[:1]
@@ -366,8 +368,8 @@ def build(
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     """Read a TOML file.
 
-    Relative paths of inputs, which are those in `[data]`, `model.weights` and
-    `judge.overrides`, are relative to the folder of the file.
+    Relative paths of inputs, which are those in `[data]`, `model.weights`, `judge.overrides` and
+    the folder of a preset in `model.backbone`, are relative to the folder of the file.
 
     Args:
         path: The TOML file.
@@ -380,19 +382,39 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
         ConfigError: The file is missing, is not TOML or does not validate.
     """
     tree = _read(path)
-    values = dict(flat(tree))
-    for name in (*marked(INPUT, PLACE), "model.weights"):
-        given = values.get(name)
-        is_a_path = name != "model.weights" or str(given).endswith(WEIGHT_FILES)
-        if isinstance(given, str) and given and is_a_path:
-            put(tree, name, absolute(given, path.absolute().parent))
+    paths = _absolute_paths(tree, marked(INPUT, PLACE), path.absolute().parent)
+    for name, value in paths.items():
+        put(tree, name, value)
     return build(tree, assignments, str(path))
+
+
+def _absolute_paths(
+    tree: Mapping[str, object], names: Iterable[str], folder: Path
+) -> dict[str, str]:
+    """Return some settings, and weights and backbone if they are paths, as absolute paths.
+
+    Args:
+        tree: The settings, of which values may be missing or have a wrong type.
+        names: Names of settings that are paths. Empty ones stay empty, to follow `run.out`.
+        folder: Folder at which relative paths start.
+    """
+    values = {name: value for name, value in flat(tree) if isinstance(value, str)}
+    paths = {name: absolute(values[name], folder) for name in names if values.get(name)}
+    weights = values.get("model.weights", "")
+    if weights.endswith(WEIGHT_FILES):
+        paths["model.weights"] = absolute(weights, folder)
+    preset = presets.folder_of(values.get("model.backbone", ""))
+    if preset:
+        paths["model.backbone"] = presets.PREFIX + absolute(preset, folder)
+    return paths
 
 
 def _read(path: Path) -> dict[str, object]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # Windows editors write a byte order mark
         return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: a value {_TOO_DEEP}.") from None
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}.") from None
     except UnicodeDecodeError as error:

@@ -109,6 +109,16 @@ def _disk(out: Path) -> MachineFinding:
     )
 
 
+def _hub(out: Path) -> MachineFinding:
+    from imgpipe.models.backbones import presets
+    from imgpipe.models.backbones.published_presets import published
+
+    if not presets.installed():
+        return MachineFinding("KerasHub", True, "not installed (optional: the extra hub)")
+    text = f"keras-hub {presets.installed()}, {len(published())} presets: imgpipe doctor --presets"
+    return MachineFinding("KerasHub", True, text)
+
+
 #: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
 CHECKS: tuple[Callable[[Path], MachineFinding], ...] = (
     _python,
@@ -116,4 +126,5 @@ CHECKS: tuple[Callable[[Path], MachineFinding], ...] = (
     _processor,
     _memory,
     _disk,
+    _hub,
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.run_record import identity
-from imgpipe.components.run_record.run_files import LOG
+from imgpipe.components.run_record.run_files import CONFIG, LOG
 from imgpipe.models import progress
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
@@ -29,7 +29,7 @@ from imgpipe.pipeline.configuration.toml_text import to_toml
 from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, RunRecord, exit_code
 from imgpipe.pipeline.output import metadata_file, removable_files, run_folders, temporary_files
-from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, CONFIG, RUNS
+from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, RUNS
 from imgpipe.pipeline.plan import Plan
 from imgpipe.pipeline.results import Run
 

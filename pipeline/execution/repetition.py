@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, RUNS, SUMMARY
+from imgpipe.pipeline.output.run_folders import ARTIFACTS, RUNS, SUMMARY
 
 FILE = "repeat.json"
 #: Number of images above which no earlier run is searched for: hashing them takes longer than the

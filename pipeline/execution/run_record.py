@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.commands import next_commands
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
 from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE, TIMINGS
 from imgpipe.components.run_record.timings import Timings
@@ -116,7 +117,9 @@ class RunRecord:
             unwritten = f"the report could not be written: {failures.cause(caught)}"
             error = error or failures.known(caught, self._config.out)
         state = self._state(error, facts)
-        content = summarised(facts, self._timings(), self._cached, page, state)
+        timings = self._timings()
+        commands = next_commands(facts, state.status, timings, self._cached)
+        content = summarised(facts, timings, self._cached, page, state, commands)
         content["warnings"] += [unwritten] if unwritten else []
         self._write(SUMMARY, content)
         # Where another version is served now, the verdict asks for a new run.
@@ -144,7 +147,7 @@ class RunRecord:
             # The copy of its decision, since the output of a component that failed is not kept.
             uris["data_blessing"] = str(self._config.out)
         facts = collect(uris, settings)
-        report.draw(facts, uris, [str(self.directory)], self._state(error, facts))
+        facts = report.draw(facts, uris, [str(self.directory)], self._state(error, facts))
         return facts, str(page)
 
     def _timings(self) -> Timings:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, flat, marked
@@ -41,6 +42,9 @@ def on_volumes(config: Config) -> Config:
     outside = {name: path for name, path in paths.items() if not _reachable(path, volumes)}
     if outside:
         raise ConfigError(_unreachable(outside, volumes))
+    folder = paths.get("model.backbone")
+    if folder:
+        paths["model.backbone"] = presets.PREFIX + folder
     placed = config.replaced(paths)
     images = placed.data.source
     for name, path in outputs(placed).items():  # which exist in the containers only
@@ -79,6 +83,9 @@ def _paths(config: Config) -> dict[str, str]:
         found["data.source"] = source
     if config.model.weights.endswith(WEIGHT_FILES):
         found["model.weights"] = config.model.weights
+    folder = presets.folder_of(config.model.backbone)
+    if folder:
+        found["model.backbone"] = folder
     return found
 
 

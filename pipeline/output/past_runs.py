@@ -9,24 +9,26 @@ import fcntl
 import json
 import time
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import TypeAdapter
 
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.run_record.run_files import FACTS, PAGE
+from imgpipe.components.run_record.commands import NextCommand, next_commands
+from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.run_files import CONFIG, FACTS, PAGE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MANIFEST
 from imgpipe.models.training.cross_validation import Folds
 from imgpipe.pipeline.configuration.config import VERSIONS, flat
 from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
+from imgpipe.pipeline.output.run_folders import ARTIFACTS, LOCK, RUNS, SUMMARY
 from imgpipe.pipeline.records import run_summary
 from imgpipe.pipeline.records.run_summary import RunSummary, Status
 
@@ -142,12 +144,13 @@ class PastRun:
             return {}
 
     @cached_property
-    def facts(self) -> Mapping[str, Any]:
-        """What the page was drawn from; empty if its file is missing or damaged."""
+    def facts(self) -> Facts | None:
+        """What the page was drawn from; None if its file is missing or damaged."""
         try:
-            return json_object.read(self.folder / FACTS)
+            found = json_object.read(self.folder / FACTS)
         except (OSError, ValueError):
-            return {}
+            return None
+        return cast(Facts, found) if found.keys() >= Facts.__required_keys__ else None
 
     @cached_property
     def artifacts(self) -> dict[str, dict[str, str]] | None:
@@ -164,6 +167,27 @@ class PastRun:
         if not uri or "://" in uri:
             return uri
         return str(run_folders.artifact(uri, self.out))
+
+    @property
+    def next_commands(self) -> list[NextCommand]:
+        """The commands that go on from the run; empty without a page or its facts."""
+        facts = self.facts
+        if self.summary is None or facts is None or not self.page.is_file():
+            return []
+        identity = facts["identity"]
+        if identity is not None:  # the folders may have been moved since
+            facts = {**facts, "identity": {**identity, "folder": str(self.folder)}}
+        push = facts["push"]
+        if push is not None and self.version is not None:
+            path = str(self.versions_folder / str(self.version))
+            facts = {**facts, "push": {**push, "path": path}}
+        timings, cached = self.summary["timings"], self.summary["cached"]
+        return next_commands(facts, self.status, timings, cached, self.moved)
+
+    @property
+    def moved(self) -> list[str]:
+        """Arguments with which it runs again where its output folder is now; [] if not moved."""
+        return [] if self.config.get("run.out") == str(self.out) else ["--out", str(self.out)]
 
     @property
     def quarantine(self) -> Path | None:

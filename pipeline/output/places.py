@@ -11,13 +11,15 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import manifest
+from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.version_files import SAVED_MODEL
 from imgpipe.pipeline.configuration.config import VERSIONS
 from imgpipe.pipeline.output import past_runs
 from imgpipe.pipeline.output.past_runs import PastRun
-from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
+from imgpipe.pipeline.output.run_folders import RUNS
 
 _NAMED = 3  # runs that a message names
 
@@ -129,6 +131,9 @@ def versions(path: Path, numbered: bool = True) -> tuple[Path, Path | None]:
         _refuse_zeros(base)
         if manifest.version_numbers(base):
             return base.absolute(), None
+    unpublished = _unpublished(path)
+    if unpublished:
+        raise ResourceError(unpublished)
     raise ResourceError(
         f"no model in {path}. Expected: the output folder of a run that published one, a folder of "
         f"numbered versions such as {path / '1'}, or one version. Received: {_received(path)}. "
@@ -154,6 +159,39 @@ def _refuse_zeros(base: Path) -> None:
 def _renaming(folder: Path, name: str) -> str:
     """Return the command that renames a folder."""
     return shlex.join(["mv", str(folder), str(folder.parent / name)])
+
+
+def _unpublished(path: Path) -> str:
+    """Say what can be done in an output folder none of whose runs has published a model.
+
+    Returns:
+        The sentences, with a line for each command; "" for a folder without runs, or with one that
+        published a model elsewhere.
+    """
+    out = above(path)
+    runs = past_runs.read(out)
+    if not runs or any(run.version is not None for run in runs):
+        return ""
+    said = f"no model is published in {path}, although {out} has {plural(len(runs), 'run')}. "
+    name = shlex.quote(str(out))
+    evaluated = [run for run in runs if run.accuracy is not None]
+    if not evaluated:
+        ended = runs[-1].summary
+        how = ended["verdict"].splitlines()[0] if ended is not None else runs[-1].status
+        return (
+            f"{said}None has evaluated one. The newest: {how}. Look at it:\n  imgpipe open {name}"
+        )
+    newest = evaluated[-1]
+    verdict = newest.summary["verdict"] if newest.summary is not None else ""
+    said += (
+        f"The newest that evaluated one: {verdict}. Try this model without publishing it "
+        "(predict, explain and evaluate take --run, too):\n"
+        f"  imgpipe serve {name} --run newest"
+    )
+    for command in newest.next_commands:
+        if command["purpose"] == "publish":
+            said += f"\nOr {command['text']}:\n  {command['command']}"
+    return said
 
 
 def version(path: Path, number: int | None = None) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import filelock
 
+from imgpipe.components.run_record.run_files import CONFIG as CONFIG
 from imgpipe.models.errors import ResourceError
 
 LOCK = ".lock"  # of the output folder
@@ -21,7 +22,6 @@ RUNS = "runs"
 #: Root of the artifacts, below the output folder.
 ARTIFACT_ROOT = "artifacts"
 #: Files in the folder of a run.
-CONFIG = "config.toml"
 SUMMARY = "summary.json"
 ARTIFACTS = "artifacts.json"
 FORMAT = "%Y%m%d-%H%M%S"
@@ -92,6 +92,8 @@ def created_and_locked(out: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
+            # Images may be private. A folder that exists keeps the mode that a person gave it.
+            (out / ARTIFACT_ROOT).mkdir(mode=0o700, exist_ok=True)
             advice = "Wait for it, or use another folder: --out OUT."
             busy = f"another run is working in {out}. {advice}"
             stack.enter_context(locked(out, busy))

@@ -6,6 +6,7 @@ Those of other commands are in the system's folder for temporary files.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -38,6 +39,7 @@ def below(directory: Path) -> Iterator[None]:
     """
     folder = directory / _NAME
     with _ONE_AT_A_TIME:
+        _keep_matplotlib_outside()
         folder.mkdir(mode=0o700)
         # The variable is for child processes and C++, `tempdir` for this process, which has read
         # the variable before.
@@ -52,6 +54,28 @@ def below(directory: Path) -> Iterator[None]:
             if variable is not None:
                 os.environ["TMPDIR"] = variable
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep_matplotlib_outside() -> None:
+    """Give matplotlib a folder for its settings and caches where it cannot write to the home.
+
+    It would create a temporary one and remove it when the process ends, and complain if that was
+    below a folder that is gone by then.
+    """
+    if "MPLCONFIGDIR" in os.environ:
+        return
+    try:
+        for variable, usual in (("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", ".cache")):
+            base = os.environ.get(variable) or Path.home() / usual
+            own = Path(base, "matplotlib")  # matplotlib creates it in the same way
+            own.mkdir(parents=True, exist_ok=True)
+            if not os.access(own, os.W_OK):
+                raise PermissionError(own)
+    except (OSError, RuntimeError):
+        with contextlib.suppress(OSError):  # the caller says that no temporary file can be written
+            own = Path(tempfile.mkdtemp(prefix="imgpipe-matplotlib-"))
+            atexit.register(shutil.rmtree, own, ignore_errors=True)
+            os.environ["MPLCONFIGDIR"] = str(own)
 
 
 @contextlib.contextmanager

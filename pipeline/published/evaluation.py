@@ -1,4 +1,4 @@
-"""Evaluates a published model on labelled images, with the metrics of the report.
+"""Evaluates a model on labelled images, with the metrics of the report.
 
 The answers are those of the served signature, as in a run. An image that cannot be read, that the
 signature cannot decode, or whose label is none of the model's classes, cannot be judged and is
@@ -21,7 +21,6 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.output import places
 from imgpipe.pipeline.published.evaluation_summary import (
     EvaluationSummary,
     JudgedAnswers,
@@ -61,14 +60,21 @@ class EvaluationRequest:
     threshold: float
 
 
-def prepare(path: Path, version: int | None, config: Config, threshold: float) -> EvaluationRequest:
+def prepare(
+    path: Path,
+    version: int | None,
+    config: Config,
+    threshold: float,
+    run: str | None = None,
+) -> EvaluationRequest:
     """Find the model and list the images, before anything heavy is imported.
 
     Args:
-        path: Output folder of a run, folder of versions, or one version.
+        path: Output folder of a run, folder of versions, one version, or folder of a run.
         version: Number of the version, None for the newest intact one.
         config: The configuration, which names the source.
         threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+        run: Name of a run of the output folder, or `newest`; None for a published version.
 
     Raises:
         ConfigError: The threshold or the source is wrong, no label is a class of the model, or one
@@ -77,7 +83,7 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
     """
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
-    model = Model(places.version(path, version))
+    model = Model.of(path, version, run)
     # A recall needs images of one class only.
     source = opened(config.data, config.judge_store, least_classes=1)
     scan = source.listing()
@@ -145,7 +151,7 @@ def _judge(request: EvaluationRequest) -> JudgedAnswers:
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
                 judged.rows.append(_row(record, row))
-                judged.hashes[record.image_hash] = record.perceptual_hash or b""
+                judged.hashes[record.image_hash] = record.content.perceptual_hash or b""
     return judged
 
 
@@ -153,7 +159,7 @@ def _usable(inspected: Iterable[ImageRecord], judged: JudgedAnswers) -> Iterator
     """Yield the images that can be judged, and note the others."""
     for record in inspected:
         progress.advance(1, "images")
-        error = record.problem or record.read_error or record.decode_error
+        error = record.problem or record.read_error or record.content.decode_error
         if error:
             judged.undecodable.append({"path": record.path, "why": error.splitlines()[0]})
         elif record.label_index < 0:
@@ -168,7 +174,7 @@ def _row(record: ImageRecord, probabilities: npt.NDArray[np.float32]) -> StoredP
     best = int(probabilities.argmax())
     features = record.features()
     described = {name: features.get(name) for name in DESCRIBED}
-    described[names.FORMAT] = record.format.encode()
+    described[names.FORMAT] = record.content.format.encode()
     return StoredPrediction(
         path=record.path,
         image_hash=record.image_hash,

@@ -158,7 +158,8 @@ def summarise(
             "model decodes (JPEG, PNG, BMP, GIF, WebP), with labels that it knows."
         )
     figures = _figures(model, source, judged, threshold)
-    warnings = [f"Not evaluated: {excluded}"] if excluded else []
+    warnings = [model.notice] if model.notice else []
+    warnings += [f"Not evaluated: {excluded}"] if excluded else []
     warnings += _about_seen(figures, judged.seen)
     warnings += _about_classes(figures["per_class"])
     return {**figures, "verdict": _verdict(figures), "warnings": warnings}

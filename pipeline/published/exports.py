@@ -29,6 +29,7 @@ from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Pixels, Probabilities
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.pipeline.published.model import Model
+from imgpipe.pipeline.published.model_copy import KIND as SAVED_MODEL
 
 ONNX = "onnx"
 KERAS = "keras"
@@ -77,11 +78,16 @@ KINDS = {
         files.ONNX_PACKAGES,
     ),
     KERAS: ExportKind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
-    TFLITE: ExportKind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
+    TFLITE: ExportKind(
+        ".tflite",
+        2e-2,
+        lambda model: files.to_lite(model.folder, model.vocabulary),
+        files.open_lite,
+    ),
     INT8: ExportKind(
         ".tflite",
         float("inf"),
-        lambda model: files.to_lite(model.folder, _calibration(model)),
+        lambda model: files.to_lite(model.folder, model.vocabulary, _calibration(model)),
         files.open_lite,
     ),
 }
@@ -99,7 +105,9 @@ def require(name: str, target: Path) -> ExportKind:
         ResourceError: The folder of the file does not exist.
     """
     if (kind := KINDS.get(name)) is None:
-        raise ConfigError(f"kind of export: expected {', '.join(KINDS)}. Received: {name!r}.")
+        raise ConfigError(
+            f"kind of export: expected {', '.join(KINDS)} or {SAVED_MODEL}. Received: {name!r}."
+        )
     missing = [one for one in kind.packages if importlib.util.find_spec(one) is None]
     if missing:
         raise ConfigError(
@@ -147,14 +155,17 @@ def export(
     judged = _judge(answer, model, max_loss) if kind.suffix == ".tflite" else None
     if judged and judged["reasons"]:
         raise NotEqual(f"the {name} file was not written: {'; '.join(judged['reasons'])}.")
-    return content, {
+    return content, {**described(name, model, len(content)), "parity": parity, "judged": judged}
+
+
+def described(name: str, model: Model, size: int) -> dict[str, object]:
+    """Describe an export by its kind, its size in bytes, and the version."""
+    return {
         "kind": name,
-        "bytes": len(content),
+        "bytes": size,
         "model": str(model.folder),
         "version": model.version,
         "classes": list(model.vocabulary),
-        "parity": parity,
-        "judged": judged,
     }
 
 

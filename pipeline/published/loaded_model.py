@@ -1,4 +1,4 @@
-"""A published model that is loaded into this process, for Python programs and `imgpipe predict`.
+"""A model that is loaded into this process, for Python programs and `imgpipe predict`.
 
 It classifies as the client of a server does, so that the order of the labels and the messages about
 bad images are the same with and without a server.
@@ -19,7 +19,6 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.signatures import SERVING_DEFAULT
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.output import places
 from imgpipe.pipeline.published.model import Model
 from imgpipe.serving import image_header
 from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
@@ -45,15 +44,16 @@ def _check_process() -> None:
 
 
 class LoadedModel(Classifier):
-    """A published model that answers in this process, as a server with the same version would.
+    """A model that answers in this process, as a server with the same version would.
 
     `imgpipe.load` makes it. Several threads may share it, but no process that is forked later.
     Close it to free its memory, or use it as a context manager. What TensorFlow prints while it
     loads is not shown.
 
     Args:
-        path: Output folder of a run, folder of numbered versions, or one version.
+        path: Output folder of a run, folder of numbered versions, one version, or folder of a run.
         number: Number of the version, None for the newest intact one.
+        run: Name of a run of the output folder, or `newest`; None for a published version.
 
     Raises:
         ConfigError: There is no version of this number.
@@ -61,8 +61,8 @@ class LoadedModel(Classifier):
             loaded a model.
     """
 
-    def __init__(self, path: Path, number: int | None = None) -> None:
-        self._model = Model(places.version(path, number))
+    def __init__(self, path: Path, number: int | None = None, run: str | None = None) -> None:
+        self._model = Model.of(path, number, run)
         _check_process()
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no line for each file that is not an image
         with consoles.quiet():
@@ -80,6 +80,11 @@ class LoadedModel(Classifier):
     def version(self) -> int | None:
         """Number of the version; None if its folder is not named by a number."""
         return self._model.version
+
+    @property
+    def notice(self) -> str:
+        """Why the model is not published, as a sentence; "" for a published version."""
+        return self._model.notice
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -146,6 +151,7 @@ class LoadedModel(Classifier):
         encoded = np.array(images, dtype=object)
         try:
             limits.row_pixels("image_bytes", encoded, DEFAULT_MAX_PIXELS)
+            limits.check_hidden_costs("image_bytes", encoded)
             outputs = self._served.run(image_bytes=encoded)
         except (status.StatusError, tf.errors.InvalidArgumentError) as error:
             raise InvalidArgument(status.from_exception(error).message) from error

@@ -1,4 +1,4 @@
-"""A published version, as evaluations and exports see it."""
+"""A published version, or the model of a run, as evaluations and exports see it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,52 @@ from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MODEL_DIGEST, VOCABULARY
 from imgpipe.pipeline.output import places
 from imgpipe.pipeline.output.past_runs import PastRun
+from imgpipe.pipeline.published import trained_model
 
 
 class Model:
-    """A published version, or another model that imgpipe has exported.
+    """A published version, the model of a run, or another model that imgpipe has exported.
 
     Args:
-        folder: Folder of the version.
+        folder: Folder of the version, or of the SavedModel.
+        trained_by: The run that trained a model which is not published; None for others.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trained_by: PastRun | None = None) -> None:
         self.folder = folder
+        self._trained_by = trained_by
+
+    @classmethod
+    def of(cls, path: Path, number: int | None = None, run: str | None = None) -> Model:
+        """Find the model that the arguments of a command mean.
+
+        Args:
+            path: Output folder of a run, folder of versions, one version, or the folder of a run:
+                then its model, which need not be published.
+            number: Number of the version, None for the newest intact one.
+            run: Name of a run of the output folder, or `trained_model.NEWEST`; None for none.
+
+        Raises:
+            ConfigError: There is no version of this number, or a run is named beside it.
+            ResourceError: There is no model, or it is damaged or was removed.
+        """
+        chosen = trained_model.chosen_run(path, run)
+        if chosen is None:
+            return cls(places.version(path, number))
+        if number is not None:
+            raise ConfigError(
+                f"run {chosen.name} has one model. Received: version {number}. Name either a run "
+                "or a version."
+            )
+        version = trained_model.published_version(chosen)
+        if version is not None:
+            return cls(places.version(version))
+        return cls(trained_model.folder(chosen), chosen)
+
+    @property
+    def notice(self) -> str:
+        """Why the model is not published, as a sentence; "" for a published version."""
+        return trained_model.notice(self._trained_by) if self._trained_by is not None else ""
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
@@ -65,7 +100,9 @@ class Model:
 
     @property
     def run(self) -> PastRun | None:
-        """The run that made the version; None if it cannot be found."""
+        """The run that made the model; None if it cannot be found."""
+        if self._trained_by is not None:
+            return self._trained_by
         try:
             return places.run(self.folder)
         except ImgpipeError:

@@ -5,6 +5,7 @@ It is composed of the results of the components, each as it is declared where it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import TypeAdapter
@@ -13,6 +14,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.quarantine import DataSummary
 from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.run_record.commands import NextCommand
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.timings import Timings
@@ -70,6 +72,10 @@ class RunSummary(TypedDict):
     cached: Annotated[list[str], "Components whose outputs were taken from an earlier run."]
     report: Annotated[str | None, "Path of the report; null if none was written."]
     log: Annotated[str, "Path of the log."]
+    next: Annotated[
+        list[NextCommand],
+        "At most three commands that go on from this run; empty without a report.",
+    ]
 
 
 _SUMMARY = TypeAdapter(RunSummary)
@@ -85,7 +91,12 @@ def read(content: object) -> RunSummary:
 
 
 def summarised(
-    facts: Facts, timings: Timings, cached: list[str], report: str | None, state: RunState
+    facts: Facts,
+    timings: Timings,
+    cached: list[str],
+    report: str | None,
+    state: RunState,
+    commands: Sequence[NextCommand] = (),
 ) -> RunSummary:
     """Compose the summary of a run.
 
@@ -95,6 +106,7 @@ def summarised(
         cached: Components whose outputs were taken from an earlier run.
         report: Path of the report, None if none was written.
         state: How the run ended.
+        commands: What can be done next.
     """
     settings = facts["settings"]
     return checked(
@@ -124,6 +136,7 @@ def summarised(
             "cached": cached,
             "report": report,
             "log": state.log,
+            "next": list(commands),
         },
     )
 

@@ -92,10 +92,10 @@ def measure(
         good = []
         for record in inspect(_Memory(part), items, JudgeSettings().pixel_limit):
             progress.advance(1, "images")
-            if not record.figures:
+            if not record.content.is_measured:
                 into.failed += 1
                 if len(into.undecodable) < _NAMED:
-                    error = record.decode_error or record.read_error
+                    error = record.content.decode_error or record.read_error
                     into.undecodable.append({"image": record.path, "error": error})
                 continue
             good.append(part[record.path])

@@ -12,12 +12,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE, obstacle
-from imgpipe.components.image_filter.checks.whole_set import LABEL_CONFLICT
-from imgpipe.components.image_filter.comparison import ACROSS_SPLITS, DUPLICATE
+from imgpipe.components.image_filter.checks.whole_set import (
+    NEAR_DUPLICATE,
+    NEAR_DUPLICATE_ACROSS_SPLITS,
+    NEAR_DUPLICATE_LABEL_CONFLICT,
+)
+from imgpipe.components.image_filter.comparison import DUPLICATE, DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.near_groups import Listed, NearGroup
-from imgpipe.components.image_filter.quarantine import NEAR as NEAR_FILE
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.near_duplicates import ShownGroup
@@ -31,9 +35,9 @@ Kind = Literal["doubtful", "near", "rejected"]
 #: A row that names an image.
 _Image = DoubtfulLabel | Listed | Row
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
-_USED_ELSEWHERE = (DUPLICATE, ACROSS_SPLITS)
+_USED_ELSEWHERE = (DUPLICATE, DUPLICATE_ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
-_NEAR_ORDER = ("near_duplicate_label_conflict", "near_duplicate_across_splits", "near_duplicate")
+_NEAR_ORDER = (NEAR_DUPLICATE_LABEL_CONFLICT, NEAR_DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE)
 #: Why an image of the test split cannot be given another label.
 TEST_LABEL = (
     "Overrides never change a label of the test split. Correct this label in the source of the "
@@ -93,7 +97,7 @@ def read(run: PastRun) -> Questions:
     file = run.folder / FACTS
     try:
         facts: Any = json_object.read(file)
-        near = run.quarantine / NEAR_FILE if run.quarantine else None
+        near = run.quarantine / quarantine_files.NEAR_DUPLICATES if run.quarantine else None
         if near and near.is_file():
             groups = [json.loads(line) for line in near.read_bytes().splitlines()]
         else:  # those of the page
@@ -145,7 +149,7 @@ def _doubtful(facts: Facts) -> Iterator[Question]:
     for row in facts["suspects"]["rows"] if facts["suspects"] is not None else []:
         label = row["looks_like"]
         why = (
-            f"A head that was trained without this image finds that it looks like {label} "
+            f"A model that has not learned from this image says {label} "
             f"(margin {row['margin']:.2f})."
         )
         yield _question(row, "doubtful", why, suggestion=label)
@@ -190,7 +194,7 @@ def _sentence(row: Listed | Row) -> str:
     """Return what was found as a sentence: the check's words, and its detail."""
     reason = row["reason"]
     words = CHOICES[reason].about if reason in CHOICES else reason.replace("_", " ")
-    if reason == LABEL_CONFLICT:  # no setting chooses its severity
+    if reason == NEAR_DUPLICATE_LABEL_CONFLICT:  # no setting chooses its severity
         words = "Nearly the same image with another label"
     detail = row["detail"]
     return f"{words[:1].upper()}{words[1:]}: {detail}." if detail else f"{words}."

@@ -29,7 +29,7 @@ from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.review.decisions import Decisions, RefusedAnswer
 from imgpipe.pipeline.review.questions import Shown
 from imgpipe.serving.server.rest.port import HttpPort, host_to_open
-from imgpipe.serving.server.rest.requests import is_foreign
+from imgpipe.serving.server.rest.requests import is_of_another_site
 from imgpipe.serving.server.web import pages
 
 #: Longer side in pixels of an image on the page, and quality of its JPEG.
@@ -174,7 +174,7 @@ def _guarded(token: str, handle: _Handler) -> _Handler:
         try:
             # As bytes and in constant time: the time of `==` tells how many characters are right.
             given = request.headers.get(TOKEN, "").encode("latin-1")
-            if is_foreign(request) or not hmac.compare_digest(given, token.encode()):
+            if is_of_another_site(request) or not hmac.compare_digest(given, token.encode()):
                 raise RefusedAnswer("Open the page at the address that imgpipe review prints.", 403)
             return await handle(request)
         except RefusedAnswer as error:

@@ -9,6 +9,7 @@ from typing import Annotated
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import manifest
+from imgpipe.components.run_record.commands import NextCommand
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
 from imgpipe.pipeline.run_history.run_comparison import (
@@ -73,6 +74,7 @@ class RunList(TypedDict):
     schema: SchemaNumber
     out: Annotated[str, "The output folder."]
     runs: Annotated[list[ListedRun], "The runs of the folder, the newest last."]
+    next: Annotated[list[NextCommand], "At most three commands that go on from the newest run."]
     newest_version: Annotated[
         NewestVersion | None,
         "The newest intact version where the last run publishes; servers load it. Null if none.",
@@ -92,6 +94,7 @@ def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
         "schema": SCHEMA,
         "out": str(out),
         "runs": described[-last:],
+        "next": runs[-1].next_commands if runs else [],
         "newest_version": _newest_version(runs),
     }
 

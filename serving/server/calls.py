@@ -2,7 +2,7 @@
 
 With an unbounded queue, an overload would fill memory and make all clients wait for minutes. A
 client that is refused can retry later or on another server. A request whose client has gone is not
-run.
+run. Long requests have threads of their own, so that short ones never wait for a thread.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Call:
     """Deadline on the monotonic clock; None for no deadline."""
     is_active: Callable[[], bool] = field(default=lambda: True, repr=False)
     """Returns whether the client still waits for the answer."""
+    is_long: bool = False
+    """Whether the request is computed in several slices, and runs in a thread for such requests."""
 
     model: str = ""
     version: int | None = None
@@ -66,6 +68,18 @@ class Call:
 Observer = Callable[[Call], None]
 
 
+class LongCall(Exception):
+    """A request that has just been found to be long, and therefore begins again in another thread.
+
+    Args:
+        call: The call, which is long from now on.
+    """
+
+    def __init__(self, call: Call) -> None:
+        super().__init__("a long request")
+        call.is_long = True
+
+
 class Calls:
     """Runs requests and notifies the observers, such as the metrics."""
 
@@ -77,12 +91,15 @@ class Calls:
         """Run ``work`` and return its result.
 
         Raises:
+            LongCall: The request is long and has to run again in another thread.
             StatusError: The request failed; other exceptions are converted.
         """
         began = time.monotonic()
         try:
             call.check()  # the client may have gone while the request waited in the queue
             result = work()
+        except LongCall:
+            raise
         except Exception as error:
             failure = status.from_exception(error)
             # Only an unexpected exception is logged with its traceback.
@@ -116,7 +133,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
     """A thread pool that refuses requests when its queue or its memory is full.
 
     Args:
-        max_workers: Number of threads.
+        max_workers: Number of threads, and of further threads for long requests.
         max_waiting: Largest number of requests in the queue; 0 for any.
         max_bytes: Largest size of all requests together that wait or run; 0 for any. A larger
             request is accepted while there is no other.
@@ -128,6 +145,12 @@ class SheddingPool(futures.ThreadPoolExecutor):
         self._bytes = self._accepted = 0
         self._lock = threading.Lock()
         self._draining = False
+        self._long = futures.ThreadPoolExecutor(max_workers, thread_name_prefix="long-request")
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End all threads when they have finished."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        self._long.shutdown(wait, cancel_futures=cancel_futures)
 
     def drain(self) -> None:
         """Finish the accepted requests, and refuse new requests with UNAVAILABLE."""
@@ -143,7 +166,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
         """Run ``fn`` in a thread and await it. It runs to its end if the caller is cancelled.
 
         Args:
-            fn: Answers the request.
+            fn: Answers the request; it is called again in another thread if it raises `LongCall`.
             size: Size of the request in bytes, which ``max_bytes`` limits.
 
         Raises:
@@ -153,10 +176,14 @@ class SheddingPool(futures.ThreadPoolExecutor):
         with self._lock:
             self._check_room(size)
             self._bytes, self._accepted = self._bytes + size, self._accepted + 1
+        answer: futures.Future[T] = futures.Future()
+        self.submit(self._take, fn, size, answer)
+        waiting = asyncio.wrap_future(answer)
+        # asyncio would log the error of a request whose caller has gone.
+        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Without the shield, a queued request would be dropped together with its caller, and
         # would count as waiting for ever.
-        loop = asyncio.get_running_loop()
-        return await asyncio.shield(loop.run_in_executor(self, self._take, fn, size))
+        return await asyncio.shield(waiting)
 
     def _check_room(self, size: int) -> None:
         held = self._bytes
@@ -176,9 +203,18 @@ class SheddingPool(futures.ThreadPoolExecutor):
                 "another server.",
             )
 
-    def _take(self, fn: Callable[[], T], size: int) -> T:
+    def _take(self, fn: Callable[[], T], size: int, answer: futures.Future[T]) -> None:
         try:
-            return fn()
-        finally:
-            with self._lock:
-                self._bytes, self._accepted = self._bytes - size, self._accepted - 1
+            result = fn()
+        except LongCall:
+            self._long.submit(self._take, fn, size, answer)
+        except BaseException as error:
+            self._end(size)
+            answer.set_exception(error)
+        else:
+            self._end(size)
+            answer.set_result(result)
+
+    def _end(self, size: int) -> None:
+        with self._lock:
+            self._bytes, self._accepted = self._bytes - size, self._accepted - 1

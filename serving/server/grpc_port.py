@@ -2,20 +2,26 @@
 
 A request only takes a thread of the pool when it has arrived completely. With gRPC's threaded
 server, a client that opened streams and sent nothing on them blocked all other clients.
+
+gRPC reads the names of unknown methods as UTF-8, and another name ended its server. Therefore the
+known methods are registered, and unknown ones are refused before their names are read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import logging
 import re
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.models.errors import ConfigError, ResourceError
@@ -37,6 +43,7 @@ _ANSWER_S = 10.0
 """Timeout for calls into the event loop, which answers at once."""
 _CLEANING_S = 5.0
 """Time for the shutdown of the port after the grace period."""
+_log = logging.getLogger(__name__)
 HEALTH_SERVICES = frozenset(["", "PredictionService", "ModelService"])
 """Names in health requests: the whole server, and those that TensorFlow Serving uses."""
 T = TypeVar("T")
@@ -66,11 +73,34 @@ class Health(health_pb2_grpc.HealthServicer):
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Use Check.")
 
 
+class _Server(cygrpc.AioServer):
+    """gRPC's server with registered methods, which refuses all others by itself."""
+
+    async def _request_call(self) -> None:
+        """Refuse requests of methods that are not registered, for which gRPC's main loop asks.
+
+        The loop would decode their names (https://github.com/grpc/grpc, aio/server.pyx.pxi, 1.85).
+        """
+        refusals = set()
+        while True:
+            state = await super()._request_call()
+            refusal = asyncio.create_task(_refuse_unknown(state))
+            refusals.add(refusal)  # otherwise the garbage collector might end it
+            refusal.add_done_callback(refusals.discard)
+
+
+async def _refuse_unknown(state: Any) -> None:
+    context = cygrpc._ServicerContext(state, None, None, asyncio.get_running_loop())
+    # It raises gRPC's AbortError, or another error if the client has gone.
+    with contextlib.suppress(Exception):
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+
+
 class GrpcPort:
     """A gRPC server that is used from threads.
 
     Args:
-        handlers: Generic handlers, whose behaviours are coroutines.
+        services: Handlers of methods, which are coroutines, by method by service.
         health: The health service.
         settings: The largest message, and the arguments of the channel, which override all others.
 
@@ -78,8 +108,13 @@ class GrpcPort:
         ConfigError: An argument of the channel is malformed.
     """
 
-    def __init__(self, handlers: Sequence[Any], health: Health, settings: Settings) -> None:
-        self._handlers, self._health = handlers, health
+    def __init__(
+        self,
+        services: Mapping[str, Mapping[str, grpc.RpcMethodHandler]],
+        health: Health,
+        settings: Settings,
+    ) -> None:
+        self._services, self._health = services, health
         self._arguments = {
             "grpc.max_concurrent_streams": MAX_STREAMS,
             "grpc.server_handshake_timeout_ms": round(HANDSHAKE_S * 1000),
@@ -100,6 +135,8 @@ class GrpcPort:
         self._closing: asyncio.Event | None = None
         self._opened = threading.Event()
         self._thread: threading.Thread | None = None
+        self.has_failed = False
+        """Whether gRPC's server has ended by itself, after which the port is closed."""
 
     def open(self) -> None:
         """Start the thread; ``listen`` opens the ports.
@@ -118,13 +155,22 @@ class GrpcPort:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_handle_loop_error)
         self._closing = asyncio.Event()
-        self._server = grpc.aio.server(
-            handlers=self._handlers, options=list(self._arguments.items())
-        )
+        arguments = list(self._arguments.items())
+        self._server = grpc.aio.server(options=arguments)
+        self._server._server = _Server(self._loop, None, (), None, arguments, None)
+        for service, methods in self._services.items():
+            self._server.add_registered_method_handlers(service, methods)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        ended = asyncio.create_task(self._server.wait_for_termination())
+        ended.add_done_callback(self._note_end)
         self._opened.set()
         await self._closing.wait()
         self._server = None  # freed while its loop runs
+
+    def _note_end(self, ended: asyncio.Task[bool]) -> None:
+        if not ended.cancelled() and (error := ended.exception()):
+            self.has_failed = True
+            _log.critical("the gRPC port has ended", exc_info=error)
 
     def _run(self, work: Coroutine[Any, Any, T], seconds: float = _ANSWER_S) -> T:
         if self._loop is None:

@@ -1,16 +1,23 @@
-"""Limits of a request: pixels of each image and of all together, checked before they are decoded.
+"""Limits of a request: what its rows cost, checked before they are computed.
 
 A PNG of a few kilobytes can contain 16000 x 16000 pixels and take 3,000 times its size in memory
-when the graph decodes it. The header tells the size beforehand (``image_header``).
+when the graph decodes it; ``image_header`` tells such costs beforehand. An image of one pixel costs
+the network as much as any other. The rows of a request are therefore counted first, and computed in
+slices of about a tenth of a second, between which other requests get their turn.
 """
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
-from imgpipe.serving.image_header import pixels
+from imgpipe.serving.image_header import hidden_cost, pixels
+from imgpipe.serving.server import wire
 from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.storage import IMAGE_INPUT
 
@@ -21,10 +28,27 @@ _IMAGES = 40
 """How many images of the largest size one request may contain."""
 MAX_ROWS = 16_384
 """Rows of one request, whose outputs are in memory together."""
-_SLICE_ROWS = 64
-"""Rows that run at once, with no more pixels than one image may have; more were not faster. Without
-the limit of pixels, six requests with many large images kept all others waiting for 11 to 15
-seconds."""
+MAX_SLICE_ROWS = 64
+"""Rows that run at once at most; more were not faster."""
+SLICE_PIXELS = 20 * _MEGA
+"""Pixels that are decoded at once in a slice of several rows, which takes about 0.2 s. A larger
+image is a slice of its own."""
+_SLICE_S = 0.1
+"""Seconds that a slice of rows should take."""
+_FIRST_ROWS = 4
+"""Rows of a slice while nothing is known of the speed of a model."""
+
+
+def check_rows(count: int) -> None:
+    """Check the number of rows of a request.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, there are more than ``MAX_ROWS`` rows.
+    """
+    if count > MAX_ROWS:
+        raise invalid(
+            f"The request has {count:,} rows; {MAX_ROWS:,} are allowed. Send fewer rows at once."
+        )
 
 
 def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
@@ -42,8 +66,9 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
         StatusError: INVALID_ARGUMENT, an image or all of them together are too large.
     """
     rows = value.reshape(len(value), -1) if value.ndim and len(value) else value.reshape(1, -1)
-    if not most or value.dtype != object or alias not in (IMAGE_INPUT, _EXAMPLES):
+    if not (most and _holds_images(alias, value)):
         return [0] * len(rows)
+    check_rows(value.size)  # of any shape, which the graph compares later
     counts = [sum(_pixels(alias, item, most) for item in row) for row in rows]
     if sum(counts) > _IMAGES * most:
         raise invalid(
@@ -53,9 +78,33 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
     return counts
 
 
+def check_hidden_costs(alias: str, value: np.ndarray) -> None:
+    """Check that images cost no more than their numbers of pixels tell.
+
+    It reads all bytes of the images, so it is called for the rows that run next.
+
+    Args:
+        alias: Name of the input in the signature.
+        value: Array of any shape.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, an image costs more, for the reason in the message.
+    """
+    if not _holds_images(alias, value):
+        return
+    for item in value.flat:
+        for image in _images(alias, item):
+            if cost := hidden_cost(image):
+                raise invalid(f"An image in {alias} has {cost}. Save it again as JPEG or PNG.")
+
+
+def _holds_images(alias: str, value: np.ndarray) -> bool:
+    return value.dtype == object and alias in (IMAGE_INPUT, _EXAMPLES)
+
+
 def _pixels(alias: str, item: bytes, most: int) -> int:
     total = 0
-    for image in [item] if alias == IMAGE_INPUT else _example_images(item):
+    for image in _images(alias, item):
         count = pixels(image) or 0
         if count > most:
             raise invalid(
@@ -66,35 +115,92 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
     return total
 
 
-def slices(counts: Sequence[int], most: int) -> Iterator[slice]:
-    """Yield the rows of a request that run at once, in order, given the pixels of each row.
+def _images(alias: str, item: bytes) -> Iterator[bytes]:
+    """Yield the images in a value: itself, or all bytes in a serialized tf.Example.
 
-    Raises:
-        StatusError: INVALID_ARGUMENT, there are more than ``MAX_ROWS`` rows.
+    The graph reads one feature of an Example. To count all of them is simpler, and protobuf refuses
+    features whose names are not UTF-8, which the graph accepts.
     """
-    if len(counts) > MAX_ROWS:
-        raise invalid(
-            f"The request has {len(counts):,} rows; {MAX_ROWS:,} are allowed. Send fewer rows at "
-            "once."
-        )
-    begin = total = 0
-    for at, count in enumerate(counts):
-        too_large = most and total + count > most
-        if at - begin == _SLICE_ROWS or (too_large and at > begin):
-            yield slice(begin, at)
-            begin, total = at, 0
-        total += count
-    yield slice(begin, len(counts))
+    if alias == IMAGE_INPUT:
+        yield item
+        return
+    # Example.features.feature[…].value.bytes_list.value
+    parts = [(0, len(item))]
+    for wanted in (1, 1, 2, 1, 1):
+        inside = (field for begin, end in parts for field in wire.fields(item, begin, end))
+        parts = [(begin, end) for number, begin, end in inside if number == wanted and begin >= 0]
+    for begin, end in parts:
+        yield item[begin:end]
 
 
-def _example_images(item: bytes) -> list[bytes]:
-    """Return the images in a serialized tf.Example; none if a graph cannot read the bytes."""
-    import tensorflow as tf
+class Pace:
+    """How many rows of each signature of a version run at once, by the time that others took.
 
-    if IMAGE_INPUT.encode() not in item:
-        return []
-    try:  # a graph accepts features whose names are not UTF-8, which protobuf refuses
-        found = tf.io.parse_single_example(item, {IMAGE_INPUT: tf.io.VarLenFeature(tf.string)})
-    except tf.errors.InvalidArgumentError:
-        return []
-    return list(found[IMAGE_INPUT].values.numpy())
+    Args:
+        at_once: Number of calls that the cores compute at the same time.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once, self._running = at_once, 0
+        self._rows: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def end(self, signature: str, counts: Sequence[int], begin: int) -> int:
+        """Return where a slice ends that begins at a row, given the pixels of each row."""
+        most = begin + self._rows.get(signature, _FIRST_ROWS)
+        end, total = begin, 0
+        while end < min(most, len(counts)) and (end == begin or total < SLICE_PIXELS):
+            total += counts[end]
+            end += 1
+        # The last row may be too much, unless it is the only one.
+        return end - 1 if total > SLICE_PIXELS and end > begin + 1 else end
+
+    @contextmanager
+    def measured(self, signature: str, rows: int) -> Iterator[None]:
+        """Learn from the time of a block that runs some rows.
+
+        Other calls that run meanwhile make it slower, which says nothing about the model.
+        """
+        with self._lock:
+            self._running += 1
+            share = min(1.0, self._at_once / self._running)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = max((time.monotonic() - began) * share, 1e-6)
+            with self._lock:
+                self._running -= 1
+                known = self._rows.get(signature, _FIRST_ROWS)
+                fitting = max(int(rows * _SLICE_S / seconds), 1)
+                if rows >= known or fitting < known:
+                    self._rows[signature] = min(fitting, 2 * known, MAX_SLICE_ROWS)
+
+
+class Turns:
+    """Lets a limited number of threads compute at a time, in the order in which they have come."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = at_once
+        self._waiting: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the turn of this thread, which the block is."""
+        mine = threading.Event()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                mine.set()
+            else:
+                self._waiting.append(mine)
+        mine.wait()
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._waiting:
+                    self._waiting.popleft().set()
+                else:
+                    self._free += 1

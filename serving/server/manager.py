@@ -146,7 +146,8 @@ class ModelManager:
     def _warn_of(self, problem: str) -> None:
         # The same problem is logged once and not at every poll.
         if problem and problem != self._problem:
-            _log.warning("model %s: %s; the loaded versions stay", self.config.name, problem)
+            stay = "; the loaded versions stay" if self.available() else ""
+            _log.warning("model %s: %s%s", self.config.name, problem, stay)
         self._problem = problem
 
     def _first_load_is_over(self, config: ModelConfig) -> bool:

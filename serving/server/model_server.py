@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.errors import ImgpipeError
+from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.serving.server import ports
 from imgpipe.serving.server.settings import Settings, parse
@@ -154,6 +154,9 @@ def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: State
 
     Otherwise threads of TensorFlow still run, and an ordinary exit would wait for them (see
     ``_leave``). A second signal ends the wait at once.
+
+    Raises:
+        ResourceError: A port has ended by itself.
     """
     # A SimpleQueue, because its ``put`` is reentrant and so may be called in a signal handler.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -167,6 +170,12 @@ def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: State
         # when that thread is awake, and a signal just before the wait would not wake it.
         loaded = False
         while signals.empty():
+            if server.has_failed:
+                server.stop(0)
+                raise ResourceError(
+                    "the gRPC port has ended because of an error in gRPC, which the log shows. "
+                    "Start the server again."
+                )
             if not loaded and not server.core.starting():
                 loaded = True
                 # A request with many lists starts several garbage collections, and each of them
@@ -254,6 +263,8 @@ def run(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    # gRPC's Python part logs each header that is not UTF-8, with a traceback.
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
     ports.raise_limit()
     try:
         _import_tensorflow()  # takes seconds: after the flags

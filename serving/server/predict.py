@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,16 @@ import numpy as np
 from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.server import limits, status
-from imgpipe.serving.server.calls import Call
-from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.calls import Call, LongCall
+from imgpipe.serving.server.limits import SLICE_PIXELS, Pace, Turns
+from imgpipe.serving.server.runtime import Runtime, calls_at_once
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
+
+_turns = Turns(calls_at_once())
+"""Slices of long calls of all models, which share the cores. Otherwise the threads of TensorFlow
+would begin all of them, and short calls would wait for each."""
+_large_images = Turns(1)
+"""Images of more than `SLICE_PIXELS`, whose decoding occupies a thread of TensorFlow for long."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +84,23 @@ class Handle:
     runtime: Runtime
     max_pixels: int = 0
     """Largest allowed number of pixels of an encoded image; 0 for any."""
+    pace: Pace = field(default_factory=lambda: Pace(calls_at_once()))
 
     @property
     def signatures(self) -> Mapping[str, Any]:
         """SignatureDef by key."""
         return self.runtime.signatures
+
+    def signature(self, name: str) -> Any:
+        """Return the SignatureDef of a name, empty for the default; None if it cannot be asked.
+
+        The signature by which a SavedModel is initialised names operations instead of tensors.
+        """
+        found = self.signatures.get(name or SERVING_DEFAULT)
+        if found is None:
+            return None
+        tensor_infos = [*found.inputs.values(), *found.outputs.values()]
+        return found if all(info.dtype for info in tensor_infos) else None
 
     def predict(
         self,
@@ -100,10 +120,11 @@ class Handle:
                 its time is over or nobody waits for its answer; None for no limit.
 
         Raises:
+            LongCall: There is more than one slice, and the call does not know yet that it is long.
             StatusError: The request does not fit the model, or the graph fails on its values.
         """
         key = signature_name or SERVING_DEFAULT
-        signature = self.signatures.get(key)
+        signature = self.signature(key)
         if signature is None:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
         arrays = self._arrays(signature, inputs)
@@ -111,7 +132,7 @@ class Handle:
         names = [signature.outputs[alias].name for alias in aliases]
         fetches = sorted(set(names))  # several aliases may refer to one tensor
         began = time.monotonic()
-        found = self._run(signature, arrays, fetches, call)
+        found = self._run(key, arrays, fetches, call)
         results = dict(zip(fetches, found, strict=True))
         rows = _row_counts(signature, arrays)
         answer = PredictCall(
@@ -132,25 +153,27 @@ class Handle:
                 f"{listed(signature.inputs)}. Received: {listed(sent)}."
             )
         return {
-            alias: self._array(alias, signature.inputs[alias].dtype, sent[alias])
+            alias: self._array(alias, signature.inputs[alias], sent[alias])
             for alias in sorted(sent)
         }
 
-    def _array(self, alias: str, expected: int, value: Any) -> np.ndarray:
+    def _array(self, alias: str, info: Any, value: Any) -> np.ndarray:
+        """Return an input as an array, after what can be said without converting it."""
         try:
-            array = value if isinstance(value, np.ndarray) else tensors.to_array(value)
             number = tensors.number_of(value)
+            # As in TensorFlow Serving, the dtype is compared and the shape is not: the operations
+            # of the graph decide which shapes they accept.
+            if number != info.dtype:
+                name, received = tensors.dtype_name(info.dtype), tensors.dtype_name(number)
+                raise invalid(
+                    f"Expects {alias} to be {name} but {received} is provided. "
+                    f"{self._signature_for(number) or f'Send {alias} as {name}.'}"
+                )
+            if self.runtime.by_row:
+                limits.check_rows(tensors.row_count(value, info) or 1)
+            return value if isinstance(value, np.ndarray) else tensors.to_array(value)
         except tensors.TensorError as error:
             raise invalid(f"tensor parsing error: {alias} ({error})") from error
-        # As in TensorFlow Serving, the dtype is compared and the shape is not: the operations of
-        # the graph decide which shapes they accept.
-        if number != expected:
-            name, received = tensors.dtype_name(expected), tensors.dtype_name(number)
-            raise invalid(
-                f"Expects {alias} to be {name} but {received} is provided. "
-                f"{self._signature_for(number) or f'Send {alias} as {name}.'}"
-            )
-        return array
 
     def _signature_for(self, number: int) -> str:
         """Return a sentence that names the signatures for a type, or nothing if there are none."""
@@ -162,35 +185,55 @@ class Handle:
         return f"Signatures for {tensors.dtype_name(number)}: {listed(keys)}." if keys else ""
 
     def _run(
-        self,
-        signature: Any,
-        arrays: Mapping[str, np.ndarray],
-        fetches: Sequence[str],
-        call: Call | None,
+        self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str], call: Call | None
     ) -> list[np.ndarray]:
-        most = self.max_pixels
-        pixels = [limits.row_pixels(alias, value, most) for alias, value in arrays.items()]
-        feeds = [signature.inputs[alias].name for alias in arrays]
-        values = list(arrays.values())
-        rows = set(_row_counts(signature, arrays))
-        parts = [slice(None)]
-        if self.runtime.by_row and len(rows) == 1 and not rows & {0, None}:
-            parts = list(limits.slices([sum(row) for row in zip(*pixels, strict=True)], most))
+        """Run a signature in slices of rows where the model computes each row alone."""
+        pixels = [
+            limits.row_pixels(alias, value, self.max_pixels) for alias, value in arrays.items()
+        ]
+        rows = set(_row_counts(self.signatures[key], arrays))
+        if not self.runtime.by_row or len(rows) != 1 or rows == {0}:
+            return self._run_slice(key, arrays, fetches)
+        counts = [sum(row) for row in zip(*pixels, strict=True)]
+        if rows == {None}:  # a single image, such as pixels [H, W, 3], is not divided
+            counts = [sum(counts)]
         answers = []
-        for part in parts:
-            if call is not None:
-                call.check()
-            some = values if len(parts) == 1 else [value[part] for value in values]
-            try:
-                found = self.runtime.run(feeds, some, fetches)
-            except Exception as error:
-                raise status.from_exception(error) from error
-            # A session returns a string of shape [] as plain ``bytes``.
-            answers.append([v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found])
+        begin = 0
+        while begin < len(counts):
+            end = self.pace.end(key, counts, begin)
+            is_large = counts[begin] > SLICE_PIXELS
+            with ExitStack() as turn:
+                if is_large or len(counts) > end - begin:
+                    if call is not None and not call.is_long:
+                        raise LongCall(call)
+                    turn.enter_context((_large_images if is_large else _turns).turn())
+                if call is not None:
+                    call.check()
+                part = arrays
+                if len(counts) > end - begin:
+                    part = {alias: value[begin:end] for alias, value in arrays.items()}
+                with self.pace.measured(key, end - begin):
+                    answers.append(self._run_slice(key, part, fetches))
+            begin = end
         if len(answers) == 1:
             return answers[0]
         columns = zip(*answers, strict=True)
         return [np.concatenate(pieces) if pieces[0].ndim else pieces[0] for pieces in columns]
+
+    def _run_slice(
+        self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str]
+    ) -> list[np.ndarray]:
+        if self.max_pixels:
+            for alias, value in arrays.items():
+                limits.check_hidden_costs(alias, value)
+        signature = self.signatures[key]
+        feeds = [signature.inputs[alias].name for alias in arrays]
+        try:
+            found = self.runtime.run(feeds, list(arrays.values()), fetches)
+        except Exception as error:
+            raise status.from_exception(error) from error
+        # A session returns a string of shape [] as plain ``bytes``.
+        return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found]
 
 
 def _row_counts(signature: Any, arrays: Mapping[str, np.ndarray]) -> list[int | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import random
 import tempfile
 import threading
@@ -112,7 +113,7 @@ class _Writer:
         if self._prefix.is_dir():
             raise ConfigError(f"the request log needs a prefix. Received a folder: {prefix!r}.")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
@@ -143,7 +144,7 @@ class _Writer:
     def _next(self, size: int) -> None:
         """Begin a file, and delete the oldest ones until ``size`` bytes fit beside the rest."""
         self.close()
-        self._prefix.parent.mkdir(parents=True, exist_ok=True)
+        self._prefix.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Files of earlier processes count towards the limit too.
         found = [(path, path.stat()) for path in request_log_files.of_prefix(self._prefix)]
         found.sort(key=lambda file: file[1].st_mtime_ns)
@@ -154,6 +155,8 @@ class _Writer:
             path.unlink(missing_ok=True)
             total -= status.st_size
         self._path = request_log_files.new(str(self._prefix), next(self._numbers))
+        # Only its owner may read it, whatever the umask is: requests may be images of people.
+        os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         self._file, self._left = tf.io.TFRecordWriter(str(self._path)), size
 
     def _abandon(self) -> None:

@@ -68,6 +68,12 @@ def default_intra_op(cores: int) -> int:
     return max(1, cores // 4)
 
 
+def calls_at_once() -> int:
+    """Return the number of calls of a session that the cores compute at the same time."""
+    cores = available_cores()
+    return cores // default_intra_op(cores)
+
+
 class SessionRuntime:
     """A SavedModel in a TF1 session.
 

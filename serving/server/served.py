@@ -58,14 +58,14 @@ class Served:
         Returns:
             The outputs by name, as numpy arrays.
         """
-        from imgpipe.serving.server.runtime import available_cores, default_intra_op
+        from imgpipe.serving.server.runtime import calls_at_once
 
         feeds = [self._inputs[name].name for name in inputs]
         columns = [_array(value, self._inputs[name].dtype) for name, value in inputs.items()]
-        cores, count = available_cores(), 1
+        count = 1
         rows = tensors.row_count(columns[0], self._inputs[next(iter(inputs))])
         if self._runtime.by_row and rows:
-            count = max(1, min(cores // default_intra_op(cores), rows))
+            count = max(1, min(calls_at_once(), rows))
 
         def answered(part: Sequence[np.ndarray]) -> list[np.ndarray]:
             return self._runtime.run(feeds, part, self._fetches)

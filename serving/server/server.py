@@ -103,6 +103,11 @@ class ModelServer:
         """``host:port``, for a client on this machine."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the gRPC port has ended by itself, so that the process should end too."""
+        return self._grpc.has_failed
+
     def start(self) -> int:
         """Open the ports and begin to load the models.
 
@@ -162,7 +167,7 @@ class ModelServer:
         if settings.web_page:
             folder = settings.collect_directory
             kept = collection.routes(folder, core, self._pool, self._api.bodies)
-            self._pages = [*pages.routes(), *kept]
+            self._pages = [*pages.routes(notice=settings.notice), *kept]
 
     @property
     def rest_target(self) -> str:

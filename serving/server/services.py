@@ -25,7 +25,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import model_configs as configs
-from imgpipe.serving.server import status
+from imgpipe.serving.server import status, wire
 from imgpipe.serving.server.calls import Call, Calls, Refused, SheddingPool
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, PredictCall, Spec
@@ -37,10 +37,23 @@ from imgpipe.serving.server.version import VersionState
 # The value of a grpc.StatusCode is a pair of its number and its text.
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
-_ANSWERED = "tensorflow.serving.PredictionService/Predict"
-_ELSEWHERE = ("/tensorflow.serving.", "/inference.")
-"""How the methods begin that other servers answer: those of TensorFlow Serving, and those of the
-Open Inference Protocol of KServe and Triton."""
+_PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+_MODEL_SERVICE = "tensorflow.serving.ModelService"
+_INFERENCE_SERVICE = "inference.GRPCInferenceService"
+"""The service of the Open Inference Protocol of KServe and Triton."""
+_ELSEWHERE = {
+    _PREDICTION_SERVICE: ("Classify", "Regress", "MultiInference"),
+    _INFERENCE_SERVICE: (
+        "ServerLive",
+        "ServerReady",
+        "ServerMetadata",
+        "ModelReady",
+        "ModelMetadata",
+        "ModelInfer",
+        "ModelStreamInfer",
+    ),
+}
+"""Methods that other servers answer. gRPC's own refusal of unknown methods names none that does."""
 _RELOAD_WAIT_S = 600.0
 """Time that a reload waits for its models if the request has no deadline."""
 
@@ -150,8 +163,10 @@ def status_message(states: Sequence[VersionState]) -> Any:
     return response
 
 
-def handlers(services: Services, calls: Calls, pool: SheddingPool) -> list[Any]:
-    """Return the gRPC handlers of both services.
+def handlers(
+    services: Services, calls: Calls, pool: SheddingPool
+) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
+    """Return the gRPC handlers of both services, by method by service.
 
     Args:
         services: What answers.
@@ -167,14 +182,14 @@ def handlers(services: Services, calls: Calls, pool: SheddingPool) -> list[Any]:
         "GetModelStatus": _handler(GetModelStatusRequest, services.status, others, pool),
         "HandleReloadConfigRequest": _handler(ReloadConfigRequest, services.reload, others, pool),
     }
-    answered = [
-        grpc.method_handlers_generic_handler(f"tensorflow.serving.{service}", methods)
-        for service, methods in (("PredictionService", prediction), ("ModelService", model))
-    ]
-    return [*answered, _Elsewhere()]
+    return {
+        _PREDICTION_SERVICE: {**prediction, **_refused(_PREDICTION_SERVICE)},
+        _MODEL_SERVICE: model,
+        _INFERENCE_SERVICE: _refused(_INFERENCE_SERVICE),
+    }
 
 
-def elsewhere(asked: str, answered: str = _ANSWERED) -> StatusError:
+def elsewhere(asked: str, answered: str = f"{_PREDICTION_SERVICE}/Predict") -> StatusError:
     """Return the error for a method that this server does not have.
 
     Args:
@@ -188,19 +203,18 @@ def elsewhere(asked: str, answered: str = _ANSWERED) -> StatusError:
     )
 
 
-class _Elsewhere(grpc.GenericRpcHandler):
-    """Refuses the methods of other servers, and says where their question is answered."""
+def _refused(service: str) -> dict[str, grpc.RpcMethodHandler]:
+    """Return handlers that refuse the methods of other servers, and name the one that answers."""
 
-    def service(self, handler_call_details: Any) -> Any:
-        """Return the handler of a method, or None for all that are not known."""
-        method = handler_call_details.method
-        if not method.startswith(_ELSEWHERE):
-            return None
-
+    def refusal(method: str) -> grpc.RpcMethodHandler:
         async def refuse(requests: Any, context: Any) -> None:
-            await context.abort(_GRPC_CODES[Code.UNIMPLEMENTED], elsewhere(method[1:]).message)
+            error = elsewhere(f"{service}/{method}")
+            await context.abort(_GRPC_CODES[error.code], error.message)
 
+        # As a stream, the request is not read.
         return grpc.stream_stream_rpc_method_handler(refuse)
+
+    return {method: refusal(method) for method in _ELSEWHERE[service]}
 
 
 def _handler(
@@ -214,6 +228,7 @@ def _handler(
     """
 
     def run(data: bytes, call: Call) -> bytes:
+        wire.check_fields(data, message.DESCRIPTOR)
         try:
             request = message.FromString(data)
         except DecodeError as error:

@@ -104,6 +104,8 @@ class Settings:
     """Only version to serve; 0 for the newest."""
     num_versions: int = 1
     """Number of the newest versions to serve at once."""
+    notice: str = ""
+    """Sentence in the head of the page, such as why the model was not blessed; "" for none."""
     max_load_retries: int = 5
     """Attempts to load a version after the first failure, as many as in TensorFlow Serving."""
     load_retry_seconds: float = 60.0

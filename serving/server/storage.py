@@ -9,19 +9,22 @@ ignored.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from imgpipe.models.files.regular_files import read_bytes, sha256
 from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
 from imgpipe.serving.server.status import Code, StatusError
 
 IMAGE_INPUT = "image_bytes"
 """Name of the input, and of the feature, for encoded images in the models of imgpipe."""
+_LARGEST_MANIFEST = 64 << 20
+"""Size in bytes; a manifest has a few files."""
 # As in TensorFlow Serving, a version is any int64, which has at most 19 digits. \d would also match
 # the digits of other scripts.
 _VERSION = re.compile(r"-?[0-9]{1,19}")
@@ -79,15 +82,20 @@ def look(path: Path) -> Files | None:
     when the version is loaded.
     """
     found = []
+    others: list[str] = []
     try:
         for file in sorted(path.rglob("*")):
+            name = file.relative_to(path).as_posix()
             if file.is_file():
                 stat = file.stat()
-                found.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns))
+                found.append((name, stat.st_size, stat.st_mtime_ns))
+            elif file.exists() and not file.is_dir():
+                others.append(f"{name} is not a file")  # to read a named pipe takes for ever
     except OSError:
         return None
     sizes = {name: size for name, size, _ in found}
-    return Files(tuple(found), _missing_of_manifest(path, sizes) or _missing(sizes))
+    missing = others[0] if others else _missing_of_manifest(path, sizes) or _missing(sizes)
+    return Files(tuple(found), missing)
 
 
 def _missing(sizes: dict[str, int]) -> str:
@@ -129,7 +137,7 @@ def _manifest(path: Path) -> dict[str, dict[str, Any]]:
         OSError: The file cannot be read.
         StatusError: DATA_LOSS, the file is not a manifest; the message says why.
     """
-    text = (path / MANIFEST).read_bytes()
+    text = read_bytes(path / MANIFEST, _LARGEST_MANIFEST)
     try:
         files = json.loads(text)["files"]
         for name, entry in files.items():
@@ -156,8 +164,7 @@ def verify(path: Path) -> None:
     if not (path / MANIFEST).exists():
         return
     for name, entry in _manifest(path).items():
-        with (path / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(path / name, sys.maxsize)
         if digest != entry["sha256"].lower():
             raise StatusError(
                 Code.DATA_LOSS,

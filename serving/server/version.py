@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 _CHANGING = "its files are still changing"
 _SETTLE_S = 0.5
 """Files without a manifest must be unchanged for this long, or for one poll, to be loaded."""
+_STALLED_S = 10.0
+"""Incomplete files that no longer change for this long are no copy in progress. If they do change
+later, the version is looked at anew."""
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_WARM_UP_RECORDS = 1000
 """The largest number in TensorFlow Serving, whose file and rules these are."""
@@ -120,6 +123,21 @@ class Version:
         self.missing = files.missing or ("" if settled else _CHANGING)
         if self.failing and files != self._tried:
             self.state, self.error, self.retry_at, self._failures = State.START, None, None, 0
+        if self.state is State.START and files.missing:
+            self._fail_if_stalled(files, now - self._unchanged_since)
+
+    def _fail_if_stalled(self, files: storage.Files, unchanged: float) -> None:
+        """End a version whose files are not complete and do not become so."""
+        if unchanged < _STALLED_S:
+            return
+        self._tried = files
+        self.state = State.END
+        self.error = StatusError(
+            Code.DATA_LOSS,
+            f"{files.missing}, and no file of the version has changed for {_STALLED_S:g} s, so it "
+            "cannot be loaded. Copy or publish the version again.",
+        )
+        _log.error("%s: %s", self._title, self.error)
 
     def vanish(self) -> None:
         """Note that its folder is gone. When it is back, even a failed version is tried again."""

@@ -13,6 +13,8 @@ else. The subpackages are `imgpipe.pipeline`, `imgpipe.components`, `imgpipe.mod
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False  # `typing` would import a dozen modules; type checkers know this name
 
 if TYPE_CHECKING:
@@ -39,6 +41,13 @@ __all__ = [
 
 _MODULES = {name: "imgpipe.pipeline.api" for name in __all__}
 _MODULES["Client"] = "imgpipe.serving.client"
+
+
+# Libraries ask for the home folder while they are imported, and fail where the system knows none, as
+# in a container that runs with the number of a user only. Nothing is written to a home that does
+# not exist. `pathlib` would import a dozen modules.
+if os.path.expanduser("~") == "~":  # noqa: PTH111
+    os.environ["HOME"] = "/nonexistent"
 
 
 def __getattr__(name: str) -> object:

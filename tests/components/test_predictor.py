@@ -15,7 +15,7 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.serving_validator import validate
 from imgpipe.models import feature_names as names
 from imgpipe.models.export.signatures import CAM
-from imgpipe.models.model_names import OUT_OF_FOLD_FILE
+from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.serving.server import runtime
 from imgpipe.serving.server.served import Served
 from tests.images import encoded, soft
@@ -118,12 +118,10 @@ def test_images_that_the_model_has_learned_have_the_answers_of_a_network_without
 ):
     learned, served = np.float32([[0.5, 0.3, 0.2]]), _answers(made / "model", _IMAGES["v"])
     hashes, predicted = np.array([b"1.png of validation"]), np.array([b"unknown"])
-    answers = {"image_hash": hashes, "probabilities": learned, "predicted": predicted}
+    answers = OutOfFold(hashes, np.array([0]), learned, predicted)
     copies = shutil.copytree(made, tmp_path / "copies")
     for name in ("model", "earlier"):
-        file = copies / name / "Format-Serving" / OUT_OF_FOLD_FILE
-        file.parent.mkdir(exist_ok=True)
-        np.savez(file, **answers)
+        answers.write(str(copies / name / "Format-Serving"))
     out = _predict(copies, tmp_path / "out", "model", "earlier")
     found = {records.text(e, names.PATH): e for e in records.iterate(str(out), names.VALIDATION)}
     assert records.text(found["1.png"], names.PREDICTED) == "unknown"

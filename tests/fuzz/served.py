@@ -132,7 +132,8 @@ def inspected(file: Path) -> object:
             return file.read_bytes()
 
     (record,) = inspect(Given(), [Item("x.jpg", "a")], 1_000_000)  # type: ignore[arg-type]
-    return f"{record.format} {record.mode} {bool(record.figures)} {record.decode_error}"
+    content = record.content
+    return f"{content.format} {content.mode} {content.is_measured} {content.decode_error}"
 
 
 def review_answer(file: Path) -> object:

@@ -105,7 +105,7 @@ def _header(file: Path) -> object:
     data = file.read_bytes()
     header = probe(data, 1_000_000)
     served = image_header.pixels(data)
-    return f"{header.format} {header.mode} {header.error} {other_format(data)} {served is None}"
+    return f"{header.format} {header.mode} {other_format(data)} {served is None}"
 
 
 def _weights(file: Path) -> object:

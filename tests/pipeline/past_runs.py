@@ -10,6 +10,7 @@ from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.quarantine import DataSummary
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.facts import empty, page_settings
+from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.training.cross_validation import Folds
@@ -19,6 +20,7 @@ from imgpipe.pipeline.records.run_summary import summarised
 from tests.declared import made
 
 CLASSES = ("cat", "dog")
+_THRESHOLD = 0.9
 
 
 def leave(
@@ -65,21 +67,26 @@ def leave(
         facts["gate"] = made(
             Decision,
             split="validation",
-            threshold=0.9,
+            threshold=_THRESHOLD,
             value=correct / of,
             count=of,
             correct=correct,
             ci95=list(wilson(correct, of)),
+            failed=[] if correct / of >= _THRESHOLD else ["threshold"],
         )
     if folds is not None:
         facts["cross_validation"] = made(Folds, folds=5, mean=folds, std=0.02)
     if version is not None:
-        path = str(out / "model")
+        path = str(out / "model" / str(version))
         facts["push"] = made(Push, status="pushed", version=str(version), path=path)
+    elif correct is not None:
+        facts["push"] = made(Push, status="refused", refused_by=["model"])
     state = RunState(status, f"{status}: a sentence", log="run.log")
     timings = made(Timings, total_s=63.0, import_s=1.0)
     page = str(folder / "report.html")
     summary = summarised(facts, timings, [], page, state)
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "report.html").write_text("<p>page")
+    facts["identity"] = made(Identity, folder=str(folder))
+    (folder / "facts.json").write_text(json.dumps(facts))
     return folder

@@ -24,7 +24,7 @@ from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
@@ -147,8 +147,14 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
     known = resolve(overrides, scan.vocabulary)
     settings = dataclasses.replace(settings, overrides=known)
     summary = filter_examples(pipeline(), uris, settings, scan.vocabulary)
-    names = quarantine.MANIFEST, quarantine.REPAIRED, quarantine.WARNINGS, quarantine.REVIEWED
-    files = [(root / "q" / name).read_text().splitlines() for name in (*names, quarantine.NEAR)]
+    names = (
+        quarantine_files.MANIFEST,
+        quarantine_files.REPAIRS,
+        quarantine_files.WARNINGS,
+        quarantine_files.REVIEWS,
+        quarantine_files.NEAR_DUPLICATES,
+    )
+    files = [(root / "q" / name).read_text().splitlines() for name in names]
     return summary, *([json.loads(line) for line in lines] for lines in files)
 
 

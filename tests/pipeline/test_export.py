@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe export``, whose files must answer as the published version does."""
+"""Tests of `imgpipe export`, whose files must answer as the published version does."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import imgpipe
-from imgpipe.components.common.storage import records
+from imgpipe.components.common.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
@@ -24,7 +25,7 @@ from tests.pipeline import past_runs, small_version
 
 
 def export(*arguments):
-    """Run ``imgpipe export`` in this process; return the result, or raise its error."""
+    """Run `imgpipe export` in this process; return the result, or raise its error."""
     result = CliRunner().invoke(app, ["export", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -69,6 +70,51 @@ def test_keras_reads_its_file_without_imgpipe(out, tmp_path):
         "print(model.output_shape, 'imgpipe' in sys.modules)"
     )
     assert python_program.printed(program).splitlines()[0] == "(None, 2) False"
+
+
+def test_the_lite_file_names_its_classes_where_mediapipe_reads_them(out, tmp_path):
+    export("tflite", out, "--to", tmp_path / "model.tflite")
+    content = (tmp_path / "model.tflite").read_bytes()
+    assert b"TFLITE_METADATA" in content and b"M001" in content
+    with zipfile.ZipFile(tmp_path / "model.tflite") as archive:
+        [labels] = archive.infolist()
+        assert archive.read(labels).decode().splitlines() == list(small_version.CLASSES)
+    assert labels.compress_type == zipfile.ZIP_STORED
+    assert labels.filename.encode() in content[: labels.header_offset], "the metadata name it"
+
+
+def test_the_keras_file_holds_only_what_older_versions_of_keras_know(out, tmp_path):
+    export("keras", out, "--to", tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        configuration = json.loads(archive.read("config.json"))
+    assert configuration["classes"] == list(small_version.CLASSES)
+    layers = configuration["config"]["layers"]
+    assert {layer["module"] for layer in layers} == {"keras.layers"}, "no operation"
+    keys = {key for layer in layers for key in layer["config"]}
+    assert not [key for key in keys if key.endswith("_initializer")]
+    assert "quantization_config" not in keys and "optional" not in keys
+    assert {layer["config"]["dtype"] for layer in layers} == {"float32"}
+
+
+@pytest.mark.parametrize("to", ["copy", "copy/7"])
+def test_a_copy_to_pass_on_answers_and_holds_no_image(out, tmp_path, to):
+    described = imgpipe.export("saved_model", out, tmp_path / to).summary
+    folder = tmp_path / "copy" / ("7" if "/" in to else "1")
+    assert (described["file"], described["parity"]) == (str(folder), None)
+    assert described["classes"] == list(small_version.CLASSES)
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"saved_model.pb", "assets/vocabulary.txt", manifest.MANIFEST} <= names
+    assert not [name for name in names if "warmup" in name or name.startswith("provenance/")]
+    assert manifest.damage(folder, complete=True) == ""
+    image = encoded(noise(1, (32, 24)))
+    with imgpipe.load(out) as model, imgpipe.load(folder) as copy:
+        [expected] = model.predict([image])
+        [answer] = copy.predict([image])
+    assert answer.top == expected.top
+    with pytest.raises(ConfigError, match=r"exists already\. Name another folder"):
+        export("saved_model", out, "--to", tmp_path / to)
+    with pytest.raises(ResourceError, match="which does not exist"):
+        export("saved_model", out, "--to", tmp_path / "gone" / "copy")
 
 
 def test_an_export_with_other_answers_is_refused(out):
@@ -132,7 +178,9 @@ def test_a_file_of_8_bits_needs_the_images_of_the_run(out, tmp_path):
 
 
 def test_wrong_arguments_and_missing_packages_are_refused(out, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"expected onnx, keras, .*\. Received: 'torch'"):
+    with pytest.raises(
+        ConfigError, match=r"expected onnx, keras, .* or saved_model\. Received: 'torch'"
+    ):
         export("torch", out, "--to", tmp_path / "a.pt")
     with pytest.raises(ConfigError, match=r"expected a file whose name ends in \.onnx"):
         export("onnx", out, "--to", tmp_path / "model.keras")

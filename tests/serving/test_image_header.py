@@ -13,20 +13,69 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgpipe.serving.image_header import pixels
+from imgpipe.serving.image_header import hidden_cost, pixels
 from tests.images import encoded
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    crc = zlib.crc32(name + data)
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
 
 
 def png_bomb(width: int, height: int) -> bytes:
     """Return a small PNG whose header states width x height grey pixels."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        crc = zlib.crc32(name + data)
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
-
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     line = zlib.compress(b"\0" * (width + 1) * 64, 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", line)
+
+
+def compressed_texts(count: int = 2, name: bytes = b"zTXt", size: int = 3 << 20) -> bytes:
+    """Return a PNG of one pixel with texts of ``size`` zeros each, which are compressed."""
+    plain = encoded(Image.new("L", (1, 1)), "PNG")
+    head = {b"zTXt": b"a\0\0", b"iCCP": b"a\0\0", b"iTXt": b"a\0\1\0en\0b\0"}[name]
+    text = chunk(name, head + zlib.compress(bytes(size), 9))
+    return plain[:33] + text * count + plain[33:]
+
+
+def many_scans(count: int = 200, side: int = 16) -> bytes:
+    """Return a progressive JPEG whose last scan is repeated without its content."""
+    data = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    (length,) = struct.unpack_from(">H", data, at + 2)
+    return data[:-2] + data[at : at + 2 + length] * count + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("data", "cost"),
+    [
+        (many_scans(), "206 scans, more than 100"),
+        (many_scans(60), ""),
+        (compressed_texts(name=b"zTXt"), "compressed texts or profiles of more than 4 MiB"),
+        (compressed_texts(name=b"iTXt"), "compressed texts or profiles of more than 4 MiB"),
+        (compressed_texts(name=b"iCCP"), "compressed texts or profiles of more than 4 MiB"),
+        (compressed_texts(1000, size=100), ""),
+        (compressed_texts(1), ""),
+        (png_bomb(1, 1) + chunk(b"abCd", b"") * 300_001, "more than 300,000 parts"),
+    ],
+    ids=range(8),
+)
+def test_images_cost_more_than_their_pixels(data, cost):
+    assert hidden_cost(data) == cost
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_usual_images_have_no_hidden_cost(kind):
+    assert hidden_cost(encoded(Image.new("RGB", (300, 200)), kind)) == ""
+    scan = b"\xff\xda" * 1000
+    jpeg = encoded(Image.new("RGB", (300, 200)), "JPEG", progressive=True, comment=scan)
+    assert hidden_cost(jpeg + scan) == "", "in a comment and after the end there are no scans"
+
+
+def test_a_file_that_ends_within_a_header_has_no_hidden_cost():
+    for data in (many_scans(), compressed_texts()):
+        for end in range(0, len(data), 7):
+            assert isinstance(hidden_cost(data[:end]), str)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 The wheels of TFX lack the native part of `tfx_bsl.arrow.sql_util` (SQL slicing), and TFX installs
 a stub for that module when it is imported. A worker unpickles TFDV and TFMA before it imports TFX,
-and would fail. ``--beam_plugins=imgpipe.components.common.beam.beam_worker`` makes each worker load
+and would fail. `--beam_plugins=imgpipe.components.common.beam.beam_worker` makes each worker load
 this module first.
 """
 

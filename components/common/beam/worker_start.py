@@ -1,4 +1,4 @@
-"""``imgpipe-beam-worker``: starts a Beam worker on a host of a cluster.
+"""`imgpipe-beam-worker`: starts a Beam worker on a host of a cluster.
 
 Flink and Spark start Python workers on their hosts, with the same flags as Beam's containers do
 (https://beam.apache.org/documentation/runtime/sdk-harness-config/). Beam's own starter is a Go
@@ -55,7 +55,7 @@ def prepare_local(beam_args: Sequence[str], directory: Path) -> None:
     """Make Beam's local worker processes load what they need to unpickle TFDV's objects.
 
     FnApiRunner starts these processes without the options of the pipeline such as
-    ``--beam_plugins`` (Beam 2.77), but they read a file that is named in their environment.
+    `--beam_plugins` (Beam 2.77), but they read a file that is named in their environment.
 
     Args:
         beam_args: Options of Beam.
@@ -94,7 +94,7 @@ def environment(parsed: argparse.Namespace, info: Any) -> dict[str, str]:
 
     Args:
         parsed: The flags.
-        info: Beam's message ``ProvisionInfo``.
+        info: Beam's message `ProvisionInfo`.
 
     Returns:
         Values by name. Addresses in the flags win over those in `info`.
@@ -121,7 +121,7 @@ def environment(parsed: argparse.Namespace, info: Any) -> dict[str, str]:
 
 
 def _descriptor(url: str) -> str:
-    """Return the text form of Beam's message ``ApiServiceDescriptor``."""
+    """Return the text form of Beam's message `ApiServiceDescriptor`."""
     return f'url: "{url}"'
 
 

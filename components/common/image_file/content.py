@@ -1,13 +1,14 @@
-"""Decoding of one encoded image with the serving op, and the measurements of its pixels."""
+"""What one encoded image contains: its header, its decode result and its measurements."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from imgpipe.components.common.image_file.header import pillow
+from imgpipe.components.common.image_file.header import Header, pillow
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels, measure
 from imgpipe.models import preprocess
@@ -17,33 +18,63 @@ _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
 
 @dataclass(frozen=True)
-class Content:
-    """Size, measurements and perceptual hashes of a decoded image."""
+class Content(Header):
+    """What depends on the bytes of a file alone, and not on its name, its label or its split.
 
-    width: int  # pixels
-    height: int
+    The size is that of the decoded pixels, or of the header when the file was not decoded.
+
+    Attributes:
+        decode_error: Why the serving op cannot decode the file, "" when it can.
+        damage: Sign that the pixels of a readable file are wrong; "" for none.
+        figures: Values by measurement, rounded to 32 bits as an Example stores them; empty when
+            the file was not decoded.
+        perceptual_hash: Perceptual hashes, None when the file was not decoded.
+    """
+
+    decode_error: str = ""
+    damage: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
-    perceptual_hash: bytes = b""
+    perceptual_hash: bytes | None = field(default=None, repr=False)
 
-    @classmethod
-    def of(cls, pixels: Pixels, measurements: Iterable[Measurement]) -> Content:
-        """Compute the measurements and perceptual hashes of decoded pixels."""
+    @property
+    def is_measured(self) -> bool:
+        """Whether the pixels were decoded and measured."""
+        return bool(self.figures)
+
+    def measured(self, pixels: Pixels, measurements: Iterable[Measurement]) -> Content:
+        """Return this content with the size, measurements and perceptual hashes of its pixels."""
         height, width = pixels.values.shape[:2]
-        return cls(width, height, measure(pixels, measurements), perceptual_hashes(pixels))
+        return dataclasses.replace(
+            self,
+            width=width,
+            height=height,
+            decode_error="",
+            figures=measure(pixels, measurements),
+            perceptual_hash=perceptual_hashes(pixels),
+        )
 
-    @classmethod
-    def decoded(
-        cls, data: bytes, measurements: Iterable[Measurement], alpha: np.ndarray | None = None
-    ) -> tuple[Content | None, str]:
-        """Decode and measure an encoded image; `alpha` is its alpha channel, as for `Pixels`.
+    def rewritten(
+        self, data: bytes, measurements: Iterable[Measurement], alpha: np.ndarray | None = None
+    ) -> Content:
+        """Return this content with the pixels of a file that replaces the one that was found.
+
+        Args:
+            data: The new encoded file.
+            measurements: What is measured.
+            alpha: The alpha channel of the file that was found, as for `Pixels`.
 
         Returns:
-            (content, ""), or (None, error) when the serving op cannot decode the image.
+            The content with the new measurements, or with `decode_error` and without measurements
+            when the serving op cannot decode the new file.
         """
         values, error = decode(data)
         if values is None:
-            return None, error
-        return cls.of(Pixels(values, alpha), measurements), ""
+            return dataclasses.replace(self, decode_error=error, figures={}, perceptual_hash=None)
+        return self.measured(Pixels(values, alpha), measurements)
+
+    def without_pixels(self) -> Content:
+        """Return the content without measurements, of which memory holds many."""
+        return dataclasses.replace(self, figures={}, perceptual_hash=None)
 
 
 def decode(data: bytes) -> tuple[np.ndarray | None, str]:

@@ -134,8 +134,9 @@ def _webp(data: bytes) -> str:
     zeros = _ZEROS + width * height // _PLAIN_PIXELS
     if chunk[1] == b" " and bytes(zeros) in pixels:
         return f"at least {zeros:,} zeros in a row among the compressed pixels"
-    if found := _converted_newlines(pixels):
-        return found
+    converted = _converted_newlines(pixels)
+    if converted:
+        return converted
     return _added(data, int.from_bytes(data[4:8], "little") + 8)
 
 

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from imgpipe.serving import image_header
 
@@ -60,12 +60,17 @@ class Header:
     frames: int = 1
     camera: str = ""  # model of the camera
     captured: int = 0  # moment of the photograph by the clock of the camera, in seconds
-    error: str = ""  # why Pillow cannot read the header, "" when it can
+    hidden_cost: str = ""  # why the file must not be decoded, whatever its size in pixels is
 
     @property
     def pixels(self) -> int:
         """Number of pixels, width × height."""
         return self.width * self.height
+
+    @property
+    def size_in_words(self) -> str:
+        """Width and height for messages, such as "640 x 480"."""
+        return f"{self.width} x {self.height}"
 
 
 @functools.cache
@@ -80,7 +85,7 @@ def _plugins() -> tuple[str, ...]:
 
 
 def other_format(data: bytes) -> str:
-    """Return the name of an unsupported format that the file has, such as ``ICO``; "" for none.
+    """Return the name of an unsupported format that the file has, such as `ICO`; "" for none.
 
     The file is not opened: Pillow's plugins only look at the first bytes.
     """
@@ -122,22 +127,22 @@ def probe(data: bytes, pixel_limit: int) -> Header:
         >>> header = probe(Path("rock.jpg").read_bytes(), pixel_limit=100_000_000)
         >>> header.format, header.width, header.height
         ('JPEG', 160, 160)
-        >>> probe(b"These are the minutes of", pixel_limit=100_000_000).error
-        'unknown image format'
+        >>> probe(b"These are the minutes of", pixel_limit=100_000_000).format
+        ''
     """
     declared = image_header.size(data)
     kind = image_header.sniff(data)
+    cost = image_header.hidden_cost(data)
+    if cost:  # Pillow would expand the texts of a PNG
+        why = f"not decoded: it has {cost}"
+        return Header(*declared, format=kind, hidden_cost=why)
     if kind == "WEBP" and declared[0] * declared[1] > pixel_limit:
         return Header(width=declared[0], height=declared[1], format=kind)
     try:
         with pillow(data) as image:
             return _describe(image, declared)
-    except UnidentifiedImageError:
-        other = other_format(data)
-        error = f"{other}, a format that is not accepted" if other else "unknown image format"
-    except Exception as problem:  # plugins raise anything from SyntaxError to struct.error
-        error = f"{type(problem).__name__}: {problem}"
-    return Header(width=declared[0], height=declared[1], format=kind, error=error)
+    except Exception:  # plugins raise anything from SyntaxError to struct.error
+        return Header(width=declared[0], height=declared[1], format=kind)
 
 
 def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:

@@ -38,7 +38,8 @@ def for_the_model(data: bytes, pixel_limit: int) -> bytes:
         data: The encoded file; it is returned unchanged when nothing reads it.
         pixel_limit: Number of pixels above which a file is not decoded.
     """
-    if probe(data, pixel_limit).pixels > pixel_limit or not decode(data)[1]:
+    header = probe(data, pixel_limit)
+    if header.hidden_cost or header.pixels > pixel_limit or not decode(data)[1]:
         return data
     try:
         return transcode(data)[0]

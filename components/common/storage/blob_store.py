@@ -24,7 +24,7 @@ _CHECKSUM = 4  # bytes of the checksum in front of each value
 
 
 class BlobStore:
-    """Values by key in ``<directory>/<name>/<first byte of the key>/<key>``.
+    """Values by key in `<directory>/<name>/<first byte of the key>/<key>`.
 
     It is safe for several threads, processes and hosts.
 
@@ -66,7 +66,9 @@ class BlobStore:
             file = self._file(key)
             beside = file.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+                # Small copies and features of images may be private.
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                file.parent.mkdir(exist_ok=True)
                 beside.write_bytes(_with_checksum(value))
                 beside.replace(file)
             except OSError as error:

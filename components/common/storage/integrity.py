@@ -51,7 +51,7 @@ def describe(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """Describe files, given by name.
 
     Returns:
-        ``{name: {"sha256": hex, "bytes": int}}``
+        `{name: {"sha256": hex, "bytes": int}}`
     """
     return {
         name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in paths.items()
@@ -149,7 +149,8 @@ def damage(folder: Path, *, complete: bool) -> str:
             return EMPTIED
         sealed = sealed["files"]
         written = seal_file(folder).stat().st_ctime_ns
-        if wrong := difference(folder, sealed, written, complete=complete):
+        wrong = difference(folder, sealed, written, complete=complete)
+        if wrong:
             return wrong
         added = sorted(_files(folder).keys() - sealed.keys())
     except FileNotFoundError:

@@ -35,7 +35,8 @@ def read(file: Path) -> Mapping[str, str] | None:
     """Return the split of each known image by its short hash; None for versions without a list."""
     if not file.is_file():
         return None
-    lines = (line.partition(" ") for line in file.read_text("ascii").splitlines())
+    # People may change the file; a line that is no digest fits no image.
+    lines = (line.partition(" ") for line in file.read_text("ascii", "replace").splitlines())
     return {digits: split for digits, _, split in lines}
 
 

@@ -1,4 +1,4 @@
-"""The manifest of a published version: its files with their digests, and the facts of the run.
+"""The manifest of a published version: digests of the files that answer, and facts of the run.
 
 ModelPusher writes it; Baseline, the rollback and the command line read it. This module imports
 neither TFX nor TensorFlow, because the command line reads versions before heavy imports.
@@ -16,7 +16,7 @@ from typing import Any
 
 from imgpipe.components.common.storage import integrity
 from imgpipe.models.files import json_object
-from imgpipe.models.files.version_files import MANIFEST, MODEL_DIGEST
+from imgpipe.models.files.version_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL
 
 #: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
 PROVENANCE = "provenance"
@@ -26,6 +26,9 @@ CARD = "README.md"
 KEPT_VERSIONS = 3
 #: Files that can differ between exports although the same model is served.
 _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
+#: Files, and folders of files, from which a server or Keras computes answers. All others describe
+#: the model or hold images, so whoever passes a version on may change or delete them.
+_ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
 
 
 def describe(directory: Path) -> dict[str, dict[str, Any]]:
@@ -33,6 +36,15 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
     files = integrity.files_below(directory)
     files.pop(MANIFEST, None)
     return integrity.describe(files)
+
+
+def is_guarded(name: str) -> bool:
+    """Return whether a file has to stay as it was published, so that the manifest lists it.
+
+    Args:
+        name: Path of the file below the version directory.
+    """
+    return name.startswith(_ANSWERING)
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -83,7 +95,7 @@ class PublishedVersion:
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the version's number and files."""
+        """Fingerprint of the version's number and guarded files."""
         text = json.dumps([self.number, self.manifest.get("files", {})], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -98,19 +110,19 @@ def version_numbers(base: Path) -> list[int]:
 
 
 def damage(path: Path, *, complete: bool = False) -> str:
-    """Compare a version directory with its manifest.
+    """Compare the guarded files of a version directory with its manifest.
 
     Args:
         path: Version directory.
-        complete: Whether to read every file. If False, only files that were changed after the
-            manifest was written are read; the manifest is written last.
+        complete: Whether to read every one of them. If False, only those that were changed after
+            the manifest was written are read; it is written last.
 
     Returns:
         What is wrong, as a sentence without its full stop; "" when the version is intact.
     """
     file = path / MANIFEST
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_object.read(file)
         written = file.stat().st_ctime_ns
         return integrity.difference(path, content["files"], written, complete=complete)
     except FileNotFoundError:

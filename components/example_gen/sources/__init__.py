@@ -58,7 +58,7 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     Whether the locator exists and has the expected layout is checked when the source is listed.
 
     Args:
-        spec: ``<kind>:<locator>``, or a path without prefix.
+        spec: `<kind>:<locator>`, or a path without prefix.
         options: How the source is read. Default: `SourceOptions()`.
 
     Raises:
@@ -84,7 +84,7 @@ def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
     """Split a spec into its kind and its locator.
 
     Args:
-        spec: ``<kind>:<locator>``, or a path without prefix.
+        spec: `<kind>:<locator>`, or a path without prefix.
         options: How the source is read.
 
     Raises:
@@ -107,7 +107,7 @@ def absolute(spec: str, folder: Path) -> str:
     """Make the path of a spec absolute.
 
     Args:
-        spec: ``<kind>:<locator>``, or a path without prefix. Names and URIs are left unchanged.
+        spec: `<kind>:<locator>`, or a path without prefix. Names and URIs are left unchanged.
         folder: Folder that a relative path starts from.
 
     Raises:

@@ -190,12 +190,14 @@ def _zip(path: str) -> zipfile.ZipFile:
 def _collect_zip(path: Path, found: _Members) -> None:
     """Collect the members that the central directory lists."""
     infos = _zip(str(path)).infolist()
-    total, packed = sum(info.file_size for info in infos), path.stat().st_size
+    total = sum(info.file_size for info in infos)
+    packed = path.stat().st_size
     if total > BOMB_BYTES and total > BOMB_RATIO * packed:
         raise OSError(f"it unpacks to more than {BOMB_RATIO} times its size: {total >> 20} MiB")
     names = _zip_names(path, infos, found)
     for number, (info, name) in enumerate(zip(infos, names, strict=True)):
-        mode, locator = stat.S_IFMT(info.external_attr >> 16), f"zip:{number}"
+        mode = stat.S_IFMT(info.external_attr >> 16)
+        locator = f"zip:{number}"
         kind = "file" if mode in (0, stat.S_IFREG) else "special"
         if stat.S_ISLNK(mode):
             kind = "link"

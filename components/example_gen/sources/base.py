@@ -19,6 +19,7 @@ from typing import Annotated, Literal, Protocol
 import pydantic.dataclasses
 from pydantic import Field
 
+from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.models import progress
 from imgpipe.models.limits import PLACE, STRICT, declared
 
@@ -151,6 +152,15 @@ class Note:
     detail: str = ""
     count: int = 1  # more in a note that stands for all further ones of its kind
 
+    def as_written(self) -> SourceNote:
+        """Return the note as it is written to JSON."""
+        return {
+            "kind": self.kind,
+            "path": self.path,
+            "detail": self.detail,
+            "count": self.count,
+        }
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -226,7 +236,8 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
             return "", error.strerror or str(error)
 
     known = {(note.kind, note.path) for note in listing.notes}  # such as dead links
-    notes, items = list(listing.notes), []
+    notes = list(listing.notes)
+    items: list[Item] = []
     remaining = iter(listing.items)
     progress.total(len(listing.items), "files")
     with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
@@ -244,7 +255,7 @@ class SourceKind:
     """One kind of source; a module in this folder lists its kinds in `KINDS`.
 
     Attributes:
-        name: Prefix of a spec, such as "folder" in ``folder:PATH``.
+        name: Prefix of a spec, such as "folder" in `folder:PATH`.
         open: Function that opens the source at a locator.
         takes: Function that returns whether a path without prefix is of this kind.
         order: Position in which the kinds are asked whether they take a path without prefix.

@@ -87,7 +87,8 @@ class _Walk:
             self._note("unreadable_folder", folder.path or ".", error.strerror or str(error))
             return
         for entry in found:
-            path, link = f"{folder.path}/{entry.name}".lstrip("/"), entry.is_symlink()
+            path = f"{folder.path}/{entry.name}".lstrip("/")
+            link = entry.is_symlink()
             if is_hidden(entry.name):
                 self._note("hidden", path)
                 continue

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from imgpipe.components.example_gen.sources import folder_names
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.folder_names import Meaning, meaning
-from imgpipe.components.example_gen.sources.tree import split_words
+from imgpipe.components.example_gen.sources.tree import is_split, split_words
 from imgpipe.models import feature_names as names
 
 _MOST = 0.8  # share of the files that sub-folders of the same names hold, where they are classes
@@ -92,6 +92,15 @@ def hold_splits(layer: Sequence[Folder]) -> bool:
         names.TRAIN in splits and None not in splits and len(splits) > 1 and not folder.files
         for folder, splits in zip(filled, found, strict=True)
     )
+
+
+def is_around(folder: Folder, inner: Folder, split: str | None, classes: Set[str]) -> bool:
+    """Whether the only folder in another one holds the classes, of which some may be known."""
+    name = inner.name.lower()
+    if split is None:
+        return bool(inner.folders) and not is_split(name)
+    may_hold = not classes or folder_names.is_images(name) or bool(inner.names() & classes)
+    return name == folder.name.lower() or (bool(inner.folders) and name not in classes and may_hold)
 
 
 def is_data_set(folder: Folder) -> bool:

@@ -20,24 +20,25 @@ from imgpipe.components.example_gen.sources.folder_tree import (
     Folder,
     are_twins,
     hold_splits,
+    is_around,
     is_data_set,
     repeats,
     share_names,
     split_of,
 )
+from imgpipe.components.example_gen.sources.split_folders import (
+    check_split_folders,
+    find_split_folders,
+)
 from imgpipe.components.example_gen.sources.tree import (
     EXPECTED_TREE,
     LISTS,
-    NEUTRAL_WORDS,
     SPLIT_FOLDERS,
     is_hidden,
     is_split,
     listed,
     some,
-    split_words,
-    words,
 )
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
 _MANY_SESSIONS = 5  # with as many, each of them may stay in one split
@@ -174,7 +175,7 @@ class _Reader:
             around = len(folder.folders) == 1
             if around:
                 (inner,) = folder.folders.values()
-                around = _is_around(folder, inner, split, classes) and (descend or bool(split))
+                around = is_around(folder, inner, split, classes) and (descend or bool(split))
                 folder = inner if around else folder
         if folder is not root:
             said = "the only folder; those in it are the classes or splits"
@@ -194,55 +195,19 @@ class _Reader:
 
     def _given_splits(self, top: Folder) -> _Roots:
         """Return the folders at the root that are splits; empty when they are classes."""
-        by_words = {name: split for name in sorted(top.folders) if (split := split_of(name))}
-        labelled = {name for name, one in top.folders.items() if one.classes()}
-        unlabelled = [
-            name
-            for name in top.folders.keys() - labelled
-            if top.folders[name].total
-            and (by_words.get(name, names.TRAIN) != names.TRAIN or folder_names.is_unlabelled(name))
-        ]
-        if not labelled & {name for name, split in by_words.items() if split == names.TRAIN}:
-            unlabelled = []
-        rest = [name for name in sorted(top.folders) if name not in unlabelled]
-        given = {name: by_words[name] for name in rest if is_split(name)}
-        others = [name for name in rest if name not in given]
-        if (others or not given) and _are_splits(top, rest, by_words):
-            given = {name: by_words[name] for name in rest if name in by_words}
-            others = [name for name in rest if name not in given and top.folders[name].total]
-            said = ", ".join(f"{name} is {split}" for name, split in given.items())
-            self.note("split_names", top, said)
-        # A class may be called "test", and a single folder "train" among others is a class, too.
-        surely = labelled.intersection(by_words)
-        alone = len(given) == 1 and not surely.issuperset(rest)
-        if not given or (others and (alone or names.TRAIN not in given.values())):
+        splits = find_split_folders(top)
+        if splits is None:
             return []
-        for name in sorted(unlabelled):
+        if splits.has_unusual_names:
+            said = ", ".join(f"{name} is {split}" for name, split in splits.given.items())
+            self.note("split_names", top, said)
+        for name in splits.unlabelled:
             folder = top.folders.pop(name)
             detail = f"{folder.total:,} files in no class folder, so that they have no label"
             self.note("unlabelled_folder", folder, detail, folder.total)
-        self._check_splits(given, [top.folders[name] for name in others])
-        return [(top.folders[name], split) for name, split in given.items()]
-
-    def _check_splits(self, given: dict[str, str], others: Sequence[Folder]) -> None:
-        """Refuse two folders for one split, split folders beside others, and no train folder."""
-        if len(set(given.values())) < len(given):
-            raise ConfigError(
-                f"data source {self.where!r} has two folders for one split: found "
-                f"{some(sorted(given))}; keep one folder for each of train, validation and test"
-            )
-        if others:
-            raise ConfigError(
-                f"data source {self.where!r} mixes split folders ({some(sorted(given))}) "
-                f"with others ({some([folder.name for folder in others])}); move the others away, "
-                "or put every class folder into a split folder. To leave them out: "
-                f"{self._command(skip=others)}"
-            )
-        if names.TRAIN not in given.values():
-            raise ConfigError(
-                f"data source {self.where!r} holds {some(sorted(given))} but no train "
-                "folder; add one, or name the folder that holds the classes"
-            )
+        others = [top.folders[name] for name in splits.others]
+        check_split_folders(self.where, splits, self._command(skip=others))
+        return [(top.folders[name], split) for name, split in splits.given.items()]
 
     def cells(self, roots: _Roots) -> _Cells:
         """Return the label and the split of each class folder, by its path."""
@@ -299,7 +264,8 @@ class _Reader:
             below = [inner for folder in inside for inner in folder.filled()]
             outer = sorted({folder.name for folder in layer})
             inner = sorted({folder.name for folder in below})
-            ours, theirs = meaning(outer), meaning(inner)
+            ours = meaning(outer)
+            theirs = meaning(inner)
             if theirs > ours and not any(map(is_split, outer)):
                 if not all(map(is_split, inner)):
                     detail = f"the folders {some(inner)} are parts of several classes"
@@ -359,7 +325,8 @@ class _Reader:
         unclear = [inner for inner in copies.values() if inner.name in folder.folders]
         if unclear:
             kept = [inner for inner in folder.filled() if inner not in unclear]
-            again, others = (some([one.name for one in each]) for each in (unclear, kept))
+            again = some([inner.name for inner in unclear])
+            others = some([inner.name for inner in kept])
             readings = {f"To leave out {again}": self._command(skip=unclear)}
             if any(is_split(inner.name) for inner in folder.filled()):  # which are read as splits
                 readings[f"To leave out {others}"] = self._command(skip=kept)
@@ -419,30 +386,6 @@ class _Reader:
             settings.append(f"data.class_level={level or self.options.class_level}")
         sets = " ".join(f"--set {shlex.quote(setting)}" for setting in settings)
         return f"imgpipe check {shlex.quote(self.where)} {sets}"
-
-
-def _are_splits(top: Folder, folders: Sequence[str], by_words: Mapping[str, str]) -> bool:
-    """Whether the folders that name splits by a word agree in their classes or other words."""
-    named = [name for name in folders if name in by_words]
-    # Several names for one split are classes: passenger_train and freight_train.
-    if names.TRAIN not in map(by_words.get, named) or len(set(by_words.values())) == 1:
-        return False
-    inner = {name: top.folders[name].classes() for name in named}
-    known = set[str]().union(*(inner[n] for n in named if by_words[n] == names.TRAIN))
-    if any(inner.values()):
-        return all(2 * len(found & known) >= len(found) > 0 for found in inner.values())
-    others = [set(words(n)).difference(split_words(n), NEUTRAL_WORDS) for n in named]
-    alike = len({frozenset(filter(str.isalpha, one)) for one in others}) == 1
-    return alike and len(named) == len(folders)
-
-
-def _is_around(folder: Folder, inner: Folder, split: str | None, classes: Set[str]) -> bool:
-    """Whether the only folder in another one holds the classes, of which some may be known."""
-    name = inner.name.lower()
-    if split is None:
-        return bool(inner.folders) and not is_split(name)
-    may_hold = not classes or folder_names.is_images(name) or bool(inner.names() & classes)
-    return name == folder.name.lower() or (bool(inner.folders) and name not in classes and may_hold)
 
 
 def _ignored(path: str, wanted: set[str]) -> tuple[str, str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
+from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -25,17 +26,6 @@ from imgpipe.components.example_gen.sources.base import (
 )
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
-from imgpipe.components.example_gen.sources.tables import (
-    cell_text,
-    check_one_hot,
-    check_single_labels,
-    encoding,
-    find_column,
-    first_rows,
-    is_number,
-    is_usual,
-    said,
-)
 from imgpipe.components.example_gen.sources.tree import listed, some, split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular, read_bytes
@@ -46,8 +36,10 @@ _EXPECTED = (
     "expected a .csv with the columns path,label[,split,group], or a .jsonl of those; name other "
     "columns by data.image_column and data.label_column"
 )
+_MAX_PATH, _MAX_NAME = 4096, 64  # characters; the first is the limit of Linux
 _MIN_PIXELS = 4  # two by two
-_Table = tuple[list[str], list[tuple[int, list[str]]]]  # header, and cells by number of the row
+_MAX_COLUMNS = 10_000  # of a CSV file, each of which takes pandas half a millisecond
+_Table = tuple[list[str], list[tuple[int, Sequence[str]]]]  # header, and rows by their number
 
 
 def lists_files(locator: str, options: SourceOptions) -> bool:
@@ -58,14 +50,14 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
     if not locator.lower().endswith(_TABLE) or not path.is_file():
         return False
     try:
-        _, (titles, second) = first_rows(path)
+        _, (titles, second) = tables.first_rows(path)
     except OSError:
         return False
-    if options.image_column or any(is_usual(title, "path", sure=True) for title in titles):
+    if options.image_column or any(tables.is_usual(title, "path", sure=True) for title in titles):
         return True
-    place = find_column(locator, titles, "path")
+    place = tables.find_column(locator, titles, "path")
     # The names of pixels are numbered, and those of classes in one-hot columns are not.
-    pixels = [title for title, cell in zip(titles, second, strict=False) if is_number(cell)]
+    pixels = [title for title, cell in zip(titles, second, strict=False) if tables.is_number(cell)]
     return place >= 0 and sum(any(map(str.isdigit, title)) for title in pixels) < _MIN_PIXELS
 
 
@@ -124,11 +116,14 @@ class ListSource(Source):
         found = find_files(named, str(root))
         entries: dict[str, _Entry] = {}
         for row, (raw, label, word, group) in rows:
-            path, refused = found.paths.get(raw) or found.places[raw], ""
-            if not path:
+            path = found.paths.get(raw) or found.places[raw]
+            refused = ""
+            if not path or len(raw) > _MAX_PATH:
                 # Refused rows may name the same file; each is rejected as an item of its own.
                 name = raw.replace("\\", "/").rstrip("/.").rpartition("/")[2] or "unnamed"
-                path, refused = f"row-{row:06d}/{name}", _refusal(raw, root)
+                name = name[-_MAX_NAME:]
+                path = f"row-{row:06d}/{name}"
+                refused = _refusal(raw, root)
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
             split = split_word(word, f"{self.file!r}, row {row}") if word else ""
@@ -140,9 +135,10 @@ class ListSource(Source):
             for entry in entries.values()
             if len(entry.rows) > 1
         ]
-        items, least = [entry.item() for entry in entries.values()], self.options.least_classes
+        items = [entry.item() for entry in entries.values()]
+        least = self.options.least_classes
         labels = {label for entry in entries.values() for label in entry.said[TWO_LABELS]}
-        check_single_labels(self.file, labels, self.options.classes)
+        tables.check_single_labels(self.file, labels, self.options.classes)
         scan = listed(self.file, items, _EXPECTED, least, [*notes, *found.notes], labels)
         if not found.paths:
             raise self._nothing_found(root, next(iter(named)), found)
@@ -152,8 +148,9 @@ class ListSource(Source):
         """Say that no file is there, or that each may be one of several."""
         what = f"none of its {len(found.places):,} files exists"
         if found.copies:
-            what, first = "its files are in several folders", some(found.copies, 3)
-        elif not found.places[first]:
+            what = "its files are in several folders"
+            first = some(found.copies, 3)
+        elif not found.places[first] or len(first) > _MAX_PATH:
             first = _refusal(first, root)
         else:
             first = repr(first)
@@ -194,40 +191,44 @@ class ListSource(Source):
             is_json = self.file.lower().endswith(_JSON)
             header, rows = self._objects(path) if is_json else self._cells(path)
         except (OSError, ValueError) as error:
-            raise said(error, self.file, _EXPECTED) from None
+            raise tables.unreadable_table(error, self.file, _EXPECTED) from None
         options = self.options
-        path_column = find_column(self.file, header, "path", options.image_column, required=True)
-        given = [find_column(self.file, header, role) for role in ("split", "group")]
-        label = find_column(self.file, header, "label", options.label_column)
+        path_column = tables.find_column(
+            self.file, header, "path", options.image_column, required=True
+        )
+        given = [tables.find_column(self.file, header, role) for role in ("split", "group")]
+        label = tables.find_column(self.file, header, "label", options.label_column)
         rest = set(range(len(header))).difference((path_column, *given))
         if label < 0 and len(rest) == 1:
             label = rest.pop()
         if label < 0:
-            check_one_hot(self.file, header, [cells for _, cells in rows])
-            find_column(self.file, header, "label", required=True)
+            tables.check_one_hot(self.file, header, [cells for _, cells in rows])
+            tables.find_column(self.file, header, "label", required=True)
         columns = [path_column, label, *given]
         for number, cells in rows:
             name, *others = [cells[n] if 0 <= n < len(cells) else "" for n in columns]
-            yield number, [name, *map(cell_text, others)]
+            yield number, [name, *map(tables.cell_text, others)]
 
     def _cells(self, path: Path) -> _Table:
         """Read a CSV file, which has no header if the path is given by the number of its column."""
         import pandas
 
-        delimiter, _ = first_rows(path)
-        text = {"dtype": str, "na_filter": False, "encoding": encoding(path)}
+        delimiter, (titles, _) = tables.first_rows(path)
+        if len(titles) > _MAX_COLUMNS:
+            raise ValueError(f"it has {len(titles):,} columns; {_EXPECTED}")
+        text = {"dtype": str, "na_filter": False, "encoding": tables.encoding(path)}
         with open_regular(path) as file:
             table = pandas.read_csv(file, sep=delimiter, header=None, **text).fillna("")
         rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False)]
-        titled = any(is_usual(cell, role) for cell in rows[0] for role in ("path", "label"))
+        titled = any(tables.is_usual(cell, role) for cell in rows[0] for role in ("path", "label"))
         bare = self.options.image_column.isdecimal() and not titled
-        numbered = list(enumerate(rows, 1))
+        numbered: list[tuple[int, Sequence[str]]] = list(enumerate(rows, 1))
         return ([], numbered) if bare else (rows[0], numbered[1:])
 
     def _objects(self, path: Path) -> _Table:
         """Read a JSON Lines file, whose columns are all keys; nested values count as empty."""
         objects: list[tuple[int, dict[str, Any]]] = []
-        with io.TextIOWrapper(open_regular(path), encoding(path)) as file:
+        with io.TextIOWrapper(open_regular(path), tables.encoding(path)) as file:
             for row, line in enumerate(file, 1):
                 try:
                     value = json.loads(line) if line.strip() else {}
@@ -239,7 +240,21 @@ class ListSource(Source):
                 if value:
                     objects.append((row, value))
         header = list(dict.fromkeys(key for _, value in objects for key in value))
-        return header, [(row, [_text(value.get(k)) for k in header]) for row, value in objects]
+        return header, [(row, _ObjectCells(header, value)) for row, value in objects]
+
+
+@dataclass(frozen=True)
+class _ObjectCells(Sequence[str]):
+    """The cells of a row of JSON Lines, made when they are read: rows may have different keys."""
+
+    header: list[str]
+    values: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.header)
+
+    def __getitem__(self, place: Any) -> Any:
+        return _text(self.values.get(self.header[place]))
 
 
 def _text(value: Any) -> str:
@@ -253,6 +268,8 @@ def _text(value: Any) -> str:
 
 def _refusal(raw: str, root: Path) -> str:
     """Say why a file must not be read."""
+    if len(raw) > _MAX_PATH:
+        return f"{raw[:_MAX_NAME]!r}… has {len(raw):,} characters, more than a path may have"
     if "://" in raw:
         return f"{raw!r} is a URL; only files are read"
     return f"{raw!r} leads out of {str(root)!r}; set data.root to the folder of all files"

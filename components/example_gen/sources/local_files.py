@@ -27,9 +27,10 @@ from imgpipe.models.files.atomic_write import writing
 #: Largest size in bytes of a file that is read (256 MiB). Folders of images may contain videos.
 BYTE_LIMIT = 1 << 28
 GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952, 2.3.1: two fixed bytes, and 8 for deflate
-#: Above `BOMB_BYTES` unpacked bytes, a compression ratio over `BOMB_RATIO` is refused. A tar of
-#: images has a ratio near 1; the largest possible ratio of deflate is 1032.
-BOMB_BYTES, BOMB_RATIO = 1 << 30, 200
+#: Unpacked bytes above which a compression ratio over `BOMB_RATIO` is refused.
+BOMB_BYTES = 1 << 30
+#: A tar of images has a ratio near 1; the largest possible ratio of deflate is 1032.
+BOMB_RATIO = 200
 _CHUNK = 1 << 20  # bytes that are unpacked at once
 _inflating = threading.Lock()
 _Function = TypeVar("_Function", bound=Callable[..., Any])

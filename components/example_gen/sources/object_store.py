@@ -1,4 +1,4 @@
-"""A folder tree in an object store as a source: ``gs://bucket/prefix`` and ``s3://bucket/prefix``.
+"""A folder tree in an object store as a source: `gs://bucket/prefix` and `s3://bucket/prefix`.
 
 The listing gives names, sizes and checksums, so that planning a run reads no image; the workers
 read them. The file systems are those of fsspec, because one listing of Beam's has no checksums.
@@ -81,7 +81,8 @@ class ObjectStoreSource(Source):
             OSError: The object cannot be read, is larger than 256 MiB, or has another size than
                 when it was listed.
         """
-        size, key = _size(item), item.locator.partition(":")[2]
+        size = _size(item)
+        key = item.locator.partition(":")[2]
         if size > BYTE_LIMIT:
             raise OSError(f"larger than {BYTE_LIMIT >> 20} MiB ({size:,} bytes)")
         system, root = _opened(self.uri)
@@ -126,7 +127,7 @@ def _opened(uri: str) -> tuple[Any, str]:
 def _item(path: str, key: str, about: dict[str, Any]) -> Item:
     """Return an item with the checksum of its listing; the kind of checksum is a part of it.
 
-    The locator is the size and the key below the root, which is ``/cat//1.jpg`` for cat/1.jpg.
+    The locator is the size and the key below the root, which is `/cat//1.jpg` for cat/1.jpg.
     """
     kind = next((kind for kind in _CHECKSUMS if about.get(kind)), "")
     version = f"{kind}:{about[kind]}" if kind and about["size"] <= BYTE_LIMIT else ""

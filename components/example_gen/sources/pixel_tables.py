@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -21,16 +21,6 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
     SourceOptions,
-)
-from imgpipe.components.example_gen.sources.tables import (
-    cell_text,
-    check_single_labels,
-    encoding,
-    find_column,
-    first_rows,
-    is_number,
-    is_usual,
-    said,
 )
 from imgpipe.components.example_gen.sources.tree import (
     listed,
@@ -84,11 +74,11 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     import numpy as np
     import pandas
 
-    delimiter, (first, second) = first_rows(Path(path))
+    delimiter, (first, second) = tables.first_rows(Path(path))
     header = _is_header(first, second, options)
     sample, titles = (second, first) if header else (first, [])
     roles = [
-        find_column(path, titles, role, options.label_column if role == "label" else "")
+        tables.find_column(path, titles, role, options.label_column if role == "label" else "")
         for role in _ROLES
     ]
     roles[0] = max(roles[0], 0)  # a label without a name is in the first column
@@ -98,7 +88,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     others = {*roles, *(n for n, title in enumerate(lower) if title in numbers and n != roles[0])}
     columns = [number for number in range(len(sample)) if number not in others]
     shape = _square(len(columns))
-    if titles and (not shape or not all(is_number(sample[number]) for number in columns)):
+    if titles and (not shape or not all(tables.is_number(sample[number]) for number in columns)):
         raise ConfigError(
             f"data source {path!r}: found the columns {some(titles)}, and not one for each pixel. "
             "Where it lists image files, name the columns of paths and labels: --set "
@@ -120,7 +110,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
             sep=delimiter,
             header=None,
             skiprows=int(header),
-            encoding=encoding(Path(path)),
+            encoding=tables.encoding(Path(path)),
             dtype={number: str for number in roles if number >= 0},
             keep_default_na=False,
             na_values=[""],
@@ -141,14 +131,14 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
     """Whether the first row holds the name of a column, or several words that are no roles."""
     given = options.label_column
-    words = {n: cell for n, cell in enumerate(first) if not is_number(cell)}
+    words = {n: cell for n, cell in enumerate(first) if not tables.is_number(cell)}
     # A column that is given by its number may hold a word in each row.
     others = words.keys() - {int(given) if given.isdecimal() else -1}
-    titled = (is_usual(cell, role) for cell in words.values() for role in _ROLES)
+    titled = (tables.is_usual(cell, role) for cell in words.values() for role in _ROLES)
     if len(others) > 1 or given in words.values() or any(titled):
         return True
     # A single word may be the label of an image. It is in a header if only numbers follow.
-    return len(words) == 1 < len(first) and bool(second) and all(map(is_number, second))
+    return len(words) == 1 < len(first) and bool(second) and all(map(tables.is_number, second))
 
 
 def _square(count: int) -> tuple[int, ...]:
@@ -175,7 +165,7 @@ class PixelSource(Source):
         """
         items = list(self._items())
         labels = {item.label for item in items if item.label}
-        check_single_labels(self.locator, labels, self.options.classes)
+        tables.check_single_labels(self.locator, labels, self.options.classes)
         return listed(self.locator, items, _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
@@ -215,12 +205,12 @@ class PixelSource(Source):
             try:
                 table = _pixels(str(file), self.options)
             except (OSError, ValueError) as error:
-                raise said(error, str(file), _EXPECTED) from None
+                raise tables.unreadable_table(error, str(file), _EXPECTED) from None
             count = table.images[0].size if len(table.images) else 0
             wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
             for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
                 line = row + table.line
-                label, word, group = map(cell_text, roles)
+                label, word, group = map(tables.cell_text, roles)
                 if not word:
                     named[file.name] = split
                 yield Item(

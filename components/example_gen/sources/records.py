@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import (
     Item,
@@ -23,11 +23,6 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
     SourceOptions,
-)
-from imgpipe.components.example_gen.sources.tables import (
-    cell_text,
-    check_single_labels,
-    find_column,
 )
 from imgpipe.components.example_gen.sources.tree import (
     RECORD_FILE,
@@ -45,9 +40,10 @@ if TYPE_CHECKING:
 
 #: Roles of the features by the field that names them.
 _ROLES = {"image": "image", "label": "label", "path": "name", "split": "split", "group": "group"}
-#: Bytes around a TFRecord: its length with a checksum, and a checksum of the data
+#: Bytes before a TFRecord, its length with a checksum
 #: (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details).
-_HEADER, _FOOTER = 12, 4
+_HEADER = 12
+_FOOTER = 4  # bytes after a TFRecord, a checksum of the data
 _FIRST = 100  # records in which the features are looked for
 _SHOWN = 8  # values of a label with several
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
@@ -122,7 +118,7 @@ class TFRecordSource(Source):
         """Read all records once; see `Source.listing`."""
         items = list(self._items())
         labels = {item.label for item in items if item.label}
-        check_single_labels(self.locator, labels, self.options.classes)
+        tables.check_single_labels(self.locator, labels, self.options.classes)
         return listed(self.locator, items, _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
@@ -238,7 +234,7 @@ def find_fields(
     found: dict[str, str] = {}
     for field, role in _ROLES.items():
         needed = required and role == "image"
-        place = find_column(where, features, role, wanted.get(field, ""), needed, "feature")
+        place = tables.find_column(where, features, role, wanted.get(field, ""), needed, "feature")
         found[field] = features[place] if place >= 0 else ""
     return Fields(**found)
 
@@ -265,7 +261,7 @@ def _label(values: Sequence[Any]) -> str | int | None:
     if len(values) > 1:
         return f"[{', '.join(str(_value([value])) for value in values[:_SHOWN])}]"
     value = _value(values)
-    return (cell_text(value) or None) if isinstance(value, str) else value
+    return (tables.cell_text(value) or None) if isinstance(value, str) else value
 
 
 def _parse(record: bytes, path: str, number: int) -> tf.train.Example:

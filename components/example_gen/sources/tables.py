@@ -217,7 +217,7 @@ def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str
     )
 
 
-def said(error: Exception, file: str, expected: str) -> ConfigError:
+def unreadable_table(error: Exception, file: str, expected: str) -> ConfigError:
     """Say why a table cannot be read."""
     if isinstance(error, UnicodeDecodeError):
         what = f"is not UTF-8 text (byte {error.start}); save it as such"

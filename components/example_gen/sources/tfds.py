@@ -78,8 +78,9 @@ class TfdsSource(Source):
         class_names = getattr(builder.info.features[fields.label], "names", None) or ()
         held = {item.label for item in items if item.label}
         notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
-        check_single_labels(f"tfds:{self.locator}", held, class_names)
-        source, expected = f"tfds:{self.locator}", "expected a labelled set of images"
+        source = f"tfds:{self.locator}"
+        check_single_labels(source, held, class_names)
+        expected = "expected a labelled set of images"
         least = self.options.least_classes
         return listed(source, items, expected, least, notes, class_names, splits.values())
 
@@ -98,7 +99,8 @@ class TfdsSource(Source):
         # Their types say more than their names.
         image = next((name for name in (keys[0], *images) if name in images), "")
         label = next((name for name in (keys[1], *labels) if name in features), "")
-        image, label = self.options.image_column or image, self.options.label_column or label
+        image = self.options.image_column or image
+        label = self.options.label_column or label
         source = f"tfds:{self.locator}"
         fields = find_fields(source, list(features), image, label)
         if fields.image not in images or not fields.label:

@@ -63,7 +63,8 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
         ConfigError: The group pattern is invalid or matches no path, or a class name is refused.
     """
     items = scan.items
-    notes, vocabulary = list(scan.notes), scan.vocabulary
+    notes = list(scan.notes)
+    vocabulary = scan.vocabulary
     if options.group_pattern:
         items, missed = _grouped(scan.source, items, options.group_pattern)
         detail = "data.group_pattern does not match, so that the image is a group of its own"
@@ -137,7 +138,8 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item
             f"data.group_pattern {pattern!r} has no group; put round brackets around the part "
             r"of the path that is the group's name, as in '([^/]+)\.rf\.'"
         )
-    found, missed = [], []
+    found: list[Item] = []
+    missed: list[str] = []
     for item in items:
         match = expression.search(item.path) if item.group is None else None
         if match and match.group(1):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from imgpipe.components.common.image_file.pixels import STATISTICS_ONLY, Measurement
 from imgpipe.components.image_filter.check import ImageCheck, JudgeSettings, SeverityChoice
 from imgpipe.components.image_filter.checks.files import NOT_ABOUT_LABEL
-from imgpipe.components.image_filter.checks.whole_set import ACROSS_SPLITS
+from imgpipe.components.image_filter.checks.whole_set import NEAR_DUPLICATE_ACROSS_SPLITS
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
@@ -22,10 +22,20 @@ _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)
 _checks = itertools.chain.from_iterable(_values)
 _found = {check.name: check for check in _checks if isinstance(check, ImageCheck)}
-#: All checks, in the order in which they are run.
-CHECKS: tuple[ImageCheck, ...] = tuple(
-    sorted(_found.values(), key=lambda one: (one.order, one.name))
+#: The checks in the order in which they are run. The first rejection is the last check of an image,
+#: so a check that explains a problem better than others comes before them: `decodable` says more
+#: than `damaged` of a file that nobody reads. A check that is not listed comes after these.
+_ORDER = (
+    *("unreadable", "zero_byte", "pixel_limit", "hidden_cost", "decodable", "damaged"),
+    *("too_small", "animated", "source_problem", "no_label"),
+    *("alpha", "cmyk", "sixteen_bit"),
+    *("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "odd_size", "greyscale"),
+    "near_duplicate",
 )
+_listed = [_found[name] for name in _ORDER]
+_others = [_found[name] for name in sorted(_found) if name not in _ORDER]
+#: All checks, in the order in which they are run.
+CHECKS: tuple[ImageCheck, ...] = (*_listed, *_others)
 #: The measurements that are computed from the pixels of each image.
 MEASUREMENTS: tuple[Measurement, ...] = (
     *STATISTICS_ONLY,
@@ -61,7 +71,8 @@ def validate(settings: JudgeSettings) -> None:
         if severity not in may_be:
             expected = f"one of {', '.join(may_be)}" if may_be else "any of " + ", ".join(CHOICES)
             raise ConfigError(f"judge.severity: {name} = {severity!r}; expected {expected}")
-    if unknown := [name for name in settings.threshold if name not in THRESHOLDS]:
+    unknown = [name for name in settings.threshold if name not in THRESHOLDS]
+    if unknown:
         raise ConfigError(
             f"judge.threshold: {', '.join(unknown)}; expected any of {', '.join(THRESHOLDS)}"
         )
@@ -79,7 +90,7 @@ def obstacle(reason: str, remedy: str, relabel: bool) -> str:
         return f"{reason}: an override cannot make it readable; {remedy}"
     if relabel and reason in NOT_ABOUT_LABEL:
         return f"{reason}: another label does not change that; {remedy}"
-    if relabel and reason == ACROSS_SPLITS:
+    if relabel and reason == NEAR_DUPLICATE_ACROSS_SPLITS:
         return f"{reason}: another label does not change that; accept it without one, or {remedy}"
     choice = CHOICES.get(reason)
     if relabel or (choice is not None and "ignore" in choice.may_be):

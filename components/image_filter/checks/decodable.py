@@ -24,35 +24,36 @@ _TAIL = 64  # bytes at the end of a file that may contain padding after the end 
 
 
 @check(
-    40,
     "header",
     "save the image again as JPEG or PNG, or download the original again",
     unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
 )
 def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Files that nobody reads, and those that only Pillow reads."""
-    if not record.decode_error:
+    why = record.content.decode_error
+    if not why:
         return None
-    found = record.image_bytes
+    data = record.image_bytes
     try:
-        data, described = transcode(found)
+        png, described = transcode(data)
     except UnidentifiedImageError:
         problem = "unknown image format"
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         problem = str(error) or type(error).__name__
     else:
-        detail = f"only Pillow reads {described} correctly, stored as PNG; {record.decode_error}"
-        return Finding(TRANSCODED, detail, "repair", repaired=data)
-    detail = f"{record.decode_error.removesuffix('.')}. Pillow: {problem}."
-    if not sniff(found) and not record.format:
-        if other := other_format(found):
+        detail = f"only Pillow reads {described} correctly, stored as PNG; {why}"
+        return Finding(TRANSCODED, detail, "repair", repaired=png)
+    detail = f"{why.removesuffix('.')}. Pillow: {problem}."
+    if not sniff(data) and not record.content.format:
+        other = other_format(data)
+        if other:
             remedy = "; ".join(HEIC_REMEDY) if other == "HEIC" else ""
             return Finding(UNDECODABLE, f"{other}, a format that is not accepted", remedy=remedy)
         # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
-        is_png = found.startswith(b"\x89PNG")
+        is_png = data.startswith(b"\x89PNG")
         about = "PNG whose newlines were converted" if is_png else "unknown image format"
-        return Finding(NOT_AN_IMAGE, f"{about}; it begins with {_head(found)}")
-    if is_cut_short(found) or "truncated" in problem or "unexpected end" in problem.lower():
+        return Finding(NOT_AN_IMAGE, f"{about}; it begins with {_head(data)}")
+    if is_cut_short(data) or "truncated" in problem or "unexpected end" in problem.lower():
         return Finding(TRUNCATED, detail)
     return Finding(UNDECODABLE, detail)
 

@@ -12,11 +12,13 @@ from imgpipe.components.common.image_record import (
 )
 from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
 from imgpipe.components.image_filter.checks.quality import remedy
+from imgpipe.serving import image_header
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
-_PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the depth is the 25th byte of every PNG file
+_PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
+_PNG_DEPTH = 24  # the depth is its 25th byte
 
 
 def is_about_label(problem: str) -> bool:
@@ -25,7 +27,6 @@ def is_about_label(problem: str) -> bool:
 
 
 @check(
-    10,
     "header",
     "make the file readable (permissions, target of a link, path in a list) and run again",
     unusable=("unreadable",),
@@ -36,7 +37,6 @@ def unreadable(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    20,
     "header",
     "replace the file with the complete image and run again",
     unusable=("zero_byte",),
@@ -47,23 +47,32 @@ def zero_byte(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    30,
     "header",
     "raise judge.pixel_limit, or resize the image",
     unusable=("pixel_limit",),
 )
 def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More pixels in the header than judge.pixel_limit."""
-    if record.pixels <= settings.pixel_limit:
+    if record.content.pixels <= settings.pixel_limit:
         return None
     return (
-        f"{record.width} x {record.height} = {record.pixels:,} pixels in the header, over the "
-        f"limit of {settings.pixel_limit:,}"
+        f"{record.content.size_in_words} = {record.content.pixels:,} pixels in the header, over "
+        f"the limit of {settings.pixel_limit:,}"
     )
 
 
 @check(
-    45,  # after `decodable`, which says more of a file that nobody reads
+    "header",
+    "save the image again as JPEG or PNG, without texts and profiles",
+    unusable=("hidden_cost",),
+)
+def hidden_cost(record: ImageRecord, settings: JudgeSettings) -> Result:
+    """Far more scans, or compressed texts, than any program writes, to exhaust a decoder."""
+    cost = image_header.hidden_cost(record.image_bytes)
+    return f"not decoded: it has {cost}" if cost else None
+
+
+@check(
     "header",
     "download or copy the original again, as binary data (for git: `*.jpg binary` in "
     ".gitattributes, or git lfs); keep it anyway with judge.severity.damaged or `imgpipe review`",
@@ -71,19 +80,19 @@ def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
 )
 def damaged(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Damaged, although it can be decoded: a part of the pixels is wrong."""
-    return record.damage or None
+    return record.content.damage or None
 
 
-@check(50, "header", "lower judge.min_side", may_be=("reject", "warn", "ignore"))
+@check("header", "lower judge.min_side", may_be=("reject", "warn", "ignore"))
 def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Side shorter than judge.min_side."""
-    if min(record.width, record.height) >= settings.min_side:
+    if min(record.content.width, record.content.height) >= settings.min_side:
         return None
-    return f"{record.width} x {record.height} pixels, the shorter side is below {settings.min_side}"
+    size = record.content.size_in_words
+    return f"{size} pixels, the shorter side is below {settings.min_side}"
 
 
 @check(
-    60,
     "header",
     'save the frame that you want as JPEG or PNG, or set judge.severity.animated = "warn" to use '
     "the first frame",
@@ -91,12 +100,12 @@ def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
 )
 def animated(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More than one frame or page; only the first one is used."""
-    if record.frames <= 1:
+    if record.content.frames <= 1:
         return None
-    return f"{record.format} with {record.frames} frames; expected a single image"
+    return f"{record.content.format} with {record.content.frames} frames; expected a single image"
 
 
-@check(70, "header", "correct the source (manifest, folders) or [data] in the configuration")
+@check("header", "correct the source (manifest, folders) or [data] in the configuration")
 def source_problem(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Problems that the source reports, with the reason that it gives."""
     if not record.problem:
@@ -106,7 +115,6 @@ def source_problem(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check(
-    80,
     "header",
     "move the file into the folder of its class, or give it a label in the list or with imgpipe "
     "review, and run again",
@@ -123,16 +131,16 @@ def no_label(record: ImageRecord, settings: JudgeSettings) -> Result:
 _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
 
 
-@check(110, "header", "convert the image to sRGB; until then it is used unchanged", **_ONLY_WARN)
+@check("header", "convert the image to sRGB; until then it is used unchanged", **_ONLY_WARN)
 def cmyk(record: ImageRecord, settings: JudgeSettings) -> Result:
     """CMYK colours, decoded without their colour profile."""
-    if record.mode not in ("CMYK", "YCCK"):
+    if record.content.mode not in ("CMYK", "YCCK"):
         return None
-    return f"{record.format} in {record.mode}; the served model may see wrong colours"
+    colours = f"{record.content.format} in {record.content.mode}"
+    return f"{colours}; the served model may see wrong colours"
 
 
 @check(
-    120,
     "header",
     "store the image with 8 bits per channel, scaled to the range of its values",
     **_ONLY_WARN,
@@ -141,13 +149,12 @@ def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More than 8 bits per channel; only the upper 8 are used."""
     head = record.image_bytes[: _PNG_DEPTH + 1]  # Pillow does not tell it of every PNG
     png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
-    if not png and not record.mode.startswith(("I", "F")):
+    if not png and not record.content.mode.startswith(("I", "F")):
         return None
-    return f"{record.format} with more than 8 bits per channel; 8 are used"
+    return f"{record.content.format} with more than 8 bits per channel; 8 are used"
 
 
 @check(
-    180,
     "header",
     remedy("odd_aspect_ratio"),
     severity="warn",
@@ -156,10 +163,10 @@ def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
 )
 def odd_aspect_ratio(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Very long or very wide, such as strips and banners."""
-    sides = sorted((record.width, record.height))
+    sides = sorted((record.content.width, record.content.height))
     ratio = sides[0] / sides[1] if sides[0] else 1.0  # an unknown size is not odd
     if ratio >= odd_aspect_ratio.threshold_in(settings):
         return None
     shape = f"1 to {sides[1] / sides[0]:.1f}"
-    detail = f"{record.width} x {record.height} pixels, an aspect ratio of {shape}"
+    detail = f"{record.content.size_in_words} pixels, an aspect ratio of {shape}"
     return Finding("odd_aspect_ratio", detail, score=ratio)

@@ -45,7 +45,6 @@ def remedy(name: str) -> str:
 
 def below(
     name: str,
-    order: int,
     feature: str,
     measure: Callable[[Pixels], float],
     threshold: float,
@@ -57,7 +56,6 @@ def below(
 
     Args:
         name: Name of the check.
-        order: Position among the checks.
         feature: Name of the feature that stores the measurement.
         measure: Function that computes the measurement.
         threshold: Default threshold of the score.
@@ -67,9 +65,8 @@ def below(
     """
 
     def judge(record: ImageRecord, settings: JudgeSettings) -> Finding | None:
-        if feature not in record.figures:
-            return None
-        value, limit = score(record.figures[feature]), made.threshold_in(settings)
+        value = score(record.content.figures[feature])
+        limit = made.threshold_in(settings)
         if value >= limit:
             return None
         measured = shares.below(value, limit)
@@ -77,7 +74,6 @@ def below(
 
     made = ImageCheck(
         name,
-        order,
         "pixels",
         judge,
         remedy(name),
@@ -93,7 +89,6 @@ def below(
 
 DARK = below(
     "dark",
-    order=140,
     feature=names.BRIGHTNESS_P99,
     measure=lambda pixels: pixels.tones.percentile(0.99),
     threshold=0.32,
@@ -103,7 +98,6 @@ DARK = below(
 
 LIGHT = below(
     "light",
-    order=150,
     feature=names.BRIGHTNESS_P5,
     measure=lambda pixels: pixels.tones.percentile(0.05),
     score=lambda brightness: 1 - brightness,
@@ -114,7 +108,6 @@ LIGHT = below(
 
 LOW_INFORMATION = below(
     "low_information",
-    order=160,
     feature=names.ENTROPY,
     measure=lambda pixels: pixels.tones.entropy,
     score=lambda entropy: min(_BITS * entropy, 1.0),
@@ -157,7 +150,6 @@ def _sum(edges: float, flatness: float) -> float:
 
 BLURRY = below(
     "blurry",
-    order=170,
     feature=names.SHARPNESS,
     measure=sharpness,
     threshold=_SHARP,
@@ -167,7 +159,6 @@ BLURRY = below(
 
 
 @check(
-    200,
     "pixels",
     "set judge.severity.greyscale, or keep a single image with `imgpipe review`",
     severity="warn",
@@ -175,9 +166,9 @@ BLURRY = below(
 )
 def greyscale(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Grey, even if stored with colour channels."""
-    if record.mode in _GREY_MODES:
-        return f"{record.format} in grey ({record.mode})"
-    colour = record.figures.get(names.COLOUR)
-    if colour is None or colour > _COLOURED:
+    if record.content.mode in _GREY_MODES:
+        return f"{record.content.format} in grey ({record.content.mode})"
+    colour = record.content.figures[names.COLOUR]
+    if colour > _COLOURED:
         return None
-    return Finding("greyscale", f"grey, stored as {record.mode}", score=colour)
+    return Finding("greyscale", f"grey, stored as {record.content.mode}", score=colour)

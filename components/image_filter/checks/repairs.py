@@ -31,7 +31,7 @@ def transparency(pixels: Pixels) -> float:
 def on_white(record: ImageRecord) -> bytes:
     """Render the image on a white background and encode it as PNG."""
     # Pillow does not apply the transparent colour of a PNG with 16 bits per channel.
-    mask = alpha_channel(record.image_bytes, record.format, record.mode)
+    mask = alpha_channel(record.image_bytes, record.content.format, record.content.mode)
     with pillow(record.image_bytes) as image:
         opaque = image.convert("RGBA").getchannel("A") if mask is None else Image.fromarray(mask)
         white = Image.new("RGB", image.size, "white")
@@ -42,7 +42,6 @@ def on_white(record: ImageRecord) -> bytes:
 
 
 @check(
-    100,
     "pixels",
     'set judge.severity.alpha = "repair" to put such images on a white background',
     severity="warn",
@@ -52,7 +51,7 @@ def on_white(record: ImageRecord) -> bytes:
 )
 def alpha(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Transparent pixels, whose hidden colours the model sees; repair: on white."""
-    hidden = record.figures.get(names.TRANSPARENCY, 0.0)
+    hidden = record.content.figures[names.TRANSPARENCY]
     if not hidden:
         return None
     return Finding("alpha", f"{hidden:.1%} of the pixels are not opaque", score=-hidden)

@@ -23,26 +23,38 @@ from imgpipe.components.image_filter.check import (
 )
 from imgpipe.components.image_filter.checks.quality import remedy
 
-NEAR = "near_duplicate"
-ACROSS_SPLITS = "near_duplicate_across_splits"
-LABEL_CONFLICT = "near_duplicate_label_conflict"
+NEAR_DUPLICATE = "near_duplicate"
+NEAR_DUPLICATE_ACROSS_SPLITS = "near_duplicate_across_splits"
+NEAR_DUPLICATE_LABEL_CONFLICT = "near_duplicate_label_conflict"
 #: Default radius in bits. Copies that were saved again, resized, brightened or cropped by 5 % are
 #: within it. No two different images of 1,240 and of 4,160 flowers are (the nearest: 55 and 41
 #: bits), but 21,683 pairs of 1,651 hands in front of a white wall; the grey images refuse these.
 RADIUS = 40
 
 #: What to do to keep a rejected copy, by reason.
-REMEDIES = {
-    NEAR: 'set judge.severity.near_duplicate to "warn", or delete the copy that you do not need',
-    ACROSS_SPLITS: "put both copies into one split (data.group_pattern keeps copies together), or "
-    'set judge.severity.near_duplicate_across_splits to "warn" and evaluate on training images',
-    LABEL_CONFLICT: "give both copies the right label, or delete the wrong one, and run again",
+NEAR_DUPLICATE_REMEDIES = {
+    NEAR_DUPLICATE: (
+        'set judge.severity.near_duplicate to "warn", or delete the copy that you do not need'
+    ),
+    NEAR_DUPLICATE_ACROSS_SPLITS: (
+        "put both copies into one split (data.group_pattern keeps copies together), or set "
+        'judge.severity.near_duplicate_across_splits to "warn" and evaluate on training images'
+    ),
+    NEAR_DUPLICATE_LABEL_CONFLICT: (
+        "give both copies the right label, or delete the wrong one, and run again"
+    ),
 }
 _CHOICES = {
-    ACROSS_SPLITS: SeverityChoice("reject", WARN, "Nearly the same image in another split"),
-    NEAR: SeverityChoice("warn", WARN, "Nearly the same image in the same split"),
+    NEAR_DUPLICATE_ACROSS_SPLITS: SeverityChoice(
+        "reject", WARN, "Nearly the same image in another split"
+    ),
+    NEAR_DUPLICATE: SeverityChoice("warn", WARN, "Nearly the same image in the same split"),
 }
-SEVERITIES: Mapping[str, Severity] = {ACROSS_SPLITS: "reject", LABEL_CONFLICT: "warn", NEAR: "warn"}
+NEAR_DUPLICATE_SEVERITIES: Mapping[str, Severity] = {
+    NEAR_DUPLICATE_ACROSS_SPLITS: "reject",
+    NEAR_DUPLICATE_LABEL_CONFLICT: "warn",
+    NEAR_DUPLICATE: "warn",
+}
 
 
 def size(width: int, height: int) -> float:
@@ -69,13 +81,12 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
 
 
 @check(
-    190,
     "set",
     remedy("odd_size"),
     severity="warn",
     threshold=3.0,
     about="interquartile ranges below or above the quartiles of the sizes",
-    counted=lambda record: record.pixels,
+    counted=lambda record: record.content.pixels,
     limits=limits,
 )
 def odd_size(record: ImageRecord, settings: JudgeSettings) -> Result:
@@ -84,28 +95,28 @@ def odd_size(record: ImageRecord, settings: JudgeSettings) -> Result:
     if usual is None:
         return None
     least, greatest = usual
-    own = size(record.width, record.height)
+    own = size(record.content.width, record.content.height)
     tolerance = 1e-9 * greatest  # absorbs rounding errors in the limits when all sizes are equal
     if least - tolerance <= own <= greatest + tolerance:
         return None
-    low, high = f"{max(least, 0):.0f}", f"{greatest:.0f}"
+    low = f"{max(least, 0):.0f}"
+    high = f"{greatest:.0f}"
     sizes = f"{low} x {low}" if low == high else f"{low} x {low} to {high} x {high}"
-    detail = f"{record.width} x {record.height} pixels, where about {sizes} is usual"
+    detail = f"{record.content.size_in_words} pixels, where about {sizes} is usual"
     middle = (least + greatest) / 2
     return Finding("odd_size", detail, score=-abs(own - middle))
 
 
 def radius(settings: JudgeSettings) -> int:
     """Return the largest distance of near-duplicates in bits; 0 turns the search off."""
-    return int(NEAR_DUPLICATE.threshold_in(settings))
+    return int(NEAR_DUPLICATE_CHECK.threshold_in(settings))
 
 
-NEAR_DUPLICATE = ImageCheck(
-    NEAR,
-    210,
+NEAR_DUPLICATE_CHECK = ImageCheck(
+    NEAR_DUPLICATE,
     "set",
     None,
-    REMEDIES[NEAR],
+    NEAR_DUPLICATE_REMEDIES[NEAR_DUPLICATE],
     severity="warn",
     threshold=RADIUS,
     about="bits of 256 in which near-duplicates may differ; 0: do not search",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import collections
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.thumbnails import cam_key
-from imgpipe.components.run_record.metrics import MEASURED, Cell, ClassMetrics, SplitMetrics
+from imgpipe.components.run_record.metrics import MEASURED, ClassMetrics, SplitMetrics
 from imgpipe.components.run_record.slices import Slice
 from imgpipe.models import feature_names as names
 
@@ -65,7 +63,7 @@ def _role_of_validation(context: Context) -> str:
     return f"{task}; {who} whether the model is blessed"
 
 
-FIGURES = Section("figures", "Accuracy and calibration", build_figures, order=30)
+FIGURES = Section("figures", "Accuracy and calibration", build_figures, order=130, numbers=True)
 
 
 def build_folds(context: Context) -> Content:
@@ -88,70 +86,7 @@ def build_folds(context: Context) -> Content:
     }
 
 
-FOLDS = Section("folds", "Cross-validation", build_folds, order=40)
-
-
-_TABLE = 30  # classes; a wider table is hard to read
-_PAIRS = 30  # most frequent confusions that are listed instead
-
-
-def build_confusion(context: Context) -> Content:
-    """Make one matrix for each split."""
-    classes = context.vocabulary
-    small = len(classes) <= _TABLE
-    splits = []
-    for split, cells in _by_split(context.facts["confusion"]).items():
-        splits.append(
-            {
-                "split": split,
-                "rows": _cells(cells, classes) if small else [],
-                "pairs": [] if small else _pairs(cells, classes),
-                "count": sum(count for _, _, count in cells),
-            }
-        )
-    if not splits:
-        return context.absent("No image was classified by a trained model")
-    return {"splits": splits, "classes": classes}
-
-
-def _cells(cells: Sequence[Cell], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Make rows of cells; the square root of the opacity makes single mistakes visible."""
-    counts = [[0] * len(classes) for _ in classes]
-    for label, predicted, count in cells:
-        counts[label][predicted] = count
-    rows = []
-    for name, row in zip(classes, counts, strict=True):
-        total = sum(row)
-        shown = [
-            {
-                "count": n,
-                "opacity": 0.6 * math.sqrt(n / total) if total else 0,
-                "right": name == guess,
-            }
-            for guess, n in zip(classes, row, strict=True)
-        ]
-        rows.append({"label": name, "cells": shown, "total": total})
-    return rows
-
-
-def _pairs(cells: Sequence[Cell], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the most frequent confusions, the largest first."""
-    totals: collections.Counter[int] = collections.Counter()
-    for label, _, count in cells:
-        totals[label] += count
-    wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
-    return [
-        {
-            "label": classes[i],
-            "predicted": classes[j],
-            "count": n,
-            "of": totals[i],
-        }
-        for i, j, n in wrong[:_PAIRS]
-    ]
-
-
-CONFUSION = Section("confusion", "Confusion", build_confusion, order=50)
+FOLDS = Section("folds", "Cross-validation", build_folds, order=132, numbers=True)
 
 
 _SORTED_ABOVE = 30  # classes; with more, those with the lowest F1 come first
@@ -182,7 +117,7 @@ def _f1(figures: ClassMetrics) -> float:
     return figures["f1"] if figures["count"] else 2.0
 
 
-PER_CLASS = Section("per_class", "Classes", build_per_class, order=60)
+PER_CLASS = Section("per_class", "Classes", build_per_class, order=134, numbers=True)
 
 
 def build_slices(context: Context) -> Content:
@@ -207,31 +142,28 @@ def _slice(row: Slice, usual: float) -> dict[str, Any]:
     }
 
 
-SLICES = Section("slices", "Accuracy by slice", build_slices, order=65)
+SLICES = Section("slices", "Accuracy by slice", build_slices, order=136, numbers=True)
+
+
+#: Mistakes that are shown.
+MOST_MISTAKES = 24
 
 
 def build_mistakes(context: Context) -> Content:
-    """Return the mistakes with their images, by split."""
-    splits = [
-        {
-            "split": split,
-            "rows": _mistake_rows(context, split),
-            "wrong": found["count"] - found["correct"],
-            "count": found["count"],
-        }
-        for split, found in _by_split(context.facts["metrics"]).items()
-    ]
-    return {"splits": splits} if splits else context.absent("No image was classified by a model")
-
-
-def _mistake_rows(context: Context, split: str) -> list[dict[str, Any]]:
-    """Return the mistakes with their images, those between the same classes side by side."""
+    """Return the most confident mistakes, those between the same classes side by side."""
+    deciding = context.facts["deciding"]
+    if deciding is None:
+        return context.absent("No image was classified by a trained model")
     by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in context.facts["mistakes"].get(split, []):
+    for row in deciding["mistakes"][:MOST_MISTAKES]:
         cam = context.thumbnails.uri(cam_key(row["image_hash"]))
         same = by_pair.setdefault((row["label"], row["predicted"]), [])
         same.append(context.with_image(row) | {"cam": cam})
-    return [row for rows in by_pair.values() for row in rows]
+    return {
+        "rows": [row for rows in by_pair.values() for row in rows],
+        "wrong": deciding["every"]["count"] - deciding["every"]["right"],
+        "count": deciding["every"]["count"],
+    }
 
 
-MISTAKES = Section("mistakes", "Confident mistakes", build_mistakes, order=70)
+MISTAKES = Section("mistakes", "Confident mistakes", build_mistakes, order=128, numbers=True)

@@ -18,7 +18,7 @@ from imgpipe.components.image_filter.summary_sentences import (
     overridden,
 )
 from imgpipe.components.report.section import Content, Context, Section
-from imgpipe.components.run_record.doubtful_labels import CLEAR, clear
+from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.models import feature_names as names
 
 _CLASSES = 300  # rows of the table
@@ -100,7 +100,7 @@ def _note(noted: Noted) -> dict[str, Any]:
     }
 
 
-DATA = Section("data", "Data", build_data, order=100)
+DATA = Section("data", "Data", build_data, order=120, numbers=True)
 
 
 #: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
@@ -156,7 +156,7 @@ def build_rejects(context: Context) -> Content:
     }
 
 
-REJECTS = Section("rejects", "Rejected files", build_rejects, order=110)
+REJECTS = Section("rejects", "Rejected files", build_rejects, order=50)
 
 
 def build_near(context: Context) -> Content:
@@ -171,11 +171,11 @@ def build_near(context: Context) -> Content:
     return {"found": found, "rows": rows, "aside": aside(found["set_aside"])}
 
 
-NEAR = Section("near", "Near-duplicates", build_near, order=120)
+NEAR = Section("near", "Near-duplicates", build_near, order=122, numbers=True)
 
 
 #: Images on the page; the file for review holds more.
-DOUBTFUL = 48
+DOUBTFUL = 24
 
 
 def build_doubtful_labels(context: Context) -> Content:
@@ -189,11 +189,10 @@ def build_doubtful_labels(context: Context) -> Content:
         "found": found,
         "rows": rows,
         "groups": [("", rows[:clearly]), ("less clear", rows[clearly:])],
-        "margin": CLEAR,
     }
 
 
-DOUBTFUL_LABELS = Section("doubtful_labels", "Doubtful labels", build_doubtful_labels, order=95)
+DOUBTFUL_LABELS = Section("doubtful_labels", "Doubtful labels", build_doubtful_labels, order=40)
 
 
 def build_unlike_images(context: Context) -> Content:
@@ -206,4 +205,4 @@ def build_unlike_images(context: Context) -> Content:
     return {"groups": list(zip(found, rows, strict=True))}
 
 
-UNLIKE_IMAGES = Section("unlike_images", "Unlike their class", build_unlike_images, order=94)
+UNLIKE_IMAGES = Section("unlike_images", "Unlike their class", build_unlike_images, order=38)

@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.common.formatting import count, plural, seconds, share
+from imgpipe.components.common.formatting import count, seconds
 from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.advice import advice
-from imgpipe.components.run_record.metrics import ClassMetrics
-from imgpipe.models import feature_names as names
+from imgpipe.components.run_record.commands import NextCommand, next_commands
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
@@ -27,7 +26,14 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
         "keys": _keys(context),
         "warnings": verdict.warnings(context.facts),
         "expected": verdict.expected_lines(verdict.expected(context.facts)),
+        "commands": _commands(context),
     }
+
+
+def _commands(context: Context) -> list[NextCommand]:
+    """Return what can be done next, besides looking at this page."""
+    commands = next_commands(context.facts, context.state.status)
+    return [command for command in commands if command["purpose"] != "look"]
 
 
 def _sentence(context: Context) -> str:
@@ -46,33 +52,20 @@ def _sentence(context: Context) -> str:
 def _keys(context: Context) -> list[tuple[str, str]]:
     """Return (name, text) of the key figures that are known."""
     data, push = context.facts["data"], context.facts["push"]
+    deciding = context.facts["deciding"]
     keys = []
     if data is not None:
         keys += [("images kept", count(data["kept"])), ("rejected", count(data["rejected"]))]
     if context.vocabulary:
         keys.append(("classes", count(len(context.vocabulary))))
-    for split, metrics in context.facts["metrics"].items():
-        keys.append((f"{split} accuracy", share(metrics["accuracy"])))
-        if split == names.VALIDATION:
-            keys += _worst(metrics["per_class"])
+    if deciding is not None:
+        every = deciding["every"]
+        keys.append(("answered right", f"{every['right']:,} of {every['count']:,}"))
     if context.timings is not None:
         keys.append(("total time", seconds(context.timings["total_s"])))
     if push is not None and push["version"]:
         keys.append(("served version", push["version"]))
     return keys
-
-
-def _worst(classes: Mapping[str, ClassMetrics]) -> list[tuple[str, str]]:
-    """Name the class of which the smallest share is recognised; nothing if all images are."""
-    recalls = [
-        (metrics["recall"], name, metrics["count"])
-        for name, metrics in classes.items()
-        if metrics["recall"] is not None
-    ]
-    recall, name, images = min(recalls, default=(1.0, "", 0))
-    if recall == 1:
-        return []
-    return [("lowest validation recall", f"{name}: {recall:.3f} ({plural(images, 'image')})")]
 
 
 VERDICT = Section("verdict", "Verdict", build_verdict, order=10)
@@ -119,4 +112,4 @@ def _named(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-IDENTITY = Section("identity", "Identity", build_identity, order=180)
+IDENTITY = Section("identity", "Identity", build_identity, order=180, numbers=True)

@@ -59,7 +59,7 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
     ]
 
 
-MODEL = Section("model", "Model", build_model, order=20)
+MODEL = Section("model", "Model", build_model, order=150, numbers=True)
 
 
 _STOPPED = {
@@ -104,7 +104,7 @@ def build_training(context: Context) -> Content:
         "search": [_tried(tried) for tried in search],
         "by_folds": by_folds,
         "judges": JUDGES[judged_by],
-        "learned_validation": names.VALIDATION in training["learned"],
+        "learned_validation": training["learned"].get(names.VALIDATION, 0),
         "search_ended": search_ended["text"] if search_ended is not None else "",
     }
 
@@ -162,7 +162,7 @@ def _outcome(tuned: FineTuned) -> str:
     return f"Fine-tuning changed the validation accuracy from {before:.3f} to {after:.3f}."
 
 
-TRAINING = Section("training", "Training", build_training, order=90)
+TRAINING = Section("training", "Training", build_training, order=140, numbers=True)
 
 
 def build_serving(context: Context) -> Content:
@@ -173,4 +173,4 @@ def build_serving(context: Context) -> Content:
     return {"checks": checks, "passed": sum(check["passed"] for check in checks)}
 
 
-SERVING = Section("serving", "Serving checks", build_serving, order=150)
+SERVING = Section("serving", "Serving checks", build_serving, order=152, numbers=True)

@@ -26,7 +26,6 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
-from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.server import services, status
 from imgpipe.serving.server.calls import Call, Calls, SheddingPool
@@ -68,8 +67,8 @@ _NOT_V2 = (
     "GET /v1/health/ready for readiness."
 )
 _FOREIGN = (
-    "The request seems to come from a page of another site. If it is your own, let the proxy keep "
-    "the Host header."
+    "The request seems to come from a page of another site. If it is your own, let a proxy on "
+    "another machine keep the Host header, or use HTTPS."
 )
 
 
@@ -207,7 +206,7 @@ class RestApi:
         body = json_tensors.parse(data)
         with self._core.acquire(spec) as handle:
             call.version = handle.version
-            signature = handle.signatures.get(body.signature_name or SERVING_DEFAULT)
+            signature = handle.signature(body.signature_name)
             if signature is None:
                 raise invalid(
                     f'Serving signature name: "{body.signature_name}" not found in signature def'

@@ -116,6 +116,8 @@ def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _columns(body: PredictBody, names: list[str]) -> dict[str, Any]:
+    if not names and body.value != {}:
+        raise invalid(f"The signature has no inputs. Expected: {_COLUMNS!r} with an empty object.")
     if not body.by_row:
         return body.value if _has_names(body.value) else {names[0]: body.value}
     rows = body.value

@@ -1,5 +1,7 @@
 """A port for HTTP/1.1: uvicorn in a thread of its own, for the REST interface and for pages.
 
+It refuses requests of this machine that name another host, whatever their paths are.
+
 uvicorn's parser h11 limits the size of a head, refuses two lengths or two Host headers, and does
 not read a body faster than the application takes it. It accepts some requests that invite
 smuggling, such as lines that end with a bare line feed. That needs a proxy which reads them in
@@ -16,10 +18,12 @@ import time
 from typing import Any
 
 import uvicorn
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from imgpipe.serving.server import ports
+from imgpipe.serving.server.rest.requests import names_another_host, other_host
 
 HEAD_S = 10.0
 """Seconds for a complete head from its first byte, and for the first byte after connecting."""
@@ -36,8 +40,8 @@ _BACKLOG = 2048
 """Connections that wait in the system until they are accepted."""
 _START_S = 20.0
 _POLL_S = 0.01
-#: Addresses that stand for all networks of this machine, and those at which a browser opens them:
-#: `requests.is_foreign` lets connections from this machine name only its loopback addresses.
+#: Addresses that stand for all networks of this machine, and those at which a browser opens them,
+#: because connections from this machine must name it by those (`requests.names_another_host`).
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -150,6 +154,8 @@ class HttpPort:
         app, names = self._app, {name for name, _ in scope["headers"]}
         if {b"content-length", b"transfer-encoding"} <= names:  # RFC 9112, section 6.1
             app = PlainTextResponse("A request has one length.", 400, {"Connection": "close"})
+        elif names_another_host(Request(scope)):
+            app = other_host()
         self.running += 1
         try:
             await app(scope, receive, send)

@@ -58,6 +58,17 @@ def json_response(content: Any, headers: dict[str, str] | None = None) -> Respon
     return Response(orjson.dumps(content), 200, headers, "application/json")
 
 
+def other_host() -> Response:
+    """Return the refusal of a request that names another host."""
+    text = (
+        "The request names another host, as a page of another site may do. On this machine, the "
+        "server is localhost, also in the Host header that a proxy on this machine sends."
+    )
+    answer = refusal(StatusError(Code.PERMISSION_DENIED, text))
+    answer.headers["Connection"] = "close"  # the body of the request is not read
+    return answer
+
+
 def refusal(error: StatusError) -> Response:
     """Return the answer to a failed request, ``{"error": MESSAGE}``."""
     code = getattr(error, "http_status", 0) or _HTTP_STATUS.get(error.code, 500)
@@ -80,17 +91,16 @@ def is_of_another_site(request: Request) -> bool:
     return not host or host.removesuffix(port) != headers.get("host", "").removesuffix(port)
 
 
-def is_foreign(request: Request) -> bool:
-    """Return whether a request comes from a page that this server did not send.
+def names_another_host(request: Request) -> bool:
+    """Return whether a request from this machine names another host.
 
-    A name that another site has pointed at this machine (DNS rebinding) has the same Origin as the
-    Host header, so that connections from this machine must name it ``localhost`` or by its address.
+    A page of another site may have a name that leads to this machine (DNS rebinding), and its
+    Origin is then that of the Host header. Connections from this machine must therefore name it
+    ``localhost`` or by its address. Only programs send no Host header.
     """
-    if is_of_another_site(request):
-        return True
     here, _ = request.scope.get("server") or ("", 0)
     try:
-        named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        named = urlsplit(f"//{request.headers.get('host', 'localhost')}").hostname or ""
     except ValueError:  # urlsplit refuses addresses such as "[::1"
         return True
     return _is_loopback(here) and not _is_loopback(named)

@@ -25,7 +25,7 @@ from imgpipe.serving.image_header import sniff
 from imgpipe.serving.server.calls import SheddingPool
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Spec
-from imgpipe.serving.server.rest.requests import Bodies, is_foreign, json_response
+from imgpipe.serving.server.rest.requests import Bodies, is_of_another_site, json_response
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
 PATH = "/web/corrections"
@@ -145,7 +145,7 @@ def routes(folder: str, core: Core, pool: SheddingPool, bodies: Bodies) -> list[
 
     async def take(request: Request) -> Response:
         def check() -> None:
-            if is_foreign(request):
+            if is_of_another_site(request):
                 raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
 
         async def kept(data: bytes) -> Response:

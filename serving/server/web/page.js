@@ -10,6 +10,7 @@ import { ShownImage } from "./shown_image.js";
 const $ = (id) => document.getElementById(id);
 const ALL = "all";
 const RETRY_MS = 2000; // between two looks for a model that is still loading
+const UNPUBLISHED = "0"; // number of a model that no run has published
 
 let models = [];
 let running = null; // the request whose answer is awaited
@@ -109,6 +110,7 @@ function offer(select, options) {
 function offerVersions() {
   const versions = models.find(({ name }) => name === $("model").value)?.versions ?? [];
   const options = versions.map((version, index) => [version, index ? version : `${version} (newest)`]);
+  if (versions[0] === UNPUBLISHED) options[0][1] = "not published";
   if (versions.length > 1) options.push([ALL, "all, side by side"]);
   offer($("version"), options);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
@@ -22,22 +23,29 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 """Headers of every file: nothing from other sites, no inline code, and no frame around the page."""
+_NOTICE = b"<!-- notice -->"
+"""Place of the notice in a page."""
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
-def routes(package: str = __package__) -> list[Route]:
+def routes(package: str = __package__, notice: str = "") -> list[Route]:
     """Return the routes of a page, which answer GET and HEAD only.
 
     Args:
         package: Package whose ``.html``, ``.css`` and ``.js`` files are the page: ``index.html`` at
             ``/``, and the others below ``/web/``.
+        notice: Sentence in the head of the page; "" for none.
     """
+    shown = f'<p class="alert notice" role="note">{html.escape(notice)}</p>' if notice else ""
     result = []
     for file in sorted(files(package).iterdir(), key=lambda file: file.name):
         suffix = file.name[file.name.rfind(".") :]
         if suffix in _TYPES:
             path = "/" if suffix == ".html" else f"/web/{file.name}"
-            result.append(Route(path, _file_endpoint(file.read_bytes(), _TYPES[suffix])))
+            content = file.read_bytes()
+            if suffix == ".html":
+                content = content.replace(_NOTICE, shown.encode())
+            result.append(Route(path, _file_endpoint(content, _TYPES[suffix])))
     return result
 
 

@@ -20,7 +20,7 @@ from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
-from imgpipe.components.image_filter.quarantine import MANIFEST
+from imgpipe.components.image_filter.quarantine_files import MANIFEST
 from imgpipe.models import feature_names as names
 
 COUNT = 12

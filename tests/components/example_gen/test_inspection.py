@@ -42,22 +42,21 @@ def test_good_and_bad_files_each_give_a_record_in_order(photos, encode):
     (folder / "a/gone.jpg").symlink_to("nowhere")
     records = read(folder)
     assert list(records) == sorted(records) and len(records) == 8
-    assert (records["b/good.png"].width, records["b/good.png"].height) == (40, 32) and not records[
-        "b/good.png"
-    ].decode_error
-    assert "JPEG" in records["b/cut.jpg"].decode_error
-    assert "Op:" not in records["b/cut.jpg"].decode_error
-    assert records["b/empty.jpg"].decode_error == "the file is empty"
-    assert "Unknown image file format" in records["b/words.jpg"].decode_error
+    good = records["b/good.png"].content
+    assert (good.width, good.height, good.decode_error) == (40, 32, "")
+    assert "JPEG" in records["b/cut.jpg"].content.decode_error
+    assert "Op:" not in records["b/cut.jpg"].content.decode_error
+    assert records["b/empty.jpg"].content.decode_error == "the file is empty"
+    assert "Unknown image file format" in records["b/words.jpg"].content.decode_error
     assert records["a/gone.jpg"].read_error == "No such file or directory"
     assert records["a/gone.jpg"].image_hash == ""
 
 
 def test_an_image_over_the_pixel_limit_is_not_decoded(photos, encode):
     record = read(photos({"a/x.jpg": encode(), "b/y.jpg": encode(size=(20, 20))}), limit=500)
-    assert record["a/x.jpg"].figures == {}
-    assert "40 x 32 pixels are over the limit of 500" in record["a/x.jpg"].decode_error
-    assert (record["b/y.jpg"].width, record["b/y.jpg"].height) == (20, 20)
+    assert record["a/x.jpg"].content.figures == {}
+    assert "40 x 32 pixels are over the limit of 500" in record["a/x.jpg"].content.decode_error
+    assert (record["b/y.jpg"].content.width, record["b/y.jpg"].content.height) == (20, 20)
 
 
 def test_damaged_images_are_decodable_if_and_only_if_the_serving_op_decodes_them(
@@ -66,10 +65,12 @@ def test_damaged_images_are_decodable_if_and_only_if_the_serving_op_decodes_them
     items = [Item(path) for path in sorted(broken_images)]
     for record in inspect(FolderSource(str(shared_data)), items, LIMIT):
         said = broken_images[record.path]["tf"]
-        assert (record.decode_error == "") == said.startswith("OK"), record.path
+        assert (record.content.decode_error == "") == said.startswith("OK"), record.path
         if said.startswith("OK"):
             height, width = said[4:-1].split(",")[:2]
-            assert (record.width, record.height) == (int(width), int(height)), record.path
+            assert (record.content.width, record.content.height) == (int(width), int(height)), (
+                record.path
+            )
 
 
 def test_a_record_converted_to_an_example_and_back_is_equal(photos, encode):
@@ -87,7 +88,7 @@ def test_each_file_is_read_once_even_if_the_op_refuses_it(encode):
     files = {"a/x.jpg": encode(), "a/cut.jpg": encode()[:300], "a/y.jpg": encode(seed=1)}
     source = Memory(files)
     records = list(inspect(source, [Item(path, "a") for path in files], LIMIT))
-    assert [bool(record.decode_error) for record in records] == [False, True, False]
+    assert [bool(record.content.decode_error) for record in records] == [False, True, False]
     assert source.paths == list(files)
 
 
@@ -110,4 +111,4 @@ def test_the_frames_of_an_animation_count_before_it_is_decoded():
     stream = io.BytesIO()
     frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
     (record,) = inspect(Memory({"a.gif": stream.getvalue()}), [Item("a.gif", "a")], 4000)
-    assert "4 frames of 40 x 30 pixels are over the limit of 4,000" in record.decode_error
+    assert "4 frames of 40 x 30 pixels are over the limit of 4,000" in record.content.decode_error

@@ -11,7 +11,6 @@ import tensorflow as tf
 from PIL import Image
 
 from imgpipe.components.common.image_file import content
-from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.example_gen import inspection
 from imgpipe.components.example_gen.inspection import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item
@@ -59,8 +58,8 @@ def test_a_second_inspection_gives_the_same_records_and_decodes_nothing(look, en
     assert work[0] == 2 and work[1] >= len(files)
     again, work = look(files)
     assert work == (0, 0)
-    assert again == first and sum(bool(record.perceptual_hash) for record in again) == 2
-    assert {r.path for r in again if r.decode_error} == {
+    assert again == first and sum(record.content.is_measured for record in again) == 2
+    assert {r.path for r in again if r.content.decode_error} == {
         "cut.jpg",
         "words.jpg",
         "empty.jpg",
@@ -76,16 +75,14 @@ def test_only_changed_content_is_inspected_and_renamed_files_are_not(look, encod
 
 
 def test_results_of_changed_code_are_not_used(tmp_path, monkeypatch):
-    record = ImageRecord("a.jpg", image_hash="00", width=3)
-    bare = ImageRecord("b.jpg", image_hash="00")
     with InspectionCache(str(tmp_path), LIMIT) as kept:
-        kept.put(record)
+        kept.put("00", content.Content(width=3))
     with InspectionCache(str(tmp_path), LIMIT) as kept:
-        assert kept.complete(bare) == ImageRecord("b.jpg", image_hash="00", width=3)
-        assert kept.complete(ImageRecord("b.jpg", image_hash="01")) is None
+        assert kept.get("00") == content.Content(width=3)
+        assert kept.get("01") is None
     monkeypatch.setattr(inspection.source_code, "fingerprint", lambda *_: "another")
     with InspectionCache(str(tmp_path), LIMIT) as kept:
-        assert kept.complete(bare) is None
+        assert kept.get("00") is None
 
 
 def test_files_of_a_damaged_cache_are_inspected_again(look, tmp_path, encode):
@@ -114,4 +111,4 @@ def test_a_shortage_of_memory_is_an_error_and_no_property_of_the_image(look, enc
         Image.new("RGBA", (8, 8)).save(transparent, "GIF")
         with pytest.raises(ResourceError, match="not enough memory to decode an image"):
             content.alpha_channel(transparent.getvalue(), "GIF", "P")
-    assert look(files)[0][0].figures
+    assert look(files)[0][0].content.figures

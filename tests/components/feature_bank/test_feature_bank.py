@@ -18,6 +18,7 @@ import pytest
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.storage import (
+    StoragePlan,
     bytes_of,
     free_budget,
     make_plan,
@@ -158,6 +159,22 @@ def test_larger_images_are_used_where_they_make_the_head_better(tmp_path, monkey
     assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48]
     assert facts["image_size"] == 48
     assert len(read_rows(uri, "validation", 2)) == 4
+
+
+@pytest.mark.parametrize(
+    ("kept", "sizes", "columns"),
+    [
+        ("class_token", (3,), slice(0, 3)),
+        ("average", (5,), slice(3, 8)),
+        ("tokens", (3, 5), slice(0, 8)),
+        ("", (3, 5), slice(0, 8)),
+    ],
+)
+def test_records_have_the_blocks_that_the_head_reads(kept, sizes, columns) -> None:
+    """The first block is the class token, and the second one the mean of the patches."""
+    network = describe(replace(_SETTINGS, features="tokens"), "float32")
+    plan = StoragePlan(network, "store", 0, (3, 5), kept)
+    assert (plan.recorded, plan.columns, plan.read) == (sizes, columns, kept or "tokens")
 
 
 def test_of_many_images_only_the_last_map_is_stored(tmp_path, monkeypatch) -> None:

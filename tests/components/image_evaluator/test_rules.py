@@ -9,11 +9,12 @@ import pytest
 from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
 from imgpipe.components.image_evaluator.rules import RULES, decide
 from imgpipe.models.training.cross_validation import Folds
+from imgpipe.pipeline.configuration.sections import EvaluateSection
 from tests.declared import made
 
 _GOOD = Evidence(
     ["good", "defect"],
-    {"threshold": 0.9, "max_drop": 0.01, "min_recall": None},
+    EvaluateSection(threshold=0.9, max_drop=0.01).model_dump(),
     Counts([40, 20], [39, 21], [38, 19]),
     Pairs([40, 20], [38, 19], [38, 20], [0, 0]),
     version=3,

@@ -9,12 +9,22 @@ import random
 import numpy as np
 import pytest
 
+from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.near_groups import Member
 
+#: Of a colourful photograph, about which no check says anything.
+FIGURES = {
+    "brightness_p99": 0.9,
+    "brightness_p5": 0.1,
+    "entropy": 7.0,
+    "sharpness": 0.5,
+    "colour": 0.5,
+    "transparency": 0.0,
+}
 NO_NEAR = JudgeSettings(threshold={"near_duplicate": 0})
 
 
@@ -112,11 +122,10 @@ def test_of_identical_files_the_one_for_evaluation_with_the_first_path_is_kept(c
 
 
 def image(path, number=0, **changes):
-    """Return the record of a PNG of 100 x 100 pixels, with these changes."""
-    figures = {"brightness_p99": 0.9, "colour": 0.5}
-    values = {"width": 100, "height": 100, "byte_size": 9, "mode": "RGB", "figures": figures}
-    values |= {"format": "PNG", **changes}
-    return ImageRecord(path, "a", 0, "train", content(number), **values)
+    """Return the record of a PNG of 100 x 100 pixels, with these changes of its content."""
+    values = {"width": 100, "height": 100, "mode": "RGB", "format": "PNG", "figures": FIGURES}
+    inside = Content(**(values | changes))
+    return ImageRecord(path, "a", 0, "train", content(number), byte_size=9, content=inside)
 
 
 def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(tmp_path):
@@ -126,11 +135,11 @@ def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(tmp_path):
     records = [image(f"a/{n}.png", n) for n in range(9)]
     huge = {"width": 900, "height": 900}
     records += [
-        image("b/grey.png", 10, figures={"brightness_p99": 0.9, "colour": 0.0}, **huge),
-        image("b/dark.png", 11, figures={"brightness_p99": 0.1, "colour": 0.5}, **huge),
+        image("b/grey.png", 10, figures=FIGURES | {"colour": 0.0}, **huge),
+        image("b/dark.png", 11, figures=FIGURES | {"brightness_p99": 0.1}, **huge),
     ]
     part = comparison.examine(records, settings, str(tmp_path / "part"))
-    decisions = comparison.compare([part], settings).settle(part, settings)
+    decisions = comparison.compare([part], settings).finish(part, settings)
     assert {one.record.path: one.rejection.reason for one in decisions if one.rejection} == {
         "b/grey.png": "odd_size",
         "b/dark.png": "dark",

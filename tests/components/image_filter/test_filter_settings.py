@@ -9,7 +9,7 @@ import json
 from PIL import Image
 
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_filter import overrides, quarantine
+from imgpipe.components.image_filter import overrides, quarantine_files
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
@@ -52,7 +52,7 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
             len(records.floats(other, name)) == 1 for name in (one.name for one in MEASUREMENTS)
         )
     assert warned(done)["dark"] == ["a/black.png"]
-    (found,) = [f for f in lines(done, quarantine.WARNINGS) if f["reason"] == "dark"]
+    (found,) = [f for f in lines(done, quarantine_files.WARNINGS) if f["reason"] == "dark"]
     assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))
     assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, below 0.32"
 

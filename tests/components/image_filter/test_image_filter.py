@@ -14,7 +14,7 @@ import pytest
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import integer, shard_files, text
-from imgpipe.components.image_filter import comparison, image_filter, quarantine
+from imgpipe.components.image_filter import comparison, image_filter, quarantine_files
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.image_filter import Uris
 from imgpipe.components.image_filter.quarantine import check_conservation
@@ -135,7 +135,7 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
     settings = JudgeSettings(min_side=1, severity=severity, threshold=threshold)
     done = run(folder, settings=settings)
     serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
-    lines = (done.root / "q" / quarantine.REPAIRED).read_text().splitlines()
+    lines = (done.root / "q" / quarantine_files.REPAIRS).read_text().splitlines()
     repairs = [json.loads(line) for line in lines]
     repaired = {repair["path"][2:] for repair in repairs}
     copies = {p[2:] for p, r in done.rejects.items() if r["reason"].startswith("duplicate")}
@@ -206,7 +206,7 @@ def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned
         "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
         "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],
     }
-    lines = (done.root / "q" / quarantine.NEAR).read_text().splitlines()
+    lines = (done.root / "q" / quarantine_files.NEAR_DUPLICATES).read_text().splitlines()
     listed = [[m["path"] for m in json.loads(line)["members"]] for line in lines]
     assert listed == [
         ["test/a/shown.jpg", "train/a/leak.jpg"],
@@ -299,5 +299,5 @@ def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
         parts = [image_filter._examine(shard, settings) for shard in shards]
         compared = comparison.compare(parts, settings)
         for shard in shards:
-            image_filter._settle(shard, settings, compared)
+            image_filter._write_shard(shard, settings, compared)
         assert {path: path.read_bytes() for path in files} == files

@@ -6,13 +6,14 @@ import pytest
 
 from imgpipe.components.report.page import render
 from tests import axe, browser
-from tests.run_facts import BLESSED, facts, jpeg, reject
+from tests.run_facts import BLESSED, facts, jpeg, reject, solved
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not browser.PROGRAM, reason="Chromium is not installed"),
 ]
 LONG = "a class with a very long name " * 4
+OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
 VIEWS = [(1200, "light"), (1200, "dark"), (390, "light")]
 
 
@@ -28,6 +29,7 @@ def page(request, window, tmp_path_factory):
     """Open a report with every section in the browser and return the browser window."""
     classes = [LONG, *(f"class {i}" for i in range(1, request.param))]
     found = facts(classes, [reject(i, path=f"{'folder/' * 20}{i}.jpg") for i in range(20)], 0.6)
+    found["training"] = solved()
     file = tmp_path_factory.mktemp("page") / "report.html"
     file.write_text(render(found, None, Everywhere(), BLESSED))
     window.open(file.as_uri())
@@ -38,7 +40,7 @@ def page(request, window, tmp_path_factory):
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_there_is_no_barrier(page, width, scheme):
     page.look(width, 900, scheme)
-    page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.run(OPEN_ALL)
     assert axe.violations(page) == []
 
 
@@ -49,6 +51,7 @@ def test_nothing_is_wider_than_a_phone(page):
 
 def test_a_printed_table_is_as_wide_as_the_paper(page):
     page.look(720, 900)
+    page.run(OPEN_ALL)
     page.call("Emulation.setEmulatedMedia", media="print")
     try:
         table = "document.querySelector('#figures .scroll')"

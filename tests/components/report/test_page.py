@@ -11,12 +11,13 @@ from imgpipe.components.report.page import render
 from imgpipe.components.report.section import Section
 from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.deciding_answers import class_answers
 from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.training.history import FineTuned, Tried
 from tests import python_program
 from tests.declared import made
-from tests.run_facts import BLESSED, facts, jpeg, reject
+from tests.run_facts import BLESSED, facts, jpeg, reject, solved
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -69,7 +70,7 @@ class Page(html.parser.HTMLParser):
 
 def read(found, timings=None, images=None, state=BLESSED):
     """Return the parsed page after assertions that hold for every page."""
-    text = render(found, timings, images or {}, state)
+    text = render(found, timings, {} if images is None else images, state)
     parsed = Page(text)
     assert len(parsed.ids) == len(set(parsed.ids))
     assert not {"script", "iframe", "link", "object", "form"} & set(parsed.tags)
@@ -89,40 +90,115 @@ def ids(parsed):
     return [i for i in parsed.ids if i in {section.id for section in SECTIONS}]
 
 
-def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
-    parsed = read(facts(rejects=[reject(1)]), timings)
+PICTURES = ["by_class", "more_images", "taken_for", "gallery", "map"]
+
+
+def whole(classes=("paper", "rock", "scissors"), **values):
+    """Return facts with all sections."""
+    return facts(classes, [reject(1)], **values) | {"training": solved()}
+
+
+def test_the_page_shows_pictures_then_what_is_doubtful_and_closes_all_figures(timings):
+    found = whole()
+    text = render(found, timings, {}, BLESSED)
+    parsed = read(found, timings)
     assert ids(parsed) == [section.id for section in SECTIONS]
     assert "absent" not in parsed.ids
+    order = ["verdict", "next_steps", *PICTURES, "unlike_images", "doubtful_labels", "rejects"]
+    assert ids(parsed)[: len(order)] == order
+    assert '<details id="numbers" class="numbers">' in text
+    numbers = text.index('id="numbers"')
+    for section in SECTIONS:
+        assert (text.index(f'<section id="{section.id}"') > numbers) == section.numbers
+
+
+def visible_words(text):
+    """Return the number of words of a page outside of its closed part."""
+    body, _, _ = text[text.index("<body>") :].partition('<details id="numbers"')
+    drawn = re.sub(r"<svg.*?</svg>|<[^>]+>", " ", body, flags=re.DOTALL)
+    return len(drawn.split())
+
+
+def test_a_page_of_nine_classes_with_many_findings_has_fewer_than_900_words(timings):
+    classes = [f"class {number}" for number in range(9)]
+    found = facts(classes, [reject(i) for i in range(12)], 0.7) | {"training": solved()}
+    doubtful = found["suspects"]["rows"][0]
+    found["suspects"]["rows"] = [doubtful | {"margin": 1 - i / 50} for i in range(48)]
+    assert 300 < visible_words(render(found, timings, Everything(), BLESSED)) < 900
+
+
+class Everything(dict):
+    """A dictionary that has the same image for every hash."""
+
+    def get(self, key, default=None):
+        return jpeg()
+
+
+def test_where_folds_decide_the_pictures_and_the_head_are_of_the_folds():
+    found = facts(accuracy=0.8)
+    every = found["deciding"]["every"]
+    assert every["count"] == 150 and found["metrics"]["validation"]["count"] == 60
+    text = render(found, None, {}, BLESSED).partition('<details id="numbers"')[0]
+    assert f"{every['right']} of 150" in text
+    assert f"{150 - every['right']} of 150 images are taken for another class" in text
+    for row in found["deciding"]["classes"]:
+        assert f"{row['right']} of {row['count']}" in text
+    assert "of 60" not in text and "cross-validation" in text
+
+
+def test_the_bars_begin_with_the_lowest_class_and_show_the_threshold():
+    found = facts()
+    answers = (("paper", 40, 39), ("rock", 32, 17), ("scissors", 0, 0))
+    found["deciding"]["classes"] = [
+        class_answers(name, count, right, count) for name, count, right in answers
+    ]
+    text = render(found, None, {}, BLESSED)
+    bars = text[text.index('<section id="by_class"') : text.index('<section id="taken_for"')]
+    assert bars.index("17 of 32") < bars.index("39 of 40") < bars.index("all classes")
+    assert "width:53.1%" in bars and "left:90.0%" in bars
+    assert "scissors" not in bars, "a class without an image has no share"
+
+
+def test_the_number_of_images_is_said_only_where_the_curve_says_it():
+    found = whole()
+    assert "About 480 training images would reach 0.9." in read(found).text
+    found["training"]["solution"]["gain_error"] = 0.08
+    assert "would reach" not in read(found).text
+
+
+def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typical():
+    parsed = read(facts(accuracy=0.4), images=Everything())
+    wrong = [alt for alt in parsed.alts if alt.endswith(": paper, answered rock")]
+    assert len(wrong) == 4
+    least = [alt for alt in parsed.alts if "least typical" in alt]
+    assert least == [
+        f"{name}, least typical: {name}/{i}.jpg"
+        for name in ("paper", "rock", "scissors")
+        for i in (9, 10, 11)
+    ]
+
+
+def test_the_sections_with_figures_have_their_content(timings):
+    parsed = read(facts(rejects=[reject(1)]), timings)
     for words in (
-        "Validation accuracy 0.950 reaches 0.9",
-        "lowest validation recall scissors: 0.900 (20 images)",
         "181 read = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
-        "training ended because the validation loss had not improved for train.patience epochs",
+        "had not improved for train.patience epochs",
         "Published as version 4",
         "imgpipe serve /out --model rps",
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
         "2 images in 1 group of near-duplicates",
-        "like rock/8.jpg: 3 of 256 bits differ",
         "… and 1 more of this group.",
         "3 images of 180 look like another class",
-        "looks like paper",
         "2 of 2 passed",
         "✓ Mean accuracy 0.948. ✕ The exported model answers.",
-        "0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150 images correct)",
-        "131 families and single images were divided among the folds",
+        "0.948 ± 0.021 over 5 folds",
         "7 images in chains of near-duplicates too long for one fold",
-        "format JPEG 70 0.986",
         "format PNG 20 0.600 weaker 0.387–0.781",
-        "A blessed model has passed every check",
         "Date 2026-01-31 14:05:59 +0100",
-        "Data fingerprint 5e1f5e1f",
         "Seeds split 0, train 7",
         "Packages python 3.11.9, keras 3.15.0",
-        "Parent version 3",
-        "imgpipe run /photos --set train.seed=7",
         'data.source = "/photos" train.seed = 7',
-        "/out/runs/1/run.log",
     ):
         assert words in parsed.text, words
 
@@ -140,8 +216,8 @@ def test_the_page_of_a_refused_run_names_the_reasons_and_the_missing_sections(ti
     assert "Data refused" in parsed.text
     assert parsed.text.count(sentence) == 1
     (said,) = re.findall(r"The run stopped in DataGate, before [^.]*\.", parsed.text)
-    assert "Confusion" in said and "Training" in said and "Data," not in said
-    assert {"absent", "confusion", "training"} <= set(parsed.ids)
+    assert "What is taken for what" in said and "Training" in said and "Data," not in said
+    assert {"absent", "taken_for", "training"} <= set(parsed.ids)
 
 
 def test_a_run_that_failed_or_was_interrupted_has_a_page():
@@ -279,28 +355,36 @@ def test_of_thousands_of_rejected_files_the_page_shows_200_and_says_so():
 
 
 def test_mistakes_have_their_explanation():
-    found = facts()
-    row = found["mistakes"]["validation"][0]
+    found = facts(accuracy=0.8)
+    row = found["deciding"]["mistakes"][0]
     images = {row["image_hash"]: jpeg(), f"cam-{row['image_hash']}": jpeg()}
-    assert f"evidence for {row['predicted']} (Grad-CAM)" in read(found, images=images).alts
+    alts = read(found, images=images).alts
+    assert f"what the served model looks at in {row['path']} (Grad-CAM)" in alts
 
 
-def test_doubtful_labels_follow_the_training_and_less_clear_ones_are_collapsed():
+def test_less_clear_doubtful_labels_are_folded_away():
     found = facts()
     row = found["suspects"]["rows"][0]
     found["suspects"]["rows"] = [row, row | {"margin": 0.1, "path": "rock/hard.jpg"}]
     text = render(found, None, {}, BLESSED)
-    training, doubtful = (
-        text.index(f'<section id="{name}"') for name in ("training", "doubtful_labels")
-    )
+    doubtful = text.index('<section id="doubtful_labels"')
     folded = text.index("<summary>1 less clear</summary>")
-    assert training < doubtful < text.index("rock/9.jpg", doubtful) < folded
+    assert doubtful < text.index("rock/9.jpg", doubtful) < folded
     assert folded < text.index("rock/hard.jpg", doubtful)
 
 
-def test_of_many_classes_the_most_confused_pairs_are_listed():
-    parsed = read(facts([f"class {i}" for i in range(250)], accuracy=0.5))
-    assert "Most frequent confusions, validation" in parsed.text
+def test_of_many_classes_those_that_are_confused_most_are_shown():
+    found = facts([f"class {i}" for i in range(250)], accuracy=0.5)
+    parsed = read(found)
+    shown = len(found["deciding"]["matrix"])
+    assert 11 <= shown <= 12
+    assert f"The {shown} of 250 classes that are confused most." in parsed.text
+    first = sum(label < 150 for label in found["deciding"]["matrix"])
+    assert "The 30 lowest of 150 classes." in parsed.text
+    assert (
+        f"{150 - first} more classes" in parsed.text and "100 classes have no row." in parsed.text
+    )
+    assert "other classes" in parsed.text
     assert "200 of 250 classes are shown;" in parsed.text
 
 
@@ -308,7 +392,7 @@ def test_an_error_in_one_section_leaves_the_others_on_the_page(monkeypatch):
     def broken(_):
         raise ValueError("a figure is missing")
 
-    section = Section("model", "Model", broken)
+    section = Section("next_steps", "What to do next", broken)
     monkeypatch.setattr(page, "SECTIONS", (SECTIONS[0], section, *SECTIONS[2:]))
     text = render(facts(), None, {}, BLESSED)
     assert "Could not be drawn (ValueError: a figure is missing)." in text

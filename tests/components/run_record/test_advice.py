@@ -4,6 +4,7 @@ import pytest
 
 from imgpipe.components.report.page import render
 from imgpipe.components.run_record import advice
+from imgpipe.components.run_record.deciding_answers import Judge, of_cells
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.models.head.solved_head import Solution
@@ -24,7 +25,7 @@ def trained(**values):
 
 def solved(history_values=None, **values):
     """Return facts of a run whose head was solved, with further facts about the solution."""
-    solution = made(Solution, folds=5, **values)
+    solution = made(Solution, folds=5, images=100, **values)
     return trained(stopped="solved", solution=solution, **history_values or {})
 
 
@@ -47,7 +48,8 @@ def trained_on(**counts):
 
 def confused(*cells):
     """Return facts of a run with these cells (label, prediction, count) of the confusion matrix."""
-    return run(settings=page_settings("run", "", "abc"), confusion={"validation": cells})
+    answers = of_cells(Judge("folds"), "abc", cells, [])
+    return run(settings=page_settings("run", "", "abc"), deciding=answers)
 
 
 def changed(found, **values):
@@ -121,7 +123,7 @@ LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
         (trained(fine_tune=made(FineTuned, **LAST)), "Raise fine_tune.epochs"),
         (
             confused((0, 0, 9), (0, 1, 3), (1, 0, 2), (2, 0, 4)),
-            "a and b are confused most: 5 of 9 mistakes on the validation split.",
+            "a and b are confused most: 5 of 9 mistakes.",
         ),
     ],
 )
@@ -160,7 +162,7 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     given["data"]["by_split"]["train"]["rock"] = 2
     assert len(advice.advice(given)) == advice.MOST
     page = render(given, None, {}, BLESSED)
-    positions = [page.index(f'id="{name}"') for name in ("verdict", "next_steps", "figures")]
+    positions = [page.index(f'id="{name}"') for name in ("verdict", "next_steps", "by_class")]
     assert positions == sorted(positions)
     steps = page[positions[1] : positions[2]]
     assert steps.count("<li>") == advice.MOST
@@ -168,5 +170,5 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
 
 
 def test_a_run_without_advice_says_so():
-    given = facts() | {"suspects": None, "confusion": {}}
+    given = facts() | {"suspects": None, "deciding": None}
     assert "No fact of this run calls for a change" in render(given, None, {}, BLESSED)

@@ -7,6 +7,7 @@ import pytest
 
 from imgpipe.components.run_record.doubtful_labels import doubtful_labels
 from imgpipe.models import feature_names as names
+from imgpipe.models.features.bank import read_rows
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -31,6 +32,11 @@ def flipped(labels, share, seed=1):
     return out, set(wrong.tolist())
 
 
+def ranked(uri, **confirmed):
+    """Return the doubtful labels of a bank."""
+    return doubtful_labels(read_rows(uri, names.SPLITS, len(CLASSES), 0), uri, CLASSES, **confirmed)
+
+
 def number(row):
     """Return the number of the image that a row names."""
     return int(row["path"].split("/")[1][:-4])
@@ -42,7 +48,7 @@ def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
     features, truth = clouds(dim=dim)
     labels, wrong = flipped(truth, 0.03)
     uri = bank(features, labels)
-    found = doubtful_labels(uri, CLASSES)
+    found = ranked(uri)
     assert found["images"] == 300 and found["disagree"] >= 0.9 * len(wrong)
     assert wrong <= {number(row) for row in found["rows"][:15]}
     for row in found["rows"][:9]:
@@ -52,7 +58,7 @@ def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
     margins = [row["margin"] for row in found["rows"]]
     assert margins == sorted(margins, reverse=True) and margins[-1] > 0
     monkeypatch.setattr("imgpipe.models.features.rows.IN_MEMORY", 0)
-    assert doubtful_labels(uri, CLASSES) == found, "a bank larger than memory"
+    assert ranked(uri) == found, "a bank larger than memory"
 
 
 @pytest.mark.parametrize(("images", "classes", "groups"), [(12, 3, 12), (40, 1, 40), (300, 3, 1)])
@@ -64,11 +70,11 @@ def test_few_images_one_class_or_one_film_give_no_ranking(
         "imgpipe.models.features.bank.BankRows.folds",
         lambda rows, count: np.arange(len(rows)) % min(groups, count),
     )
-    assert doubtful_labels(bank(features, labels % classes), CLASSES) is None
+    assert ranked(bank(features, labels % classes)) is None
 
 
 def test_true_labels_give_hardly_any_doubtful_labels(bank):
-    assert doubtful_labels(bank(*clouds()), CLASSES)["disagree"] <= 6
+    assert ranked(bank(*clouds()))["disagree"] <= 6
 
 
 def test_a_class_of_one_fold_is_not_doubtful_as_a_whole(bank, monkeypatch):
@@ -78,7 +84,7 @@ def test_a_class_of_one_fold_is_not_doubtful_as_a_whole(bank, monkeypatch):
         "imgpipe.models.features.bank.BankRows.folds",
         lambda rows, count: np.where(rows.labels == 2, 0, np.arange(len(rows)) % count),
     )
-    found = doubtful_labels(bank(features, truth), CLASSES)
+    found = ranked(bank(features, truth))
     assert "owl" not in {row["label"] for row in found["rows"]}
 
 
@@ -86,8 +92,8 @@ def test_an_image_with_a_confirmed_label_is_no_suspect(bank):
     features, labels = clouds()
     noisy, _ = flipped(labels, 0.05)
     uri = bank(features, noisy)
-    before = doubtful_labels(uri, CLASSES)
+    before = ranked(uri)
     first, second = (row["image_hash"] for row in before["rows"][:2])
-    after = doubtful_labels(uri, CLASSES, confirmed={first, "0" * 64})
+    after = ranked(uri, confirmed={first, "0" * 64})
     assert after["rows"][0]["image_hash"] == second
     assert after["disagree"] == before["disagree"] - 1 and after["images"] == before["images"]

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.run_record.collect import REPORTED, collect
 from imgpipe.components.run_record.facts import Facts, empty
+from tests.declared import made
 from tests.run_facts import facts, history, settings
 
 
 def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_path: Path):
     # The bank is left out, because its facts stand for the features beside them.
     rows = {name: row for name, row in REPORTED.items() if row.file and name != "bank"}
+    contents = {"model_run": history(), "model_blessing": made(Decision, threshold=0.9)}
     for name, row in rows.items():
         (tmp_path / name).mkdir()
-        content = history() if name == "model_run" else {"of": name}
+        content = contents.get(name, {"of": name})
         (tmp_path / name / row.file).write_text(json.dumps(content))
     given = settings(["cat", "dog"])
     found = collect({name: str(tmp_path / name) for name in rows}, given)
     assert found["training"] == history()
-    assert found["gate"] == {"of": "model_blessing"}
+    assert found["gate"] == contents["model_blessing"]
     assert found["push"] == {"of": "pushed_model"}
     assert collect({}, given) == empty(given)
 

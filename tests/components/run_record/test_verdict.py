@@ -7,7 +7,7 @@ from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import warnings
 from imgpipe.models.head.solved_head import Solution
-from imgpipe.models.training.history import FineTuned
+from imgpipe.models.training.history import FineTuned, SearchEnd
 from tests.declared import made
 from tests.run_facts import BLESSED, facts, history, settings
 
@@ -53,6 +53,14 @@ def test_the_verdict_of_a_refused_model_gives_every_reason():
         "not_blessed",
         "not blessed: validation accuracy 0.95 (…): it never predicts 'x'; it is bad",
     )
+
+
+def test_the_verdict_says_that_given_minutes_have_decided():
+    found = by_validation()
+    for reason, said in (("minutes", True), ("all", False)):
+        ended = made(SearchEnd, reason=reason)
+        found["training"] = history(search_ended=ended)
+        assert ("minutes that were given for the search" in verdict.sentence(found)) is said
 
 
 def test_the_verdict_states_the_number_of_overridden_labels():

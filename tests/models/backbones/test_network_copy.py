@@ -40,7 +40,7 @@ def _check(model, size: int = 96, kept: int = 0) -> None:
     _random_statistics(model)
     name_stably(model)
     pixels = keras.Input((size, size, 3))
-    folded = keras.Model(pixels, rebuild(model, pixels, trainable=False, fold=True))
+    folded = keras.Model(pixels, rebuild(model, pixels, trainable=False, fold=True)[0])
     kinds = [type(layer) for layer in folded.layers]
     assert keras.layers.BatchNormalization not in kinds
     added = kinds.count(keras.layers.Rescaling) - sum(
@@ -135,7 +135,7 @@ def test_without_folding_the_copy_equals_the_network() -> None:
     model = _application("MobileNetV2", 64, alpha=0.35)
     _random_statistics(model)
     pixels = keras.Input((64, 64, 3))
-    copy = keras.Model(pixels, rebuild(model, pixels, trainable=True, fold=False))
+    copy = keras.Model(pixels, rebuild(model, pixels, trainable=True, fold=False)[0])
     assert [type(layer) for layer in copy.layers] == [type(layer) for layer in model.layers]
     assert all(np.array_equal(*pair) for pair in zip(copy.weights, model.weights, strict=True))
     images = np.random.default_rng(1).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")

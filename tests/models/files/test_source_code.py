@@ -13,10 +13,10 @@ from imgpipe.models.features import extractor
 from imgpipe.models.files import source_code
 
 #: What code that decides a stored result may import without depending on it: errors, progress,
-#: settings, whose values are in the keys themselves, and files, whose content is.
+#: names of types, settings, whose values are in the keys themselves, and files, whose content is.
 _DECIDE_NOTHING = (
     *("models/errors.py", "models/progress.py", "models/limits.py", "models/process.py"),
-    *("models/settings.py", "models/files"),
+    *("models/settings.py", "models/arrays.py", "models/files"),
     *("models/feature_names.py", "models/model_names.py", "models/dataset_tuning.py"),
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
     *("components/common/__init__.py", "components/common/image_record.py"),

@@ -7,12 +7,13 @@ import pytest
 
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import feature_choice
-from imgpipe.models.head.feature_choice import HeadInput, choose_maps, choose_size
+from imgpipe.models.head.feature_choice import HeadInput, choose_blocks, choose_size
 from imgpipe.models.settings import ModelSettings
 
 _SETTINGS = ModelSettings()
-_LAST_MAP = HeadInput()
-_SEVERAL_MAPS = HeadInput(several_maps=True)
+_TOKENS = ModelSettings(features="tokens")
+_LAST_MAP = HeadInput("average")
+_SEVERAL_MAPS = HeadInput("levels")
 
 
 def _rows(signal: tuple[float, float], images: int = 120) -> BankRows:
@@ -35,15 +36,26 @@ def _rows(signal: tuple[float, float], images: int = 120) -> BankRows:
     ("signal", "chosen"), [((0.3, 1.0), _SEVERAL_MAPS), ((1.0, 0.0), _LAST_MAP)]
 )
 def test_other_maps_are_read_where_they_make_the_head_better(signal, chosen) -> None:
-    choice = choose_maps(_rows(signal), 2, _SETTINGS, images=120)
+    choice = choose_blocks(_rows(signal), 2, _SETTINGS, images=120)
     assert choice.chosen == chosen
     assert [head_input for head_input, _ in choice.tried] == [_LAST_MAP, _SEVERAL_MAPS]
     judged = dict(choice.tried)
     assert choice.scores is judged[chosen].scores
 
 
+@pytest.mark.parametrize(
+    ("signal", "features"),
+    [((1.5, 0.0), "class_token"), ((0.0, 1.5), "average"), ((0.9, 0.9), "tokens")],
+)
+def test_a_head_reads_the_class_token_the_mean_of_the_patches_or_both(signal, features) -> None:
+    choice = choose_blocks(_rows(signal), 2, _TOKENS, images=120)
+    tried = [head_input.features for head_input, _ in choice.tried]
+    assert tried == ["class_token", "average", "tokens"]
+    assert choice.chosen == HeadInput(features)
+
+
 def test_nothing_else_is_tried_where_the_head_is_good_enough() -> None:
-    choice = choose_maps(_rows((4.0, 4.0)), 2, _SETTINGS, images=120)
+    choice = choose_blocks(_rows((4.0, 4.0)), 2, _SETTINGS, images=120)
     assert [head_input for head_input, _ in choice.tried] == [_LAST_MAP]
     assert not choice.falls_short
 
@@ -51,14 +63,14 @@ def test_nothing_else_is_tried_where_the_head_is_good_enough() -> None:
 def test_of_many_images_other_maps_have_to_be_far_better(monkeypatch) -> None:
     monkeypatch.setattr(feature_choice, "_FAR_BETTER", 1.0)
     rows = _rows((0.3, 1.0))
-    assert choose_maps(rows, 2, _SETTINGS, feature_choice.MANY_IMAGES).chosen == _SEVERAL_MAPS
-    assert choose_maps(rows, 2, _SETTINGS, feature_choice.MANY_IMAGES + 1).chosen == _LAST_MAP
+    assert choose_blocks(rows, 2, _SETTINGS, feature_choice.MANY_IMAGES).chosen == _SEVERAL_MAPS
+    assert choose_blocks(rows, 2, _SETTINGS, feature_choice.MANY_IMAGES + 1).chosen == _LAST_MAP
 
 
 def test_larger_images_are_read_by_a_head_of_the_chosen_maps() -> None:
-    choice = choose_maps(_rows((1.0, 0.0)), 2, _SETTINGS, images=120)
+    choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images=120)
     better = choose_size(choice, _rows((2.0, 0.0)), 2, _SETTINGS)
-    assert better.chosen == HeadInput(several_maps=False, larger=True)
+    assert better.chosen == HeadInput("average", larger=True)
     assert len(better.tried) == 3
     worse = choose_size(choice, _rows((0.0, 0.0)), 2, _SETTINGS)
     assert worse.chosen == _LAST_MAP
@@ -66,5 +78,5 @@ def test_larger_images_are_read_by_a_head_of_the_chosen_maps() -> None:
 
 def test_with_too_few_images_to_judge_the_last_map_is_read() -> None:
     rows = _rows((1.0, 1.0), images=8)
-    choice = choose_maps(rows, 2, _SETTINGS, images=8)
+    choice = choose_blocks(rows, 2, _SETTINGS, images=8)
     assert (choice.chosen, choice.tried, choice.falls_short) == (_LAST_MAP, (), False)

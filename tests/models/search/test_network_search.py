@@ -6,6 +6,7 @@ The penalty leaves the head so weak that any other network is better.
 from __future__ import annotations
 
 import errno
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from imgpipe.models.head.answers import Answers
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.search import judging, network_search
 from imgpipe.models.search.judging import fold_parts
+from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
 from imgpipe.models.search.training_plan import TrainingPlan, training_plan
 from imgpipe.models.settings import FineTune, ModelSettings
 from imgpipe.models.training import image_rows, stages
@@ -325,6 +327,79 @@ def test_few_images_are_searched_only_with_a_budget(given) -> None:
     trained = network_search.train(given(minutes=None))
     assert (len(trained.history["search"]), _ended(trained)) == (1, "few_images")
     assert "at most 500 images to learn from" in trained.history["search_ended"]["text"]
+
+
+@pytest.fixture
+def many(given, monkeypatch) -> Given:
+    """Return `given` where there are so many images that a search needs no minutes."""
+    monkeypatch.setattr(network_search, "_FEW", 0)
+    return given
+
+
+def test_without_minutes_a_slow_machine_trains_the_same_and_says_how_long(
+    many, monkeypatch
+) -> None:
+    digests = set()
+    for seconds, about in ((1e-6, "0.1 minutes"), (1e3, r"\d{4,} minutes")):
+        monkeypatch.setattr(image_rows, "seconds_a_view", lambda *given, s=seconds: s)
+        trained, said = _told(many(minutes=None))
+        assert re.search(
+            rf"is trained: layers above pool2, 25 epochs of 2 views. This takes about {about} on "
+            "this machine as it is now; --minutes limits the time",
+            said[0],
+        )
+        assert trained.history["search"][1]["what"] == "layers above pool2, 25 epochs of 2 views"
+        assert trained.history["search_ended"] == {"reason": "all", "text": ""}
+        assert trained.history["reproducible"] == "weights"
+        weights = b"".join(values.tobytes() for values in trained.layers.get_weights())
+        digests.add(hashlib.sha256(weights).hexdigest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(1.0, "all"), (1e3, "cost")])
+def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(
+    many, monkeypatch, seconds: float, reason: str
+) -> None:
+    monkeypatch.setattr(network_search, "nominal_seconds_a_view", lambda *given: seconds)
+    trained = network_search.train(many(minutes=None))
+    ended = trained.history["search_ended"]
+    assert (ended["reason"], trained.history["reproducible"]) == (reason, "weights")
+    _, *networks = trained.history["search"]
+    if reason == "cost":
+        assert not networks
+        assert "minutes on two ordinary cores, and a run takes at most 3 for that" in ended["text"]
+    else:
+        (network,) = networks
+        epochs, views = map(int, re.findall(r"(\d+) (?:epochs|views?)", network["what"]))
+        assert 2 <= epochs * views < 25 * 2
+
+
+def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, monkeypatch) -> None:
+    monkeypatch.setattr(image_rows, "seconds_a_view", lambda *given: 1.5)
+    trained = network_search.train(given())
+    ended = trained.history["search_ended"]
+    assert (ended["reason"], trained.history["reproducible"]) == ("minutes", "nothing")
+    assert "The minutes that were given (5 minutes) have decided what was trained" in ended["text"]
+    assert "it would have been layers above pool2, 25 epochs of 2 views" in ended["text"]
+
+
+def test_a_lack_of_space_for_the_views_has_decided(many, monkeypatch) -> None:
+    monkeypatch.setattr(image_rows, "most_views", lambda *given: 0)
+    trained = network_search.train(many(minutes=None))
+    ended = trained.history["search_ended"]
+    assert (ended["reason"], trained.history["reproducible"]) == ("space", "nothing")
+    assert "layers above pool2, 25 epochs of 1 view, not " in ended["text"]
+
+
+def test_the_cost_of_reference_follows_images_size_and_network(network) -> None:
+    assert [nominal_minutes(images) for images in (1, 2000, 2001, 10**6)] == [3, 3, 15, 15]
+    seconds = nominal_seconds_a_view(network, 224)
+    assert seconds == pytest.approx(1 / 248, rel=0.01)
+    larger = backbone_of(ModelSettings(weights="none", freeze="all", image_size=288))
+    assert nominal_seconds_a_view(larger, 288) == pytest.approx(seconds * (288 / 224) ** 2, rel=0.1)
+    pixels = keras.Input((224, 224, 3))
+    unknown = keras.Model(pixels, keras.layers.Rescaling(1 / 255)(pixels))
+    assert nominal_seconds_a_view(unknown, 224) == pytest.approx(seconds, rel=0.01)
 
 
 @pytest.mark.slow

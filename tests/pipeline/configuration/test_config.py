@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import declared
@@ -102,6 +103,7 @@ def test_what_is_wrong_is_named(tree, expected):
         ("judge.severity.drak=warn", "did you mean 'judge.severity.dark'?"),
         ("judge.severity=warn", "'judge.severity' is a section; expected one of its keys, such as"),
         ("judge.threshold.dark=much", "judge.threshold.dark: input should be a valid number"),
+        ("data.classes=" + "[" * 100_000, "--set data.classes: the value is nested too deeply"),
         ("judge.severity.zero_byte=warn", "unknown key 'judge.severity.zero_byte'"),
     ],
 )
@@ -138,7 +140,12 @@ def test_a_wrong_argument_is_not_blamed_on_the_file(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(b"[train\n", "is not valid TOML"), (b"\xff\xfe", "is not UTF-8"), (None, "cannot read")],
+    [
+        (b"[train\n", "is not valid TOML"),
+        (b"a = " + b"[" * 100_000, "a value is nested too deeply"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (None, "cannot read"),
+    ],
 )
 def test_unreadable_files_are_named(tmp_path: Path, content, expected):
     file = tmp_path / "c.toml"
@@ -187,6 +194,15 @@ def test_severity_and_threshold_of_every_check_can_be_set(tmp_path: Path):
     file = tmp_path / "c.toml"
     file.write_text(toml_text.to_toml(config))
     assert configs.load(file) == config and "[judge.severity]" in file.read_text()
+
+
+@pytest.mark.skipif(not presets.installed(), reason="KerasHub is not installed (the extra hub)")
+def test_the_folder_of_a_preset_starts_at_the_folder_of_the_file(tmp_path: Path):
+    file = tmp_path / "imgpipe.toml"
+    file.write_text('[data]\nsource = "photos"\n[model]\nbackbone = "hub:./small"\n')
+    assert configs.load(file).model.backbone == f"hub:{tmp_path}/small"
+    here = configs.build({"data": {"source": "x"}, "model": {"backbone": "hub:a/b"}})
+    assert here.with_absolute_paths().model.backbone == f"hub:{Path.cwd()}/a/b"
 
 
 def test_relative_files_of_decisions_start_at_the_folder_of_the_file(tmp_path: Path):

@@ -41,6 +41,23 @@ def test_artifacts_outside_of_the_output_folder_are_those_that_were_recorded(
     assert run.artifact("FeatureBank", "features") == "/removed/features/8"
 
 
+def test_the_next_commands_of_a_moved_run_name_where_it_is_now(tmp_path: Path) -> None:
+    former, moved = tmp_path / "out", tmp_path / "moved"
+    leave(former, "20260101-100000", version=3)
+    leave(former, "20260102-100000", status="not_blessed", correct=16)
+    former.rename(moved)
+    published, refused = (
+        {command["purpose"]: command["command"] for command in run.next_commands}
+        for run in past_runs.read(moved)
+    )
+    assert published["use"] == f"imgpipe serve {moved} --model n"
+    assert refused["look"] == f"imgpipe open {moved}"
+    config = moved / "runs" / "20260102-100000" / "config.toml"
+    assert refused["publish"] == (
+        f"imgpipe run --config {config} --out {moved} --set evaluate.threshold=0.8"
+    )
+
+
 @pytest.mark.parametrize(
     ("named", "expected"),
     [

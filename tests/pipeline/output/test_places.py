@@ -77,6 +77,28 @@ def test_what_is_at_a_path_without_runs_is_named(tmp_path: Path, path: str, rece
         places.versions(tmp_path / path)
 
 
+def test_where_no_run_was_blessed_the_ways_on_are_named(tmp_path: Path):
+    leave(tmp_path, FIRST, status="not_blessed", correct=17)
+    leave(tmp_path, LAST, status="failed", correct=None)
+    with pytest.raises(ResourceError, match="no model is published") as caught:
+        places.versions(tmp_path)
+    told = str(caught.value)
+    assert f"no model is published in {tmp_path}, although {tmp_path} has 2 runs" in told
+    assert "The newest that evaluated one: not_blessed: a sentence." in told
+    lines = told.splitlines()
+    assert f"  imgpipe serve {tmp_path} --run newest" in lines
+    config = tmp_path / "runs" / FIRST / "config.toml"
+    assert f"  imgpipe run --config {config} --set evaluate.threshold=0.85" in lines
+
+
+def test_where_no_run_has_evaluated_a_model_the_report_is_named(tmp_path: Path):
+    leave(tmp_path, FIRST, status="refused", correct=None)
+    with pytest.raises(
+        ResourceError, match=r"The newest: refused: a sentence\. .*\n  imgpipe open"
+    ):
+        places.version(tmp_path)
+
+
 def test_the_run_of_a_version_in_another_folder_is_found(out: Path):
     """Both folders have a version 1."""
     other = out / "staging"

@@ -1,4 +1,4 @@
-"""Tests that the folders of runs sort by their start, even if the clock is set back."""
+"""The folders of runs sort by their start, even if the clock is set back; artifacts are private."""
 
 from __future__ import annotations
 
@@ -44,3 +44,14 @@ def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
         "20261025-033000",
     ]
     assert run_folders.in_order(reversed(made)) == made
+
+
+def test_only_the_owner_of_a_new_output_folder_can_read_its_artifacts(tmp_path: Path):
+    with run_folders.created_and_locked(tmp_path / "new"):
+        assert (tmp_path / "new" / "artifacts").stat().st_mode & 0o077 == 0
+    (tmp_path / "shared" / "artifacts").mkdir(parents=True)
+    (tmp_path / "shared" / "artifacts").chmod(0o750)
+    with run_folders.created_and_locked(tmp_path / "shared"):
+        pass
+    kept = (tmp_path / "shared" / "artifacts").stat().st_mode & 0o777
+    assert kept == 0o750, "a folder keeps the access rights that a person gave it"

@@ -20,7 +20,9 @@ from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS
 from tests.serving.quick import quick
 
-SETTINGS, PING, GOAWAY = 4, 6, 7  # kinds of frames
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # first bytes of a connection of HTTP/2
+DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7  # kinds of frames
+END_STREAM, END_HEADERS = 1, 4  # flags of frames
 
 
 @asynccontextmanager
@@ -50,6 +52,19 @@ def health(target: str, service: str = "") -> int:
         return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20).status
 
 
+def frame(kind: int, payload: bytes = b"", flags: int = 0, *, stream: int = 0) -> bytes:
+    """Return a frame of HTTP/2, of stream 0 for the whole connection (RFC 9113, section 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+def kinds_of_frames(connection: socket.socket) -> Iterator[int]:
+    """Yield the kinds of the frames that arrive."""
+    with connection.makefile("rb") as arriving:
+        while header := arriving.read(9):
+            arriving.read(int.from_bytes(header[:3], "big"))
+            yield header[3]
+
+
 def test_streams_without_a_request_delay_neither_other_clients_nor_the_stop(push, tmp_path):
     push("half_plus_two", tmp_path, 3)
 
@@ -73,25 +88,41 @@ def test_a_client_may_ping_while_it_waits_for_no_answer(push, tmp_path):
     with ModelServer("m", tmp_path, quick(grpc_channel_arguments=often)) as server:
         server.wait_until_available(60)
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS))
+            connection.sendall(PREFACE + frame(SETTINGS))
             for _ in range(8):
                 time.sleep(0.1)
-                connection.sendall(_frame(PING, bytes(8)))
-            kinds = [kind for kind, _ in zip(_kinds(connection), range(9), strict=False)]
+                connection.sendall(frame(PING, bytes(8)))
+            kinds = [kind for kind, _ in zip(kinds_of_frames(connection), range(9), strict=False)]
     assert kinds.count(PING) >= 5 and GOAWAY not in kinds
 
 
-def _frame(kind: int, payload: bytes = b"") -> bytes:
-    """Return a frame of HTTP/2 of the whole connection (RFC 9113, section 4.1)."""
-    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
+@pytest.mark.parametrize("path", [b"/\xff\xfe", b"\xff", b"/a.B/\xf0\x28", b"/a.B/C"])
+def test_the_name_of_a_method_may_be_any_bytes(half, path):
+    """One that is not UTF-8 ended gRPC's server, and cancelled the requests of all others."""
 
+    def header(name: bytes, value: bytes) -> bytes:
+        return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
-def _kinds(connection: socket.socket) -> Iterator[int]:
-    """Yield the kinds of the frames that arrive."""
-    with connection.makefile("rb") as arriving:
-        while header := arriving.read(9):
-            arriving.read(int.from_bytes(header[:3], "big"))
-            yield header[3]
+    headers = (
+        header(b":method", b"POST"),
+        header(b":scheme", b"http"),
+        header(b":path", path),
+        header(b":authority", b"a"),
+        header(b"te", b"trailers"),
+        header(b"content-type", b"application/grpc"),
+    )
+    host, _, port = half.rpartition(":")
+    answer = b""
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(PREFACE + frame(SETTINGS))
+        connection.sendall(frame(HEADERS, b"".join(headers), END_HEADERS, stream=1))
+        connection.sendall(frame(DATA, bytes(5), END_STREAM, stream=1))
+        while b"Method not found!" not in answer:
+            received = connection.recv(4096)
+            assert received, answer
+            answer += received
+    with Client(half, "half") as client:
+        assert client.predict({"x": np.float32([1, 2])}).outputs["y"].tolist() == [2.5, 3.0]
 
 
 def test_health_follows_the_models(push, tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import itertools
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +19,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from imgpipe.serving.server import ModelServer, limits, runtime
-from imgpipe.serving.server.calls import Call
+from imgpipe.serving.server.calls import Call, LongCall, SheddingPool
 from imgpipe.serving.server.predict import Handle
 from imgpipe.serving.server.status import Code, StatusError
 from tests.serving.quick import quick
-from tests.serving.test_image_header import png_bomb
+from tests.serving.test_image_header import compressed_texts, many_scans, png_bomb
 
 
 @pytest.fixture(scope="module")
@@ -106,24 +109,120 @@ class Counted:
         signature = tf.compat.v1.MetaGraphDef().signature_def["serving_default"]
         signature.inputs["image_bytes"].name, signature.inputs["image_bytes"].dtype = "x", 7
         signature.inputs["image_bytes"].tensor_shape.dim.add().size = -1
-        signature.outputs["y"].name = "y"
+        signature.outputs["y"].name, signature.outputs["y"].dtype = "y", 9
         self.signatures, self.rows, self._then = {"serving_default": signature}, [], then
 
     def run(self, feeds, values, fetches):
-        self.rows.append(len(values[0]))
+        rows = len(values[0]) if values[0].ndim else 1
+        self.rows.append(rows)
         self._then()
-        return [np.arange(len(values[0]))]
+        return [np.arange(rows)]
 
 
-def test_few_rows_and_few_pixels_run_at_once():
-    runtime, small = Counted(), png_bomb(10, 10)
-    handle = Handle("m", 1, runtime, max_pixels=100)
-    assert len(handle.predict({"image_bytes": np.array([b"x"] * 100, object)}).outputs["y"]) == 100
-    assert runtime.rows == [64, 36]
-    handle.predict({"image_bytes": np.array([small] * 3, object)})
-    assert runtime.rows[2:] == [1, 1, 1], "as many pixels at once as one image may have"
-    with pytest.raises(StatusError, match="16,384 are allowed"):
-        handle.predict({"image_bytes": np.array([b"x"] * 20_000, object)})
+def of_rows(*rows: bytes):
+    """Return the inputs with these images."""
+    return {"image_bytes": np.array(rows, object)}
+
+
+def test_as_many_rows_run_at_once_as_take_a_tenth_of_a_second():
+    fast, slow = Counted(), Counted(then=lambda: time.sleep(0.06))
+    answer = Handle("m", 1, fast).predict(of_rows(*[b"x"] * 200))
+    assert answer.outputs["y"].shape == (200,) and answer.rows == 200
+    assert fast.rows[:5] == [4, 8, 16, 32, 64] and sum(fast.rows) == 200
+    Handle("m", 1, slow).predict(of_rows(*[b"x"] * 20))
+    assert max(slow.rows) <= 12 and sum(slow.rows) == 20
+
+
+def test_few_pixels_run_at_once():
+    runtime, large, small = Counted(), png_bomb(4000, 6000), png_bomb(2000, 4000)
+    handle = Handle("m", 1, runtime, max_pixels=50_000_000)
+    handle.predict(of_rows(large, small, small, small, large))
+    assert runtime.rows == [1, 2, 1, 1]
+
+
+def test_rows_are_counted_before_anything_else():
+    """A tensor of 61 kB held a million Examples, which took minutes to look at."""
+    handle = Handle("m", 1, Counted(), max_pixels=50_000_000)
+    bomb = png_bomb(12_000, 12_000)
+    with pytest.raises(StatusError, match="20,000 rows; 16,384 are allowed"):
+        handle.predict(of_rows(*[bomb] * 20_000))
+    tensor = tf.make_tensor_proto([bomb] * 20_000)
+    del tensor.string_val[1:]
+    with pytest.raises(StatusError, match="20,000 rows; 16,384 are allowed"):
+        handle.predict({"image_bytes": tensor})
+    for shape in ((20_000, 1), (1, 20_000)):
+        with pytest.raises(StatusError, match="20,000 rows; 16,384 are allowed"):
+            handle.predict({"image_bytes": np.full(shape, bomb, object)})
+
+
+@pytest.mark.parametrize("file", [many_scans(), compressed_texts()], ids=["JPEG", "PNG"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_images_that_exhaust_a_decoder_are_refused(file, inside):
+    alias = "image_bytes"
+    if inside:
+        example = tf.train.Example()
+        example.features.feature["image_bytes"].bytes_list.value.append(file)
+        alias, file = "examples", example.SerializeToString()
+    value = np.array([b"", file], object)
+    with pytest.raises(StatusError, match=rf"An image in {alias} has (.* scans|compressed texts)"):
+        limits.check_hidden_costs(alias, value)
+    limits.check_hidden_costs("names", value)
+
+
+def test_messages_of_very_many_values_are_refused_before_they_are_parsed(narrow):
+    """Thirty million empty strings, 60 kB when compressed, took 1.6 GB."""
+    empty = predict_pb2.PredictRequest()
+    empty.inputs["x"].dtype = 7
+    empty.inputs["x"].string_val.extend([b""] * 120_000)
+    shape = predict_pb2.PredictRequest()
+    for _ in range(120_000):
+        shape.inputs["x"].tensor_shape.dim.add()
+    outputs = predict_pb2.PredictRequest(output_filter=[""] * 120_000)
+    with grpc.insecure_channel(narrow.target) as channel:
+        raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        for message in (empty, shape, outputs):
+            with pytest.raises(grpc.RpcError, match="more than 100,000 values") as error:
+                raw(message.SerializeToString(), timeout=30)
+            assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_long_requests_leave_the_threads_to_short_ones():
+    """Each of the long ones waits for all others, and there is one thread for short ones."""
+    pool = SheddingPool(max_workers=1, max_waiting=0)
+    released = threading.Event()
+
+    def long(call: Call) -> str:
+        if not call.is_long:
+            raise LongCall(call)
+        released.wait(30)
+        return "long"
+
+    async def scenario() -> None:
+        calls = [Call("GRPC") for _ in range(5)]
+        long_ones = [asyncio.create_task(pool.run(functools.partial(long, call))) for call in calls]
+        await asyncio.sleep(0.1)
+        assert await asyncio.wait_for(pool.run(lambda: "short"), 10) == "short"
+        assert not any(task.done() for task in long_ones) and not pool.idle()
+        released.set()
+        assert await asyncio.gather(*long_ones) == ["long"] * 5
+        assert pool.idle()
+
+    asyncio.run(scenario())
+    pool.shutdown()
+
+
+def test_long_requests_take_turns_in_their_order():
+    turns, order = limits.Turns(1), []
+
+    def three_slices(name: str) -> None:
+        for _ in range(3):
+            with turns.turn():
+                order.append(name)
+                time.sleep(0.05)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(three_slices, "abc"))
+    assert sorted(order[3:6]) == ["a", "b", "c"], "each runs once before one runs again"
 
 
 def test_lines_of_the_pixels_of_one_image_are_not_taken_for_images():
@@ -136,17 +235,28 @@ def test_lines_of_the_pixels_of_one_image_are_not_taken_for_images():
     one = handle.predict({"image_bytes": np.zeros((100, 100, 3), np.uint8)})
     assert runtime.rows == [100] and one.rows == 1
     several = handle.predict({"image_bytes": np.zeros((100, 2, 2, 3), np.uint8)})
-    assert runtime.rows[1:] == [64, 36] and several.rows == 100
+    assert runtime.rows[1:] == [4, 8, 16, 32, 40] and several.rows == 100
+
+
+def test_a_single_large_image_takes_its_turn_as_one_in_a_list_does():
+    runtime, call = Counted(), Call("GRPC")
+    handle = Handle("m", 1, runtime, max_pixels=50_000_000)
+    alone = {"image_bytes": np.array(png_bomb(4000, 6000), object)}
+    with pytest.raises(LongCall, match="a long request"):
+        handle.predict(alone, call=call)
+    assert handle.predict(alone, call=call).rows == 1 and runtime.rows == [1]
 
 
 def test_between_two_slices_a_request_ends_if_nobody_waits():
     waiting = [True]
     runtime = Counted(then=lambda: waiting.clear())
     call = Call("GRPC", is_active=lambda: bool(waiting))
-    rows = {"image_bytes": np.array([b"x"] * 1000, object)}
+    rows = of_rows(*[b"x"] * 1000)
+    with pytest.raises(LongCall, match="a long request"):
+        Handle("m", 1, runtime).predict(rows, call=call)
     with pytest.raises(StatusError, match="Cancelled") as error:
         Handle("m", 1, runtime).predict(rows, call=call)
-    assert error.value.code == Code.CANCELLED and runtime.rows == [64]
+    assert error.value.code == Code.CANCELLED and runtime.rows == [4]
 
 
 def test_the_limit_applies_to_decompressed_messages(narrow, stub):

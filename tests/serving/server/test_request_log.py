@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -41,6 +42,18 @@ def records(folder):
     files = sorted(folder.glob("m-*"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     found = [record.numpy() for file in files for record in tf.data.TFRecordDataset(str(file))]
     return found, sum(file.stat().st_size for file in files)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
+def test_only_the_owner_can_read_the_log(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        record(log_of(tmp_path / "log"), 1)
+    finally:
+        os.umask(before)
+    (file,) = (tmp_path / "log").iterdir()
+    assert not (tmp_path / "log").stat().st_mode & 0o077
+    assert not file.stat().st_mode & 0o077 and file.stat().st_size
 
 
 @pytest.mark.parametrize("images", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,18 @@ def test_a_version_with_an_invalid_manifest_is_not_loaded(tmp_path, text):
     write(tmp_path / "1", *WHOLE)
     (tmp_path / "1" / "manifest.json").write_bytes(text.encode("latin-1"))
     assert "is not a manifest" in list_versions(tmp_path)[1].missing
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "fingerprint.pb", "assets/a"])
+def test_a_version_with_a_named_pipe_is_not_loaded(tmp_path, name):
+    """To read it would take for ever, and no version of the model would be loaded any more."""
+    write(tmp_path / "1", *WHOLE)
+    (tmp_path / "1" / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / "1" / name)
+    assert list_versions(tmp_path)[1].missing == f"{name} is not a file"
+    if name == "manifest.json":
+        with pytest.raises(OSError, match="is not a regular file"):
+            storage.verify(tmp_path / "1")
 
 
 def test_verify_detects_one_flipped_bit(tmp_path):

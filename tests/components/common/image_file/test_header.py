@@ -9,7 +9,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from imgpipe.components.common.image_file.header import probe
+from imgpipe.components.common.image_file.header import Header, other_format, probe
 
 LIMIT = 100_000_000
 
@@ -28,8 +28,9 @@ def test_pixel_bombs_are_measured_and_not_decoded(encode):
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"BM", b"GIF89a", b"\x89PNG\r\n"])
-def test_garbage_gives_an_error_in_the_header_and_no_exception(data):
-    assert probe(data, LIMIT).error
+def test_garbage_has_no_size_and_raises_no_exception(data):
+    header = probe(data, LIMIT)
+    assert (header.pixels, header.mode) == (0, "")
 
 
 def test_an_icon_is_rejected_without_being_opened():
@@ -38,7 +39,8 @@ def test_an_icon_is_rejected_without_being_opened():
     Image.new("RGB", (300, 300)).save(inside, "PNG")
     entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(inside.getvalue()), 22)
     icon = struct.pack("<HHH", 0, 1, 1) + entry + inside.getvalue()
-    assert probe(icon, 1000).error == "ICO, a format that is not accepted"
+    assert probe(icon, 1000) == Header()
+    assert other_format(icon) == "ICO"
 
 
 def test_the_size_of_a_jpeg_that_only_the_serving_op_reads_is_known(encode):

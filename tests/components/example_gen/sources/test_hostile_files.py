@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import struct
@@ -28,6 +29,33 @@ def little_memory():
     resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_lists_of_very_many_columns_are_read_or_refused_at_once(tmp_path, encode):
+    """Rows with other keys took rows × keys of memory, and pandas a minute for 200,000 columns."""
+    (tmp_path / "a.jpg").write_bytes(encode("JPEG"))
+    (tmp_path / "b.jpg").write_bytes(encode("JPEG"))
+    rows = [{"path": f"{c}.jpg", "label": c, f"{c}{n}": 1} for n in range(5000) for c in "ab"]
+    (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert problems(tmp_path / "l.jsonl") == {"a.jpg": "", "b.jpg": ""}
+    more = ",".join(f"c{n}" for n in range(200_000))
+    (tmp_path / "l.csv").write_text(f"path,label,{more}\na.jpg,a\n")
+    with pytest.raises(ConfigError, match="it has 200,002 columns"):
+        problems(tmp_path / "l.csv")
+
+
+def test_a_path_of_millions_of_characters_is_named_by_its_beginning(tmp_path, encode):
+    (tmp_path / "a.jpg").write_bytes(encode("JPEG"))
+    long = [json.dumps({"path": "x" * 3_000_000, "label": label}) for label in "ab"]
+    (tmp_path / "l.jsonl").write_text("\n".join([long[0], '{"path": "a.jpg", "label": "b"}']))
+    found = problems(tmp_path / "l.jsonl")
+    (refused,) = found.keys() - {"a.jpg"}
+    assert len(refused) < 100 and found["a.jpg"] == ""
+    assert "3,000,000 characters" in found[refused] and len(found[refused]) < 200
+    (tmp_path / "l.jsonl").write_text("\n".join(long))
+    with pytest.raises(ConfigError, match="3,000,000 characters") as error:
+        problems(tmp_path / "l.jsonl")
+    assert len(str(error.value)) < 1000
 
 
 def problems(spec, options=None):

@@ -85,14 +85,14 @@ def test_a_jpeg_whose_pixels_are_right_is_not_damaged(records, insert):
     padded = data[:-2] + bytes(300) + data[-2:]  # as some cameras write it
     for changed in (data[:2] + insert + data[2:] + data, data[:2] + insert + padded[2:]):
         assert (decode(changed)[0] == decode(data)[0]).all()
-        assert records({"x.jpg": changed})["x.jpg"].damage == ""
+        assert records({"x.jpg": changed})["x.jpg"].content.damage == ""
 
 
 def test_the_pixels_of_a_jpeg_without_its_end_are_looked_at(records):
     data = encoded(_PHOTO, "JPEG", quality=90)
     found = records({"whole.jpg": data[:-2], "joined.jpg": _joined(data)[:-2]})
-    assert found["whole.jpg"].damage == ""
-    assert found["joined.jpg"].damage.startswith(_LIBJPEG)
+    assert found["whole.jpg"].content.damage == ""
+    assert found["joined.jpg"].content.damage.startswith(_LIBJPEG)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -102,7 +102,7 @@ def test_a_healthy_file_is_not_damaged(records, kind, mode):
         pytest.skip("the format has no such colours")
     plain = Image.new("RGB", (900, 700), (0x10, 0x0A, 0x0D))  # with newlines in its bytes
     files = {str(at): encoded(one.convert(mode), kind) for at, one in enumerate((_PHOTO, plain))}
-    assert [record.damage for record in records(files).values()] == ["", ""]
+    assert [record.content.damage for record in records(files).values()] == ["", ""]
 
 
 def test_check_names_damaged_files_and_shows_their_pictures(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import checks
 from imgpipe.components.image_filter.check import JudgeSettings
@@ -130,7 +131,8 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     usual = whole_set.limits(collections.Counter(w * h for w, h in sizes), 3.0)
     settings = JudgeSettings(limits={"odd_size": usual})
     found = [
-        whole_set.odd_size.run(ImageRecord("a/x", "a", 0, "train", "0", w, h), settings) is not None
+        whole_set.odd_size.run(ImageRecord("a/x", content=Content(width=w, height=h)), settings)
+        is not None
         for w, h in sizes
     ]
     assert found == published_odd(sizes)
@@ -178,7 +180,7 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
     found = decide(record, JudgeSettings())
     assert not found.warnings and found.kept.image_bytes == data
     upright = Image.fromarray(turned(np.asarray(scene((480, 320))), turn))
-    assert (record.width, record.height) == upright.size
+    assert (record.content.width, record.content.height) == upright.size
     copy = look(encoded(upright, "PNG"), "png")
     assert np.bitwise_count(hashed(record) ^ hashed(copy)).sum() <= 8
     transcoded, _ = transcode(data)
@@ -188,7 +190,7 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
 
 def hashed(record):
     """Return the hash of the whole image."""
-    return np.frombuffer(record.perceptual_hash[:32], np.uint8)
+    return np.frombuffer(record.content.perceptual_hash[:32], np.uint8)
 
 
 def test_a_repair_that_fails_is_a_warning_and_loses_nothing(look):

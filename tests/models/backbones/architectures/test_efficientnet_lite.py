@@ -124,7 +124,7 @@ def test_building_directly_gives_the_network_that_copying_gives(trainable) -> No
 
     source = registry.architecture(backbone.name).source(backbone, (64, 64))
     direct = built(lambda pixels: backbone.build(pixels, trainable))
-    copied = built(lambda pixels: rebuild(source, pixels, trainable, fold=True))
+    copied = built(lambda pixels: rebuild(source, pixels, trainable, fold=True)[0])
     settings = [[layer.get_config() for layer in one.layers] for one in (direct, copied)]
     assert settings[0] == settings[1]
     assert len(direct.trainable_weights) == len(copied.trainable_weights)

@@ -12,7 +12,7 @@ import pytest
 from imgpipe.serving.server.rest import port, requests
 
 GOOD = {"instances": [1]}
-HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
+HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def talk(port: int, *parts: bytes, timeout: float = 20.0) -> bytes:
@@ -70,7 +70,7 @@ def test_chunks_beyond_the_limit_are_answered_413(rest, monkeypatch):
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\nabc\r\n0\r\n\r\n",
         b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n",
         HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n",
-        b"GET /v1/models/\xff HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /v1/models/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * 1_000_000,
         HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",

@@ -148,10 +148,10 @@ def test_bodies_beyond_the_limits_are_refused(rest, monkeypatch):
         ({"Origin": "http://127.0.0.1:PORT"}, 200),
         ({"Origin": "http://elsewhere"}, 403),
         ({"Origin": "null"}, 403),
-        ({"Origin": "http://h", "Host": "h:80"}, 200),
-        ({"Origin": "https://h", "Host": "h:443"}, 200),
-        ({"Origin": "http://h", "Host": "h:81", "Sec-Fetch-Site": "same-site"}, 403),
-        ({"Origin": "http://outside", "Host": "inside", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://localhost", "Host": "localhost:80"}, 200),
+        ({"Origin": "https://[::1]", "Host": "[::1]:443"}, 200),
+        ({"Origin": "http://localhost", "Host": "localhost:81", "Sec-Fetch-Site": "none"}, 403),
+        ({"Origin": "https://h", "Host": "localhost", "Sec-Fetch-Site": "same-origin"}, 200),
     ],
 )
 def test_pages_of_other_sites_cannot_send_requests(rest, headers, status):
@@ -160,6 +160,23 @@ def test_pages_of_other_sites_cannot_send_requests(rest, headers, status):
     assert answer.status == status
     assert "access-control-allow-origin" not in answer.headers
     assert status == 200 or "another site" in answer.error()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "[::1", "10.0.0.1", ""])
+def test_no_path_answers_a_name_of_another_site_that_leads_to_this_machine(rest, host):
+    """A page there could otherwise read all answers (DNS rebinding)."""
+    for path in (
+        *("/", "/v1/models/half", "/v1/models/half/metadata", "/v1/server/models"),
+        *("/v1/health/ready", "/monitoring/prometheus/metrics", "/nothing"),
+    ):
+        answer = rest.ask("GET", path, headers={"Host": host})
+        assert answer.status == 403 and "names another host" in answer.error(), path
+    assert rest.predict({"instances": [1]}, headers={"Host": host}).status == 403
+
+
+def test_a_signature_of_operations_cannot_be_asked(rest):
+    answer = rest.predict({"signature_name": "__saved_model_init_op", "instances": [1]})
+    assert answer.status == 400 and "not found in signature def" in answer.error()
 
 
 def test_the_graph_stops_at_the_time_limit(serve, eventually):

@@ -102,9 +102,7 @@ def test_invalid_corrections_are_refused(rest, folder, make_image, asked, status
     "headers",
     [
         {"Origin": "http://evil.example"},
-        {"Origin": "http://evil.example:1", "Host": "evil.example:1"},
-        {"Host": "evil.example"},
-        {"Host": "[::1"},
+        {"Origin": "http://localhost:1"},
     ],
 )
 def test_corrections_from_pages_of_other_sites_are_refused(rest, folder, make_image, headers):

@@ -51,6 +51,17 @@ def test_every_file_of_the_page_has_a_strict_security_policy(page):
             assert (refused.status, refused.body) == (404, b""), (verb, path)
 
 
+def test_a_notice_stands_in_the_head_of_the_page_as_text(serve):
+    told = serve(web_page=True, notice="not blessed: 0.8 < 0.9").get("/").body.decode()
+    head = told[told.index("<header>") : told.index("</header>")]
+    assert '<p class="alert notice" role="note">not blessed: 0.8 &lt; 0.9</p>' in head
+
+
+def test_without_a_notice_the_page_has_none(page):
+    told = page.get("/").body.decode()
+    assert "notice" not in told and 'role="note"' not in told
+
+
 def test_other_files_of_the_package_cannot_be_read(page):
     for path in ("/web", "/web/", "/web/pages.py", "/web/index.html", "/web/../pages.py"):
         assert (page.get(path).status, page.get(path).body) == (404, b""), path

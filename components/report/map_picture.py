@@ -1,0 +1,78 @@
+"""The map of the images as one picture, with frames in the colours of their labels.
+
+The picture is transparent between the images, so that it suits the light and the dark page.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+from PIL import Image, ImageDraw
+
+from imgpipe.components.common.image_file.header import pillow
+from imgpipe.components.report.thumbnails import shrunk
+from imgpipe.components.run_record.image_map import ImageMap
+
+_FIELD = 44  # pixels of a side
+_FRAME = 3  # pixels
+_DOT = 5  # radius in pixels
+_GREY = "#888888"  # frame of a class without a colour
+_WRONG = "#e00000"
+_QUALITY = 65  # of the WebP
+#: Colours that can be told apart, also by most people who do not see all of them.
+_COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#8c564b", "#9467bd", "#e377c2"),
+    *("#17becf", "#bcbd22", "#6b6b6b", "#003f8a", "#c9a400", "#7f0055"),
+)
+
+
+def colours(labels: Sequence[int]) -> dict[int, str]:
+    """Return the colour of each of at most twelve classes."""
+    return dict(zip(labels, _COLOURS, strict=False))
+
+
+def size(found: ImageMap) -> tuple[int, int]:
+    """Return width and height of the picture in pixels."""
+    return found["columns"] * _FIELD, found["rows"] * _FIELD
+
+
+def draw(found: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, str]) -> str:
+    """Draw the map as a data URI.
+
+    Args:
+        found: The images and their fields.
+        files: Encoded images by content hash; any bytes are safe.
+        chosen: Colours by label.
+    """
+    picture = Image.new("RGBA", size(found), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(picture)
+    for image in found["images"]:
+        left = image["column"] * _FIELD
+        top = image["row"] * _FIELD
+        frame = (left + 1, top + 1, left + _FIELD - 2, top + _FIELD - 2)
+        pen.rectangle(frame, fill=chosen.get(image["label"], _GREY))
+        tile = _tile(files.get(image["image_hash"], b""))
+        if tile is not None:
+            picture.paste(tile, (left + 1 + _FRAME, top + 1 + _FRAME))
+        if not image["right"]:
+            centre = (left + _FIELD - 2 - _DOT, top + 2 + _DOT)
+            pen.circle(centre, _DOT, fill=_WRONG, outline="white", width=1)
+    out = io.BytesIO()
+    picture.save(out, "WEBP", quality=_QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+
+
+def _tile(data: bytes) -> Image.Image | None:
+    """Return the middle square of an image; None if the bytes are not an image."""
+    side = _FIELD - 2 * (_FRAME + 1)
+    small = shrunk(data, 4 * side) if data else b""
+    if not small:
+        return None
+    with pillow(small) as image:
+        edge = min(image.size)
+        left = (image.width - edge) // 2
+        top = (image.height - edge) // 2
+        square = image.convert("RGB").crop((left, top, left + edge, top + edge))
+    return square.resize((side, side), Image.Resampling.LANCZOS)

@@ -1,0 +1,248 @@
+"""The pictures of the report: right answers, more images, mistakes, the images, and their map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from typing_extensions import TypedDict
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.report import map_picture, plots
+from imgpipe.components.report.section import Content, Context, Section
+from imgpipe.components.run_record.deciding_answers import (
+    MATRIX,
+    CellImage,
+    ClassAnswers,
+    DecidingAnswers,
+)
+from imgpipe.components.run_record.galleries import Gallery, GalleryImage
+from imgpipe.components.run_record.learning_curve import images_for, power_law
+
+_NO_ANSWERS = "No image was classified by a trained model"
+_IMAGES_OF_A_CELL = 4
+_GALLERIES = 150  # classes with a row
+_BARS = 30  # classes with a bar; of more, those with the fewest right answers
+_JUDGED = {
+    "folds": "Each image was answered in cross-validation, by a model that has not seen it.",
+    "validation": "Answers for the validation split.",
+    "evaluation": "Answers for the evaluated images.",
+}
+
+
+class _Bar(ClassAnswers):
+    """The answers for a class, with the lengths of its bar and of its interval in percent."""
+
+    share: str
+    low: str
+    width: str
+
+
+class _Photo(TypedDict):
+    """An image of many."""
+
+    image: str  # data URI; "" without an image
+    path: str
+
+
+class _Cell(TypedDict):
+    """A cell of the matrix."""
+
+    count: int
+    right: bool
+    opacity: float
+    predicted: str
+    images: list[_Photo]
+
+
+class _MatrixRow(TypedDict):
+    """A row of the matrix."""
+
+    label: str
+    cells: list[_Cell]
+    others: int  # answers of classes that are not in the matrix
+
+
+def build_by_class(context: Context) -> Content:
+    """Return one bar for each class, the lowest first, and one for all classes."""
+    deciding = context.facts["deciding"]
+    if deciding is None:
+        return context.absent(_NO_ANSWERS)
+    rows = [row for row in deciding["classes"] if row["count"]]
+    rows.sort(key=lambda row: (row["right"] / row["count"], row["name"]))
+    note = f"The {_BARS} lowest of {len(rows):,} classes." if len(rows) > _BARS else ""
+    every: ClassAnswers = {**deciding["every"], "name": "all classes"}
+    return {
+        "rows": [_bar(row) for row in rows[:_BARS]],
+        "every": _bar(every),
+        "threshold": deciding["threshold"],
+        "limit": _percent(deciding["threshold"] or 0),
+        "judged": _JUDGED[deciding["judged_by"]],
+        "note": note,
+    }
+
+
+def _bar(row: ClassAnswers) -> _Bar:
+    low, high = row["ci95"]
+    share = row["right"] / row["count"] if row["count"] else 0.0
+    width = _percent(high - low)
+    return {**row, "share": _percent(share), "low": _percent(low), "width": width}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+BY_CLASS = Section("by_class", "Right answers by class", build_by_class, order=20)
+
+
+def build_more_images(context: Context) -> Content:
+    """Plot the learning curve, and say how many images would reach the threshold."""
+    training, gate = context.facts["training"], context.facts["gate"]
+    solution = training["solution"] if training is not None else None
+    curve = (solution["learning_curve"] or []) if solution is not None else []
+    if training is None or solution is None or len(curve) < 2:
+        return context.absent("There is no learning curve: it needs a solved head and folds")
+    tuned = training["fine_tune"] is not None
+    threshold = gate["threshold"] if gate is not None and not tuned else None
+    images = images_for(solution, threshold) if threshold is not None else None
+    law = power_law(solution)
+    last = curve[-1]["images"]
+    beyond: list[tuple[float, float]] = []
+    if law is not None:
+        end = max(2 * last, 1.2 * (images or 0))
+        steps = [last + (end - last) * step / 20 for step in range(21)]
+        beyond = [(count, law.accuracy(count)) for count in steps]
+    points = [(float(point["images"]), point["accuracy"]) for point in curve]
+    return {
+        "plot": plots.learning_curve(points, beyond, threshold, "more-images"),
+        "images": images,
+        "threshold": threshold,
+        "tuned": tuned,
+        "points": curve,
+    }
+
+
+MORE_IMAGES = Section("more_images", "Would more images help?", build_more_images, order=22)
+
+
+def build_taken_for(context: Context) -> Content:
+    """Return one matrix of all answers that decide, with images in its cells."""
+    deciding = context.facts["deciding"]
+    if deciding is None:
+        return context.absent(_NO_ANSWERS)
+    classes = context.vocabulary
+    wrong = deciding["every"]["count"] - deciding["every"]["right"]
+    if not deciding["matrix"]:
+        return context.absent("No image was taken for another class")
+    return {
+        "classes": [classes[label] for label in deciding["matrix"]],
+        "rows": _matrix_rows(context, deciding),
+        "others": len(classes) > MATRIX,
+        "wrong": wrong,
+        "count": deciding["every"]["count"],
+        "of": len(classes),
+    }
+
+
+def _matrix_rows(context: Context, deciding: DecidingAnswers) -> list[_MatrixRow]:
+    """Return a row for each class, with its cells and its answers of other classes."""
+    images: dict[tuple[int, int], list[CellImage]] = {}
+    for image in deciding["images"]:
+        images.setdefault((image["label"], image["predicted"]), []).append(image)
+    counts = {(label, predicted): count for label, predicted, count in deciding["confusion"]}
+    rows: list[_MatrixRow] = []
+    for label in deciding["matrix"]:
+        total = deciding["classes"][label]["count"]
+        cells: list[_Cell] = []
+        for predicted in deciding["matrix"]:
+            count = counts.get((label, predicted), 0)
+            chosen = images.get((label, predicted), [])[:_IMAGES_OF_A_CELL]
+            cells.append(
+                {
+                    "count": count,
+                    "right": label == predicted,
+                    "opacity": 0.6 * math.sqrt(count / total) if total else 0.0,
+                    "images": _photos(context, chosen),
+                    "predicted": context.vocabulary[predicted],
+                }
+            )
+        others = total - sum(cell["count"] for cell in cells)
+        rows.append({"label": context.vocabulary[label], "cells": cells, "others": others})
+    return rows
+
+
+def _photos(context: Context, images: Sequence[CellImage | GalleryImage]) -> list[_Photo]:
+    """Return images with their small thumbnails."""
+    return [
+        {"image": context.thumbnails.small_uri(image["image_hash"]), "path": image["path"]}
+        for image in images
+    ]
+
+
+TAKEN_FOR = Section("taken_for", "What is taken for what", build_taken_for, order=24)
+
+
+def build_gallery(context: Context) -> Content:
+    """Return a row of images for each class; of many classes, some rows are folded away."""
+    found = context.facts["galleries"]
+    if not found:
+        return context.absent("No image was inspected")
+    shown: Sequence[int] = range(min(MATRIX, len(found)))
+    if context.facts["deciding"] is not None and len(found) > MATRIX:
+        shown = context.facts["deciding"]["matrix"] or shown
+    rows = [
+        {
+            "name": gallery["name"],
+            "count": gallery["count"],
+            "some": _photos(context, gallery["some"]),
+            "least": _photos(context, gallery["least"]),
+        }
+        for gallery in found[:_GALLERIES]
+    ]
+    first = [row for label, row in enumerate(rows) if label in shown]
+    return {
+        "groups": [first, [row for label, row in enumerate(rows) if label not in shown]],
+        "left_out": len(found) - len(rows),
+        "least": any(gallery["least"] for gallery in found),
+    }
+
+
+GALLERY = Section("gallery", "Your images", build_gallery, order=26)
+
+
+def build_map(context: Context) -> Content:
+    """Draw the map, with the colours of its classes."""
+    found = context.facts["map"]
+    if found is None:
+        return context.absent("There is no map: there are too few images, or no features")
+    classes = context.vocabulary
+    coloured: Sequence[int] = range(len(classes))
+    if len(classes) > MATRIX:
+        deciding = context.facts["deciding"]
+        coloured = deciding["matrix"] if deciding is not None else []
+    colours = map_picture.colours(coloured)
+    hashes = [image["image_hash"] for image in found["images"]]
+    files = {image_hash: context.thumbnails.file(image_hash) for image_hash in hashes}
+    return {
+        "picture": map_picture.draw(found, files, colours),
+        "size": map_picture.size(found),
+        "legend": [(classes[label], colour) for label, colour in colours.items()],
+        "others": len(classes) > len(colours),
+        "alt": f"Map of {plural(len(hashes), 'image')}",
+    }
+
+
+MAP = Section("map", "Map", build_map, order=28)
+
+
+def shown_hashes(galleries: Sequence[Gallery], deciding: DecidingAnswers | None) -> set[str]:
+    """Return the content hashes of the images in galleries and in the matrix."""
+    hashes = {
+        image["image_hash"]
+        for gallery in galleries[:_GALLERIES]
+        for image in (*gallery["some"], *gallery["least"])
+    }
+    if deciding is not None:
+        hashes |= {image["image_hash"] for image in deciding["images"]}
+    return hashes

@@ -1,0 +1,229 @@
+"""The answers that decide whether a model is blessed: counted by class, and those that are shown.
+
+They are those of the folds, where folds decide, and otherwise those for the validation split.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from typing_extensions import TypedDict
+
+from imgpipe.components.common.prediction import StoredPrediction
+from imgpipe.components.common.shares import wilson
+from imgpipe.components.run_record.metrics import Cell, Mistake, Table
+from imgpipe.models.head.out_of_fold import OutOfFold
+
+#: Classes of the matrix. Of more, those that are most often taken for each other are chosen.
+MATRIX = 12
+_IMAGES_OF_A_CELL = 4
+_SAMPLE = 400  # images of the map, so that it takes two seconds
+
+#: Whose answers they are: those of the folds, those for the validation split, or those for the
+#: images of an evaluation.
+JudgedBy = Literal["folds", "validation", "evaluation"]
+
+
+class ClassAnswers(TypedDict):
+    """The answers for the images of one class."""
+
+    name: Annotated[str, "The class."]
+    count: Annotated[int, "Number of its images."]
+    right: Annotated[int, "Images for which the class was predicted."]
+    ci95: Annotated[
+        list[float],
+        "Wilson interval of the share of right answers, 95 %, for which the images of a family "
+        "count once.",
+    ]
+
+
+class CellImage(TypedDict):
+    """An image in a cell of the matrix."""
+
+    path: Annotated[str, "Path in the source."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    label: Annotated[int, "Index of its label in the vocabulary."]
+    predicted: Annotated[int, "Index of the predicted class."]
+
+
+class DecidingAnswers(TypedDict):
+    """The answers that decide."""
+
+    judged_by: Annotated[JudgedBy, "Whose answers they are."]
+    threshold: Annotated[float | None, "Accuracy that is asked for; null if none is."]
+    every: Annotated[ClassAnswers, "All classes together, with an empty name."]
+    classes: Annotated[list[ClassAnswers], "Every class, in the order of the vocabulary."]
+    confusion: Annotated[list[Cell], "Cells of the confusion matrix that are not 0."]
+    matrix: Annotated[list[int], "Indices of the classes of the matrix, in ascending order."]
+    images: Annotated[list[CellImage], "The first images of each of its cells, the surest first."]
+    mistakes: Annotated[list[Mistake], "The most confident mistakes."]
+
+
+class Judge(NamedTuple):
+    """Whose answers decide, and how many of them are independent."""
+
+    judged_by: JudgedBy
+    threshold: float | None = None  # accuracy that is asked for
+    families: Sequence[int] = ()  # independent images of each class; () if all are independent
+    independent: int = 0  # independent images of all classes; 0 if all are
+
+
+class SampledAnswer(NamedTuple):
+    """Whether one image of the sample for the map was answered correctly."""
+
+    image_hash: str
+    right: bool
+
+
+class AnswerCounter:
+    """What the pictures need from answers that are read once; memory does not grow with them."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[int, int], list[tuple[float, str, str]]] = {}
+        self._groups: dict[int, set[str]] = defaultdict(set)
+        self._single: Counter[int] = Counter()
+        self._sample: list[tuple[int, bool, str]] = []
+
+    def counted(self, rows: Iterable[StoredPrediction]) -> Iterator[StoredPrediction]:
+        """Pass rows through, and remember the surest of each cell and a sample of all."""
+        for row in rows:
+            if row.group:
+                self._groups[row.label_index].add(row.group)
+            else:
+                self._single[row.label_index] += 1
+            cell = self._cells.setdefault((row.label_index, row.predicted), [])
+            heapq.heappush(cell, (row.confidence, row.path, row.image_hash))
+            if len(cell) > _IMAGES_OF_A_CELL:
+                heapq.heappop(cell)
+            # A content hash is as good as a random number, and the same in every run.
+            number = int.from_bytes(row.image_hash.encode()[:16])
+            heapq.heappush(self._sample, (-number, row.correct, row.image_hash))
+            if len(self._sample) > _SAMPLE:
+                heapq.heappop(self._sample)
+            yield row
+
+    def independent(self, classes: int) -> tuple[list[int], int]:
+        """Return the number of independent images of each class, and of all classes."""
+        families = [len(self._groups[label]) + self._single[label] for label in range(classes)]
+        groups = set().union(*self._groups.values())
+        return families, len(groups) + self._single.total()
+
+    def images(self, matrix: Sequence[int]) -> list[CellImage]:
+        """Return the surest images of the cells of these classes."""
+        return [
+            {"path": path, "image_hash": image_hash, "label": cell[0], "predicted": cell[1]}
+            for cell, found in sorted(self._cells.items())
+            if set(cell) <= set(matrix)
+            for _, path, image_hash in sorted(found, reverse=True)
+        ]
+
+    def sample(self) -> list[SampledAnswer]:
+        """Return the sample of the map, in an order that is always the same."""
+        return [SampledAnswer(image_hash, right) for _, right, image_hash in sorted(self._sample)]
+
+
+def fold_predictions(
+    answers: OutOfFold, paths: dict[bytes, tuple[str, str]]
+) -> Iterator[StoredPrediction]:
+    """Return the answers of the folds as predictions.
+
+    Args:
+        answers: The answers of the folds.
+        paths: Split and path of their images by content hash.
+    """
+    best = answers.probabilities.argmax(axis=1)
+    for place, digest in enumerate(answers.hashes.tolist()):
+        label = int(answers.labels[place])
+        probabilities = answers.probabilities[place]
+        path = paths[digest][1] if digest in paths else ""
+        yield StoredPrediction(
+            path,
+            digest.decode(),
+            label,
+            int(best[place]),
+            float(probabilities[best[place]]),
+            float(probabilities[label]),
+        )
+
+
+def summarise(
+    judge: Judge, vocabulary: Sequence[str], table: Table, counter: AnswerCounter
+) -> DecidingAnswers:
+    """Return the answers that decide, as they are written as JSON.
+
+    Args:
+        judge: Whose answers they are.
+        vocabulary: Class names in sorted order.
+        table: All answers, which have passed through `counter`.
+        counter: What the pictures need of them.
+    """
+    found = of_cells(judge, vocabulary, table.confusion(), table.mistakes())
+    return {**found, "images": counter.images(found["matrix"])}
+
+
+def of_cells(
+    judge: Judge, vocabulary: Sequence[str], confusion: Sequence[Cell], mistakes: list[Mistake]
+) -> DecidingAnswers:
+    """Return the answers of which only the confusion matrix and some mistakes are known.
+
+    Args:
+        judge: Whose answers they are.
+        vocabulary: Class names in sorted order.
+        confusion: Cells of the confusion matrix that are not 0.
+        mistakes: The most confident mistakes, which are the images of its cells.
+    """
+    counts = np.zeros(len(vocabulary), np.int64)
+    right = np.zeros(len(vocabulary), np.int64)
+    for label, predicted, count in confusion:
+        counts[label] += count
+        right[label] += count if label == predicted else 0
+    families = judge.families or counts.tolist()
+    rows = zip(vocabulary, counts.tolist(), right.tolist(), families, strict=True)
+    matrix = most_confused(confusion, len(vocabulary))
+    index = {name: label for label, name in enumerate(vocabulary)}
+    images: list[CellImage] = [
+        {
+            "path": mistake["path"],
+            "image_hash": mistake["image_hash"],
+            "label": index[mistake["label"]],
+            "predicted": index[mistake["predicted"]],
+        }
+        for mistake in mistakes
+    ]
+    total = int(counts.sum())
+    return {
+        "judged_by": judge.judged_by,
+        "threshold": judge.threshold,
+        "every": class_answers("", total, int(right.sum()), judge.independent or total),
+        "classes": [class_answers(*row) for row in rows],
+        "confusion": list(confusion),
+        "matrix": matrix,
+        "images": images,
+        "mistakes": mistakes,
+    }
+
+
+def class_answers(name: str, count: int, right: int, independent: int) -> ClassAnswers:
+    """Return the answers for images of which some may not be independent, with their interval."""
+    share = right / count if count else 0.0
+    interval = wilson(share * independent, independent)
+    return {"name": name, "count": count, "right": right, "ci95": list(interval)}
+
+
+def most_confused(confusion: Sequence[Cell], classes: int) -> list[int]:
+    """Return the classes of the matrix: all of a few, or those of the most frequent mistakes."""
+    if classes <= MATRIX:
+        return list(range(classes))
+    wrong: Counter[tuple[int, int]] = Counter()
+    for label, predicted, count in confusion:
+        if label != predicted:
+            wrong[min(label, predicted), max(label, predicted)] += count
+    chosen: set[int] = set()
+    for pair, _ in wrong.most_common():
+        if len(chosen | set(pair)) <= MATRIX:
+            chosen |= set(pair)
+    return sorted(chosen)

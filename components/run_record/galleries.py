@@ -1,0 +1,140 @@
+"""A row of images for each class: some of them, and those that are least typical of the class."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import TypedDict
+
+from imgpipe.components.common.storage import records
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.feature_distribution import unit
+from imgpipe.models.features.rows import blocks
+
+_IMAGES = 600  # of all classes together, so that the page of any data set stays small
+_MOST, _FEWEST = 12, 4  # images of a class
+_ROWS = 4096  # that are in memory at once
+_WIDEST = 2048  # most features that are used, evenly drawn
+_TINY = 1e-12  # keeps a division finite
+_LEAST_SHARE = 4  # one of four images of a row is one of the least typical ones
+
+
+class GalleryImage(TypedDict):
+    """An image of a gallery."""
+
+    path: Annotated[str, "Path in the source."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+
+
+class Gallery(TypedDict):
+    """Images of one class."""
+
+    name: Annotated[str, "The class."]
+    count: Annotated[int, "Number of its images in all splits."]
+    some: Annotated[list[GalleryImage], "Some of its images, chosen at random."]
+    least: Annotated[
+        list[GalleryImage],
+        "Those whose features are farthest from the mean of the others; empty without features.",
+    ]
+
+
+def row_length(classes: int) -> int:
+    """Return the number of images in a row."""
+    return min(_MOST, max(_FEWEST, _IMAGES // max(classes, 1)))
+
+
+def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[Gallery]:
+    """Choose images of each class of a feature bank.
+
+    Args:
+        rows: Rows of view 0 of all splits.
+        bank_uri: URI of the bank, which tells the paths.
+        vocabulary: Class names in sorted order.
+    """
+    length = row_length(len(vocabulary))
+    far = distances(rows.first_block(), len(vocabulary))
+    some: list[npt.NDArray[np.int64]] = []
+    least: list[npt.NDArray[np.int64]] = []
+    for label in range(len(vocabulary)):
+        # Rows are sorted by content hash, so the first ones are a random sample.
+        places = np.flatnonzero(rows.labels == label)
+        ranked = places[np.argsort(-far[places], kind="stable")]
+        strange = ranked[: min(length, len(places)) // _LEAST_SHARE]
+        least.append(strange)
+        some.append(places[~np.isin(places, strange)][: length - len(strange)])
+    chosen = np.concatenate([*some, *least]) if vocabulary else np.empty(0, np.int64)
+    paths = records.places(bank_uri, rows.hashes[chosen])
+
+    def images(places: npt.NDArray[np.int64]) -> list[GalleryImage]:
+        digests = rows.hashes[places].tolist()
+        return [{"path": paths[one][1], "image_hash": one.decode()} for one in digests]
+
+    return [
+        {
+            "name": name,
+            "count": int((rows.labels == label).sum()),
+            "some": images(some[label]),
+            "least": images(least[label]),
+        }
+        for label, name in enumerate(vocabulary)
+    ]
+
+
+def distances(rows: BankRows, classes: int) -> npt.NDArray[np.float64]:
+    """Return the cosine distance of each row from the mean of the others of its class, [n].
+
+    Only a few thousand rows are in memory at a time.
+    """
+    from scipy.sparse import csr_matrix
+
+    features = rows.features[:, :: -(-rows.features.shape[1] // _WIDEST)]
+    sums = np.zeros((classes, features.shape[1]))
+    for part, block in blocks(features, _ROWS):
+        labels = rows.labels[part]
+        ones = np.ones(len(labels))
+        members = csr_matrix((ones, (labels, np.arange(len(labels)))), (classes, len(labels)))
+        sums += members @ unit(block)
+    found = np.empty(len(rows))
+    for part, block in blocks(features, _ROWS):
+        own = unit(block)
+        others = sums[rows.labels[part]] - own
+        lengths = np.maximum(np.linalg.norm(others, axis=1), _TINY)
+        found[part] = 1 - np.einsum("ij,ij->i", own, others) / lengths
+    return found
+
+
+class GallerySample:
+    """A random sample of the images of each class, where there are no features yet.
+
+    Args:
+        classes: Number of classes.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._length = row_length(classes)
+        self._counts: Counter[str] = Counter()
+        self._chosen: dict[str, list[tuple[int, str, str]]] = {}
+
+    def add(self, label: str, path: str, image_hash: str) -> None:
+        """Count an image, which is chosen if its content hash is one of the smallest."""
+        self._counts[label] += 1
+        chosen = self._chosen.setdefault(label, [])
+        heapq.heappush(chosen, (-int(image_hash[:16], 16), path, image_hash))
+        if len(chosen) > self._length:
+            heapq.heappop(chosen)
+
+    def galleries(self, vocabulary: Sequence[str]) -> list[Gallery]:
+        """Return the sample of each class."""
+        found: list[Gallery] = []
+        for name in vocabulary:
+            chosen = sorted(self._chosen.get(name, ()), reverse=True)
+            some: list[GalleryImage] = [
+                {"path": path, "image_hash": digest} for _, path, digest in chosen
+            ]
+            found.append({"name": name, "count": self._counts[name], "some": some, "least": []})
+        return found

@@ -1,0 +1,351 @@
+"""Presets of KerasHub: names, folders and handles, and what the files of a preset say.
+
+A preset is a folder that KerasHub's `save_to_preset` wrote: `config.json` describes the network,
+`image_converter.json` its normalisation, and `model.weights.h5` has the weights. A backbone
+names one after `hub:`, as KerasHub takes it: the name of a published preset, the path of a
+folder, or a handle (`kaggle://…`, `hf://…`). Files are downloaded when they are first needed.
+
+KerasHub itself imports TensorFlow, so that nothing here imports it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple, TypedDict, cast
+
+from imgpipe.models import progress
+from imgpipe.models.backbones.published_presets import published
+from imgpipe.models.errors import ConfigError, ResourceError, nearest
+from imgpipe.models.files import json_object
+from imgpipe.models.model_names import KERAS_CONFIG
+
+PREFIX: Final = "hub:"
+CONVERTER_FILE: Final = "image_converter.json"
+WEIGHTS_FILE: Final = "model.weights.h5"
+_SHARDED_FILE: Final = "model.weights.json"  # lists the files of weights of more than 10 GB
+
+_PACKAGE: Final = "keras-hub"
+_HANDLE: Final = re.compile(r"(kaggle|hf)://\S+")
+_REGISTERED: Final = re.compile(r"keras_hub>(\w+)")  # how Keras names a class of KerasHub
+_USUAL_SIZE: Final = 224  # side in pixels, where neither network nor image converter names one
+
+
+class SerialisedSettings(TypedDict, total=False):
+    """What is read of the settings of a network or of an image converter; there are others."""
+
+    image_shape: list[int | None]  # height, width and channels of the images of a network
+    patch_size: int | list[int]  # side in pixels, or height and width
+    use_class_token: bool
+    image_size: list[int] | None  # height and width of the images of a converter
+    height: int  # the same, as earlier versions wrote it
+    scale: float | list[float] | None  # by which pixels are multiplied
+    offset: float | list[float] | None  # which is then added
+    dtype: object
+    name: str
+
+
+class SerialisedObject(TypedDict):
+    """A network or an image converter, as Keras serialised it."""
+
+    registered_name: str  # by which Keras finds the class
+    config: SerialisedSettings
+
+
+class NetworkKind(NamedTuple):
+    """What is known of a class of networks of KerasHub."""
+
+    fixed: bool = False  # whether it takes images of one size only
+    class_token: bool = False  # whether a vector describes the whole image
+    vision: str = ""  # the part of it that sees images, where others read texts
+
+
+#: The networks of images, by their class. All others are of another task.
+KINDS: Final[dict[str, NetworkKind]] = {
+    "DINOV2Backbone": NetworkKind(class_token=True),
+    "DINOV3Backbone": NetworkKind(class_token=True),
+    "ViTBackbone": NetworkKind(fixed=True, class_token=True),
+    "DeiTBackbone": NetworkKind(fixed=True, class_token=True),
+    "SigLIPBackbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
+    "CLIPBackbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
+    "MetaCLIP2Backbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
+    "SwinTransformerBackbone": NetworkKind(fixed=True),
+    "MiTBackbone": NetworkKind(),
+    "HGNetV2Backbone": NetworkKind(),
+    "ResNetBackbone": NetworkKind(),
+    "DenseNetBackbone": NetworkKind(),
+    "EfficientNetBackbone": NetworkKind(),
+    "MobileNetBackbone": NetworkKind(),
+    "CSPNetBackbone": NetworkKind(),
+}
+
+
+class PresetFacts(NamedTuple):
+    """What the files of a preset say about its network."""
+
+    network: SerialisedObject  # the network that sees images, as Keras serialised it
+    converter: SerialisedObject  # the image converter, likewise
+    kind: NetworkKind
+    image_size: int  # side in pixels of the images for which it was designed
+    class_token: bool  # whether a vector describes the whole image
+    patch: int  # side in pixels of a patch, of which a side of an image is a multiple; or 1
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset by its name, its folder or its handle.
+
+    Attributes:
+        given: What follows `hub:` in the name of a backbone.
+    """
+
+    given: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the preset, if it was given as one; it need not exist."""
+        path = folder_of(PREFIX + self.given)
+        return Path(path) if path else None
+
+    def facts(self) -> PresetFacts:
+        """Read what the preset says of itself, after downloading these two files if need be.
+
+        Raises:
+            ConfigError: It is no preset of KerasHub, or one of another task.
+            ResourceError: A file is missing, damaged, or cannot be downloaded.
+        """
+        config = self._read(KERAS_CONFIG)
+        name = self._kind_name(config)
+        kind = KINDS[name]
+        converter = self._read(CONVERTER_FILE)
+        try:
+            parts = cast(Mapping[str, SerialisedObject], config["config"])
+            network = parts[kind.vision] if kind.vision else config
+            for described in (network, converter):
+                # By this name Keras finds the class, and by nothing else that the file says.
+                if not _REGISTERED.fullmatch(described["registered_name"]):
+                    raise ValueError(f"{described['registered_name']!r} is no class of KerasHub")
+            size = _image_size(network["config"], converter["config"], kind)
+            patch = _patch(network["config"])
+            class_token = kind.class_token and bool(network["config"].get("use_class_token", True))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ResourceError(
+                f"{self._about}: its {KERAS_CONFIG} or {CONVERTER_FILE} is damaged "
+                f"({type(error).__name__}: {error}). Save or download the preset again"
+            ) from error
+        return PresetFacts(network, converter, kind, size, class_token, patch)
+
+    def summary(self) -> str:
+        """Describe the network and its normalisation in a line.
+
+        Raises:
+            ConfigError: See `facts`.
+            ResourceError: See `facts`.
+        """
+        facts = self.facts()
+        stated = facts.converter["config"]
+        kind = facts.network["registered_name"].partition(">")[2]
+        megabytes = self.weights().stat().st_size / 1e6
+        scale = _rounded(stated.get("scale"))
+        offset = _rounded(stated.get("offset"))
+        return (
+            f"{PREFIX}{self.given}: {kind}, {megabytes:.0f} MB, images of {facts.image_size} "
+            f"pixels, normalised by its image converter (scale {scale}, offset {offset})"
+        )
+
+    def described(self) -> dict[str, SerialisedObject]:
+        """Return the content of the files that describe the network, by their names."""
+        return {name: self._read(name) for name in (KERAS_CONFIG, CONVERTER_FILE)}
+
+    def check_size(self, side: int) -> None:
+        """Refuse a size of images that the network does not take.
+
+        Raises:
+            ConfigError: The network takes images of one size, or multiples of a patch.
+        """
+        facts = self.facts()
+        if facts.kind.fixed and side != facts.image_size:
+            raise ConfigError(
+                f"model.image_size: {self._about} has position embeddings of one size. Expected: "
+                f"{facts.image_size}, or 0. Received: {side}"
+            )
+        if side % facts.patch:
+            lower = side // facts.patch * facts.patch
+            raise ConfigError(
+                f"model.image_size: {self._about} divides images into patches of {facts.patch} "
+                f"pixels. Expected: a multiple, such as {lower} or {lower + facts.patch}. "
+                f"Received: {side}"
+            )
+
+    def weights(self) -> Path:
+        """Return the file of the weights, after downloading it if need be.
+
+        Raises:
+            ResourceError: It is missing or cannot be downloaded.
+        """
+        return self.file(WEIGHTS_FILE)
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file of the preset, after downloading it if need be.
+
+        Raises:
+            ConfigError: There is no such preset.
+            ResourceError: The file is missing or cannot be downloaded.
+        """
+        if self.folder is None:
+            return _downloaded(self._handle, name, self._about)
+        path = self.folder / name
+        if path.is_file():
+            return path
+        if not self.folder.is_dir():
+            raise ResourceError(f"{self._about}: there is no folder {self.folder}")
+        found = ", ".join(sorted(one.name for one in self.folder.iterdir())[:8]) or "nothing"
+        if name == CONVERTER_FILE:
+            advice = (
+                "It states the normalisation, which would be a guess without it. Save the image "
+                "converter, too: converter.save_to_preset(FOLDER)"
+            )
+        elif (self.folder / _SHARDED_FILE).is_file():
+            advice = "Weights in several files are not supported. Choose a smaller preset"
+        else:
+            advice = "Expected a folder that save_to_preset of KerasHub wrote"
+        raise ResourceError(
+            f"{self._about}: there is no {name} in {self.folder}. {advice}. Received: {found}"
+        )
+
+    @property
+    def _about(self) -> str:
+        return f"model.backbone {PREFIX}{self.given}"
+
+    @property
+    def _handle(self) -> str:
+        if _HANDLE.fullmatch(self.given):
+            return self.given
+        return published()[self.given].handle
+
+    def _read(self, name: str) -> SerialisedObject:
+        path = self.file(name)
+        try:
+            return cast(SerialisedObject, json_object.read(path))
+        except (OSError, ValueError) as error:
+            raise ResourceError(
+                f"{self._about}: {path} cannot be read ({error}). Save or download the preset again"
+            ) from error
+
+    def _kind_name(self, config: SerialisedObject) -> str:
+        """Return the class of the network, after checking that it is one of images."""
+        found = _REGISTERED.fullmatch(str(config.get("registered_name")))
+        if found is None:
+            advice = (
+                "KerasHub converts others: keras_hub.models.Backbone.from_preset(NAME)"
+                ".save_to_preset(FOLDER), and the same for keras_hub.layers.ImageConverter"
+            )
+            raise ConfigError(
+                f"{self._about} is not in the format of KerasHub. Expected: {KERAS_CONFIG} with "
+                f"the class of a network of KerasHub. {advice}. Received: {sorted(config)[:8]}"
+            )
+        if found[1] not in KINDS:
+            raise ConfigError(
+                f"{self._about} is a preset of another task. Expected a network of images: "
+                f"{', '.join(KINDS)}. Received: {found[1]}"
+            )
+        return found[1]
+
+
+def of(name: str) -> Preset:
+    """Return the preset that a backbone names.
+
+    Only the name is checked, so that a folder may be one that only another machine has.
+
+    Args:
+        name: Name of a backbone that begins with `hub:`.
+
+    Raises:
+        ConfigError: No preset of images has this name.
+        ResourceError: KerasHub is not installed.
+    """
+    given = name.removeprefix(PREFIX)
+    if not installed():
+        raise ResourceError(
+            f"model.backbone {name}: the package {_PACKAGE} is not installed. Run `uv sync "
+            "--extra hub`, or, for pip, see the extra hub in the page Installation"
+        )
+    preset = Preset(given)
+    if preset.folder is None and not _HANDLE.fullmatch(given) and given not in published():
+        known = published()
+        raise ConfigError(
+            f"unknown preset. Expected: {PREFIX} and the name of one of {len(known)} published "
+            "presets, which `imgpipe doctor --presets` lists; a folder, such as hub:./FOLDER; "
+            f"kaggle://… or hf://…. Received: {name!r}{nearest(given, known)}"
+        )
+    return preset
+
+
+def folder_of(name: str) -> str:
+    """Return the folder that the name of a backbone names; "" if it names none.
+
+    What contains a slash is a path, unless it is a handle.
+    """
+    given = name.removeprefix(PREFIX)
+    is_path = name.startswith(PREFIX) and "/" in given and "://" not in given
+    return given if is_path else ""
+
+
+def installed() -> str:
+    """Return the version of KerasHub, or "" if it is not installed."""
+    found = next(iter(importlib.metadata.distributions(name=_PACKAGE)), None)
+    return found.version if found else ""
+
+
+def of_hub(layer: object) -> bool:
+    """Return whether the class of a layer is one of KerasHub."""
+    return type(layer).__module__.startswith("keras_hub.")
+
+
+def _rounded(values: object) -> str:
+    """Write the numbers of a normalisation, one for all channels or one for each."""
+    each = values if isinstance(values, list) else [values]
+    return ", ".join(f"{one:.3g}" if isinstance(one, float | int) else "none" for one in each)
+
+
+def _image_size(
+    network: SerialisedSettings, converter: SerialisedSettings, kind: NetworkKind
+) -> int:
+    """Return the side for which a network was designed, from both configurations."""
+    height = converter.get("height", 0)
+    shown = (converter.get("image_size") or [height])[0]
+    built = (network.get("image_shape") or [None])[0]
+    return int((built or shown if kind.fixed else shown or built) or _USUAL_SIZE)
+
+
+def _patch(network: SerialisedSettings) -> int:
+    patch = network.get("patch_size", 1)
+    return int(patch[0] if isinstance(patch, list | tuple) else patch)
+
+
+def _downloaded(handle: str, name: str, about: str) -> Path:
+    """Return a file of a preset from the cache, in which it is put first if it is missing.
+
+    These are the calls that KerasHub makes, so that both use the same cache.
+    """
+    scheme, _, place = handle.partition("://")
+    progress.say(f"{about}: {name} from {handle}, or the cache")
+    try:
+        if scheme == "kaggle":
+            import kagglehub
+
+            return Path(kagglehub.model_download(place, path=name))
+        import huggingface_hub
+
+        return Path(huggingface_hub.hf_hub_download(repo_id=place, filename=name))
+    except Exception as error:  # both raise errors of many kinds, also those of their HTTP clients
+        text = " ".join(str(error).split())[:300]
+        raise ResourceError(
+            f"{about}: {name} is not on this machine and cannot be downloaded from {handle} "
+            f"({type(error).__name__}: {text}). Connect the machine to the network, accept the "
+            "licence where the preset asks for it, or download the preset on another machine and "
+            'name its folder: model.backbone = "hub:./FOLDER"'
+        ) from error

@@ -1,0 +1,132 @@
+"""The `.keras` file of a network, which older versions of Keras 3 read too.
+
+Keras writes everything that it knows into the configuration of a layer, and an older version
+refuses what it does not know: a new parameter, even if it is unused, a new parameter of an
+initialiser, or the name of an operation. So the configuration is written without what Keras assumes
+anyway, and the head is one layer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imgpipe.models.model_names import HEAD, KERAS_CONFIG, PROBABILITIES
+from imgpipe.models.network.classifier import ClassifierNetwork
+
+if TYPE_CHECKING:
+    import keras
+
+#: Key of the class names in the configuration; Keras ignores it.
+CLASSES: Final = "classes"
+_OPERATIONS: Final = "keras.src.ops."  # modules of operations that are no layers
+
+
+def plain_network(classifier: ClassifierNetwork) -> keras.Model:
+    """Return a network from pixels to probabilities whose head is one dense layer.
+
+    The head of a classifier has operations behind its dense layer: for two classes it has one unit,
+    beside which the other logit is 0, and a temperature divides the logits. Both are part of the
+    weights here, so that a reader needs no operation for them.
+    """
+    import keras
+
+    network = classifier.network
+    head = network.get_layer(HEAD)
+    kernel, bias = head.get_weights()
+    if head.units == 1:
+        kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=1)
+        bias = np.concatenate([np.zeros_like(bias), bias])
+    classes = len(classifier.vocabulary)
+    dense = keras.layers.Dense(classes, activation="softmax", dtype="float32", name=PROBABILITIES)
+    probabilities = dense(head.input)
+    dense.set_weights([kernel / classifier.temperature, bias / classifier.temperature])
+    return keras.Model(network.input, probabilities, name=network.name)
+
+
+def content(network: keras.Model, vocabulary: Sequence[str]) -> bytes:
+    """Return the `.keras` file of a network.
+
+    Args:
+        network: The network.
+        vocabulary: Class names, in the order of its output. `config.json` in the file lists them
+            as `classes`.
+    """
+    written = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
+        file = Path(folder) / "model.keras"  # Keras saves to paths only, and looks at the ending
+        network.save(file)
+        with zipfile.ZipFile(file) as saved, zipfile.ZipFile(written, "w") as archive:
+            for entry in saved.infolist():
+                part = saved.read(entry)
+                if entry.filename == KERAS_CONFIG:
+                    configuration = {**_plain(json.loads(part)), CLASSES: list(vocabulary)}
+                    part = json.dumps(configuration, ensure_ascii=False).encode("utf-8")
+                archive.writestr(entry, part)
+    return written.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of the configuration as every version of Keras 3 reads it."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("class_name") == "DTypePolicy":
+        return value["config"]["name"]
+    plain = {key: _plain(each) for key, each in value.items()}
+    if not {"module", "class_name"} <= value.keys() or not isinstance(value.get("config"), dict):
+        return plain
+    module = str(value["module"])
+    assumed = _assumed(module, value["class_name"], value["config"])
+    if module.startswith(_OPERATIONS):
+        # Older operations take no name. The graph has its own, beside the configuration.
+        assumed.add("name")
+    plain["config"] = {k: each for k, each in plain["config"].items() if k not in assumed}
+    return plain
+
+
+def _assumed(module: str, name: str, configuration: Mapping[str, object]) -> set[str]:
+    """Return the parameters of a class of Keras that a configuration need not have.
+
+    They are those that have their default. Initialisers are among them, because the file contains
+    the weights. A class that reads its configuration itself may ask for a number that is missing,
+    as Rescaling does, but not for a function that is turned off.
+
+    Args:
+        module: Module of the class; nothing is assumed about the classes of other packages.
+        name: Name of the class.
+        configuration: Its configuration as Keras writes it.
+    """
+    import keras
+
+    made = None
+    if module.partition(".")[0] == "keras":
+        made = getattr(importlib.import_module(module), name, None)
+    if made is None:
+        return set()
+    usual = (keras.Layer.from_config.__func__, keras.Operation.from_config.__func__)
+    reads_itself = getattr(getattr(made, "from_config", None), "__func__", None) not in usual
+    found = set()
+    for parameter in inspect.signature(made.__init__).parameters.values():
+        default = parameter.default
+        if parameter.name not in configuration or default is parameter.empty:
+            continue
+        given = configuration[parameter.name]
+        if isinstance(default, tuple):
+            default = list(default)  # as JSON has it
+        off = given is None or given is False
+        if parameter.name.endswith("_initializer") or (
+            given == default and (off or not reads_itself)
+        ):
+            found.add(parameter.name)
+    return found

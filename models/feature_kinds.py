@@ -1,0 +1,34 @@
+"""What a head can read of a network, as the setting `model.features` names it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+AUTO: Final = "auto"  # folds choose
+AVERAGE: Final = "average"  # the mean of the last feature map over its positions
+FLATTEN: Final = "flatten"  # its values
+LEVELS: Final = "levels"  # mean and standard deviation of the last map and of two lower ones
+CLASS_TOKEN: Final = "class_token"  # the class token of a transformer
+TOKENS: Final = "tokens"  # the class token, and the mean of the patches
+
+_BLOCKS_OF_TOKENS: Final[Mapping[str, int]] = {CLASS_TOKEN: 0, AVERAGE: 1}
+_BLOCKS_OF_MAPS: Final[Mapping[str, int]] = {AVERAGE: 0}
+
+
+def single_blocks(widest: str) -> Mapping[str, int]:
+    """Return the kinds of features that are one of several blocks, which a head may read alone.
+
+    Args:
+        widest: What the head reads at most: all blocks.
+
+    Returns:
+        The numbers of these blocks, from 0 on, by kind. The first kind is used where no other is
+        better.
+    """
+    return _BLOCKS_OF_TOKENS if widest == TOKENS else _BLOCKS_OF_MAPS
+
+
+def one_block(widest: str) -> str:
+    """Return the kind of features of a head that is to read one block; see `single_blocks`."""
+    return widest if widest in (FLATTEN, CLASS_TOKEN) else next(iter(single_blocks(widest)))

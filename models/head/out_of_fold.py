@@ -1,0 +1,89 @@
+"""Answers for the images that a model has learned from, by networks that have not seen them.
+
+Where folds judge, the model learns from all of their images. What it answers for one of them says
+nothing about new images, so the answers of the folds lie in a file beside the model.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Integers
+from imgpipe.models.head.answers import Answers
+from imgpipe.models.head.calibration import Calibration, softmax
+from imgpipe.models.model_names import OUT_OF_FOLD_FILE
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """The answers of the folds as the served model would give them.
+
+    Attributes:
+        hashes: Content hash of each image, bytes [n].
+        labels: Label index of each image, int64 [n].
+        probabilities: Calibrated probabilities, float32 [n, C].
+        predicted: Label that would be served, which may be `feature_names.UNKNOWN`, bytes [n].
+    """
+
+    hashes: npt.NDArray[np.bytes_]
+    labels: Integers
+    probabilities: npt.NDArray[np.float32]
+    predicted: npt.NDArray[np.bytes_]
+
+    @classmethod
+    def of(cls, answers: Answers, vocabulary: Sequence[str], calibration: Calibration) -> OutOfFold:
+        """Return calibrated answers.
+
+        Args:
+            answers: Answers of the networks of all folds, with the hashes of the images.
+            vocabulary: Class names in the order of the logits.
+            calibration: Calibration of the model that is served.
+        """
+        probabilities = softmax(answers.logits / calibration["temperature"])
+        classes = np.array([name.encode() for name in vocabulary])[probabilities.argmax(axis=1)]
+        unknown = probabilities.max(axis=1) < calibration["unknown_below"]
+        predicted = np.where(unknown, names.UNKNOWN.encode(), classes)
+        return cls(np.asarray(answers.hashes), answers.labels, probabilities, predicted)
+
+    @classmethod
+    def read(cls, directory: str) -> OutOfFold | None:
+        """Read the answers beside a SavedModel; None if it has not learned from such images."""
+        import tensorflow as tf
+
+        path = _path(directory)
+        if not directory or not tf.io.gfile.exists(path):
+            return None
+        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as stored:
+            return cls(
+                stored[names.IMAGE_HASH],
+                stored[names.LABEL_INDEX],
+                stored[names.PROBABILITIES],
+                stored[names.PREDICTED],
+            )
+
+    def write(self, directory: str) -> None:
+        """Write the answers beside a SavedModel."""
+        import tensorflow as tf
+
+        columns = {
+            names.IMAGE_HASH: self.hashes,
+            names.LABEL_INDEX: self.labels,
+            names.PROBABILITIES: self.probabilities,
+            names.PREDICTED: self.predicted,
+        }
+        content = io.BytesIO()
+        np.savez(content, **columns)  # type: ignore[arg-type]
+        path = _path(directory)
+        tf.io.gfile.makedirs(path.rpartition("/")[0])
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(content.getvalue())
+
+
+def _path(directory: str) -> str:
+    return f"{directory.rstrip('/')}/{OUT_OF_FOLD_FILE}"

@@ -1,0 +1,99 @@
+"""Why a search ends, in words for people: each function makes the `SearchEnd` of one reason."""
+
+from __future__ import annotations
+
+import tempfile
+
+from imgpipe.models.head.answers import Answers
+from imgpipe.models.search.training_plan import TrainingPlan
+from imgpipe.models.training.history import SearchEnd
+
+
+def head_is_enough(in_folds: float, on_validation: float | None) -> SearchEnd:
+    """Say that the head is good enough; the accuracy on validation is None if folds judge."""
+    text = (
+        f"Nothing else was tried, because the head alone reaches {in_folds:.3f} in "
+        "cross-validation over the training images"
+    )
+    if on_validation is not None:
+        text += f", and {on_validation:.3f} on the validation split"
+    return SearchEnd(reason="enough", text=f"{text}.")
+
+
+def few_images(most: int) -> SearchEnd:
+    """Say that there are at most `most` images to learn from, and nobody has given minutes."""
+    return SearchEnd(
+        reason="few_images",
+        text=f"Nothing else was tried, because with at most {most} images to learn from, a "
+        "network needs more time than a run usually takes (--minutes).",
+    )
+
+
+def no_layers() -> SearchEnd:
+    """Say that no layers can be trained."""
+    return SearchEnd(
+        reason="all", text="The network has no layer above which others could be trained."
+    )
+
+
+def few_mistakes(of_head: Answers) -> SearchEnd:
+    """Say that the head makes too few mistakes to show a gain."""
+    return SearchEnd(
+        reason="few_mistakes",
+        text=f"Nothing else was tried, because the head is wrong on only {of_head.mistakes:,} of "
+        f"{of_head.answerable.sum():,} held-out images, so that the gain of another network could "
+        "not be distinguished from chance. More images would let the search run.",
+    )
+
+
+def costly(least: TrainingPlan, needed: float, usual: float) -> SearchEnd:
+    """Say that the smallest training takes more minutes than a run spends without being told."""
+    return SearchEnd(
+        reason="cost",
+        text=f"Nothing else was tried, because even {least} would take about {needed:.0f} minutes "
+        f"on two ordinary cores, and a run takes at most {usual:g} for that unless it is given "
+        "more (--minutes).",
+    )
+
+
+def no_space() -> SearchEnd:
+    """Say that there is no space for the activations of the images."""
+    return SearchEnd(
+        reason="space",
+        text="The activations of the training images would take more than a quarter of the free "
+        f"space in {tempfile.gettempdir()}.",
+    )
+
+
+def all_tried(trained: TrainingPlan, planned: TrainingPlan) -> SearchEnd:
+    """Say that the training was done, perhaps with fewer views because of the space."""
+    if trained.views == planned.views:
+        return SearchEnd(reason="all", text="")
+    return SearchEnd(
+        reason="space",
+        text=f"The free space in {tempfile.gettempdir()} has decided what was trained: {trained}, "
+        f"not {planned}. Another run may end with another network.",
+    )
+
+
+def no_time(least: TrainingPlan, needed: float) -> SearchEnd:
+    """Say that the minutes that were given are not enough for the smallest training."""
+    return SearchEnd(
+        reason="minutes",
+        text=f"There was not enough time left (train.minutes) for {least}, which would have taken "
+        f"about {needed:.1f} minutes.",
+    )
+
+
+def late(plan: TrainingPlan) -> SearchEnd:
+    """Say that the minutes that were given were over before the network was judged."""
+    return SearchEnd(reason="minutes", text=f"The time ran out before {plan} was evaluated.")
+
+
+def minutes_decided(given: str, most: TrainingPlan) -> SearchEnd:
+    """Say that with more minutes, there would have been more views or epochs."""
+    return SearchEnd(
+        reason="minutes",
+        text=f"The minutes that were given ({given}) have decided what was trained. With enough of "
+        f"them, it would have been {most}; another run may end with another network.",
+    )

@@ -1,0 +1,76 @@
+"""Copies of a published version that may be passed on: all that answers, and nothing of the images.
+
+A version also holds shrunk images, as warm-up requests, and what is known of the images that it was
+trained on: digests, statistics and the distribution of their features.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
+from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
+from imgpipe.pipeline.published.model import Model
+
+KIND = "saved_model"  # the kind of `imgpipe export`
+#: Files that do not answer, and tell nothing of the images.
+_HARMLESS = (manifest.CARD, MANIFEST, "fingerprint.pb")
+
+
+def place(model: Model, target: Path) -> Path:
+    """Return the folder of the copy: `target` if its name is a number, otherwise one in it.
+
+    Args:
+        model: The version.
+        target: A folder of numbered versions, or the folder of one.
+
+    Raises:
+        ConfigError: There is something at this place already.
+        ResourceError: The folder in which it would be does not exist.
+    """
+    base = target.parent if target.name.isdecimal() else target
+    folder = target if base != target else target / str(model.version or 1)
+    if folder.exists():
+        raise ConfigError(f"--to {target}: {folder} exists already. Name another folder.")
+    if not base.absolute().parent.is_dir():
+        raise ResourceError(
+            f"--to {target}: expected a folder in a folder that exists. Received: "
+            f"{base.absolute().parent}, which does not exist. Create it first."
+        )
+    return folder
+
+
+def write(model: Model, folder: Path) -> int:
+    """Copy a version without its images and what is known of them.
+
+    Args:
+        model: The version, whose files are intact.
+        folder: The folder of the copy, which appears as a whole.
+
+    Returns:
+        The size of the copy in bytes.
+
+    Raises:
+        ResourceError: The folder cannot be written, or a file changed meanwhile.
+    """
+    files = integrity.files_below(model.folder)
+    names = [name for name in files if manifest.is_guarded(name) or name in _HARMLESS]
+    staging = folder.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        for name in names:
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(files[name], staging / name)
+        if MANIFEST in names and (what := manifest.damage(staging, complete=True)):
+            raise ResourceError(f"{model.folder} changed while it was copied: {what}. Try again.")
+        size = sum((staging / name).stat().st_size for name in names)
+        sync_tree(staging)
+        move_folder(staging, folder, last=(SAVED_MODEL, MANIFEST))
+    except OSError as error:
+        raise ResourceError(f"cannot write --to {folder}: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return size

@@ -1,0 +1,131 @@
+"""The commands after a run: at most three, each whole, and only those that lead somewhere."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgpipe.components.image_evaluator.decision import DecidingFolds
+from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.run_record import commands
+from imgpipe.components.run_record.commands import NextCommand, next_commands
+from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.timings import Timings
+from tests import run_facts
+from tests.declared import made
+
+FOLDER = "/my out/runs/20260131-140559"
+_SECONDS = {"ImageTrainer": 20.0, "ImageEvaluator": 4.0, "ModelPusher": 1.0, "Report": 2.0}
+_TIMINGS = made(Timings, total_s=35.0, import_s=5.0, components=_SECONDS)
+
+
+def facts(
+    failed: tuple[str, ...] = (), refused_by: tuple[str, ...] = ("model",), **parts: Any
+) -> Facts:
+    """Return the facts of a run in `FOLDER` that these rules and gates refused, if there are any.
+
+    The accuracy that decided is 0.868 on the validation split.
+    """
+    found = {**run_facts.facts(), **parts}
+    found["identity"] = {**found["identity"], "folder": FOLDER}
+    if failed or refused_by != ("model",):
+        found["push"] = made(Push, status="refused", refused_by=list(refused_by))
+        found["gate"] = {**found["gate"], "failed": list(failed), "value": 0.868, "folds": None}
+    return found
+
+
+def by_purpose(found: list[NextCommand]) -> dict[str, str]:
+    """Return the commands by their purpose."""
+    return {command["purpose"]: command["command"] for command in found}
+
+
+def test_a_published_run_is_looked_at_mended_and_used():
+    found = next_commands(facts(), "blessed")
+    assert by_purpose(found) == {
+        "look": "imgpipe open '/my out'",
+        "mend": "imgpipe review '/my out'",
+        "use": "imgpipe serve /out --model rps",
+    }
+    assert "1 clearly doubtful label" in found[1]["text"]
+
+
+def test_without_doubtful_labels_nothing_is_to_mend():
+    found = next_commands(facts(suspects=None), "blessed")
+    assert list(by_purpose(found)) == ["look", "use"]
+
+
+@pytest.mark.parametrize(
+    ("failed", "arguments"),
+    [
+        (("threshold",), "--set evaluate.threshold=0.86"),
+        (("threshold", "class_recall"), "--set evaluate.threshold=0"),
+        (("commonest_class",), "--set evaluate.threshold=0"),
+        (("last_version",), "--set evaluate.max_drop=1"),
+        (("threshold", "unlike_images"), "--set evaluate.threshold=0.86 --accept"),
+    ],
+)
+def test_a_refused_model_is_published_by_what_its_rules_ask_for(
+    failed: tuple[str, ...], arguments: str
+):
+    found = by_purpose(next_commands(facts(failed), "not_blessed"))
+    assert list(found) == ["look", "mend", "publish"]
+    assert found["publish"] == f"imgpipe run --config '{FOLDER}/config.toml' {arguments}"
+
+
+@pytest.mark.parametrize(
+    ("failed", "refused_by"),
+    [
+        pytest.param(("serving",), ("model", "serving"), id="it cannot be served"),
+        pytest.param((), ("rollback",), id="a rollback withdrew it"),
+    ],
+)
+def test_nothing_publishes_a_model_that_must_not_be_served(
+    failed: tuple[str, ...], refused_by: tuple[str, ...]
+):
+    found = by_purpose(next_commands(facts(failed, refused_by), "not_blessed"))
+    assert list(found) == ["look", "mend"]
+
+
+def test_a_run_that_another_version_overtook_is_run_again():
+    found = by_purpose(next_commands(facts((), ("other_version",)), "blessed"))
+    assert found["publish"] == f"imgpipe run --config '{FOLDER}/config.toml'"
+
+
+def test_the_time_is_that_of_the_components_that_are_not_cached():
+    refused = facts(("threshold",))
+    texts = [command["text"] for command in next_commands(refused, "not_blessed", _TIMINGS)]
+    assert texts[-1] == "publish it as it is, in about 15 s"  # all but the 20 s of the training
+    cached = next_commands(refused, "not_blessed", _TIMINGS, ["ImageEvaluator"])
+    assert cached[-1]["text"] == "publish it as it is"
+
+
+def test_a_run_that_stopped_is_looked_at_and_run_again():
+    stopped = facts(push=None, gate=None, suspects=None)
+    for status in ("failed", "interrupted"):
+        found = by_purpose(next_commands(stopped, status))
+        assert found["again"] == f"imgpipe run --config '{FOLDER}/config.toml'"
+    assert list(by_purpose(next_commands(stopped, "refused"))) == ["look"]
+
+
+def test_a_run_without_a_folder_on_this_machine_says_how_its_model_is_served():
+    assert list(by_purpose(next_commands(run_facts.facts(), "blessed"))) == ["use"]
+
+
+def test_the_lines_end_in_commands_that_a_shell_divides_as_they_are_meant():
+    found = next_commands(facts(("threshold",)), "not_blessed", _TIMINGS)
+    for line, command in zip(commands.lines(found), found, strict=True):
+        assert line.startswith(f"{command['text']}:") and line.endswith(f"  {command['command']}")
+    config = shlex.split(found[-1]["command"])[3]
+    assert Path(config) == Path(FOLDER) / "config.toml"
+
+
+def test_an_accuracy_of_folds_counts_where_they_decide():
+    refused = facts(("threshold",))
+    assert refused["gate"] is not None
+    deciding = made(DecidingFolds, folds=5, mean=0.799)
+    refused["gate"] = {**refused["gate"], "folds": deciding}
+    found = by_purpose(next_commands(refused, "not_blessed"))
+    assert found["publish"].endswith(" --set evaluate.threshold=0.79")

@@ -1,0 +1,57 @@
+"""A row of each class has random images and the least typical ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imgpipe.components.run_record.galleries import GallerySample, distances, galleries
+from imgpipe.models import feature_names as names
+from imgpipe.models.features.bank import read_rows
+
+CLASSES = ("cat", "dog", "owl")
+
+
+def clouds(count=120, dim=24, seed=0):
+    """Return features [count, dim] of three classes that lie apart, and labels [count]."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(0, 3, (len(CLASSES), dim))
+    labels = random.integers(0, len(CLASSES), count)
+    return random.normal(0, 1, (count, dim)) + centres[labels], labels
+
+
+def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):
+    features, labels = clouds()
+    strange = int(np.flatnonzero(labels == 1)[5])
+    features[strange] *= -1
+    uri = bank(features, labels)
+    found = galleries(read_rows(uri, names.SPLITS, 3, 0), uri, CLASSES)
+    assert [row["count"] for row in found] == np.bincount(labels).tolist()
+    dogs = found[1]
+    assert len(dogs["some"]) == 9 and len(dogs["least"]) == 3
+    assert f"/{strange}.jpg" in dogs["least"][0]["path"]
+    paths = [image["path"] for image in (*dogs["some"], *dogs["least"])]
+    assert len(set(paths)) == 12
+
+
+def test_a_class_of_one_image_has_a_row_and_no_distance_is_a_number_that_is_none(bank):
+    features, labels = clouds()
+    labels[labels == 2] = 1
+    labels[7] = 2
+    uri = bank(features, labels)
+    rows = read_rows(uri, names.SPLITS, 3, 0)
+    assert np.isfinite(distances(rows, 3)).all()
+    assert [len(row["some"]) for row in galleries(rows, uri, CLASSES)] == [9, 9, 1]
+
+
+def test_without_features_the_same_images_are_chosen_in_any_order():
+    listed = [(f"cat/{number}.jpg", f"{number * 7919 % 997:064x}") for number in range(50)]
+    samples = []
+    for images in (listed, listed[::-1]):
+        sample = GallerySample(3)
+        for path, digest in images:
+            sample.add("cat", path, digest)
+        samples.append(sample.galleries(CLASSES))
+    assert samples[0] == samples[1]
+    cats, dogs, _ = samples[0]
+    assert (cats["count"], len(cats["some"]), cats["least"]) == (50, 12, [])
+    assert (dogs["count"], dogs["some"]) == (0, [])

@@ -1,0 +1,28 @@
+"""On the map, similar images lie side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imgpipe.components.run_record.deciding_answers import SampledAnswer
+from imgpipe.components.run_record.image_map import image_map
+from imgpipe.models.features.bank import BankRows
+
+
+def test_on_the_map_images_of_one_class_lie_together_and_each_has_its_own_field():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 90)
+    features = random.normal(0, 1, (90, 24)) + random.normal(0, 3, (3, 24))[labels]
+    hashes = np.sort(np.array([f"{number:064x}".encode() for number in range(90)]))
+    rows = BankRows(features.astype(np.float16), labels, np.zeros(90, np.int64), hashes)
+    sample = [SampledAnswer(digest.decode(), place > 9) for place, digest in enumerate(hashes)]
+    found = image_map(rows, sample)
+    assert found == image_map(rows, sample), "it is the same each time"
+    fields = np.array([(image["column"], image["row"]) for image in found["images"]])
+    assert len(np.unique(fields, axis=0)) == 90
+    assert fields.max(axis=0)[0] < found["columns"] and fields.max(axis=0)[1] < found["rows"]
+    assert sum(not image["right"] for image in found["images"]) == 10
+    apart = ((fields[:, None] - fields[None]) ** 2).sum(axis=-1)
+    nearest = np.argsort(apart, axis=1, kind="stable")[:, 1:5]
+    assert (labels[nearest] == labels[:, None]).mean() > 0.8
+    assert image_map(rows, sample[:12]) is None, "too few images"

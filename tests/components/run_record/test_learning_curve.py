@@ -1,0 +1,50 @@
+"""How many images would reach an accuracy is said if the learning curve says it."""
+
+import pytest
+
+from imgpipe.components.run_record.learning_curve import images_for, power_law
+from imgpipe.models.head.solved_head import Solution
+from tests.declared import made
+
+
+def curve(*accuracies, error=0.005):
+    """Return a solution with a point for each doubling of the images, from 100 on."""
+    points = [
+        {"images": 100 * 2**place, "accuracy": accuracy}
+        for place, accuracy in enumerate(accuracies)
+    ]
+    return made(Solution, learning_curve=points, gain_error=error)
+
+
+def test_the_curve_goes_on_from_its_last_point_as_it_came():
+    halved = curve(0.6, 0.8, 0.9)  # the share of mistakes halves with twice the images
+    law = power_law(halved)
+    assert law.accuracy(400) == pytest.approx(0.9)
+    assert law.accuracy(800) == pytest.approx(0.95)
+    assert images_for(halved, 0.95) == 800
+
+
+def test_where_the_curve_flattens_its_end_counts():
+    flattening = curve(0.4, 0.7, 0.75)
+    assert power_law(flattening).accuracy(800) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("solution", "accuracy"),
+    [
+        (curve(0.6, 0.8, 0.9, error=0.2), 0.95),  # the last gain may be chance
+        (curve(0.6, 0.9, 0.8), 0.95),
+        (curve(0.6, 0.8, 0.9), 0.85),  # it is reached already
+        (curve(0.6, 0.8, 0.9), 0.999),  # too far from what was measured
+        (curve(0.6, 0.8, 0.9), 1.0),
+        (curve(0.6, 0.8, 1.0), 1.0),
+        (curve(0.8, 0.9), 0.95),
+        (made(Solution), 0.95),
+    ],
+)
+def test_otherwise_no_number_is_said(solution, accuracy):
+    assert images_for(solution, accuracy) is None
+
+
+def test_the_number_has_two_digits():
+    assert images_for(curve(0.6, 0.73, 0.81), 0.86) in range(600, 1000, 10)

@@ -1,0 +1,211 @@
+"""Tests of presets of KerasHub: how they are named, and what a person sees where one is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from imgpipe.models import backbones
+from imgpipe.models.backbones import presets
+from imgpipe.models.backbones.published_presets import published
+from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
+from imgpipe.models.feature_kinds import single_blocks
+from imgpipe.models.model_names import KERAS_CONFIG
+from imgpipe.models.settings import ModelSettings
+from tests import python_program
+from tests.models.backbones import hub_presets
+
+pytestmark = pytest.mark.skipif(
+    not presets.installed(), reason="KerasHub is not installed (the extra hub)"
+)
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hub_presets.write("vit", tmp_path_factory.mktemp("presets"))
+
+
+@pytest.fixture
+def copy(vit: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(vit, tmp_path / "copy"))
+
+
+def _build(name: str) -> None:
+    import keras
+
+    backbone = backbones.get(name)
+    backbone.outputs(keras.Input((backbone.image_size, backbone.image_size, 3)))
+
+
+def test_the_published_presets_of_images_are_those_that_keras_hub_lists() -> None:
+    import keras_hub
+
+    found = published()
+    for name, preset in found.items():
+        kinds = [kind for kind in presets.KINDS if name in getattr(keras_hub.models, kind).presets]
+        assert len(kinds) == 1, name
+        described = getattr(keras_hub.models, kinds[0]).presets[name]
+        assert preset.handle == described["kaggle_handle"], name
+        assert preset.parameters == described["metadata"]["params"], name
+    listed = {name for kind in presets.KINDS for name in getattr(keras_hub.models, kind).presets}
+    assert listed == set(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hub:dinov2_smal", r"unknown preset.*nearest: dinov2_small"),
+        ("hub:bert_base_en", "unknown preset.*published presets"),
+        ("hub:", "unknown preset"),
+    ],
+)
+def test_a_wrong_name_of_a_preset_lists_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        backbones.get(name)
+
+
+def test_names_and_fingerprints_import_no_tensorflow(vit: Path) -> None:
+    code = (
+        "import sys; from imgpipe.models import backbones; "
+        f"one = backbones.get('hub:{vit}'); one.key(); one.image_size; "
+        "backbones.get('hub:dinov2_small'); "
+        "print('tensorflow' in sys.modules, 'keras_hub' in sys.modules)"
+    )
+    assert python_program.printed(code).split() == ["False", "False"]
+
+
+def test_the_fingerprint_covers_every_file_of_a_preset_and_its_own_copy_is_the_same(
+    vit: Path, copy: Path
+) -> None:
+    original = backbones.get(f"hub:{vit}").key()
+    random = backbones.get(f"hub:{vit}", "none").key()
+    assert backbones.get(f"hub:{vit}", "none", seed=1).key() != random != original
+    for name in (KERAS_CONFIG, presets.CONVERTER_FILE, presets.WEIGHTS_FILE):
+        file = copy / name
+        content = file.read_bytes()
+        file.write_bytes(content + b" ")
+        assert _after_the_name(copy) != _after_the_name(vit), name
+        file.write_bytes(content)
+    assert _after_the_name(copy) == _after_the_name(vit)
+
+
+def _after_the_name(folder: Path) -> list[str]:
+    """Return what decides the features, without the path of the folder."""
+    return backbones.get(f"hub:{folder}")._weights_key()
+
+
+def test_weights_are_pinned_by_their_sha256(vit: Path) -> None:
+    backbone = backbones.get(f"hub:{vit}", weights_sha256="0" * 64)
+    with pytest.raises(ResourceError, match="is not the expected file"):
+        backbone.key()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ("no folder", ResourceError, "there is no folder"),
+        ("no config", ResourceError, r"there is no config\.json.*save_to_preset"),
+        ("no converter", ResourceError, "states the normalisation.*Save the image converter"),
+        ("no weights", ResourceError, r"there is no model\.weights\.h5"),
+        ("another task", ConfigError, "of another task.*Received: BertBackbone"),
+        ("another format", ConfigError, "not in the format of KerasHub.*from_preset"),
+        ("truncated config", ResourceError, r"config\.json cannot be read"),
+        ("truncated weights", UnsafeWeightsError, "damaged or not allowed"),
+        ("other weights", ResourceError, "is not of"),
+        ("no patches", ResourceError, "is damaged"),
+    ],
+)
+def test_a_preset_that_cannot_be_used_is_explained(
+    copy: Path, change: str, error: type[Exception], message: str
+) -> None:
+    config = copy / KERAS_CONFIG
+    weights = copy / presets.WEIGHTS_FILE
+    described = json.loads(config.read_text())
+    if change == "no folder":
+        shutil.rmtree(copy)
+    elif change == "no config":
+        config.unlink()
+    elif change == "no converter":
+        (copy / presets.CONVERTER_FILE).unlink()
+    elif change == "no weights":
+        weights.unlink()
+    elif change == "another task":
+        config.write_text(json.dumps(described | {"registered_name": "keras_hub>BertBackbone"}))
+    elif change == "another format":
+        config.write_text(json.dumps({"model_type": "dinov2", "hidden_size": 384}))
+    elif change == "truncated config":
+        config.write_text(config.read_text()[:100])
+    elif change == "truncated weights":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif change == "other weights":
+        described["config"]["hidden_dim"] = 64
+        config.write_text(json.dumps(described))
+    else:
+        described["config"]["patch_size"] = []
+        config.write_text(json.dumps(described))
+    with pytest.raises(error, match=message):
+        _build(f"hub:{copy}")
+
+
+@pytest.mark.parametrize("name", [presets.CONVERTER_FILE, KERAS_CONFIG])
+def test_a_preset_names_no_classes_but_those_of_keras_hub(tmp_path: Path, name: str) -> None:
+    folder = hub_presets.write("clip", tmp_path)
+    described = json.loads((folder / name).read_text())
+    part = described["config"]["vision_encoder"] if name == KERAS_CONFIG else described
+    part |= {"module": "os", "class_name": "system", "registered_name": "system"}
+    (folder / name).write_text(json.dumps(described))
+    with pytest.raises(ResourceError, match="'system' is no class of KerasHub"):
+        _build(f"hub:{folder}")
+
+
+def test_a_size_that_a_network_does_not_take_is_refused(vit: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"position embeddings of one size\. Expected: 64"):
+        presets.of(f"hub:{vit}").check_size(80)
+    dinov2 = hub_presets.write("dinov2", tmp_path)
+    with pytest.raises(ConfigError, match=r"patches of 14 pixels.*such as 70 or 84"):
+        presets.of(f"hub:{dinov2}").check_size(72)
+
+
+def test_weights_of_a_preset_are_its_own(vit: Path) -> None:
+    with pytest.raises(ConfigError, match="are in its preset"):
+        backbones.get(f"hub:{vit}", "other.weights.h5")
+
+
+def test_without_a_network_a_download_ends_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    # A port of this machine at which nothing answers, instead of the network.
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(ResourceError, match=r"cannot be downloaded from kaggle://.*hub:\./FOLDER"):
+        presets.of("hub:dinov2_small").facts()
+
+
+def test_a_downloaded_preset_is_found_in_the_cache(
+    vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As kagglehub keeps it: the files, and beside them that each is complete.
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    variation = tmp_path / "models" / "keras" / "vit" / "keras" / "vit_small"
+    shutil.copytree(vit, variation / "2")
+    complete = variation / ".complete" / "2"
+    complete.mkdir(parents=True)
+    for file in vit.iterdir():
+        (complete / f"{file.name}.complete").touch()
+    backbone = backbones.get("hub:kaggle://keras/vit/keras/vit_small/2")
+    assert backbone.image_size == 64
+    assert backbone._weights_key() == _after_the_name(vit)
+
+
+def test_the_folds_choose_between_class_token_patches_and_both(vit: Path, tmp_path: Path) -> None:
+    settings = ModelSettings(backbone=f"hub:{vit}")
+    assert settings.widest == "tokens"
+    assert list(single_blocks(settings.widest)) == ["class_token", "average"]
+    assert settings.for_search.widest == "class_token"
+    assert not settings.resizable
+    swin = ModelSettings(backbone=f"hub:{hub_presets.write('swin', tmp_path)}")
+    assert swin.widest == "levels"
