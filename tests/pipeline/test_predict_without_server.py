@@ -162,7 +162,7 @@ def test_every_file_is_refused_for_its_own_reason(out, photos):
         "c.png": (encoded(noise(9))[:900], "Invalid PNG data, size 900"),
         "d.gif": (encoded(noise(9), "GIF")[:900], "Invalid GIF data"),
         "e.jpg": (b"", "Input is empty"),
-        "f.jpg": (b"\0\0\0\x18ftypheic" + bytes(90), "HEIC, a format that is not accepted"),
+        "f.jpg": (b"\0\0\1\0" + bytes(90), "ICO, a format that is not accepted"),
     }
     for name, (data, _) in reasons.items():
         (photos / name).write_bytes(data)
