@@ -26,3 +26,10 @@ def test_on_the_map_images_of_one_class_lie_together_and_each_has_its_own_field(
     nearest = np.argsort(apart, axis=1, kind="stable")[:, 1:5]
     assert (labels[nearest] == labels[:, None]).mean() > 0.8
     assert image_map(rows, sample[:12]) is None, "too few images"
+
+
+def test_images_that_hardly_differ_have_no_map():
+    hashes = np.array([f"{number:064x}".encode() for number in range(40)])
+    features = np.ones((40, 24), np.float16)
+    rows = BankRows(features, np.zeros(40, np.int64), np.zeros(40, np.int64), hashes)
+    assert image_map(rows, [SampledAnswer(digest.decode(), True) for digest in hashes]) is None
