@@ -1,4 +1,4 @@
-"""``imgpipe demo``: draws images with faults, runs the pipeline on them and queries the model."""
+"""`imgpipe demo`: draws images with faults, runs the pipeline on them and queries the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that ``imgpipe predict --model OUT`` answers as a server with the same model does."""
+"""Tests that `imgpipe predict --model OUT` answers as a server with the same model does."""
 
 import contextlib
 import csv
@@ -43,7 +43,7 @@ def photos(tmp_path) -> Path:
 
 
 def predict(*arguments):
-    """Run ``imgpipe predict`` in this process; return the result, or raise its error."""
+    """Run `imgpipe predict` in this process; return the result, or raise its error."""
     result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -51,7 +51,7 @@ def predict(*arguments):
 
 
 def rows(*arguments):
-    """Run ``imgpipe predict`` and return its JSON, which must have the declared format."""
+    """Run `imgpipe predict` and return its JSON, which must have the declared format."""
     answers = json.loads(predict(*arguments, "--json", "-").stdout)
     json_formats.conform("predict", answers)
     return answers
