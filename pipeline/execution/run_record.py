@@ -111,7 +111,9 @@ class RunRecord:
             self._write(TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != LOADING:
-                facts, page = self._page(error, facts["settings"])
+                uris = self._uris()
+                facts = self._facts(error, uris, facts["settings"])
+                facts, page = self._page(error, uris, facts)
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             unwritten = f"the report could not be written: {failures.cause(caught)}"
@@ -130,14 +132,10 @@ class RunRecord:
         code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)
 
-    def _page(self, error: BaseException | None, settings: ShownSettings) -> tuple[Facts, str]:
-        """Return the facts and the path of the page, which is drawn here after an error."""
-        from imgpipe.components.report import report
-        from imgpipe.components.run_record.collect import REPORTED, collect
+    def _uris(self) -> dict[str, str]:
+        """Return the artifacts that the report reads, by the names of `collect.REPORTED`."""
+        from imgpipe.components.run_record.collect import REPORTED
 
-        page, file = self.directory / PAGE, self.directory / FACTS
-        if error is None and file.exists() and page.exists():
-            return json.loads(file.read_text(encoding="utf-8")), str(page)
         uris = {
             name: self.outputs[row.component][row.output]
             for name, row in REPORTED.items()
@@ -146,9 +144,33 @@ class RunRecord:
         if self._failed_step == "DataGate" and self._config.decision_file.exists():
             # The copy of its decision, since the output of a component that failed is not kept.
             uris["data_blessing"] = str(self._config.out)
-        facts = collect(uris, settings)
-        facts = report.draw(facts, uris, [str(self.directory)], self._state(error, facts))
-        return facts, str(page)
+        return uris
+
+    def _facts(
+        self, error: BaseException | None, uris: dict[str, str], settings: ShownSettings
+    ) -> Facts:
+        """Return what is known about the run: from its page, or from its artifacts."""
+        from imgpipe.components.run_record.collect import collect
+
+        if self._is_drawn(error):
+            facts: Facts = json.loads((self.directory / FACTS).read_text(encoding="utf-8"))
+            return facts
+        return collect(uris, settings)
+
+    def _page(
+        self, error: BaseException | None, uris: dict[str, str], facts: Facts
+    ) -> tuple[Facts, str]:
+        """Return the facts and the path of the page, which is drawn here after an error."""
+        from imgpipe.components.report import report
+
+        if not self._is_drawn(error):
+            facts = report.draw(facts, uris, [str(self.directory)], self._state(error, facts))
+        return facts, str(self.directory / PAGE)
+
+    def _is_drawn(self, error: BaseException | None) -> bool:
+        """Return whether the component Report has drawn the page of the run."""
+        files = (self.directory / PAGE, self.directory / FACTS)
+        return error is None and all(file.exists() for file in files)
 
     def _timings(self) -> Timings:
         return {
