@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe evaluate``: metrics of a version on labelled images, and warnings."""
+"""Tests of `imgpipe evaluate`: metrics of a version on labelled images, and warnings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def photos(tmp_path) -> Path:
 
 
 def evaluate(*arguments):
-    """Run ``imgpipe evaluate`` in this process; return the result, or raise its error."""
+    """Run `imgpipe evaluate` in this process; return the result, or raise its error."""
     result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -42,7 +42,7 @@ def evaluate(*arguments):
 
 
 def answer(*arguments):
-    """Run ``imgpipe evaluate`` and return its JSON, which must have the declared format."""
+    """Run `imgpipe evaluate` and return its JSON, which must have the declared format."""
     found = json.loads(evaluate(*arguments, "--json", "-").stdout)
     json_formats.conform("evaluate", found)
     return found
