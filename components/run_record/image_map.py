@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from imgpipe.components.run_record.deciding_answers import SampledAnswer
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
+from imgpipe.models.process import one_blas_thread
 
 _FEWEST = 20  # images of which a map says something
 _AXES = 30  # principal axes that are used; the neighbours in more of them are the same
@@ -58,7 +59,8 @@ def image_map(rows: BankRows, sample: Sequence[SampledAnswer]) -> ImageMap | Non
         return None
     columns = math.ceil(math.sqrt(len(places) * _FREE * _ASPECT))
     lines = math.ceil(len(places) * _FREE / columns)
-    axes = _principal_axes(unit(rows.first_block().features[places]))
+    with one_blas_thread():
+        axes = _principal_axes(unit(rows.first_block().features[places]))
     if axes.shape[1] < _PLANE:
         return None
     fields = _fields(_plane(axes), columns, lines)
