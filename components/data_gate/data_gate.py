@@ -67,7 +67,11 @@ def read_statistics(uri: str) -> dict[str, comparison.Statistics]:
 
 
 def read_schema(uri: str) -> schema_pb2.Schema:
-    """Read the schema from the Schema artifact at `uri`."""
+    """Read the schema from the Schema artifact at `uri`.
+
+    Raises:
+        ResourceError: The file is damaged.
+    """
     (path,) = tf.io.gfile.glob(f"{uri}/*.pbtxt")
     try:
         return text_format.Parse(_read(path).decode(), schema_pb2.Schema())
