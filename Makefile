@@ -18,6 +18,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 demo: .venv/.ready
 	$(RUN)/imgpipe demo
+	@printf '\nThe command imgpipe in this terminal:\n  . .venv/bin/activate\n'
 
 test: .venv/.ready
 	$(RUN)/pytest $(PARALLEL) -m "not slow and not engines and not cluster"
@@ -66,6 +67,7 @@ bill: .venv/.ready requirements
 	$(RUN)/python packaging/licenses.py $(DIST)/requirements.txt $(DIST)/LICENSES.md
 
 .venv/.ready: pyproject.toml uv.lock $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
+	@printf 'Installing into .venv: about 1.1 GB to download and 4 GB on the disk.\n'
 	$(UV) sync --frozen --python $(PYTHON)
 	@touch $@
 

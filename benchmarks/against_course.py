@@ -8,7 +8,7 @@ Three ways train the same head on the same photographs and weights, in one proce
   `model.fit` through the frozen backbone in float32, in batches of 20.
 - Plain Keras, as its guide to transfer learning: `image_dataset_from_directory`, augmenting layers
   and the same frozen backbone, in batches of 32.
-- Ours: the components of ``imgpipe run --minutes 0`` from ImageExampleGen to ImageTrainer, which
+- Ours: the components of `imgpipe run --minutes 0` from ImageExampleGen to ImageTrainer, which
   also check every file.
 
 Ours is measured before and after the others, to show whether the machine became busy meanwhile.

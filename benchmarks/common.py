@@ -60,7 +60,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Finished(Ended):
-    """An ``imgpipe run`` that finished, with its summary."""
+    """An `imgpipe run` that finished, with its summary."""
 
     summary: dict[str, Any]
 
@@ -186,7 +186,7 @@ def some(paths: Iterable[Path], count: int | None) -> list[Path]:
 
 
 def copy(photographs: Iterable[Path], target: Path) -> Path:
-    """Copy photographs to ``target/<class>/<name>``, and return `target`."""
+    """Copy photographs to `target/<class>/<name>`, and return `target`."""
     for path in photographs:
         folder = target / path.parent.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,7 +202,7 @@ def imgpipe(*arguments: str) -> list[str]:
 def run_imgpipe(
     data: Path, out: Path, settings: Sequence[str] = (), config: Path | str | None = None
 ) -> Finished:
-    """Measure ``imgpipe run DATA [--config CONFIG] --out OUT``; see `measured`."""
+    """Measure `imgpipe run DATA [--config CONFIG] --out OUT`; see `measured`."""
     summary, printed = Path(f"{out}.summary.json"), Path(f"{out}.printed.txt")
     summary.unlink(missing_ok=True)
     summary.parent.mkdir(parents=True, exist_ok=True)

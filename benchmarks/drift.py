@@ -1,10 +1,10 @@
-"""How often ``imgpipe drift`` raises a false alarm, and whether it finds hands among flowers.
+"""How often `imgpipe drift` raises a false alarm, and whether it finds hands among flowers.
 
     python -m benchmarks.drift --train 60 --draws 20
 
 A model is trained on some photographs of each class of flowers_128. Photographs that the run has
 not seen are answered by it and logged as the server logs them: draws that have no photograph in
-common, and a mixture with hands of rps_photos among flowers. ``imgpipe drift`` must not raise an
+common, and a mixture with hands of rps_photos among flowers. `imgpipe drift` must not raise an
 alarm for the draws, and must for the mixture. The figures name the comparisons over their limits.
 """
 

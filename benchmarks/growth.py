@@ -1,11 +1,11 @@
-"""Processor time and memory of a run, or of ``imgpipe check``, by the number of images.
+"""Processor time and memory of a run, or of `imgpipe check`, by the number of images.
 
     python -m benchmarks.growth --counts 1000 25000 100000
     python -m benchmarks.growth --check --counts 1000 10000 100000
 
 Random images of two kinds (warm and cold) are drawn, and the first 1,000, 25,000 … of them are
-processed by ``imgpipe run``, each set with its own output folder, or by ``imgpipe check`` with
-``--check``. The goal: neither memory nor the cost of an image grows from 25,000 images on.
+processed by `imgpipe run`, each set with its own output folder, or by `imgpipe check` with
+`--check`. The goal: neither memory nor the cost of an image grows from 25,000 images on.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def _draw_up_to(folder: Path, drawn: int, count: int) -> None:
 
 
 def check(folder: Path, work: Path, count: int, options: argparse.Namespace) -> Ended:
-    """Measure ``imgpipe check``."""
+    """Measure `imgpipe check`."""
     return common.measured(common.imgpipe("check", str(folder)), work / "check.txt", (0, 4))
 
 
 def run(folder: Path, work: Path, count: int, options: argparse.Namespace) -> Ended:
-    """Measure ``imgpipe run``, and print the seconds of each component."""
+    """Measure `imgpipe run`, and print the seconds of each component."""
     network = f"model.image_size={options.size}", f"views.count={options.views}"
     settings = (*network, "train.epochs=10", "evaluate.threshold=0")
     ran = common.run_imgpipe(folder, work / f"out{count}", settings)

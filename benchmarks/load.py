@@ -19,7 +19,7 @@ _SPREAD = 0.1  # of the windows' throughput, as a share of its mean, up to which
 
 
 def image_requests(images: Sequence[bytes], model: str, batch: int = 1) -> list[bytes]:
-    """Return Predict requests of ``batch`` images each, which together use all images."""
+    """Return Predict requests of `batch` images each, which together use all images."""
     endless, servable = itertools.cycle(images), messages.Servable(model)
     return [
         messages.predict_request(
@@ -30,7 +30,7 @@ def image_requests(images: Sequence[bytes], model: str, batch: int = 1) -> list[
 
 
 def noise(side: int, seed: int) -> bytes:
-    """Return a JPEG of smooth noise of about the file size of a photograph with sides ``side``."""
+    """Return a JPEG of smooth noise of about the file size of a photograph with sides `side`."""
     from PIL import Image
 
     # Coarse noise is enlarged eightfold, because noise of single pixels hardly compresses.

@@ -2,8 +2,8 @@
 
     python -m benchmarks.rivals [--sets SET …] [--seeds N] [--minutes M]
 
-Each row is one set and one split seed. ``imgpipe run`` trains first, with the recipe
-``benchmarks/recipes/SET_defaults.toml``. The others get the images of its splits, and start from
+Each row is one set and one split seed. `imgpipe run` trains first, with the recipe
+`benchmarks/recipes/SET_defaults.toml`. The others get the images of its splits, and start from
 the same backbone with the same weights:
 
 - Keras' guide to transfer learning and fine-tuning (https://keras.io/guides/transfer_learning/):
@@ -11,7 +11,7 @@ the same backbone with the same weights:
   1e-5. It may take as long as FeatureBank and ImageTrainer of imgpipe took together, half of it for
   the head. Each half ends early after five epochs without a better validation accuracy, and keeps
   the weights of its best epoch.
-- scikit-learn's ``LogisticRegression`` on standardised features of the training images.
+- scikit-learn's `LogisticRegression` on standardised features of the training images.
 
 Test images are only counted at the end. No setting of any of them was chosen by these figures.
 """

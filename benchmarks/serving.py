@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def part(*arguments: str) -> Any:
-    """Run a function of ``serving_parts`` in a process of its own, and return its result."""
+    """Run a function of `serving_parts` in a process of its own, and return its result."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         subprocess.run(
@@ -89,7 +89,7 @@ def server(*flags: str) -> Iterator[str]:
 
 
 def one_model(base: Path, model: str) -> tuple[str, str]:
-    """Return the flags that serve the versions below ``base``."""
+    """Return the flags that serve the versions below `base`."""
     return f"--model_name={model}", f"--model_base_path={base}"
 
 

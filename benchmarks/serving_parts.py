@@ -1,8 +1,8 @@
-"""The functions that ``benchmarks.serving`` runs in processes of their own.
+"""The functions that `benchmarks.serving` runs in processes of their own.
 
     python -m benchmarks.serving_parts RESULT.json NAME ARGUMENT…
 
-Each function takes texts, and its result is written as JSON. ``make`` writes drawn images and two
+Each function takes texts, and its result is written as JSON. `make` writes drawn images and two
 models, each as version 1 in a folder of its name: the export of imgpipe (the default backbone and a
 head with random weights), and a model of one sum, which shows the cost of a request without a
 network.
@@ -68,12 +68,12 @@ def _export_tiny(target: Path) -> None:
 
 
 def images_of(work: str) -> list[bytes]:
-    """Read the images that ``make`` has drawn."""
+    """Read the images that `make` has drawn."""
     return [path.read_bytes() for path in sorted((Path(work) / IMAGES).iterdir())]
 
 
 def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
-    """Measure ``tf.saved_model.load``: images per second by batch size, and p50 of one image."""
+    """Measure `tf.saved_model.load`: images per second by batch size, and p50 of one image."""
     import tensorflow as tf
 
     served = tf.saved_model.load(f"{work}/{MODEL}/1").signatures["serving_default"]

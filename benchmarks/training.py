@@ -2,7 +2,7 @@
 
     python -m benchmarks.training [--sets SET …] [--seeds N] [--minutes M]
 
-The settings are configurations of ``imgpipe run``, ``benchmarks/recipes/SET.toml``, which were
+The settings are configurations of `imgpipe run`, `benchmarks/recipes/SET.toml`, which were
 chosen on validation. A figure is the mean over whole runs with different seeds, from their
 summaries: the accuracy of the served signature on test, for which no setting was chosen
 (horses_or_humans has no test split). Sets that end in "_defaults" have the default configuration

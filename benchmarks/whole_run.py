@@ -2,7 +2,7 @@
 
     python -m benchmarks.whole_run
 
-Each run is ``imgpipe run`` in a process of its own, measured from start to exit. The first run on
+Each run is `imgpipe run` in a process of its own, measured from start to exit. The first run on
 all photographs is repeated twice: the first repetition has the published version as its baseline,
 and the second one changes nothing. A run in another output folder has all photographs but a few,
 which are then added. The last run must make one forward pass for each of the added images only.
@@ -24,7 +24,7 @@ _SHOWN_SECONDS = 0.05  # shorter times are printed as 0.0
 
 
 def main() -> None:
-    """Measure five runs and some calls of ``--help``, and print the figures."""
+    """Measure five runs and some calls of `--help`, and print the figures."""
     parser = common.parser(__doc__)
     parser.add_argument("--images", type=int, help="photographs (default: all of cats_dogs)")
     parser.add_argument("--added", type=int, default=12, help="photographs added in the last run")

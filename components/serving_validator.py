@@ -1,7 +1,7 @@
 """ServingValidator: checks that the exported model can be served and answers as it was trained.
 
 TFX's InfraValidator needs Docker or Kubernetes and only checks that the model loads. An exported
-model can load and still fail every request, as one from ``tf.saved_model.save`` of a Keras 3 model
+model can load and still fail every request, as one from `tf.saved_model.save` of a Keras 3 model
 does. This gate therefore starts the embedded server on the loopback interface, which loads the
 model into a session of TensorFlow, as TensorFlow Serving does, and queries it over gRPC.
 """
@@ -191,8 +191,8 @@ def ServingValidator(
     Args:
         model: Exported model of ImageTrainer.
         model_run: ModelRun of ImageTrainer, which holds answers of the trained model.
-        blessing: Output: INFRA_BLESSED or INFRA_NOT_BLESSED, ``validation.json``, and
-            ``validated.json`` with the digests of the loaded files, which ModelPusher compares.
+        blessing: Output: INFRA_BLESSED or INFRA_NOT_BLESSED, `validation.json`, and
+            `validated.json` with the digests of the loaded files, which ModelPusher compares.
         code: Fingerprint of the serving code, which is part of TFX's cache key.
     """
     local_path(model.uri, "ServingValidator")

@@ -1,7 +1,7 @@
-"""``app``: the command line, built from the modules of `imgpipe.pipeline.commands`.
+"""`app`: the command line, built from the modules of `imgpipe.pipeline.commands`.
 
-Each module there declares its options beside its body as ``app`` and is found by its presence.
-Bodies import what they need when they run, so ``imgpipe --help`` loads neither TensorFlow nor
+Each module there declares its options beside its body as `app` and is found by its presence.
+Bodies import what they need when they run, so `imgpipe --help` loads neither TensorFlow nor
 numpy.
 """
 

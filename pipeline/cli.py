@@ -1,4 +1,4 @@
-"""The command line of ``imgpipe``: handles signals first, and then imports and runs commands.
+"""The command line of `imgpipe`: handles signals first, and then imports and runs commands.
 
 Exit codes: 0 done and blessed, 1 defect, 2 bad arguments or configuration, 3 finished but not
 blessed, 4 data refused or drift found, 5 a resource is missing or busy, 130 interrupted by Ctrl-C,

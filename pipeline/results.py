@@ -23,9 +23,9 @@ class Run:
     """The outcome of a run.
 
     Attributes:
-        exit_code: Exit code that ``imgpipe run`` would have ended with; 0 for a published model.
+        exit_code: Exit code that `imgpipe run` would have ended with; 0 for a published model.
         verdict: The sentence that the command prints.
-        summary: The summary that ``--json`` writes, which the reference documents.
+        summary: The summary that `--json` writes, which the reference documents.
         folder: Folder of the run with its report, summary, log and configuration.
         repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
         freed: Bytes of artifacts that were removed at the end, because they are no longer needed.
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How the run ended: ``blessed``, ``not_blessed``, ``refused`` or ``failed``."""
+        """How the run ended: `blessed`, `not_blessed`, `refused` or `failed`."""
         return str(self.summary["status"])
 
     @property
@@ -50,14 +50,14 @@ class Run:
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """Metrics by split, such as ``accuracy`` and ``per_class``; empty without a model."""
+        """Metrics by split, such as `accuracy` and `per_class`; empty without a model."""
         return self.summary["metrics"] or {}
 
     @property
     def accuracy(self) -> float | None:
         """Accuracy on validation; None if no model was evaluated.
 
-        Where folds decide instead, the verdict rests on ``summary["cross_validation"]["mean"]``.
+        Where folds decide instead, the verdict rests on `summary["cross_validation"]["mean"]`.
         """
         value = (self.summary["gate"] or {}).get("value")
         return None if value is None else float(value)
@@ -83,7 +83,7 @@ class Run:
         """Return the run itself if its model is published, otherwise raise the verdict.
 
         Raises:
-            ImgpipeError: The model is not published; ``exit_code`` is that of the command line.
+            ImgpipeError: The model is not published; `exit_code` is that of the command line.
         """
         if self.exit_code:
             error = ImgpipeError(f"{self.verdict}. Log: {self.summary['log']}")
@@ -106,7 +106,7 @@ class _Page:
 
     Attributes:
         verdict: The sentence that the command prints.
-        summary: What the command writes with ``--json``, which the reference documents.
+        summary: What the command writes with `--json`, which the reference documents.
     """
 
     verdict: str
@@ -141,7 +141,7 @@ class Check(_Page):
 
     Attributes:
         verdict: The sentence that the command prints.
-        summary: What ``imgpipe check --json`` writes, which the reference documents.
+        summary: What `imgpipe check --json` writes, which the reference documents.
     """
 
     @property
@@ -161,7 +161,7 @@ class Evaluation(_Page):
 
     Attributes:
         verdict: The sentence that the command prints.
-        summary: What ``imgpipe evaluate --json`` writes, which the reference documents.
+        summary: What `imgpipe evaluate --json` writes, which the reference documents.
     """
 
     @property
@@ -189,8 +189,8 @@ class Export:
         file: Its absolute path.
         largest_difference: Largest difference of a probability from the served model, on the images
             that were compared.
-        summary: ``file``, ``bytes``, ``model``, ``version``, ``classes``, ``parity`` (comparison
-            with the served model, None for a SavedModel), and ``judged`` (the accuracies of a
+        summary: `file`, `bytes`, `model`, `version`, `classes`, `parity` (comparison
+            with the served model, None for a SavedModel), and `judged` (the accuracies of a
             LiteRT file).
     """
 

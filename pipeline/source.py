@@ -95,7 +95,7 @@ def check_files(config: Config) -> None:
     if weights.endswith(WEIGHT_FILES) and not Path(weights).is_file():
         raise ResourceError(f"model.weights: there is no file {weights}.")
     if presets.folder_of(config.model.backbone):
-        presets.of(config.settings.backbone).check_size(config.settings.size)
+        presets.preset(config.settings.backbone).check_size(config.settings.size)
 
 
 def require_outside(config: Config) -> None:

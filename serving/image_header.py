@@ -1,6 +1,6 @@
 """The format, the size and the hidden cost of an encoded image, without decoding its pixels.
 
-All formats that ``tf.io.decode_image`` reads are known: PNG, JPEG, GIF, BMP, WebP and JPEG XL. No
+All formats that `tf.io.decode_image` reads are known: PNG, JPEG, GIF, BMP, WebP and JPEG XL. No
 memory is allocated for pixels. The server and the inspection of images share this module.
 """
 
@@ -47,7 +47,7 @@ class _TooManyParts(Exception):
 
 
 def sniff(data: bytes) -> str:
-    """Return the format by which ``tf.io.decode_image`` recognises the first bytes; "" for none."""
+    """Return the format by which `tf.io.decode_image` recognises the first bytes; "" for none."""
     name = next((name for magic, name in _MAGIC if data.startswith(magic)), "")
     return "" if name == "WEBP" and data[8:12] != b"WEBP" else name
 
@@ -126,7 +126,7 @@ def _png_expanded(data: bytes) -> int:
 
 
 def _expanded(content: bytes, most: int) -> int:
-    """Return the size of compressed bytes, of which no more than about ``most`` are expanded."""
+    """Return the size of compressed bytes, of which no more than about `most` are expanded."""
     stream, size = zlib.decompressobj(), 0
     try:
         while content and not stream.eof and size <= most:

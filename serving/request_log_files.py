@@ -1,4 +1,4 @@
-"""The files of a request log: ``<prefix>-<time>-<process>-<number>.tfrecord``."""
+"""The files of a request log: `<prefix>-<time>-<process>-<number>.tfrecord`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def new(prefix: str, number: int) -> Path:
 
 
 def of_prefix(prefix: Path) -> list[Path]:
-    """Return the files with a prefix, but not those of a longer one: ``cats`` and ``cats-dogs``."""
+    """Return the files with a prefix, but not those of a longer one: `cats` and `cats-dogs`."""
     pattern = re.compile(re.escape(prefix.name) + _REST)
     folder = prefix.parent
     listed = folder.iterdir() if folder.is_dir() else ()

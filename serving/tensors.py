@@ -1,11 +1,11 @@
 """Conversion between TensorProto and NumPy arrays, without TensorFlow.
 
 Client and server share this module. It works with any message class that has the fields of
-``tensorflow.TensorProto`` (the official class or the client's own). Tensors are sent in one of two
+`tensorflow.TensorProto` (the official class or the client's own). Tensors are sent in one of two
 encodings, and both can be read:
 
-* ``tensor_content`` holds the raw little-endian bytes, as ``tf.make_tensor_proto`` writes arrays.
-* Typed fields ``*_val`` hold the values one by one, as TensorFlow Serving answers. Strings can only
+* `tensor_content` holds the raw little-endian bytes, as `tf.make_tensor_proto` writes arrays.
+* Typed fields `*_val` hold the values one by one, as TensorFlow Serving answers. Strings can only
   be sent in this encoding.
 """
 
@@ -47,7 +47,7 @@ class DType:
         name: Name of the type in messages of TensorFlow.
         numpy: The same type in NumPy.
         field: Field of a TensorProto with the typed values.
-        view: Type of the values in ``field`` if they are bit patterns; otherwise empty.
+        view: Type of the values in `field` if they are bit patterns; otherwise empty.
     """
 
     number: int
@@ -76,7 +76,7 @@ _BY_NUMBER = {dtype.number: dtype for dtype in _DTYPES}
 _BY_NUMPY = {dtype.numpy: dtype for dtype in _DTYPES}
 STRING = 7
 _TYPED_ONLY = frozenset({STRING, 10, 17})
-"""Strings, bool and uint16, which ``tf.make_tensor_proto`` writes as typed fields at any size."""
+"""Strings, bool and uint16, which `tf.make_tensor_proto` writes as typed fields at any size."""
 
 
 def dtype_of(number: int) -> DType | None:
@@ -85,7 +85,7 @@ def dtype_of(number: int) -> DType | None:
 
 
 def dtype_name(number: int) -> str:
-    """Return the name of a data type in messages of TensorFlow, such as ``float`` for 1."""
+    """Return the name of a data type in messages of TensorFlow, such as `float` for 1."""
     dtype = dtype_of(number)
     return dtype.name if dtype else f"dtype {number}"
 
@@ -128,17 +128,17 @@ def row_count(value: Any, info: Any) -> int | None:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """Convert ``value`` to an array with the dtype that ``tf.make_tensor_proto`` would choose.
+    """Convert `value` to an array with the dtype that `tf.make_tensor_proto` would choose.
 
     Arrays keep their dtype. Python floats become float32, and ints become int32, or int64 where
-    they do not fit. ``bytes`` and ``str`` become an object array of bytes, because numpy's own
-    ``S`` type would drop trailing zeros of an image.
+    they do not fit. `bytes` and `str` become an object array of bytes, because numpy's own
+    `S` type would drop trailing zeros of an image.
 
     Args:
         value: An array, a single value, or nested lists of values.
 
     Returns:
-        An array of the shape of ``value``; [] for a single value.
+        An array of the shape of `value`; [] for a single value.
 
     Raises:
         TensorError: The rows of a list differ in length, or the type does not exist in TensorFlow.
@@ -202,10 +202,10 @@ def fill_typed(proto: Any, array: np.ndarray) -> None:
 
 
 def fill_compact(proto: Any, value: Any) -> None:
-    """Write ``value`` into an empty ``proto`` with the same bytes as ``tf.make_tensor_proto``.
+    """Write `value` into an empty `proto` with the same bytes as `tf.make_tensor_proto`.
 
-    Arrays of most numbers become ``tensor_content``, which is 3.7 times as fast to build as
-    ``float_val`` for a batch of images. Strings, single values and a few rare types become typed
+    Arrays of most numbers become `tensor_content`, which is 3.7 times as fast to build as
+    `float_val` for a batch of images. Strings, single values and a few rare types become typed
     fields.
 
     Raises:

@@ -2,7 +2,7 @@
 
 The tests have a driver of their own, because the few calls of the protocol need no WebDriver binary
 of the same version as the browser.
-``websocket-client`` comes with the Kubernetes client of the development group.
+`websocket-client` comes with the Kubernetes client of the development group.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Page:
                 self.complaints.append(json.dumps(message["params"]))
 
     def open(self, url: str) -> None:
-        """Load a page. What its scripts show later is awaited with ``wait``."""
+        """Load a page. What its scripts show later is awaited with `wait`."""
         self.call("Page.navigate", url=url)
         self.wait("document.readyState == 'complete' && location.href != 'about:blank'")
 
@@ -109,7 +109,7 @@ class Page:
             )
 
     def press(self, key: str, modifiers: int = 0) -> None:
-        """Press a key: one character, or a name such as ``Tab``."""
+        """Press a key: one character, or a name such as `Tab`."""
         code = _KEYS.get(key) or ord(key.upper())
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else None)
         shared = {"key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
@@ -160,7 +160,7 @@ class Page:
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Page]:
-    """Run a headless browser with an empty profile in ``folder`` and yield its page."""
+    """Run a headless browser with an empty profile in `folder` and yield its page."""
     assert PROGRAM
     command = [PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-dev-shm-usage", "--disable-background-networking"]

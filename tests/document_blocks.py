@@ -1,7 +1,7 @@
 """Reads the code blocks of the documents, and the outputs that are quoted below them.
 
 Code blocks are blocks of shell commands and of Python. A block that no test can run has a comment
-in the line above it, ``<!-- not run: REASON -->``, which the built page shows to readers as well.
+in the line above it, `<!-- not run: REASON -->`, which the built page shows to readers as well.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def blocks(document: Path) -> list[Block]:
 def matches(quoted: str, printed: str) -> bool:
     """Return whether each line of a quoted output was printed, in this order.
 
-    ``…`` in the quoted output matches any text. Numbers and the widths of columns may differ.
+    `…` in the quoted output matches any text. Numbers and the widths of columns may differ.
     """
     lines = [_plain(line) for line in printed.splitlines()]
     start = 0

@@ -17,7 +17,7 @@ def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) 
     Args:
         image: A Pillow image, or uint8 pixels [height, width] or [height, width, channels].
         kind: Pillow's name of the format.
-        options: Options of the format, such as ``quality`` and ``exif``.
+        options: Options of the format, such as `quality` and `exif`.
     """
     out = io.BytesIO()
     made = Image.fromarray(image) if isinstance(image, np.ndarray) else image
@@ -43,7 +43,7 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def noise(seed: int = 0, size: tuple[int, int] = (40, 32)) -> np.ndarray:
     """Return pixels of uniform noise, uint8 [height, width, 3].
 
-    ``size`` is (width, height). Each seed gives another image.
+    `size` is (width, height). Each seed gives another image.
     """
     return np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
 
@@ -59,7 +59,7 @@ def scene(
 ) -> Image.Image:
     """Return a grey image of smooth shapes of several sizes, as photographs have them.
 
-    ``size`` is (width, height), and ``grids`` are the numbers of random values along each side from
+    `size` is (width, height), and `grids` are the numbers of random values along each side from
     which the shapes are made. Each seed gives another image.
     """
     rng = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def scene(
 
 
 def class_folders(root: Path, images: Mapping[str, Iterable[Image.Image]]) -> Path:
-    """Write the images of each label as ``root``/LABEL/0.png, 1.png and so on; return root."""
+    """Write the images of each label as `root`/LABEL/0.png, 1.png and so on; return root."""
     for label, of_label in images.items():
         (root / label).mkdir(parents=True)
         for number, image in enumerate(of_label):
@@ -82,7 +82,7 @@ def class_folders(root: Path, images: Mapping[str, Iterable[Image.Image]]) -> Pa
 
 
 def folder_of(root: Path, labels: Sequence[str] = ("cat", "dog")) -> Path:
-    """Write ``root``/LABEL/0.png, a black image of 40 x 40 pixels, for each label; return root."""
+    """Write `root`/LABEL/0.png, a black image of 40 x 40 pixels, for each label; return root."""
     return class_folders(root, {label: [Image.new("RGB", (40, 40))] for label in labels})
 
 

@@ -43,7 +43,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(copy: Path, folder: Path, *command: str) -> str:
-    """Run Python on the copy of the code, in ``folder``, and return what it prints."""
+    """Run Python on the copy of the code, in `folder`, and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, *command],

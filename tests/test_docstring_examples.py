@@ -1,4 +1,4 @@
-"""Runs the examples in docstrings (``>>>``), and compares their results with the quoted ones.
+"""Runs the examples in docstrings (`>>>`), and compares their results with the quoted ones.
 
 They share a folder with images. Of the examples of the Python interface, the first one is a run of
 the pipeline, whose model is used by the others and by the examples of some other modules.

@@ -1,7 +1,7 @@
 """Checks that the docstrings of public functions say which errors the functions raise.
 
-Ruff has a rule for this, DOC501, but it takes ``raise invalid(...)`` for an exception of the name
-``invalid``. Many errors of the package are built by such functions, so the tests check it instead.
+Ruff has a rule for this, DOC501, but it takes `raise invalid(...)` for an exception of the name
+`invalid`. Many errors of the package are built by such functions, so the tests check it instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("components", "models", "pipeline", "serving")
-#: Not checked: commands, whose docstrings are the texts of ``--help``.
+#: Not checked: commands, whose docstrings are the texts of `--help`.
 LEFT_OUT = ("pipeline/commands/",)
 
 

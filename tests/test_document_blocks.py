@@ -122,7 +122,7 @@ def after_the_tutorial(workspace: Path) -> tuple[Path, list[tuple[Block, str, st
 
 
 def _run(page: Path, folder: Path) -> Iterator[tuple[Block, str, str]]:
-    """Run the blocks of a page in ``folder``; yield each with its quoted and its real output."""
+    """Run the blocks of a page in `folder`; yield each with its quoted and its real output."""
     for block, quoted in _to_run(page):
         if block.language == "python":
             command = [sys.executable, "-W", "ignore", "-c", block.text]

@@ -36,6 +36,7 @@ _OPTIONAL = {
     "camera": "",
     "captured": 0,
     "damage": "",
+    "hidden_cost": "",
 }
 
 

@@ -103,7 +103,7 @@ def interval_text(ci95: Sequence[float]) -> str:
     return f"95 % interval {low:.2f}–{high:.2f}"
 
 
-def below(value: float, limit: float) -> str:
+def text_below(value: float, limit: float) -> str:
     """Format a value that is below a limit so that the text is below the limit, too.
 
     It has three decimals, or as many as are needed.

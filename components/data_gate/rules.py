@@ -55,7 +55,7 @@ class GateSettings:
         vocabulary: Sequence[str],
         accepted: Mapping[str, int | None],
     ) -> GateSettings:
-        """Return the requirements of the section ``[gate]`` of a configuration."""
+        """Return the requirements of the section `[gate]` of a configuration."""
         return cls(
             tuple(vocabulary),
             {split: section[f"min_{split}"] for split in (names.TRAIN, names.VALIDATION)},

@@ -43,7 +43,7 @@ CODE = (
     "serving/pillow_pixels.py",
 )
 #: They decode, read headers, measure and find damage.
-_LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg")
+_LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg", "pi-heif")
 _WRITE_AT_ONCE = 256  # results that are written together
 #: Content of a file without bytes.
 _UNREADABLE = Content(decode_error="the file could not be read")

@@ -97,7 +97,7 @@ class Pairs:
     before: Sequence[int]
     gained: Sequence[int]
 
-    def of(self, label: int | None = None) -> tuple[int, int, int, int]:
+    def totals(self, label: int | None = None) -> tuple[int, int, int, int]:
         """Return images, right, before and gained of a class, or of all classes."""
         columns = (self.images, self.right, self.before, self.gained)
         images, right, before, gained = (

@@ -70,8 +70,8 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     recall, label, images = min(never or low or found, key=lambda one: (one[0], -one[2]))
     name = evidence.vocabulary[label]
     text = (
-        f"lowest recall of a class {recall:.3f}, of {name!r} ({_of(counts, label)}); the interval "
-        f"must reach {floor:g}"
+        f"lowest recall of a class {recall:.3f}, of {name!r} ({_recall_of(counts, label)}); the "
+        f"interval must reach {floor:g}"
     )
     reason = ""
     others = len({one[1] for one in (*low, *never)}) - 1
@@ -80,7 +80,7 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
         reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
     elif low:
         reason = f"the recall of {name!r}{more} is surely below {floor:g} (evaluate.min_recall): "
-        reason += _of(counts, label)
+        reason += _recall_of(counts, label)
     return _ruling(text, reason, recall - floor)
 
 
@@ -115,7 +115,7 @@ def _last_version(evidence: Evidence) -> Ruling:
 
 def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float) -> Ruling:
     """Refuse a drop of more than `max_drop` that has a smaller probability than `chance`."""
-    images, right, before, gained = pairs.of(label)
+    images, right, before, gained = pairs.totals(label)
     lost = gained + before - right
     most = evidence.settings["max_drop"]
     low, high = shares.difference(lost, gained, images)
@@ -227,7 +227,7 @@ def _deciding_folds(folds: Folds) -> DecidingFolds:
     }
 
 
-def _of(counts: Counts, label: int) -> str:
+def _recall_of(counts: Counts, label: int) -> str:
     """Describe the recall of a class."""
     low, high = counts.interval(label)
     images = f"{counts.labels[label]:,} images{_in_families(counts, label)}"
@@ -250,7 +250,7 @@ def _figures(evidence: Evidence) -> str:
         return "no validation accuracy is known"
     text = f"{accuracy:.3f}"
     if accuracy < (threshold := evidence.settings["threshold"]) - SLACK:
-        text = shares.below(accuracy, threshold)
+        text = shares.text_below(accuracy, threshold)
     of = f"{counts.correct:,} of {counts.images:,} correct"
     if folds is not None:
         return (

@@ -169,7 +169,8 @@ class ImageDecision:
         finding = check.run(record, settings)
         if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
             return finding
-        return dataclasses.replace(finding, severity=severity, remedy=check.remedy)
+        remedy = finding.remedy or check.remedy
+        return dataclasses.replace(finding, severity=severity, remedy=remedy)
 
     def repair(self, todo: Sequence[tuple[Finding, Repair | None]]) -> None:
         """Make the repairs. A repair that fails becomes a warning."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.image_file.header import HEIC_REMEDY
+from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.quarantine import NOT_RELABELLED, DataSummary, Families
 
 #: With fewer families and single images, an accuracy on held-out images varies much by chance.
@@ -125,3 +127,13 @@ def family_sentences(families: Families) -> list[str]:
             what = plural(number, "family or single image", "families and single images")
             said.append(f"{split} has only {what}, so that its accuracy varies much by chance")
     return said
+
+
+def unread(rejects: Iterable[Finding]) -> list[str]:
+    """Say what to do about photographs of iPhones that nothing reads; nothing if there are none.
+
+    Args:
+        rejects: The findings of the rejected files.
+    """
+    remedy = "; ".join(HEIC_REMEDY)
+    return list(HEIC_REMEDY) if any(finding.remedy == remedy for finding in rejects) else []

@@ -50,7 +50,7 @@ def ModelPusher(
         model: Exported model of ImageTrainer.
         model_blessing: Blessing of ImageEvaluator or of TFX's Evaluator.
         infra_blessing: Blessing of ServingValidator or of TFX's InfraValidator.
-        pushed_model: Output: ``push.json`` with status, version and path, and, unless a gate
+        pushed_model: Output: `push.json` with status, version and path, and, unless a gate
             refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
             it.
         settings: Where the model is published, as `PusherSettings` writes it.

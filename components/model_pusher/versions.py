@@ -4,7 +4,7 @@ A version is written under a temporary name, synced and renamed. A polling serve
 the complete version or none, even if the writer is killed. Where folders cannot be renamed, as in
 a mounted bucket, the files are moved one by one, and those without which no server loads a version
 come last. Numbers always increase, even after versions are deleted, and a lock admits one publisher
-at a time. ModelPusher and ``imgpipe rollback`` use this module, which imports neither TFX nor
+at a time. ModelPusher and `imgpipe rollback` use this module, which imports neither TFX nor
 TensorFlow.
 """
 

@@ -30,8 +30,8 @@ def Plan(
     """Write the parameters of the other components.
 
     Args:
-        plan: Output: ``plan.json``, an object of parameters by name.
-        plan_fn: Function that determines them, as ``module:function``. It is called with the
+        plan: Output: `plan.json`, an object of parameters by name.
+        plan_fn: Function that determines them, as `module:function`. It is called with the
             configuration and with a dictionary of the four settings below.
         config: JSON of the configuration.
         source: Source of the images.

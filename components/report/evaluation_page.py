@@ -1,4 +1,4 @@
-"""The page of ``imgpipe evaluate``: the sections of a run's report that are about predictions."""
+"""The page of `imgpipe evaluate`: the sections of a run's report that are about predictions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     """Draw the page.
 
     Args:
-        found: What ``--json`` writes.
+        found: What `--json` writes.
         images: Encoded files of the mistakes, by image hash; any bytes are safe.
 
     Returns:

@@ -49,7 +49,7 @@ class ReportSpec(ComponentSpec):
 
 
 class ReportExecutor(BaseExecutor):
-    """Writes ``report.html`` and ``facts.json``, also to the folder of the run if there is one."""
+    """Writes `report.html` and `facts.json`, also to the folder of the run if there is one."""
 
     def Do(
         self,

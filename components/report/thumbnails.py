@@ -45,7 +45,7 @@ class Thumbnails:
         self._bytes = 0
 
     def uri(self, image_hash: str) -> str:
-        """Return ``data:image/jpeg;base64,…``, or "" when there is no image to show."""
+        """Return `data:image/jpeg;base64,…`, or "" when there is no image to show."""
         return self._uri(image_hash, SIDE)
 
     def small_uri(self, image_hash: str) -> str:

@@ -57,7 +57,7 @@ def next_commands(
         timings: How long its parts took, from which follows how long publishing the model will
             take; None leaves that out.
         cached: Components whose outputs were taken from an earlier run.
-        moved: Arguments of a run whose output folder was moved since, such as ``--out OUT``.
+        moved: Arguments of a run whose output folder was moved since, such as `--out OUT`.
     """
     folder = facts["identity"]["folder"] if facts["identity"] is not None else ""
     commands: list[NextCommand] = []
@@ -93,7 +93,7 @@ def run_command(folder: str, arguments: Sequence[str] = ()) -> str:
 
     Args:
         folder: Folder of the run on this machine.
-        arguments: Further arguments, such as ``--accept``.
+        arguments: Further arguments, such as `--accept`.
     """
     return shlex.join(["imgpipe", "run", "--config", f"{folder}/{CONFIG}", *arguments])
 
@@ -102,7 +102,7 @@ def serve_command(version: str, model: str) -> str:
     """Return the command that serves a published version and those after it.
 
     Args:
-        version: Path or URI of the version, such as ``OUT/model/3``. The command names ``OUT``
+        version: Path or URI of the version, such as `OUT/model/3`. The command names `OUT`
             where the versions lie in its usual folder on this machine.
         model: Name of the model in requests, as in `run.name`.
     """

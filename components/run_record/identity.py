@@ -40,7 +40,7 @@ def note_start(folder: Path, arguments: Sequence[str]) -> None:
     Args:
         folder: Folder of the run.
         arguments: The program and its arguments, as in `sys.argv`. Those of another program than
-            ``imgpipe``, which calls `imgpipe.run`, are not written, as they may hold secrets.
+            `imgpipe`, which calls `imgpipe.run`, are not written, as they may hold secrets.
     """
     program = Path(arguments[0]).name if arguments else ""
     command = shlex.join([program, *arguments[1:]]) if program == "imgpipe" else ""
@@ -71,5 +71,5 @@ def packages() -> dict[str, str]:
 
 
 def _now() -> str:
-    """Return the local time with its offset from UTC, such as ``2026-01-31 14:05:59 +0100``."""
+    """Return the local time with its offset from UTC, such as `2026-01-31 14:05:59 +0100`."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z")

@@ -7,7 +7,6 @@ built site, so they cannot differ from the code.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,16 +41,9 @@ PAGES: dict[str, Callable[[], str]] = {
 # The page of metrics imports TensorFlow, which would write to the terminal.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-_NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->$(?=\n```\w)", flags=re.M)
-
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages to the files of the site."""
     for path, write in PAGES.items():
         files.append(File.generated(config, path, content=write()))
     return files
-
-
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Show the reason where a block of commands or of Python is not run by a test."""
-    return _NOT_RUN.sub(r'<p class="not-run">No test runs this block: \1.</p>', markdown)

@@ -167,7 +167,7 @@ def map_points(network: keras.Model) -> list[str]:
     return [name for name in _activations(network) if name in points]
 
 
-def above(network: keras.Model, cut: str) -> list[Any]:
+def layers_above(network: keras.Model, cut: str) -> list[Any]:
     """Return the layers with weights above a cut, from input to output; see `layer_at`."""
     import keras
 
@@ -239,7 +239,7 @@ def _trainable_above(network: keras.Model) -> dict[str, GraphNode]:
 def share_above(network: keras.Model, cut: str) -> float:
     """Return the share of the network's multiplications that are above a cut, 0..1."""
     total = multiplications(network)
-    return _multiplications(above(network, cut)) / total if total else 1.0
+    return _multiplications(layers_above(network, cut)) / total if total else 1.0
 
 
 def multiplications(network: keras.Model) -> float:

@@ -255,7 +255,7 @@ class Preset:
         return found[1]
 
 
-def of(name: str) -> Preset:
+def preset(name: str) -> Preset:
     """Return the preset that a backbone names.
 
     Only the name is checked, so that a folder may be one that only another machine has.

@@ -54,7 +54,7 @@ def parse(data: bytes) -> Tensors:
     """Read all tensors from a weights file in torch's legacy format, without torch.
 
     It consists of five pickles, followed by every storage as an int64 element count and raw
-    little-endian values; see ``torch.save(..., _use_new_zipfile_serialization=False)``.
+    little-endian values; see `torch.save(..., _use_new_zipfile_serialization=False)`.
 
     Args:
         data: Content of the file, which has the expected SHA-256: its numbers are trusted.

@@ -1,9 +1,9 @@
 """Weights from a local file: Keras reads it, after checks that Keras does not make.
 
-The network is built by our own code, and Keras' ``load_weights`` only reads arrays. It runs nothing
+The network is built by our own code, and Keras' `load_weights` only reads arrays. It runs nothing
 from the file, and refuses links, data of other files and shapes that claim more than it holds.
-Accepted files are Keras 3 weights (``.weights.h5``), weights of older Keras versions (``.h5``), and
-the weights inside a ``.keras`` archive.
+Accepted files are Keras 3 weights (`.weights.h5`), weights of older Keras versions (`.h5`), and
+the weights inside a `.keras` archive.
 """
 
 from __future__ import annotations

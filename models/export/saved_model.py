@@ -1,7 +1,7 @@
 """Writes the SavedModel that is evaluated, blessed and served.
 
-It is written with ``keras.export.ExportArchive``. A Keras 3 model that is written with
-``tf.saved_model.save`` can be loaded, but every request to it fails in a graph session, and
+It is written with `keras.export.ExportArchive`. A Keras 3 model that is written with
+`tf.saved_model.save` can be loaded, but every request to it fails in a graph session, and
 TensorFlow Serving runs it in such a session (tensorflow/serving#2250).
 """
 

@@ -20,7 +20,7 @@ PACKAGE: Final = ("pipeline", "components", "models", "serving")
 #: They decode, compute, describe and evaluate; another version may do so differently.
 LIBRARIES: Final = (
     *("tensorflow", "keras", "numpy", "pillow", "tfx", "apache-beam"),
-    *("tensorflow-data-validation", "tensorflow-model-analysis"),
+    *("tensorflow-data-validation", "tensorflow-model-analysis", "pi-heif"),
 )
 
 
@@ -30,7 +30,8 @@ def fingerprint(paths: tuple[str, ...] = PACKAGE, libraries: tuple[str, ...] = L
 
     Args:
         paths: Files and folders, relative to the root of the package; all of it by default.
-        libraries: Installed packages whose versions are part of the fingerprint.
+        libraries: Packages whose versions are part of the fingerprint. One that is not installed
+            counts too, because it may be installed later.
     """
     digest = hashlib.sha256()
     for relative in paths:
@@ -40,5 +41,13 @@ def fingerprint(paths: tuple[str, ...] = PACKAGE, libraries: tuple[str, ...] = L
             digest.update(file.relative_to(ROOT).as_posix().encode())
             digest.update(file.read_bytes())
     for library in libraries:
-        digest.update(f"{library} {importlib.metadata.version(library)}".encode())
+        digest.update(f"{library} {_version(library)}".encode())
     return digest.hexdigest()[:16]
+
+
+def _version(library: str) -> str:
+    """Return the version of a package, "" if it is not installed."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -293,7 +293,7 @@ def network(
     name = "whole"
     if cut:
         backbone = keras.Model(parts.pixels, parts.maps)
-        for layer in layer_graph.above(backbone, cut):
+        for layer in layer_graph.layers_above(backbone, cut):
             layer.trainable = True
         start = layer_graph.layer_at(backbone, cut).outputs[0]
         name = f"above_{start._keras_history.operation.name}"

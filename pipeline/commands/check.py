@@ -69,6 +69,7 @@ def _print(console: Console, examined: ExaminedSource) -> None:
         converted,
         family_sentences,
         moves,
+        unread,
     )
 
     judged = examined.judged
@@ -78,6 +79,7 @@ def _print(console: Console, examined: ExaminedSource) -> None:
     sentences += moves(judged.summary["moved"])
     sentences += aside(set_aside(judged.near or ()))
     sentences += converted(judged.summary)
+    sentences += unread(judged.outcomes.rejects)
     for sentence in sentences:
         console.print(f"  {escape(sentence)}")
     unknown = judged.summary["overrides"]["unknown"]

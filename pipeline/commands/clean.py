@@ -1,4 +1,4 @@
-"""``imgpipe clean``: frees space in an output folder. It needs no TensorFlow."""
+"""`imgpipe clean`: frees space in an output folder. It needs no TensorFlow."""
 
 from __future__ import annotations
 

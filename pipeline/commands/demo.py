@@ -1,9 +1,10 @@
-"""``imgpipe demo``: draws images with faults, runs the pipeline on them and queries the model."""
+"""`imgpipe demo`: draws images with faults, runs the pipeline on them and queries the model."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -131,3 +132,6 @@ def _ask(console: Console, config: Config) -> None:
         f"\nclassified a new image of {label} over gRPC: [bold]{answer.label}[/] "
         f"{answer.probability:.3f} ({others}), version {answer.version}, {milliseconds:.0f} ms"
     )
+    run = shlex.quote(str(config.out))
+    console.print(f"\n[bold]Look at it in a browser:[/] imgpipe open {escape(run)}")
+    console.print(f"[bold]Try the model on http://localhost:8501/:[/] imgpipe serve {escape(run)}")

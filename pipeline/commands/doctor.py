@@ -45,7 +45,7 @@ def doctor(
     if presets:
         _list_presets(console)
         return
-    folder = places.above(folder)
+    folder = places.output_folder_above(folder)
     findings = [check(folder) for check in (*machine.CHECKS, *output_folder.CHECKS)]
     for finding in findings:
         mark = (

@@ -1,4 +1,4 @@
-"""``imgpipe explain``: draws the feature maps of a network and lists its layers.
+"""`imgpipe explain`: draws the feature maps of a network and lists its layers.
 
 Label and Grad-CAM come from the served signature, feature maps from the Keras network of the same
 version. It needs neither TFX nor Beam.

@@ -1,4 +1,4 @@
-"""``imgpipe export``: writes a published version as a file for other programs."""
+"""`imgpipe export`: writes a published version as a file for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``imgpipe init``: writes a commented configuration that fits the images."""
+"""`imgpipe init`: writes a commented configuration that fits the images."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def propose(scan: Scan, source: str, settings: Sequence[str] = ()) -> Config:
     Args:
         scan: The content of the source.
         source: The source.
-        settings: Settings as ``SECTION.KEY=VALUE``, which count more than those proposed.
+        settings: Settings as `SECTION.KEY=VALUE`, which count more than those proposed.
     """
     from imgpipe.pipeline.configuration import config as configs
 

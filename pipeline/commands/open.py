@@ -1,4 +1,4 @@
-"""``imgpipe open``: shows the page of a run in a browser. It needs no TensorFlow."""
+"""`imgpipe open`: shows the page of a run in a browser. It needs no TensorFlow."""
 
 from __future__ import annotations
 

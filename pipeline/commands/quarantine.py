@@ -123,7 +123,7 @@ def find(path: Path) -> Path:
     path = places.plain(path)
     if (path / MANIFEST).is_file():
         return path
-    if not (places.above(path) / RUNS).is_dir():
+    if not (places.output_folder_above(path) / RUNS).is_dir():
         # The folder of a run on Kubeflow holds its artifacts itself.
         for manifest in path.rglob(f"quarantine/*/{MANIFEST}"):
             return manifest.parent

@@ -1,4 +1,4 @@
-"""``imgpipe review``: shows doubtful labels, near-duplicates and rejects, and keeps the decisions.
+"""`imgpipe review`: shows doubtful labels, near-duplicates and rejects, and keeps the decisions.
 
 It needs no TensorFlow, unless the source of the images does.
 """
@@ -125,7 +125,7 @@ def find(path: Path) -> PastRun:
 
 
 def prepare(run: PastRun, to: Path | None) -> Review:
-    """Read what there is to decide about a run; ``to`` is the overrides file, or None.
+    """Read what there is to decide about a run; `to` is the overrides file, or None.
 
     Raises:
         ConfigError: The overrides file is invalid.

@@ -1,4 +1,4 @@
-"""``imgpipe rollback``: publishes an earlier version again, under a new number.
+"""`imgpipe rollback`: publishes an earlier version again, under a new number.
 
 Numbers only grow, so every server that polls the folder loads it like a new model. The models that
 were published after it are recorded as withdrawn: no later run publishes them again or uses them as

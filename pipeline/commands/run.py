@@ -1,4 +1,4 @@
-"""``imgpipe run``: runs the pipeline, from images to a blessed, published model."""
+"""`imgpipe run`: runs the pipeline, from images to a blessed, published model."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def run_config(
 
     Args:
         config: The validated configuration.
-        json_file: File for the summary, ``-`` for standard output, None for no file.
+        json_file: File for the summary, `-` for standard output, None for no file.
         start: Component from which on cached outputs are not used, None to use all.
         accept: Whether anomalies, drift and skew of the data are accepted.
 

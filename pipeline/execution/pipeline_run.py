@@ -90,7 +90,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         identity.note_start(directory, sys.argv)
         atomic_write(directory / CONFIG, settings)
         with (
-            temporary_files.below(directory),
+            temporary_files.temporary_folder_in(directory),
             consoles.quiet(directory / LOG, to_stderr) as console,
             consoles.Display(console) as display,
         ):

@@ -169,7 +169,7 @@ class RunRecord:
 
 
 def exit_code(error: BaseException | None, published: bool) -> int:
-    """Return the exit code of a run that ended with ``error``, or with a model where None."""
+    """Return the exit code of a run that ended with `error`, or with a model where None."""
     if error is None:
         return 0 if published else 3
     return error.exit_code if isinstance(error, ImgpipeError) else 1

@@ -33,7 +33,7 @@ def plain(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
 
 
-def above(path: Path) -> Path:
+def output_folder_above(path: Path) -> Path:
     """Return the output folder to which a folder belongs, or the folder itself if there is none."""
     path = plain(path)
     # OUT, OUT/model or OUT/runs, and OUT/model/3 or OUT/runs/NAME.
@@ -47,7 +47,7 @@ def output_folder(path: Path) -> Path:
     Raises:
         ResourceError: Neither the folder nor those above it hold a run.
     """
-    out = above(path)
+    out = output_folder_above(path)
     if any((out / RUNS).glob(f"*/{CONFIG}")):
         return out
     raise ResourceError(
@@ -168,7 +168,7 @@ def _unpublished(path: Path) -> str:
         The sentences, with a line for each command; "" for a folder without runs, or with one that
         published a model elsewhere.
     """
-    out = above(path)
+    out = output_folder_above(path)
     runs = past_runs.read(out)
     if not runs or any(run.version is not None for run in runs):
         return ""

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import filelock
 
-from imgpipe.components.run_record.run_files import CONFIG as CONFIG
 from imgpipe.models.errors import ResourceError
 
 LOCK = ".lock"  # of the output folder

@@ -29,7 +29,7 @@ _UNFINISHED = ("", f"{ARTIFACT_ROOT}/*/*/", f"{RUNS}/*/", "schema/**/")
 
 
 @contextlib.contextmanager
-def below(directory: Path) -> Iterator[None]:
+def temporary_folder_in(directory: Path) -> Iterator[None]:
     """Have this process and its child processes write temporary files below `directory`.
 
     Other threads wait until the block ends.
@@ -98,7 +98,7 @@ def folder() -> Iterator[Path]:
                 f"cannot create a folder for temporary files: {error.strerror or error}. Free some "
                 "space, or set TMPDIR to a folder that can be written."
             ) from None
-        with made, below(Path(made.name)):
+        with made, temporary_folder_in(Path(made.name)):
             yield Path(made.name)
 
 

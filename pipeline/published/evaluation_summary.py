@@ -236,7 +236,7 @@ def _verdict(figures: EvaluationFigures) -> str:
     threshold = figures["threshold"]
     interval = shares.interval_text(figures["ci95"])
     missed = threshold is not None and not figures["passed"]
-    number = shares.below(accuracy, threshold) if threshold and missed else f"{accuracy:.3f}"
+    number = shares.text_below(accuracy, threshold) if threshold and missed else f"{accuracy:.3f}"
     sentence = f"accuracy {number} ({_correct(figures)}, {interval})"
     if threshold is None:
         return sentence

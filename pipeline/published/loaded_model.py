@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.components.common.image_file.header import other_format
+from imgpipe.components.common.image_file.header import HEIC_REMEDY, other_format
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.signatures import SERVING_DEFAULT
@@ -131,8 +131,11 @@ class LoadedModel(Classifier):
             converted = self._converted(decodable[0])
             unreadable = other_format(converted)
             if unreadable:
+                remedy = "Save the image as JPEG or PNG"
+                if unreadable == "HEIC":
+                    remedy = f"Expected JPEG or PNG; {'; '.join(HEIC_REMEDY)}"
                 raise InvalidArgument(
-                    f"{unreadable}, a format that is not accepted. Save the image as JPEG or PNG"
+                    f"{unreadable}, a format that is not accepted. {remedy}"
                 ) from None
             if converted == decodable[0]:
                 raise

@@ -274,7 +274,7 @@ def _low_confidence(requested: Confidences, validation: Confidences) -> Property
     least = float(np.quantile(validation, _LEAST_CONFIDENT))
     was = Share(int((validation < least).sum()), len(validation))
     now = Share(int((requested < least).sum()), len(requested))
-    feature = f"{CONFIDENCE} under {shares.below(least, 1)}"
+    feature = f"{CONFIDENCE} under {shares.text_below(least, 1)}"
     return _grown("predictions", feature, names.VALIDATION, was, now)
 
 

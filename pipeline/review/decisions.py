@@ -75,8 +75,8 @@ class Decisions:
 
         Args:
             image_hash: Hash of an image that is asked about.
-            verdict: ``accept``, ``reject``, ``relabel`` or ``skip``.
-            label: The right class, for ``relabel``.
+            verdict: `accept`, `reject`, `relabel` or `skip`.
+            label: The right class, for `relabel`.
 
         Raises:
             Refused: The answer is not possible.

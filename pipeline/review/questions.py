@@ -149,7 +149,7 @@ def _doubtful(facts: Facts) -> Iterator[Question]:
     for row in facts["suspects"]["rows"] if facts["suspects"] is not None else []:
         label = row["looks_like"]
         why = (
-            f"A head that was trained without this image finds that it looks like {label} "
+            f"A model that has not learned from this image says {label} "
             f"(margin {row['margin']:.2f})."
         )
         yield _question(row, "doubtful", why, suggestion=label)

@@ -97,25 +97,31 @@ function explain(id, text) {
 }
 
 /**
- * The first classes as buttons with digits, the suggested one first; all others in a list. The own
- * label is among them if it cannot be accepted, as where an identical file has another label.
+ * The first classes as buttons, each with the same digit on every image, and all others in a list.
+ * The suggested class is the first one and has Enter, too. The own label is among them only if it
+ * cannot be accepted, as where an identical file has another label.
  */
 function drawClasses(image, suggestion, answer, withOwn) {
-  const others = classes.filter((name) => (withOwn || name !== image.label) && name !== suggestion);
-  const named = [...(suggestion && suggestion !== image.label ? [suggestion] : []), ...others];
-  $("classes").replaceChildren(...named.slice(0, NAMED).map((name, index) => {
+  const offered = classes.filter((name) => withOwn || name !== image.label);
+  const suggested = offered.includes(suggestion) ? [suggestion] : [];
+  const named = [...suggested, ...classes.slice(0, NAMED).filter((name) => offered.includes(name) && name !== suggestion)];
+  $("classes").replaceChildren(...named.map((name) => {
     const button = Object.assign(document.createElement("button"), { type: "button" });
-    const key = Object.assign(document.createElement("kbd"), { textContent: index + 1 });
-    button.append(`${plain(name)} `, key);
+    const place = classes.indexOf(name);
+    const keys = [...(name === suggestion ? ["Enter"] : []), ...(place < NAMED ? [String(place + 1)] : [])];
+    button.append(plain(name));
+    for (const key of keys) button.append(" ", Object.assign(document.createElement("kbd"), { textContent: key }));
     button.dataset.label = name;
+    button.dataset.keys = keys.join(" ");
     button.classList.toggle("suggested", name === suggestion);
     button.classList.toggle("chosen", answer?.verdict === "relabel" && answer.label === name);
     button.addEventListener("click", () => decide("relabel", name));
     return button;
   }));
-  $("more").hidden = named.length <= NAMED;
-  $("class").replaceChildren(...named.slice(NAMED).map((name) => Object.assign(document.createElement("option"), { value: name, textContent: plain(name) })));
-  if (answer?.verdict === "relabel" && named.indexOf(answer.label) >= NAMED) $("class").value = answer.label;
+  const listed = offered.filter((name) => !named.includes(name));
+  $("more").hidden = !listed.length;
+  $("class").replaceChildren(...listed.map((name) => Object.assign(document.createElement("option"), { value: name, textContent: plain(name) })));
+  if (answer?.verdict === "relabel" && listed.includes(answer.label)) $("class").value = answer.label;
 }
 
 function figure(image, subject) {
@@ -240,8 +246,9 @@ document.addEventListener("keydown", (event) => {
     a: () => decide("accept"), x: () => decide("reject"), s: () => decide("skip"), u: undo,
     r: () => $("more").hidden || $("class").focus(), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
   };
-  const digit = /^[1-9]$/.test(event.key) && $("classes").children[Number(event.key) - 1];
-  const act = digit ? () => decide("relabel", digit.dataset.label) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (event.key === "Enter" && event.target.closest("button, summary, a")) return; // which it presses
+  const button = [...$("classes").children].find(({ dataset }) => dataset.keys.split(" ").includes(event.key));
+  const act = button ? () => decide("relabel", button.dataset.label) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!act) return;
   event.preventDefault();
   act();

@@ -1,7 +1,7 @@
 """The HTTP interface of a review: its page, its images and its answers.
 
 The page is public, but contains nothing of the run. Everything else needs the token of the address
-that ``imgpipe review`` prints, so that neither a page of another site nor another user of this
+that `imgpipe review` prints, so that neither a page of another site nor another user of this
 machine can read images or answer.
 """
 

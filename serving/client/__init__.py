@@ -6,11 +6,11 @@
         for answer in client.classify(["cat.jpg"]):
             print(answer.label, answer.probability)
 
-Threads may share a client; in a coroutine, ``await asyncio.to_thread(client.classify, …)``. It
+Threads may share a client; in a coroutine, `await asyncio.to_thread(client.classify, …)`. It
 speaks to tensorflow_model_server and to the embedded server alike.
 
-The modules, from the lowest layer to the highest: ``protos`` and ``messages`` (wire format) -
-``channel`` (connection) - ``images`` and ``classifier`` (many images) - ``client``.
+The modules, from the lowest layer to the highest: `protos` and `messages` (wire format) -
+`channel` (connection) - `images` and `classifier` (many images) - `client`.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def _pem(value: str | Path | bytes | None) -> bytes | None:
 
 
 def opened(target: str, attempts: int, tls: Tls | None, headers: Mapping[str, str]) -> Any:
-    """Return a gRPC channel, which connects with the first call; see ``Client`` for the arguments.
+    """Return a gRPC channel, which connects with the first call; see `Client` for the arguments.
 
     Raises:
         InvalidArgument: A setting is not valid, or a file of the TLS settings cannot be read.

@@ -31,7 +31,7 @@ _Loaded: TypeAlias = "tuple[str, bytes]"  # an image's name and its content
 
 @dataclass(frozen=True)
 class ClassifyQuestion:
-    """How images are classified; see ``Classifier.classify_each``."""
+    """How images are classified; see `Classifier.classify_each`."""
 
     top: int
     signature_name: str
@@ -43,7 +43,7 @@ class ClassifyQuestion:
         """Read one image; return its error if it cannot be read.
 
         Raises:
-            InvalidArgument: The image cannot be read, and ``strict`` is set.
+            InvalidArgument: The image cannot be read, and `strict` is set.
         """
         name = image_files.name_of(image, index)
         try:
@@ -60,7 +60,7 @@ class Classifier(ABC):
 
     @abstractmethod
     def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
-        """Answer encoded images with the outputs ``classes`` and ``probabilities``.
+        """Answer encoded images with the outputs `classes` and `probabilities`.
 
         Raises:
             InvalidArgument: The model refuses the images, or one of them.
@@ -78,10 +78,10 @@ class Classifier(ABC):
             images: Encoded images as bytes, paths, Pillow images, or arrays of pixels (uint8,
                 [height, width, 3] or [height, width]). They are read and sent in chunks, a few at a
                 time.
-            **options: ``top`` and the other options of ``classify_each``.
+            **options: `top` and the other options of `classify_each`.
 
         Returns:
-            One classification per image, in the order of ``images``.
+            One classification per image, in the order of `images`.
 
         Raises:
             InvalidArgument: An image cannot be read or decoded; the message names it.
@@ -105,20 +105,20 @@ class Classifier(ABC):
         """Classify images, and return errors of single images instead of raising them.
 
         Args:
-            images: See ``classify``.
+            images: See `classify`.
             top: Number of labels to return for each image.
             signature_name: Name of a signature with an input of encoded images and the outputs
-                ``classes`` and ``probabilities``; empty for ``serving_default``.
+                `classes` and `probabilities`; empty for `serving_default`.
             input_name: Name of that input.
             timeout: Deadline of each request in seconds; None uses the timeout of the client.
             at_once: Number of requests in flight at a time.
-            strict: Whether the error of an image ends the call; ``classify`` sets it.
+            strict: Whether the error of an image ends the call; `classify` sets it.
             progress: Called after each chunk with the index of its first image and its answers.
                 The call happens in the thread that received the answers, and chunks may finish in
                 any order.
 
         Returns:
-            One classification or ``InvalidArgument`` error per image, in the order of ``images``.
+            One classification or `InvalidArgument` error per image, in the order of `images`.
 
         Raises:
             ServingError: A call failed for a reason that is not one image.
@@ -162,7 +162,7 @@ class Classifier(ABC):
     def _ask(
         self, loaded: Sequence[_Loaded], question: ClassifyQuestion, whole: bool = True
     ) -> list[Answer]:
-        """Classify images of one chunk; ``whole`` is False for a part of a refused request."""
+        """Classify images of one chunk; `whole` is False for a part of a refused request."""
         try:
             answer = self._predict_images([content for _, content in loaded], question)
         except InvalidArgument as error:

@@ -28,7 +28,7 @@ from imgpipe.serving.client.protos import Method
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
 _LONGEST_TIMEOUT_S = 365 * 24 * 3600.0
-"""A longer timeout, such as ``math.inf``, means this one. From about 200 years on, gRPC's deadline
+"""A longer timeout, such as `math.inf`, means this one. From about 200 years on, gRPC's deadline
 lies in the past."""
 
 
@@ -36,26 +36,26 @@ class Client(Classifier):
     """A connection to one model on one server, which threads may share.
 
     Args:
-        target: ``host:port`` or any gRPC target (``dns:///name:port``, ``unix:path``,
-            ``ipv4:a:port,b:port``); requests are distributed over its addresses.
+        target: `host:port` or any gRPC target (`dns:///name:port`, `unix:path`,
+            `ipv4:a:port,b:port`); requests are distributed over its addresses.
         model: Name of the model on the server.
         timeout: Deadline of each call in seconds, including retries.
         version: Version to ask; None for the newest available one.
-        label: Version label to ask, such as ``stable``; it excludes ``version``.
+        label: Version label to ask, such as `stable`; it excludes `version`.
         wait_for_ready: Whether to wait until the deadline for a server that cannot be reached, for
             example during its restart, instead of failing at once.
         attempts: Attempts of each call within its deadline, at most 5; 1 does not retry. A call is
             repeated when the server is UNAVAILABLE, or has CANCELLED it, which is how a Python gRPC
             server ends the calls that reach it while it stops.
         tls: Settings for encryption and for the client certificate; None for plain connections.
-        headers: Headers of every call, sent as gRPC metadata: ``Authorization: Bearer …`` for a
-            gateway, ``Host`` for KServe's ingress, which becomes the authority.
+        headers: Headers of every call, sent as gRPC metadata: `Authorization: Bearer …` for a
+            gateway, `Host` for KServe's ingress, which becomes the authority.
 
     Raises:
         InvalidArgument: A setting is not valid.
 
     Examples:
-        With a server, as ``imgpipe serve imgpipe-out`` starts it:
+        With a server, as `imgpipe serve imgpipe-out` starts it:
 
         >>> import imgpipe
         >>> with imgpipe.Client("localhost:8500") as client:
@@ -137,7 +137,7 @@ class Client(Classifier):
             inputs: Maps the name of each input to an array, or to nested lists of bytes, str or
                 numbers. Arrays keep their dtype; lists of floats become float32, and lists of
                 integers int32 or int64.
-            signature_name: Name of the signature; empty for ``serving_default``.
+            signature_name: Name of the signature; empty for `serving_default`.
             output_filter: Names of the outputs to return; empty for all outputs.
             timeout: Deadline of this call in seconds; None uses the timeout of the client.
 
@@ -192,7 +192,7 @@ class Client(Classifier):
     def _states(
         self, version: int | None, timeout: float | None, wait_for_ready: bool
     ) -> list[VersionStatus]:
-        """Return the states of ``version``, else of the label's version, else of all versions.
+        """Return the states of `version`, else of the label's version, else of all versions.
 
         Raises:
             NotFound: The server does not know the model, the version or the label.
@@ -278,11 +278,11 @@ class Client(Classifier):
         Servers refuse this call unless they were started with permission for it.
 
         Args:
-            config: Text of a ``models.config`` file.
+            config: Text of a `models.config` file.
             timeout: Deadline of this call in seconds; None uses the timeout of the client.
 
         Raises:
-            InvalidArgument: ``config`` is not the text of a ModelServerConfig.
+            InvalidArgument: `config` is not the text of a ModelServerConfig.
             ServingError: The call failed.
         """
         self._call(protos.RELOAD, messages.reload_request(config), timeout)

@@ -81,7 +81,7 @@ errors do not tell otherwise whether a server sent them."""
 
 
 def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
-    """Return the typed error of a failed call to ``target`` that had ``timeout`` seconds."""
+    """Return the typed error of a failed call to `target` that had `timeout` seconds."""
     name = error.code().name
     details = error.details() or name
     if name == Unavailable.code and any(text in details.lower() for text in _NOT_REACHED):

@@ -64,7 +64,7 @@ def chunks(sizes: Sequence[int]) -> Iterator[slice]:
         sizes: Size of each image in bytes.
 
     Yields:
-        The images of each request: at most ``CHUNK_IMAGES`` of together at most ``CHUNK_BYTES``, or
+        The images of each request: at most `CHUNK_IMAGES` of together at most `CHUNK_BYTES`, or
         one larger image.
     """
     start, total = 0, 0
@@ -99,7 +99,7 @@ def content_of(image: Any) -> bytes:
 
 
 def _is_pillow(image: Any) -> bool:
-    """Return whether ``image`` is a Pillow image, without importing Pillow."""
+    """Return whether `image` is a Pillow image, without importing Pillow."""
     return any(kind.__module__ == "PIL.Image" for kind in type(image).__mro__)
 
 
@@ -131,7 +131,7 @@ def _png(image: Pillow.Image) -> bytes:
 
 
 def files_of(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the files among ``paths`` and all files below the folders among them.
+    """Return the files among `paths` and all files below the folders among them.
 
     The files of a folder are sorted. Hidden files and folders below a folder are left out, and so
     are pipes, sockets and devices, because reading them may never end.

@@ -85,7 +85,7 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Servable:
-    """A model, selected by ``version``, by ``label``, or by neither for the newest available."""
+    """A model, selected by `version`, by `label`, or by neither for the newest available."""
 
     name: str
     version: int | None = None
@@ -144,7 +144,7 @@ def classifications(answer: Prediction, count: int, top: int) -> list[Classifica
     """Convert a prediction to one classification for each image.
 
     Args:
-        answer: The outputs ``classes`` and ``probabilities``, both of shape [images, classes].
+        answer: The outputs `classes` and `probabilities`, both of shape [images, classes].
         count: Number of images.
         top: Number of labels to return for each image, most probable first.
 

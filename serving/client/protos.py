@@ -1,6 +1,6 @@
 """The messages and methods of TensorFlow Serving's API, built without TensorFlow.
 
-The definitions are stored in ``protos.binpb`` (written by ``packaging/client_protos.py``) and
+The definitions are stored in `protos.binpb` (written by `packaging/client_protos.py`) and
 loaded into a private descriptor pool. In the default pool they would clash with the definitions of
 TensorFlow where the same process imports it. They take 0.5 s and 60 MiB; the modules of
 tensorflow-serving-api import TensorFlow and took 8 to 14 s and 720 MiB

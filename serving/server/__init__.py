@@ -3,17 +3,17 @@
 It is meant for a single machine, for tests and for the serving check; production traffic belongs on
 tensorflow/serving itself. TensorFlow is only imported when a server is created.
 
-The modules, from the lowest layer to the highest; ``predict`` is a good one to read first:
+The modules, from the lowest layer to the highest; `predict` is a good one to read first:
 
-* ``settings``, from which the flags are derived and which all others receive;
-* version directories: ``storage``;
-* one loaded model: ``runtime``, a TensorFlow session;
-* one request: ``limits``, ``predict``, which gRPC and REST share, and ``calls`` around it, which
-  ``metrics`` observes and ``request_log`` records;
-* the versions of one model: ``version``, ``manager``;
-* all models: ``model_configs``, ``core``;
-* the interfaces: ``services`` and ``grpc_port`` (gRPC), ``rest`` (HTTP), ``web`` (the page);
-* ``server`` with ``ModelServer``, and the program ``model_server``.
+* `settings`, from which the flags are derived and which all others receive;
+* version directories: `storage`;
+* one loaded model: `runtime`, a TensorFlow session;
+* one request: `limits`, `predict`, which gRPC and REST share, and `calls` around it, which
+  `metrics` observes and `request_log` records;
+* the versions of one model: `version`, `manager`;
+* all models: `model_configs`, `core`;
+* the interfaces: `services` and `grpc_port` (gRPC), `rest` (HTTP), `web` (the page);
+* `server` with `ModelServer`, and the program `model_server`.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Calls:
         """Called after each request, in its thread. Their exceptions are logged and ignored."""
 
     def run(self, call: Call, work: Callable[[], T]) -> T:
-        """Run ``work`` and return its result.
+        """Run `work` and return its result.
 
         Raises:
             LongCall: The request is long and has to run again in another thread.
@@ -163,11 +163,11 @@ class SheddingPool(futures.ThreadPoolExecutor):
             return not self._accepted
 
     async def run(self, fn: Callable[[], T], size: int = 0) -> T:
-        """Run ``fn`` in a thread and await it. It runs to its end if the caller is cancelled.
+        """Run `fn` in a thread and await it. It runs to its end if the caller is cancelled.
 
         Args:
             fn: Answers the request; it is called again in another thread if it raises `LongCall`.
-            size: Size of the request in bytes, which ``max_bytes`` limits.
+            size: Size of the request in bytes, which `max_bytes` limits.
 
         Raises:
             Refused: RESOURCE_EXHAUSTED if the queue is full or the requests are too large together,

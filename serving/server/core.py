@@ -1,7 +1,7 @@
 """All models of a server: access to loaded versions, and changes of the configuration.
 
-Every request uses ``acquire`` (see ``predict``). The config file, its polling and
-HandleReloadConfigRequest use ``reload``.
+Every request uses `acquire` (see `predict`). The config file, its polling and
+HandleReloadConfigRequest use `reload`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Core:
 
     @contextmanager
     def acquire(self, spec: Spec) -> Iterator[Handle]:
-        """Hold the version that ``spec`` selects until the block ends.
+        """Hold the version that `spec` selects until the block ends.
 
         Raises:
             StatusError: NOT_FOUND, UNAVAILABLE in its place while the server starts, or
@@ -111,7 +111,7 @@ class Core:
         return bool(models) and all(model.available() for model in models.values())
 
     def reload(self, wanted: Sequence[ModelConfig], wait: float = 0.0) -> None:
-        """Replace the models that are served by those of ``wanted``.
+        """Replace the models that are served by those of `wanted`.
 
         Args:
             wanted: All models to serve. A model that is already served in the same way is not
@@ -152,7 +152,7 @@ class Core:
                     )
 
     def _apply(self, wanted: Sequence[ModelConfig]) -> list[ModelManager]:
-        """Serve ``wanted`` and return the models that are new or were changed."""
+        """Serve `wanted` and return the models that are new or were changed."""
         before, models, changed = self.models, {}, []
         for config in wanted:
             model = before.get(config.name)

@@ -32,8 +32,8 @@ MAX_STREAMS = 64
 """Simultaneous requests on one connection; clients hold back further ones until some have ended.
 
 gRPC keeps what has arrived of each message in memory and tells nobody before the message is
-complete, so that ``--max_bytes_in_flight`` does not count it. A connection can therefore fill
-``MAX_STREAMS`` × ``--max_message_bytes``, which is 4 GiB with the defaults."""
+complete, so that `--max_bytes_in_flight` does not count it. A connection can therefore fill
+`MAX_STREAMS` × `--max_message_bytes`, which is 4 GiB with the defaults."""
 HANDSHAKE_S = 5.0
 """Timeout of the TLS and HTTP/2 handshakes; the default of gRPC is two minutes."""
 _MAX_CONNECTIONS = 4096
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """The method Check of ``grpc.health.v1``, which is answered in the event loop of the port.
+    """The method Check of `grpc.health.v1`, which is answered in the event loop of the port.
 
     So it waits neither for a thread nor in the queue of inference requests.
 
@@ -139,7 +139,7 @@ class GrpcPort:
         """Whether gRPC's server has ended by itself, after which the port is closed."""
 
     def open(self) -> None:
-        """Start the thread; ``listen`` opens the ports.
+        """Start the thread; `listen` opens the ports.
 
         Raises:
             RuntimeError: The gRPC server does not start in time.
@@ -181,7 +181,7 @@ class GrpcPort:
         """Listen on an address and return the port.
 
         Args:
-            target: ``host:port``, or ``unix:`` and the path of a socket.
+            target: `host:port`, or `unix:` and the path of a socket.
             credentials: Credentials of gRPC for TLS; None for plain connections.
 
         Raises:
@@ -206,7 +206,7 @@ class GrpcPort:
         self._run(self._server.start())
 
     def stop(self, grace: float) -> None:
-        """Accept no new requests, and cancel those that still run after ``grace`` seconds."""
+        """Accept no new requests, and cancel those that still run after `grace` seconds."""
         if self._thread is None or self._loop is None or self._closing is None:
             return
         if self._thread.is_alive():

@@ -1,7 +1,7 @@
 """Limits of a request: what its rows cost, checked before they are computed.
 
 A PNG of a few kilobytes can contain 16000 x 16000 pixels and take 3,000 times its size in memory
-when the graph decodes it; ``image_header`` tells such costs beforehand. An image of one pixel costs
+when the graph decodes it; `image_header` tells such costs beforehand. An image of one pixel costs
 the network as much as any other. The rows of a request are therefore counted first, and computed in
 slices of about a tenth of a second, between which other requests get their turn.
 """
@@ -43,7 +43,7 @@ def check_rows(count: int) -> None:
     """Check the number of rows of a request.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, there are more than ``MAX_ROWS`` rows.
+        StatusError: INVALID_ARGUMENT, there are more than `MAX_ROWS` rows.
     """
     if count > MAX_ROWS:
         raise invalid(

@@ -64,7 +64,7 @@ class ModelManager:
         self._wake.set()
 
     def stop(self, timeout: float) -> None:
-        """Stop polling and retire every version; wait up to ``timeout`` s for a load."""
+        """Stop polling and retire every version; wait up to `timeout` s for a load."""
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -91,7 +91,7 @@ class ModelManager:
         waits = [max(at - time.monotonic(), _LEAST_PAUSE_S) for at in retries]
         if self._settings.file_system_poll_wait_seconds > 0:
             waits.append(self._settings.file_system_poll_wait_seconds)
-        # A longer wait, such as ``math.inf``, would raise OverflowError.
+        # A longer wait, such as `math.inf`, would raise OverflowError.
         return min(*waits, threading.TIMEOUT_MAX) if waits else None
 
     def poll(self) -> None:
@@ -186,7 +186,7 @@ class ModelManager:
 
     @contextmanager
     def acquire(self, version: int | None) -> Iterator[Handle | None]:
-        """Hold ``version`` (None: the newest available) in a block; None if it is not available."""
+        """Hold `version` (None: the newest available) in a block; None if it is not available."""
         while True:
             versions = self._versions
             for number in sorted(versions, reverse=True) if version is None else [version]:
@@ -214,7 +214,7 @@ class ModelManager:
         return [version.line for _, version in sorted(self._versions.items(), reverse=True)]
 
     def trouble(self, version: int | None = None) -> str:
-        """Return why ``version`` (None: the newest) does not answer, to follow other words."""
+        """Return why `version` (None: the newest) does not answer, to follow other words."""
         asked = (line for line in self.states() if version in (None, line.version))
         return next((f": {line}" for line in asked if line.message), "")
 
@@ -230,7 +230,7 @@ class ModelManager:
 
         Raises:
             StatusError: Every version failed to load; NOT_FOUND, there is no version to wait for;
-                DEADLINE_EXCEEDED, no version is available within ``timeout`` seconds.
+                DEADLINE_EXCEEDED, no version is available within `timeout` seconds.
         """
         name, deadline = self.config.name, time.monotonic() + timeout
         with self._changed:

@@ -24,12 +24,12 @@ _LATENCY = tuple(10 * 1.8**power for power in range(33))
 """Bucket limits in µs, up to about 20 minutes, as in TensorFlow Serving."""
 _METHOD = "Predict"
 _COUNTED = re.compile(rb"^(# TYPE :tensorflow:\S+(?<!_created)) gauge$", re.MULTILINE)
-"""A count with a name of TensorFlow Serving: prometheus-client would append ``_total`` to it."""
+"""A count with a name of TensorFlow Serving: prometheus-client would append `_total` to it."""
 _SERVING, _LOAD = ":tensorflow:serving:", ":tensorflow:cc:saved_model:load_"
 
 
 class Metrics:
-    """Observer of ``calls.Calls`` and of loads; Prometheus reads the result of ``page``.
+    """Observer of `calls.Calls` and of loads; Prometheus reads the result of `page`.
 
     Args:
         is_model: Returns whether a model of this name is served. All other names in requests share
@@ -106,7 +106,7 @@ class Metrics:
             self._own_time.labels(model, call.entrypoint).observe(call.seconds)
 
     def counted(self, loader: Loader) -> Loader:
-        """Return a loader that counts its attempts and calls ``loader``."""
+        """Return a loader that counts its attempts and calls `loader`."""
 
         def load(directory: Path) -> Any:
             began, status = time.monotonic(), "fail"

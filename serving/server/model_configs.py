@@ -1,6 +1,6 @@
 """Configuration of the served models: names, version policies and labels, and its text file.
 
-The file is TensorFlow Serving's ``--model_config_file``, parsed with its protobuf messages.
+The file is TensorFlow Serving's `--model_config_file`, parsed with its protobuf messages.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ class VersionPolicy:
 
     kind: Literal["latest", "all", "specific"] = "latest"
     num_versions: int = 1
-    """Number of versions to serve with ``latest``; 0 means 1."""
+    """Number of versions to serve with `latest`; 0 means 1."""
     versions: tuple[int, ...] = ()
-    """Numbers of the versions to serve with ``specific``."""
+    """Numbers of the versions to serve with `specific`."""
 
     @property
     def asks_for_nothing(self) -> bool:
-        """Whether no version at all is to be served: ``specific`` without numbers."""
+        """Whether no version at all is to be served: `specific` without numbers."""
         return self.kind == "specific" and not self.versions
 
     def choose(
         self, found: Iterable[int], usable: Callable[[int], bool], failing: Callable[[int], bool]
     ) -> list[int]:
-        """Return the versions among ``found`` to serve now, newest first.
+        """Return the versions among `found` to serve now, newest first.
 
-        With ``latest``, a version that fails to load stays among them, so that its load is tried
+        With `latest`, a version that fails to load stays among them, so that its load is tried
         again, and an older version serves in its place.
 
         Args:
@@ -65,7 +65,7 @@ class ModelConfig:
     base_path: Path
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """Version number by label, such as ``stable``."""
+    """Version number by label, such as `stable`."""
 
 
 def check(models: Sequence[ModelConfig]) -> None:
@@ -114,10 +114,10 @@ def of_settings(settings: Settings) -> list[ModelConfig]:
 
 
 def read_models(file: Path) -> list[ModelConfig]:
-    """Read the models of a ``--model_config_file``.
+    """Read the models of a `--model_config_file`.
 
     Args:
-        file: A ``ModelServerConfig`` in protobuf's text format.
+        file: A `ModelServerConfig` in protobuf's text format.
 
     Returns:
         The models in the order of the file.
@@ -143,7 +143,7 @@ def read_models(file: Path) -> list[ModelConfig]:
 
 
 def from_proto(config: Any) -> list[ModelConfig]:
-    """Return the models of a ``ModelServerConfig`` message.
+    """Return the models of a `ModelServerConfig` message.
 
     Raises:
         StatusError: INVALID_ARGUMENT, the message has no list of models, or a model in it is

@@ -1,6 +1,6 @@
-"""``imgpipe-model-server``, the embedded server as a program.
+"""`imgpipe-model-server`, the embedded server as a program.
 
-It runs a ``ModelServer`` until SIGTERM, and then lets running requests finish. Programs that start
+It runs a `ModelServer` until SIGTERM, and then lets running requests finish. Programs that start
 it can read its states as JSON lines.
 """
 
@@ -153,12 +153,12 @@ def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: State
     """Serve until SIGTERM or SIGINT; return whether all requests have finished then.
 
     Otherwise threads of TensorFlow still run, and an ordinary exit would wait for them (see
-    ``_leave``). A second signal ends the wait at once.
+    `_leave`). A second signal ends the wait at once.
 
     Raises:
         ResourceError: A port has ended by itself.
     """
-    # A SimpleQueue, because its ``put`` is reentrant and so may be called in a signal handler.
+    # A SimpleQueue, because its `put` is reentrant and so may be called in a signal handler.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     stops = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, lambda n, _: signals.put(n)) for number in stops}
@@ -250,7 +250,7 @@ def run(
 
     Args:
         settings: The settings of the server.
-        write_states: Writes a line of ``StateLines``; None for nowhere.
+        write_states: Writes a line of `StateLines`; None for nowhere.
         program: Name of the program, for messages.
 
     Returns:
@@ -279,7 +279,7 @@ def run(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve with the flags of ``argv``; None for those of the command line."""
+    """Serve with the flags of `argv`; None for those of the command line."""
     return run(parse(sys.argv[1:] if argv is None else argv))
 
 

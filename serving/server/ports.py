@@ -21,7 +21,7 @@ all of them."""
 
 
 def raise_limit() -> None:
-    """Raise the soft limit to the hard limit; the usual soft limit of 1,024 is for ``select``."""
+    """Raise the soft limit to the hard limit; the usual soft limit of 1,024 is for `select`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -93,7 +93,7 @@ def _no_password() -> str:
 
 
 def grpc_credentials(settings: Settings) -> Any:
-    """Return credentials for gRPC from files that ``server_context`` has accepted."""
+    """Return credentials for gRPC from files that `server_context` has accepted."""
     import grpc  # not needed for the HTTP port alone
 
     key, certificate = (

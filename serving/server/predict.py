@@ -6,7 +6,7 @@
         handle.name, handle.version   # what answered
 
 Inputs are TensorProtos (gRPC) or arrays (REST; strings are object arrays of bytes). Outputs are
-arrays, which each interface writes in its own format. Every error is a ``StatusError`` with the
+arrays, which each interface writes in its own format. Every error is a `StatusError` with the
 code that TensorFlow Serving has for it.
 """
 
@@ -45,10 +45,10 @@ class Spec:
 
     @classmethod
     def of(cls, request: Any) -> Spec:
-        """Return the spec of a request message with a ``model_spec``.
+        """Return the spec of a request message with a `model_spec`.
 
         Raises:
-            StatusError: INVALID_ARGUMENT, the ``model_spec`` or its name is missing.
+            StatusError: INVALID_ARGUMENT, the `model_spec` or its name is missing.
         """
         spec = request.model_spec
         if not spec.name:
@@ -114,7 +114,7 @@ class Handle:
 
         Args:
             inputs: TensorProto or array by input name.
-            signature_name: Name of the signature; empty for ``serving_default``.
+            signature_name: Name of the signature; empty for `serving_default`.
             output_filter: Names of the outputs to return; empty for all.
             call: The call, which learns what ran, and is given up between two slices of rows when
                 its time is over or nobody waits for its answer; None for no limit.
@@ -232,7 +232,7 @@ class Handle:
             found = self.runtime.run(feeds, list(arrays.values()), fetches)
         except Exception as error:
             raise status.from_exception(error) from error
-        # A session returns a string of shape [] as plain ``bytes``.
+        # A session returns a string of shape [] as plain `bytes`.
         return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found]
 
 

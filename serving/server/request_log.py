@@ -2,7 +2,7 @@
 
 It is off unless the settings name a path. The oldest files are deleted when the size limit is
 reached. The records can be replayed as warm-up requests, labelled, and compared with the training
-data (``imgpipe drift``).
+data (`imgpipe drift`).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _drop_images(request: Any) -> None:
 
 
 class _Writer:
-    """TFRecord files of one prefix; each record is on disk when ``write`` returns."""
+    """TFRecord files of one prefix; each record is on disk when `write` returns."""
 
     def __init__(self, prefix: str, max_bytes: int) -> None:
         self._prefix, self._max_bytes = Path(prefix), max_bytes
@@ -142,7 +142,7 @@ class _Writer:
                 raise
 
     def _next(self, size: int) -> None:
-        """Begin a file, and delete the oldest ones until ``size`` bytes fit beside the rest."""
+        """Begin a file, and delete the oldest ones until `size` bytes fit beside the rest."""
         self.close()
         self._prefix.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Files of earlier processes count towards the limit too.

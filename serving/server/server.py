@@ -1,4 +1,4 @@
-"""``ModelServer``, which runs the models, services, health checks and ports in this process."""
+"""`ModelServer`, which runs the models, services, health checks and ports in this process."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class ModelServer:
 
     @property
     def target(self) -> str:
-        """``host:port``, for a client on this machine."""
+        """`host:port`, for a client on this machine."""
         return f"{self.host}:{self.port}"
 
     @property
@@ -171,14 +171,14 @@ class ModelServer:
 
     @property
     def rest_target(self) -> str:
-        """``http://host:port`` of the REST interface, for a client on this machine."""
+        """`http://host:port` of the REST interface, for a client on this machine."""
         from imgpipe.serving.server.rest.port import host_to_open
 
         return f"http{'s' * bool(self._tls)}://{host_to_open(self.host)}:{self.rest_port}"
 
     @property
     def shows_page(self) -> bool:
-        """Whether ``/`` of the REST interface is the page to try the models."""
+        """Whether `/` of the REST interface is the page to try the models."""
         return bool(self._settings.rest_api_port and self._settings.web_page)
 
     def _follow_config(self) -> None:
@@ -214,7 +214,7 @@ class ModelServer:
         return versions[0]
 
     def stop(self, grace: float = 30.0) -> bool:
-        """Stop the server: refuse new requests and let running requests finish within ``grace`` s.
+        """Stop the server: refuse new requests and let running requests finish within `grace` s.
 
         Returns:
             Whether all requests have finished. Otherwise the remaining requests are cancelled for

@@ -1,8 +1,8 @@
-"""The settings of the server, from which the flags of ``imgpipe-model-server`` are derived.
+"""The settings of the server, from which the flags of `imgpipe-model-server` are derived.
 
 They are declared once, and passed whole to everything that reads them. A flag of
-tensorflow_model_server has the same name and meaning here. Two things differ on purpose: ``--host``
-listens on this machine only unless told otherwise, and ``--rest_api_port=-1`` selects any free
+tensorflow_model_server has the same name and meaning here. Two things differ on purpose: `--host`
+listens on this machine only unless told otherwise, and `--rest_api_port=-1` selects any free
 port.
 """
 
@@ -29,7 +29,7 @@ def _flag(default: Any, help: str, least: float = -math.inf, most: float = math.
 
     Args:
         default: The default, whose type is that of the flag.
-        help: The description in ``--help``.
+        help: The description in `--help`.
         least: Smallest allowed number.
         most: Largest allowed number.
     """
@@ -115,7 +115,7 @@ class Settings:
     Requests that are still arriving are not counted."""
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     """Largest decompressed size of a gRPC request; -1 for gRPC's own limit of 2 GiB. Times
-    ``grpc_port.MAX_STREAMS``, it is the most memory that arriving requests of a connection take."""
+    `grpc_port.MAX_STREAMS`, it is the most memory that arriving requests of a connection take."""
     request_log_max_bytes: int = 256 << 20
     """Largest total size of the files of the request log; the oldest are deleted first."""
 
@@ -169,7 +169,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"imgpipe {version('imgpipe')}")
     for field in _flags():
         kind = type(field.default)
-        # As with tensorflow_model_server, ``--flag`` alone means ``--flag=true``.
+        # As with tensorflow_model_server, `--flag` alone means `--flag=true`.
         form: dict[str, Any] = {"type": kind}
         if kind is bool:
             form = {"type": _boolean, "nargs": "?", "const": True}

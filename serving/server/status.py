@@ -37,7 +37,7 @@ _NUMBERS = frozenset(int(code) for code in Code)
 
 
 class StatusError(Exception):
-    """A request or a load failed with ``code``; the client receives the message unchanged."""
+    """A request or a load failed with `code`; the client receives the message unchanged."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -51,17 +51,17 @@ def invalid(message: str) -> StatusError:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names for a message, such as ``a, b``."""
+    """Return names for a message, such as `a, b`."""
     return ", ".join(sorted(names)) or "none"
 
 
 def code_name(code: int) -> str:
-    """Return the name of a status code, such as ``INVALID_ARGUMENT`` for 3, or ``UNKNOWN``."""
+    """Return the name of a status code, such as `INVALID_ARGUMENT` for 3, or `UNKNOWN`."""
     return Code(code).name if code in _NUMBERS else Code.UNKNOWN.name
 
 
 def truncate(message: str) -> str:
-    """Truncate ``message`` to 1024 bytes without dividing a character.
+    """Truncate `message` to 1024 bytes without dividing a character.
 
     Halves of surrogate pairs, which JSON and names of files may hold, become question marks.
     """

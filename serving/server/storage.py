@@ -3,7 +3,7 @@
 TensorFlow Serving loads any directory that is named by a number at once, even if it is only copied
 in part (https://github.com/tensorflow/serving/issues/1086). Here a version is loaded only when it
 is complete: it has all files of its manifest, which the ModelPusher of imgpipe writes, or without a
-manifest all files of a SavedModel. Directories that are not named by a number (``.tmp-…``) are
+manifest all files of a SavedModel. Directories that are not named by a number (`.tmp-…`) are
 ignored.
 """
 
@@ -51,7 +51,7 @@ class Files:
 def versions(base_path: Path) -> dict[int, Path]:
     """Return the folders of the versions below a base path, by number.
 
-    Of two names with the same number (``1`` and ``001``) the last in sorted order is used, as in
+    Of two names with the same number (`1` and `001`) the last in sorted order is used, as in
     TensorFlow Serving. This must be cheap, as every poll calls it.
 
     Raises:
@@ -78,7 +78,7 @@ def _may_be_directory(entry: os.DirEntry[str]) -> bool:
 def look(path: Path) -> Files | None:
     """Return the files of a version; None if it is being removed.
 
-    Only sizes are compared with a manifest, as every poll looks. ``verify`` compares the digests
+    Only sizes are compared with a manifest, as every poll looks. `verify` compares the digests
     when the version is loaded.
     """
     found = []
@@ -131,7 +131,7 @@ def _missing_of_manifest(path: Path, sizes: dict[str, int]) -> str:
 
 
 def _manifest(path: Path) -> dict[str, dict[str, Any]]:
-    """Return ``files`` of the manifest of a version.
+    """Return `files` of the manifest of a version.
 
     Raises:
         OSError: The file cannot be read.

@@ -173,9 +173,9 @@ class Version:
         return VersionState(self.number, self.state)
 
     def load(self, loader: Loader) -> None:
-        """Verify, load and warm up; then AVAILABLE, or END with ``error``. Never raises.
+        """Verify, load and warm up; then AVAILABLE, or END with `error`. Never raises.
 
-        While attempts are left, a failure leaves it LOADING with ``retry_at`` set.
+        While attempts are left, a failure leaves it LOADING with `retry_at` set.
         """
         self.state, self.retry_at = State.LOADING, None
         self._tried = self._files

@@ -20,7 +20,7 @@ _GROUPS = (3, 4)
 
 
 def fields(data: bytes, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:
-    """Yield the fields of a message: number, and begin and end of the content in ``data``.
+    """Yield the fields of a message: number, and begin and end of the content in `data`.
 
     Content that has no length of its own, such as a number, has begin and end -1. A field that is
     not well-formed is the last one.

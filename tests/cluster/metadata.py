@@ -1,4 +1,4 @@
-"""Serves ML Metadata over gRPC, with its own library and a file: ``metadata.py HOST:PORT FILE``."""
+"""Serves ML Metadata over gRPC, with its own library and a file: `metadata.py HOST:PORT FILE`."""
 
 from __future__ import annotations
 

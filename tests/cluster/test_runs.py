@@ -60,7 +60,7 @@ def _compiled(folder: Path, out: str, *settings: str, tag: str = "1") -> Path:
 
 
 class _Run(threading.Thread):
-    """``imgpipe kubeflow submit --wait`` of a file, with what it printed and its exit code."""
+    """`imgpipe kubeflow submit --wait` of a file, with what it printed and its exit code."""
 
     def __init__(self, file: Path, *words: str) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
     IMGPIPE_CONFORMANCE_TARGET=/usr/bin/tensorflow_model_server pytest tests/conformance
 
-Without the variable the suite starts ``imgpipe-model-server``. Either server is started with the
+Without the variable the suite starts `imgpipe-model-server`. Either server is started with the
 flags of TensorFlow Serving, called with the official stubs, and stopped.
 """
 
@@ -77,7 +77,7 @@ class Running:
 
 
 def start(log: Path, *flags: str, rest: bool = False) -> Running:
-    """Start the server under test; with ``rest`` it also gets a REST port."""
+    """Start the server under test; with `rest` it also gets a REST port."""
     port, rest_port = free_port(), free_port()
     arguments = [*command(), f"--port={port}", *flags]
     if rest:
@@ -119,7 +119,7 @@ def stop(server: Running) -> None:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a function that makes a model of ``models.py`` and returns its base path.
+    """Return a function that makes a model of `models.py` and returns its base path.
 
     Each model is made only once.
     """

@@ -14,7 +14,7 @@ FOLDER = "00000123"
 
 
 def half_plus_two(base: Path, offset: float = 2.0) -> Path:
-    """Write half_plus_two as a tf.Module, with a second signature ``classify_x_to_y``."""
+    """Write half_plus_two as a tf.Module, with a second signature `classify_x_to_y`."""
     import tensorflow as tf
 
     module = tf.Module()

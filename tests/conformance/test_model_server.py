@@ -1,7 +1,7 @@
 """The behaviours of TensorFlow Serving's own tensorflow_model_server_test.py that are served here.
 
 A name in a docstring is that of the upstream test to which the test here corresponds. The module
-``conftest`` describes how to run the suite against a real server.
+`conftest` describes how to run the suite against a real server.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ class Case:
         """Run the pipeline with `SETTINGS` and return the outcome.
 
         Args:
-            assignments: Further settings, such as ``train.epochs=2``.
-            start: The component from which on everything is executed again, as with ``--from``.
-            accept: Whether changes of the data are accepted, as with ``--accept``.
+            assignments: Further settings, such as `train.epochs=2`.
+            start: The component from which on everything is executed again, as with `--from`.
+            accept: Whether changes of the data are accepted, as with `--accept`.
         """
         from imgpipe.pipeline.configuration import config as configs
         from imgpipe.pipeline.execution.pipeline_run import execute
@@ -42,6 +42,6 @@ class Case:
         return execute(configs.build(tree, assignments), start, accept=accept)
 
     def copy(self, folder: Path) -> Case:
-        """Return a case with a copy of the data and a new output folder, both below ``folder``."""
+        """Return a case with a copy of the data and a new output folder, both below `folder`."""
         shutil.copytree(self.photos, folder / "photos")
         return Case(folder / "photos", folder / "out")

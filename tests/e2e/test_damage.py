@@ -23,7 +23,7 @@ def own(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any
 
 
 def _artifact(out: Path, node: str, key: str) -> Path:
-    """Return the folder of the newest artifact in the output ``key`` of a component."""
+    """Return the folder of the newest artifact in the output `key` of a component."""
     return max((out / "artifacts" / node / key).glob("[0-9]*/"), key=lambda path: int(path.name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from imgpipe.components.common import prediction
 from imgpipe.components.common.storage import records
+from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.server.served import Served
@@ -52,6 +54,18 @@ def test_at_least_20_of_24_images_teach(few: tuple[Case, Any]):
     assert sum(learned.values()) >= 20
     assert outcome.summary["cross_validation"]["images"] == sum(learned.values())
     assert "from which the model has learned, too" in outcome.verdict
+
+
+def test_the_pictures_of_the_report_are_of_all_images_that_teach(few: tuple[Case, Any]):
+    _, outcome = few
+    facts = json.loads((Path(outcome.summary["report"]).parent / FACTS).read_text("utf-8"))
+    deciding = facts["deciding"]
+    assert deciding["judged_by"] == "folds"
+    assert deciding["every"]["count"] == outcome.summary["cross_validation"]["images"] > 15
+    assert deciding["every"]["right"] == outcome.summary["cross_validation"]["correct"]
+    assert all(image["path"] for image in deciding["images"])
+    assert [row["name"] for row in facts["galleries"]] == list(_CLASSES)
+    assert facts["map"]["images"]
 
 
 def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any]):

@@ -40,7 +40,7 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 def _execute(notebook: Path, variables: Mapping[str, str]) -> list[str]:
     """Run all cells of a notebook and return the lines that they print.
 
-    ``variables`` are added to the environment.
+    `variables` are added to the environment.
     """
     ended = subprocess.run(
         [sys.executable, "-c", _RUN, str(notebook)],

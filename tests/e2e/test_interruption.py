@@ -35,7 +35,7 @@ def _command(case: Case, tmp_path: Path, *more: str) -> list[str]:
 
 
 def _kill_when(command: list[str], seen: Any) -> None:
-    """Start a command and kill it with SIGKILL as soon as ``seen()`` is true."""
+    """Start a command and kill it with SIGKILL as soon as `seen()` is true."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + _SECONDS
     try:

@@ -57,7 +57,7 @@ def test_predict_uses_the_model_of_a_run_and_says_that_it_was_not_blessed(
 ):
     out, outcome = refused
     model = [str(out), "--run", "newest"] if by_name else [str(outcome.folder)]
-    done = command.imgpipe("predict", "--model", *model, str(photo), "--json")
+    done = command.imgpipe("predict", "--model", *model, str(photo), "--json", "-")
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(f"note: {_NOTICE}") and "below the threshold 1" in done.stderr
     [answer] = json.loads(done.stdout)

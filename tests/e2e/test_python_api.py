@@ -1,4 +1,4 @@
-"""Tests that ``imgpipe.run``, ``imgpipe.check`` and ``imgpipe.load`` agree with the commands."""
+"""Tests that `imgpipe.run`, `imgpipe.check` and `imgpipe.load` agree with the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that ``imgpipe drift`` tells ordinary from dark images that were sent to a server."""
+"""Tests that `imgpipe drift` tells ordinary from dark images that were sent to a server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def drawn(brightness: float) -> list[bytes]:
 
 
 def ask(case: Case, prefix: Path, images: list[bytes], log_images: bool = True) -> None:
-    """Classify images with a server that logs its requests at ``prefix``."""
+    """Classify images with a server that logs its requests at `prefix`."""
     settings = Settings(
         request_log_prefix=str(prefix), request_log_sampling_rate=1.0, request_log_images=log_images
     )
@@ -59,7 +59,7 @@ def ask(case: Case, prefix: Path, images: list[bytes], log_images: bool = True) 
 
 
 def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
-    """Run ``imgpipe drift`` on a request log; return the exit code and the parsed JSON."""
+    """Run `imgpipe drift` on a request log; return the exit code and the parsed JSON."""
     done = command.imgpipe("drift", str(prefix), "--model", str(case.out), "--json", "-", *flags)
     assert done.returncode in (0, 4), done.stderr
     found = json.loads(done.stdout)

@@ -16,7 +16,7 @@ _NETWORK = "10.213.7"
 def two_hosts() -> Iterator[tuple[Host, list[Host]]]:
     """Create two hosts behind a bridge; this machine is the master, with an address on it.
 
-    Everything is removed when the block ends. Without root or the program ``ip`` (iproute2), both
+    Everything is removed when the block ends. Without root or the program `ip` (iproute2), both
     hosts are this machine.
 
     Yields:

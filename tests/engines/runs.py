@@ -21,7 +21,7 @@ _TOLERANCE = 2e-2
 
 
 def start(photos: Path, out: Path, *assignments: str) -> subprocess.Popen[bytes]:
-    """Start ``imgpipe run``, whose output is written to a text file beside `out`."""
+    """Start `imgpipe run`, whose output is written to a text file beside `out`."""
     sets = [part for one in (*_SETTINGS, *assignments) for part in ("--set", one)]
     command = [sys.executable, "-m", "imgpipe.pipeline.cli", "run", str(photos)]
     out.parent.mkdir(parents=True, exist_ok=True)

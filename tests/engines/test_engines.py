@@ -70,7 +70,7 @@ def test_spark_gives_the_results_of_the_local_runner(photos, expected, tmp_path)
 
 
 def test_loopback_workers_give_the_results_of_the_local_runner(photos, expected, tmp_path):
-    """The workers of the job server are threads of the process of ``imgpipe run``."""
+    """The workers of the job server are threads of the process of `imgpipe run`."""
     out = tmp_path / "out"
     with clusters.job_service(tmp_path / "service") as service:
         address = f"beam.job_endpoint={service.endpoint}"

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz [TARGET …] [--seconds N] [--keep N]``: fuzz some or all targets.
+"""`python -m tests.fuzz [TARGET …] [--seconds N] [--keep N]`: fuzz some or all targets.
 
 The exit code is 1 if a reader did not answer. Each target runs in a process of its own, so that a
 crash or a hang ends only that process, and the input that caused it is known.
@@ -32,7 +32,7 @@ _CURRENT = "current"  # name of the file with the input that is being read
 
 
 class Hang(BaseException):
-    """Raised in a reader that takes too long; ``except Exception`` does not catch it."""
+    """Raised in a reader that takes too long; `except Exception` does not catch it."""
 
 
 def main() -> int:

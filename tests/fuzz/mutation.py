@@ -27,7 +27,7 @@ _VALUES = (
 
 
 def mutate(data: bytes, other: bytes, draw: Random) -> bytes:
-    """Return ``data`` with one to five mutations, or with up to two other values if it is JSON.
+    """Return `data` with one to five mutations, or with up to two other values if it is JSON.
 
     Args:
         data: The input to mutate.

@@ -42,7 +42,7 @@ def refusals_of_the_client() -> tuple[type[Exception], ...]:
 
 
 def manifest(file: Path) -> object:
-    """Verify a version whose manifest is ``file`` and whose other files are undamaged."""
+    """Verify a version whose manifest is `file` and whose other files are undamaged."""
     from imgpipe.components.common.storage import manifest as manifests
     from imgpipe.serving.server import storage
     from imgpipe.serving.server.status import StatusError
@@ -81,7 +81,7 @@ def request(file: Path) -> object:
 
 
 def request_log(file: Path) -> object:
-    """Read a request log as ``imgpipe drift`` does."""
+    """Read a request log as `imgpipe drift` does."""
     from imgpipe.pipeline.request_drift import log
 
     statistics = log.ReadStatistics()
@@ -126,7 +126,7 @@ def inspected(file: Path) -> object:
     from imgpipe.components.example_gen.sources.base import Item
 
     class Given:
-        """A source whose only image is ``file``."""
+        """A source whose only image is `file`."""
 
         def read(self, item: Item) -> bytes:
             return file.read_bytes()
@@ -137,7 +137,7 @@ def inspected(file: Path) -> object:
 
 
 def review_answer(file: Path) -> object:
-    """Send ``file`` as an answer to the web page of a review."""
+    """Send `file` as an answer to the web page of a review."""
     from starlette.testclient import TestClient
 
     from imgpipe.pipeline.commands import review

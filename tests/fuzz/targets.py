@@ -77,7 +77,7 @@ def _source(file: Path) -> object:
 
 
 def _data_set(file: Path) -> object:
-    """Scan a prepared TFDS data set, of which ``file`` is one of the two descriptions."""
+    """Scan a prepared TFDS data set, of which `file` is one of the two descriptions."""
     from imgpipe.components.example_gen.sources import SourceOptions, open_source
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:

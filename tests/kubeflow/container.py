@@ -45,7 +45,7 @@ def run(
     """Run the module of a command in a fork of the fork server.
 
     Args:
-        words: The command and its arguments; it begins with ``python -m MODULE``.
+        words: The command and its arguments; it begins with `python -m MODULE`.
         folder: Working folder.
         variables: All environment variables.
         log: File that receives standard output and standard error.

@@ -34,7 +34,7 @@ def _compiled(
 
 
 def _for_buckets(folder: Path, root: str = "gs://bucket/root") -> Path:
-    """Compile a pipeline whose containers share the bucket ``bucket``, and return its file."""
+    """Compile a pipeline whose containers share the bucket `bucket`, and return its file."""
     file = folder / "pipeline.yaml"
     given = ["kubeflow.volumes=[{bucket = 'bucket'}]", "run.out='out'"]
     compile_(None, "gs://bucket/photos", file, "image:1", root, given)

@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe kubeflow submit`` against fakes of Kubeflow Pipelines and Kubernetes."""
+"""Tests of `imgpipe kubeflow submit` against fakes of Kubeflow Pipelines and Kubernetes."""
 
 from __future__ import annotations
 

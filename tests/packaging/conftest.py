@@ -80,7 +80,7 @@ def wheel(distributions: Path) -> Path:
 def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """Returns the Python of an environment with the wheel and the packages of the lock.
 
-    The packages are those of the environment that runs the tests. Its ``.pth`` files are not read
+    The packages are those of the environment that runs the tests. Its `.pth` files are not read
     again, so the editable install of the repository is not found.
     """
     interpreter = environment(tmp_path_factory.mktemp("user") / "venv")

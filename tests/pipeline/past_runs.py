@@ -39,14 +39,14 @@ def leave(
     """Write the folder of a past run and return it.
 
     Args:
-        out: The output folder, below which the run is ``runs/NAME``.
+        out: The output folder, below which the run is `runs/NAME`.
         name: The name of the run.
         status: Status of the run, such as "blessed" or "refused". If it is "", there is no summary.
         correct: How many of the judged images were classified correctly; None for no evaluation.
         of: How many images were judged.
         images: How many training images the classes cat and dog have.
         version: Number of the version that the run published, or None.
-        settings: Settings of the run, such as ``train.epochs=33``.
+        settings: Settings of the run, such as `train.epochs=33`.
         artifacts: Paths of the artifacts by component and output; None if they were not recorded.
         folds: Mean accuracy of the cross-validation; None if there was none.
     """

@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe clean``: what it removes, what it keeps, and its refusal during a run."""
+"""Tests of `imgpipe clean`: what it removes, what it keeps, and its refusal during a run."""
 
 import fcntl
 import json
@@ -56,7 +56,7 @@ def out(tmp_path):
 
 
 def invoke(*arguments):
-    """Run ``imgpipe clean`` in this process and return the result."""
+    """Run `imgpipe clean` in this process and return the result."""
     return CliRunner().invoke(app, ["clean", *map(str, arguments)])
 
 

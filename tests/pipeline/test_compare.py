@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe compare`` and ``imgpipe open``, on runs with real files of predictions."""
+"""Tests of `imgpipe compare` and `imgpipe open`, on runs with real files of predictions."""
 
 import json
 import math

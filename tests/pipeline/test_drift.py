@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe drift``: verdict, exit code, written files and refused arguments."""
+"""Tests of `imgpipe drift`: verdict, exit code, written files and refused arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def logs(tmp_path_factory):
     """Return a folder with three request logs of 120 answers.
 
-    ``same`` has images like the training data, ``dark`` has dark images, ``bare`` has no images.
+    `same` has images like the training data, `dark` has dark images, `bare` has no images.
     """
     folder = tmp_path_factory.mktemp("logs")
     said = probabilities(120, seed=1)

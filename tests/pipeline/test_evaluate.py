@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe evaluate``: metrics of a version on labelled images, and warnings."""
+"""Tests of `imgpipe evaluate`: metrics of a version on labelled images, and warnings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def photos(tmp_path) -> Path:
 
 
 def evaluate(*arguments):
-    """Run ``imgpipe evaluate`` in this process; return the result, or raise its error."""
+    """Run `imgpipe evaluate` in this process; return the result, or raise its error."""
     result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -42,7 +42,7 @@ def evaluate(*arguments):
 
 
 def answer(*arguments):
-    """Run ``imgpipe evaluate`` and return its JSON, which must have the declared format."""
+    """Run `imgpipe evaluate` and return its JSON, which must have the declared format."""
     found = json.loads(evaluate(*arguments, "--json", "-").stdout)
     json_formats.conform("evaluate", found)
     return found
@@ -114,7 +114,8 @@ def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
     passed = evaluate("--model", out, "--data", photos, "--threshold", found["accuracy"])
     assert passed.exit_code == 0 and "reaches the threshold" in passed.stdout
     html = page.read_text("utf-8")
-    assert found["verdict"][1:] in html and "Confusion" in html and "<script" not in html
+    assert found["verdict"][1:] in html and "<script" not in html
+    assert "What is taken for what" in html
     assert "Could not be drawn" not in html and html.count("data:image/jpeg;base64,") >= 2
 
 

@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe explain``: the written images, the output and refused arguments."""
+"""Tests of `imgpipe explain`: the written images, the output and refused arguments."""
 
 from __future__ import annotations
 

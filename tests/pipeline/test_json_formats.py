@@ -1,4 +1,4 @@
-"""Tests that ``--json -`` writes the declared JSON, and nothing else, to standard output."""
+"""Tests that `--json -` writes the declared JSON, and nothing else, to standard output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that ``imgpipe predict --model OUT`` answers as a server with the same model does."""
+"""Tests that `imgpipe predict --model OUT` answers as a server with the same model does."""
 
 import contextlib
 import csv
@@ -43,7 +43,7 @@ def photos(tmp_path) -> Path:
 
 
 def predict(*arguments):
-    """Run ``imgpipe predict`` in this process; return the result, or raise its error."""
+    """Run `imgpipe predict` in this process; return the result, or raise its error."""
     result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -51,7 +51,7 @@ def predict(*arguments):
 
 
 def rows(*arguments):
-    """Run ``imgpipe predict`` and return its JSON, which must have the declared format."""
+    """Run `imgpipe predict` and return its JSON, which must have the declared format."""
     answers = json.loads(predict(*arguments, "--json", "-").stdout)
     json_formats.conform("predict", answers)
     return answers
@@ -162,7 +162,7 @@ def test_every_file_is_refused_for_its_own_reason(out, photos):
         "c.png": (encoded(noise(9))[:900], "Invalid PNG data, size 900"),
         "d.gif": (encoded(noise(9), "GIF")[:900], "Invalid GIF data"),
         "e.jpg": (b"", "Input is empty"),
-        "f.jpg": (b"\0\0\0\x18ftypheic" + bytes(90), "HEIC, a format that is not accepted"),
+        "f.jpg": (b"\0\0\1\0" + bytes(90), "ICO, a format that is not accepted"),
     }
     for name, (data, _) in reasons.items():
         (photos / name).write_bytes(data)

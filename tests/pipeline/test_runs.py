@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe runs``: the table and the JSON, from the files that runs leave."""
+"""Tests of `imgpipe runs`: the table and the JSON, from the files that runs leave."""
 
 import fcntl
 import json
@@ -14,7 +14,7 @@ from tests.pipeline.past_runs import leave
 
 
 def invoke(*arguments):
-    """Run ``imgpipe runs`` in this process and return the result."""
+    """Run `imgpipe runs` in this process and return the result."""
     return CliRunner().invoke(app, ["runs", *map(str, arguments)])
 
 

@@ -21,10 +21,10 @@ CLASSES = ("paper", "rock", "scissors")
 
 
 def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
-    """Write the classic half_plus_two: y = x / 2 + ``offset``, for x of shape [None].
+    """Write the classic half_plus_two: y = x / 2 + `offset`, for x of shape [None].
 
-    Its signature ``pair`` has two inputs and three outputs; ``slow`` computes for a given number of
-    seconds, and ``steps`` for a given number of steps, each of which is a product of matrices.
+    Its signature `pair` has two inputs and three outputs; `slow` computes for a given number of
+    seconds, and `steps` for a given number of steps, each of which is a product of matrices.
     """
     import tensorflow as tf
 
@@ -120,7 +120,7 @@ def write_image_model(directory: Path) -> Path:
 def write_unservable(directory: Path) -> Path:
     """Write a model that TensorFlow Serving loads but cannot run.
 
-    It is a Keras 3 model that was saved with ``tf.saved_model.save``.
+    It is a Keras 3 model that was saved with `tf.saved_model.save`.
     """
     import keras
     import tensorflow as tf
@@ -187,13 +187,13 @@ def push(models: Path) -> Callable[[str, Path, int], Path]:
 
 @pytest.fixture(scope="session")
 def half(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve half_plus_two as version 123 of the model ``half`` and return ``host:port``."""
+    """Serve half_plus_two as version 123 of the model `half` and return `host:port`."""
     yield from _serve("half", models / "half_plus_two", tmp_path_factory.mktemp("half"), 123)
 
 
 @pytest.fixture(scope="session")
 def images(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the image classifier as version 7 of the model ``imgpipe`` and return ``host:port``."""
+    """Serve the image classifier as version 7 of the model `imgpipe` and return `host:port`."""
     yield from _serve("imgpipe", models / "images", tmp_path_factory.mktemp("images"), 7)
 
 
@@ -239,8 +239,8 @@ def _make_image(seed: int = 0, kind: str = "JPEG") -> bytes:
 class Certificates:
     """Paths of PEM files.
 
-    ``ca`` is a certificate authority. ``server`` and ``client`` are pairs of a certificate, which
-    this authority issued, and its key. ``stranger`` is the certificate of another authority.
+    `ca` is a certificate authority. `server` and `client` are pairs of a certificate, which
+    this authority issued, and its key. `stranger` is the certificate of another authority.
     """
 
     ca: Path

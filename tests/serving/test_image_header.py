@@ -31,7 +31,7 @@ def png_bomb(width: int, height: int) -> bytes:
 
 
 def compressed_texts(count: int = 2, name: bytes = b"zTXt", size: int = 3 << 20) -> bytes:
-    """Return a PNG of one pixel with texts of ``size`` zeros each, which are compressed."""
+    """Return a PNG of one pixel with texts of `size` zeros each, which are compressed."""
     plain = encoded(Image.new("L", (1, 1)), "PNG")
     head = {b"zTXt": b"a\0\0", b"iCCP": b"a\0\0", b"iTXt": b"a\0\1\0en\0b\0"}[name]
     text = chunk(name, head + zlib.compress(bytes(size), 9))

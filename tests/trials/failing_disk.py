@@ -1,4 +1,4 @@
-"""Scenarios for a failing disk, run with the library of ``failing_disk.c`` in LD_PRELOAD.
+"""Scenarios for a failing disk, run with the library of `failing_disk.c` in LD_PRELOAD.
 
 Every write is made to fail once with each error. After each failure, what a reader sees is compared
 with what it is allowed to see. Then the calls are replayed as a disk would keep them at a power
@@ -137,7 +137,7 @@ SCENARIOS = {
 
 
 def _attempt(scenario: Scenario, folder: Path, call: int, number: int, sticky: bool) -> bool:
-    """Run a scenario in which call number ``call`` fails; return whether there was such a call."""
+    """Run a scenario in which call number `call` fails; return whether there was such a call."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     scenario.prepare(folder)

@@ -103,7 +103,7 @@ class Tally:
 
 
 def call(raw, data: bytes, timeout: float, tally: Tally) -> bytes | None:
-    """Send one request, record its outcome in ``tally``, and return the answer or None."""
+    """Send one request, record its outcome in `tally`, and return the answer or None."""
     began = time.monotonic()
     try:
         answer = raw(data, timeout=timeout)
@@ -117,7 +117,7 @@ def call(raw, data: bytes, timeout: float, tally: Tally) -> bytes | None:
 def clients(
     target: str, count: int, work: Callable[[Callable[[bytes, float], bytes | None]], None]
 ) -> Tally:
-    """Run ``work(ask)`` in ``count`` threads, each with its own channel.
+    """Run `work(ask)` in `count` threads, each with its own channel.
 
     Returns the tallies of all threads together; raises the first error of a thread.
     """

@@ -90,7 +90,7 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """Serve half_plus_two as ``half``."""
+    """Serve half_plus_two as `half`."""
     write_half_plus_two(tmp_path / "1")
     running = Server(tmp_path)
     yield running

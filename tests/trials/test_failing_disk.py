@@ -19,7 +19,7 @@ _SECONDS = 240
 
 
 def compiled(name: str, folder: Path) -> Path:
-    """Compile ``<name>.c`` beside this file to a library for LD_PRELOAD and return its path."""
+    """Compile `<name>.c` beside this file to a library for LD_PRELOAD and return its path."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs a C compiler and LD_PRELOAD")

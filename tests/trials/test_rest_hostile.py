@@ -56,7 +56,7 @@ class Rest:
 
 @pytest.fixture(scope="module")
 def rest(tmp_path_factory):
-    """Serve half_plus_two as ``half``."""
+    """Serve half_plus_two as `half`."""
     base = tmp_path_factory.mktemp("rest")
     write_half_plus_two(base / "half" / "1")
     flags = [
@@ -159,7 +159,7 @@ def test_bombs_delay_no_other_request(rest, record_property):
 
 
 def in_threads(work) -> None:
-    """Run ``work()`` in ``CLIENTS`` threads and raise the first error."""
+    """Run `work()` in `CLIENTS` threads and raise the first error."""
     failures: list[BaseException] = []
 
     def one() -> None:

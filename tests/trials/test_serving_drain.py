@@ -43,7 +43,7 @@ def steps(number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """Return a folder with the base path of half_plus_two, ``m``."""
+    """Return a folder with the base path of half_plus_two, `m`."""
     base = tmp_path_factory.mktemp("drain")
     write_half_plus_two(base / "m" / "1")
     return base

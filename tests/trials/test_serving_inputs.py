@@ -24,7 +24,7 @@ IMAGES, CLIENTS = 10_000, 4
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Serve the image classifier as ``m``."""
+    """Serve the image classifier as `m`."""
     base = tmp_path_factory.mktemp("inputs")
     write_image_model(base / "m" / "1")
     with program(base / "log", "--model_name=m", f"--model_base_path={base / 'm'}") as running:

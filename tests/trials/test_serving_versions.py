@@ -35,7 +35,7 @@ TWO = request(x=np.float32([2.0]))
 
 @pytest.fixture(scope="module")
 def variants(tmp_path_factory) -> Path:
-    """Return a folder of models ``0`` to ``9``.
+    """Return a folder of models `0` to `9`.
 
     Each answers 2.0 with 1 plus its number.
     """
@@ -67,7 +67,7 @@ def wrong(answer: bytes) -> str:
 
 
 def loaded(server: ModelServer) -> list[int]:
-    """Return the available versions of the model ``m``."""
+    """Return the available versions of the model `m`."""
     return server.core.models["m"].available()
 
 
@@ -78,7 +78,7 @@ def state_of(server: ModelServer, version: int) -> int:
 
 
 def until(check, seconds: float = 60.0) -> None:
-    """Wait until a check returns true; fail after ``seconds``."""
+    """Wait until a check returns true; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end
@@ -86,7 +86,7 @@ def until(check, seconds: float = 60.0) -> None:
 
 
 def under_load(server: ModelServer, act, count: int = CLIENTS) -> tuple[Tally, list[str]]:
-    """Send requests without a pause while ``act`` runs; return the tally and all mistakes."""
+    """Send requests without a pause while `act` runs; return the tally and all mistakes."""
     done, mistakes = threading.Event(), []
 
     def work(ask) -> None:

@@ -26,16 +26,24 @@ PIXEL_LIMIT = 100_000_000
 #: Camera files with a second image for previews: every reader treats them as JPEG, and they are not
 #: animations.
 _SAME_AS_JPEG = {"MPO"}
+_HEIF = "HEIF"  # the name of the plugin of pi-heif
+#: Formats of photographs in which images beside the first one are no frames of an animation.
+_STILL = {"JPEG", _HEIF}
 #: Pillow plugins that may read a file. These are excluded on purpose: EPS, whose plugin starts
 #: Ghostscript; ICO and ICNS, whose plugins decode the image while opening it, before its size is
 #: known; and formats without magic bytes, whose plugins accept any bytes as an image.
 PILLOW_FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
-    *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI"),
+    *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI", _HEIF),
 )
 #: Formats that are read, and one that begins with the same bytes as TGA, which has no magic bytes.
 _NOT_NAMED = {*PILLOW_FORMATS, "CUR"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
+#: What to do about the photographs of iPhones where pi-heif, an optional package, is missing.
+HEIC_REMEDY = (
+    "to use HEIC files, install the package that reads them, and run again: pip install pi-heif",
+    "to get JPEG files from an iPhone: Settings › Camera › Formats › Most Compatible",
+)
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
 
@@ -69,6 +77,10 @@ class Header:
 def _plugins() -> tuple[str, ...]:
     """Return the `PILLOW_FORMATS` that this build of Pillow has; others make `Image.open` fail."""
     Image.init()
+    with contextlib.suppress(ImportError):  # an extra
+        import pi_heif
+
+        pi_heif.register_heif_opener(thumbnails=False)
     return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN)
 
 
@@ -77,10 +89,10 @@ def other_format(data: bytes) -> str:
 
     The file is not opened: Pillow's plugins only look at the first bytes.
     """
-    Image.init()
+    readable = _plugins()
     # The first box of such a file names its type and brand (ISO/IEC 14496-12, 4.3).
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        return "HEIC"
+        return "" if _HEIF in readable else "HEIC"
     for name, (_, accepts) in Image.OPEN.items():
         # For a format that this build of Pillow lacks, the function returns a text and not True.
         if name not in _NOT_NAMED and accepts and accepts(data[:16]) is True:
@@ -144,7 +156,7 @@ def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:
         channels=_PALETTE_CHANNELS.get(image.mode, len(image.getbands())),
         format=kind,
         mode=image.mode,
-        frames=1 if kind == "JPEG" else _frames(image),
+        frames=1 if kind in _STILL else _frames(image),
         camera=camera,
         captured=captured,
     )

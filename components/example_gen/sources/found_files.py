@@ -86,7 +86,7 @@ def _find_elsewhere(names: dict[str, list[str]], index: _Index, found: FoundFile
     best = {name: paths for name, paths in matches if paths}
     if not best or _RARE * len(best) < len(names):  # a few names are met anywhere by chance
         return
-    folders = ({_above(path, ends[name]) for path in paths} for name, paths in best.items())
+    folders = ({_folder_above(path, ends[name]) for path in paths} for name, paths in best.items())
     common = set.intersection(*folders)
     home = common.pop() if len(common) == 1 else None
     for name in names.keys() - best.keys():
@@ -94,10 +94,10 @@ def _find_elsewhere(names: dict[str, list[str]], index: _Index, found: FoundFile
             found.places[name] = posixpath.normpath("/".join((home, *ends[name])))
     read: dict[str, list[str]] = collections.defaultdict(list)
     for name, paths in best.items():
-        kept = [path for path in paths if home in (None, _above(path, ends[name]))]
+        kept = [path for path in paths if home in (None, _folder_above(path, ends[name]))]
         if len(kept) == 1:
             found.paths[name] = kept[0]
-            read[_above(kept[0], ends[name])].append(name)
+            read[_folder_above(kept[0], ends[name])].append(name)
         else:
             found.copies = found.copies or kept
     found.notes += [
@@ -106,7 +106,7 @@ def _find_elsewhere(names: dict[str, list[str]], index: _Index, found: FoundFile
     ]
 
 
-def _above(path: str, end: Sequence[str]) -> str:
+def _folder_above(path: str, end: Sequence[str]) -> str:
     """Return the folder above the end of a path, "." for the root."""
     return "/".join(path.split("/")[: -len(end)]) or "."
 

@@ -10,7 +10,7 @@ import struct
 
 from PIL import UnidentifiedImageError
 
-from imgpipe.components.common.image_file.header import other_format
+from imgpipe.components.common.image_file.header import HEIC_REMEDY, other_format
 from imgpipe.components.common.image_file.transcoding import transcode
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
@@ -47,7 +47,8 @@ def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
     if not sniff(data) and not record.content.format:
         other = other_format(data)
         if other:
-            return Finding(UNDECODABLE, f"{other}, a format that is not accepted")
+            remedy = "; ".join(HEIC_REMEDY) if other == "HEIC" else ""
+            return Finding(UNDECODABLE, f"{other}, a format that is not accepted", remedy=remedy)
         # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
         is_png = data.startswith(b"\x89PNG")
         about = "PNG whose newlines were converted" if is_png else "unknown image format"

@@ -43,7 +43,7 @@ def remedy(name: str) -> str:
     return f"set {settings}, or keep a single image with `imgpipe review`"
 
 
-def below(
+def low_value_check(
     name: str,
     feature: str,
     measure: Callable[[Pixels], float],
@@ -69,7 +69,7 @@ def below(
         limit = made.threshold_in(settings)
         if value >= limit:
             return None
-        measured = shares.below(value, limit)
+        measured = shares.text_below(value, limit)
         return Finding(name, f"{about} {measured}, below {limit:g}", score=value)
 
     made = ImageCheck(
@@ -87,7 +87,7 @@ def below(
     return made
 
 
-DARK = below(
+DARK = low_value_check(
     "dark",
     feature=names.BRIGHTNESS_P99,
     measure=lambda pixels: pixels.tones.percentile(0.99),
@@ -96,7 +96,7 @@ DARK = below(
     finds="Too dark",
 )
 
-LIGHT = below(
+LIGHT = low_value_check(
     "light",
     feature=names.BRIGHTNESS_P5,
     measure=lambda pixels: pixels.tones.percentile(0.05),
@@ -106,7 +106,7 @@ LIGHT = below(
     finds="Too light",
 )
 
-LOW_INFORMATION = below(
+LOW_INFORMATION = low_value_check(
     "low_information",
     feature=names.ENTROPY,
     measure=lambda pixels: pixels.tones.entropy,
@@ -148,7 +148,7 @@ def _sum(edges: float, flatness: float) -> float:
     return min(edges + (flatness if flatness > _FLAT else 0.0), 1.0)
 
 
-BLURRY = below(
+BLURRY = low_value_check(
     "blurry",
     feature=names.SHARPNESS,
     measure=sharpness,

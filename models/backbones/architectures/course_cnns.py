@@ -1,6 +1,6 @@
 """The networks of the course: 3×3 convolutions with ReLU, each followed by 2×2 max-pooling.
 
-Their names list their filters: ``conv_16_32_64`` and so on; ``_grey`` first converts the image to
+Their names list their filters: `conv_16_32_64` and so on; `_grey` first converts the image to
 one grey channel. They are trained from scratch, as in "Convolutional Neural Networks in
 TensorFlow", weeks 1 to 4.
 """
@@ -57,7 +57,7 @@ def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
 
 
 def named(name: str) -> Architecture | None:
-    """Return the network that a name such as ``conv_16_32_64`` describes; None for other names."""
+    """Return the network that a name such as `conv_16_32_64` describes; None for other names."""
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(name, IMAGE_SIZES.get(name, DEFAULT_SIZE), source, imagenet=False)

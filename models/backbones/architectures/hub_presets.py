@@ -25,7 +25,7 @@ def named(name: str) -> Architecture | None:
     """Return the architecture for a name such as `hub:dinov2_small`; None for other names."""
     if not name.startswith(presets.PREFIX):
         return None
-    return Architecture(name, 0, source, weights_by_size=True, preset=presets.of(name))
+    return Architecture(name, 0, source, weights_by_size=True, preset=presets.preset(name))
 
 
 def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
@@ -38,7 +38,7 @@ def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     import keras
     import keras_hub  # noqa: F401 - registers the classes that a preset names
 
-    preset = presets.of(choice.name)
+    preset = presets.preset(choice.name)
     preset.check_size(side[0])
     facts = preset.facts()
     network = _network(facts, side, choice.name)

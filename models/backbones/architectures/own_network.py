@@ -1,6 +1,6 @@
 """Networks of the user: a function of the user's own module builds the backbone.
 
-Its name is ``module:function``, the notation of web servers for an application. The function
+Its name is `module:function`, the notation of web servers for an application. The function
 receives the side of the images in pixels and returns a functional Keras model from pixels [N, S, S,
 3], 0..255, to a feature map [N, h, w, C]. Pooling and the head are added to it.
 """
@@ -31,7 +31,7 @@ _used: dict[str, str] = {}  # fingerprint of the code of each function that was 
 
 
 def named(name: str) -> Architecture | None:
-    """Return the architecture for a name such as ``my_module:build``; None for other names."""
+    """Return the architecture for a name such as `my_module:build`; None for other names."""
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(

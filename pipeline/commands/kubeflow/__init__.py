@@ -1,4 +1,4 @@
-"""``imgpipe kubeflow``: runs the pipeline on Kubeflow Pipelines, or compiles it for Vertex AI."""
+"""`imgpipe kubeflow`: runs the pipeline on Kubeflow Pipelines, or compiles it for Vertex AI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``imgpipe kubeflow compile``: compiles the pipeline for Kubeflow or Vertex AI Pipelines."""
+"""`imgpipe kubeflow compile`: compiles the pipeline for Kubeflow or Vertex AI Pipelines."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def require_kfp() -> None:
     """Check that the package kfp is installed.
 
     Raises:
-        ResourceError: It is not; the extra ``kubeflow`` brings it.
+        ResourceError: It is not; the extra `kubeflow` brings it.
     """
     if importlib.util.find_spec("kfp") is None:
         raise ResourceError(

@@ -1,4 +1,4 @@
-"""``imgpipe kubeflow submit``: one run of a compiled pipeline on Kubeflow Pipelines."""
+"""`imgpipe kubeflow submit`: one run of a compiled pipeline on Kubeflow Pipelines."""
 
 from __future__ import annotations
 

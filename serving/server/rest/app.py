@@ -73,7 +73,7 @@ _FOREIGN = (
 
 
 class RestApi:
-    """Answers everything under ``/v1/`` with the parts of the server, and 404 to the rest.
+    """Answers everything under `/v1/` with the parts of the server, and 404 to the rest.
 
     Attributes:
         bodies: Reads the bodies of requests.
@@ -225,7 +225,7 @@ class RestApi:
 
 
 def _target(verb: str, path: str) -> tuple[Spec, str]:
-    """Return the version that a request names, and ``:predict``, ``/metadata`` or nothing."""
+    """Return the version that a request names, and `:predict`, `/metadata` or nothing."""
     match = _PATH.fullmatch(path)
     action = (match["action"] or "").lower() if match else ""
     if match is None or verb != ("POST" if action.startswith(":") else "GET"):

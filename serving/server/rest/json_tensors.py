@@ -4,7 +4,7 @@
     {"inputs": COLUMN or {NAME: COLUMN}}                          ->  {"outputs": …}
 
 A row is the value of the only input, or an object with the value of each. Bytes are
-``{"b64": TEXT}``, in answers for outputs whose names end in ``_bytes`` and for strings that are not
+`{"b64": TEXT}`, in answers for outputs whose names end in `_bytes` and for strings that are not
 UTF-8.
 """
 
@@ -206,7 +206,7 @@ def _described(value: Any) -> str:
 def write(outputs: Mapping[str, np.ndarray], *, by_row: bool) -> bytes:
     """Write an answer: one value for each row, or one for each output.
 
-    NaN and infinity become ``null``. A single output stands without its name.
+    NaN and infinity become `null`. A single output stands without its name.
 
     Args:
         outputs: Output arrays by name.
@@ -248,7 +248,7 @@ def _plain(name: str, value: np.ndarray) -> Any:
 
 
 def _list_text(rows: Any, values: int) -> bytes:
-    """Write a list with ``values`` values in pieces, between which other threads can run."""
+    """Write a list with `values` values in pieces, between which other threads can run."""
     step = max(_AT_ONCE * len(rows) // max(values, 1), 1)
     parts = (_dumps(rows[start : start + step])[1:-1] for start in range(0, len(rows), step))
     return b"[" + b",".join(parts) + b"]"

@@ -62,7 +62,7 @@ class _Protocol(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
 
     def _end_in(self, seconds: float | None) -> None:
-        """End the connection in ``seconds`` unless this is called again; None for never."""
+        """End the connection in `seconds` unless this is called again; None for never."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._abort)
@@ -137,7 +137,7 @@ class HttpPort:
             backlog=_ACCEPTED_AT_ONCE,  # asyncio accepts as many before other tasks run
             limit_concurrency=ports.connections(_SHARE, MAX_CONNECTIONS),
             timeout_keep_alive=IDLE_S,
-            timeout_graceful_shutdown=1,  # ``stop`` has waited for the requests before
+            timeout_graceful_shutdown=1,  # `stop` has waited for the requests before
             ssl_context_factory=None if tls is None else lambda *_: tls,
         )
         self._server = uvicorn.Server(config)
@@ -168,7 +168,7 @@ class HttpPort:
             self._thread.join(0.2)
 
     def stop(self, grace: float) -> bool:
-        """Wait at most ``grace`` seconds for running requests, then close the port.
+        """Wait at most `grace` seconds for running requests, then close the port.
 
         Returns:
             Whether all requests have finished.

@@ -70,7 +70,7 @@ def other_host() -> Response:
 
 
 def refusal(error: StatusError) -> Response:
-    """Return the answer to a failed request, ``{"error": MESSAGE}``."""
+    """Return the answer to a failed request, `{"error": MESSAGE}`."""
     code = getattr(error, "http_status", 0) or _HTTP_STATUS.get(error.code, 500)
     body = orjson.dumps({"error": status.truncate(error.message)})
     return Response(body, code, media_type="application/json")
@@ -96,7 +96,7 @@ def names_another_host(request: Request) -> bool:
 
     A page of another site may have a name that leads to this machine (DNS rebinding), and its
     Origin is then that of the Host header. Connections from this machine must therefore name it
-    ``localhost`` or by its address. Only programs send no Host header.
+    `localhost` or by its address. Only programs send no Host header.
     """
     here, _ = request.scope.get("server") or ("", 0)
     try:
@@ -114,7 +114,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Bodies:
-    """Reads bodies, of limited size each and together, within ``seconds`` from head to answer."""
+    """Reads bodies, of limited size each and together, within `seconds` from head to answer."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._held = seconds, 0
@@ -126,13 +126,13 @@ class Bodies:
         check: Callable[[], None] = lambda: None,
         refused: Callable[[StatusError], None] = lambda error: None,
     ) -> Response:
-        """Return what ``work`` makes of the body of a request, or the refusal.
+        """Return what `work` makes of the body of a request, or the refusal.
 
         Args:
             request: The request.
             work: Makes the answer.
             check: Is called before the body is read; raises StatusError to refuse the request.
-            refused: Is called with the error of a request that is refused before ``work``.
+            refused: Is called with the error of a request that is refused before `work`.
         """
         body: bytes | None = None
         error: StatusError

@@ -1,8 +1,8 @@
 """A folder of images whose labels people have corrected, which the next run can take as data.
 
-The page asks ``/web/corrections``: ``GET`` answers ``{"collects": true}`` where the server collects
-images. ``POST`` takes an encoded image as its body, with the query
-``?model=NAME&version=N&label=CLASS``, and answers with the path of the image in the folder. Pages
+The page asks `/web/corrections`: `GET` answers `{"collects": true}` where the server collects
+images. `POST` takes an encoded image as its body, with the query
+`?model=NAME&version=N&label=CLASS`, and answers with the path of the image in the folder. Pages
 of other sites are refused, because a browser would send their requests too.
 """
 
@@ -34,7 +34,7 @@ MAX_IMAGES, MAX_BYTES = 10_000, 2 << 30
 _MAX_NAME_BYTES = 255
 """Largest number of bytes of a file name in the usual file systems of Linux and macOS."""
 _SUFFIXES = {"PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp", "JXL": ".jxl"}
-"""Endings of file names by format; that of all other files is ``.jpg``."""
+"""Endings of file names by format; that of all other files is `.jpg`."""
 _FOREIGN = (
     "Images are only taken from the page of this server. Open that page at the address that the "
     "server shows when it starts."
@@ -42,7 +42,7 @@ _FOREIGN = (
 
 
 class Collection:
-    """The folder: ``<class>/<sha256 of the image>.<format>``, readable by its owner only.
+    """The folder: `<class>/<sha256 of the image>.<format>`, readable by its owner only.
 
     Only images that the model decodes are kept, and only under names of its classes. An image is
     kept once: a later correction of the same image replaces the one before it.

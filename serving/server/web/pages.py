@@ -32,8 +32,8 @@ def routes(package: str = __package__, notice: str = "") -> list[Route]:
     """Return the routes of a page, which answer GET and HEAD only.
 
     Args:
-        package: Package whose ``.html``, ``.css`` and ``.js`` files are the page: ``index.html`` at
-            ``/``, and the others below ``/web/``.
+        package: Package whose `.html`, `.css` and `.js` files are the page: `index.html` at
+            `/`, and the others below `/web/`.
         notice: Sentence in the head of the page; "" for none.
     """
     shown = f'<p class="alert notice" role="note">{html.escape(notice)}</p>' if notice else ""
@@ -50,7 +50,7 @@ def routes(package: str = __package__, notice: str = "") -> list[Route]:
 
 
 def style() -> Route:
-    """Return the route of the style that all pages share, ``/web/page.css``."""
+    """Return the route of the style that all pages share, `/web/page.css`."""
     return next(route for route in routes() if route.path == "/web/page.css")
 
 

@@ -42,7 +42,7 @@ def tfx():
 def run(tmp_path, tfx):
     """Return a function that runs the components from ImageExampleGen to DataGate on a folder.
 
-    Further arguments are settings of the section ``[gate]``. `run.schema` is the path of the
+    Further arguments are settings of the section `[gate]`. `run.schema` is the path of the
     accepted schema, `run.decision` that of the decision, and `run.blessings()` lists the markers of
     blessed runs.
     """

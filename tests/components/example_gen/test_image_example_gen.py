@@ -100,7 +100,7 @@ def test_each_group_is_in_one_split_and_is_written_to_the_examples(photos, read,
 
 
 def test_temporary_files_of_a_dead_attempt_are_removed(photos, read, tmp_path):
-    """Other components read every file in the folder of a split, as ``FOLDER/*``."""
+    """Other components read every file in the folder of a split, as `FOLDER/*`."""
     left = tmp_path / "examples" / "Split-train" / f"{TEMPORARY}0123"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half a record")

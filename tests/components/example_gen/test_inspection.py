@@ -65,6 +65,9 @@ def test_damaged_images_are_decodable_if_and_only_if_the_serving_op_decodes_them
     items = [Item(path) for path in sorted(broken_images)]
     for record in inspect(FolderSource(str(shared_data)), items, LIMIT):
         said = broken_images[record.path]["tf"]
+        if record.content.hidden_cost:  # it is not decoded, although the op would decode it
+            assert record.content.decode_error == record.content.hidden_cost
+            continue
         assert (record.content.decode_error == "") == said.startswith("OK"), record.path
         if said.startswith("OK"):
             height, width = said[4:-1].split(",")[:2]

@@ -163,10 +163,10 @@ def test_a_preset_names_no_classes_but_those_of_keras_hub(tmp_path: Path, name: 
 
 def test_a_size_that_a_network_does_not_take_is_refused(vit: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"position embeddings of one size\. Expected: 64"):
-        presets.of(f"hub:{vit}").check_size(80)
+        presets.preset(f"hub:{vit}").check_size(80)
     dinov2 = hub_presets.write("dinov2", tmp_path)
     with pytest.raises(ConfigError, match=r"patches of 14 pixels.*such as 70 or 84"):
-        presets.of(f"hub:{dinov2}").check_size(72)
+        presets.preset(f"hub:{dinov2}").check_size(72)
 
 
 def test_weights_of_a_preset_are_its_own(vit: Path) -> None:
@@ -182,7 +182,7 @@ def test_without_a_network_a_download_ends_with_what_to_do(
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(ResourceError, match=r"cannot be downloaded from kaggle://.*hub:\./FOLDER"):
-        presets.of("hub:dinov2_small").facts()
+        presets.preset("hub:dinov2_small").facts()
 
 
 def test_a_downloaded_preset_is_found_in_the_cache(

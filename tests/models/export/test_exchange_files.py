@@ -1,6 +1,6 @@
 """Tests of LiteRT files: inputs, outputs, and equality with the SavedModel.
 
-The other files are tried through ``imgpipe export``.
+The other files are tried through `imgpipe export`.
 """
 
 from __future__ import annotations

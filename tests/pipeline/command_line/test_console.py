@@ -1,4 +1,4 @@
-"""Tests of the progress display, on a pseudo-terminal and together with ``--json -``."""
+"""Tests of the progress display, on a pseudo-terminal and together with `--json -`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ with consoles.quiet(Path(sys.argv[1])) as console, consoles.Display(console) as 
 
 
 def on_terminal(program: list[str], columns: int) -> str:
-    """Run a program on a pseudo-terminal of ``columns`` characters and return what it prints."""
+    """Run a program on a pseudo-terminal of `columns` characters and return what it prints."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}

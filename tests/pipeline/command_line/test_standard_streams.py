@@ -25,7 +25,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def shell(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of bash, in which ``"$@"`` is imgpipe with the arguments."""
+    """Run a script of bash, in which `"$@"` is imgpipe with the arguments."""
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {script}", "bash", *_COMMAND, *map(str, arguments)],
         capture_output=True,

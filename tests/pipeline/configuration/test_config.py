@@ -1,4 +1,4 @@
-"""Tests of the configuration: validation, messages, ``--set`` and the commented file."""
+"""Tests of the configuration: validation, messages, `--set` and the commented file."""
 
 import re
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_absolute_paths_replace_only_those_that_are_given(tmp_path: Path, monkey
 
 
 def test_the_configuration_of_a_run_can_be_read_in_another_folder(tmp_path: Path, monkeypatch):
-    """Paths that were given by ``--set`` start at the working directory, not at the file's."""
+    """Paths that were given by `--set` start at the working directory, not at the file's."""
     monkeypatch.chdir(tmp_path)
     given = ["data.source=list.csv", "data.root=images", "data.tfds_dir=td"]
     config = configs.build({}, [*given, "model.weights=w.keras", "judge.overrides=o.toml"])

@@ -1,4 +1,4 @@
-"""What ``imgpipe doctor`` finds out about the machine."""
+"""What `imgpipe doctor` finds out about the machine."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def config(tmp_path):
 
 
 def ended(config, name, changed, images=3):
-    """Write the folder of a finished run, whose record was modified at ``changed`` seconds."""
+    """Write the folder of a finished run, whose record was modified at `changed` seconds."""
     folder = config.out / "runs" / name
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps({"data": {"in": images}}))

@@ -19,7 +19,7 @@ OUT = Path("/photos/out")
 
 
 def _raised(error: Exception, cause: BaseException) -> Exception:
-    """Return ``error`` as it is when it was raised from ``cause``."""
+    """Return `error` as it is when it was raised from `cause`."""
     try:
         raise error from cause
     except Exception as caught:

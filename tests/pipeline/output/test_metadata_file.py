@@ -33,7 +33,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def change(out: Path, start: int, content: bytes) -> None:
-    """Overwrite bytes of the database from position ``start``."""
+    """Overwrite bytes of the database from position `start`."""
     with (out / metadata_file.NAME).open("r+b") as file:
         file.seek(start)
         file.write(content)

@@ -28,7 +28,7 @@ _SIZE = (24, 32)  # height, width
 
 
 def image(seed: int, brightness: float = 0.5) -> bytes:
-    """Return a PNG file of noise, 32 x 24 pixels, whose mean is about ``brightness`` of 0..1."""
+    """Return a PNG file of noise, 32 x 24 pixels, whose mean is about `brightness` of 0..1."""
     random = np.random.default_rng(seed)
     pixels = random.normal(255 * brightness, 30, (*_SIZE, 3)).clip(0, 255).astype(np.uint8)
     return encoded(pixels)
@@ -89,7 +89,7 @@ def statistics_of(rows):
 
 
 def push(out: Path, images: int = 150) -> manifest.PublishedVersion:
-    """Publish a version below ``out``/model with the statistics of images of middle brightness."""
+    """Publish a version below `out`/model with the statistics of images of middle brightness."""
     import tensorflow_data_validation as tfdv
 
     measured = measuring.MeasuredImages()

@@ -96,7 +96,7 @@ def near() -> list[dict[str, Any]]:
 
 
 def write(folder: Path) -> Path:
-    """Write the images into class folders below ``folder``, and return it."""
+    """Write the images into class folders below `folder`, and return it."""
     for path, data in IMAGES.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)

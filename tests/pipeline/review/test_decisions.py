@@ -17,7 +17,7 @@ ASKED = questions.collect(facts(), [{"members": near()}])
 
 @pytest.fixture
 def reopen(tmp_path):
-    """Return a function that opens the decisions as every start of ``imgpipe review`` does."""
+    """Return a function that opens the decisions as every start of `imgpipe review` does."""
     return lambda: Decisions(ASKED, tmp_path / "overrides.toml")
 
 

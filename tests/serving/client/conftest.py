@@ -17,7 +17,7 @@ from imgpipe.serving.client import Client
 def ask() -> Callable[..., Any]:
     """Return a function that calls one method of a new client.
 
-    Its arguments are target, method and the method's arguments. ``client`` holds the client's
+    Its arguments are target, method and the method's arguments. `client` holds the client's
     options.
     """
 
@@ -30,7 +30,7 @@ def ask() -> Callable[..., Any]:
 
 @dataclass
 class Scripted(grpc.GenericRpcHandler):
-    """A gRPC server that records the bytes of every request and answers by ``answer``."""
+    """A gRPC server that records the bytes of every request and answers by `answer`."""
 
     answer: Callable[[str, bytes, Any], bytes]
     seen: list[tuple[str, bytes]] = field(default_factory=list)
@@ -51,7 +51,7 @@ def scripted() -> Iterator[Callable[..., tuple[str, Scripted]]]:
     """Return a function that starts a scripted gRPC server.
 
     It takes the function that answers and the credentials; it returns the target and the
-    ``Scripted``.
+    `Scripted`.
     """
     servers: list[Any] = []
 

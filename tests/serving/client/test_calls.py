@@ -93,7 +93,7 @@ def test_classify_each_gives_an_answer_or_an_error_per_image(ask, images, make_i
 
 
 def test_at_most_at_once_requests_are_sent_at_the_same_time(ask, scripted, make_image):
-    """The largest number of simultaneous requests is exactly ``at_once``."""
+    """The largest number of simultaneous requests is exactly `at_once`."""
     lock, now, most = threading.Lock(), [0], [0]
 
     def answer(method, request, context):

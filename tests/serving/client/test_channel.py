@@ -22,7 +22,7 @@ STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
 def failing(times: int, code: grpc.StatusCode):
-    """Return a handler that aborts ``times`` calls with ``code`` and then answers with b""."""
+    """Return a handler that aborts `times` calls with `code` and then answers with b""."""
     lock, count = threading.Lock(), [0]
 
     def answer(method, request, context):

@@ -1,4 +1,4 @@
-"""The command ``imgpipe predict`` against a real server."""
+"""The command `imgpipe predict` against a real server."""
 
 from __future__ import annotations
 

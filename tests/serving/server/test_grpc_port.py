@@ -27,7 +27,7 @@ END_STREAM, END_HEADERS = 1, 4  # flags of frames
 
 @asynccontextmanager
 async def half_open(target: str, count: int):
-    """Open ``count`` streams on one connection that send their headers but never a request."""
+    """Open `count` streams on one connection that send their headers but never a request."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(target, options=options) as channel:
         predict = "/tensorflow.serving.PredictionService/Predict"

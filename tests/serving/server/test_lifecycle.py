@@ -36,9 +36,9 @@ TWO = {"x": np.float32([2.0])}
 
 @pytest.fixture
 def serve(tmp_path):
-    """Return a function that starts a server and returns it with a client of the model ``m``.
+    """Return a function that starts a server and returns it with a client of the model `m`.
 
-    Without ``models``, the server has the model ``m`` with the base path ``tmp_path / "base"``.
+    Without `models`, the server has the model `m` with the base path `tmp_path / "base"`.
     """
     servers = []
 
@@ -56,7 +56,7 @@ def serve(tmp_path):
 
 @pytest.fixture
 def base(tmp_path):
-    """Return the empty base path of the model ``m``."""
+    """Return the empty base path of the model `m`."""
     path = tmp_path / "base"
     path.mkdir()
     return path
@@ -64,7 +64,7 @@ def base(tmp_path):
 
 @pytest.fixture
 def bases(push, base, tmp_path):
-    """Return a folder with two base paths: ``base`` has the versions 1 to 3, ``other`` has 1."""
+    """Return a folder with two base paths: `base` has the versions 1 to 3, `other` has 1."""
     for version in (1, 2, 3):
         push("half_plus_two", base, version)
     push("half_plus_three", tmp_path / "other", 1)
@@ -405,7 +405,7 @@ def reload(client, *models):
 
 @pytest.fixture
 def reloading(serve, bases):
-    """Return a server that allows reloads, with version 3 of ``m``, its client and the folder."""
+    """Return a server that allows reloads, with version 3 of `m`, its client and the folder."""
     server, client = serve(enable_reload_config_rpc=True)
     server.wait_until_available(60)
     return server, client, bases

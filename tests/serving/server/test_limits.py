@@ -28,7 +28,7 @@ from tests.serving.test_image_header import compressed_texts, many_scans, png_bo
 
 @pytest.fixture(scope="module")
 def narrow(models, tmp_path_factory):
-    """Serve half_plus_two as ``m`` with one thread, a queue of four, and 2 MiB in flight."""
+    """Serve half_plus_two as `m` with one thread, a queue of four, and 2 MiB in flight."""
     base = tmp_path_factory.mktemp("narrow")
     (base / "3").symlink_to(models / "half_plus_two", target_is_directory=True)
     settings = quick(grpc_max_threads=1, max_queued_requests=4, max_bytes_in_flight=2 << 20)
@@ -39,7 +39,7 @@ def narrow(models, tmp_path_factory):
 
 @pytest.fixture
 def stub(narrow):
-    """Return the official stub of ``narrow``, whose signature ``slow`` has run once."""
+    """Return the official stub of `narrow`, whose signature `slow` has run once."""
     with grpc.insecure_channel(narrow.target) as channel:
         made = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         made.Predict(ask("slow", seconds=np.float32(0)), timeout=30)

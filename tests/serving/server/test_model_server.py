@@ -31,7 +31,7 @@ def launch(*flags: str) -> subprocess.Popen:
 
 @pytest.fixture
 def program(push, tmp_path):
-    """Run the program with the model ``half``; yields the process and its target."""
+    """Run the program with the model `half`; yields the process and its target."""
     push("half_plus_two", tmp_path / "base", 1)
     process = launch("--port=0", "--model_name=half", f"--model_base_path={tmp_path / 'base'}")
     try:

@@ -14,7 +14,7 @@ from imgpipe.serving.server.status import Code, StatusError
 
 
 def write(root: Path, *names: str) -> None:
-    """Write files below ``root`` whose content is their own name."""
+    """Write files below `root` whose content is their own name."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,7 +22,7 @@ def write(root: Path, *names: str) -> None:
 
 
 def write_manifest(root: Path, **changes) -> None:
-    """Write a manifest of the files below ``root``, with the given entries replaced."""
+    """Write a manifest of the files below `root`, with the given entries replaced."""
     files = {
         file.relative_to(root).as_posix(): {
             "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),

@@ -1,4 +1,4 @@
-"""``imgpipe-beam-worker`` is started by a runner, or by a worker pool."""
+"""`imgpipe-beam-worker` is started by a runner, or by a worker pool."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_the_layers_above_a_block_can_be_trained(family: str, folder: Path) -> N
     assert plan is not None and 0 < plan.share < 1
     assert any(name.startswith("block") for name in layer_graph.map_points(network))
     cut = "block0" if family != "swin" else "block0_map"
-    found = layer_graph.above(network, cut)
+    found = layer_graph.layers_above(network, cut)
     assert {"block1"} <= {layer.name for layer in found}
     assert "block0" not in {layer.name for layer in found}
     above = [layer_graph.share_above(network, name) for name in (cut, "normalise")]

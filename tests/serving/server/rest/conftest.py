@@ -70,7 +70,7 @@ class Rest:
 
 @pytest.fixture(scope="session")
 def rest(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
-    """Serve half_plus_two as version 123 of ``half``, and the classifier as 7 of ``imgpipe``."""
+    """Serve half_plus_two as version 123 of `half`, and the classifier as 7 of `imgpipe`."""
     base = tmp_path_factory.mktemp("rest")
     shutil.copytree(models / "half_plus_two", base / "half" / "123")
     shutil.copytree(models / "images", base / "images" / "7")
@@ -87,7 +87,7 @@ def rest(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Res
 
 @pytest.fixture
 def serve(push: Callable[..., Path], tmp_path: Path) -> Iterator[Callable[..., Rest]]:
-    """Return a function that serves half_plus_two as version 3 of ``half``, with settings."""
+    """Return a function that serves half_plus_two as version 3 of `half`, with settings."""
     running: list[ModelServer] = []
 
     def start(**changes: Any) -> Rest:

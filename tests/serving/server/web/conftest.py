@@ -1,4 +1,4 @@
-"""The fixture ``serve`` of the REST tests, for tests of the web page."""
+"""The fixture `serve` of the REST tests, for tests of the web page."""
 
 from tests.serving.server.rest.conftest import serve
 

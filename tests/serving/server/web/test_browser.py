@@ -38,7 +38,7 @@ def paged(**changes: Any) -> Settings:
 def write_colours(directory: Path, shift: float) -> None:
     """Write a model whose three probabilities are the shares of red, green and blue.
 
-    ``shift`` is added to the mean of each channel.
+    `shift` is added to the mean of each channel.
     """
     import tensorflow as tf
 

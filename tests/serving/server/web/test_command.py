@@ -1,4 +1,4 @@
-"""``imgpipe serve``: the web page, versions, JSON lines and invalid arguments."""
+"""`imgpipe serve`: the web page, versions, JSON lines and invalid arguments."""
 
 from __future__ import annotations
 

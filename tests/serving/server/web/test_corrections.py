@@ -54,7 +54,7 @@ def empty(folder):
 
 
 def correct(rest: Rest, data: bytes, headers: dict[str, str] | None = None, **asked: str) -> Answer:
-    """Send a correction; by default version 7 of ``imgpipe`` and the label ``rock``."""
+    """Send a correction; by default version 7 of `imgpipe` and the label `rock`."""
     asked = {"model": "imgpipe", "version": "7", "label": "rock"} | asked
     return rest.ask("POST", f"/web/corrections?{urlencode(asked)}", data, headers)
 

@@ -1,0 +1,76 @@
+"""Photographs of iPhones: transcoded with pi-heif, otherwise rejected with a remedy."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from imgpipe.components.common.image_file import header
+from imgpipe.components.common.image_file.transcoding import for_the_model, transcode
+from tests.command import imgpipe
+from tests.images import encoded, noise
+
+LIMIT = 1_000_000
+#: 64 x 48 pixels, the left half blue and the right half red, which the file says to turn right.
+PHOTOGRAPH = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAchtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAA"
+    "AAAAAAAAAAAAADRpbG9jAAAAAERAAAIAAQAAAAAB7AABAAAAAAAAACUAAgAAAAACEQABAAAAAAAAACQAAAA4aWlu"
+    "ZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAAABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAAB"
+    "B2lwcnAAAADmaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA"
+    "AAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkA"
+    "AAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAAAA"
+    "AAAAAv////AAAAACAAAAEHBpeGkAAAAAAwgICAAAAAlpcm90AwAAABlpcG1hAAAAAAAAAAEAAQaBAgMFhIYAAAAa"
+    "aXJlZgAAAAAAAAAOY2RzYwACAAEAAQAAAFFtZGF0AAAAISgBrxmA70mlv//wryEfdlG/hrIXhfLxR/4kd+fW5ENt"
+    "bwAAAAZFeGlmAABNTQAqAAAACAABARIAAwAAAAEABgAAAAAAAA=="
+)
+
+
+@pytest.fixture
+def without_the_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take pi-heif away, as where the extra is not installed."""
+    Image.init()
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    header._plugins.cache_clear()
+    yield
+    header._plugins.cache_clear()
+
+
+def test_a_photograph_is_read_upright():
+    pytest.importorskip("pi_heif", reason="the extra heic is not installed")
+    found = header.probe(PHOTOGRAPH, LIMIT)
+    assert (found.width, found.height, found.format, found.frames) == (48, 64, "HEIF", 1)
+    png, described = transcode(PHOTOGRAPH)
+    assert described == "HEIF (RGB)"
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.size == (48, 64)
+        red, _, blue = image.getpixel((24, 60))
+        top_red, _, top_blue = image.getpixel((24, 4))
+    assert (blue > red) != (top_blue > top_red), "the halves are one above the other"
+    assert for_the_model(PHOTOGRAPH, LIMIT) == png
+
+
+def test_a_damaged_photograph_is_refused():
+    pytest.importorskip("pi_heif", reason="the extra heic is not installed")
+    for damaged in (PHOTOGRAPH[:300], PHOTOGRAPH[:530], PHOTOGRAPH[:24]):
+        assert for_the_model(damaged, LIMIT) == damaged
+        assert header.other_format(damaged) == "", (
+            "the format is accepted, and this file is damaged"
+        )
+
+
+def test_without_the_package_the_remedy_has_two_lines(without_the_package: None, tmp_path):
+    assert header.other_format(PHOTOGRAPH) == "HEIC"
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "1.png").write_bytes(encoded(noise(ord(name))))
+        (tmp_path / "photos" / name / "IMG.heic").write_bytes(PHOTOGRAPH + name.encode())
+    said = imgpipe("check", str(tmp_path / "photos")).stdout
+    assert "HEIC, a format that is not accepted" in said
+    assert "pip install pi-heif\n" in said
+    assert "Settings › Camera › Formats › Most Compatible\n" in said
