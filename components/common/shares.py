@@ -109,7 +109,7 @@ def text_below(value: float, limit: float) -> str:
     It has three decimals, or as many as are needed.
 
     Examples:
-        >>> below(0.2, 0.29), below(0.28996, 0.29)
+        >>> text_below(0.2, 0.29), text_below(0.28996, 0.29)
         ('0.200', '0.28996')
     """
     texts = (f"{value:.{decimals}f}" for decimals in range(_DIGITS, _MOST_DIGITS))

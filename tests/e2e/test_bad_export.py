@@ -35,8 +35,8 @@ def test_an_export_that_loads_but_does_not_answer_fails_the_serving_check(tmp_pa
     tf.saved_model.save(module, str(tmp_path / "export"), signatures={"serving_default": serve})
     checks = validate(str(tmp_path / "export"), [image], expected)
     assert [check["passed"] for check in checks] == [True, False]
-    assert checks[1].name == "answers as the trained model"
-    assert "FailedPrecondition" in checks[1].detail
+    assert checks[1]["name"] == "answers as the trained model"
+    assert "FailedPrecondition" in checks[1]["detail"]
 
 
 @pytest.mark.slow

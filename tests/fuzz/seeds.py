@@ -65,7 +65,9 @@ def records() -> Iterator[bytes]:
     """TFRecord files of images with labels, uncompressed and compressed."""
     import tensorflow as tf
 
-    from imgpipe.components.common.storage.records import make, serialise
+    from imgpipe.components.image_filter.check import Row
+from tests.declared import made
+from imgpipe.components.common.storage.records import make, serialise
 
     with tempfile.TemporaryDirectory() as folder:
         for packing in ("", "GZIP"):
@@ -147,7 +149,8 @@ def overrides() -> Iterator[bytes]:
 
 def quarantines() -> Iterator[bytes]:
     """The manifest of a quarantine."""
-    row = {"path": "a/1.jpg", "image_hash": "a1" * 32, "reason": "blurry", "detail": "x"}
+    found = {"path": "a/1.jpg", "image_hash": "a1" * 32, "reason": "blurry", "detail": "x"}
+    row = made(Row, **found)
     yield f"{json.dumps(row)}\n{json.dumps(row | {'stored': 'blurry/x.jpg'})}\n".encode()
 
 

@@ -69,7 +69,7 @@ def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path
         (tmp_path / label / "x.jpg").write_bytes(data)
     source = open_source(str(tmp_path))
     found, _ = inspect(source, source.scan().items, JudgeSettings().pixel_limit)
-    assert words in found.decode_error and not found.figures
+    assert words in found.content.decode_error and not found.content.figures
     rejection = decide(found, JudgeSettings()).rejection
     assert rejection.reason == "hidden_cost" and words in rejection.detail
     assert for_the_model(data, JudgeSettings().pixel_limit) == data
