@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.declared import made
 from tests.images import encoded, exif
 
 _NAMES = [f"{'ab'[n % 2]}/{n}.jpg" for n in range(4)]
@@ -65,9 +66,7 @@ def records() -> Iterator[bytes]:
     """TFRecord files of images with labels, uncompressed and compressed."""
     import tensorflow as tf
 
-    from imgpipe.components.image_filter.check import Row
-from tests.declared import made
-from imgpipe.components.common.storage.records import make, serialise
+    from imgpipe.components.common.storage.records import make, serialise
 
     with tempfile.TemporaryDirectory() as folder:
         for packing in ("", "GZIP"):
@@ -149,6 +148,8 @@ def overrides() -> Iterator[bytes]:
 
 def quarantines() -> Iterator[bytes]:
     """The manifest of a quarantine."""
+    from imgpipe.components.image_filter.check import Row
+
     found = {"path": "a/1.jpg", "image_hash": "a1" * 32, "reason": "blurry", "detail": "x"}
     row = made(Row, **found)
     yield f"{json.dumps(row)}\n{json.dumps(row | {'stored': 'blurry/x.jpg'})}\n".encode()
