@@ -133,9 +133,8 @@ def _publishing(facts: Facts) -> list[str] | None:
     failed = gate["failed"]
     if not set(failed) <= PASSING.keys():
         return None
-    if any(
-        PASSING[rule] == _ASKS_FOR_NOTHING for rule in failed
-    ):  # which the threshold passes, too
+    needs_no_threshold = any(PASSING[rule] == _ASKS_FOR_NOTHING for rule in failed)
+    if needs_no_threshold:  # a threshold of 0 passes every model, so no other one is given
         failed = [rule for rule in failed if rule != "threshold"]
     passing = dict.fromkeys(PASSING[rule] for rule in failed)
     return [part.format(reached=_reached(gate)) for parts in passing for part in parts]
