@@ -36,7 +36,7 @@ CAM: Final = "cam"
 
 def signatures(
     classifier: ClassifierNetwork, top_k: int
-) -> dict[str, tf.types.experimental.GenericFunction]:
+) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """Return all signatures by name. They share one graph of the backbone.
 
     Args:
@@ -164,10 +164,9 @@ def _label(classifier: ClassifierNetwork, probabilities: tf.Tensor) -> tf.Tensor
 
 def _traced(
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]], spec: tf.TensorSpec
-) -> tf.types.experimental.GenericFunction:
-    """Return a tf.function traced for `spec`, without XLA, which is much slower on a CPU."""
+) -> tf.types.experimental.ConcreteFunction:
+    """Return the graph of a function for `spec`, without XLA, which is much slower on a CPU."""
     import tensorflow as tf
 
     traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
-    traced.get_concrete_function()  # `ExportArchive.add_endpoint` expects a traced function
-    return traced
+    return traced.get_concrete_function()
