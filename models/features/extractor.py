@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 
 _LONG: Final = 30.0  # seconds of work of which people are told before
 BATCH_VIEWS: Final = 32  # a batch of 64 is not faster and needs twice the memory
-#: Views in a batch that a CPU computes in float32. With 32, a layer has up to 150 MB of values, which
-#: pass through no cache: a view took 27.5 ms of processor time instead of 24.8. The features are the
-#: same.
+#: Views in a batch that a CPU computes in float32. With 32, a layer has up to 150 MB of values, too
+#: many for any cache: a view took 27.5 ms of processor time instead of 24.8, for the same features.
 BATCH_VIEWS_FLOAT32: Final = 16
 
 #: Part of every key: the code that makes pixels, views and networks, and what it computes with.
