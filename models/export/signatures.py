@@ -50,8 +50,13 @@ def signatures(
     def network(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return classifier.answers(classifier.feature_maps(pixels))
 
-    def decoded(image_bytes: tf.Tensor) -> tf.Tensor:
+    def decode(image_bytes: tf.Tensor) -> tf.Tensor:
         return preprocess.batch_decode(request_checks.image_files(image_bytes), size)
+
+    # One graph of it, as of the backbone.
+    decoded = tf.function(decode, autograph=False, jit_compile=False).get_concrete_function(
+        tf.TensorSpec([None], tf.string)
+    )
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(classifier, network(decoded(image_bytes)), top_k)
