@@ -5,7 +5,7 @@ runs the model on these images. The answers of the baseline are stored beside th
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -68,7 +68,7 @@ class Predict(beam.DoFn):
             none.
 
     For images that a model has learned from, the answers of networks without them take the place of
-    its own; see `models.trainer`. A model is asked for the other images alone.
+    its own; see `models.trainer`.
     """
 
     def __init__(
@@ -102,10 +102,10 @@ class Predict(beam.DoFn):
         examples = [tf.train.Example.FromString(record) for record in batch]
         images = [records.raw(example, names.IMAGE_BYTES) for example in examples]
         hashes = [records.raw(example, names.IMAGE_HASH) for example in examples]
-        own = _answered(hashes, images, self._learned, self._ask)
+        own = self._own(hashes, images)
         others = own
         if self._baseline not in ("", self._directory):
-            others = _answered(hashes, images, self._theirs, self._ask_baseline)
+            others = self._of_baseline(hashes, images)
             others = [Answer(self._in_own_classes(answer.probabilities)) for answer in others]
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
@@ -114,36 +114,39 @@ class Predict(beam.DoFn):
                 baseline = others[i].probabilities
             yield _record(example, own[i], baseline)
 
+    def _own(self, hashes: list[bytes], images: list[bytes]) -> list[Answer]:
+        """Return the answers of the model, or of networks that have not learned from the images.
+
+        A batch is asked as a whole, since the last bits of an answer depend on the number of images
+        that a session computes at once.
+        """
+        if all(digest in self._learned for digest in hashes):
+            return [self._learned[digest] for digest in hashes]
+        outputs = self._served.run(image_bytes=images)
+        labels = [bytes(label) for label in outputs[names.LABEL]]
+        answers = map(Answer, outputs[names.PROBABILITIES], labels)
+        return [
+            self._learned.get(digest, answer)
+            for digest, answer in zip(hashes, answers, strict=True)
+        ]
+
+    def _of_baseline(self, hashes: list[bytes], images: list[bytes]) -> list[Answer]:
+        """Return the answers of the baseline, which is asked only where none is known."""
+        missing = [i for i, digest in enumerate(hashes) if digest not in self._theirs]
+        fresh: dict[int, Answer] = {}
+        if missing:
+            if self._other is None:
+                self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
+            outputs = self._other.run(image_bytes=[images[i] for i in missing])
+            fresh = dict(zip(missing, map(Answer, outputs[names.PROBABILITIES]), strict=True))
+        return [fresh[i] if i in fresh else self._theirs[digest] for i, digest in enumerate(hashes)]
+
     def _in_own_classes(self, probabilities: np.ndarray) -> np.ndarray:
         """Return an answer of the baseline, [C'], for the classes of the model, [C]."""
         columns = np.array(self._columns)
         found = np.where(columns < 0, 0, probabilities[columns])
         shared: np.ndarray = found / np.maximum(found.sum(), _TINY)
         return shared
-
-    def _ask(self, images: list[bytes]) -> list[Answer]:
-        """Return the answers of the model."""
-        outputs = self._served.run(image_bytes=images)
-        labels = [bytes(label) for label in outputs[names.LABEL]]
-        return [Answer(*pair) for pair in zip(outputs[names.PROBABILITIES], labels, strict=True)]
-
-    def _ask_baseline(self, images: list[bytes]) -> list[Answer]:
-        """Return the answers of the baseline, without labels."""
-        if self._other is None:
-            self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
-        return [Answer(row) for row in self._other.run(image_bytes=images)[names.PROBABILITIES]]
-
-
-def _answered(
-    hashes: Sequence[bytes],
-    images: Sequence[bytes],
-    known: Mapping[bytes, Answer],
-    ask: Callable[[list[bytes]], list[Answer]],
-) -> list[Answer]:
-    """Return the answer for each image, for which a model is asked only where it is not known."""
-    missing = [i for i, digest in enumerate(hashes) if digest not in known]
-    fresh = dict(zip(missing, ask([images[i] for i in missing]) if missing else [], strict=True))
-    return [fresh[i] if i in fresh else known[digest] for i, digest in enumerate(hashes)]
 
 
 def _learned(directory: str) -> dict[bytes, Answer]:
