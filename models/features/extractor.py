@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 _LONG: Final = 30.0  # seconds of work of which people are told before
 BATCH_VIEWS: Final = 32  # a batch of 64 is not faster and needs twice the memory
-#: Views in a batch that a CPU computes in float32. With 32, a layer has up to 150 MB of values, too
-#: many for any cache: a view took 27.5 ms of processor time instead of 24.8, for the same features.
-BATCH_VIEWS_FLOAT32: Final = 16
 
 #: Part of every key: the code that makes pixels, views and networks, and what it computes with.
 CODE: Final = (
@@ -80,8 +77,6 @@ class FeatureExtractor:
         self.views = settings.views
         self.tap = tap
         self.precision = resolve_precision(precision)
-        on_cpu = self.precision == "float32" and not has_gpu()
-        self._batch = BATCH_VIEWS_FLOAT32 if on_cpu else BATCH_VIEWS
         #: Number of views of which all features are about to be computed, at most; 0 says nothing.
         self.expected = 0
         self._lock = threading.Lock()
@@ -144,7 +139,7 @@ class FeatureExtractor:
         started = time.monotonic()
         for batch in self._batches(images, hashes, views):
             some = forward(*batch).numpy()
-            if done == self._batch:  # the first batch is compiled, and the second one is not
+            if done == BATCH_VIEWS:  # the first batch is compiled, and the second one is not
                 self._announce(len(some) / (time.monotonic() - started))
             started = time.monotonic()
             # NaN is not below it either. Activations are not stored, and training would diverge.
@@ -191,7 +186,7 @@ class FeatureExtractor:
 
         dataset = tf.data.Dataset.from_tensor_slices(columns)
         dataset = dataset.map(repeat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return untuned(dataset.unbatch().batch(self._batch).prefetch(2))
+        return untuned(dataset.unbatch().batch(BATCH_VIEWS).prefetch(2))
 
     def _built(self) -> tuple[Any, Callable[..., tf.Tensor]]:
         with self._lock:
