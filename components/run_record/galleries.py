@@ -22,7 +22,7 @@ _ROWS = 4096  # that are in memory at once
 _WIDEST = 2048  # most features that are used, evenly drawn
 _TINY = 1e-12  # keeps a division finite
 _LEAST_SHARE = 4  # one of four images of a row is one of the least typical ones
-_TYPICAL = 3  # images that show in a review what a class looks like
+_TYPICAL = 6  # a review shows three of them that are not themselves in question
 
 
 class GalleryImage(TypedDict):
@@ -148,7 +148,5 @@ class GallerySample:
                 {"path": path, "image_hash": digest} for _, path, digest in chosen
             ]
             count = self._counts[name]
-            found.append(
-                {"name": name, "count": count, "some": some, "least": [], "typical": []}
-            )
+            found.append({"name": name, "count": count, "some": some, "least": [], "typical": []})
         return found

@@ -39,6 +39,7 @@ _Image = DoubtfulLabel | Listed | Row
 _USED_ELSEWHERE = (DUPLICATE, DUPLICATE_ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
 _NEAR_ORDER = (NEAR_DUPLICATE_LABEL_CONFLICT, NEAR_DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE)
+_TYPICAL = 3  # images that show what a class looks like
 #: Why an image of the test split cannot be given another label.
 TEST_LABEL = (
     "Overrides never change a label of the test split. Correct this label in the source of the "
@@ -134,7 +135,8 @@ def collect(facts: Facts, groups: Sequence[NearGroup | ShownGroup]) -> Questions
 def _typical(row: Gallery, asked: Mapping[str, Question]) -> tuple[Shown, ...]:
     """Return the typical images of a class, without those that are themselves in question."""
     images = [image for image in row["typical"] if image["image_hash"] not in asked]
-    return tuple(Shown(image["image_hash"], image["path"], row["name"]) for image in images)
+    shown = images[:_TYPICAL]
+    return tuple(Shown(image["image_hash"], image["path"], row["name"]) for image in shown)
 
 
 def _merged(first: Question, more: Question) -> Question:
