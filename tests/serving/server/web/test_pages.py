@@ -57,10 +57,7 @@ def test_a_notice_stands_in_the_head_of_the_page_as_text(serve):
     assert '<p class="alert notice" role="note">not blessed: 0.8 &lt; 0.9</p>' in head
 
 
-def test_examples_are_shown_only_if_they_were_allowed(serve):
-    unasked = serve(web_page=True)
-    assert unasked.get("/web/examples").json() == {"count": 0}
-    assert unasked.get("/web/examples/0").status == 404
+def test_allowed_examples_are_shown(serve):
     allowed = serve(web_page=True, examples=(b"first", b"second"))
     assert allowed.get("/web/examples").json() == {"count": 2}
     image = allowed.get("/web/examples/1")
@@ -69,6 +66,11 @@ def test_examples_are_shown_only_if_they_were_allowed(serve):
     assert image.headers["cross-origin-resource-policy"] == "same-origin"
     for other in ("2", "-1", "x", "..%2f0"):
         assert allowed.get(f"/web/examples/{other}").status == 404
+
+
+def test_no_example_is_shown_unless_it_was_allowed(page):
+    assert page.get("/web/examples").json() == {"count": 0}
+    assert page.get("/web/examples/0").status == 404
 
 
 def test_without_a_notice_the_page_has_none(page):
