@@ -20,7 +20,7 @@ class Listener(Protocol):
         """Report that `count` more units are done."""
 
     def total(self, count: int, unit: str) -> None:
-        """Report the total number of units of the current step, if it is known."""
+        """Report of how many units the count begins anew."""
 
     def part(self, text: str, seconds: float | None) -> None:
         """Report which part of the current step begins, and how long the step may still take."""
@@ -62,7 +62,7 @@ def advance(count: int, unit: str = "images") -> None:
 
 
 def total(count: int, unit: str = "images") -> None:
-    """Report the total number of units of the current step, if it is known."""
+    """Begin to count units of which the number is known, in a step that may do so repeatedly."""
     listener = _current_listener()
     if listener:
         listener.total(count, unit)

@@ -153,6 +153,19 @@ class Page:
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shot["data"]))
 
+    def picture(self, first: str, last: str, file: Path) -> None:
+        """Write a picture of the page from one element to another, named by CSS selectors."""
+        boxes = self.run(
+            f"[{json.dumps(first)}, {json.dumps(last)}].map((one) =>"
+            " document.querySelector(one).getBoundingClientRect().toJSON())"
+        )
+        top = boxes[0]["top"] + self.run("scrollY")
+        height = boxes[1]["bottom"] - boxes[0]["top"]
+        width = self.run("document.documentElement.clientWidth")
+        clip = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        file.write_bytes(base64.b64decode(shot["data"]))
+
     def close(self) -> None:
         """Close the connection to the page."""
         self._socket.close()

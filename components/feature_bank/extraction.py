@@ -72,7 +72,6 @@ class ExtractFeatures(beam.DoFn):
                 yield _record(example, 0, np.empty(0, np.float16))
             return
         vectors, computed = self._vectors(examples)
-        progress.advance(len(examples), "images")
         yield beam.pvalue.TaggedOutput(self.COUNTS, (computed, len(vectors) - computed))
         for (i, view), vector in vectors.items():
             yield _record(examples[i], view, vector[self._columns])
@@ -92,12 +91,14 @@ class ExtractFeatures(beam.DoFn):
         missing: dict[int, list[int]] = {}
         for i, view in keys.keys() - vectors.keys():
             missing.setdefault(i, []).append(view)
+        progress.advance(len(examples) - len(missing), "images")
         if missing:
             views_of = {i: sorted(views) for i, views in sorted(missing.items())}
             computed = self._extractor.extract(
                 [records.raw(examples[i], names.IMAGE_BYTES) for i in views_of],
                 [hashes[i] for i in views_of],
                 list(views_of.values()),
+                progress.advance,
             )
             fresh = {
                 (i, view): row
@@ -196,6 +197,7 @@ class ImageFeatures:
         images = sum(self.images.values())
         choice = feature_choice.choose_blocks(rows, classes, head, images)
         if larger and choice.falls_short:
+            progress.part("larger images")
             rows, further_passes = self._sample(pipeline, larger, classes)
             passes += further_passes
             choice = feature_choice.choose_size(choice, rows, classes, head)
@@ -208,6 +210,7 @@ class ImageFeatures:
             for head_input, judgement in choice.tried
         ]
         chosen = self._plan_for(choice.chosen, larger)
+        progress.part("")
         # Of many images, the store does not hold the other blocks either.
         if chosen.block is not None and images > feature_choice.MANY_IMAGES:
             settings, precision = parse_description(chosen.network)
@@ -221,9 +224,11 @@ class ImageFeatures:
         return replace(plan, kept=head_input.features)
 
     def _expect(self, splits: Sequence[str], share: float | None) -> None:
-        """Tell the extractor of this process how many views it computes at most."""
+        """Tell the display how many images there are, and the extractor how many views at most."""
+        images = sum(self.images.get(split, 0) for split in splits)
         views = sum(self.images.get(split, 0) * len(self.plan.views_of(split)) for split in splits)
         sampled = 1.0 if share is None else min(share, 1.0)
+        progress.total(round(images * sampled))
         shared_extractor(self.plan.network).expected = round(views * sampled)  # some may be stored
 
     def _sample(

@@ -22,6 +22,7 @@ _ROWS = 4096  # that are in memory at once
 _WIDEST = 2048  # most features that are used, evenly drawn
 _TINY = 1e-12  # keeps a division finite
 _LEAST_SHARE = 4  # one of four images of a row is one of the least typical ones
+_TYPICAL = 6  # a review shows three of them that are not themselves in question
 
 
 class GalleryImage(TypedDict):
@@ -40,6 +41,10 @@ class Gallery(TypedDict):
     least: Annotated[
         list[GalleryImage],
         "Those whose features are farthest from the mean of the others; empty without features.",
+    ]
+    typical: Annotated[
+        list[GalleryImage],
+        "Those whose features are nearest to the mean of the others; empty without features.",
     ]
 
 
@@ -60,14 +65,19 @@ def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[
     far = distances(rows.first_block(), len(vocabulary))
     some: list[npt.NDArray[np.int64]] = []
     least: list[npt.NDArray[np.int64]] = []
+    typical: list[npt.NDArray[np.int64]] = []
     for label in range(len(vocabulary)):
         # Rows are sorted by content hash, so the first ones are a random sample.
         places = np.flatnonzero(rows.labels == label)
         ranked = places[np.argsort(-far[places], kind="stable")]
         strange = ranked[: min(length, len(places)) // _LEAST_SHARE]
         least.append(strange)
+        nearest = ranked[::-1]
+        # One image of each group, whose images are nearly the same.
+        _, first_of_groups = np.unique(rows.groups[nearest], return_index=True)
+        typical.append(nearest[np.sort(first_of_groups)[:_TYPICAL]])
         some.append(places[~np.isin(places, strange)][: length - len(strange)])
-    chosen = np.concatenate([*some, *least]) if vocabulary else np.empty(0, np.int64)
+    chosen = np.concatenate([*some, *least, *typical]) if vocabulary else np.empty(0, np.int64)
     paths = records.places(bank_uri, rows.hashes[chosen])
 
     def images(places: npt.NDArray[np.int64]) -> list[GalleryImage]:
@@ -80,6 +90,7 @@ def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[
             "count": int((rows.labels == label).sum()),
             "some": images(some[label]),
             "least": images(least[label]),
+            "typical": images(typical[label]),
         }
         for label, name in enumerate(vocabulary)
     ]
@@ -136,5 +147,6 @@ class GallerySample:
             some: list[GalleryImage] = [
                 {"path": path, "image_hash": digest} for _, path, digest in chosen
             ]
-            found.append({"name": name, "count": self._counts[name], "some": some, "least": []})
+            count = self._counts[name]
+            found.append({"name": name, "count": count, "some": some, "least": [], "typical": []})
         return found

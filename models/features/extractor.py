@@ -112,7 +112,11 @@ class FeatureExtractor:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def extract(
-        self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
+        self,
+        images: Sequence[bytes],
+        hashes: Sequence[str],
+        views: Sequence[Sequence[int]],
+        finished: Callable[[int], None] | None = None,
     ) -> list[Floats]:
         """Compute the features of views of images.
 
@@ -122,6 +126,8 @@ class FeatureExtractor:
                 augmentation.
             views: For each image, the numbers of its views, where 0 is the image itself; may be
                 empty.
+            finished: Function that is called after each batch with the number of images whose
+                last view was in it.
 
         Returns:
             For each image, float16 [number of its views, *shape], in the order of `views`.
@@ -135,6 +141,7 @@ class FeatureExtractor:
             return [np.empty((0, 0), np.float16) for _ in views]
         rows = np.empty((sum(counts), *self.shape), np.float16)
         _, forward = self._built()
+        ends = np.cumsum(counts)
         done = 0
         started = time.monotonic()
         for batch in self._batches(images, hashes, views):
@@ -152,9 +159,10 @@ class FeatureExtractor:
                     'model.freeze = "none"'
                 )
             rows[done : done + len(some)] = some
+            if finished:
+                finished(int(((ends > done) & (ends <= done + len(some))).sum()))
             done += len(some)
-            progress.advance(len(some), "views")
-        return np.split(rows, np.cumsum(counts))[: len(counts)]
+        return np.split(rows, ends)[: len(counts)]
 
     def _announce(self, rate: float) -> None:
         """Say once how long the expected views will take at a number of views a second."""
@@ -163,7 +171,9 @@ class FeatureExtractor:
         seconds = expected / rate
         if seconds > _LONG:
             time_taken = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} minutes"
-            progress.say(f"{expected:,} views at about {rate:.1f} a second: {time_taken}")
+            progress.say(
+                f"Computing {expected:,} features at about {rate:.1f} a second: {time_taken}"
+            )
 
     def _batches(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]

@@ -82,19 +82,17 @@ def _redirected(log: Path, to_stderr: bool) -> Iterator[Console]:
 
 @dataclass(frozen=True)
 class _Goal:
-    """How much of a unit there is to do, in all that the step has reported of it."""
+    """How much of a unit there is to do."""
 
     total: int
-    done: int  # when it was reported
     since: float
 
     def seconds_left(self, count: int) -> float | None:
         """Return how long the rest takes at the rate so far; None if it cannot be told."""
         elapsed = time.monotonic() - self.since
-        new = count - self.done
-        if not self.done < count < self.total or elapsed < _SOON:
+        if not 0 < count < self.total or elapsed < _SOON:
             return None
-        return elapsed * (self.total - count) / new
+        return elapsed * (self.total - count) / count
 
 
 @dataclass
@@ -187,8 +185,8 @@ class Display:
         with self._lock:
             if self._steps:
                 step = self._steps[-1]
-                done = step.counts.get(unit, 0)
-                step.goals[unit] = _Goal(done + count, done, time.monotonic())
+                step.counts.pop(unit, None)
+                step.goals[unit] = _Goal(count, time.monotonic())
 
     def part(self, text: str, seconds: float | None) -> None:
         """See `imgpipe.models.progress.part`."""

@@ -53,6 +53,10 @@ _COLLECT = typer.Option(
     metavar="DIR",
     help="Folder for images whose labels people correct on the page, for the next run.",
 )
+_EXAMPLE_IMAGES = typer.Option(
+    "--examples",
+    help="Show three images of the validation set on the page, for everybody who can reach it.",
+)
 _VERSIONS = typer.Option(
     "--versions",
     min=1,
@@ -89,6 +93,7 @@ def serve(
     rest_port: Annotated[int | None, _REST_PORT] = None,
     web: Annotated[bool, _WEB] = True,
     collect: Annotated[Path | None, _COLLECT] = None,
+    examples: Annotated[bool, _EXAMPLE_IMAGES] = False,
     versions: Annotated[int, _VERSIONS] = 1,
     run: options.RunOption = None,
     host: Annotated[str, _HOST] = "127.0.0.1",
@@ -105,6 +110,8 @@ def serve(
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
     if collect is not None and not (web and rest_port):
         raise ConfigError("--collect needs the web page. Leave out --no-web and --rest-port 0.")
+    if examples and not (web and rest_port):
+        raise ConfigError("--examples needs the web page. Leave out --no-web and --rest-port 0.")
     if log is None and (log_images or log_share is not None):
         option = "--log-images" if log_images else "--log-share"
         raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
@@ -130,6 +137,7 @@ def serve(
         model_version=chosen.number or 0,
         num_versions=versions,
         notice=chosen.notice,
+        examples=_example_images(Path(model_dir), run) if examples else (),
         request_log_prefix="" if log is None else str(Path(log).expanduser().absolute()),
         request_log_sampling_rate=_USUAL_SHARE if log_share is None else log_share,
         request_log_images=log_images,
@@ -174,6 +182,18 @@ def _chosen(path: Path, run: str | None) -> _Chosen:
         path = model.folder
     base_path, version = places.versions(path)
     return _Chosen(base_path, int(version.name) if version is not None else None)
+
+
+def _example_images(path: Path, run: str | None) -> tuple[bytes, ...]:
+    """Read the examples of the newest version, of the named one, or of the model of a run.
+
+    Raises:
+        ResourceError: There are none.
+    """
+    from imgpipe.pipeline.published.example_images import example_images
+    from imgpipe.pipeline.published.model import Model
+
+    return example_images(Model.of(path, run=run).folder)
 
 
 @contextlib.contextmanager

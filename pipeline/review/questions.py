@@ -24,6 +24,7 @@ from imgpipe.components.image_filter.comparison import DUPLICATE, DUPLICATE_ACRO
 from imgpipe.components.image_filter.near_groups import Listed, NearGroup
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.near_duplicates import ShownGroup
 from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models import feature_names as names
@@ -38,6 +39,7 @@ _Image = DoubtfulLabel | Listed | Row
 _USED_ELSEWHERE = (DUPLICATE, DUPLICATE_ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
 _NEAR_ORDER = (NEAR_DUPLICATE_LABEL_CONFLICT, NEAR_DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE)
+_TYPICAL = 3  # images that show what a class looks like
 #: Why an image of the test split cannot be given another label.
 TEST_LABEL = (
     "Overrides never change a label of the test split. Correct this label in the source of the "
@@ -75,6 +77,7 @@ class Questions:
 
     classes: tuple[str, ...]  # in sorted order
     asked: tuple[Question, ...]
+    typical: Mapping[str, tuple[Shown, ...]]  # by class: images that show what it looks like
     unusable: int = 0  # rejected files that no override can make usable
 
     @cached_property
@@ -84,8 +87,9 @@ class Questions:
 
     def images(self) -> dict[str, Shown]:
         """Return every image that the page shows, by its hash."""
-        shown = {image.image_hash: image for one in self.asked for image in one.beside}
-        return shown | {one.image.image_hash: one.image for one in self.asked}
+        beside = {image.image_hash: image for one in self.asked for image in one.beside}
+        typical = {image.image_hash: image for row in self.typical.values() for image in row}
+        return typical | beside | {one.image.image_hash: one.image for one in self.asked}
 
 
 def read(run: PastRun) -> Questions:
@@ -124,7 +128,15 @@ def collect(facts: Facts, groups: Sequence[NearGroup | ShownGroup]) -> Questions
         found[new.image.image_hash] = new if old is None else _merged(old, new)
     classes = tuple(facts["settings"]["vocabulary"])
     unusable = sum(row["reason"] in UNUSABLE for row in rejects)
-    return Questions(classes, tuple(found.values()), unusable)
+    typical = {row["name"]: _typical(row, found) for row in facts["galleries"]}
+    return Questions(classes, tuple(found.values()), typical, unusable)
+
+
+def _typical(row: Gallery, asked: Mapping[str, Question]) -> tuple[Shown, ...]:
+    """Return the typical images of a class, without those that are themselves in question."""
+    images = [image for image in row["typical"] if image["image_hash"] not in asked]
+    shown = images[:_TYPICAL]
+    return tuple(Shown(image["image_hash"], image["path"], row["name"]) for image in shown)
 
 
 def _merged(first: Question, more: Question) -> Question:

@@ -1,60 +1,21 @@
 // The page of a review: shows one image after the other and saves each answer at once.
 
-const GONE = "The review cannot be reached. Check that imgpipe review is still running, then try again.";
+import * as pairs from "./pairs.js";
+import { $, ask, complain, count, load, plain, post, token } from "./requests.js";
+
 const LOST = "Open the page at the address that imgpipe review prints: this one has no token.";
 const NAMED = 9; // classes with a button and a digit
-const KEPT = 24; // images that are kept in memory
-const $ = (id) => document.getElementById(id);
-const token = decodeURIComponent(location.hash.slice(1));
-
-/** Characters of names that cannot be shown or that change the direction of writing. */
-const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]/gu;
-const plain = (text) => text.replace(HIDDEN, "\ufffd");
 
 let questions = []; // those of all kinds, in order
 let classes = [];
 let kind = "";
 let current = null; // the question that is shown
 let busy = false;
+let typical = {}; // images by class
+let pair = null; // the pair of classes that is shown instead of a question
+let rounds = []; // number of images of each answer, of which an answer for a pair has several
 let shown = 0; // counts the questions that were shown, so that a late image is not drawn
-const images = new Map(); // hash → promise of an address
 
-async function ask(path, options = {}) {
-  let answer;
-  try {
-    answer = await fetch(path, { cache: "no-store", ...options, headers: { "X-Imgpipe-Token": token } });
-  } catch {
-    throw new Error(GONE);
-  }
-  if (!answer.ok) {
-    const content = await answer.json().catch(() => ({}));
-    throw new Error(content.error ?? `The review answered with status ${answer.status}.`);
-  }
-  return answer;
-}
-
-const post = async (path, content) =>
-  (await ask(path, { method: "POST", body: JSON.stringify(content) })).json();
-
-function complain(error) {
-  $("alert").textContent = error.message;
-  $("alert").hidden = false;
-}
-
-/** The address of an image in this browser. */
-function load(hash) {
-  if (!images.has(hash)) {
-    images.set(hash, ask(`review/images/${hash}`).then((answer) => answer.blob()).then(URL.createObjectURL));
-    if (images.size > KEPT) {
-      const [oldest, address] = images.entries().next().value;
-      images.delete(oldest);
-      address.then(URL.revokeObjectURL, () => {});
-    }
-  }
-  return images.get(hash);
-}
-
-const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 const mine = () => questions.filter((question) => question.kind === kind);
 const open = (question) => !question.answer || question.answer.verdict === "skip";
 const words = { accept: "The label is right", reject: "Left out", skip: "Skipped" };
@@ -74,7 +35,9 @@ function draw() {
     button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
     button.querySelector("span").textContent = `${some.filter((question) => !open(question)).length} of ${some.length}`;
   }
-  $("question").hidden = !current;
+  pairs.offer(kind === "doubtful" && !pair ? pairs.pairsOf(all.filter(open)) : [], showPair);
+  $("pair").hidden = !pair;
+  $("question").hidden = !current || Boolean(pair);
   if (!current) return;
   const { image, answer, why, suggestion } = current;
   $("label").textContent = image.label ? `Labelled ${plain(image.label)}` : "No label";
@@ -138,7 +101,6 @@ function figure(image, subject) {
       if (round === shown) frame.replaceChildren(Object.assign(document.createElement("img"), { src: address, alt: caption.textContent }));
     },
     (error) => {
-      images.delete(image.image_hash);
       frame.replaceChildren(Object.assign(document.createElement("p"), { textContent: error.message }));
     },
   );
@@ -147,13 +109,16 @@ function figure(image, subject) {
 
 function show(question) {
   current = question;
+  pair = null;
   shown += 1;
   $("images").replaceChildren();
+  $("typical").replaceChildren();
   if (current) {
     $("images").append(figure(current.image, true), ...current.beside.map((image) => figure(image, false)));
+    if (current.suggestion) $("typical").append(...pairs.typicalRows([current.image.label, current.suggestion], typical));
     const all = mine();
     const following = all[all.indexOf(current) + 1];
-    if (following) for (const image of [following.image, ...following.beside]) load(image.image_hash).catch(() => images.delete(image.image_hash));
+    if (following) for (const image of [following.image, ...following.beside]) load(image.image_hash).catch(() => {});
   }
   draw();
 }
@@ -193,12 +158,41 @@ const decide = (verdict, label = "") => exclusive(async () => {
   const decided = current;
   const { answer } = await post("review/answers", { image: decided.image.image_hash, verdict, label });
   decided.answer = answer;
+  rounds.push(1);
   $("status").textContent = `${told(answer)}: ${plain(decided.image.path)}`;
   advance(mine().indexOf(decided) + 1);
 });
 
+function showPair(chosen) {
+  pair = chosen;
+  draw();
+  pairs.showPair(pair, typical);
+}
+
+/** Save an answer for each image of the pair that is shown; one undo takes all of them back. */
+const decidePair = () => exclusive(async () => {
+  const chosen = pairs.chosenTiles();
+  const { suggestion } = pair;
+  const decided = pair.questions.slice(0, chosen.length);
+  let saved = 0;
+  try {
+    for (const [place, question] of decided.entries()) {
+      const given = chosen[place] ? { verdict: "relabel", label: suggestion } : { verdict: "accept", label: "" };
+      const { answer } = await post("review/answers", { image: question.image.image_hash, ...given });
+      question.answer = answer;
+      saved += 1;
+    }
+  } finally {
+    if (saved) rounds.push(saved);
+  }
+  const changed = chosen.filter(Boolean).length;
+  $("status").textContent = `${count(saved, "label is", "labels are")} decided, ${changed} of them changed to ${plain(suggestion)}.`;
+  advance(0);
+});
+
 const undo = () => exclusive(async () => {
-  const { image } = await post("review/undo", {});
+  let image = "";
+  for (let left = rounds.pop() ?? 1; left > 0; left -= 1) ({ image } = await post("review/undo", {}));
   if (!image) {
     $("status").textContent = "There is nothing to undo.";
     return;
@@ -220,12 +214,14 @@ function step(by) {
 
 async function refresh() {
   const state = await (await ask("review")).json();
-  ({ questions, classes } = state);
+  ({ questions, classes, typical } = state);
   return state;
 }
 
 for (const verdict of ["accept", "reject", "skip"]) $(verdict).addEventListener("click", () => decide(verdict));
 $("undo").addEventListener("click", undo);
+$("pair-save").addEventListener("click", decidePair);
+$("pair-back").addEventListener("click", () => show(current));
 $("previous").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 $("more").addEventListener("submit", (event) => {
@@ -242,6 +238,10 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !$("keys").checked) return;
   if (event.repeat && !event.key.startsWith("Arrow")) return; // a held key decides only one image
   if (event.target.matches("select, input:not([type=checkbox])")) return;
+  if (pair) {
+    if (event.key === "Escape") show(current);
+    return;
+  }
   const keys = {
     a: () => decide("accept"), x: () => decide("reject"), s: () => decide("skip"), u: undo,
     r: () => $("more").hidden || $("class").focus(), ArrowLeft: () => step(-1), ArrowRight: () => step(1),

@@ -34,6 +34,7 @@ from imgpipe.serving.server.web import pages
 
 #: Longer side in pixels of an image on the page, and quality of its JPEG.
 _SIDE = 1280
+_SMALL_SIDE = 320  # of one of many images
 _QUALITY = 88
 TOKEN = "X-Imgpipe-Token"
 _STOP_S = 5.0  # seconds for the last answers
@@ -53,11 +54,12 @@ class Images:
         self._listing = threading.Lock()
         self._items: dict[str, Item] | None = None
 
-    def jpeg(self, image_hash: str) -> bytes:
+    def jpeg(self, image_hash: str, side: int) -> bytes:
         """Return an image as the model sees it, shrunk to a JPEG that is safe to show.
 
         Args:
             image_hash: Hash of an image that the page shows.
+            side: Length of its longer side in pixels; a smaller image is not enlarged.
 
         Raises:
             Refused: It is not one of the images, or its file is gone, has changed or is damaged.
@@ -66,7 +68,7 @@ class Images:
         # The hash comes from the browser, and must not become a way to read other files.
         if image_hash not in self._shown:
             raise RefusedAnswer("This review does not show this image.", 404)
-        image = thumbnails.shrunk(self._content(image_hash), _SIDE, _QUALITY)
+        image = thumbnails.shrunk(self._content(image_hash), side, _QUALITY)
         if not image:
             raise RefusedAnswer(
                 "The file cannot be shown, because it is damaged or very large.", 404
@@ -112,7 +114,13 @@ def make_app(review: Review) -> Starlette:
         return _json(await run_in_threadpool(describe, review))
 
     async def image(request: Request) -> Response:
-        data = await run_in_threadpool(review.images.jpeg, request.path_params["hash"])
+        return await jpeg(request.path_params["hash"], _SIDE)
+
+    async def small_image(request: Request) -> Response:
+        return await jpeg(request.path_params["hash"], _SMALL_SIDE)
+
+    async def jpeg(image_hash: str, side: int) -> Response:
+        data = await run_in_threadpool(review.images.jpeg, image_hash, side)
         return Response(data, headers=pages.HEADERS, media_type="image/jpeg")
 
     async def answer(request: Request) -> Response:
@@ -140,6 +148,7 @@ def make_app(review: Review) -> Starlette:
             pages.style(),
             route("/review", state, "GET"),
             route("/review/images/{hash}", image, "GET"),
+            route("/review/images/{hash}/small", small_image, "GET"),
             route("/review/answers", answer, "POST"),
             route("/review/undo", undo, "POST"),
         ]
@@ -157,6 +166,10 @@ def describe(review: Review) -> dict[str, Any]:
         "apply": review.apply,
         "classes": list(asked.classes),
         "unusable": asked.unusable,
+        "typical": {
+            name: [dataclasses.asdict(image) for image in images]
+            for name, images in asked.typical.items()
+        },
         "questions": [
             dataclasses.asdict(one) | {"answer": answers.get(one.image.image_hash)}
             for one in asked.asked

@@ -160,14 +160,18 @@ class ModelServer:
 
     def _make_rest_api(self) -> None:
         from imgpipe.serving.server.rest.app import RestApi
-        from imgpipe.serving.server.web import collection, pages
+        from imgpipe.serving.server.web import collection, examples, pages
 
         core, settings = self.core, self._settings
         self._api = RestApi(core, self.calls, self._log, self._pool, self._metrics, settings)
         if settings.web_page:
             folder = settings.collect_directory
             kept = collection.routes(folder, core, self._pool, self._api.bodies)
-            self._pages = [*pages.routes(notice=settings.notice), *kept]
+            self._pages = [
+                *pages.routes(notice=settings.notice),
+                *examples.routes(settings.examples),
+                *kept,
+            ]
 
     @property
     def rest_target(self) -> str:

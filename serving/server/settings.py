@@ -106,6 +106,8 @@ class Settings:
     """Number of the newest versions to serve at once."""
     notice: str = ""
     """Sentence in the head of the page, such as why the model was not blessed; "" for none."""
+    examples: tuple[bytes, ...] = ()
+    """JPEG files that everybody at the page can see and try."""
     max_load_retries: int = 5
     """Attempts to load a version after the first failure, as many as in TensorFlow Serving."""
     load_retry_seconds: float = 60.0

@@ -4,7 +4,7 @@ import { showAnswers, spoken } from "./answers.js";
 import { droppedFiles } from "./dropped_files.js";
 import { Folder } from "./folder.js";
 import { LiveCamera, hasCamera } from "./live_camera.js";
-import { Refused, classify, collects, correct, describe, explain, listModels } from "./server.js";
+import { Refused, classify, collects, correct, describe, examples, explain, listModels } from "./server.js";
 import { ShownImage } from "./shown_image.js";
 
 const $ = (id) => document.getElementById(id);
@@ -314,6 +314,22 @@ $("wrong").addEventListener("submit", (event) => {
   keep();
 });
 
+/** Offer the examples of the server. */
+async function offerExamples() {
+  const addresses = await examples();
+  $("examples").hidden = !addresses.length;
+  $("example-images").replaceChildren(...addresses.map((src, number) => {
+    const name = `Example ${number + 1}`;
+    const button = Object.assign(document.createElement("button"), { type: "button", id: `example-${number}`, className: "example" });
+    button.append(Object.assign(document.createElement("img"), { src, alt: name }));
+    button.addEventListener("click", async () => {
+      const blob = await (await fetch(src)).blob();
+      take([new File([blob], name, { type: blob.type })]);
+    });
+    return button;
+  }));
+}
+
 /** Read the list of models, again and again until one can be asked. */
 async function start() {
   try {
@@ -328,4 +344,5 @@ async function start() {
 }
 
 showCameraButtons();
+offerExamples().catch(complain);
 start();

@@ -110,6 +110,12 @@ export async function explain(target, blob, signal) {
   return row.cam ?? row; // the only output of a signature has no name in the answer
 }
 
+/** The addresses of images that the person who started the server lets everybody try. */
+export async function examples() {
+  const { count } = (await ask("web/examples")).content;
+  return Array.from({ length: count }, (_, number) => `web/examples/${number}`);
+}
+
 /** Whether the server keeps images whose labels are corrected. */
 export async function collects() {
   return (await ask("web/corrections")).content.collects;

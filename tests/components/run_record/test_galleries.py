@@ -31,6 +31,8 @@ def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):
     assert f"/{strange}.jpg" in dogs["least"][0]["path"]
     paths = [image["path"] for image in (*dogs["some"], *dogs["least"])]
     assert len(set(paths)) == 12
+    nearest = [image["path"] for image in dogs["typical"]]
+    assert len(set(nearest)) == 6 and not set(nearest) & {row["path"] for row in dogs["least"]}
 
 
 def test_a_class_of_one_image_has_a_row_and_no_distance_is_a_number_that_is_none(bank):

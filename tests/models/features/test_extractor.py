@@ -51,7 +51,9 @@ def test_views_are_returned_in_the_requested_order(float32, images, hashes) -> N
 
 def test_features_do_not_depend_on_the_batch(float32, images, hashes) -> None:
     views = [range(5)] * len(images)  # 45 views: one full batch and one partial batch
-    together = float32.extract(images, hashes, views)
+    finished: list[int] = []
+    together = float32.extract(images, hashes, views, finished.append)
+    assert sum(finished) == sum(map(bool, views)), "each image is counted with its last view"
     turned = float32.extract(images[::-1], hashes[::-1], views)[::-1]
     np.testing.assert_allclose(together, turned, atol=2e-3)
     alone = float32.extract(images[:1], hashes[:1], [[3]])[0]

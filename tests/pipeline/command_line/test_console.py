@@ -135,7 +135,7 @@ def test_time_left_is_at_least_a_second_and_of_the_minutes_given(monkeypatch: py
         progress.total(600)  # another network reads its images
         now[0] += 4
         progress.advance(300)
-        assert "4 s left, 700 of 1,000 images" in row()
+        assert "4 s left, 300 of 600 images" in row(), "each image is counted once"
         progress.part("fold 2 of 5", 60)
         now[0] += 37
         assert "at most 23 s left, fold 2 of 5" in row()

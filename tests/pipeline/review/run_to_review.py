@@ -10,6 +10,7 @@ from typing import Any
 
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
+from imgpipe.components.run_record.galleries import Gallery, GalleryImage
 from imgpipe.components.run_record.near_duplicates import ShownNearDuplicates
 from imgpipe.pipeline.output.past_runs import PastRun
 from tests.declared import made
@@ -50,7 +51,9 @@ def facts() -> dict[str, Any]:
         made(DoubtfulLabel, **row("cat/0.png", looks_like="dog", margin=1.02)),
         made(DoubtfulLabel, **row("dog/test.png", "test", looks_like="cat", margin=0.4)),
     ]
+    galleries = [typical("cat", "cat/2.png", "cat/0.png"), typical("dog", "dog/1.png")]
     return empty(page_settings("run", "", ["cat", "dog"])) | {
+        "galleries": galleries,
         "suspects": made(DoubtfulLabels, rows=doubtful),
         "near": made(ShownNearDuplicates, rows=[{"size": 3, "members": near()}]),
         "rejects": [
@@ -65,6 +68,12 @@ def facts() -> dict[str, Any]:
             row("cat/2.png", reason="duplicate", detail="same bytes as x", **reject),
         ],
     }
+
+
+def typical(label: str, *paths: str) -> Gallery:
+    """Return the gallery of a class with some typical images."""
+    images: list[GalleryImage] = [{"path": path, "image_hash": digest(path)} for path in paths]
+    return made(Gallery, name=label, typical=images)
 
 
 def near() -> list[dict[str, Any]]:

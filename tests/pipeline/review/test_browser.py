@@ -86,6 +86,48 @@ def test_images_are_decided_and_undone_with_keys(page, review):
     assert "Left out" in page.text("#given")
 
 
+def test_typical_images_of_both_classes_lie_beside_a_doubtful_one(page):
+    page.wait("[...document.querySelectorAll('#typical img')].every((one) => one.naturalWidth)")
+    captions = "[...document.querySelectorAll('#typical figcaption')].map((one) => one.innerText)"
+    assert page.run(captions) == ["Typical of cat", "Typical of dog"]
+    assert page.run("document.querySelectorAll('#typical img').length") == 2
+
+
+def test_a_pair_of_classes_is_answered_and_undone_in_one_go(window, tmp_path):
+    photos = run_to_review.write(tmp_path / "photos")
+    run = run_to_review.leave(tmp_path / "out", photos)
+    facts = json.loads((run.folder / "facts.json").read_text())
+    doubtful = facts["suspects"]["rows"]
+    doubtful.insert(1, run_to_review.row("cat/1.png", looks_like="dog", margin=0.9))
+    (run.folder / "facts.json").write_text(json.dumps(facts))
+    review = command.prepare(run, None)
+    with web.running(review, "127.0.0.1", 0) as (address, _):
+        window.look()
+        window.call("Page.navigate", url="about:blank")
+        window.open(address)
+        window.wait("!document.querySelector('#pairs').hidden")
+        assert window.text("#pair-buttons") == "cat taken for dog: 2"
+        window.run("document.querySelector('#pair-buttons button').click()")
+        window.wait("[...document.querySelectorAll('#pair img')].every((one) => one.naturalWidth)")
+        assert window.text("#pair-words") == "Choose the images that are dog. All others are cat."
+        if axe.SCRIPT.is_file():
+            assert axe.violations(window) == []
+        window.run("document.querySelectorAll('.tile')[1].click()")
+        assert window.text("#pair-save") == "Save: 1 is dog, 1 is cat"
+        window.press("x")
+        assert not review.decisions.answers(), "keys mean nothing where several images are shown"
+        window.run("document.querySelector('#pair-save').click()")
+        window.wait("document.querySelector('#path').innerText == 'dog/test.png'")
+        assert review.decisions.answers() == {
+            digest("cat/0.png"): ReviewAnswer("accept"),
+            digest("cat/1.png"): ReviewAnswer("relabel", "dog"),
+        }
+        assert window.run("document.querySelector('#pairs').hidden")
+        window.press("u")
+        window.wait("document.querySelector('#path').innerText == 'cat/0.png'")
+        assert not review.decisions.answers()
+
+
 def test_a_hostile_name_is_shown_as_text_and_a_reload_keeps_the_state(page, review):
     for _ in range(5):
         decide(page, "s")

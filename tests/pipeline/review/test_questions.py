@@ -43,6 +43,12 @@ def test_each_image_is_asked_about_once(asked):
     assert [image.path for image in first.beside] == ["dog/0.png"]
 
 
+def test_typical_images_are_not_themselves_in_question(asked):
+    typical = {name: [image.path for image in row] for name, row in asked.typical.items()}
+    assert typical == {"cat": ["cat/2.png"], "dog": ["dog/1.png"]}
+    assert digest("cat/2.png") in asked.images()
+
+
 def test_files_that_no_decision_makes_usable_are_counted(asked):
     assert asked.unusable == 1
     assert digest("cat/broken.jpg") not in asked.by_hash

@@ -89,7 +89,10 @@ def collected(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(base, collected):
     """Serve both versions with the web page and corrections."""
-    settings = paged(collect_directory=str(collected), num_versions=2)
+    red = np.zeros((20, 20, 3), np.uint8)
+    red[..., 0] = 255
+    examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
+    settings = paged(collect_directory=str(collected), num_versions=2, examples=examples)
     with ModelServer("colours", base, settings) as server:
         server.wait_until_available(120)
         yield server
@@ -175,6 +178,15 @@ def test_the_prediction_follows_the_region(page, images):
     )
     page.run("document.querySelector('#heat-on').click()")
     page.wait("document.querySelector('#heat').hidden")
+
+
+def test_an_example_is_classified_by_a_click(page):
+    page.run("document.querySelector('#version').value = '1'")
+    page.wait("document.querySelectorAll('.example').length == 2")
+    page.wait("[...document.querySelectorAll('.example img')].every((one) => one.naturalWidth)")
+    page.run("document.querySelector('.example').click()")
+    page.wait(ANSWERED)
+    assert page.text(".label") == HOSTILE and page.text("#name") == "Example 1"
 
 
 def test_all_versions_are_shown_side_by_side(page, images):

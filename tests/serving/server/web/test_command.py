@@ -13,10 +13,12 @@ import urllib.request
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.export.saved_model import write_warmup
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.serve import serve
 from imgpipe.pipeline.doctor import machine
+from imgpipe.pipeline.published.example_images import example_images
 from tests import json_formats
 
 """The server logs its address within this number of lines."""
@@ -63,6 +65,13 @@ def test_an_unwritable_json_file_is_refused_at_once(tmp_path):
             CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
+def test_examples_are_images_that_the_model_holds(tmp_path):
+    write_warmup("any", [b"1", b"2", b"3", b"4"], str(tmp_path / "model"))
+    assert example_images(tmp_path / "model") == (b"1", b"2", b"3")
+    with pytest.raises(ResourceError, match=r"holds no validation images.* Leave out --examples"):
+        example_images(tmp_path)
+
+
 def test_invalid_folders_and_options_are_refused(tmp_path):
     for name, versions, words in (("1", 2, "--versions needs a folder of"), ("e", 1, "Rename it")):
         (tmp_path / name).mkdir()
@@ -70,6 +79,7 @@ def test_invalid_folders_and_options_are_refused(tmp_path):
         with pytest.raises(ImgpipeError, match=words):
             serve(str(tmp_path / name), port=0, versions=versions)
     for options, words in (
+        ({"web": False, "examples": True}, r"--examples needs the web page\. Leave out --no-web"),
         ({"web": False, "collect": tmp_path}, r"--collect needs the web page\. Leave out --no-web"),
         ({"log_images": True}, "--log-images needs --request-log PREFIX"),
         ({"log_share": 0.5}, "--log-share needs --request-log PREFIX"),
