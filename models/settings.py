@@ -28,7 +28,7 @@ Schedule = Literal["constant", "cosine"]
 BatchSize = Annotated[int, Field(ge=1, le=65536)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 LearningRate = Annotated[float, Field(ge=1e-8, le=10)]
-Share = Annotated[float, Field(ge=0, le=0.99)]  # of a whole, of which something must remain
+_Share = Annotated[float, Field(ge=0, le=0.99)]  # of a whole, of which something must remain
 
 _SCHEDULE: Final = (
     "Learning-rate schedule: constant, or cosine, which rises in the first twentieth of the "
@@ -87,13 +87,13 @@ class NetworkSettings:
         "class_token or tokens (this and average). auto: what folds choose for a solved head; for "
         "others, and where fine_tune.mode is on, average, or class_token where there is one.",
     )
-    feature_dropout: Share = Field(
+    feature_dropout: _Share = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."
     )
     hidden_units: Annotated[int, Field(ge=0, le=65536)] = Field(
         default=0, description="Number of units of a hidden layer. 0: the head is linear."
     )
-    dropout: Share = Field(
+    dropout: _Share = Field(
         default=0.2, description="Share of the inputs of the last layer that are dropped."
     )
     activation: Literal["auto", "softmax", "sigmoid"] = Field(
@@ -142,7 +142,7 @@ class TrainSettings:
         default=0.0,
         description="Training accuracy at which the first stage ends. 0: it does not end early.",
     )
-    label_smoothing: Share = Field(
+    label_smoothing: _Share = Field(
         default=0.0,
         description="Share of each label's probability that is spread over all classes.",
     )

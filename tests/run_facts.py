@@ -20,9 +20,9 @@ from imgpipe.components.image_filter.quarantine import DataSummary, Families, No
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.deciding_answers import (
     AnswerCounter,
+    AnsweredBy,
     DecidingAnswers,
     Judge,
-    JudgedBy,
     summarise,
 )
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
@@ -69,7 +69,7 @@ def predictions(
 
 
 def deciding(
-    classes: Sequence[str], count: int, accuracy: float, judged_by: JudgedBy = "folds"
+    classes: Sequence[str], count: int, accuracy: float, judged_by: AnsweredBy = "folds"
 ) -> DecidingAnswers:
     """Return `count` answers that decide, of about this accuracy."""
     counter = AnswerCounter()

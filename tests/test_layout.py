@@ -33,6 +33,8 @@ _MOST = {
 #: Commands, whose parameters are the options of the command line, and the one component that is a
 #: class.
 _DECLARES_PARAMETERS = re.compile(r"pipeline/commands/|components/.*:__init__")
+#: An alias of a type, such as `JudgedBy = Literal[…]`, has a name as a class has.
+_ALIAS = re.compile(r"[A-Z]\w*[a-z]\w*")
 _FILE_NAME = re.compile(r"[\w.-]+\.(json|jsonl|toml|txt|html|pbtxt|npz|md)")
 
 
@@ -63,6 +65,9 @@ def _doubled_class_names() -> list[str]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, set()).add(module)
+            alias = node.targets[0] if isinstance(node, ast.Assign) else None
+            if isinstance(alias, ast.Name) and _ALIAS.fullmatch(alias.id):
+                places.setdefault(alias.id, set()).add(module)
     return [name for name, modules in places.items() if len(modules) > 1]
 
 

@@ -9,19 +9,17 @@ most one model is kept, and it is closed at the end of the run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from imgpipe.components.common.storage import manifest
+from imgpipe.components.common.storage.integrity import DescribedFiles
 from imgpipe.models.export.signatures import SERVING_DEFAULT
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.served import Served
 
-Files = Mapping[str, Mapping[str, Any]]
-
 #: The model that is kept, with its files; empty if there is none.
-_kept: list[tuple[Files, Runtime]] = []
+_kept: list[tuple[DescribedFiles, Runtime]] = []
 
 
 class _Shared:
@@ -36,7 +34,7 @@ class _Shared:
         """Leave the runtime open; `drop` closes it."""
 
 
-def keep(files: Files) -> Callable[[Runtime], Runtime]:
+def keep(files: DescribedFiles) -> Callable[[Runtime], Runtime]:
     """Return a wrapper with which a server leaves the model open that it loads.
 
     Args:

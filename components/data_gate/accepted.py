@@ -20,7 +20,7 @@ from imgpipe.models.files.atomic_write import atomic_write
 SCHEMA_FILE: Final = "schema.pbtxt"  # the name that TFX's components give it
 
 
-class JudgedBy(TypedDict):
+class AcceptedState(TypedDict):
     """What earlier runs accepted, by which data is judged; fields of `DataGateSettings`."""
 
     accepted_schema: Annotated[str, "The accepted schema as text; empty if there is none."]
@@ -29,10 +29,12 @@ class JudgedBy(TypedDict):
 
 
 #: By which the first data of an output folder is judged.
-_FIRST: Final[JudgedBy] = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
+_FIRST: Final[AcceptedState] = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
 
 
-def write(schema: Path, data_key: str, classes: Mapping[str, int], judged_by: JudgedBy) -> None:
+def write(
+    schema: Path, data_key: str, classes: Mapping[str, int], judged_by: AcceptedState
+) -> None:
     """Record the data that a run accepted.
 
     Args:
@@ -53,7 +55,7 @@ def write(schema: Path, data_key: str, classes: Mapping[str, int], judged_by: Ju
     atomic_write(_file(schema), json.dumps(record, indent=1, sort_keys=True))
 
 
-def parameters(schema: Path, data_key: str) -> JudgedBy:
+def parameters(schema: Path, data_key: str) -> AcceptedState:
     """Return by what data is judged, for the settings of DataGate.
 
     The data that was accepted last is judged as it was then, so that it stays accepted and a
@@ -67,7 +69,7 @@ def parameters(schema: Path, data_key: str) -> JudgedBy:
         return _FIRST.copy()
     record = json_object.read_or_empty(_file(schema))
     if (record.get("data_key"), record.get("schema_sha256")) == (data_key, _digest(schema)):
-        judged_by: JudgedBy = record["judged_by"]
+        judged_by: AcceptedState = record["judged_by"]
         return judged_by
     text = schema.read_bytes().decode("utf-8", "replace")
     last = json.dumps(record.get("accepted_data", {}), sort_keys=True)

@@ -179,7 +179,7 @@ def _accept(given: DataGateSettings, schema: schema_pb2.Schema, classes: Mapping
     if not tf.io.gfile.exists(given.accept_schema_to):
         written = given.accept_schema_to
         schemas.write(schemas.accepted(schema, given.vocabulary), written)
-    judged_by: accepted.JudgedBy = {
+    judged_by: accepted.AcceptedState = {
         "accepted_schema": given.accepted_schema,
         "accepted_data": given.accepted_data,
         "accept_changes": given.accept_changes,

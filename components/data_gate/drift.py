@@ -10,20 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
 
 from imgpipe.components.data_gate.rules import ACCEPT, Reason
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Floats
 
-Kind = Literal["drift", "skew"]
+Comparison = Literal["drift", "skew"]
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 FeatureStatistics: TypeAlias = statistics_pb2.FeatureNameStatistics
-Floats = npt.NDArray[np.floating[Any]]
 
 #: Limits of the L-infinity distance: the largest difference of the share of one value, 0 to 1.
 SHARE_LIMITS = {names.LABEL: 0.2, names.FORMAT: 0.5, names.MODE: 0.3}
@@ -96,7 +95,7 @@ def changes(
     """
     held_out = (names.VALIDATION, names.TEST)
     train = dict.fromkeys(held_out, now[names.TRAIN]) if names.TRAIN in now else {}
-    compared: list[tuple[Kind, str, Mapping[str, Statistics]]] = [
+    compared: list[tuple[Comparison, str, Mapping[str, Statistics]]] = [
         ("drift", "the last blessed run", before),
         ("skew", names.TRAIN, train),
     ]
@@ -120,7 +119,7 @@ def changes(
 
 
 def feature_distances(
-    kind: Kind, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
+    kind: Comparison, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
 ) -> list[FeatureDistance]:
     """Compute the distance for every feature that has a limit and occurs in both statistics.
 

@@ -154,17 +154,17 @@ def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> Evidence:
             pairs[:, label] += (1, now, before, now and not before)
     validation, unseen = map(_counts, counts, families)
     return Evidence(
-        vocabulary,
-        settings.section,
-        validation,
-        None if both is None else Pairs(*pairs.tolist()),
-        state["version"],
-        state["why"],
-        _deciding_folds(uris.get(MODEL_RUN)),
-        _unserved(uris.get(INFRA_BLESSING)),
-        new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
-        None if unseen == validation else unseen,
-        bool(settings.accept_changes),
+        vocabulary=vocabulary,
+        settings=settings.section,
+        validation=validation,
+        pairs=None if both is None else Pairs(*pairs.tolist()),
+        version=state["version"],
+        not_compared=state["why"],
+        folds=_read_folds(uris.get(MODEL_RUN)),
+        unserved=_unserved(uris.get(INFRA_BLESSING)),
+        unlike=new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
+        unseen=None if unseen == validation else unseen,
+        accepted=bool(settings.accept_changes),
     )
 
 
@@ -175,7 +175,7 @@ def _counts(rows: np.ndarray, families: list[set[str]]) -> Counts:
     return Counts(labels, predicted, right, [len(one) for one in families], every)
 
 
-def _deciding_folds(uri: str | None) -> Folds | None:
+def _read_folds(uri: str | None) -> Folds | None:
     """Read the folds by which ImageTrainer has judged its model; None if validation decides."""
     if not uri:
         return None

@@ -17,7 +17,6 @@ probability of 8 or more by chance is 0.000006, so these images are unlike their
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ import numpy.typing as npt
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator.decision import LabelledImage, UnlikeImages
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Floats, Integers
 from imgpipe.models.features import bank, folds, rows
 from imgpipe.models.features.feature_distribution import LONGEST, unit
 
@@ -44,9 +44,6 @@ _MOST = 8_000
 _MOST_OF_CLASS = 20
 _LISTED = 500  # images of a class that are listed
 _ROWS = 1024  # images that are compared at once
-
-Floats = npt.NDArray[np.floating[Any]]
-Integers = npt.NDArray[np.integer[Any]]
 
 
 def find(

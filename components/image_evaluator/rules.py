@@ -11,6 +11,7 @@ is refused. A setting of a rule is a field of the section `[evaluate]`, which ar
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from imgpipe.components.common import shares
 from imgpipe.components.image_evaluator.decision import DecidingFolds, Decision, Ruling
@@ -160,12 +161,14 @@ RULES: dict[str, Callable[[Evidence], Ruling | None]] = {
     "unlike_images": _unlike_images,
     "serving": _served,
 }
+#: Arguments of `imgpipe run` that turn off what begins with `Evidence.demands_nothing`.
+NO_THRESHOLD: Final = ("--set", "evaluate.threshold=0")
 #: Arguments of `imgpipe run` with which the same model passes a rule that it did not pass. Nothing
-#: publishes a model that cannot be served. A threshold of 0 asks for nothing of any class.
+#: publishes a model that cannot be served.
 PASSING: dict[str, tuple[str, ...]] = {
     "threshold": ("--set", "evaluate.threshold={reached:g}"),
-    "class_recall": ("--set", "evaluate.threshold=0"),
-    "commonest_class": ("--set", "evaluate.threshold=0"),
+    "class_recall": NO_THRESHOLD,
+    "commonest_class": NO_THRESHOLD,
     "last_version": ("--set", "evaluate.max_drop=1"),
     "unlike_images": ("--accept",),
 }

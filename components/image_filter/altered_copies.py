@@ -28,7 +28,8 @@ from imgpipe.components.common.image_file.perceptual_hash import (
     SQUARE,
     HashPairs,
 )
-from imgpipe.components.image_filter.hamming import Effort, Indices, Words, neighbours
+from imgpipe.components.image_filter.hamming import Effort, Words, neighbours
+from imgpipe.models.arrays import Floats, Indices
 
 _SIDE = 12  # cells of the middle in each direction
 #: Half of the side of the middle as a share of the shorter side of the image. Turned by any angle,
@@ -52,8 +53,6 @@ _AT_ONCE = 2048  # images whose middles are computed at once, which takes 10 MB
 _MIRRORED = "mirrored"
 #: Names of the turns by their degrees.
 _TURNS = {90: "turned by 90 degrees", 180: "upside down", 270: "turned by 270 degrees"}
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
+from imgpipe.models.arrays import Indices
 
 #: Number of images up to which all pairs are compared, which is exact and as fast.
 ALL_PAIRS = 1000
@@ -28,7 +29,6 @@ _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are
 _SEED = 256
 
 Words = npt.NDArray[np.uint64]
-Indices = npt.NDArray[np.int64]
 
 
 class Effort(NamedTuple):

@@ -29,10 +29,11 @@ from imgpipe.components.image_filter.checks.whole_set import (
     NEAR_DUPLICATE_SEVERITIES,
     radius,
 )
-from imgpipe.components.image_filter.hamming import Indices, differing_bits
+from imgpipe.components.image_filter.hamming import differing_bits
 from imgpipe.components.image_filter.near_search import Hashes
 from imgpipe.components.image_filter.overrides import find
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Indices
 
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
 #: frames of films, which have enough near-duplicates among these.

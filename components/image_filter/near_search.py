@@ -22,7 +22,8 @@ from imgpipe.components.common.image_file.perceptual_hash import (
     HashPairs,
 )
 from imgpipe.components.image_filter.altered_copies import VIEWS, Middles
-from imgpipe.components.image_filter.hamming import Effort, Indices, Words, neighbours
+from imgpipe.components.image_filter.hamming import Effort, Words, neighbours
+from imgpipe.models.arrays import Indices
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
 #: A cropped copy is similar to several crops.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.models import feature_names as names
+from imgpipe.models.arrays import Array, Indices
 
 #: Reasons of a move.
 TOGETHER = "near_duplicates_together"
@@ -42,9 +42,6 @@ _ROW = np.dtype(
         ("relabelled", "?"),  # whether an override gave the label, which does not hold in test
     ]
 )
-
-Rows = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def place(
         yield content, Move(names.SPLITS[placement.splits[index]], reason, rule.drawn)
 
 
-def _with_families(table: Rows, families: Mapping[str, str], rule: SplitRule) -> Rows:
+def _with_families(table: Array, families: Mapping[str, str], rule: SplitRule) -> Array:
     """Return the rows with families as groups, in the splits that the rule draws for these."""
     table = table.copy()
     given = names.TRAIN if rule.given else None
@@ -135,7 +132,7 @@ def _with_families(table: Rows, families: Mapping[str, str], rule: SplitRule) ->
     return table
 
 
-def _contents(table: Rows) -> Iterator[str]:
+def _contents(table: Array) -> Iterator[str]:
     """Yield the content hash of each row in hexadecimal digits."""
     # NumPy drops the zeros at the end of a value of the type S.
     return (content.ljust(32, b"\0").hex() for content in table["content"].tolist())
@@ -147,7 +144,7 @@ def _drawn(rule: SplitRule, key: str) -> tuple[bytes, float, float]:
     return group, rule.draw(key), rule.draw(f"order:{key}")
 
 
-def _units(table: Rows, near: Mapping[str, int]) -> Indices:
+def _units(table: Array, near: Mapping[str, int]) -> Indices:
     """Return the number of each image's unit; connected images must be in one split."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -172,7 +169,7 @@ def _units(table: Rows, near: Mapping[str, int]) -> Indices:
 class _Placement:
     """The splits of all images, as indices in `names.SPLITS`, while they are decided."""
 
-    def __init__(self, table: Rows, units: Indices, fixed: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, table: Array, units: Indices, fixed: npt.NDArray[np.bool_]) -> None:
         self._units = units
         self._labels = np.unique(table["label"], return_inverse=True)[1]
         self._fixed = fixed  # images that are not moved to test, where overrides do not hold

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.near_groups import Listed
 from imgpipe.components.report import page
-from imgpipe.components.report.section import Absent, Content, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.report.sections import images as sections
 from imgpipe.components.report.sections import pictures
 from imgpipe.components.report.sections.images import grouped, shown
@@ -46,7 +46,7 @@ def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> 
     }
 
 
-def _data(context: Context) -> Content:
+def _data(context: Context) -> SectionContent:
     """Build the section of the run's report without warnings, which are shown as findings."""
     data = context.facts["data"]
     facts: Facts = {**context.facts, "data": data and {**data, "warnings": []}}
@@ -133,7 +133,7 @@ def render(
     )
 
 
-def _near(context: Context) -> Content:
+def _near(context: Context) -> SectionContent:
     """Build the section of the run's report, which names where all groups are listed."""
     content = sections.build_near(context)
     if isinstance(content, Absent):

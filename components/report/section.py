@@ -24,7 +24,7 @@ class Absent:
 
 
 #: What a section shows: the values for its template, or the reason why it is absent.
-Content = Mapping[str, Any] | Absent
+SectionContent = Mapping[str, Any] | Absent
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Section:
 
     id: str  # anchor, and name of the template
     title: str
-    build: Callable[[Context], Content]
+    build: Callable[[Context], SectionContent]
     order: int = 0
     template: str = ""  # name of the template if it is not the id
     numbers: bool = False

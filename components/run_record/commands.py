@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural, seconds
-from imgpipe.components.image_evaluator.rules import PASSING
+from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
 from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.components.run_record.run_files import CONFIG
 
@@ -25,7 +25,6 @@ _VERSIONS = "model"  # default of push.directory
 ACCEPT = "--accept"  # option of `imgpipe run`
 #: Components that run again if only a setting of [evaluate] is changed. The others are cached.
 _AGAIN = ("Plan", "ImageEvaluator", "ModelPusher", "Report")
-_ASKS_FOR_NOTHING = PASSING["class_recall"]
 _MINUTE = 60  # seconds
 
 
@@ -133,7 +132,7 @@ def _publishing(facts: Facts) -> list[str] | None:
     failed = gate["failed"]
     if not set(failed) <= PASSING.keys():
         return None
-    needs_no_threshold = any(PASSING[rule] == _ASKS_FOR_NOTHING for rule in failed)
+    needs_no_threshold = any(PASSING[rule] == NO_THRESHOLD for rule in failed)
     if needs_no_threshold:  # a threshold of 0 passes every model, so no other one is given
         failed = [rule for rule in failed if rule != "threshold"]
     passing = dict.fromkeys(PASSING[rule] for rule in failed)

@@ -25,7 +25,7 @@ _SAMPLE = 400  # images of the map, so that it takes two seconds
 
 #: Whose answers they are: those of the folds, those for the validation split, or those for the
 #: images of an evaluation.
-JudgedBy = Literal["folds", "validation", "evaluation"]
+AnsweredBy = Literal["folds", "validation", "evaluation"]
 
 
 class ClassAnswers(TypedDict):
@@ -53,7 +53,7 @@ class CellImage(TypedDict):
 class DecidingAnswers(TypedDict):
     """The answers that decide."""
 
-    judged_by: Annotated[JudgedBy, "Whose answers they are."]
+    judged_by: Annotated[AnsweredBy, "Whose answers they are."]
     threshold: Annotated[float | None, "Accuracy that is asked for; null if none is."]
     every: Annotated[ClassAnswers, "All classes together, with an empty name."]
     classes: Annotated[list[ClassAnswers], "Every class, in the order of the vocabulary."]
@@ -66,7 +66,7 @@ class DecidingAnswers(TypedDict):
 class Judge(NamedTuple):
     """Whose answers decide, and how many of them are independent."""
 
-    judged_by: JudgedBy
+    judged_by: AnsweredBy
     threshold: float | None = None  # accuracy that is asked for
     families: Sequence[int] = ()  # independent images of each class; () if all are independent
     independent: int = 0  # independent images of all classes; 0 if all are

@@ -6,7 +6,7 @@ import html
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NotRequired
 
 HEADING = """# JSON
 
@@ -56,6 +56,8 @@ def _rows(kind: Any, prefix: str) -> Iterator[str]:
         if key.startswith("model_config"):
             continue
         name = getattr(fields.get(key), "alias", None) or key
+        if typing.get_origin(hint) is NotRequired:
+            (hint,) = typing.get_args(hint)
         own, *_, meaning = typing.get_args(hint)
         field = (
             f"{prefix}{name}".replace("*", "&#42;").replace(".", ".<wbr>").replace("_", "_<wbr>")

@@ -147,7 +147,7 @@ class Backbone(registry.BackboneChoice):
             weights_file.check_whole(self.local_file)
         downloaded = self.weights == "imagenet" and architecture.packaged is None
         if downloaded or architecture.code_sha256 is not None:
-            architecture.source(self, (image_size, image_size))
+            architecture.build(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
         """Build the network and return its feature map.
@@ -193,7 +193,7 @@ class Backbone(registry.BackboneChoice):
             # These networks are built with BatchNorm folded in already, so no copy is needed.
             if architecture.folded is not None and self.weights == "imagenet" and not self.cut:
                 return [architecture.folded(pixels, trainable)]
-            source = architecture.source(self, side)
+            source = architecture.build(self, side)
             name_stably(source)  # before the weights, which files of older Keras hold by name
             if self.local_file is not None:
                 file_sha256(self.local_file, self.weights_sha256)  # refuses any other file

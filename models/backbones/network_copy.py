@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import UnsafeWeightsError
 
 if TYPE_CHECKING:
     import keras
 
-Array = npt.NDArray[np.float32]
 
 _NORMALISES: Final = ("Rescaling", "Normalization")  # kept in float32 for the precision of pixels
 
@@ -70,7 +70,7 @@ class _Rebuilding:
         # All of these are keyed by the `id` of a layer, since names may occur twice.
         self._folds = _foldable(source) if fold else {}
         self._skipped = {id(norm) for norm in self._folds.values()}
-        self._values: dict[int, list[Array]] = {}
+        self._values: dict[int, list[Floats]] = {}
         self._affines: set[int] = set()
 
     def layer(self, layer: Any) -> Any:
@@ -197,7 +197,7 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
     return found
 
 
-def _folded(layer: Any, norm: Any) -> list[Array]:
+def _folded(layer: Any, norm: Any) -> list[Floats]:
     """Return the weights of a layer, including a bias, that also perform its BatchNorm."""
     import keras
 

@@ -101,12 +101,13 @@ class Architecture:
     Attributes:
         name: Name of the architecture in the settings.
         image_size: Side in pixels of the images for which it was designed; 0 if its preset says it.
-        source: Builds the functional model from pixels [N, H, W, 3], 0..255, to its last feature
+        build: Builds the functional model from pixels [N, H, W, 3], 0..255, to its last feature
             map, with the chosen weights; to this and a class token [N, 1, 1, C], if it has one.
             Its layers may include BatchNorm and may be trainable.
         folded: Builds the network with ImageNet weights on pixels [N, H, W, 3], with the given
             value of `trainable` of every layer, and returns its last feature map. It has no
-            BatchNorm to fold, so that it need not be copied. With None, `source` is copied.
+            BatchNorm to fold, so that it need not be copied. With None, a copy of what `build`
+            returns is used.
         imagenet: Whether ImageNet weights exist for it.
         widths: Whether its number of filters can be multiplied.
         weights_by_size: Whether it has other ImageNet weights for some sizes of the images.
@@ -120,7 +121,7 @@ class Architecture:
 
     name: str
     image_size: int
-    source: Callable[[BackboneChoice, tuple[int, int]], keras.Model]
+    build: Callable[[BackboneChoice, tuple[int, int]], keras.Model]
     folded: Callable[[keras.KerasTensor, bool], keras.KerasTensor] | None = None
     imagenet: bool = True
     widths: bool = False

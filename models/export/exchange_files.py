@@ -29,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.arrays import PixelValues
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import keras_file, lite_metadata
@@ -47,9 +48,8 @@ CALIBRATION_IMAGES: Final = 200
 
 _RESIZE: Final = "ResizeBilinear"  # the op that resizes decoded images to the network's input size
 
-Pixels = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
-Answering = Callable[[Pixels], Probabilities]
+Answering = Callable[[PixelValues], Probabilities]
 
 
 def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
@@ -93,7 +93,9 @@ def to_keras(version: Path) -> bytes:
         return keras_file.content(keras_file.plain_network(classifier), classifier.vocabulary)
 
 
-def to_lite(version: Path, vocabulary: Sequence[str], calibration: Sequence[Pixels] = ()) -> bytes:
+def to_lite(
+    version: Path, vocabulary: Sequence[str], calibration: Sequence[PixelValues] = ()
+) -> bytes:
     """Convert a published version to the content of a `.tflite` file, which names its classes.
 
     Args:
@@ -198,7 +200,7 @@ def _without_erfc(graph: Any) -> None:
         node.input[:] = [one.name, erf.name]
 
 
-def _representative(images: Sequence[Pixels]) -> Iterator[list[Any]]:
+def _representative(images: Sequence[PixelValues]) -> Iterator[list[Any]]:
     """Yield the images as the converter reads them.
 
     One pixel of the first image becomes black and one white. With 0 and 255 among the values, the
@@ -239,14 +241,14 @@ def open_lite(content: bytes) -> Answering:
     [output] = runner.get_output_details().values()
     scale, zero = output["quantization"]  # of probabilities as whole numbers
 
-    def answer(image: Pixels) -> npt.NDArray[Any]:
+    def answer(image: PixelValues) -> npt.NDArray[Any]:
         found = runner(pixels=image)[PROBABILITIES]
         return found if found.dtype == np.float32 else (found.astype(np.float32) - zero) * scale
 
     return _one_by_one(answer)
 
 
-def _one_by_one(answer: Callable[[Pixels], npt.NDArray[Any]]) -> Answering:
+def _one_by_one(answer: Callable[[PixelValues], npt.NDArray[Any]]) -> Answering:
     """Classify images one at a time, because another size of batch resizes all tensors."""
     return lambda pixels: np.concatenate([answer(image[None]) for image in pixels]).astype(
         np.float32

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.arrays import Flags, Integers, Names
+from imgpipe.models.arrays import Array, Flags, Integers, Names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import folds, rows
@@ -91,7 +91,7 @@ class BankRows:
         penalties: Penalties that FeatureBank has chosen for rows of the bank, perhaps for these.
     """
 
-    features: rows.Rows
+    features: Array
     labels: Integers
     views: Integers
     hashes: Names
@@ -229,7 +229,7 @@ def read_rows(
     )
 
 
-def _read_features(table: Labelled, dim: int, folder: str) -> rows.Rows:
+def _read_features(table: Labelled, dim: int, folder: str) -> Array:
     """Read the features, float16 [n, dim], of the rows of a table."""
     features = rows.empty(len(table), (dim,), np.float16)
     for places, values in table.values(names.FEATURES):

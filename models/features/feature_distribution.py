@@ -70,7 +70,7 @@ class FeatureDistribution:
     held_out_above: int = 0
     far: float = math.inf
 
-    def scores(self, features: rows.Rows) -> Floats:
+    def scores(self, features: Array) -> Floats:
         """Return the distance of each image from the training data, [n], for features [n, D]."""
         parts = [np.empty(0)]
         for _, block in rows.blocks(features, _ROWS):
@@ -116,7 +116,7 @@ def load(directory: str) -> FeatureDistribution | None:
 def fit(
     features: Floats,
     labels: Integers,
-    held_out: rows.Rows,
+    held_out: Array,
     groups: Array | None = None,
 ) -> FeatureDistribution | None:
     """Compute the distribution of the features of training images.

@@ -12,14 +12,12 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.arrays import Integers
-
-Rows = npt.NDArray[Any]
+from imgpipe.models.arrays import Array, Integers
 
 #: Largest size in bytes of an array that is kept in memory, and of rows that are copied at once.
 #: Both are small compared with the gigabyte of TensorFlow and TFX.
@@ -28,7 +26,7 @@ COPIED: Final = 32 << 20
 _MOST_BYTES: Final = 128 << 20  # see `blocks`
 
 
-def empty(count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> Rows:
+def empty(count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> Array:
     """Return an array [count, *row] to be filled, in a file if it is larger than `IN_MEMORY`.
 
     The file has no name, so the system frees it with the array, even if the process is killed.
@@ -50,18 +48,18 @@ def empty(count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> Rows:
         return np.memmap(file, kind, "r+", shape=(count, *row))
 
 
-def mapped(rows: Rows) -> bool:
+def mapped(rows: Array) -> bool:
     """Return whether the rows are in a file."""
     return isinstance(rows, np.memmap)
 
 
-def release(rows: Rows) -> None:
+def release(rows: Array) -> None:
     """Give back the memory of rows that were read from a file or written into it."""
     if isinstance(rows, np.memmap):
         rows._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
-def take(rows: Rows, index: Integers) -> Rows:
+def take(rows: Array, index: Integers) -> Array:
     """Return rows by their numbers, [m, ...]. Many rows of a file are copied into another file.
 
     Args:
@@ -80,7 +78,7 @@ def take(rows: Rows, index: Integers) -> Rows:
     return found
 
 
-def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, Rows]]:
+def blocks(rows: Array, size: int) -> Iterator[tuple[slice, Array]]:
     """Yield all rows in order, block by block.
 
     Args:

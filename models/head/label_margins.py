@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from imgpipe.models.arrays import Floats, Integers
+from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.features.feature_distribution import unit
-from imgpipe.models.features.rows import Rows, blocks
+from imgpipe.models.features.rows import blocks
 from imgpipe.models.process import one_blas_thread
 
 _DECAY: Final = 0.3  # weight decay as a multiple of the mean squared feature
@@ -26,7 +26,7 @@ _WIDEST: Final = 2048
 
 
 def label_margins(
-    features: Rows, labels: Integers, folds: Integers, classes: int
+    features: Array, labels: Integers, folds: Integers, classes: int
 ) -> tuple[Floats, Integers]:
     """Score each row with a head that was fitted on the other folds.
 
@@ -82,7 +82,7 @@ def _heads(gram: Mapping[int, Floats], moments: Mapping[int, Floats]) -> dict[in
     return heads
 
 
-def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Floats]]:
+def _blocks(features: Array, folds: Integers) -> Iterator[tuple[Integers, int, Floats]]:
     """Read the features in their order: positions of one fold, the fold, prepared rows.
 
     The rows are float64, scaled to length √d, with a column of ones.

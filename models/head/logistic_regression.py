@@ -15,7 +15,7 @@ import numpy as np
 from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
-from imgpipe.models.features.rows import Rows, blocks, mapped
+from imgpipe.models.features.rows import blocks, mapped
 from imgpipe.models.process import one_blas_thread
 
 ROWS_AT_ONCE: Final = 8192
@@ -48,7 +48,7 @@ class Linear:
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return logits
 
-    def in_blocks(self, features: Rows) -> Iterator[tuple[slice, Floats]]:
+    def in_blocks(self, features: Array) -> Iterator[tuple[slice, Floats]]:
         """Yield the slice of row numbers and the logarithms [m, C] of blocks of features [n, D]."""
         for part, block in blocks(features, _rows_at_once(len(self.bias))):
             yield part, self.log_probabilities(block)
@@ -69,7 +69,7 @@ class Scaling:
     scale: Floats
 
     @classmethod
-    def fit(cls, features: Rows, sizes: Sequence[int]) -> Scaling:
+    def fit(cls, features: Array, sizes: Sequence[int]) -> Scaling:
         """Return the scaling for features [n, D] that consist of blocks of some sizes.
 
         Few rows estimate a standard deviation badly. Therefore it is weighted with the geometric
@@ -100,7 +100,7 @@ class Scaling:
             scale[part] = np.exp(weighted / (count + _ROWS_OF_ALL)) * np.sqrt(len(part))
         return cls(mean, scale)
 
-    def scaled(self, features: Rows) -> Floats:
+    def scaled(self, features: Array) -> Floats:
         """Return scaled features, float32 [n, D]."""
         found: Floats = features - self.mean.astype(np.float32)
         found /= self.scale.astype(np.float32)
@@ -212,7 +212,7 @@ class LogisticRegression:
         return value, np.vstack([scaled, by_bias])
 
 
-def _float_blocks(features: Rows) -> Iterator[Floats]:
+def _float_blocks(features: Array) -> Iterator[Floats]:
     for _, block in blocks(features, ROWS_AT_ONCE):
         yield block.astype(np.float32, copy=False)
 

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from imgpipe.models.arrays import Array
+from imgpipe.models.arrays import Array, PixelValues
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError, nearest
 
@@ -30,8 +29,6 @@ _COLUMNS: Final = 8
 _TILE: Final = 1.2  # inches
 _HEAT: Final = "turbo"  # low values are blue, high ones red
 _HEAT_SHARE: Final = 0.5  # weight of the heat map's colours in an overlay
-
-Pixels = npt.NDArray[np.uint8]
 
 
 def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
@@ -104,7 +101,7 @@ def feature_maps(maps: Array, title: str) -> bytes:
     return _png(figure)
 
 
-def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, float]]) -> bytes:
+def grad_cam(image: PixelValues, cam: Array, label: str, top: Sequence[tuple[str, float]]) -> bytes:
     """Draw an image and, beside it, the image under the Grad-CAM map of its top class, as a PNG.
 
     Args:
@@ -125,7 +122,7 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
     return _png(figure)
 
 
-def overlay(image: Pixels, cam: Array) -> Pixels:
+def overlay(image: PixelValues, cam: Array) -> PixelValues:
     """Return an image uint8 [H, W, 3] in grey, blended with a heat map float [h, w], 0..1."""
     import matplotlib
     from PIL import Image

@@ -34,7 +34,7 @@ class Rows:
             or a `count` of 0, leaves the rows unchanged.
     """
 
-    stored: stored_rows.Rows
+    stored: Array
     labels: Integers
     seeds: Integers | None = None
     views: ViewSpec | None = None

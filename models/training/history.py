@@ -32,7 +32,7 @@ JudgedBy = Literal["validation", "held_out", "folds"]
 #: disk, have decided on views and epochs.
 Reproducible = Literal["weights", "plan", "nothing"]
 #: Why a training ended.
-Stopped = Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"]
+StopReason = Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"]
 
 
 class Epoch(TypedDict):
@@ -58,7 +58,7 @@ class Stage(TypedDict):
     best_epoch: Annotated[
         int, "Epoch whose weights are used, counted from 1; 1 for a head that was solved."
     ]
-    stopped: Annotated[Stopped, "Why the training ended."]
+    stopped: Annotated[StopReason, "Why the training ended."]
     seconds: Annotated[float, "Duration of the training."]
 
 

@@ -27,7 +27,7 @@ from imgpipe.models.network.classifier import build_head
 from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
-from imgpipe.models.training.history import Epoch, Stage, Stopped
+from imgpipe.models.training.history import Epoch, Stage, StopReason
 from imgpipe.models.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _solved(
     return Fit(head, _course([epoch], 1, "solved", started), solution)
 
 
-def _course(epochs: list[Epoch], best_epoch: int, stopped: Stopped, started: float) -> Stage:
+def _course(epochs: list[Epoch], best_epoch: int, stopped: StopReason, started: float) -> Stage:
     seconds = round(time.perf_counter() - started, 3)
     return {"epochs": epochs, "best_epoch": best_epoch, "stopped": stopped, "seconds": seconds}
 

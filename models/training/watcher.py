@@ -9,7 +9,7 @@ import numpy as np
 
 from imgpipe.models import progress
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.history import Epoch, Stopped
+from imgpipe.models.training.history import Epoch, StopReason
 from imgpipe.models.training.watch import Watch
 
 #: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
@@ -31,7 +31,7 @@ class Watcher(keras.callbacks.Callback):
         super().__init__()
         self.epochs: list[Epoch] = []
         self.best_epoch = 0
-        self.stopped: Stopped = "epochs"
+        self.stopped: StopReason = "epochs"
         self._settings = settings
         self._watch = watch
         self._lowest = float("inf")
@@ -90,6 +90,6 @@ class Watcher(keras.callbacks.Callback):
             return False
         return self._watch.keep_last or loss < self._lowest - MIN_DELTA
 
-    def _stop(self, why: Stopped) -> None:
+    def _stop(self, why: StopReason) -> None:
         self.stopped = why
         self.model.stop_training = True

@@ -24,9 +24,10 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator.rules import SLACK
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
+from imgpipe.models.arrays import PixelValues
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.export import exchange_files as files
-from imgpipe.models.export.exchange_files import Answering, Pixels, Probabilities
+from imgpipe.models.export.exchange_files import Answering, Probabilities
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.pipeline.published.model import Model
 from imgpipe.pipeline.published.model_copy import KIND as SAVED_MODEL
@@ -169,7 +170,7 @@ def described(name: str, model: Model, size: int) -> dict[str, object]:
     }
 
 
-def _calibration(model: Model) -> list[Pixels]:
+def _calibration(model: Model) -> list[PixelValues]:
     """Return the pixels of training images of the run that made a version.
 
     Raises:
@@ -292,7 +293,7 @@ def _noise(size: int) -> list[bytes]:
     return [tf.io.encode_png(pixels).numpy() for pixels in drawn]
 
 
-def _resized(images: list[bytes], size: int) -> Pixels:
+def _resized(images: list[bytes], size: int) -> PixelValues:
     """Decode and resize images as the exported graph does, and round their pixels."""
     from imgpipe.models import preprocess
 

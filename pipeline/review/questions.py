@@ -32,7 +32,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.output.past_runs import PastRun
 
-Kind = Literal["doubtful", "near", "rejected"]
+QuestionKind = Literal["doubtful", "near", "rejected"]
 #: A row that names an image.
 _Image = DoubtfulLabel | Listed | Row
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
@@ -62,7 +62,7 @@ class Question:
     """An image to decide about."""
 
     image: Shown
-    kind: Kind  # what was found in it first
+    kind: QuestionKind  # what was found in it first
     why: tuple[str, ...]  # what was found, one sentence or clause each
     suggestion: str = ""  # the class that the image looks like
     beside: tuple[Shown, ...] = ()  # similar images, to compare with
@@ -150,7 +150,7 @@ def _shown(row: _Image) -> Shown:
     return Shown(row["image_hash"], row["path"], row["label"], row["split"])
 
 
-def _question(row: _Image, kind: Kind, why: str, **more: Any) -> Question:
+def _question(row: _Image, kind: QuestionKind, why: str, **more: Any) -> Question:
     if row["split"] == names.TEST:
         more["no_relabel"] = TEST_LABEL
     return Question(_shown(row), kind, (why,), **more)

@@ -65,7 +65,7 @@ class Call:
         return code_name(self.code)
 
 
-Observer = Callable[[Call], None]
+CallObserver = Callable[[Call], None]
 
 
 class LongCall(Exception):
@@ -83,8 +83,8 @@ class LongCall(Exception):
 class Calls:
     """Runs requests and notifies the observers, such as the metrics."""
 
-    def __init__(self, observers: Sequence[Observer] = ()) -> None:
-        self.observers: list[Observer] = list(observers)
+    def __init__(self, observers: Sequence[CallObserver] = ()) -> None:
+        self.observers: list[CallObserver] = list(observers)
         """Called after each request, in its thread. Their exceptions are logged and ignored."""
 
     def run(self, call: Call, work: Callable[[], T]) -> T:

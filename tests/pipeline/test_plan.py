@@ -181,7 +181,7 @@ def test_the_accepted_schema_is_part_of_the_plan(config: configs.Config):
     gate = DataGateSettings.from_json(before["gate"])
     assert before["accepted_schema"] == gate.accepted_schema == text
     assert gate.accept_changes == 0
-    judged_by: accepted.JudgedBy = {
+    judged_by: accepted.AcceptedState = {
         "accepted_schema": text,
         "accepted_data": gate.accepted_data,
         "accept_changes": 1,

@@ -32,6 +32,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from imgpipe.components.common.image_file.pixels import Pixels
+from imgpipe.models.arrays import Indices
 
 SIDE = 16  # bits in each direction
 BITS = SIDE * SIDE
@@ -75,7 +76,6 @@ _AT_ONCE = 8192
 _MULTIPLIED = 256
 
 Greys = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int64]
 
 
 def perceptual_hashes(image: Pixels) -> bytes:

@@ -24,7 +24,7 @@ _SCHEMA = 1  # of a seal
 EMPTIED = "its large files were removed to save space"
 
 #: Size and SHA-256 of each file, by its path below the folder.
-Files = Mapping[str, Mapping[str, Any]]
+DescribedFiles = Mapping[str, Mapping[str, Any]]
 
 
 def sha256(path: Path) -> str:
@@ -58,7 +58,7 @@ def describe(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     }
 
 
-def difference(folder: Path, files: Files, described: int, *, complete: bool) -> str:
+def difference(folder: Path, files: DescribedFiles, described: int, *, complete: bool) -> str:
     """Compare the files of a folder with their description.
 
     Args:

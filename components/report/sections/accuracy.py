@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.common.shares import wilson
-from imgpipe.components.report.section import Absent, Content, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.report.thumbnails import cam_key
 from imgpipe.components.run_record.metrics import MEASURED, ClassMetrics, SplitMetrics
 from imgpipe.components.run_record.slices import Slice
@@ -16,7 +16,7 @@ from imgpipe.models import feature_names as names
 _Part = TypeVar("_Part")
 
 
-def build_figures(context: Context) -> Content:
+def build_figures(context: Context) -> SectionContent:
     """Return one row for each split, with its Wilson interval."""
     roles = {
         names.VALIDATION: _role_of_validation(context),
@@ -66,7 +66,7 @@ def _role_of_validation(context: Context) -> str:
 FIGURES = Section("figures", "Accuracy and calibration", build_figures, order=130, numbers=True)
 
 
-def build_folds(context: Context) -> Content:
+def build_folds(context: Context) -> SectionContent:
     """Return the mean and one row for each fold."""
     folds, training = context.facts["cross_validation"], context.facts["training"]
     if training is None:
@@ -93,7 +93,7 @@ _SORTED_ABOVE = 30  # classes; with more, those with the lowest F1 come first
 _MOST_CLASSES = 200  # classes that are shown
 
 
-def build_per_class(context: Context) -> Content:
+def build_per_class(context: Context) -> SectionContent:
     """Return one row for each class."""
     tables = {
         split: found["per_class"] for split, found in _by_split(context.facts["metrics"]).items()
@@ -120,7 +120,7 @@ def _f1(figures: ClassMetrics) -> float:
 PER_CLASS = Section("per_class", "Classes", build_per_class, order=134, numbers=True)
 
 
-def build_slices(context: Context) -> Content:
+def build_slices(context: Context) -> SectionContent:
     """Return one row for each slice, with its interval and whether it is clearly weaker."""
     found = context.facts["slices"]
     if not found:
@@ -149,7 +149,7 @@ SLICES = Section("slices", "Accuracy by slice", build_slices, order=136, numbers
 MOST_MISTAKES = 24
 
 
-def build_mistakes(context: Context) -> Content:
+def build_mistakes(context: Context) -> SectionContent:
     """Return the most confident mistakes, those between the same classes side by side."""
     deciding = context.facts["deciding"]
     if deciding is None:

@@ -17,7 +17,7 @@ from imgpipe.components.image_filter.summary_sentences import (
     moves,
     overridden,
 )
-from imgpipe.components.report.section import Content, Context, Section
+from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.models import feature_names as names
 
@@ -26,7 +26,7 @@ _CLASSES = 300  # rows of the table
 IMAGES = 6
 
 
-def build_data(context: Context) -> Content:
+def build_data(context: Context) -> SectionContent:
     """Collect counts, images by split and class, warnings, notes and DataGate's decision."""
     data = context.facts["data"]
     if data is None:
@@ -143,7 +143,7 @@ def grouped(context: Context, rows: Sequence[Row], fate: str = "") -> list[dict[
     return groups
 
 
-def build_rejects(context: Context) -> Content:
+def build_rejects(context: Context) -> SectionContent:
     """Group the rejected files, the most frequent reason first."""
     data, rejects = context.facts["data"], context.facts["rejects"]
     if data is None and not rejects:
@@ -159,7 +159,7 @@ def build_rejects(context: Context) -> Content:
 REJECTS = Section("rejects", "Rejected files", build_rejects, order=50)
 
 
-def build_near(context: Context) -> Content:
+def build_near(context: Context) -> SectionContent:
     """Return the groups with their images."""
     found = context.facts["near"]
     if found is None:
@@ -178,7 +178,7 @@ NEAR = Section("near", "Near-duplicates", build_near, order=122, numbers=True)
 DOUBTFUL = 24
 
 
-def build_doubtful_labels(context: Context) -> Content:
+def build_doubtful_labels(context: Context) -> SectionContent:
     """Return the first rows of the ranking, in two groups: clearly doubtful and less clear."""
     found = context.facts["suspects"]
     if found is None:
@@ -195,7 +195,7 @@ def build_doubtful_labels(context: Context) -> Content:
 DOUBTFUL_LABELS = Section("doubtful_labels", "Doubtful labels", build_doubtful_labels, order=40)
 
 
-def build_unlike_images(context: Context) -> Content:
+def build_unlike_images(context: Context) -> SectionContent:
     """Return the new images that are unlike the old ones of their class, class by class."""
     gate = context.facts["gate"]
     found = gate["unlike"] if gate is not None else []

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.common.formatting import count, seconds
-from imgpipe.components.report.section import Absent, Content, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.advice import advice
 from imgpipe.components.run_record.commands import NextCommand, next_commands
@@ -71,7 +71,7 @@ def _keys(context: Context) -> list[tuple[str, str]]:
 VERDICT = Section("verdict", "Verdict", build_verdict, order=10)
 
 
-def build_next_steps(context: Context) -> Content:
+def build_next_steps(context: Context) -> SectionContent:
     """Return the advice."""
     found = advice(context.facts)
     if not found and context.state.error:
@@ -84,7 +84,7 @@ def build_next_steps(context: Context) -> Content:
 NEXT_STEPS = Section("next_steps", "What to do next", build_next_steps, order=15)
 
 
-def build_identity(context: Context) -> Content:
+def build_identity(context: Context) -> SectionContent:
     """Return the known parts of the run's identity."""
     settings, identity = context.facts["settings"], context.facts["identity"]
     push, baseline = context.facts["push"], context.facts["baseline"]

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.report import map_picture, plots
-from imgpipe.components.report.section import Content, Context, Section
+from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.deciding_answers import (
     MATRIX,
     CellImage,
@@ -63,7 +63,7 @@ class _MatrixRow(TypedDict):
     others: int  # answers of classes that are not in the matrix
 
 
-def build_by_class(context: Context) -> Content:
+def build_by_class(context: Context) -> SectionContent:
     """Return one bar for each class, the lowest first, and one for all classes."""
     deciding = context.facts["deciding"]
     if deciding is None:
@@ -96,7 +96,7 @@ def _percent(share: float) -> str:
 BY_CLASS = Section("by_class", "Right answers by class", build_by_class, order=20)
 
 
-def build_more_images(context: Context) -> Content:
+def build_more_images(context: Context) -> SectionContent:
     """Plot the learning curve, and say how many images would reach the threshold."""
     training, gate = context.facts["training"], context.facts["gate"]
     solution = training["solution"] if training is not None else None
@@ -126,7 +126,7 @@ def build_more_images(context: Context) -> Content:
 MORE_IMAGES = Section("more_images", "Would more images help?", build_more_images, order=22)
 
 
-def build_taken_for(context: Context) -> Content:
+def build_taken_for(context: Context) -> SectionContent:
     """Return one matrix of all answers that decide, with images in its cells."""
     deciding = context.facts["deciding"]
     if deciding is None:
@@ -183,7 +183,7 @@ def _photos(context: Context, images: Sequence[CellImage | GalleryImage]) -> lis
 TAKEN_FOR = Section("taken_for", "What is taken for what", build_taken_for, order=24)
 
 
-def build_gallery(context: Context) -> Content:
+def build_gallery(context: Context) -> SectionContent:
     """Return a row of images for each class; of many classes, some rows are folded away."""
     found = context.facts["galleries"]
     if not found:
@@ -211,7 +211,7 @@ def build_gallery(context: Context) -> Content:
 GALLERY = Section("gallery", "Your images", build_gallery, order=26)
 
 
-def build_map(context: Context) -> Content:
+def build_map(context: Context) -> SectionContent:
     """Draw the map, with the colours of its classes."""
     found = context.facts["map"]
     if found is None:

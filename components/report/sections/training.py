@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from imgpipe.components.report import plots
-from imgpipe.components.report.section import Content, Context, Section
+from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.advice import would_more_help
 from imgpipe.components.run_record.commands import SERVED_NAME, serve_command
 from imgpipe.models import feature_names as names
@@ -22,7 +22,7 @@ _GATES = {
 }
 
 
-def build_model(context: Context) -> Content:
+def build_model(context: Context) -> SectionContent:
     """Return the outcome of the push, and commands if there is a model to serve."""
     push, settings = context.facts["push"], context.facts["settings"]
     baseline = context.facts["baseline"]
@@ -81,7 +81,7 @@ _LAST_KEPT = (
 )
 
 
-def build_training(context: Context) -> Content:
+def build_training(context: Context) -> SectionContent:
     """Collect the stages with their plots, and the results of fine-tuning and calibration."""
     training, bank = context.facts["training"], context.facts["bank"]
     if training is None:
@@ -165,7 +165,7 @@ def _outcome(tuned: FineTuned) -> str:
 TRAINING = Section("training", "Training", build_training, order=140, numbers=True)
 
 
-def build_serving(context: Context) -> Content:
+def build_serving(context: Context) -> SectionContent:
     """Return one row for each check."""
     checks = context.facts["serving"]
     if checks is None:

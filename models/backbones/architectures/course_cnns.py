@@ -28,7 +28,7 @@ DEFAULT_SIZE: Final = 150  # side in pixels for all other networks of the patter
 _NAME: Final = re.compile(r"conv((?:_[1-9]\d{0,3}){1,6})(_grey)?")
 
 
-def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
+def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network to the output of its last pooling; see `Architecture`.
 
     Raises:
@@ -60,9 +60,9 @@ def named(name: str) -> Architecture | None:
     """Return the network that a name such as `conv_16_32_64` describes; None for other names."""
     if _NAME.fullmatch(name) is None:
         return None
-    return Architecture(name, IMAGE_SIZES.get(name, DEFAULT_SIZE), source, imagenet=False)
+    return Architecture(name, IMAGE_SIZES.get(name, DEFAULT_SIZE), build, imagenet=False)
 
 
 ARCHITECTURES: Final = tuple(
-    Architecture(name, size, source, imagenet=False) for name, size in IMAGE_SIZES.items()
+    Architecture(name, size, build, imagenet=False) for name, size in IMAGE_SIZES.items()
 )

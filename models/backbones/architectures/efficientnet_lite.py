@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import torch_legacy
 from imgpipe.models.backbones.registry import Architecture, BackboneChoice, PackagedWeights
 from imgpipe.models.backbones.torch_legacy import Tensors
@@ -29,8 +29,6 @@ _MEAN, _SCALE = 127.0, 128.0  # the input is (pixel - mean) / scale, with pixels
 _STEM_CHANNELS: Final = 32  # of every variant
 _HEAD_CHANNELS: Final = 1280  # of every variant
 _MULTIPLE: Final = 8  # scaled channels are a multiple of it
-
-Array = npt.NDArray[np.float32]
 
 
 class Blocks(NamedTuple):
@@ -246,7 +244,7 @@ def _convolution(unit: Unit, **settings: Any) -> Any:
     return layers.Conv2D(unit.filters, unit.size, **shared)
 
 
-def folded(weights: Tensors, unit: Unit) -> tuple[Array, Array]:
+def folded(weights: Tensors, unit: Unit) -> tuple[Floats, Floats]:
     """Return kernel and bias, float32, with the BatchNorm folded in float64.
 
     The kernel has Keras' order of axes: [h, w, in, out], or [h, w, channels, 1] of a depthwise

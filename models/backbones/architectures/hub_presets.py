@@ -25,10 +25,10 @@ def named(name: str) -> Architecture | None:
     """Return the architecture for a name such as `hub:dinov2_small`; None for other names."""
     if not name.startswith(presets.PREFIX):
         return None
-    return Architecture(name, 0, source, weights_by_size=True, preset=presets.preset(name))
+    return Architecture(name, 0, build, weights_by_size=True, preset=presets.preset(name))
 
 
-def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
+def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network of a preset, with its weights or random ones; see `Architecture`.
 
     Raises:

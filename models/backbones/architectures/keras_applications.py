@@ -82,7 +82,7 @@ APPLICATIONS: Final[dict[str, Application]] = {
 }
 
 
-def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
+def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network with ImageNet or random weights; see `Architecture`.
 
     Raises:
@@ -159,7 +159,7 @@ ARCHITECTURES: Final = tuple(
     Architecture(
         name,
         application.image_size,
-        source,
+        build,
         widths=application.widths,
         weights_by_size=application.weights_by_size,
     )

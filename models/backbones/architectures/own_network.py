@@ -35,11 +35,11 @@ def named(name: str) -> Architecture | None:
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(
-        name, _IMAGE_SIZE, source, imagenet=False, code_sha256=lambda: code_sha256(name)
+        name, _IMAGE_SIZE, build, imagenet=False, code_sha256=lambda: code_sha256(name)
     )
 
 
-def source(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
+def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Call the user's function with the height of the images, and check its result.
 
     Raises:
