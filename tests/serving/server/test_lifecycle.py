@@ -486,14 +486,13 @@ def test_a_request_for_a_version_that_is_not_loaded_says_what_answers_and_why(se
     server, _ = serve(config, allow_version_labels_for_unavailable_models=True)
     server.wait_until_available(60)
     for label, number in (("old", 1), ("next", 9)):
-        with pytest.raises(NotFound) as refused:
+        words = (
+            rf"Specific\(m, {number}\), for the label {label}\. Versions of m that answer: 3\. "
+            rf"Version {number} answers once it is in the folder of the model and "
+            r"model_version_policy selects it\. version_labels in --model_config_file can name"
+        )
+        with pytest.raises(NotFound, match=words):
             ask(server, label=label)
-        for words in (
-            f"Specific(m, {number}), for the label {label}. Versions of m that answer: 3.",
-            f"Version {number} answers once it is in the folder of the model and model_version_",
-            "version_labels in --model_config_file can name another version.",
-        ):
-            assert words in str(refused.value)
     with pytest.raises(NotFound, match=r"Specific\(m, 9\)\. .* answer: 3\. Version 9 answers once"):
         ask(server, version=9)
     with pytest.raises(NotFound, match=r"Latest\(nope\)\. Models of this server: m\."):
