@@ -14,7 +14,11 @@ from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
 from typing_extensions import TypedDict
 
-from imgpipe.components.baseline_settings import BASELINE_FILE, BaselineSettings
+from imgpipe.components.baseline_settings import (
+    ANSWERS_FOLDER,
+    BASELINE_FILE,
+    BaselineSettings,
+)
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models.errors import ResourceError
 
@@ -47,8 +51,8 @@ def Baseline(
     """Copy the baseline version and its provenance.
 
     Args:
-        model: Output: SavedModel of the baseline, empty when there is none to compare with, and
-            the list of the images that it knows.
+        model: Output: SavedModel of the baseline, empty when there is none to compare with, the
+            list of the images that it knows, and its answers for some of them.
         statistics: Output: statistics of the data that the baseline was trained on.
         schema: Output: schema that this data was validated against.
         settings: Which version, and the classes of this run, as `BaselineSettings` writes them.
@@ -83,6 +87,9 @@ def Baseline(
         state["columns"] = columns
         target = path_utils.serving_model_dir(model.uri)
         shutil.copytree(found.path, target, dirs_exist_ok=True, ignore=_ADDED)
+        answers = known.parent / ANSWERS_FOLDER
+        if answers.is_dir():
+            shutil.copytree(answers, f"{model.uri}/{ANSWERS_FOLDER}", dirs_exist_ok=True)
     # The data of two runs can be compared even where their models cannot.
     if found is not None:
         for name, uri in (("statistics", statistics.uri), ("schema", schema.uri)):

@@ -5,7 +5,8 @@ runs the model on these images. The answers of the baseline are stored beside th
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -21,13 +22,14 @@ from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
 from imgpipe.components.baseline import is_empty
-from imgpipe.components.baseline_settings import BASELINE_FILE
+from imgpipe.components.baseline_settings import ANSWERS_FOLDER, BASELINE_FILE
 from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.beam import beam_io
 from imgpipe.components.common.prediction import DESCRIBED
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.serving.server.served import Served
 
@@ -41,6 +43,18 @@ _TINY = 1e-30  # keeps divisions finite
 _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH, names.LABEL)
 
 
+class Answer(NamedTuple):
+    """The answer of a model for one image.
+
+    Attributes:
+        probabilities: Probability of each class of this model, float32 [C].
+        label: The label that is served, as bytes; b"" where nobody needs it.
+    """
+
+    probabilities: np.ndarray
+    label: bytes = b""
+
+
 class Predict(beam.DoFn):
     """Maps batches of serialised image Examples to (split, serialised prediction) pairs.
 
@@ -50,25 +64,32 @@ class Predict(beam.DoFn):
             the baseline is the same model, which then runs once.
         columns: For each class its index in the probabilities of the baseline, -1 for a class that
             the baseline does not know, whose probability is then 0.
+        answers: Folder with predictions in which the baseline has answered for some images; "" for
+            none.
 
     For images that a model has learned from, the answers of networks without them take the place of
     its own; see `models.trainer`.
     """
 
-    def __init__(self, directory: str, baseline: str = "", columns: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        directory: str,
+        baseline: str = "",
+        columns: Sequence[int] = (),
+        answers: str = "",
+    ) -> None:
         self._directory = directory
         self._baseline = baseline
         self._columns = columns
+        self._answers = answers
 
     def setup(self) -> None:
-        """Load the models on the worker."""
+        """Load the models on the worker, the baseline only when it is asked."""
         # The output with the names of all classes is omitted; the vocabulary has them already.
         self._served = loaded_model.served(self._directory, (names.LABEL, names.PROBABILITIES))
-        self._other = None
-        if self._baseline not in ("", self._directory):
-            self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
-        self._learned = _read(self._directory)
-        self._theirs = _read(self._baseline)
+        self._other: Served | None = None
+        self._learned = _learned(self._directory)
+        self._theirs = {**_stored(self._answers), **_learned(self._baseline)}
 
     def teardown(self) -> None:
         """Close the sessions."""
@@ -81,46 +102,81 @@ class Predict(beam.DoFn):
         examples = [tf.train.Example.FromString(record) for record in batch]
         images = [records.raw(example, names.IMAGE_BYTES) for example in examples]
         hashes = [records.raw(example, names.IMAGE_HASH) for example in examples]
-        out = self._served.run(image_bytes=images)
-        labels = [bytes(label) for label in out[names.LABEL]]
-        rows, labels = _without(self._learned, hashes, out[names.PROBABILITIES], labels)
-        others = rows
-        if self._other is not None:
-            found = self._other.run(image_bytes=images)[names.PROBABILITIES]
-            found, _ = _without(self._theirs, hashes, found, labels)
-            others = np.where(np.array(self._columns) < 0, 0, found[:, self._columns])
-            others /= np.maximum(others.sum(axis=1, keepdims=True), _TINY)
+        own = self._own(hashes, images)
+        others = own
+        if self._baseline not in ("", self._directory):
+            others = self._of_baseline(hashes, images)
+            others = [Answer(self._in_own_classes(answer.probabilities)) for answer in others]
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
-            baseline = others[i] if self._baseline else None
-            yield _record(example, rows[i], labels[i], baseline)
+            baseline = None
+            if self._baseline:
+                baseline = others[i].probabilities
+            yield _record(example, own[i], baseline)
+
+    def _own(self, hashes: list[bytes], images: list[bytes]) -> list[Answer]:
+        """Return the answers of the model, or of networks that have not learned from the images.
+
+        A batch is asked as a whole, since the last bits of an answer depend on the number of images
+        that a session computes at once.
+        """
+        if all(digest in self._learned for digest in hashes):
+            return [self._learned[digest] for digest in hashes]
+        outputs = self._served.run(image_bytes=images)
+        labels = [bytes(label) for label in outputs[names.LABEL]]
+        answers = map(Answer, outputs[names.PROBABILITIES], labels)
+        return [
+            self._learned.get(digest, answer)
+            for digest, answer in zip(hashes, answers, strict=True)
+        ]
+
+    def _of_baseline(self, hashes: list[bytes], images: list[bytes]) -> list[Answer]:
+        """Return the answers of the baseline, which is asked only where none is known."""
+        missing = [i for i, digest in enumerate(hashes) if digest not in self._theirs]
+        fresh: dict[int, Answer] = {}
+        if missing:
+            if self._other is None:
+                self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
+            outputs = self._other.run(image_bytes=[images[i] for i in missing])
+            fresh = dict(zip(missing, map(Answer, outputs[names.PROBABILITIES]), strict=True))
+        return [fresh[i] if i in fresh else self._theirs[digest] for i, digest in enumerate(hashes)]
+
+    def _in_own_classes(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return an answer of the baseline, [C'], for the classes of the model, [C]."""
+        columns = np.array(self._columns)
+        found = np.where(columns < 0, 0, probabilities[columns])
+        shared: np.ndarray = found / np.maximum(found.sum(), _TINY)
+        return shared
 
 
-def _without(
-    learned: Mapping[bytes, tuple[np.ndarray, bytes]],
-    hashes: Sequence[bytes],
-    rows: np.ndarray,
-    labels: Sequence[bytes],
-) -> tuple[np.ndarray, list[bytes]]:
-    """Return probabilities and labels of networks that have not learned from the images."""
-    served = zip(hashes, rows, labels, strict=True)
-    found = [learned.get(digest, (row, label)) for digest, row, label in served]
-    return np.stack([row for row, _ in found]), [label for _, label in found]
-
-
-def _read(directory: str) -> dict[bytes, tuple[np.ndarray, bytes]]:
-    """Read the probabilities and the label for each image that a model has learned, by its hash."""
+def _learned(directory: str) -> dict[bytes, Answer]:
+    """Read the answer for each image that a model has learned, by the hash of the image."""
     found = OutOfFold.read(directory)
     if found is None:
         return {}
-    answers = zip(found.probabilities, found.predicted.tolist(), strict=True)
+    answers = map(Answer, found.probabilities, found.predicted.tolist())
     return dict(zip(found.hashes.tolist(), answers, strict=True))
+
+
+def _stored(uri: str) -> dict[bytes, Answer]:
+    """Read the answers in the predictions of an earlier run; none if they are damaged."""
+    if not uri:
+        return {}
+    answers = {}
+    try:
+        for split in SPLITS:
+            for example in records.iterate(uri, split):
+                row = np.array(records.floats(example, names.PROBABILITIES), np.float32)
+                answers[records.raw(example, names.IMAGE_HASH)] = Answer(row)
+    except ResourceError as error:
+        _log.warning("the baseline is asked again: %s", error)
+        return {}
+    return answers
 
 
 def _record(
     example: tf.train.Example,
-    probabilities: np.ndarray,
-    predicted: bytes,
+    answer: Answer,
     baseline: np.ndarray | None,
 ) -> tuple[str, bytes]:
     """Return the split and the serialised prediction for one image."""
@@ -131,7 +187,10 @@ def _record(
     described = {name: records.first(example, name) for name in DESCRIBED}
     values |= {name: value for name, value in described.items() if value is not None}
     values[names.LABEL_INDEX] = records.integer(example, names.LABEL_INDEX, -1)
-    values |= {names.PROBABILITIES: probabilities.tolist(), names.PREDICTED: predicted}
+    values |= {
+        names.PROBABILITIES: answer.probabilities.tolist(),
+        names.PREDICTED: answer.label,
+    }
     if baseline is not None:
         values[names.BASELINE_PROBABILITIES] = baseline.tolist()
     return records.text(example, names.SPLIT), records.serialise(records.make(values))
@@ -169,16 +228,18 @@ def Predictor(
     directory = path_utils.serving_model_path(model.uri)
     baseline = ""
     columns = ()
+    answers = ""
     if baseline_model is not None and not is_empty(baseline_model.uri):
         baseline = baseline_model_of(directory, baseline_model.uri)
         columns = records.read_json(f"{baseline_model.uri}/{BASELINE_FILE}")["columns"]
+        answers = answers_of(baseline, baseline_model.uri, code)
     try:
         with beam_pipeline as pipeline:
             _ = (
                 pipeline
                 | "Read" >> beam_io.ReadSplits(examples.uri, SPLITS)
                 | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
-                | "Predict" >> beam.ParDo(Predict(directory, baseline, columns))
+                | "Predict" >> beam.ParDo(Predict(directory, baseline, columns, answers))
                 | "Write" >> beam_io.WriteSplits(predictions.uri, SPLITS)
             )
     except Exception:
@@ -199,3 +260,21 @@ def baseline_model_of(directory: str, uri: str) -> str:
         return baseline
     one, other = (records.read_json(file) for file in files)
     return directory if one == other else baseline
+
+
+def answers_of(baseline: str, uri: str, code: str) -> str:
+    """Return the folder with stored answers of the baseline that this code would give, too.
+
+    Args:
+        baseline: Folder of its SavedModel.
+        uri: URI of the model artifact of Baseline.
+        code: Fingerprint of the code and the libraries that predict here.
+
+    Returns:
+        The folder; "" if there is none, or the answers are of another version of the code.
+    """
+    digest = f"{baseline}/{manifest.MODEL_DIGEST}"
+    folder = f"{uri}/{ANSWERS_FOLDER}"
+    if not all(map(tf.io.gfile.exists, (digest, folder))):
+        return ""
+    return folder if records.read_json(digest).get("source") == code else ""

@@ -181,6 +181,7 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
         statistics=data["StatisticsGen"].outputs["statistics"],
         schema=schema,
         images=examples,  # the metadata has no hashes
+        predictions=predictor.outputs["predictions"],
         settings=plan.pusher,
     )
     nodes = (bank, trainer, validator, predictor, evaluator, pusher)

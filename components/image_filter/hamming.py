@@ -20,6 +20,9 @@ from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
 #: Number of images up to which all pairs are compared, which is exact and as fast.
 ALL_PAIRS = 1000
 _BLOCK = 64  # rows that are compared at once, which takes 1 MB
+#: Hashes in the orders that are compared at once, which take 8 MB: of few hashes, several orders,
+#: since each call of NumPy takes microseconds.
+_ORDERED = 1 << 18
 _WAITING = 1 << 20  # pairs that are passed on at once, of 32 bytes each
 _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
 _SEED = 256
@@ -72,17 +75,21 @@ def neighbours(
 def _near(
     upright: Words, other: Words, number: int, radius: int, effort: Effort
 ) -> Iterator[HashPairs]:
-    """Yield the pairs of each order."""
+    """Yield the pairs of several orders at a time."""
     n = len(upright)
     rng = np.random.default_rng([_SEED, number])
     both = np.concatenate([upright, other]) if number else upright
-    for _ in range(effort.orders):
-        order = _order(both, rng.permutation(BITS))
+    together = max(1, _ORDERED // len(both))
+    for start in range(0, effort.orders, together):
+        count = min(together, effort.orders - start)
+        order = np.concatenate([_order(both, rng.permutation(BITS)) for _ in range(count)])
         ordered = np.ascontiguousarray(both[order].T)
-        for step in range(1, min(effort.window, len(order) - 1) + 1):
+        place = np.tile(np.arange(len(both)), count)  # of each hash in its order
+        for step in range(1, min(effort.window, len(both) - 1) + 1):
             one = ordered[:, :-step]
             another = ordered[:, step:]
             near = _within(one, another, radius)
+            near = near[place[near] < len(both) - step]  # the end of one order begins no other
             bits = differing_bits(one[:, near], another[:, near])
             first = order[near]
             second = order[near + step]

@@ -22,6 +22,7 @@ from tfx.types.standard_artifacts import (
 )
 from tfx.utils import io_utils, path_utils
 
+from imgpipe.components.baseline_settings import ANSWERS_FOLDER
 from imgpipe.components.common import blessings
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
@@ -40,6 +41,7 @@ def ModelPusher(
     statistics: InputArtifact[ExampleStatistics] = None,
     schema: InputArtifact[Schema] = None,
     images: InputArtifact[Examples] = None,
+    predictions: InputArtifact[Examples] = None,
 ) -> None:
     """Publish the model if all gates blessed it and it is not published already.
 
@@ -57,6 +59,8 @@ def ModelPusher(
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
         images: Examples of the kept images, which are listed beside the model for Baseline.
+        predictions: Predictions of the model, stored beside it, so that Predictor need not ask it
+            again when it is the baseline.
 
     Raises:
         ConfigError: The model or the directory is in a bucket.
@@ -68,7 +72,7 @@ def ModelPusher(
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
     decision = f"{model_blessing.uri}/{DECISION_FILE}"  # TFX's Evaluator writes none
     exported = path_utils.serving_model_path(model.uri)
-    beside = {"statistics": statistics, "schema": schema}
+    beside = {"statistics": statistics, "schema": schema, ANSWERS_FOLDER: predictions}
     candidate = Candidate(
         Path(exported),
         {**given.facts, **_image_size(exported)},

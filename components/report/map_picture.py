@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw
 
-from imgpipe.components.common.image_file.header import pillow
-from imgpipe.components.report.thumbnails import shrunk
+from imgpipe.components.report.thumbnails import small_picture
 from imgpipe.components.run_record.image_map import ImageMap
 
 _FIELD = 44  # pixels of a side
 _FRAME = 3  # pixels
+_TILE = _FIELD - 2 * (_FRAME + 1)  # side of an image in its field
+#: Side of an image from which its tile is made, so that a long image has enough pixels.
+TILE_SOURCE = 4 * _TILE
 _DOT = 5  # radius in pixels
 _GREY = "#888888"  # frame of a class without a colour
 _WRONG = "#e00000"
@@ -66,13 +68,11 @@ def draw(found: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, str])
 
 def _tile(data: bytes) -> Image.Image | None:
     """Return the middle square of an image; None if the bytes are not an image."""
-    side = _FIELD - 2 * (_FRAME + 1)
-    small = shrunk(data, 4 * side) if data else b""
-    if not small:
+    small = small_picture(data, TILE_SOURCE) if data else None
+    if small is None:
         return None
-    with pillow(small) as image:
-        edge = min(image.size)
-        left = (image.width - edge) // 2
-        top = (image.height - edge) // 2
-        square = image.convert("RGB").crop((left, top, left + edge, top + edge))
-    return square.resize((side, side), Image.Resampling.LANCZOS)
+    edge = min(small.size)
+    left = (small.width - edge) // 2
+    top = (small.height - edge) // 2
+    square = (left, top, left + edge, top + edge)
+    return small.resize((_TILE, _TILE), Image.Resampling.LANCZOS, square)

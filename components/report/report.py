@@ -20,7 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
-from imgpipe.components.report import page, thumbnails
+from imgpipe.components.report import map_picture, page, thumbnails
 from imgpipe.components.report.sections import accuracy, images, pictures
 from imgpipe.components.run_record import collect, identity, timings, verdict
 from imgpipe.components.run_record.collect import REPORTED
@@ -120,8 +120,12 @@ def _images(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
     explained = [mistake["image_hash"] for mistake in mistakes[: thumbnails.EXPLAINED]]
     originals: dict[str, bytes] = {}
     if "examples" in uris:
-        for image_hash, data in collect.encoded_images(uris["examples"], _shown_hashes(facts)):
-            files[image_hash] = thumbnails.kept_small(data)
+        shown = _shown_hashes(facts)
+        on_map = facts["map"]["images"] if facts["map"] is not None else []
+        wanted = shown | {image["image_hash"] for image in on_map}
+        for image_hash, data in collect.encoded_images(uris["examples"], wanted):
+            side = thumbnails.SIDE if image_hash in shown else map_picture.TILE_SOURCE
+            files[image_hash] = thumbnails.kept_small(data, side)
             if image_hash in explained:
                 originals[image_hash] = data
     if "model" in uris:
@@ -144,14 +148,12 @@ def _rejected_files(facts: Facts) -> dict[str, bytes]:
 
 
 def _shown_hashes(facts: Facts) -> set[str]:
-    """Return the hashes of the kept images that the page shows."""
+    """Return the hashes of the kept images that the page shows by themselves."""
     hashes = images.shown_hashes(facts["data"]) if facts["data"] is not None else set()
     hashes |= pictures.shown_hashes(facts["galleries"], facts["deciding"])
     if facts["deciding"] is not None:
         mistakes = facts["deciding"]["mistakes"][: accuracy.MOST_MISTAKES]
         hashes |= {mistake["image_hash"] for mistake in mistakes}
-    if facts["map"] is not None:
-        hashes |= {image["image_hash"] for image in facts["map"]["images"]}
     if facts["suspects"] is not None:
         doubtful = facts["suspects"]["rows"][: images.DOUBTFUL]
         hashes |= {label["image_hash"] for label in doubtful}

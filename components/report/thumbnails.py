@@ -84,24 +84,31 @@ def thumbnail(data: bytes, side: int = SIDE) -> str:
 
 def shrunk(data: bytes, side: int, quality: int = _QUALITY) -> bytes:
     """Make a JPEG file as `thumbnail` does; empty when the bytes are not an image."""
+    small = small_picture(data, side)
+    return b"" if small is None else _jpeg(small, quality)
+
+
+def small_picture(data: bytes, side: int) -> Image.Image | None:
+    """Decode an image as `thumbnail` does; None when the bytes are not an image. Never raises."""
     try:
         with pillow(data) as image, _truncated_too():
             image.draft("RGB", (side, side))  # JPEG decodes at an eighth of its size
             if image.width * image.height > _PIXEL_LIMIT:
-                return b""
+                return None
             # Pillow first averages whole blocks, to at least twice the size, which is faster.
             image.thumbnail((side, side), reducing_gap=2.0)
-            return _jpeg(upright(image).convert("RGB"), quality)
+            return upright(image).convert("RGB")
     except Exception:  # Pillow's plugins raise exceptions of any type
-        return b""
+        return None
 
 
-def kept_small(data: bytes) -> bytes:
+def kept_small(data: bytes, side: int = SIDE) -> bytes:
     """Return what is kept of an encoded image until the page is drawn, so that memory stays small.
 
-    A thumbnail is made from it, which is not visibly worse than one of the image itself.
+    A thumbnail of at most this side is made from it, which is not visibly worse than one of the
+    image itself.
     """
-    return shrunk(data, SIDE, _KEPT_QUALITY)
+    return shrunk(data, side, _KEPT_QUALITY)
 
 
 def _jpeg(image: Image.Image, quality: int = _QUALITY) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BANK_FILE, read_rows
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.model_names import HISTORY_FILE
+from imgpipe.models.process import one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,13 @@ def _add_features(facts: Facts, uris: Mapping[str, str], sample: Sequence[Sample
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = _lines(uris, "quarantine", quarantine_files.REVIEWS) or []
     settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
-    facts["suspects"] = doubtful_labels(rows, uri, vocabulary, settled)
-    facts["galleries"] = galleries(rows, uri, vocabulary)
-    facts["map"] = image_map(rows, sample)
+    # The map takes as long as the rest. The limit of one BLAS thread is set here too, because both
+    # threads enter and leave it.
+    with one_blas_thread(), ThreadPoolExecutor(1) as threads:
+        placed = threads.submit(image_map, rows, sample)
+        facts["suspects"] = doubtful_labels(rows, uri, vocabulary, settled)
+        facts["galleries"] = galleries(rows, uri, vocabulary)
+        facts["map"] = placed.result()
 
 
 def _labelled(uris: Mapping[str, str], split: str) -> Iterator[prediction.StoredPrediction]:

@@ -1,8 +1,9 @@
 """Writes the SavedModel that is evaluated, blessed and served.
 
-It is written with `keras.export.ExportArchive`. A Keras 3 model that is written with
-`tf.saved_model.save` can be loaded, but every request to it fails in a graph session, and
-TensorFlow Serving runs it in such a session (tensorflow/serving#2250).
+It consists of the graphs of the signatures and their variables. A Keras 3 model that is written
+with `tf.saved_model.save` can be loaded, but every request to it fails in a graph session, and
+TensorFlow Serving runs it in such a session (tensorflow/serving#2250). `keras.export.ExportArchive`
+traces every graph a second time, which takes a second, and the file holds both.
 """
 
 from __future__ import annotations
@@ -41,20 +42,19 @@ def export(
         warmup_images: Encoded images that a server classifies before it reports that it is ready.
             They are stored at the model's own size. Without any, a grey image is used.
     """
-    import keras
     import tensorflow as tf
 
-    archive = keras.export.ExportArchive()
-    # `track` is not called: endpoints add their variables, and the network would be saved twice.
-    for name, function in signatures(classifier, top_k).items():
-        archive.add_endpoint(name, function)
+    graphs = signatures(classifier, top_k)
+    archive = tf.Module()
+    variables = [variable for graph in graphs.values() for variable in graph.graph.variables]
+    archive.all_variables = list({id(variable): variable for variable in variables}.values())
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as temporary:
         vocabulary = Path(temporary) / Path(VOCABULARY).name  # which TensorFlow puts into assets/
         vocabulary.write_text("".join(f"{name}\n" for name in classifier.vocabulary), "utf-8")
-        # The archive's `track` accepts an asset only as a lookup table. A table has the path of its
-        # file as its name, and two models that are loaded in one process would share that name.
-        archive._tf_trackable.vocabulary = tf.saved_model.Asset(str(vocabulary))
-        archive.write_out(directory, verbose=False)
+        # A lookup table has the path of its file as its name, and two models that are loaded in one
+        # process would share that name.
+        archive.vocabulary = tf.saved_model.Asset(str(vocabulary))
+        tf.saved_model.save(archive, directory, signatures=graphs)
     size = classifier.image_size
     shown = [preprocess.whole_pixels(image, size) for image in warmup_images]
     grey = tf.fill([size, size, 3], tf.constant(127, tf.uint8))

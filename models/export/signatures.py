@@ -36,7 +36,7 @@ CAM: Final = "cam"
 
 def signatures(
     classifier: ClassifierNetwork, top_k: int
-) -> dict[str, tf.types.experimental.GenericFunction]:
+) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """Return all signatures by name. They share one graph of the backbone.
 
     Args:
@@ -50,8 +50,13 @@ def signatures(
     def network(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return classifier.answers(classifier.feature_maps(pixels))
 
-    def decoded(image_bytes: tf.Tensor) -> tf.Tensor:
+    def decode(image_bytes: tf.Tensor) -> tf.Tensor:
         return preprocess.batch_decode(request_checks.image_files(image_bytes), size)
+
+    # One graph of it, as of the backbone.
+    decoded = tf.function(decode, autograph=False, jit_compile=False).get_concrete_function(
+        tf.TensorSpec([None], tf.string)
+    )
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(classifier, network(decoded(image_bytes)), top_k)
@@ -164,10 +169,9 @@ def _label(classifier: ClassifierNetwork, probabilities: tf.Tensor) -> tf.Tensor
 
 def _traced(
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]], spec: tf.TensorSpec
-) -> tf.types.experimental.GenericFunction:
-    """Return a tf.function traced for `spec`, without XLA, which is much slower on a CPU."""
+) -> tf.types.experimental.ConcreteFunction:
+    """Return the graph of a function for `spec`, without XLA, which is much slower on a CPU."""
     import tensorflow as tf
 
     traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
-    traced.get_concrete_function()  # `ExportArchive.add_endpoint` expects a traced function
-    return traced
+    return traced.get_concrete_function()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components import predictor
+from imgpipe.components.baseline_settings import ANSWERS_FOLDER
 from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.serving_validator import validate
@@ -130,6 +132,58 @@ def test_images_that_the_model_has_learned_have_the_answers_of_a_network_without
         np.testing.assert_allclose(stored, expected, atol=1e-6)
     before = records.floats(found["1.png"], names.BASELINE_PROBABILITIES)
     np.testing.assert_allclose(before, [0.375, 0, 0.625], atol=1e-6)  # of its classes c and a
+
+
+def _with_answers(made: Path, folder: Path, answers: dict[str, list[float]]) -> Path:
+    """Return a copy of `made` whose baseline comes with answers for images of validation."""
+    copies = shutil.copytree(made, folder)
+    digest = copies / "earlier" / "Format-Serving" / manifest.MODEL_DIGEST
+    digest.write_text(json.dumps({**json.loads(digest.read_text()), "source": "this code"}))
+    uri = f"{copies}/earlier/{ANSWERS_FOLDER}"
+    shards = {split: records.shard_path(uri, split, 0, 1) for split in predictor.SPLITS}
+    with records.ShardWriter(shards) as writer:
+        for path, row in answers.items():
+            values = {names.IMAGE_HASH: f"{path} of validation", names.PROBABILITIES: row}
+            writer.write(names.VALIDATION, records.make(values))
+    return copies
+
+
+def _of_baseline(out: Path) -> dict[str, list[float]]:
+    """Return the stored answers of the baseline for the images of validation by path."""
+    found = records.iterate(str(out), names.VALIDATION)
+    kind = names.BASELINE_PROBABILITIES
+    return {records.text(example, names.PATH): records.floats(example, kind) for example in found}
+
+
+def test_the_baseline_is_asked_only_for_images_for_which_it_has_no_stored_answer(
+    made: Path, tmp_path: Path
+):
+    expected = _of_baseline(_predict(made, tmp_path / "asked", "model", "earlier"))
+    copies = _with_answers(made, tmp_path / "copies", {"1.png": [0.5, 0.3, 0.2]})
+    found = _of_baseline(_predict(copies, tmp_path / "known", "model", "earlier", code="this code"))
+    assert found.pop("1.png") == pytest.approx([0.375, 0, 0.625])  # of its classes c and a
+    assert found == {path: row for path, row in expected.items() if path != "1.png"}
+
+
+def test_a_baseline_that_has_answered_for_all_images_is_not_loaded(made: Path, tmp_path: Path):
+    answers = {f"{i}.png": [0.5, 0.3, 0.2] for i in range(3)}
+    copies = _with_answers(made, tmp_path / "copies", answers)
+    for file in records.shard_files(f"{copies}/images", names.TEST):
+        Path(file).write_bytes(b"")
+    (copies / "earlier" / "Format-Serving" / "saved_model.pb").write_bytes(b"")
+    found = _predict(copies, tmp_path / "known", "model", "earlier", code="this code")
+    assert _of_baseline(found)["2.png"] == pytest.approx([0.375, 0, 0.625])
+
+
+def test_stored_answers_of_other_code_or_in_a_damaged_file_are_not_used(made: Path, tmp_path: Path):
+    expected = _of_baseline(_predict(made, tmp_path / "asked", "model", "earlier"))
+    copies = _with_answers(made, tmp_path / "copies", {"1.png": [0.5, 0.3, 0.2]})
+    other = _predict(copies, tmp_path / "other", "model", "earlier", code="other code")
+    assert _of_baseline(other) == expected
+    (file,) = records.shard_files(f"{copies}/earlier/{ANSWERS_FOLDER}", names.VALIDATION)
+    Path(file).write_bytes(Path(file).read_bytes()[:-2])
+    damaged = _predict(copies, tmp_path / "damaged", "model", "earlier", code="this code")
+    assert _of_baseline(damaged) == expected
 
 
 def test_a_baseline_that_equals_the_candidate_is_not_loaded_separately(made: Path, tmp_path: Path):

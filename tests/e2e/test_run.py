@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import imgpipe
-from imgpipe.components.common.storage import known_images, manifest
+from imgpipe.components.baseline_settings import ANSWERS_FOLDER
+from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.demo import FAULTS
@@ -131,8 +132,9 @@ def test_the_pushed_version_is_complete_and_has_its_provenance(case: Case, first
     assert "saved_model.pb" in guarded and "README.md" not in guarded
     assert version.vocabulary == ["paper", "rock", "scissors"]
     assert version.run_key
-    for kept in ("provenance/statistics", "provenance/schema", "assets.extra"):
-        assert (version.path / kept).is_dir(), kept
+    for kept in ("statistics", "schema", ANSWERS_FOLDER):
+        assert (version.path / "provenance" / kept).is_dir(), kept
+    assert (version.path / "assets.extra").is_dir()
     known = known_images.read(version.path / "provenance" / known_images.FILE)
     assert len(known) == first.summary["data"]["kept"], "each image with a hash of its own"
     page = Path(first.summary["report"]).read_text(encoding="utf-8")
@@ -252,6 +254,29 @@ def test_a_new_image_costs_forward_passes_for_its_own_views_only(
     # Data is validated against the accepted schema, which is not inferred from this data.
     accepted = (copy.out / "schema" / "schema.pbtxt").read_text()
     assert (_artifact(copy, "SchemaGen", "schema") / "schema.pbtxt").read_text() == accepted
+
+
+def _probabilities(uri: Path, kind: str) -> dict[str, list[float]]:
+    """Return the probabilities of a kind in predictions, by the path of the image."""
+    examples = records.iterate(str(uri), names.TEST)
+    return {
+        records.text(example, names.PATH): records.floats(example, kind) for example in examples
+    }
+
+
+def test_the_baseline_comes_with_the_answers_of_the_run_that_published_it(
+    first: Any, grown: tuple[Case, Any]
+):
+    copy, _ = grown
+    published = manifest.latest(copy.out / "model").path / "provenance" / ANSWERS_FOLDER
+    before = _probabilities(published, names.PROBABILITIES)
+    baseline = _artifact(copy, "Baseline", "model") / ANSWERS_FOLDER
+    assert _probabilities(baseline, names.PROBABILITIES) == before
+    predictions = _artifact(copy, "Predictor", "predictions")
+    now = _probabilities(predictions, names.BASELINE_PROBABILITIES)
+    assert before and before.keys() <= now.keys()
+    for path, row in before.items():
+        assert now[path] == pytest.approx(row, rel=1e-6), path
 
 
 def test_a_model_below_threshold_is_not_blessed_and_not_pushed(
