@@ -63,14 +63,31 @@ class Core:
         model = self.models.get(spec.name)
         with model.acquire(version) if model else nullcontext() as handle:
             if handle is None:
-                which = f"Latest({spec.name})"
-                if version is not None:
-                    which = f"Specific({spec.name}, {version})"
-                if spec.label is not None:
-                    which += f", for the label {spec.label}"
-                cause = model.trouble(version) if model else ""
-                raise self._absent(f"Servable not found for request: {which}{cause}")
+                raise self._absent(self._missing(spec, version))
             yield handle
+
+    def _missing(self, spec: Spec, version: int | None) -> str:
+        """Return why the version that `spec` selects does not answer, and what does."""
+        which = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
+        if spec.label is not None:
+            which += f", for the label {spec.label}"
+        reason = f"Servable not found for request: {which}"
+        model = self.models.get(spec.name)
+        if model is None:
+            return f"{reason}. Models of this server: {listed(self.models)}."
+        cause = model.trouble(version)
+        if version is None:
+            return f"{reason}{cause}"
+        answering = ", ".join(map(str, model.available())) or "none"
+        parts = [f"{reason}{cause}.", f"Versions of {spec.name} that answer: {answering}."]
+        if not cause:
+            parts.append(
+                f"Version {version} answers once it is in the folder of the model and "
+                "model_version_policy selects it."
+            )
+        if spec.label is not None:
+            parts.append("version_labels in --model_config_file can name another version.")
+        return " ".join(parts)
 
     def states(self, name: str, version: int | None = None) -> list[VersionState]:
         """Return the states of all known versions of a model, newest first, or of one version.

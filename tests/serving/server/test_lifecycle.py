@@ -481,6 +481,24 @@ def test_labels_of_unavailable_versions_at_start_need_the_flag(serve, bases):
     assert ask(server, label="stable") == (3, 3.0)
 
 
+def test_a_request_for_a_version_that_is_not_loaded_says_what_answers_and_why(serve, bases):
+    config = ModelConfig("m", bases / "base", labels={"old": 1, "next": 9})
+    server, _ = serve(config, allow_version_labels_for_unavailable_models=True)
+    server.wait_until_available(60)
+    for label, number in (("old", 1), ("next", 9)):
+        words = (
+            rf"Specific\(m, {number}\), for the label {label}\. Versions of m that answer: 3\. "
+            rf"Version {number} answers once it is in the folder of the model and "
+            r"model_version_policy selects it\. version_labels in --model_config_file can name"
+        )
+        with pytest.raises(NotFound, match=words):
+            ask(server, label=label)
+    with pytest.raises(NotFound, match=r"Specific\(m, 9\)\. .* answer: 3\. Version 9 answers once"):
+        ask(server, version=9)
+    with pytest.raises(NotFound, match=r"Latest\(nope\)\. Models of this server: m\."):
+        ask(server, "nope")
+
+
 def test_changes_of_the_config_file_apply_unless_it_is_invalid(bases, eventually):
     file = bases / "models.config"
 
