@@ -92,7 +92,9 @@ def run_fn(fn_args: Any) -> None:
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
     chosen = (calibration["temperature"], calibration["unknown_below"])
-    classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
+    classifier = build_classifier(
+        trained.layers, vocabulary, settings, *chosen, branch=trained.branch
+    )
     images = some_images(fn_args.eval_files, PARITY_IMAGES)
     write_parity(classifier, images, run_dir / PARITY_FILE)
     target = fn_args.serving_model_dir
