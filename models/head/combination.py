@@ -53,21 +53,16 @@ def best_combination(head: Answers, network: Answers) -> Combination:
         head: Answers of the head for the images that judge.
         network: Answers of the network for the same images in the same order.
     """
-    temperatures = [_temperature(answers) for answers in (head, network)]
-    tried = [_combination(weight, *temperatures) for weight in WEIGHTS]
+    of_head = _temperature(head)
+    of_network = _temperature(network)
+    tried = [Combination(one, (1 - one) / of_head, one / of_network) for one in WEIGHTS]
 
     def cost(combination: Combination) -> tuple[float, float]:
         losses = combination.answers(head, network).scores().losses
         return round(float(losses.mean()), _DECIMALS), -combination.weight
 
-    return min(tried, key=cost)
-
-
-def _combination(weight: float, of_head: float, of_network: float) -> Combination:
-    """Return the combination with a weight, for the temperatures of head and network."""
-    if weight == ALONE.weight:
-        return ALONE
-    return Combination(weight, (1 - weight) / of_head, weight / of_network)
+    best = min(tried, key=cost)
+    return ALONE if best.weight == ALONE.weight else best
 
 
 def _temperature(answers: Answers) -> float:

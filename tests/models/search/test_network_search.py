@@ -139,7 +139,9 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
 
 def test_the_network_that_was_kept_is_shipped(searched, noise_images) -> None:
     trained, _ = searched
-    classifier = build_classifier(trained.layers, ["a", "b", "c"], _SETTINGS)
+    classifier = build_classifier(
+        trained.layers, ["a", "b", "c"], _SETTINGS, branch=trained.branch
+    )
     validation = Labelled.read([str(noise_images / f"{names.VALIDATION}-*")])
     right = 0
     for places, images in validation.values(names.IMAGE_BYTES):
