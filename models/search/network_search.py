@@ -40,6 +40,7 @@ from imgpipe.models.training.history import (
     Reproducible,
     SearchEnd,
     Tried,
+    combined_with_head,
     describe_tried,
 )
 from imgpipe.models.training.stages import Inputs, Part, Trained
@@ -381,7 +382,7 @@ class _Search:
             features = self._inputs.settings.features
             self._result = replace(shipped, history=history, features=features)
             return
-        history["trained"] += ", combined with the head"
+        history["trained"] = combined_with_head(history["trained"], combination.weight)
         branch = TunedBranch(
             cut, shipped.layers, combination.head_factor, combination.network_factor
         )

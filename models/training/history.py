@@ -156,4 +156,9 @@ def name_tried(tried: Tried) -> str:
     weight = tried["weight"]
     if weight is None or weight == 1:
         return tried["what"]
-    return f"{tried['what']}, combined with the head (weights {weight:g} and {1 - weight:g})"
+    return combined_with_head(tried["what"], weight)
+
+
+def combined_with_head(network: str, weight: float) -> str:
+    """Say in words that a network is combined with the head, by the weight of the network."""
+    return f"{network}, combined with the head (weights {weight:g} and {1 - weight:g})"
