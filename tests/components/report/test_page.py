@@ -423,8 +423,8 @@ def test_the_networks_that_were_tried_and_the_stages_are_listed():
     }
     text = read(found).text
     for words in (
-        "layers above block8, combined with the head (weights 0.7 and 0.3) 0.995 +0.097 0.015 2 min",
-        "2 min 30 s yes",
+        "layers above block8, combined with the head (weights 0.7 and 0.3) 0.995 +0.097 0.015",
+        "+0.097 0.015 2 min 30 s yes",
         "layers above block3 diverged",
         "Everything was tried.",
         "Validation accuracy Gain",
