@@ -92,9 +92,7 @@ def run_fn(fn_args: Any) -> None:
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
     chosen = (calibration["temperature"], calibration["unknown_below"])
-    classifier = build_classifier(
-        trained.layers, vocabulary, settings, *chosen, branch=trained.branch
-    )
+    classifier = build_classifier(trained.layers, vocabulary, settings, *chosen, trained.branch)
     images = some_images(fn_args.eval_files, PARITY_IMAGES)
     write_parity(classifier, images, run_dir / PARITY_FILE)
     target = fn_args.serving_model_dir
@@ -104,10 +102,7 @@ def run_fn(fn_args: Any) -> None:
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
         OutOfFold.of(answers, vocabulary, calibration).write(target)
-    distribution = trained.distribution
-    # Beside a branch, the head reads the features of the bank, whose distribution is known if any.
-    if distribution is None and trained.branch is None:
-        distribution = image_distribution(classifier, *files)
+    distribution = trained.distribution or image_distribution(classifier, *files)
     if distribution is not None:
         distribution.save(target)
 
@@ -119,8 +114,11 @@ def image_distribution(
 
     A few hundred images of both splits, of which file patterns are given, pass through the network
     once more. The class that the network predicts for an image is used as its label. There is no
-    distribution when there are too few images or too many features.
+    distribution when there are too few images or too many features. With a tuned branch, the head
+    reads features of the bank, which has been asked for their distribution.
     """
+    if classifier.cut:
+        return None
     train, held_out = (
         _features(classifier, Labelled.read(files).first(count))
         for files, count in ((train_files, _DESCRIBED), (eval_files, _DESCRIBED // 2))
