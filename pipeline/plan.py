@@ -57,7 +57,8 @@ from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import source
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration.config import Config, changed, flat, put
+from imgpipe.pipeline.configuration.config import Config, changed
+from imgpipe.pipeline.configuration.dotted_keys import flat, put
 
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"

@@ -88,7 +88,8 @@ def test_the_site_has_every_page_and_loads_nothing_from_the_network(site: Path) 
 
 @pytest.mark.slow
 def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
-    from imgpipe.pipeline.configuration.config import Config, flat
+    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.pipeline.configuration.dotted_keys import flat
 
     commands = (site / "reference" / "commands.html").read_text("utf-8")
     leaves = _commands(typer.main.get_command(app))

@@ -24,10 +24,10 @@ _MAY_IMPORT = {
 #: whoever makes it smaller writes the smaller number here.
 _MOST = {
     "public class names with several meanings": 0,
-    "[str, Any] in annotations of arguments and returns": 76,
-    "functions of more than 60 lines": 2,
+    "[str, Any] in annotations of arguments and returns": 75,
+    "functions of more than 60 lines": 0,
     "functions of more than 7 parameters": 2,
-    "files of more than 400 lines": 2,
+    "files of more than 400 lines": 1,
     "names of files that are declared twice": 0,
 }
 #: Commands, whose parameters are the options of the command line, and the one component that is a

@@ -60,8 +60,6 @@ def command(
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line import image_bytes
-    from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.published.model import Model
 
     images = images or []
@@ -74,12 +72,9 @@ def command(
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     chosen_model = Model.of(model, run=run)
     version = chosen_model.folder
-    refused = 0
     with consoles.quiet() as console:
         with quick_imports():
-            from imgpipe.models.export.signatures import CAM
-            from imgpipe.models.network import activation_images, network_file
-            from imgpipe.serving.server.served import Served
+            from imgpipe.models.network import network_file
 
         if chosen_model.notice:
             console.print(f"note: {escape(chosen_model.notice)}", soft_wrap=True)
@@ -88,22 +83,41 @@ def command(
             classifier.network.summary(
                 print_fn=lambda text: console.print(escape(text, lines=True))
             )
-        if images:
-            chosen = activation_images.choose(classifier.network, layer or [])
-            served = Served(str(version), CAM)
-        read = image_bytes.read(images, Config().judge.pixel_limit)
-        for (path, data, error), name in zip(read, _folders(images), strict=True):
-            if error:
-                refused += 1
-                said = f"{path} could not be explained: {error}"
-                console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
-            else:
-                console.print(f"{escape(str(path))}  ", end="", soft_wrap=True)
-                _explain(console, data, classifier, served, chosen, to / name)
-        if refused:
-            console.print(f"{refused} of {len(images)} images could not be explained.")
+        refused = _draw(console, images, version, classifier, layer or [], to) if images else 0
     if refused:
         raise typer.Exit(_SOME_REFUSED)
+
+
+def _draw(
+    console: Console,
+    images: Sequence[Path],
+    version: Path,
+    classifier: ClassifierNetwork,
+    layers: Sequence[str],
+    to: Path,
+) -> int:
+    """Draw all images, each into a folder of its own, and return how many could not be drawn."""
+    from imgpipe.models.export.signatures import CAM
+    from imgpipe.models.network import activation_images
+    from imgpipe.pipeline.command_line import image_bytes
+    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.serving.server.served import Served
+
+    chosen = activation_images.choose(classifier.network, layers)
+    served = Served(str(version), CAM)
+    refused = 0
+    read = image_bytes.read(images, Config().judge.pixel_limit)
+    for (path, data, error), name in zip(read, _folders(images), strict=True):
+        if error:
+            refused += 1
+            said = f"{path} could not be explained: {error}"
+            console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
+        else:
+            console.print(f"{escape(str(path))}  ", end="", soft_wrap=True)
+            _explain(console, data, classifier, served, chosen, to / name)
+    if refused:
+        console.print(f"{refused} of {len(images)} images could not be explained.")
+    return refused
 
 
 def _folders(images: Sequence[Path]) -> Iterator[str]:

@@ -100,7 +100,7 @@ def init(
 def _text(config: Config, name: str | None) -> str:
     """Write the settings that matter most or differ from their defaults; without a name, all."""
     from imgpipe.pipeline.configuration import toml_text
-    from imgpipe.pipeline.configuration.config import flat
+    from imgpipe.pipeline.configuration.dotted_keys import flat
 
     if name is None:
         return toml_text.to_toml(config)

@@ -38,6 +38,23 @@ _EXAMPLES = """Examples:\n
 """
 
 
+_LeastCertainFirstOption = Annotated[
+    bool,
+    typer.Option(
+        "--least-certain-first", help="Sort the images by the probability of their label."
+    ),
+]
+_CsvOption = Annotated[
+    str | None,
+    typer.Option(
+        "--csv",
+        metavar="FILE",
+        help="Write a table for spreadsheets to this file (- for standard output).",
+        callback=options.writable_file,
+    ),
+]
+
+
 @app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def predict(
     images: Annotated[
@@ -65,22 +82,9 @@ def predict(
     run: options.RunOption = None,
     top: Annotated[int, typer.Option(help="Number of labels shown for each image.")] = 5,
     timeout: Annotated[float, typer.Option(help="Seconds for each request to a server.")] = 30.0,
-    least_certain_first: Annotated[
-        bool,
-        typer.Option(
-            "--least-certain-first", help="Sort the images by the probability of their label."
-        ),
-    ] = False,
+    least_certain_first: _LeastCertainFirstOption = False,
     json_file: options.JsonListOption = None,
-    csv_file: Annotated[
-        str | None,
-        typer.Option(
-            "--csv",
-            metavar="FILE",
-            help="Write a table for spreadsheets to this file (- for standard output).",
-            callback=options.writable_file,
-        ),
-    ] = None,
+    csv_file: _CsvOption = None,
 ) -> None:
     """Classify images, using a server or, with --model OUT, a local model."""
     from imgpipe.serving.client import ServingError

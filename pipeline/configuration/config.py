@@ -12,12 +12,10 @@ import functools
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError, model_validator
-from pydantic.fields import FieldInfo
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.data_gate.accepted import SCHEMA_FILE
@@ -31,6 +29,7 @@ from imgpipe.models.limits import INPUT, OUTPUT, PLACE, declared, describe
 from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
 from imgpipe.pipeline.configuration import sections
 from imgpipe.pipeline.configuration.beam import BeamSection
+from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
 from imgpipe.pipeline.configuration.kubeflow import KubeflowSection
 
 _TOO_DEEP = "is nested too deeply"  # the parser of TOML calls itself for each bracket
@@ -209,47 +208,14 @@ class Config(sections.SettingsSection):
         return self.out / GATE_FILE
 
 
-def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested tables with their names, such as `("train.epochs", 30)`."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def put(tree: dict[str, object], name: str, value: object) -> None:
-    """Set the value of a name such as `train.epochs` in nested tables.
-
-    Raises:
-        ConfigError: A section of the name is not a table.
-    """
-    *tables, key = name.split(".")
-    for table in tables:
-        below = tree.setdefault(table, {})
-        if not isinstance(below, dict):
-            raise ConfigError(f"{table!r} is a section with keys below it. Received: {below!r}.")
-        tree = below
-    tree[key] = value
-
-
-def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield all settings below a section with their dotted keys, in the order of declaration."""
-    for name, field in declared(section).items():
-        if declared(field.annotation):
-            yield from _fields(field.annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field
-
-
 def known_keys() -> list[str]:
     """All dotted keys of the configuration, in the order of their declaration."""
-    return [key for key, _ in _fields(Config)]
+    return [key for key, _ in fields(Config)]
 
 
 def marked(*marks: str) -> list[str]:
     """Return the keys of settings that are paths of some kinds; see `imgpipe.models.limits`."""
-    return [key for key, field in _fields(Config) if set(marks) & set(map(str, field.metadata))]
+    return [key for key, field in fields(Config) if set(marks) & set(map(str, field.metadata))]
 
 
 def changed(config: Config) -> dict[str, object]:
@@ -288,16 +254,16 @@ def unknown(key: str) -> str:
 
 def _explain(error: ValidationError, where: str) -> ConfigError:
     """Error with one line for each problem: key, expected and received value."""
-    fields = dict(_fields(Config))
+    by_key = dict(fields(Config))
     lines = []
     for problem in error.errors():
         key = ".".join(map(str, problem["loc"]))
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             lines.append(unknown(key))
             continue
-        if problem["type"] == "string_pattern_mismatch" and key in fields:
+        if problem["type"] == "string_pattern_mismatch" and key in by_key:
             # Instead of the regular expression, which few people read.
-            expected = (fields[key].description or "").split(". ")[0].removesuffix(".")
+            expected = (by_key[key].description or "").split(". ")[0].removesuffix(".")
             problem["msg"] = f"Expected: {expected}"
         lines.append(f"{describe(problem, _SHOWN)}.")
     return ConfigError(f"{where}: " + "\n".join(lines))
@@ -309,7 +275,7 @@ def _set(tree: dict[str, object], assignment: str) -> None:
     key = key.strip()
     if not equals or not key:
         raise ConfigError(f"--set takes section.key=value. Received: {assignment!r}.")
-    field = dict(_fields(Config)).get(key)
+    field = dict(fields(Config)).get(key)
     if field is None:
         raise ConfigError(f"--set {assignment}: {unknown(key)}")
     try:

@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE
-from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, flat, marked
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, marked
+from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.configuration.kubeflow import Volume
 from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.source import among_images, outputs

@@ -26,7 +26,8 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MANIFEST
 from imgpipe.models.training.cross_validation import Folds
-from imgpipe.pipeline.configuration.config import VERSIONS, flat
+from imgpipe.pipeline.configuration.config import VERSIONS
+from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, LOCK, RUNS, SUMMARY
 from imgpipe.pipeline.records import run_summary

@@ -16,7 +16,7 @@ from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.models import feature_names as names
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.limits import OUTPUT
-from imgpipe.pipeline.configuration.config import flat
+from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
 

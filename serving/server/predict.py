@@ -188,10 +188,13 @@ class Handle:
         self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str], call: Call | None
     ) -> list[np.ndarray]:
         """Run a signature in slices of rows where the model computes each row alone."""
+        rows = set(_row_counts(self.signatures[key], arrays))
+        many = any(count is not None and count > limits.MAX_SLICE_ROWS for count in rows)
+        if many and self.runtime.by_row and call is not None and not call.is_long:
+            raise LongCall(call)  # before the pixels are counted, which takes time, too
         pixels = [
             limits.row_pixels(alias, value, self.max_pixels) for alias, value in arrays.items()
         ]
-        rows = set(_row_counts(self.signatures[key], arrays))
         if not self.runtime.by_row or len(rows) != 1 or rows == {0}:
             return self._run_slice(key, arrays, fetches)
         counts = [sum(row) for row in zip(*pixels, strict=True)]

@@ -12,6 +12,8 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +58,21 @@ class Rest:
 
 @pytest.fixture(scope="module")
 def rest(tmp_path_factory):
+    """Return the server that is attacked."""
+    with served(tmp_path_factory.mktemp("rest")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bystander(tmp_path_factory):
+    """Return a server that nobody attacks: what delays it too is the machine, which others use."""
+    with served(tmp_path_factory.mktemp("bystander")) as server:
+        yield server
+
+
+@contextmanager
+def served(base: Path) -> Iterator[Rest]:
     """Serve half_plus_two as `half`."""
-    base = tmp_path_factory.mktemp("rest")
     write_half_plus_two(base / "half" / "1")
     flags = [
         "--model_name=half",
@@ -73,6 +88,19 @@ def rest(tmp_path_factory):
             time.sleep(0.1)
         assert made.works()
         yield made
+
+
+def slowest(rest: Rest, bystander: Rest, over: Callable[[], bool]) -> tuple[float, float]:
+    """Ask both servers in turn until it is over, and return the longest wait for each."""
+    waits: dict[Rest, list[float]] = {rest: [], bystander: []}
+    while not over():
+        for server, times in waits.items():
+            began = time.monotonic()
+            assert server.works()
+            times.append(time.monotonic() - began)
+    attacked, other = (max(times) for times in waits.values())
+    print(f"slowest {attacked:.3f} s of {len(waits[rest])}, without an attack {other:.3f} s")
+    return attacked, other
 
 
 def rest_port(log: Path) -> int:
@@ -109,7 +137,7 @@ class Watch:
 
 
 def test_deep_json_is_refused(rest, record_property):
-    slowest = 0.0
+    longest = 0.0
     for levels in (1_100, 50_000, 5_000_000):
         for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
             for body in (
@@ -118,14 +146,14 @@ def test_deep_json_is_refused(rest, record_property):
             ):
                 began = time.monotonic()
                 status, answer = rest.ask("/v1/models/half:predict", body)
-                slowest = max(slowest, time.monotonic() - began)
+                longest = max(longest, time.monotonic() - began)
                 assert status in (400, 413), answer
-    record_property("slowest_s", round(slowest, 2))
-    assert slowest < TIMEOUT_S * 2
+    record_property("slowest_s", round(longest, 2))
+    assert longest < TIMEOUT_S * 2
     assert rest.works()
 
 
-def test_bombs_delay_no_other_request(rest, record_property):
+def test_bombs_delay_no_other_request(rest, bystander, record_property):
     """The largest allowed bodies of numbers, and larger ones, from four clients at once."""
     bombs = [
         b'{"instances": [' + b"0.1234567," * 449_000 + b"1]}",
@@ -145,16 +173,11 @@ def test_bombs_delay_no_other_request(rest, record_property):
     with Watch(rest.program) as watch:
         thread = threading.Thread(target=bomb)
         thread.start()
-        times = []
-        while not over.is_set():
-            began = time.monotonic()
-            assert rest.ask("/v1/models/half:predict", b'{"instances": [1, 2]}')[0] == 200
-            times.append(time.monotonic() - began)
+        attacked, other = slowest(rest, bystander, over.is_set)
         thread.join()
-    record_property("slowest_s", round(max(times), 3))
+    record_property("slowest_s", round(attacked, 3))
     record_property("grown_mib", watch.grown // MEGABYTE)
-    print(f"slowest {max(times):.3f} s of {len(times)}, {watch.grown // MEGABYTE} MiB")
-    assert max(times) < MOST_DELAY_S
+    assert attacked - other < MOST_DELAY_S
     assert rest.works()
 
 
@@ -177,7 +200,7 @@ def in_threads(work) -> None:
         raise failures[0]
 
 
-def test_connections_that_never_finish_are_closed(rest, record_property):
+def test_connections_that_never_finish_are_closed(rest, bystander, record_property):
     """They delay no other client."""
     threads_before, fds_before = rest.program.handles()
     head = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\n"
@@ -186,14 +209,10 @@ def test_connections_that_never_finish_are_closed(rest, record_property):
     try:
         for number, connection in enumerate(slow):
             connection.sendall(starts[number % len(starts)])
-        times = []
-        for _ in range(40):
-            began = time.monotonic()
-            assert rest.works()
-            times.append(time.monotonic() - began)
-        print(f"slowest {max(times):.3f} s")
-        record_property("slowest_s", round(max(times), 3))
-        assert max(times) < MOST_DELAY_S
+        rounds = iter(range(40))
+        attacked, other = slowest(rest, bystander, lambda: next(rounds, None) is None)
+        record_property("slowest_s", round(attacked, 3))
+        assert attacked - other < MOST_DELAY_S
         end = time.monotonic() + 40
         for connection in slow:
             connection.settimeout(max(end - time.monotonic(), 0.01))

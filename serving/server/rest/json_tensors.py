@@ -14,7 +14,9 @@ import base64
 import binascii
 import itertools
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +42,29 @@ _SHOWN = 40
 """Characters of a text that a message quotes."""
 _KEYS_SHOWN = 5
 """Keys of an object that a message names."""
+_SMALL_BYTES = 64 << 10
+"""Size of a body whose conversion takes a millisecond at most."""
 _one_at_a_time = threading.Lock()
-"""Held while a body is converted: several threads would take turns with the interpreter lock, and
-the requests between them would wait for all."""
+
+
+@contextmanager
+def _large_conversion() -> Iterator[None]:
+    """Let one thread at a time convert a large body, and pause after it for as long as that took.
+
+    A conversion holds the interpreter lock. Other requests need this lock several times, and would
+    wait for the next conversion each time if there were no pause.
+    """
+    with _one_at_a_time:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            time.sleep(time.monotonic() - began)
+
+
+def _conversion(size: int) -> AbstractContextManager[None]:
+    """Return the context in which a body of some bytes is converted."""
+    return _large_conversion() if size > _SMALL_BYTES else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,8 @@ class PredictBody:
     """Whether the values come in rows, as the answer does."""
     value: Any
     """The rows or the columns."""
+    size: int
+    """Bytes of the body."""
 
 
 def parse(data: bytes) -> PredictBody:
@@ -69,14 +93,16 @@ def parse(data: bytes) -> PredictBody:
     # Lists without an empty one hold one number more than they have commas. Lists are counted
     # apart, so that it makes no difference how many of them hold the numbers. Commas and brackets
     # inside of strings count too; there are few.
-    values = data.count(b",") + data.count(b"{")
-    if max(values, data.count(b"[")) > MAX_VALUES:
+    with _conversion(len(data)):
+        values = data.count(b",") + data.count(b"{")
+        lists = data.count(b"[")
+    if max(values, lists) > MAX_VALUES:
         raise too_large(
             f"holds more than {MAX_VALUES:,} values (numbers, strings and objects), or as many "
             "lists. Send fewer rows at once, send images as encoded bytes, or use gRPC."
         )
     try:
-        with _one_at_a_time:
+        with _conversion(len(data)):
             document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {error}") from error
@@ -89,7 +115,7 @@ def parse(data: bytes) -> PredictBody:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid(f"'signature_name' must be a string. Received: {name!r:.40}.")
-    return PredictBody(name, keys == [_ROWS], document[keys[0]])
+    return PredictBody(name, keys == [_ROWS], document[keys[0]], len(data))
 
 
 def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -110,7 +136,7 @@ def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         dtype = tensors.dtype_of(inputs[name].dtype)
         if dtype is None:
             raise invalid(f"JSON has no values for the type of {name}.")
-        with _one_at_a_time:
+        with _conversion(body.size):
             found[name] = _array(name, value, dtype)
     return found
 
