@@ -1,34 +1,42 @@
 """Measures how many images a second backbones take, with random weights, beside the default one.
 
-Speed does not depend on the weights, so that nothing is downloaded: a preset is written with the
-settings of the published network, and read through the same code. The product of two large
-matrices, measured in the same run, shows what the machine can compute.
+    python -m benchmarks.backbones [NAME …]
 
-Usage: `python -m benchmarks.backbones [NAME …]`, with names of `NETWORKS`; by default all.
+The names are those of `NETWORKS`, by default all, which takes less than 6 minutes on two cores.
+Speed does not depend on the weights, so that nothing is downloaded: a preset is written with the
+settings of the published network, and read through the same code. A product of two large matrices,
+which takes turns with the networks, shows what the machine can compute. The share of it counts two
+operations for each multiplication of a convolution or a matrix of weights.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
+import os
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from PIL import Image
 
+from benchmarks import common
+from imgpipe.models.backbones import layer_graph
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.settings import ModelSettings
 
-_IMAGES: Final = 32  # one batch
+_IMAGES: Final = 16  # one batch; networks are not faster with 32
 _ROUNDS: Final = 3  # each network takes turns with the default one, and its fastest pass counts
+_SIDE: Final = 224  # of the images of presets, in pixels
 _MATRIX: Final = 2048  # side of the matrices that are multiplied
 _SMALL: Final = {"num_layers": 12, "hidden_dim": 384, "num_heads": 6, "intermediate_dim": 1536}
 _BASE: Final = {"num_layers": 12, "hidden_dim": 768, "num_heads": 12, "intermediate_dim": 3072}
-_SHAPE: Final = {"image_shape": (224, 224, 3)}
+_IMAGE: Final = (_SIDE, _SIDE, 3)
+_SHAPE: Final = {"image_shape": _IMAGE}
 
 
 def _dinov2(size: dict[str, int]) -> Any:
@@ -44,10 +52,10 @@ def _dinov3(size: dict[str, int]) -> Any:
     return models.DINOV3Backbone(16, **size, **_SHAPE)
 
 
-def _vit(layers: int, heads: int, width: int, patch: int = 16) -> Any:
+def _deit() -> Any:
     from keras_hub import models
 
-    return models.ViTBackbone((224, 224, 3), patch, layers, heads, width, 4 * width)
+    return models.DeiTBackbone(_IMAGE, 16, 12, 6, 384, 1536)
 
 
 def _siglip() -> Any:
@@ -67,10 +75,11 @@ def _clip() -> Any:
 def _swin() -> Any:
     from keras_hub import models
 
-    return models.SwinTransformerBackbone((224, 224, 3), 96, (2, 2, 6, 2), (3, 6, 12, 24), 7)
+    return models.SwinTransformerBackbone(_IMAGE, 96, (2, 2, 6, 2), (3, 6, 12, 24), 7)
 
 
-#: Networks by the name of the backbone; None for those that need no preset.
+#: The networks of the table in docs/training.md, by the name of the backbone; None for those that
+#: need no preset.
 NETWORKS: Final[dict[str, Callable[[], Any] | None]] = {
     "efficientnet_lite0": None,
     "mobilenet_v3_large": None,
@@ -80,9 +89,9 @@ NETWORKS: Final[dict[str, Callable[[], Any] | None]] = {
     "hub:dinov2_small": lambda: _dinov2(_SMALL),
     "hub:dinov2_base": lambda: _dinov2(_BASE),
     "hub:dinov3_vit_small_lvd1689m": lambda: _dinov3(_SMALL),
-    "hub:vit_base_patch16_224_imagenet21k": lambda: _vit(12, 12, 768),
-    "hub:siglip_base_patch16_224": _siglip,
     "hub:clip_vit_base_patch32": _clip,
+    "hub:siglip2_base_patch16_224": _siglip,
+    "hub:deit_small_distilled_patch16_224_imagenet": _deit,
     "hub:swin_tiny_patch4_window7_224": _swin,
 }
 
@@ -98,7 +107,9 @@ def extractor(name: str, folder: Path) -> FeatureExtractor:
         network.save_to_preset(str(folder))
         converters = vars(keras_hub.layers).values()
         converter = next(one for one in converters if getattr(one, "backbone_cls", None) is kind)
-        converter(image_size=(224, 224), scale=1 / 127.5, offset=-1.0).save_to_preset(str(folder))
+        converter(image_size=(_SIDE, _SIDE), scale=1 / 127.5, offset=-1.0).save_to_preset(
+            str(folder)
+        )
         name = f"hub:{folder}"
     settings = ModelSettings(backbone=name, weights="none", freeze="all", features="average")
     return FeatureExtractor(settings)
@@ -115,44 +126,78 @@ def gigaflops() -> float:
     """Return what a product of two matrices in float32 reaches, in 10⁹ operations a second."""
     import tensorflow as tf
 
-    one = tf.random.normal([_MATRIX, _MATRIX])
-    times = []
-    for _ in range(_ROUNDS + 1):  # the first one warms up
-        started = time.perf_counter()
-        tf.matmul(one, one).numpy()
-        times.append(time.perf_counter() - started)
-    return 2 * _MATRIX**3 / min(times[1:]) / 1e9
+    matrix = tf.random.normal([_MATRIX, _MATRIX])
+    started = time.perf_counter()
+    tf.matmul(matrix, matrix).numpy()
+    return 2 * _MATRIX**3 / (time.perf_counter() - started) / 1e9
 
 
-def main() -> None:
-    """Print a line for each network."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=list(NETWORKS), metavar="NAME")
-    names = parser.parse_args().names
-    noise = np.random.default_rng(0).integers(0, 256, (_IMAGES, 224, 224, 3), dtype=np.uint8)
+class Speed(NamedTuple):
+    """How fast a network is, beside the default one and a product of matrices.
+
+    Attributes:
+        images: Images a second.
+        usual: Images a second of the default network.
+        peak: What the machine computes at most, in 10⁹ operations a second.
+    """
+
+    images: float
+    usual: float
+    peak: float
+
+
+def measure(measured: FeatureExtractor, default: FeatureExtractor, images: list[bytes]) -> Speed:
+    """Return the speed of the fastest of several passes."""
+    seconds(measured, images)  # compiles it
+    taken = []
+    usual = []
+    peaks = []
+    for _ in range(_ROUNDS):
+        usual.append(seconds(default, images))
+        taken.append(seconds(measured, images))
+        peaks.append(gigaflops())
+    return Speed(len(images) / min(taken), len(images) / min(usual), max(peaks))
+
+
+def _photographs() -> list[bytes]:
+    """Return encoded images of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (_IMAGES, _SIDE, _SIDE, 3), dtype=np.uint8)
     images = []
     for pixels in noise:
         content = io.BytesIO()
         Image.fromarray(pixels).save(content, "JPEG")
         images.append(content.getvalue())
+    return images
+
+
+def main() -> None:
+    """Print a line for each network."""
+    parser = common.parser(__doc__, data=False)
+    parser.add_argument("names", nargs="*", default=list(NETWORKS), metavar="NAME")
+    names = parser.parse_args().names
+    images = _photographs()
+    print(f"machine: {common.machine()}")
+    print(
+        f"{'network':<46} {'px':>4} {'MB':>5} {'images/s':>9} {'times Lite0':>12} "
+        f"{'GFLOPS of matmul':>17} {'share':>6}"
+    )
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
         default = extractor("efficientnet_lite0", Path(folder) / "default")
         seconds(default, images)
-        print(
-            f"{'network':<40} {'px':>4} {'MB':>6} {'images/s':>9} {'times Lite0':>12} {'GFLOPS':>7}"
-        )
+        gigaflops()
         for number, name in enumerate(names):
             measured = extractor(name, Path(folder) / str(number))
-            seconds(measured, images)  # compiles it
-            pairs = [(seconds(default, images), seconds(measured, images)) for _ in range(_ROUNDS)]
-            usual, taken = (min(column) for column in zip(*pairs, strict=True))
-            model = measured.build()
-            megabytes = 4 * model.count_params() / 1e6
+            speed = measure(measured, default, images)
+            network = measured.build()
+            megabytes = 4 * network.count_params() / 1e6
+            reached = 2 * layer_graph.multiplications(network) * speed.images / 1e9
             print(
-                f"{name:<40} {measured.image_size:>4} {megabytes:>6.0f} {_IMAGES / taken:>9.1f} "
-                f"{taken / usual:>12.1f} {gigaflops():>7.0f}",
+                f"{name:<46} {measured.image_size:>4} {megabytes:>5.0f} {speed.images:>9.1f} "
+                f"{speed.usual / speed.images:>12.1f} {speed.peak:>17.0f} "
+                f"{reached / speed.peak:>6.0%}",
                 flush=True,
             )
+    print(f"machine, at the end: {common.machine()}")
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ class Backbone(registry.BackboneChoice):
     def fetch(self, image_size: int) -> None:
         """Download weights, unless they are in a cache, and build an own network.
 
-        An own network is built so that its errors are found before the images are read. Local files
-        and installed weights are checked by `key` instead.
+        An own network is built so that its errors are found before the images are read, and so are
+        files that are cut short. All else of local files and installed weights is checked by `key`.
 
         Args:
             image_size: Side in pixels; some architectures have other weights for each size.
@@ -131,14 +131,20 @@ class Backbone(registry.BackboneChoice):
         Raises:
             ConfigError: The architecture does not accept images of that size, or the own network
                 cannot be used.
-            ResourceError: The weights are not in the cache and cannot be downloaded.
+            ResourceError: The weights are not in the cache and cannot be downloaded, or their file
+                is cut short.
         """
+        from imgpipe.models.backbones import weights_file
+
         architecture = registry.architecture(self.name)
         if architecture.preset is not None:
             architecture.preset.check_size(image_size)
             if self.trained:
                 progress.say(architecture.preset.summary())
+                weights_file.check_whole(architecture.preset.weights())
             return
+        if self.local_file is not None:
+            weights_file.check_whole(self.local_file)
         downloaded = self.weights == "imagenet" and architecture.packaged is None
         if downloaded or architecture.code_sha256 is not None:
             architecture.source(self, (image_size, image_size))

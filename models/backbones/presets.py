@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ _SHARDED_FILE: Final = "model.weights.json"  # lists the files of weights of mor
 _PACKAGE: Final = "keras-hub"
 _HANDLE: Final = re.compile(r"(kaggle|hf)://\S+")
 _REGISTERED: Final = re.compile(r"keras_hub>(\w+)")  # how Keras names a class of KerasHub
+_MOST_TEXT: Final = 120  # characters of the error of a download; those of HTTP have many lines
 _USUAL_SIZE: Final = 224  # side in pixels, where neither network nor image converter names one
 
 
@@ -201,7 +203,11 @@ class Preset:
         if path.is_file():
             return path
         if not self.folder.is_dir():
-            raise ResourceError(f"{self._about}: there is no folder {self.folder}")
+            raise ResourceError(
+                f"{self._about}: there is no folder {self.folder}. Expected a folder that "
+                "save_to_preset of KerasHub wrote, or the name of a published preset, without a "
+                "slash: imgpipe doctor --presets"
+            )
         found = ", ".join(sorted(one.name for one in self.folder.iterdir())[:8]) or "nothing"
         if name == CONVERTER_FILE:
             advice = (
@@ -342,10 +348,10 @@ def _downloaded(handle: str, name: str, about: str) -> Path:
 
         return Path(huggingface_hub.hf_hub_download(repo_id=place, filename=name))
     except Exception as error:  # both raise errors of many kinds, also those of their HTTP clients
-        text = " ".join(str(error).split())[:300]
+        text = textwrap.shorten(str(error), _MOST_TEXT, placeholder=" …")
         raise ResourceError(
-            f"{about}: {name} is not on this machine and cannot be downloaded from {handle} "
-            f"({type(error).__name__}: {text}). Connect the machine to the network, accept the "
-            "licence where the preset asks for it, or download the preset on another machine and "
-            'name its folder: model.backbone = "hub:./FOLDER"'
+            f"{about}: {name} is not on this machine and cannot be downloaded from {handle}. "
+            "Connect the machine to the network, accept the licence where the preset asks for it, "
+            "or download the preset on another machine and name its folder: "
+            f'model.backbone = "hub:./FOLDER". Received: {type(error).__name__}: {text}'
         ) from error

@@ -9,6 +9,7 @@ the weights inside a `.keras` archive.
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,27 @@ from imgpipe.models.errors import ResourceError, UnsafeWeightsError
 if TYPE_CHECKING:
     import h5py
     import keras
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a file that is cut short or is no file of weights, without reading the weights.
+
+    A file that does not exist is passed over: whoever hashes it says so.
+
+    Raises:
+        UnsafeWeightsError: It is not a whole file of weights.
+    """
+    import h5py
+
+    if not path.is_file():
+        return
+    try:
+        if path.suffix == ".keras":
+            zipfile.ZipFile(path).close()
+        else:
+            h5py.File(path, "r").close()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
 
 
 def load(model: keras.Model, path: Path) -> None:
@@ -51,10 +73,7 @@ def load(model: keras.Model, path: Path) -> None:
     except Exception as error:  # Keras, h5py and zipfile raise errors of many kinds
         if isinstance(error, ValueError) and "Not allowed" not in str(error):
             raise _of_another_network(model, path, str(error)) from error
-        raise UnsafeWeightsError(
-            f"{path}: expected a file of Keras weights (.weights.h5, .h5 or .keras). Received: one "
-            f"that is damaged or not allowed ({type(error).__name__}: {_short(str(error))})"
-        ) from error
+        raise _damaged(path, error) from error
     for layer in model.layers:
         for weight, array in zip(layer.weights, layer.get_weights(), strict=True):
             if not np.isfinite(array).all():
@@ -83,6 +102,14 @@ def _load_legacy(model: keras.Model, path: Path) -> None:
     if by_name and missing:
         raise _of_another_network(model, path, f"the file has no layers {', '.join(missing[:8])}")
     model.load_weights(path, by_name=by_name)
+
+
+def _damaged(path: Path, error: Exception) -> UnsafeWeightsError:
+    return UnsafeWeightsError(
+        f"{path}: expected a whole file of Keras weights (.weights.h5, .h5 or .keras). Save or "
+        "download it again. Received: one that is damaged or not allowed "
+        f"({type(error).__name__}: {_short(str(error))})"
+    )
 
 
 def _of_another_network(model: keras.Model, path: Path, reason: str) -> ResourceError:

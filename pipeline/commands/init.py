@@ -67,6 +67,7 @@ def init(
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.example_gen.sources import absolute, open_source
     from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.doctor.machine import installed_backbones
 
     if output.exists() and not force:
         raise ConfigError(
@@ -93,6 +94,7 @@ def init(
     if seen := scan.noted():
         found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
         console.print(f"reported: {escape(found)}")
+    console.print(f"installed backbones: {escape(installed_backbones())}")
     command = f"imgpipe run --config {shlex.quote(str(output))}"
     console.print(f"wrote {escape(str(output))}; next: {escape(command)}")
 

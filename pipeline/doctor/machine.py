@@ -109,14 +109,23 @@ def _disk(out: Path) -> MachineFinding:
     )
 
 
-def _hub(out: Path) -> MachineFinding:
-    from imgpipe.models.backbones import presets
+def _backbones(out: Path) -> MachineFinding:
+    return MachineFinding("backbones", True, installed_backbones())
+
+
+def installed_backbones() -> str:
+    """Name the backbones with installed weights, and say whether KerasHub is installed."""
+    from imgpipe.models.backbones import presets, registry
     from imgpipe.models.backbones.published_presets import published
 
-    if not presets.installed():
-        return MachineFinding("KerasHub", True, "not installed (optional: the extra hub)")
-    text = f"keras-hub {presets.installed()}, {len(published())} presets: imgpipe doctor --presets"
-    return MachineFinding("KerasHub", True, text)
+    packages = registry.packaged_weights()
+    installed = [name for name, package in packages.items() if package.installed]
+    names = ", ".join(installed) or "none with weights"
+    version = presets.installed()
+    if not version:
+        return f"{names}; KerasHub is not installed (optional: the extra hub)"
+    count = len(published())
+    return f"{names}; keras-hub {version} with {count} presets: imgpipe doctor --presets"
 
 
 #: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
@@ -126,5 +135,5 @@ CHECKS: tuple[Callable[[Path], MachineFinding], ...] = (
     _processor,
     _memory,
     _disk,
-    _hub,
+    _backbones,
 )

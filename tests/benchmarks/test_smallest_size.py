@@ -41,6 +41,7 @@ _SMALLEST = {
     "rivals": "--sets cats_dogs --seeds 1 --minutes 0",
     "serving": "--rounds 1 --window 0.2",
     "training": "--sets cats_dogs_defaults --seeds 1 --minutes 0",
+    "transfer": "--sets cats_dogs --images 24",
     "whole_run": "--added 2",
 }
 _WITHOUT_DATA = ("client", "serving")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.pipeline.doctor import machine
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.records import run_summary
 from imgpipe.pipeline.records.run_summary import summarised
@@ -72,6 +73,7 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
     result = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
     assert result.returncode == 0, result.stderr
     assert "16 files in 2 classes: a b 8, ü 8" in result.stdout
+    assert f"installed backbones: {machine.installed_backbones()}\n" in result.stdout
     from imgpipe.pipeline.configuration import config as configs
 
     config = configs.load(tmp_path / "c.toml")
@@ -285,8 +287,8 @@ def test_predict_without_a_server_ends_with_exit_code_5(photos: Path):
 def test_doctor_checks_this_machine(tmp_path: Path):
     result = imgpipe("doctor", str(tmp_path))
     assert result.returncode == 0, result.stdout
-    names = ("Python", "packages", "processor", "memory", "disk", "weights", "metadata")
-    for name in (*names, "served versions", "artifacts"):
+    names = ("Python", "packages", "processor", "memory", "disk", "backbones", "weights")
+    for name in (*names, "metadata", "served versions", "artifacts"):
         assert name in result.stdout
 
 

@@ -106,7 +106,7 @@ def test_weights_are_pinned_by_their_sha256(vit: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ("no folder", ResourceError, "there is no folder"),
+        ("no folder", ResourceError, "there is no folder.*save_to_preset"),
         ("no config", ResourceError, r"there is no config\.json.*save_to_preset"),
         ("no converter", ResourceError, "states the normalisation.*Save the image converter"),
         ("no weights", ResourceError, r"there is no model\.weights\.h5"),
@@ -148,6 +148,19 @@ def test_a_preset_that_cannot_be_used_is_explained(
         config.write_text(json.dumps(described))
     with pytest.raises(error, match=message):
         _build(f"hub:{copy}")
+
+
+def test_weights_that_are_cut_short_are_found_before_the_images_are_read(copy: Path) -> None:
+    weights = copy / presets.WEIGHTS_FILE
+    weights.write_bytes(weights.read_bytes()[:5000])
+    message = "expected a whole file.*download it again.*damaged"
+    with pytest.raises(UnsafeWeightsError, match=message):
+        backbones.get(f"hub:{copy}").fetch(64)
+    for ending in (".weights.h5", ".keras"):
+        local = copy / f"own{ending}"
+        local.write_bytes(weights.read_bytes())
+        with pytest.raises(UnsafeWeightsError, match=message):
+            backbones.get("vgg16", str(local)).fetch(224)
 
 
 @pytest.mark.parametrize("name", [presets.CONVERTER_FILE, KERAS_CONFIG])

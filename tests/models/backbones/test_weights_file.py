@@ -298,7 +298,7 @@ def test_a_pickle_is_refused_as_weights_file(tmp_path, canary) -> None:
 
     path = tmp_path / "a.h5"
     path.write_bytes(pickle.dumps(Evil()))
-    _refused(path, canary, "expected a file of Keras weights")
+    _refused(path, canary, "expected a whole file of Keras weights")
 
 
 @pytest.mark.parametrize("name", ["a.weights.h5", "a.keras"])

@@ -88,6 +88,24 @@ def test_a_network_answers_as_in_keras_hub(family: str, folder: Path) -> None:
         np.testing.assert_allclose(maps[1][:, 0, 0], tokens[:, 0], atol=1e-5)
 
 
+@pytest.mark.parametrize("family", [_case(family) for family in hub_presets.FAMILIES])
+def test_photographs_are_normalised_as_in_keras_hub(
+    family: str, folder: Path, shared_data: Path
+) -> None:
+    import keras_hub
+
+    preset = hub_presets.write(family, folder)
+    size = hub_presets.FAMILIES[family]
+    files = sorted((shared_data / "cats_dogs").glob("*/*.jpg"))[:: 1240 // 20][:20]
+    pixels = np.stack([preprocess.decode(file.read_bytes(), size).numpy() for file in files])
+    entry = keras.Input((size, size, 3))
+    network = keras.Model(entry, backbones.get(f"hub:{preset}").outputs(entry))
+    normalised = network.get_layer("normalise")(pixels)
+    expected = keras_hub.layers.ImageConverter.from_preset(str(preset))(pixels)
+    assert len(files) == 20 and np.std(expected) > 0.2
+    np.testing.assert_allclose(normalised, expected, atol=2e-6)
+
+
 def _exported(settings: ModelSettings, target: Path, cut: str = "") -> ClassifierNetwork:
     """Export a network with random heads; with a cut, one that is combined with a tuned branch."""
     branch = None
