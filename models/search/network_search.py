@@ -2,8 +2,9 @@
 
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
 trained too. How many views and epochs follows from the data; only minutes that a person gives limit
-them by the clock. The network is kept only if it is better than the head on held-out images by more
-than a standard error. The test split is never used.
+them by the clock. The network does not replace the head but is combined with it, by the weight that
+has the lowest log loss on held-out images. This is kept only if it is better there than the head
+alone by more than a standard error. The test split is never used.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
-from typing_extensions import TypedDict
 
 from imgpipe.models import process, progress
 from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
-from imgpipe.models.head.answers import Answers, better, standard_error
-from imgpipe.models.network.classifier import backbone_of
+from imgpipe.models.head.answers import Answers
+from imgpipe.models.head.combination import ALONE
+from imgpipe.models.network.classifier import TunedBranch, backbone_of
 from imgpipe.models.search import search_ends
+from imgpipe.models.search.comparison import Comparison, compare
 from imgpipe.models.search.judging import FEWEST_MISTAKES, judging_parts
 from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
 from imgpipe.models.search.training_plan import TrainingPlan, training_plan
@@ -38,6 +40,7 @@ from imgpipe.models.training.history import (
     Reproducible,
     SearchEnd,
     Tried,
+    combined_with_head,
     describe_tried,
 )
 from imgpipe.models.training.stages import Inputs, Part, Trained
@@ -85,13 +88,6 @@ def train(inputs: Inputs) -> Trained:
     return _with_search(head, [tried], ended)
 
 
-def _in_minutes(minutes: float) -> str:
-    """Return a duration for people."""
-    digits = 0 if minutes >= 100 else 1 if minutes >= 0.1 else 3
-    text = f"{round(minutes, digits):.15g}"
-    return f"{text} minute" if text == "1" else f"{text} minutes"
-
-
 def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
     """Return the record of the head, which is the result unless a network is better."""
     return {
@@ -100,6 +96,7 @@ def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
         "accuracy": accuracy,
         "gain": None,
         "standard_error": None,
+        "weight": None,
         "seconds": round(head.history["seconds"], 1),
         "kept": True,
         "failure": None,
@@ -120,15 +117,6 @@ def _with_search(trained: Trained, tried: list[Tried], ended: SearchEnd) -> Trai
         "reproducible": reproducible,
     }
     return replace(trained, history=history)
-
-
-class _Comparison(TypedDict):
-    """The fields of `Tried` that compare a network with the head."""
-
-    accuracy: float
-    gain: float
-    standard_error: float
-    kept: bool
 
 
 class _Search:
@@ -204,7 +192,7 @@ class _Search:
         if affordable is None:
             return search_ends.no_space()
         seconds = image_rows.seconds_a_view(whole.training, measured)
-        here = _in_minutes(max(self._minutes_of(affordable, seconds), 0.1))
+        here = search_ends.in_minutes(max(self._minutes_of(affordable, seconds), 0.1))
         self._say(
             f"A network that may be better is trained: {affordable}. This takes about {here} on "
             "this machine as it is now; --minutes limits the time."
@@ -217,7 +205,7 @@ class _Search:
     ) -> SearchEnd:
         """Train by the largest plan for which the minutes that a person gave are enough."""
         self._until = time.monotonic() + 60 * minutes
-        given = _in_minutes(minutes)
+        given = search_ends.in_minutes(minutes)
         self._say(f"A network that may be better is trained for at most {given} (--minutes).")
         while True:  # it is planned again, with the cost that was measured, if it was too slow
             passes = self._passes(self._until - time.monotonic())
@@ -277,7 +265,7 @@ class _Search:
         return replace(plan, views=min(views, plan.views)) if views >= 0 else None
 
     def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
-        """Train by a plan, and keep the network if it is better by more than a standard error."""
+        """Train by a plan, and keep the result if it is better by more than a standard error."""
         started = time.monotonic()
         tried: Tried = {
             "what": str(plan),
@@ -285,6 +273,7 @@ class _Search:
             "accuracy": None,
             "gain": None,
             "standard_error": None,
+            "weight": None,
             "seconds": 0.0,
             "kept": False,
             "failure": None,
@@ -294,18 +283,20 @@ class _Search:
             networks = self._fitted_parts(plan, extractor)
             if isinstance(networks, str):
                 return networks
-            comparison = self._compared(networks)
+            of_heads = [part.best.answers for part in self._judging]
+            comparison = compare(of_heads, [network.answers for network in networks])
+            kept = comparison.figures["kept"]
             shipped = networks[0]
-            if comparison["kept"] and self._by_folds:
-                whole = self._fitted_whole(plan, extractor, networks)
+            if kept and self._by_folds:
+                whole = self._fitted_whole(plan, extractor)
                 if whole is None:
                     return "late"
                 shipped = whole
             stopped = shipped.history["stopped"] == "minutes"
             plan = replace(plan, epochs=len(shipped.history["epochs"]))
-            tried = {**tried, **comparison, "what": str(plan)}
-            if tried["kept"]:
-                self._keep(networks, shipped)
+            tried = {**tried, **comparison.figures, "what": str(plan)}
+            if kept:
+                self._keep(comparison, shipped, plan.cut)
         except Diverged:
             tried["failure"] = "diverged"
         except Exception as error:
@@ -339,9 +330,7 @@ class _Search:
                 return "slow"
         return networks
 
-    def _fitted_whole(
-        self, plan: TrainingPlan, extractor: FeatureExtractor, networks: list[Trained]
-    ) -> Trained | None:
+    def _fitted_whole(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Trained | None:
         """Train the network that is shipped, for which those of the folds have answered.
 
         It takes the time that it needs: trained only in part, nothing would judge it.
@@ -354,9 +343,8 @@ class _Search:
         epochs: list[Epoch] = [
             {**epoch, "val_loss": None, "val_accuracy": None} for epoch in whole.history["epochs"]
         ]
-        answers = Answers.joined([network.answers for network in networks])
         history: NetworkHistory = {**whole.history, "epochs": epochs}
-        return replace(whole, answers=answers, by_folds=True, history=history)
+        return replace(whole, by_folds=True, history=history)
 
     def _fitted(
         self, plan: TrainingPlan, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
@@ -373,30 +361,36 @@ class _Search:
             part, classes, settings, extractor, plan.views, watch, log_dir
         )
 
-    def _compared(self, networks: list[Trained]) -> _Comparison:
-        """Compare the network of each part with its head, on the images that judge."""
-        before = self._before
-        after = Answers.joined([network.answers for network in networks])
-        gains = after.right.astype(float) - before.right
-        return {
-            "accuracy": after.accuracy,
-            "gain": float(gains.mean()),
-            "standard_error": standard_error(gains, before.groups),
-            "kept": better(after.scores(), before.scores()),
-        }
-
-    def _keep(self, networks: list[Trained], shipped: Trained) -> None:
-        """Let a network be the result instead of the head."""
+    def _keep(self, comparison: Comparison, shipped: Trained, cut: str) -> None:
+        """Let a network, alone or combined with the head, be the result instead of the head."""
         self._tried[0]["kept"] = False
+        best = self._whole.best
         of_head: NetworkHistory = {
-            **self._whole.best.history,
+            **best.history,
             "solution": self._head.history["solution"],
         }
-        head = replace(self._whole.best, answers=self._before, history=of_head)
+        head = replace(best, answers=self._before, history=of_head)
+        shipped = replace(shipped, answers=Answers.joined(comparison.answers))
         history = stages.fine_tuned_history(head, shipped)
         folds_of_head = self._head.history["cross_validation"]
         if self._by_folds and folds_of_head:  # the folds decide
-            parts = zip(networks, self._judging, strict=True)
-            answers = [(network.answers, len(part.training)) for network, part in parts]
+            parts = zip(comparison.answers, self._judging, strict=True)
+            answers = [(combined, len(part.training)) for combined, part in parts]
             history["cross_validation"] = {**folds_of_head, **summary(answers)}
-        self._result = replace(shipped, history=history, features=self._inputs.settings.features)
+        combination = comparison.combination
+        if combination == ALONE:
+            features = self._inputs.settings.features
+            self._result = replace(shipped, history=history, features=features)
+            return
+        history["trained"] = combined_with_head(history["trained"], combination.weight)
+        branch = TunedBranch(
+            cut, shipped.layers, combination.head_factor, combination.network_factor
+        )
+        # What is served as features, and their distribution, are those that the head reads.
+        self._result = replace(
+            shipped,
+            layers=best.layers,
+            history=history,
+            distribution=self._head.distribution,
+            branch=branch,
+        )

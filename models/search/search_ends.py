@@ -97,3 +97,10 @@ def minutes_decided(given: str, most: TrainingPlan) -> SearchEnd:
         text=f"The minutes that were given ({given}) have decided what was trained. With enough of "
         f"them, it would have been {most}; another run may end with another network.",
     )
+
+
+def in_minutes(minutes: float) -> str:
+    """Return a duration for people."""
+    digits = 0 if minutes >= 100 else 1 if minutes >= 0.1 else 3
+    text = f"{round(minutes, digits):.15g}"
+    return f"{text} minute" if text == "1" else f"{text} minutes"

@@ -26,7 +26,12 @@ from imgpipe.models.features.extractor import FeatureExtractor, has_gpu, resolve
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import calibrated_losses
-from imgpipe.models.network.classifier import backbone_of, build_parts, copy_weights
+from imgpipe.models.network.classifier import (
+    TunedBranch,
+    backbone_of,
+    build_parts,
+    copy_weights,
+)
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
 from imgpipe.models.training.history import FineTuned, NetworkHistory
@@ -77,6 +82,7 @@ class Trained:
         features: What its head reads, as the setting names it; "" is that of the settings.
         by_folds: Whether the answers are out of fold: each was given by a network that was trained
             in the same way without the image. The network itself may have learned from it.
+        branch: A network that is combined with the head in `layers`; None for `layers` alone.
     """
 
     layers: keras.Model
@@ -85,6 +91,7 @@ class Trained:
     distribution: FeatureDistribution | None = None
     features: str = ""
     by_folds: bool = False
+    branch: TunedBranch | None = None
 
 
 @dataclass(frozen=True)
