@@ -43,7 +43,7 @@ _TINY = 1e-30  # keeps divisions finite
 _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH, names.LABEL)
 
 
-class Answer(NamedTuple):
+class RowAnswer(NamedTuple):
     """The answer of a model for one image.
 
     Attributes:
@@ -106,7 +106,7 @@ class Predict(beam.DoFn):
         others = own
         if self._baseline not in ("", self._directory):
             others = self._of_baseline(hashes, images)
-            others = [Answer(self._in_own_classes(answer.probabilities)) for answer in others]
+            others = [RowAnswer(self._in_own_classes(answer.probabilities)) for answer in others]
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
             baseline = None
@@ -114,7 +114,7 @@ class Predict(beam.DoFn):
                 baseline = others[i].probabilities
             yield _record(example, own[i], baseline)
 
-    def _own(self, hashes: list[bytes], images: list[bytes]) -> list[Answer]:
+    def _own(self, hashes: list[bytes], images: list[bytes]) -> list[RowAnswer]:
         """Return the answers of the model, or of networks that have not learned from the images.
 
         A batch is asked as a whole, since the last bits of an answer depend on the number of images
@@ -124,21 +124,21 @@ class Predict(beam.DoFn):
             return [self._learned[digest] for digest in hashes]
         outputs = self._served.run(image_bytes=images)
         labels = [bytes(label) for label in outputs[names.LABEL]]
-        answers = map(Answer, outputs[names.PROBABILITIES], labels)
+        answers = map(RowAnswer, outputs[names.PROBABILITIES], labels)
         return [
             self._learned.get(digest, answer)
             for digest, answer in zip(hashes, answers, strict=True)
         ]
 
-    def _of_baseline(self, hashes: list[bytes], images: list[bytes]) -> list[Answer]:
+    def _of_baseline(self, hashes: list[bytes], images: list[bytes]) -> list[RowAnswer]:
         """Return the answers of the baseline, which is asked only where none is known."""
         missing = [i for i, digest in enumerate(hashes) if digest not in self._theirs]
-        fresh: dict[int, Answer] = {}
+        fresh: dict[int, RowAnswer] = {}
         if missing:
             if self._other is None:
                 self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
             outputs = self._other.run(image_bytes=[images[i] for i in missing])
-            fresh = dict(zip(missing, map(Answer, outputs[names.PROBABILITIES]), strict=True))
+            fresh = dict(zip(missing, map(RowAnswer, outputs[names.PROBABILITIES]), strict=True))
         return [fresh[i] if i in fresh else self._theirs[digest] for i, digest in enumerate(hashes)]
 
     def _in_own_classes(self, probabilities: np.ndarray) -> np.ndarray:
@@ -149,16 +149,16 @@ class Predict(beam.DoFn):
         return shared
 
 
-def _learned(directory: str) -> dict[bytes, Answer]:
+def _learned(directory: str) -> dict[bytes, RowAnswer]:
     """Read the answer for each image that a model has learned, by the hash of the image."""
     found = OutOfFold.read(directory)
     if found is None:
         return {}
-    answers = map(Answer, found.probabilities, found.predicted.tolist())
+    answers = map(RowAnswer, found.probabilities, found.predicted.tolist())
     return dict(zip(found.hashes.tolist(), answers, strict=True))
 
 
-def _stored(uri: str) -> dict[bytes, Answer]:
+def _stored(uri: str) -> dict[bytes, RowAnswer]:
     """Read the answers in the predictions of an earlier run; none if they are damaged."""
     if not uri:
         return {}
@@ -167,7 +167,7 @@ def _stored(uri: str) -> dict[bytes, Answer]:
         for split in SPLITS:
             for example in records.iterate(uri, split):
                 row = np.array(records.floats(example, names.PROBABILITIES), np.float32)
-                answers[records.raw(example, names.IMAGE_HASH)] = Answer(row)
+                answers[records.raw(example, names.IMAGE_HASH)] = RowAnswer(row)
     except ResourceError as error:
         _log.warning("the baseline is asked again: %s", error)
         return {}
@@ -176,7 +176,7 @@ def _stored(uri: str) -> dict[bytes, Answer]:
 
 def _record(
     example: tf.train.Example,
-    answer: Answer,
+    answer: RowAnswer,
     baseline: np.ndarray | None,
 ) -> tuple[str, bytes]:
     """Return the split and the serialised prediction for one image."""

@@ -27,7 +27,7 @@ _MOST = {
     "[str, Any] in annotations of arguments and returns": 75,
     "functions of more than 60 lines": 0,
     "functions of more than 7 parameters": 2,
-    "files of more than 400 lines": 1,
+    "files of more than 400 lines": 0,
     "names of files that are declared twice": 0,
 }
 #: Commands, whose parameters are the options of the command line, and the one component that is a

@@ -20,7 +20,7 @@ from imgpipe.components.data_gate.rules import ACCEPT, Reason
 from imgpipe.models import feature_names as names
 from imgpipe.models.arrays import Floats
 
-Comparison = Literal["drift", "skew"]
+DriftKind = Literal["drift", "skew"]
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 FeatureStatistics: TypeAlias = statistics_pb2.FeatureNameStatistics
 
@@ -95,7 +95,7 @@ def changes(
     """
     held_out = (names.VALIDATION, names.TEST)
     train = dict.fromkeys(held_out, now[names.TRAIN]) if names.TRAIN in now else {}
-    compared: list[tuple[Comparison, str, Mapping[str, Statistics]]] = [
+    compared: list[tuple[DriftKind, str, Mapping[str, Statistics]]] = [
         ("drift", "the last blessed run", before),
         ("skew", names.TRAIN, train),
     ]
@@ -119,7 +119,7 @@ def changes(
 
 
 def feature_distances(
-    kind: Comparison, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
+    kind: DriftKind, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
 ) -> list[FeatureDistance]:
     """Compute the distance for every feature that has a limit and occurs in both statistics.
 
