@@ -90,7 +90,7 @@ def test_a_row_is_enough_for_a_variant(width, depth, size, parameters, levels) -
     row = Variant(width, depth, size, weights)
     architecture = efficientnet_lite.architecture("another", row)
     assert (architecture.image_size, architecture.levels) == (size, levels)
-    network = architecture.source(registry.BackboneChoice("another", weights="none"), (64, 64))
+    network = architecture.build(registry.BackboneChoice("another", weights="none"), (64, 64))
     assert network.output_shape == (None, 2, 2, 1280)
     counted = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
     assert counted + 1280 * 1000 + 1000 == parameters  # with the classifier of ImageNet
@@ -122,7 +122,7 @@ def test_building_directly_gives_the_network_that_copying_gives(trainable) -> No
         pixels = keras.Input((64, 64, 3), dtype="float32", name="pixels")
         return keras.Model(pixels, build(pixels))
 
-    source = registry.architecture(backbone.name).source(backbone, (64, 64))
+    source = registry.architecture(backbone.name).build(backbone, (64, 64))
     direct = built(lambda pixels: backbone.build(pixels, trainable))
     copied = built(lambda pixels: rebuild(source, pixels, trainable, fold=True)[0])
     settings = [[layer.get_config() for layer in one.layers] for one in (direct, copied)]
