@@ -38,6 +38,7 @@ TFLITE = "tflite"
 INT8 = "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
 _IMAGES = 64  # images whose probabilities are compared, at most
+_SHOWN = 200  # characters of the error of another library
 _NOISE = 16  # images of noise that are compared if those of the run are gone
 _BATCH = 16  # images in one call of a signature
 
@@ -64,7 +65,7 @@ class ExportKind:
 
 
 class NotEqual(ImgpipeError):
-    """An export whose answers are not those of the version, or whose accuracy is too low."""
+    """An export that does not open, does not answer as the version, or is not accurate enough."""
 
     exit_code = 3
 
@@ -144,7 +145,7 @@ def export(
         ResourceError: The version cannot be converted.
     """
     content = kind.make(model)
-    answer = kind.open(content)
+    answer = _opened_again(name, kind, content)
     parity = _compare(kind, answer, model)
     if not parity["largest_difference"] <= kind.tolerance:  # true for NaN too
         raise NotEqual(
@@ -157,6 +158,23 @@ def export(
     if judged and judged["reasons"]:
         raise NotEqual(f"the {name} file was not written: {'; '.join(judged['reasons'])}.")
     return content, {**described(name, model, len(content)), "parity": parity, "judged": judged}
+
+
+def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
+    """Open the content of a file with the library that others open it with.
+
+    Raises:
+        NotEqual: The library refuses it.
+    """
+    try:
+        return kind.open(content)
+    except Exception as error:  # each library has errors of its own
+        lines = str(error).splitlines() or [""]
+        raise NotEqual(
+            f"the {name} file was not written: its own library cannot open it, because the network "
+            f"has an operation that {name} has no form for. Export another kind, or serve the "
+            f"SavedModel. Received: {type(error).__name__}: {lines[0][:_SHOWN]}"
+        ) from error
 
 
 def described(name: str, model: Model, size: int) -> dict[str, object]:

@@ -131,6 +131,13 @@ def test_an_export_with_other_answers_is_refused(out):
     assert error.value.exit_code == 3
 
 
+def test_an_export_that_its_own_library_refuses_is_refused(out):
+    cut = dataclasses.replace(exports.KINDS["keras"], make=lambda model: b"PK no archive")
+    with pytest.raises(exports.NotEqual, match="its own library cannot open it") as error:
+        exports.export("keras", cut, Model(out / "model" / "1"))
+    assert error.value.exit_code == 3
+
+
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """Return an output folder whose run left images, labelled as its version classifies them."""
