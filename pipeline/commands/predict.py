@@ -218,7 +218,8 @@ def _hand_over(
         _print_table(console, answers)
     counts = Counter(answer.label for _, answer in answers if not isinstance(answer, Exception))
     if len(answers) > 1 and counts:
-        labels = ", ".join(f"{label} {count:,}" for label, count in counts.most_common())
+        by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        labels = ", ".join(f"{label} {count:,}" for label, count in by_count)
         console.print(f"{counts.total():,} images: {escape(labels)}")
 
 
