@@ -21,7 +21,7 @@ TASKS = {
     "ServingValidator": "Check the model in a server",
     "Predictor": "Classify the images",
     "ImageEvaluator": "Evaluate the model",
-    "ModelPusher": "Publish the model",
+    "ModelPusher": "Publish a blessed model",
     "Report": "Write the report",
 }
 

@@ -146,7 +146,7 @@ def _classifier(
 
 def _server_error(failure: ServingError, server: str | None, model: str | None) -> ServerError:
     """Return the error of a command whose server or model did not answer."""
-    from imgpipe.serving.client import InvalidArgument, Unavailable
+    from imgpipe.serving.client import InvalidArgument, NotFound, Unavailable
 
     where = ""
     if failure.from_server:
@@ -154,6 +154,8 @@ def _server_error(failure: ServingError, server: str | None, model: str | None) 
     hint = ""
     if model and not server and not isinstance(failure, InvalidArgument):
         hint = f" (There is no folder {model!r}, so --model was taken for a model's name.)"
+    elif not model and isinstance(failure, NotFound):
+        hint = " Name the model with --model NAME."
     elif not server and not model and isinstance(failure, Unavailable):
         hint = " Or name the output folder of a run, which needs no server: --model OUT."
     error = ServerError(f"{where}{failure}{hint}")
