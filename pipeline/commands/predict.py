@@ -113,7 +113,7 @@ def predict(
     if answers:
         _hand_over(answers, json_file, csv_file)
     if failure is not None:
-        raise _server_error(failure, server, model) from failure
+        raise _server_error(failure, server, model, version) from failure
     raise typer.Exit(_refusals(answers))
 
 
@@ -144,7 +144,9 @@ def _classifier(
     return Client(server or _SERVER, model or _MODEL, timeout, version=version)
 
 
-def _server_error(failure: ServingError, server: str | None, model: str | None) -> ServerError:
+def _server_error(
+    failure: ServingError, server: str | None, model: str | None, version: int | None
+) -> ServerError:
     """Return the error of a command whose server or model did not answer."""
     from imgpipe.serving.client import InvalidArgument, NotFound, Unavailable
 
@@ -154,7 +156,7 @@ def _server_error(failure: ServingError, server: str | None, model: str | None) 
     hint = ""
     if model and not server and not isinstance(failure, InvalidArgument):
         hint = f" (There is no folder {model!r}, so --model was taken for a model's name.)"
-    elif not model and isinstance(failure, NotFound):
+    elif not model and version is None and isinstance(failure, NotFound):
         hint = " Name the model with --model NAME."
     elif not server and not model and isinstance(failure, Unavailable):
         hint = " Or name the output folder of a run, which needs no server: --model OUT."
