@@ -2,7 +2,7 @@
 
     python -m benchmarks.backbones [NAME …]
 
-The names are those of `NETWORKS`, by default all, which takes less than 6 minutes on two cores.
+The names are those of `NETWORKS`, by default all, which takes about 5 minutes on two cores.
 Speed does not depend on the weights, so that nothing is downloaded: a preset is written with the
 settings of the published network, and read through the same code. A product of two large matrices,
 which takes turns with the networks, shows what the machine can compute. The share of it counts two
