@@ -2,9 +2,9 @@
 
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
 trained too. How many views and epochs follows from the data; only minutes that a person gives limit
-them by the clock. The network does not replace the head but is combined with it, by the weight that
-has the lowest log loss on held-out images. This is kept only if it is better there than the head
-alone by more than a standard error. The test split is never used.
+them by the clock. The network answers alone or combined with the head, by the weight that has the
+lowest log loss on held-out images. This is kept only if it is better there than the head alone by
+more than a standard error. The test split is never used.
 """
 
 from __future__ import annotations

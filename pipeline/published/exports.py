@@ -171,7 +171,7 @@ def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
     except Exception as error:  # each library has errors of its own
         lines = str(error).splitlines() or [""]
         raise NotEqual(
-            f"the {name} file was not written: its own library cannot open it, because the network "
+            f"the {name} file was not written: its own library cannot open it, as when the network "
             f"has an operation that {name} has no form for. Export another kind, or serve the "
             f"SavedModel. Received: {type(error).__name__}: {lines[0][:_SHOWN]}"
         ) from error

@@ -120,7 +120,8 @@ class Handle:
                 its time is over or nobody waits for its answer; None for no limit.
 
         Raises:
-            LongCall: There is more than one slice, and the call does not know yet that it is long.
+            LongCall: There is, or will be, more than one slice, and the call does not know yet that
+                it is long.
             StatusError: The request does not fit the model, or the graph fails on its values.
         """
         key = signature_name or SERVING_DEFAULT

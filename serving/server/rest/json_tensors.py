@@ -45,6 +45,7 @@ _KEYS_SHOWN = 5
 _SMALL_BYTES = 64 << 10
 """Size of a body whose conversion takes a millisecond at most."""
 _one_at_a_time = threading.Lock()
+"""Held while a large body is converted."""
 
 
 @contextmanager
