@@ -24,9 +24,10 @@ from tfx.utils import path_utils
 from imgpipe.components.baseline import is_empty
 from imgpipe.components.baseline_settings import ANSWERS_FOLDER, BASELINE_FILE
 from imgpipe.components.common import blessings, loaded_model
-from imgpipe.components.common.beam import beam_io
+from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.prediction import DESCRIBED
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.common.storage.shards import Shard, batches, shards
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
@@ -56,9 +57,10 @@ class RowAnswer(NamedTuple):
 
 
 class Predict(beam.DoFn):
-    """Maps batches of serialised image Examples to (split, serialised prediction) pairs.
+    """Writes the predictions for the images of a shard.
 
     Args:
+        uri: URI of the artifact that is written.
         directory: SavedModel of the exported model.
         baseline: SavedModel of the baseline; "" if there is none. The same folder as `directory` if
             the baseline is the same model, which then runs once.
@@ -73,11 +75,13 @@ class Predict(beam.DoFn):
 
     def __init__(
         self,
+        uri: str,
         directory: str,
         baseline: str = "",
         columns: Sequence[int] = (),
         answers: str = "",
     ) -> None:
+        self._uri = uri
         self._directory = directory
         self._baseline = baseline
         self._columns = columns
@@ -97,7 +101,19 @@ class Predict(beam.DoFn):
         if self._other is not None:
             self._other.close()
 
-    def process(self, batch: list[bytes]) -> Iterator[tuple[str, bytes]]:
+    def process(self, shard: Shard) -> None:
+        """Predict the images of a shard in batches."""
+        with records.ShardWriter(shard.outputs(self._uri, SPLITS)) as writer:
+            for batch in batches(shard.records(), IMAGES_A_BATCH):
+                for split, prediction in self._predictions(batch):
+                    writer.write(split, prediction)
+
+    def write_nothing(self) -> None:
+        """Write splits without predictions."""
+        with records.ShardWriter(Shard((), 0, 1).outputs(self._uri, SPLITS)):
+            pass
+
+    def _predictions(self, batch: list[bytes]) -> Iterator[tuple[str, tf.train.Example]]:
         """Predict one batch in one session call of each model."""
         examples = [tf.train.Example.FromString(record) for record in batch]
         images = [records.raw(example, names.IMAGE_BYTES) for example in examples]
@@ -178,8 +194,8 @@ def _record(
     example: tf.train.Example,
     answer: RowAnswer,
     baseline: np.ndarray | None,
-) -> tuple[str, bytes]:
-    """Return the split and the serialised prediction for one image."""
+) -> tuple[str, tf.train.Example]:
+    """Return the split and the prediction for one image."""
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
     near = records.integer(example, names.NEAR_GROUP)
     values[names.GROUP] = records.raw(example, names.GROUP) or (b"near:%d" % near if near else b"")
@@ -193,7 +209,7 @@ def _record(
     }
     if baseline is not None:
         values[names.BASELINE_PROBABILITIES] = baseline.tolist()
-    return records.text(example, names.SPLIT), records.serialise(records.make(values))
+    return records.text(example, names.SPLIT), records.make(values)
 
 
 @component(use_beam=True)
@@ -221,7 +237,7 @@ def Predictor(
         code: Fingerprint of the code that predicts and evaluates, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
-    beam_io.mark_examples(predictions)
+    mark_examples(predictions)
     serves = infra_blessing is None or blessings.is_blessed(
         infra_blessing.uri, blessings.INFRA_BLESSED
     )
@@ -233,23 +249,21 @@ def Predictor(
         baseline = baseline_model_of(directory, baseline_model.uri)
         columns = records.read_json(f"{baseline_model.uri}/{BASELINE_FILE}")["columns"]
         answers = answers_of(baseline, baseline_model.uri, code)
+    predict = Predict(predictions.uri, directory, baseline, columns, answers)
     try:
         with beam_pipeline as pipeline:
             _ = (
                 pipeline
-                | "Read" >> beam_io.ReadSplits(examples.uri, SPLITS)
-                | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
-                | "Predict" >> beam.ParDo(Predict(directory, baseline, columns, answers))
-                | "Write" >> beam_io.WriteSplits(predictions.uri, SPLITS)
+                | "Shards" >> beam.Create(shards(examples.uri, SPLITS), reshuffle=True)
+                | "Predict" >> beam.ParDo(predict)
             )
+        records.remove_temporary(predictions.uri)  # of attempts that died
     except Exception:
         if serves:
             raise
         _log.exception("the model, which ServingValidator refused, does not answer")
         records.remove_folder(predictions.uri)
-        shards = {split: records.shard_path(predictions.uri, split, 0, 1) for split in SPLITS}
-        with records.ShardWriter(shards):  # which writes splits without predictions
-            pass
+        predict.write_nothing()
 
 
 def baseline_model_of(directory: str, uri: str) -> str:

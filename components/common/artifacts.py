@@ -1,4 +1,4 @@
-"""The artifact types that this package adds to the standard ones of TFX.
+"""The artifact types that this package adds to TFX's standard ones, and what those need.
 
 Kubeflow's compiler accepts a custom type only when it is importable as
 `<top-level package>.<Name>`, its TYPE_NAME is `<package>.<Name>` and it declares no
@@ -8,6 +8,8 @@ PROPERTIES. Custom properties are allowed.
 from __future__ import annotations
 
 from tfx.types.artifact import Artifact
+
+from imgpipe.components.common.storage.records import SPLIT_NAMES_JSON
 
 
 class RunPlan(Artifact):
@@ -32,3 +34,12 @@ class RunReport(Artifact):
     """The self-contained `report.html`, and the `facts.json` that it was rendered from."""
 
     TYPE_NAME = "imgpipe.RunReport"
+
+
+def mark_examples(artifact: Artifact) -> None:
+    """Record on an Examples artifact that its files hold tf.Examples of all three splits."""
+    from tfx.components.util import examples_utils
+    from tfx.proto import example_gen_pb2
+
+    artifact.split_names = SPLIT_NAMES_JSON
+    examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)

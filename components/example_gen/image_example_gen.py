@@ -22,7 +22,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.beam.beam_io import mark_examples
+from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.ingest_summary import (
     INGEST_SUMMARY,
     IngestSummary,

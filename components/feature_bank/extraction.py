@@ -6,14 +6,13 @@ For a head that is solved, heads on a sample decide which features it reads.
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from imgpipe.components.common.beam import beam_io
 from imgpipe.components.common.storage import records
+from imgpipe.components.common.storage.shards import Shard, batches, shards
 from imgpipe.components.feature_bank.storage import (
     FeatureStore,
     StoragePlan,
@@ -38,23 +37,39 @@ from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.settings import ModelSettings
 
-#: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
+#: A batch has at most so many images and bytes, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.
+_BATCH_IMAGES = 256
 _BATCH_BYTES = 32 << 20
-_MIN_BYTES = _BATCH_BYTES // 256  # smallest size that an image counts for
 _SAMPLE = 4000  # training images with which features are chosen
 
 
-class ExtractFeatures(beam.DoFn):
-    """Maps batches of serialised image Examples to (split, feature record) pairs.
+@dataclass(frozen=True)
+class _Views:
+    """Numbers of the views of a shard whose features were computed, or were in the store."""
 
-    The tagged output `counts` has (computed, reused) pairs.
+    computed: int
+    reused: int
+
+
+class ExtractFeatures(beam.DoFn):
+    """Writes the features of the images of a shard, and yields how many views were new.
+
+    Args:
+        plan: What is stored.
+        uri: URI of the artifact that is written.
+        splits: Splits that are written.
+        share: Share of the images of which features are extracted, by their content hashes; None
+            is all of them.
     """
 
-    COUNTS = "counts"
-
-    def __init__(self, plan: StoragePlan) -> None:
+    def __init__(
+        self, plan: StoragePlan, uri: str, splits: tuple[str, ...], share: float | None
+    ) -> None:
         self._plan = plan
+        self._uri = uri
+        self._splits = splits
+        self._share = share
 
     def setup(self) -> None:
         """Create the store and the extractor, which builds its model on first use."""
@@ -63,18 +78,24 @@ class ExtractFeatures(beam.DoFn):
         self._store = FeatureStore(self._plan.store)
         self._columns = self._plan.columns
 
-    def process(self, batch: list[bytes]) -> Iterator[Any]:
-        """Look up every image and view, compute and store what is missing, and emit all."""
-        examples = [tf.train.Example.FromString(record) for record in batch]
-        if not self._plan.dim:
-            yield beam.pvalue.TaggedOutput(self.COUNTS, (0, 0))
-            for example in examples:
-                yield _record(example, 0, np.empty(0, np.float16))
-            return
-        vectors, computed = self._vectors(examples)
-        yield beam.pvalue.TaggedOutput(self.COUNTS, (computed, len(vectors) - computed))
-        for (i, view), vector in vectors.items():
-            yield _record(examples[i], view, vector[self._columns])
+    def process(self, shard: Shard) -> Iterator[_Views]:
+        """Look up every image and view, compute and store what is missing, and write all."""
+        computed = 0
+        reused = 0
+        sampled = (record for record in shard.records() if _in_sample(record, self._share))
+        with records.ShardWriter(shard.outputs(self._uri, self._splits)) as writer:
+            for batch in batches(sampled, _BATCH_IMAGES, _BATCH_BYTES):
+                examples = [tf.train.Example.FromString(record) for record in batch]
+                if not self._plan.dim:
+                    for example in examples:
+                        writer.write(*_record(example, 0, np.empty(0, np.float16)))
+                    continue
+                vectors, fresh = self._vectors(examples)
+                computed += fresh
+                reused += len(vectors) - fresh
+                for (i, view), vector in vectors.items():
+                    writer.write(*_record(examples[i], view, vector[self._columns]))
+        yield _Views(computed, reused)
 
     def _vectors(
         self, examples: list[tf.train.Example]
@@ -110,12 +131,10 @@ class ExtractFeatures(beam.DoFn):
         return vectors, sum(map(len, missing.values()))
 
 
-def _weight(record: bytes) -> int:
-    """Bytes that a record counts for in a batch."""
-    return max(len(record), _MIN_BYTES)
-
-
-def _record(example: tf.train.Example, view: int, vector: np.ndarray) -> tuple[str, bytes]:
+def _record(
+    example: tf.train.Example, view: int, vector: np.ndarray
+) -> tuple[str, tf.train.Example]:
+    """Return the split and the features of a view of an image."""
     split = records.text(example, names.SPLIT)
     values: dict[str, records.Value] = {
         names.SPLIT: split,
@@ -128,7 +147,7 @@ def _record(example: tf.train.Example, view: int, vector: np.ndarray) -> tuple[s
         # A list of floats would take twice the bytes.
         names.FEATURES: np.asarray(vector, "<f2").tobytes(),
     }
-    return split, records.serialise(records.make(values))
+    return split, records.make(values)
 
 
 @dataclass
@@ -158,32 +177,26 @@ class ImageFeatures:
         splits = names.SPLITS if share is None else (names.TRAIN,)
         if self.plan.dim:
             self._expect(splits, share)
+        every = shards(self.examples, splits)
+        extract = ExtractFeatures(self.plan, self.features, splits, share)
+        facts: BankFacts = {
+            **self.origin,
+            **_stored(self.plan, self.images),
+            "tried": list(self.tried),
+            "forward_passes": self.sampled,
+            "reused": 0,
+        }
+        uri = self.features
         with pipeline as root:
-            outputs = (
-                root
-                | "Read" >> beam_io.ReadSplits(self.examples, splits)
-                | "Sample" >> beam.Filter(_in_sample, share)
-                | "Batch" >> beam.BatchElements(_BATCH_BYTES, _BATCH_BYTES, element_size_fn=_weight)
-                | "Extract"
-                >> beam.ParDo(ExtractFeatures(self.plan)).with_outputs(
-                    ExtractFeatures.COUNTS, main="features"
-                )
-            )
-            _ = outputs.features | "Write" >> beam_io.WriteSplits(self.features, splits)
-            uri = self.features
-            facts: BankFacts = {
-                **self.origin,
-                **_stored(self.plan, self.images),
-                "tried": list(self.tried),
-                "forward_passes": self.sampled,
-                "reused": 0,
-            }
             _ = (
-                outputs[ExtractFeatures.COUNTS]
-                | "Sum" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
+                root
+                | "Shards" >> beam.Create(every, reshuffle=True)
+                | "Extract" >> beam.ParDo(extract)
+                | "Gather" >> beam.combiners.ToList()
                 # Beam takes a typed dictionary for a class when it checks the types of arguments.
-                | "Facts" >> beam.Map(lambda counts: _write_facts(counts, uri, facts))
+                | "Facts" >> beam.Map(lambda views: _write_facts(views, uri, facts))
             )
+        records.remove_temporary(uri)  # of attempts that died
 
     def choose(
         self, pipeline: beam.Pipeline, head: ModelSettings, classes: int, larger: StoragePlan | None
@@ -264,9 +277,10 @@ def _stored(plan: StoragePlan, images: Mapping[str, int]) -> StoredFeatures:
     }
 
 
-def _write_facts(counts: tuple[int, int], uri: str, facts: BankFacts) -> None:
+def _write_facts(views: Sequence[_Views], uri: str, facts: BankFacts) -> None:
     """Write `bank.json`; `facts` has the forward passes of samples, which are reused here."""
-    computed, reused = counts
+    computed = sum(some.computed for some in views)
+    reused = sum(some.reused for some in views)
     sampled = facts["forward_passes"]
     content: BankFacts = {
         **facts,

@@ -20,8 +20,7 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
-from imgpipe.components.common.artifacts import DataBlessing
-from imgpipe.components.common.beam import beam_io
+from imgpipe.components.common.artifacts import DataBlessing, mark_examples
 from imgpipe.components.common.blessings import require_data_blessing
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.bank_settings import FREE_DISK, FeatureBankSettings
@@ -62,7 +61,7 @@ def FeatureBank(
         DataRefused: DataGate did not bless the data.
     """
     require_data_blessing(data_blessing.uri)
-    beam_io.mark_examples(features)
+    mark_examples(features)
     images = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
     given = FeatureBankSettings.from_json(settings)

@@ -19,8 +19,7 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
-from imgpipe.components.common.artifacts import Quarantine
-from imgpipe.components.common.beam.beam_io import mark_examples
+from imgpipe.components.common.artifacts import Quarantine, mark_examples
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.ingest_summary import SourceNote, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
@@ -30,9 +29,8 @@ from imgpipe.components.common.storage.records import (
     read_examples,
     remove_folder,
     remove_temporary,
-    shard_files,
-    shard_path,
 )
+from imgpipe.components.common.storage.shards import Shard, shards
 from imgpipe.components.image_filter import comparison, quarantine
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import METADATA, validate
@@ -69,18 +67,16 @@ class _Source:
 
 
 @dataclass(frozen=True)
-class _Shard:
-    """The files with one number: of the Examples artifact, and of the outputs."""
+class _Job:
+    """A shard of the Examples artifact, and where its outputs are written."""
 
     uris: Uris
-    inputs: tuple[str, ...]  # paths of the Examples, one for each split
-    number: int
-    of: int
+    shard: Shard
 
     @property
     def part(self) -> str:
         """Path of the decisions about each image on its own."""
-        return f"{self.uris.quarantine}/{_PARTS}/{self.number}"
+        return f"{self.uris.quarantine}/{_PARTS}/{self.shard.number}"
 
     @property
     def repaired(self) -> str:
@@ -91,36 +87,36 @@ class _Shard:
     def outputs(self) -> dict[str, str]:
         """Paths of the files that a `ShardWriter` writes."""
         return {
-            f"{kind}-{split}": shard_path(uri, split, self.number, self.of)
+            f"{kind}-{split}": path
             for kind, uri in (("kept", self.uris.kept), ("metadata", self.uris.metadata))
-            for split in names.SPLITS
+            for split, path in self.shard.outputs(uri).items()
         }
 
 
-def _examine(shard: _Shard, settings: JudgeSettings) -> str:
-    with ShardWriter({"repaired": shard.repaired}) as writer:
+def _examine(job: _Job, settings: JudgeSettings) -> str:
+    with ShardWriter({"repaired": job.repaired}) as writer:
         return comparison.examine(
-            _records(shard.inputs),
+            _records(job.shard.files),
             settings,
-            shard.part,
+            job.part,
             lambda record: writer.write("repaired", record.to_example()),
         )
 
 
-def _write_shard(shard: _Shard, settings: JudgeSettings, compared: ImageComparison) -> Outcomes:
-    """Write the outputs of a shard. If a worker fails, another attempt writes the same files."""
+def _write_shard(job: _Job, settings: JudgeSettings, compared: ImageComparison) -> Outcomes:
+    """Write the outputs of a shard."""
     outcomes = Outcomes()
-    repaired = _records([shard.repaired])
-    decisions = compared.finish(shard.part, settings)
-    with ShardWriter(shard.outputs) as writer:
-        for record, decision in zip(_records(shard.inputs), decisions, strict=True):
+    repaired = _records([job.repaired])
+    decisions = compared.finish(job.part, settings)
+    with ShardWriter(job.outputs) as writer:
+        for record, decision in zip(_records(job.shard.files), decisions, strict=True):
             usable = record if decision.repaired is None else next(repaired)
             stored = ""
             if decision.rejection is None:
                 _write(writer, decision.written(usable))
             else:
                 reason = decision.rejection.reason
-                stored = quarantine.store(shard.uris.quarantine, record, reason)
+                stored = quarantine.store(job.uris.quarantine, record, reason)
             outcomes.add(decision, stored)
     return outcomes
 
@@ -138,13 +134,8 @@ def _write(writer: ShardWriter, record: ImageRecord) -> None:
     writer.write(f"metadata-{record.split}", make(described))
 
 
-def _shards(uris: Uris) -> list[_Shard]:
-    by_split = [shard_files(uris.examples, split) for split in names.SPLITS]
-    count = max(map(len, by_split))
-    return [
-        _Shard(uris, tuple(paths[n] for paths in by_split if n < len(paths)), n, count)
-        for n in range(count)
-    ]
+def _jobs(uris: Uris) -> list[_Job]:
+    return [_Job(uris, shard) for shard in shards(uris.examples)]
 
 
 def filter_examples(
@@ -180,16 +171,16 @@ def filter_examples(
     progress.total(count or 0, "images")
     tf.io.gfile.makedirs(f"{uris.quarantine}/{_PARTS}")
     with pipeline as root:
-        shards = root | "Shards" >> beam.Create(_shards(uris), reshuffle=True)
+        jobs = root | "Shards" >> beam.Create(_jobs(uris), reshuffle=True)
         compared = (
-            shards
+            jobs
             | "Examine" >> beam.Map(_examine, settings)
             | "All parts" >> beam.combiners.ToList()
             | "Compare" >> beam.Map(comparison.compare, settings)
         )
         known = beam.pvalue.AsSingleton(compared)
         (
-            shards
+            jobs
             | "Write" >> beam.Map(_write_shard, settings, known)
             | "Gather" >> beam.combiners.ToList()
             | "Quarantine" >> beam.Map(_write_quarantine, known, uris.quarantine, source, settings)

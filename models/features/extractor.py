@@ -187,16 +187,24 @@ class FeatureExtractor:
             tf.constant(augmentation.seeds([hashes[i] for i in wanted]), tf.int64),
             tf.ragged.constant([list(views[i]) for i in wanted], tf.int64, ragged_rank=1),
         )
+        dataset = tf.data.Dataset.from_tensor_slices(columns)
+        dataset = dataset.map(
+            self._decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        return untuned(dataset.unbatch().batch(BATCH_VIEWS).prefetch(2))
 
-        @tf.autograph.experimental.do_not_convert
-        def repeat(image: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    @functools.cached_property
+    def _decoded(self) -> Callable[..., tuple[tf.Tensor, ...]]:
+        """Function from an image, its seed and the numbers of its views to a row for each view."""
+        import tensorflow as tf
+
+        @tf.function(autograph=False)  # traced once, and not for each call of `extract`
+        def decoded(image: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
             pixels = preprocess.decode(image, self.image_size)  # once for all views
             count = tf.size(numbers)
             return tf.repeat(pixels[None], count, 0), tf.repeat(seed, count), numbers
 
-        dataset = tf.data.Dataset.from_tensor_slices(columns)
-        dataset = dataset.map(repeat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return untuned(dataset.unbatch().batch(BATCH_VIEWS).prefetch(2))
+        return decoded
 
     def _built(self) -> tuple[Any, Callable[..., tf.Tensor]]:
         with self._lock:

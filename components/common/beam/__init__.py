@@ -1,1 +1,1 @@
-"""What components share in their Beam pipelines: transforms, and the workers that run them."""
+"""The workers that run the Beam pipelines of the components."""

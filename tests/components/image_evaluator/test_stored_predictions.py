@@ -52,7 +52,7 @@ def _stored(
     """
     from tfx.types.standard_artifacts import Examples
 
-    from imgpipe.components.common.beam.beam_io import mark_examples
+    from imgpipe.components.common.artifacts import mark_examples
 
     classes = answers.shape[1]
     paths = {split: records.shard_path(str(uri), split, 0, 1) for split in names.SPLITS}

@@ -298,9 +298,9 @@ def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
     settings = JudgeSettings(splits=SplitRule.from_json(rule))
     (done.root / "q" / ".parts").mkdir()
     for _ in range(2):
-        shards = image_filter._shards(uris)
-        parts = [image_filter._examine(shard, settings) for shard in shards]
+        jobs = image_filter._jobs(uris)
+        parts = [image_filter._examine(job, settings) for job in jobs]
         compared = comparison.compare(parts, settings)
-        for shard in shards:
-            image_filter._write_shard(shard, settings, compared)
+        for job in jobs:
+            image_filter._write_shard(job, settings, compared)
         assert {path: path.read_bytes() for path in files} == files
