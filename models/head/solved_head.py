@@ -38,7 +38,6 @@ _CHOOSING: Final = 2000  # images with which the penalty is chosen; more images 
 _CHOOSING_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
 _USUAL_PENALTY: Final = 0.25  # used when there are too few images to choose a penalty
 _FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
-_WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
 
 
@@ -324,22 +323,23 @@ def _choose(
 def _best(folds: list[_Fold], classes: int, settings: ModelSettings) -> tuple[float, Scores]:
     """Return the penalty with the lowest loss, and the scores of the folds with it.
 
-    Weaker penalties are tried until they are worse.
+    Weaker penalties are tried until one is worse. The loss then rises further: on 24 sets of
+    features, from 98 images to 3,329, no weaker one was better again.
     """
     problems = [_problem(fold.train, classes, settings) for fold in folds]
-    best = PENALTIES[0]
-    best_scores = Answers.joined(_all_answers(best, folds, problems)).scores()
-    worse = 0
-    for penalty in PENALTIES[1:]:
+
+    def scores_with(penalty: float) -> Scores:
         # A strong penalty makes a head less sure, which the temperature undoes.
-        scores = Answers.joined(_all_answers(penalty, folds, problems)).scores()
-        worse += 1
-        if float(scores.losses.mean()) < float(best_scores.losses.mean()):
-            best = penalty
-            best_scores = scores
-            worse = 0
-        if worse == _WORSE:
+        return Answers.joined(_all_answers(penalty, folds, problems)).scores()
+
+    best = PENALTIES[0]
+    best_scores = scores_with(best)
+    for penalty in PENALTIES[1:]:
+        scores = scores_with(penalty)
+        if float(scores.losses.mean()) >= float(best_scores.losses.mean()):
             break
+        best = penalty
+        best_scores = scores
     return best, best_scores
 
 
