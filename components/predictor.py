@@ -32,12 +32,11 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.out_of_fold import OutOfFold
+from imgpipe.models.process import images_at_once
 from imgpipe.serving.server.served import Served
 
 _log = logging.getLogger(__name__)
 
-#: Images in one session call; larger batches have no better throughput on a CPU.
-IMAGES_A_BATCH = 32
 #: Splits whose images are predicted.
 SPLITS = (names.VALIDATION, names.TEST)
 _TINY = 1e-30  # keeps divisions finite
@@ -104,7 +103,7 @@ class Predict(beam.DoFn):
     def process(self, shard: Shard) -> None:
         """Predict the images of a shard in batches."""
         with records.ShardWriter(shard.outputs(self._uri, SPLITS)) as writer:
-            for batch in batches(shard.records(), IMAGES_A_BATCH):
+            for batch in batches(shard.records(), images_at_once()):
                 for split, prediction in self._predictions(batch):
                     writer.write(split, prediction)
 

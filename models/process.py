@@ -1,4 +1,4 @@
-"""The process around the work: imports, threads, and what the machine lacks."""
+"""The process around the work: imports, threads, and what the machine has and lacks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import functools
 import gc
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     import tensorflow as tf
     from threadpoolctl import ThreadpoolController
+
+_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
 
 
 @contextlib.contextmanager
@@ -57,6 +60,25 @@ def _thread_pools() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+def has_gpu() -> bool:
+    """Return whether TensorFlow will use a GPU. Without a device file, it is not imported."""
+    if not any(Path(device).exists() for device in _GPU_DEVICES):
+        return False
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+@functools.cache
+def images_at_once() -> int:
+    """Return the number of images that a network computes at once.
+
+    The activations of few images stay in the caches of a processor: EfficientNet-Lite0 needs a
+    sixth less time for an image in a batch of 8 than in one of 32. A GPU needs larger batches.
+    """
+    return 32 if has_gpu() else 8
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -27,14 +27,13 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
 from imgpipe.models.model_names import FEATURES
 from imgpipe.models.network.classifier import build_features
-from imgpipe.models.process import untuned
+from imgpipe.models.process import has_gpu, images_at_once, untuned
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 _LONG: Final = 30.0  # seconds of work of which people are told before
-BATCH_VIEWS: Final = 32  # a batch of 64 is not faster and needs twice the memory
 
 #: Part of every key: the code that makes pixels, views and networks, and what it computes with.
 CODE: Final = (
@@ -50,7 +49,6 @@ CODE: Final = (
 _LIBRARIES: Final = ("tensorflow", "keras")
 _FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite
 _BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
-_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
 
 
 class FeatureExtractor:
@@ -146,7 +144,7 @@ class FeatureExtractor:
         started = time.monotonic()
         for batch in self._batches(images, hashes, views):
             some = forward(*batch).numpy()
-            if done == BATCH_VIEWS:  # the first batch is compiled, and the second one is not
+            if done == images_at_once():  # the first batch is compiled, the second one is not
                 self._announce(len(some) / (time.monotonic() - started))
             started = time.monotonic()
             # NaN is not below it either. Activations are not stored, and training would diverge.
@@ -191,7 +189,7 @@ class FeatureExtractor:
         dataset = dataset.map(
             self._decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        return untuned(dataset.unbatch().batch(BATCH_VIEWS).prefetch(2))
+        return untuned(dataset.unbatch().batch(images_at_once()).prefetch(2))
 
     @functools.cached_property
     def _decoded(self) -> Callable[..., tuple[tf.Tensor, ...]]:
@@ -304,12 +302,3 @@ def resolve_precision(precision: str) -> str:
     if has_gpu() or not cpu.exists() or _BFLOAT16_FLAGS.isdisjoint(cpu.read_text().split()):
         return "float32"
     return "bfloat16"
-
-
-def has_gpu() -> bool:
-    """Return whether TensorFlow will use a GPU. Without a device file, it is not imported."""
-    if not any(Path(device).exists() for device in _GPU_DEVICES):
-        return False
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))

@@ -19,6 +19,7 @@ from imgpipe.models.backbones import layer_graph, token_maps
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.feature_kinds import AUTO, AVERAGE, CLASS_TOKEN, FLATTEN, LEVELS, TOKENS
 from imgpipe.models.model_names import COMBINED, FEATURES, HEAD, LOGITS, PROBABILITIES, TUNED
+from imgpipe.models.process import images_at_once
 from imgpipe.models.settings import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _LEAST_VARIANCE: Final = 1e-5  # added to the variance of a feature map
-_IMAGES_AT_ONCE: Final = 32  # as in `extractor.BATCH_VIEWS`; larger batches are not faster
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ class ClassifierNetwork:
         return np.concatenate([np.empty((0, len(self.vocabulary)), np.float32), *rows])
 
     def outputs(self, images: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-        """Yield features [n, D], logits [n, C] and probabilities [n, C] of up to 32 images each."""
+        """Yield features [n, D], logits [n, C] and probabilities [n, C] of a few images each."""
         import tensorflow as tf
 
-        for start in range(0, len(images), _IMAGES_AT_ONCE):
-            yield self._outputs(tf.constant(list(images[start : start + _IMAGES_AT_ONCE])))
+        count = images_at_once()
+        for start in range(0, len(images), count):
+            yield self._outputs(tf.constant(list(images[start : start + count])))
 
 
 class Parts(NamedTuple):

@@ -22,7 +22,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
-from imgpipe.models.features.extractor import FeatureExtractor, has_gpu, resolve_precision
+from imgpipe.models.features.extractor import FeatureExtractor, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import calibrated_losses
@@ -32,6 +32,7 @@ from imgpipe.models.network.classifier import (
     build_parts,
     copy_weights,
 )
+from imgpipe.models.process import has_gpu
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
 from imgpipe.models.training.history import FineTuned, NetworkHistory
