@@ -11,12 +11,9 @@ FEATURE_DROPOUT: Final = "classifier_feature_dropout"
 FEATURES: Final = "features"
 LOGITS: Final = "logits"
 PROBABILITIES: Final = "probabilities"
-COMBINED: Final = "combined"  # the layer that adds the logits of the head and of a tuned branch
 
 #: The layers of a backbone must have other names.
-ADDED: Final = (FEATURES, HEAD, PROBABILITIES, HIDDEN, DROPOUT, FEATURE_DROPOUT, COMBINED)
-#: How the names of the layers of a tuned branch begin, which are copies of others.
-TUNED: Final = "tuned_"
+ADDED: Final = (FEATURES, HEAD, PROBABILITIES, HIDDEN, DROPOUT, FEATURE_DROPOUT)
 
 #: Files that training writes to the ModelRun artifact.
 HISTORY_FILE: Final = "history.json"

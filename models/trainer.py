@@ -92,13 +92,12 @@ def run_fn(fn_args: Any) -> None:
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
     chosen = (calibration["temperature"], calibration["unknown_below"])
-    classifier = build_classifier(trained.layers, vocabulary, settings, *chosen, trained.branch)
+    classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
     images = some_images(fn_args.eval_files, PARITY_IMAGES)
     write_parity(classifier, images, run_dir / PARITY_FILE)
     target = fn_args.serving_model_dir
     export(classifier, target, top_k=TOP_K, warmup_images=images[:WARMUP_IMAGES])
-    source = config.get("source_hash", "")
-    write_digest(classifier, target, top_k=TOP_K, source=source, trained=history["trained"])
+    write_digest(classifier, target, top_k=TOP_K, source=config.get("source_hash", ""))
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
         OutOfFold.of(answers, vocabulary, calibration).write(target)
@@ -114,11 +113,8 @@ def image_distribution(
 
     A few hundred images of both splits, of which file patterns are given, pass through the network
     once more. The class that the network predicts for an image is used as its label. There is no
-    distribution when there are too few images or too many features. With a tuned branch, the head
-    reads features of the bank, which has been asked for their distribution.
+    distribution when there are too few images or too many features.
     """
-    if classifier.cut:
-        return None
     train, held_out = (
         _features(classifier, Labelled.read(files).first(count))
         for files, count in ((train_files, _DESCRIBED), (eval_files, _DESCRIBED // 2))

@@ -25,8 +25,8 @@ def model_card(facts: Mapping[str, Any], decision: Decision | None = None) -> st
     """Write the card.
 
     Args:
-        facts: Fields of the manifest, such as name, vocabulary, backbone, image_size, trained,
-            fingerprint and baseline_version; each may be missing.
+        facts: Fields of the manifest, such as name, vocabulary, backbone, image_size, fingerprint
+            and baseline_version; each may be missing.
         decision: Decision of ImageEvaluator; None if its figures are not known.
 
     Returns:
@@ -36,7 +36,6 @@ def model_card(facts: Mapping[str, Any], decision: Decision | None = None) -> st
     origin = {
         "Backbone": facts.get("backbone"),
         "Image size": f"{size} × {size} pixels" if size else "",
-        "Trained layers": facts.get("trained"),
         "Fingerprint of the data": facts.get("fingerprint"),
         "Key of the run": facts.get("run_key"),
         "Parent version": facts.get("baseline_version"),

@@ -75,7 +75,7 @@ def ModelPusher(
     beside = {"statistics": statistics, "schema": schema, ANSWERS_FOLDER: predictions}
     candidate = Candidate(
         Path(exported),
-        {**given.facts, **_described(exported)},
+        {**given.facts, **_image_size(exported)},
         {name: Path(artifact.uri) for name, artifact in beside.items() if artifact is not None},
         validated=records.read_json(validated) if fileio.exists(validated) else None,
         decision=records.read_json(decision) if fileio.exists(decision) else None,
@@ -101,10 +101,9 @@ def _record(pushed_model: Artifact, outcome: Push) -> None:
     pushed_model.set_string_custom_property("pushed_version", outcome["version"] or "")
 
 
-def _described(exported: str) -> dict[str, object]:
-    """Return what an export says of its model; nothing if imgpipe has not exported it."""
+def _image_size(exported: str) -> dict[str, int]:
+    """Return the size of the model's images; nothing for a model that imgpipe has not exported."""
     path = Path(exported) / manifest.MODEL_DIGEST
     if not path.is_file():
         return {}
-    content = json.loads(path.read_text("utf-8"))
-    return {name: content[name] for name in ("image_size", "trained") if name in content}
+    return {"image_size": json.loads(path.read_text("utf-8"))["image_size"]}

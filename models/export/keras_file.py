@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imgpipe.models.backbones import layer_graph
-from imgpipe.models.model_names import COMBINED, HEAD, KERAS_CONFIG, PROBABILITIES, TUNED
+from imgpipe.models.model_names import HEAD, KERAS_CONFIG, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ _OPERATIONS: Final = "keras.src.ops."  # modules of operations that are no layer
 
 
 def plain_network(classifier: ClassifierNetwork) -> keras.Model:
-    """Return a network from pixels to probabilities whose heads are one dense layer each.
+    """Return a network from pixels to probabilities whose head is one dense layer.
 
     The head of a classifier has operations behind its dense layer: for two classes it has one unit,
     beside which the other logit is 0, and a temperature divides the logits. Both are part of the
@@ -42,29 +41,15 @@ def plain_network(classifier: ClassifierNetwork) -> keras.Model:
     import keras
 
     network = classifier.network
-    order = layer_graph.nodes(network.outputs)
-    heads = [node for node in order if node.operation.name in (HEAD, f"{TUNED}{HEAD}")]
+    head = network.get_layer(HEAD)
+    kernel, bias = head.get_weights()
+    if head.units == 1:
+        kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=1)
+        bias = np.concatenate([np.zeros_like(bias), bias])
     classes = len(classifier.vocabulary)
-    alone = len(heads) == 1
-    parts = []
-    for node in heads:
-        kernel, bias = node.operation.get_weights()
-        if node.operation.units == 1:
-            kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=1)
-            bias = np.concatenate([np.zeros_like(bias), bias])
-        dense = keras.layers.Dense(
-            classes,
-            activation="softmax" if alone else None,
-            dtype="float32",
-            name=PROBABILITIES if alone else node.operation.name,
-        )
-        [features] = node.reads
-        parts.append(dense(order[features].outputs[0]))
-        dense.set_weights([kernel / classifier.temperature, bias / classifier.temperature])
-    [probabilities, *others] = parts
-    if others:  # a tuned branch, whose logits are added
-        logits = keras.layers.Add(dtype="float32", name=COMBINED)(parts)
-        probabilities = keras.layers.Softmax(dtype="float32", name=PROBABILITIES)(logits)
+    dense = keras.layers.Dense(classes, activation="softmax", dtype="float32", name=PROBABILITIES)
+    probabilities = dense(head.input)
+    dense.set_weights([kernel / classifier.temperature, bias / classifier.temperature])
     return keras.Model(network.input, probabilities, name=network.name)
 
 

@@ -18,7 +18,7 @@ from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph, token_maps
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.feature_kinds import AUTO, AVERAGE, CLASS_TOKEN, FLATTEN, LEVELS, TOKENS
-from imgpipe.models.model_names import COMBINED, FEATURES, HEAD, LOGITS, PROBABILITIES, TUNED
+from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.process import images_at_once
 from imgpipe.models.settings import ModelSettings, check_vocabulary
 
@@ -37,16 +37,15 @@ class ClassifierNetwork:
         network: Model from pixels [N, S, S, 3], 0..255, to {features [N, D], logits [N, C],
             probabilities [N, C]}. The probabilities are the softmax of logits / temperature.
         trunk: The part of the network from pixels to a list of the feature maps [N, h, w, C] that
-            the head reads, the last one first, and after them those of a tuned branch. If a class
-            token is read, these are the map of the patches below the last block, and the other
-            tokens [N, T, C] there. It shares its layers with the network.
+            the head reads, the last one first. If it reads a class token, these are the map of the
+            patches below the last block, and the other tokens [N, T, C] there. It shares its layers
+            with the network.
         tail: The part from these maps to the three outputs. It shares its layers, too.
         vocabulary: Class names in label order.
         image_size: Side S of the input in pixels.
         temperature: Number by which the logits are divided.
         unknown_below: An image whose highest probability is below this value is served the label
             "unknown".
-        cut: Layer above which there is a tuned branch beside the frozen layers; "" without one.
     """
 
     network: keras.Model
@@ -56,7 +55,6 @@ class ClassifierNetwork:
     image_size: int
     temperature: float = 1.0
     unknown_below: float = 0.0
-    cut: str = ""
 
     @functools.cached_property
     def feature_maps(self) -> tf.types.experimental.ConcreteFunction:
@@ -112,26 +110,6 @@ class Parts(NamedTuple):
     maps: list[keras.KerasTensor]  # feature maps of the backbone, [N, h, w, C], the last one first
     features: keras.KerasTensor  # what the head reads of them, [N, D]
     logits: keras.KerasTensor  # output of the head, [N, C]
-
-
-@dataclass(frozen=True)
-class TunedBranch:
-    """Layers above a cut that were trained, beside the frozen ones that the head reads.
-
-    Both read the activations at the cut, and their logits are added; see `head.combination`.
-
-    Attributes:
-        cut: Layer from whose activations on there are two branches.
-        layers: The trained layers, from these activations to logits. Their head reads one block of
-            features. None keeps the initial weights.
-        head_factor: Number by which the logits of the head are multiplied before the addition.
-        factor: Number by which those of the branch are multiplied.
-    """
-
-    cut: str
-    layers: keras.Model | None = None
-    head_factor: float = 1.0
-    factor: float = 1.0
 
 
 def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> keras.KerasTensor:
@@ -270,7 +248,6 @@ def build_classifier(
     settings: ModelSettings,
     temperature: float = 1.0,
     unknown_below: float = 0.0,
-    branch: TunedBranch | None = None,
 ) -> ClassifierNetwork:
     """Build the whole network with the weights of a part that was trained alone.
 
@@ -281,32 +258,22 @@ def build_classifier(
         settings: Settings that name the backbone, its weights and the image size.
         temperature: See `ClassifierNetwork`.
         unknown_below: See `ClassifierNetwork`.
-        branch: Layers whose logits are added to those of `trained`, which is a head then. None adds
-            nothing.
     """
     import keras
 
     names = check_vocabulary(vocabulary)
     parts = build_parts(len(names), settings)
-    logits = parts.logits
-    ends = _ends(parts)
-    if branch is not None:
-        tuned, maps = _tuned(branch, parts, len(names), settings)
-        logits = keras.layers.Add(dtype="float32", name=COMBINED)([logits, tuned])
-        known = {id(end) for end in ends}
-        ends = [*ends, *(one for one in maps if id(one) not in known)]
     # The temperature is a constant of the graph, so that every server applies it.
     softmax = keras.layers.Softmax(dtype="float32", name=PROBABILITIES)
     outputs: dict[str, Any] = {
         FEATURES: parts.features,
-        LOGITS: logits,
-        PROBABILITIES: softmax(logits / temperature),
+        LOGITS: parts.logits,
+        PROBABILITIES: softmax(parts.logits / temperature),
     }
     network = keras.Model(parts.pixels, outputs, name=settings.name)
     if trained is not None:
         copy_weights(trained, network)
-    if branch is not None:
-        _multiply(network.get_layer(HEAD), branch.head_factor)
+    ends = _ends(parts)
     return ClassifierNetwork(
         network,
         keras.Model(parts.pixels, ends),
@@ -315,42 +282,7 @@ def build_classifier(
         int(parts.pixels.shape[1]),
         temperature,
         unknown_below,
-        "" if branch is None else branch.cut,
     )
-
-
-def _tuned(
-    branch: TunedBranch, frozen: Parts, classes: int, settings: ModelSettings
-) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-    """Add a tuned branch to a network, and return its logits and the maps that its head reads."""
-    import keras
-
-    parts = build_parts(classes, settings.for_search)
-    whole = keras.Model(parts.pixels, parts.logits)
-    if branch.layers is not None:
-        copy_weights(branch.layers, whole)
-    _multiply(whole.get_layer(HEAD), branch.factor)
-    cut = layer_graph.layer_at(keras.Model(parts.pixels, parts.maps), branch.cut)
-    start = cut.outputs[0]
-    above = {id(operation) for operation in keras.Model(start, parts.logits).operations}
-    ends = _ends(parts)
-    origins = [end._keras_history.operation for end in ends]
-    tuned_ends = [end for end, one in zip(ends, origins, strict=True) if id(one) in above]
-    tuned = keras.Model(start, [parts.logits, *tuned_ends])
-    shared = {node.operation.name: node.outputs[0] for node in layer_graph.nodes(frozen.maps)}
-    start = shared[cut.operation.name]
-    # Of a class token, the maps may be at the cut or below it.
-    below = [shared[one.name] for one in origins if id(one) not in above]
-    for operation in tuned.operations:
-        if not isinstance(operation, keras.layers.InputLayer):
-            operation.name = f"{TUNED}{operation.name}"
-    logits, *maps = tuned.call(start)  # its layers one by one; calling it would make it one layer
-    return logits, [*maps, *below]
-
-
-def _multiply(head: keras.layers.Layer, factor: float) -> None:
-    """Multiply the weights of a dense layer, and so the logits that it computes, by a number."""
-    head.set_weights([factor * weights for weights in head.get_weights()])
 
 
 def _ends(parts: Parts) -> list[keras.KerasTensor]:

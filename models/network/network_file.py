@@ -27,7 +27,7 @@ from imgpipe.models.backbones.network_copy import of_keras, set_weights
 from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.network.classifier import ClassifierNetwork, TunedBranch, build_classifier
+from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ class StoredNetwork(TypedDict, total=False):
     vocabulary: list[str]
     temperature: float
     unknown_below: float
-    cut: str  # layer above which there is a tuned branch; "" without one
     maps: list[str]  # layers at which trunk and tail are divided
     arrays: list[list[str]]  # SHA-256 of each array of each layer; "" of one that is not served
     network: object  # the configuration of the network; or instead of it:
@@ -62,7 +61,6 @@ def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str)
         "vocabulary": list(classifier.vocabulary),
         "temperature": classifier.temperature,
         "unknown_below": classifier.unknown_below,
-        "cut": classifier.cut,
         "maps": [one._keras_history.operation.name for one in classifier.trunk.outputs],
         "arrays": [[_sha256(array) for array in one.get_weights()] for one in network.layers],
     }
@@ -113,7 +111,6 @@ def load(version: Path) -> ClassifierNetwork:
             int(network.input.shape[1]),
             float(content["temperature"]),
             float(content["unknown_below"]),
-            content["cut"],
         )
     except Exception as error:  # Keras raises errors of many kinds for a configuration
         own = f", which {content['built_by']} built" if ":" in str(content["built_by"]) else ""
@@ -136,9 +133,7 @@ def _built(content: StoredNetwork) -> keras.Model:
             (Path(folder) / name).write_text(json.dumps(described), "utf-8")
         random = {"backbone": f"{presets.PREFIX}{folder}", "weights": "none", "weights_sha256": ""}
         settings = ModelSettings.from_mapping({**content["settings"], **random})
-        branch = TunedBranch(content["cut"]) if content["cut"] else None
-        vocabulary = content["vocabulary"]
-        return build_classifier(None, vocabulary, settings, branch=branch).network
+        return build_classifier(None, content["vocabulary"], settings).network
 
 
 def _read(version: Path) -> StoredNetwork:

@@ -2,9 +2,8 @@
 
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
 trained too. How many views and epochs follows from the data; only minutes that a person gives limit
-them by the clock. The network answers alone or combined with the head, by the weight that has the
-lowest log loss on held-out images. This is kept only if it is better there than the head alone by
-more than a standard error. The test split is never used.
+them by the clock. The network is kept only if it is better than the head on held-out images by more
+than a standard error. The test split is never used.
 """
 
 from __future__ import annotations
@@ -16,17 +15,16 @@ from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from imgpipe.models import process, progress
 from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
-from imgpipe.models.head.answers import Answers
-from imgpipe.models.head.combination import ALONE
-from imgpipe.models.network.classifier import TunedBranch, backbone_of
+from imgpipe.models.head.answers import Answers, better, standard_error
+from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.search import search_ends
-from imgpipe.models.search.comparison import Comparison, compare
 from imgpipe.models.search.judging import FEWEST_MISTAKES, judging_parts
 from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
 from imgpipe.models.search.training_plan import TrainingPlan, training_plan
@@ -40,7 +38,6 @@ from imgpipe.models.training.history import (
     Reproducible,
     SearchEnd,
     Tried,
-    combined_with_head,
     describe_tried,
 )
 from imgpipe.models.training.stages import Inputs, Part, Trained
@@ -96,7 +93,6 @@ def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
         "accuracy": accuracy,
         "gain": None,
         "standard_error": None,
-        "weight": None,
         "seconds": round(head.history["seconds"], 1),
         "kept": True,
         "failure": None,
@@ -117,6 +113,15 @@ def _with_search(trained: Trained, tried: list[Tried], ended: SearchEnd) -> Trai
         "reproducible": reproducible,
     }
     return replace(trained, history=history)
+
+
+class _Comparison(TypedDict):
+    """The fields of `Tried` that compare a network with the head."""
+
+    accuracy: float
+    gain: float
+    standard_error: float
+    kept: bool
 
 
 class _Search:
@@ -265,7 +270,7 @@ class _Search:
         return replace(plan, views=min(views, plan.views)) if views >= 0 else None
 
     def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
-        """Train by a plan, and keep the result if it is better by more than a standard error."""
+        """Train by a plan, and keep the network if it is better by more than a standard error."""
         started = time.monotonic()
         tried: Tried = {
             "what": str(plan),
@@ -273,7 +278,6 @@ class _Search:
             "accuracy": None,
             "gain": None,
             "standard_error": None,
-            "weight": None,
             "seconds": 0.0,
             "kept": False,
             "failure": None,
@@ -283,20 +287,18 @@ class _Search:
             networks = self._fitted_parts(plan, extractor)
             if isinstance(networks, str):
                 return networks
-            of_heads = [part.best.answers for part in self._judging]
-            comparison = compare(of_heads, [network.answers for network in networks])
-            kept = comparison.figures["kept"]
+            comparison = self._compared(networks)
             shipped = networks[0]
-            if kept and self._by_folds:
-                whole = self._fitted_whole(plan, extractor)
+            if comparison["kept"] and self._by_folds:
+                whole = self._fitted_whole(plan, extractor, networks)
                 if whole is None:
                     return "late"
                 shipped = whole
             stopped = shipped.history["stopped"] == "minutes"
             plan = replace(plan, epochs=len(shipped.history["epochs"]))
-            tried = {**tried, **comparison.figures, "what": str(plan)}
-            if kept:
-                self._keep(comparison, shipped, plan.cut)
+            tried = {**tried, **comparison, "what": str(plan)}
+            if tried["kept"]:
+                self._keep(networks, shipped)
         except Diverged:
             tried["failure"] = "diverged"
         except Exception as error:
@@ -330,7 +332,9 @@ class _Search:
                 return "slow"
         return networks
 
-    def _fitted_whole(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Trained | None:
+    def _fitted_whole(
+        self, plan: TrainingPlan, extractor: FeatureExtractor, networks: list[Trained]
+    ) -> Trained | None:
         """Train the network that is shipped, for which those of the folds have answered.
 
         It takes the time that it needs: trained only in part, nothing would judge it.
@@ -343,8 +347,9 @@ class _Search:
         epochs: list[Epoch] = [
             {**epoch, "val_loss": None, "val_accuracy": None} for epoch in whole.history["epochs"]
         ]
+        answers = Answers.joined([network.answers for network in networks])
         history: NetworkHistory = {**whole.history, "epochs": epochs}
-        return replace(whole, by_folds=True, history=history)
+        return replace(whole, answers=answers, by_folds=True, history=history)
 
     def _fitted(
         self, plan: TrainingPlan, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
@@ -361,36 +366,30 @@ class _Search:
             part, classes, settings, extractor, plan.views, watch, log_dir
         )
 
-    def _keep(self, comparison: Comparison, shipped: Trained, cut: str) -> None:
-        """Let a network, alone or combined with the head, be the result instead of the head."""
+    def _compared(self, networks: list[Trained]) -> _Comparison:
+        """Compare the network of each part with its head, on the images that judge."""
+        before = self._before
+        after = Answers.joined([network.answers for network in networks])
+        gains = after.right.astype(float) - before.right
+        return {
+            "accuracy": after.accuracy,
+            "gain": float(gains.mean()),
+            "standard_error": standard_error(gains, before.groups),
+            "kept": better(after.scores(), before.scores()),
+        }
+
+    def _keep(self, networks: list[Trained], shipped: Trained) -> None:
+        """Let a network be the result instead of the head."""
         self._tried[0]["kept"] = False
-        best = self._whole.best
         of_head: NetworkHistory = {
-            **best.history,
+            **self._whole.best.history,
             "solution": self._head.history["solution"],
         }
-        head = replace(best, answers=self._before, history=of_head)
-        shipped = replace(shipped, answers=Answers.joined(comparison.answers))
+        head = replace(self._whole.best, answers=self._before, history=of_head)
         history = stages.fine_tuned_history(head, shipped)
         folds_of_head = self._head.history["cross_validation"]
         if self._by_folds and folds_of_head:  # the folds decide
-            parts = zip(comparison.answers, self._judging, strict=True)
-            answers = [(combined, len(part.training)) for combined, part in parts]
+            parts = zip(networks, self._judging, strict=True)
+            answers = [(network.answers, len(part.training)) for network, part in parts]
             history["cross_validation"] = {**folds_of_head, **summary(answers)}
-        combination = comparison.combination
-        if combination == ALONE:
-            features = self._inputs.settings.features
-            self._result = replace(shipped, history=history, features=features)
-            return
-        history["trained"] = combined_with_head(history["trained"], combination.weight)
-        branch = TunedBranch(
-            cut, shipped.layers, combination.head_factor, combination.network_factor
-        )
-        # What is served as features, and their distribution, are those that the head reads.
-        self._result = replace(
-            shipped,
-            layers=best.layers,
-            history=history,
-            distribution=self._head.distribution,
-            branch=branch,
-        )
+        self._result = replace(shipped, history=history, features=self._inputs.settings.features)

@@ -79,16 +79,9 @@ class Tried(TypedDict):
         "What it was judged on: the validation split, with a fifth of train or without, or the "
         "folds of train and validation.",
     ]
-    accuracy: Annotated[
-        float | None, "Accuracy there, combined with the head; null if the training failed."
-    ]
+    accuracy: Annotated[float | None, "Accuracy there; null if the training failed."]
     gain: Annotated[float | None, "Gain over the head; null for the head itself."]
     standard_error: Annotated[float | None, "Paired standard error of the gain."]
-    weight: Annotated[
-        float | None,
-        "Weight of the network in the geometric mean of its probabilities and those of the head: 1 "
-        "for the network alone; null for the head itself, or if the training failed.",
-    ]
     seconds: Annotated[float, "Duration of the training of this network."]
     kept: Annotated[bool, "Whether it is the result."]
     failure: Annotated[
@@ -141,24 +134,10 @@ def describe_tried(tried: Tried) -> str:
     """Describe in one line what was tried, what it gained, and how long it took."""
     seconds = f"{tried['seconds']:.0f} s"
     kept = "kept" if tried["kept"] else "not kept"
-    what = name_tried(tried)
     if tried["failure"] is not None:
-        return f"{what}: {FAILURES[tried['failure']]}, {seconds}, {kept}"
+        return f"{tried['what']}: {FAILURES[tried['failure']]}, {seconds}, {kept}"
     accuracy = f"{JUDGES[tried['judged_by']]} {tried['accuracy']:.3f}"
     if tried["gain"] is None:
-        return f"{what}: {accuracy}, {seconds}"
+        return f"{tried['what']}: {accuracy}, {seconds}"
     gain = f"{tried['gain']:+.3f}, standard error {tried['standard_error']:.3f}"
-    return f"{what}: {accuracy} ({gain}), {seconds}, {kept}"
-
-
-def name_tried(tried: Tried) -> str:
-    """Return what was tried, in words, with its weight if it was combined with the head."""
-    weight = tried["weight"]
-    if weight is None or weight == 1:
-        return tried["what"]
-    return combined_with_head(tried["what"], weight)
-
-
-def combined_with_head(network: str, weight: float) -> str:
-    """Say in words that a network is combined with the head, by the weight of the network."""
-    return f"{network}, combined with the head (weights {weight:g} and {1 - weight:g})"
+    return f"{tried['what']}: {accuracy} ({gain}), {seconds}, {kept}"

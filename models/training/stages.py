@@ -26,12 +26,7 @@ from imgpipe.models.features.extractor import FeatureExtractor, resolve_precisio
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import calibrated_losses
-from imgpipe.models.network.classifier import (
-    TunedBranch,
-    backbone_of,
-    build_parts,
-    copy_weights,
-)
+from imgpipe.models.network.classifier import backbone_of, build_parts, copy_weights
 from imgpipe.models.process import has_gpu
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
@@ -83,7 +78,6 @@ class Trained:
         features: What its head reads, as the setting names it; "" is that of the settings.
         by_folds: Whether the answers are out of fold: each was given by a network that was trained
             in the same way without the image. The network itself may have learned from it.
-        branch: A network that is combined with the head in `layers`; None for `layers` alone.
     """
 
     layers: keras.Model
@@ -92,7 +86,6 @@ class Trained:
     distribution: FeatureDistribution | None = None
     features: str = ""
     by_folds: bool = False
-    branch: TunedBranch | None = None
 
 
 @dataclass(frozen=True)

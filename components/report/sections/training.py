@@ -11,15 +11,7 @@ from imgpipe.components.run_record.advice import would_more_help
 from imgpipe.components.run_record.commands import SERVED_NAME, serve_command
 from imgpipe.models import feature_names as names
 from imgpipe.models.head.solved_head import Solution
-from imgpipe.models.training.history import (
-    FAILURES,
-    JUDGES,
-    FineTuned,
-    History,
-    Stage,
-    Tried,
-    name_tried,
-)
+from imgpipe.models.training.history import FAILURES, JUDGES, FineTuned, History, Stage, Tried
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
 _GATES = {
@@ -118,9 +110,9 @@ def build_training(context: Context) -> SectionContent:
 
 
 def _tried(tried: Tried) -> dict[str, Any]:
-    """Return a network that was tried, with its name and its failure in words."""
+    """Return a network that was tried, with its failure in words."""
     failure = FAILURES[tried["failure"]] if tried["failure"] else None
-    return {**tried, "what": name_tried(tried), "failure": failure}
+    return {**tried, "failure": failure}
 
 
 def _solution(training: History, solution: Solution) -> dict[str, Any]:

@@ -12,7 +12,6 @@ FACTS = {
     "vocabulary": ["paper", "<b>rock</b>\n# title", "caf\udce9"],
     "backbone": "efficientnet_lite0",
     "image_size": 224,
-    "trained": "layers above block8 project, combined with the head (weights 0.7 and 0.3)",
     "fingerprint": "5e1f",
     "baseline_version": 3,
 }
@@ -29,7 +28,6 @@ def test_the_text_names_the_classes_the_metrics_and_the_origin():
         "Accuracy on the validation split: 0.950 (60 images)",
         "- Backbone: efficientnet\\_lite0",
         "- Image size: 224 × 224 pixels",
-        "- Trained layers: layers above block8 project, combined with the head",
         "- Fingerprint of the data: 5e1f",
         "- Parent version: 3",
     ):

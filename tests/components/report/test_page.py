@@ -416,15 +416,14 @@ def test_the_networks_that_were_tried_and_the_stages_are_listed():
         "fine_tune": made(FineTuned, **stage),
         "search": [
             head,
-            made(Tried, what="layers above block8", kept=True, weight=0.7, **gain),
+            made(Tried, what="layers above block8", kept=True, **gain),
             made(Tried, what="layers above block3", failure="diverged"),
         ],
         "search_ended": {"reason": "all", "text": "Everything was tried."},
     }
     text = read(found).text
     for words in (
-        "layers above block8, combined with the head (weights 0.7 and 0.3) 0.995 +0.097 0.015",
-        "+0.097 0.015 2 min 30 s yes",
+        "layers above block8 0.995 +0.097 0.015 2 min 30 s yes",
         "layers above block3 diverged",
         "Everything was tried.",
         "Validation accuracy Gain",

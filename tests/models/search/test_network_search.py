@@ -20,9 +20,8 @@ from imgpipe.models import progress
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.examples import Labelled
-from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.folds import AUTOMATIC, network_folds
-from imgpipe.models.head import combination, solved_head
+from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.search import judging, network_search
@@ -123,7 +122,6 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert head["accuracy"] < 0.7, "the penalty leaves little of the head"
     assert tuned["what"].startswith(f"layers above {CUT}, ")
     assert (head["kept"], tuned["kept"]) == (False, True)
-    assert (head["weight"], tuned["weight"]) == (None, 1.0), "the head is no better than chance"
     assert tuned["gain"] > 2 * tuned["standard_error"]
     assert tuned["accuracy"] == pytest.approx(head["accuracy"] + tuned["gain"])
     assert trained.history["trained"].startswith(f"layers above {CUT}")
@@ -148,65 +146,6 @@ def test_the_network_that_was_kept_is_shipped(searched, noise_images) -> None:
         answers = classifier.probabilities(images.tolist()).argmax(1)
         right += (answers == validation.labels[places]).sum()
     assert right / VALIDATION == pytest.approx(trained.history["fine_tune"]["accuracy"])
-
-
-@pytest.fixture
-def half(monkeypatch) -> None:
-    """Let head and network be combined by half, whatever they answer."""
-    monkeypatch.setattr(combination, "WEIGHTS", (0.5,))
-
-
-@pytest.fixture(scope="module")
-def served(noise_images) -> Callable[[Trained], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Return a function that returns logits and features of what is served, by image hash."""
-
-    def outputs(trained: Trained) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        classifier = build_classifier(
-            trained.layers, ["a", "b", "c"], _SETTINGS, branch=trained.branch
-        )
-        found = {}
-        for split in (names.TRAIN, names.VALIDATION):
-            images = Labelled.read([str(noise_images / f"{split}-*")])
-            for places, files in images.values(names.IMAGE_BYTES):
-                [batch] = classifier.outputs(files.tolist())
-                rows = zip(batch["logits"].numpy(), batch["features"].numpy(), strict=True)
-                hashes = images.hashes[places].tolist()
-                found.update(zip(hashes, rows, strict=True))
-        return found
-
-    return outputs
-
-
-def test_the_served_graph_gives_the_combined_answers_that_were_judged(given, half, served) -> None:
-    trained, said = _told(given())
-    _, tuned = trained.history["search"]
-    assert (tuned["kept"], tuned["weight"], trained.features) == (True, 0.5, "")
-    assert "combined with the head (weights 0.5 and 0.5): validation accuracy" in said[1]
-    assert trained.history["trained"].endswith("combined with the head (weights 0.5 and 0.5)")
-    validation = Labelled.read([str(given().validation_files[0])])
-    found = served(trained)
-    logits = np.stack([found[digest][0] for digest in validation.hashes])
-    # The judged answers are of features and activations that are stored as float16.
-    np.testing.assert_allclose(logits, trained.answers.logits, atol=0.05)
-    assert (logits.argmax(1) == trained.answers.logits.argmax(1)).all()
-    rows = read_rows(given().bank_uri, names.VALIDATION, 3, 0)
-    features = np.stack([found[digest][1] for digest in rows.hashes])
-    np.testing.assert_allclose(features, rows.features, atol=1e-2)
-
-
-def test_folds_judge_the_combined_answers(given, by_folds, half, served) -> None:
-    trained, _ = _told(replace(given(), folds=AUTOMATIC))
-    _, tuned = trained.history["search"]
-    assert (tuned["judged_by"], tuned["kept"], tuned["weight"]) == ("folds", True, 0.5)
-    assert trained.by_folds
-    correct = trained.history["cross_validation"]["correct"]
-    assert correct == trained.answers.right.sum() == round(tuned["accuracy"] * _ALL)
-    assert trained.history["fine_tune"]["accuracy"] == trained.answers.accuracy
-    assert trained.history["learned"] == {names.TRAIN: TRAIN, names.VALIDATION: VALIDATION}
-    found = served(trained)
-    logits = np.stack([found[digest][0] for digest in trained.answers.hashes])
-    right = logits.argmax(1) == trained.answers.labels
-    assert right.mean() > 0.9, "head and network of all images are served"
 
 
 def test_no_network_is_tried_if_the_head_is_good_enough(given, monkeypatch) -> None:
