@@ -85,9 +85,14 @@ class GroupedImages:
     groups: Names
 
     @classmethod
-    def of(cls, folder: Path, pattern: str, count: int) -> GroupedImages:
-        """Return at most `count` images of a set, chosen by the hash of their content."""
+    def of(cls, folder: Path, pattern: str, count: int, least_side: int = 0) -> GroupedImages:
+        """Return at most `count` images of a set, chosen by the hash of their content.
+
+        The longer side of each image has at least `least_side` pixels.
+        """
         paths = sorted(path for path in folder.glob(pattern) if path.is_file())
+        if least_side:
+            paths = [path for path in paths if max(Image.open(path).size) >= least_side]
         everything = ImageSet.of(paths)
         named = [
             families.Named(str(path.relative_to(folder)), path.parent.name, digest)
@@ -111,6 +116,11 @@ class GroupedImages:
     def test(self, name: str) -> TestedBackbone:
         """Solve and test heads on the levels of a backbone with ImageNet weights."""
         settings = ModelSettings(backbone=name, features=LEVELS)
+        rows, extraction = self.rows(settings)
+        return self._tested(rows, settings, extraction)
+
+    def rows(self, settings: ModelSettings) -> tuple[BankRows, float]:
+        """Return the features of the images, and the processor seconds that they took."""
         extractor = FeatureExtractor(settings)
         extractor.extract(self.images.images[:1], self.images.hashes[:1], [[0]])  # compiles it
         started = time.process_time()
@@ -128,7 +138,7 @@ class GroupedImages:
             self.groups,
             sizes=extractor.sizes,
         )
-        return self._tested(rows, settings, extraction)
+        return rows, extraction
 
     def _tested(self, rows: BankRows, settings: ModelSettings, extraction: float) -> TestedBackbone:
         split_of = folds.assign(rows.labels, rows.groups, SPLITS)

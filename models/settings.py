@@ -22,7 +22,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.feature_names import UNKNOWN
 from imgpipe.models.limits import STRICT, problems
 
-_LARGER: Final = 9 / 7  # 288 instead of 224 pixels
+_LARGER: Final = (9 / 7, 12 / 7)  # 288 and 384 instead of 224 pixels
 Schedule = Literal["constant", "cosine"]
 
 BatchSize = Annotated[int, Field(ge=1, le=65536)]
@@ -76,7 +76,7 @@ class NetworkSettings:
     image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
         default=0,
         description="Side in pixels of the images that the backbone receives. 0: the size that it "
-        "was designed for.",
+        "was designed for, or a larger one that folds choose for a solved head.",
     )
     features: str = Field(
         default=kinds.AUTO,
@@ -289,21 +289,21 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return replace(self, features=kinds.one_block(self.widest))
 
     @property
-    def resizable(self) -> bool:
-        """Whether a run may choose another size of the images, for which there are weights."""
-        spec = self.backbone_spec()
-        return (
-            not self.image_size
-            and self.weights == "imagenet"
-            and not self.builder
-            and self.widest != kinds.FLATTEN  # its head has weights for each position
-            and not architecture(spec.name).weights_by_size  # others would have to be downloaded
-        )
+    def larger_sizes(self) -> tuple[int, ...]:
+        """Sides in pixels of larger images that a run may choose, ascending multiples of 32.
 
-    @property
-    def larger(self) -> int:
-        """Side in pixels of larger images that a run may choose, a multiple of 32."""
-        return round(_LARGER * self.size / 32) * 32
+        There are none where the size is given or where other weights would be needed.
+        """
+        spec = self.backbone_spec()
+        if (
+            self.image_size
+            or self.weights != "imagenet"
+            or self.builder
+            or self.widest == kinds.FLATTEN  # its head has weights for each position
+            or architecture(spec.name).weights_by_size  # others would have to be downloaded
+        ):
+            return ()
+        return tuple(round(factor * self.size / 32) * 32 for factor in _LARGER)
 
     @property
     def searches(self) -> bool:

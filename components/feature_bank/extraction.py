@@ -199,30 +199,41 @@ class ImageFeatures:
         records.remove_temporary(uri)  # of attempts that died
 
     def choose(
-        self, pipeline: beam.Pipeline, head: ModelSettings, classes: int, larger: StoragePlan | None
+        self,
+        pipeline: beam.Pipeline,
+        head: ModelSettings,
+        classes: int,
+        larger: Iterator[StoragePlan],
     ) -> None:
         """Extract the features with which a head is best over folds of a sample.
 
-        The sample are at most `_SAMPLE` training images. With the plan `larger`, features of larger
-        images are tried, too; see `feature_choice`.
+        The sample are at most `_SAMPLE` training images. Of the plans `larger`, for images that are
+        larger from plan to plan, each is made and tried only where this is worth it; see
+        `feature_choice`.
         """
         rows, passes = self._sample(pipeline, self.plan, classes)
         images = sum(self.images.values())
         choice = feature_choice.choose_blocks(rows, classes, head, images)
-        if larger and choice.falls_short:
-            progress.part("larger images")
-            rows, further_passes = self._sample(pipeline, larger, classes)
+        plans = {choice.chosen.image_size: self.plan}
+        while choice.size_may_help:
+            plan = next(larger, None)
+            if plan is None:
+                break
+            size = _stored(plan, self.images)["image_size"]
+            plans[size] = plan
+            progress.part(f"images of {size} pixels")
+            rows, further_passes = self._sample(pipeline, plan, classes)
             passes += further_passes
-            choice = feature_choice.choose_size(choice, rows, classes, head)
+            choice = feature_choice.choose_size(choice, rows, size, classes, head)
         tried: list[JudgedFeatures] = [
             {
-                **_stored(self._plan_for(head_input, larger), self.images),
+                **_stored(_plan_for(head_input, plans), self.images),
                 "accuracy": judgement.scores.accuracy,
                 "penalty": judgement.penalty,
             }
             for head_input, judgement in choice.tried
         ]
-        chosen = self._plan_for(choice.chosen, larger)
+        chosen = _plan_for(choice.chosen, plans)
         progress.part("")
         # Of many images, the store does not hold the other blocks either.
         if chosen.block is not None and images > feature_choice.MANY_IMAGES:
@@ -230,11 +241,6 @@ class ImageFeatures:
             network = describe(replace(settings, features=chosen.kept), precision)
             chosen = replace(chosen, network=network, sizes=chosen.recorded, kept="")
         replace(self, plan=chosen, tried=tried, sampled=passes).extract(pipeline)
-
-    def _plan_for(self, head_input: HeadInput, larger: StoragePlan | None) -> StoragePlan:
-        """Return the plan that stores what a head reads."""
-        plan = larger if larger and head_input.larger else self.plan
-        return replace(plan, kept=head_input.features)
 
     def _expect(self, splits: Sequence[str], share: float | None) -> None:
         """Tell the display how many images there are, and the extractor how many views at most."""
@@ -255,6 +261,11 @@ class ImageFeatures:
         passes = read_facts(bank.features)["forward_passes"]
         tf.io.gfile.rmtree(bank.features)
         return rows, passes
+
+
+def _plan_for(head_input: HeadInput, plans: Mapping[int, StoragePlan]) -> StoragePlan:
+    """Return the plan, of those by size of the images, that stores what a head reads."""
+    return replace(plans[head_input.image_size], kept=head_input.features)
 
 
 def _in_sample(record: bytes, share: float | None) -> bool:

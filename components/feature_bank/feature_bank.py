@@ -8,6 +8,7 @@ reads the images.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import apache_beam as beam
@@ -87,16 +88,25 @@ def FeatureBank(
         bank.extract(beam_pipeline)
         return
     solved = ModelSettings.from_mapping(json.loads(head))
-    larger = _larger_plan(bank, solved, allowed)
+    larger = _larger_plans(bank, solved, allowed)
     bank.choose(beam_pipeline, solved, len(given.vocabulary), larger)
 
 
-def _larger_plan(bank: ImageFeatures, head: ModelSettings, budget: float) -> StoragePlan | None:
-    """Return the plan for larger images; None if there are hardly any or they do not fit."""
+def _larger_plans(bank: ImageFeatures, head: ModelSettings, budget: float) -> Iterator[StoragePlan]:
+    """Yield the plans for the larger sizes that at least half of the images have and that fit.
+
+    A plan needs the network of its size, which takes seconds to build.
+    """
+    if not head.larger_sizes:
+        return
     files = f"{bank.examples}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
-    if not head.resizable or Labelled.read([files]).usual_side() < head.larger:
-        return None
+    usual_side = Labelled.read([files]).usual_side()
     settings, precision = parse_description(bank.plan.network)
-    network = describe(replace(settings, image_size=head.larger), precision)
-    plan, why_less = make_plan(network, bank.plan.store, bank.images, budget)
-    return None if why_less else plan
+    for size in head.larger_sizes:
+        if usual_side < size:
+            return
+        network = describe(replace(settings, image_size=size), precision)
+        plan, why_less = make_plan(network, bank.plan.store, bank.images, budget)
+        if why_less:
+            return
+        yield plan

@@ -2,7 +2,8 @@
 
 A head reads the first of the kinds in `feature_kinds.single_blocks` alone, such as the last feature
 map, unless another kind or all blocks make it better, and sees images of the usual size unless
-larger ones do; see `answers.better`. Nothing else is tried where a head is good enough.
+larger ones do; see `answers.better`. Nothing else is tried where a head is good enough, and no
+larger size where the last one led to more mistakes.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ class HeadInput(NamedTuple):
 
     Attributes:
         features: Its features, as the setting `model.features` names them.
-        larger: Whether it sees larger images than usual.
+        image_size: Side in pixels of the images of which they are.
     """
 
     features: str
-    larger: bool = False
+    image_size: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,22 @@ class FeatureChoice:
         """Whether it is worth to try another input."""
         return self.scores is not None and self.scores.accuracy < ENOUGH
 
+    @property
+    def size_may_help(self) -> bool:
+        """Whether it is worth to try the next larger size of the images.
+
+        It is not where a head makes more mistakes at the last size than with the chosen input.
+        """
+        if self.scores is None or not self.falls_short:
+            return False
+        last_size = self.tried[-1][0].image_size
+        accuracies = [
+            judgement.scores.accuracy
+            for head_input, judgement in self.tried
+            if head_input.image_size == last_size
+        ]
+        return max(accuracies) >= self.scores.accuracy
+
 
 def choose_blocks(
     rows: BankRows, classes: int, settings: ModelSettings, images: int
@@ -67,8 +84,8 @@ def choose_blocks(
         settings: Settings of the head.
         images: Number of images of all splits, whose features are to be stored.
     """
-    first, *others = map(HeadInput, single_blocks(settings.widest))
-    everything = HeadInput(settings.widest)
+    kinds = (*single_blocks(settings.widest), settings.widest)
+    first, *others, everything = (HeadInput(kind, settings.size) for kind in kinds)
     choice = _compared(FeatureChoice(first), first, rows, classes, settings)
     for candidate in (*others, everything):
         if not choice.falls_short:
@@ -79,17 +96,18 @@ def choose_blocks(
 
 
 def choose_size(
-    choice: FeatureChoice, rows: BankRows, classes: int, settings: ModelSettings
+    choice: FeatureChoice, rows: BankRows, image_size: int, classes: int, settings: ModelSettings
 ) -> FeatureChoice:
-    """Choose between images of the usual size and larger ones.
+    """Choose between images of the size that was chosen so far and larger ones.
 
     Args:
-        choice: What was chosen for images of the usual size.
+        choice: What was chosen so far.
         rows: Rows of the same images at the larger size, with all blocks of features.
+        image_size: Side in pixels of these larger images.
         classes: Number of classes.
         settings: Settings of the head.
     """
-    larger = choice.chosen._replace(larger=True)
+    larger = choice.chosen._replace(image_size=image_size)
     return _compared(choice, larger, rows, classes, settings)
 
 

@@ -36,6 +36,7 @@ _SMALLEST = {
     "drift": "--train 8 --draws 2 --size 6 --mixture 12 --hands 4",
     "growth": "--counts 257 --size 32 --views 0",
     "growth check": "--check --counts 257",
+    "image_sizes": "32 64 --sets cats_dogs --images 24 --rounds 1",
     "judge": "--each 1 --cropped 4",
     "label_errors": "--images 40",
     "rivals": "--sets cats_dogs --seeds 1 --minutes 0",

@@ -10,6 +10,7 @@ from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.advice import would_more_help
 from imgpipe.components.run_record.commands import SERVED_NAME, serve_command
 from imgpipe.models import feature_names as names
+from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FAILURES, JUDGES, FineTuned, History, Stage, Tried
 
@@ -98,6 +99,8 @@ def build_training(context: Context) -> SectionContent:
         "solution": _solution(training, solution) if solution else None,
         "stages": stages,
         "features": bank["tried"] if bank is not None else [],
+        "image_size": bank["image_size"] if bank is not None else 0,
+        "backbone_work": _backbone_work(bank),
         "trained": training["trained"],
         "outcome": _outcome(tuned) if tuned is not None and not search else "",
         "calibration": training["calibration"],
@@ -107,6 +110,13 @@ def build_training(context: Context) -> SectionContent:
         "learned_validation": training["learned"].get(names.VALIDATION, 0),
         "search_ended": search_ended["text"] if search_ended is not None else "",
     }
+
+
+def _backbone_work(bank: BankFacts | None) -> float:
+    """Return how many times as much as at the usual size the backbone computes for an image."""
+    if bank is None or not bank["tried"]:
+        return 1.0
+    return float((bank["image_size"] / bank["tried"][0]["image_size"]) ** 2)
 
 
 def _tried(tried: Tried) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,13 +116,14 @@ _HALF, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
 _LEVELS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))
 
 
-def _chosen(folder: Path, labels: np.ndarray, larger: int = 0) -> tuple[str, dict]:
+def _chosen(folder: Path, labels: np.ndarray, larger: Sequence[int] = ()) -> tuple[str, dict]:
     """Choose the features of a bank of these labels; return the bank's folder and its facts."""
-    plan, _ = _plan(_LEVELS, 1e12, folder / "store")
-    other = _plan(replace(_LEVELS, image_size=larger), 1e12, folder / "store")[0]
+    store = folder / "store"
+    plan, _ = _plan(_LEVELS, 1e12, store)
+    others = (_plan(replace(_LEVELS, image_size=size), 1e12, store)[0] for size in larger)
     uri = str(folder / "features")
     bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, _ORIGIN)
-    bank.choose(beam.Pipeline(), _LEVELS, 2, other if larger else None)
+    bank.choose(beam.Pipeline(), _LEVELS, 2, others)
     return uri, records.read_json(f"{uri}/bank.json")
 
 
@@ -148,16 +150,20 @@ def test_nothing_else_is_tried_where_the_head_on_the_last_map_is_good_enough(
     tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(feature_choice, "ENOUGH", 0.5)
-    _, facts = _chosen(tmp_path, _HALF, larger=48)
+    _, facts = _chosen(tmp_path, _HALF, larger=[48])
     assert [one["features"] for one in facts["tried"]] == ["average"]
 
 
-def test_larger_images_are_used_where_they_make_the_head_better(tmp_path, monkeypatch) -> None:
-    """Every judgement is made to count as better than any other."""
-    monkeypatch.setattr(feature_choice, "better", lambda new, old: True)
-    uri, facts = _chosen(tmp_path, _NOISE, larger=48)
-    assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48]
-    assert facts["image_size"] == 48
+@pytest.mark.parametrize("chosen", [48, 64])
+def test_larger_images_are_used_where_they_make_the_head_better(
+    tmp_path, monkeypatch, chosen
+) -> None:
+    """Every judgement up to that of the chosen size is made to count as better than any other."""
+    answers = [True, True, chosen == 64]
+    monkeypatch.setattr(feature_choice, "better", lambda new, old: answers.pop(0))
+    uri, facts = _chosen(tmp_path, _NOISE, larger=[48, 64])
+    assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48, 64]
+    assert facts["image_size"] == chosen
     assert len(read_rows(uri, "validation", 2)) == 4
 
 

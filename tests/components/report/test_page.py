@@ -14,6 +14,7 @@ from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.deciding_answers import class_answers
 from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import RunState
+from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.training.history import FineTuned, Tried
 from tests import python_program
 from tests.declared import made
@@ -164,6 +165,21 @@ def test_the_number_of_images_is_said_only_where_the_curve_says_it():
     assert "About 480 training images would reach 0.9." in read(found).text
     found["training"]["solution"]["gain_error"] = 0.08
     assert "would reach" not in read(found).text
+
+
+def test_the_features_that_were_tried_and_the_cost_of_larger_images_are_said():
+    found = whole()
+    sizes = {224: 0.887, 288: 0.898, 384: 0.902}
+    found["bank"]["tried"] = [
+        made(JudgedFeatures, features="levels", image_size=size, accuracy=accuracy)
+        for size, accuracy in sizes.items()
+    ]
+    text = read(found).text
+    assert "levels at 224 pixels 0.887, levels at 288 pixels 0.898, levels at 384 pixels" in text
+    assert "times as much for each request" not in text
+    found["bank"]["image_size"] = 384
+    said = "For images of 384 instead of 224 pixels, the backbone computes 2.9 times as much"
+    assert said in read(found).text
 
 
 def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typical():

@@ -12,8 +12,8 @@ from imgpipe.models.settings import ModelSettings
 
 _SETTINGS = ModelSettings()
 _TOKENS = ModelSettings(features="tokens")
-_LAST_MAP = HeadInput("average")
-_SEVERAL_MAPS = HeadInput("levels")
+_LAST_MAP = HeadInput("average", 224)
+_SEVERAL_MAPS = HeadInput("levels", 224)
 
 
 def _rows(signal: tuple[float, float], images: int = 120) -> BankRows:
@@ -51,7 +51,7 @@ def test_a_head_reads_the_class_token_the_mean_of_the_patches_or_both(signal, fe
     choice = choose_blocks(_rows(signal), 2, _TOKENS, images=120)
     tried = [head_input.features for head_input, _ in choice.tried]
     assert tried == ["class_token", "average", "tokens"]
-    assert choice.chosen == HeadInput(features)
+    assert choice.chosen == HeadInput(features, 224)
 
 
 def test_nothing_else_is_tried_where_the_head_is_good_enough() -> None:
@@ -69,14 +69,36 @@ def test_of_many_images_other_maps_have_to_be_far_better(monkeypatch) -> None:
 
 def test_larger_images_are_read_by_a_head_of_the_chosen_maps() -> None:
     choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images=120)
-    better = choose_size(choice, _rows((2.0, 0.0)), 2, _SETTINGS)
-    assert better.chosen == HeadInput("average", larger=True)
+    better = choose_size(choice, _rows((2.0, 0.0)), 288, 2, _SETTINGS)
+    assert better.chosen == HeadInput("average", 288)
     assert len(better.tried) == 3
-    worse = choose_size(choice, _rows((0.0, 0.0)), 2, _SETTINGS)
+    worse = choose_size(choice, _rows((0.0, 0.0)), 288, 2, _SETTINGS)
     assert worse.chosen == _LAST_MAP
+
+
+def test_the_next_size_is_tried_while_mistakes_are_left_and_the_last_one_has_no_more() -> None:
+    choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images=120)
+    assert choice.size_may_help
+    better = choose_size(choice, _rows((1.6, 0.0)), 288, 2, _SETTINGS)
+    assert better.size_may_help
+    largest = choose_size(better, _rows((2.2, 0.0)), 384, 2, _SETTINGS)
+    assert largest.chosen == HeadInput("average", 384)
+    assert not choose_size(choice, _rows((0.5, 0.0)), 288, 2, _SETTINGS).size_may_help
+    assert not choose_size(choice, _rows((4.0, 0.0)), 288, 2, _SETTINGS).size_may_help
+
+
+def test_the_next_size_is_tried_where_the_last_one_was_neither_better_nor_worse() -> None:
+    rows = _rows((1.0, 0.0))
+    choice = choose_blocks(rows, 2, _SETTINGS, images=120)
+    same = choose_size(choice, rows, 288, 2, _SETTINGS)
+    assert same.chosen == _LAST_MAP
+    assert same.size_may_help
+    largest = choose_size(same, _rows((2.0, 0.0)), 384, 2, _SETTINGS)
+    assert largest.chosen == HeadInput("average", 384)
 
 
 def test_with_too_few_images_to_judge_the_last_map_is_read() -> None:
     rows = _rows((1.0, 1.0), images=8)
     choice = choose_blocks(rows, 2, _SETTINGS, images=8)
-    assert (choice.chosen, choice.tried, choice.falls_short) == (_LAST_MAP, (), False)
+    assert (choice.chosen, choice.tried) == (_LAST_MAP, ())
+    assert not choice.size_may_help

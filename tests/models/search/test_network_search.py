@@ -449,7 +449,12 @@ def test_the_plan_follows_the_settings(network) -> None:
     ids=["a size", "random weights", "a builder", "a head for one size", "weights of one size"],
 )
 def test_an_image_size_that_is_set_is_not_varied(settings) -> None:
-    assert not settings.resizable
+    assert not settings.larger_sizes
+
+
+def test_two_larger_sizes_of_the_images_are_multiples_of_32() -> None:
+    assert ModelSettings().larger_sizes == (288, 384)
+    assert ModelSettings(backbone="efficientnet_lite1").larger_sizes == (320, 416)
 
 
 def test_a_network_without_a_cut_is_not_searched() -> None:
