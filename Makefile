@@ -17,7 +17,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .PHONY: demo test test-all test-engines test-cluster lint types fuzz docs requirements wheel bill clean
 
 demo: .venv/.ready
-	$(RUN)/imgpipe demo
+	@$(RUN)/imgpipe demo
 	@printf '\nThe command imgpipe in this terminal:\n  . .venv/bin/activate\n'
 
 test: .venv/.ready
@@ -67,8 +67,8 @@ bill: .venv/.ready requirements
 	$(RUN)/python packaging/licenses.py $(DIST)/requirements.txt $(DIST)/LICENSES.md
 
 .venv/.ready: pyproject.toml uv.lock $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
-	@printf 'Installing into .venv: about 1.1 GB to download and 4 GB on the disk.\n'
-	$(UV) sync --frozen --python $(PYTHON)
+	@printf 'Installing into .venv: about 1.1 GB to download and 4 GB on the disk. Compiling it takes a minute more.\n'
+	@$(UV) sync --frozen --python $(PYTHON)
 	@touch $@
 
 # Flink and Spark from their Python packages, which hold the Java libraries, and Beam's job servers.
@@ -84,7 +84,7 @@ bill: .venv/.ready requirements
 
 # A virtual environment of its own: the system's pip may be externally managed, or have no venv.
 .tools/bin/uv:
-	$(PYTHON) -m venv .tools 2>/dev/null && .tools/bin/python -m pip install --quiet uv \
+	@$(PYTHON) -m venv .tools 2>/dev/null && .tools/bin/python -m pip install --quiet uv \
 	  || { rm -rf .tools && $(PYTHON) -m pip install --quiet --target .tools uv; }
 
 clean:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from imgpipe.models import feature_names as names
+from imgpipe.models import progress
 from imgpipe.models.examples import Labelled
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
@@ -92,6 +93,7 @@ def run_fn(fn_args: Any) -> None:
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
     chosen = (calibration["temperature"], calibration["unknown_below"])
+    progress.part("the export")
     classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
     images = some_images(fn_args.eval_files, PARITY_IMAGES)
     write_parity(classifier, images, run_dir / PARITY_FILE)

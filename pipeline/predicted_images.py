@@ -83,7 +83,7 @@ def table(answers: Sequence[AnsweredFile]) -> str:
         if isinstance(answer, Exception):
             cells = [str(path), "", "", "", first_line(answer)]
         else:
-            version = str(answer.version or "")
+            version = str(answer.version or 0)
             cells = [str(path), answer.label, f"{answer.probability:.6f}", version, ""]
         writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
     return text.getvalue()

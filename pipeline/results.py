@@ -70,7 +70,7 @@ class Run:
 
     @property
     def next(self) -> Sequence[NextCommand]:
-        """At most three commands that look at the report, mend the data and use the model."""
+        """The commands that look at the report, mend the data, and try, publish or use a model."""
         commands: Sequence[NextCommand] = self.summary["next"]
         return commands
 

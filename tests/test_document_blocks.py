@@ -31,8 +31,11 @@ _DOCS = _ROOT / "docs"
 _PAGES = [_ROOT / "README.md", *sorted(_DOCS.rglob("*.md"))]
 _TUTORIAL = _DOCS / "tutorial.md"
 _TIMEOUT_S = 900
-#: This command runs until it is interrupted.
-_REVIEW = "imgpipe review OUT"
+#: Commands that run until they are interrupted, with the options for a test.
+_UNTIL_STOPPED = {
+    "imgpipe review OUT": "--no-browser --port 0",
+    "imgpipe serve TRIAL --run newest": "--port 0",
+}
 #: The search time of the tutorial, so that its results are reused and no page searches longer.
 _MINUTES = "--minutes 1"
 
@@ -151,8 +154,8 @@ def _shell(block: Block) -> str:
     """
     lines = []
     for line, code in block.expected:
-        if line == _REVIEW:  # a review ends with exit code 0 when it is interrupted
-            line = f"timeout --signal=INT 30 {line} --no-browser --port 0 || [ $? = 124 ]"
+        if line in _UNTIL_STOPPED:
+            line = f"timeout --signal=INT 40 {line} {_UNTIL_STOPPED[line]} || [ $? = 124 ]"
         if line.startswith("imgpipe run ") and "--minutes" not in line:
             line = f"{line} {_MINUTES}"
         if code:

@@ -80,7 +80,7 @@ class Decision(TypedDict):
     ]
     baseline: Annotated[
         float | None,
-        "Accuracy of the last version on the images that neither was trained on.",
+        "Accuracy of the last version on the compared validation images.",
     ]
     unlike: Annotated[
         list[UnlikeImages], "New images that are surely unlike the old ones of their class."

@@ -105,7 +105,7 @@ def _last_version(evidence: Evidence) -> Ruling:
     """Refuse a model that is worse than the last version, on all images or on those of a class."""
     pairs = evidence.pairs
     if pairs is None or not sum(pairs.images):
-        nothing = f"version {evidence.version} was trained on all held-out images"
+        nothing = f"version {evidence.version} was trained on all validation images"
         return _ruling(evidence.not_compared or nothing)
     classes = [label for label, images in enumerate(pairs.images) if images]
     # One class of many is worse by chance more often than all images together.
@@ -122,9 +122,9 @@ def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float
     low, high = shares.difference(lost, gained, images)
     of = "" if label is None else f" of {evidence.vocabulary[label]!r}"
     text = (
-        f"right for {right:,} and version {evidence.version} for {before:,} of {images:,} held-out "
-        f"images{of} that neither was trained on (difference {(right - before) / images:+.3f}, "
-        f"95 % interval {low:+.3f} to {high:+.3f})"
+        f"right for {right:,} and version {evidence.version} for {before:,} of {images:,} "
+        f"validation images{of}, by networks that were not trained on them (difference "
+        f"{(right - before) / images:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
     )
     drop = (before - right) / images
     worse = drop > most + SLACK and shares.mcnemar(gained, lost) < chance
@@ -254,11 +254,11 @@ def _figures(evidence: Evidence) -> str:
     text = f"{accuracy:.3f}"
     if accuracy < (threshold := evidence.settings["threshold"]) - SLACK:
         text = shares.text_below(accuracy, threshold)
-    of = f"{counts.correct:,} of {counts.images:,} correct"
+    of = f"{counts.correct:,} of {counts.images:,} images correct"
     if folds is not None:
         return (
-            f"mean accuracy {text} ± {folds['std']:.3f} over {folds['folds']} folds "
-            f"({folds['min']:.3f} to {folds['max']:.3f}; {of})"
+            f"mean accuracy {text} ± {folds['std']:.3f} over {folds['folds']} folds of train and "
+            f"validation ({folds['min']:.3f} to {folds['max']:.3f}; {of})"
         )
     low, high = counts.interval()
     of += _in_families(counts)

@@ -56,9 +56,9 @@ def converted(data: DataSummary) -> list[str]:
     files = "is in a file" if total == 1 else "are in files"
     kinds = ", ".join(f"{number:,} {name}" for name, number in data["transcoded"].items())
     return [
-        f"{total:,} of {plural(data['kept'], 'image')} {files} that the served model cannot decode "
-        f"({kinds}); its clients must convert such files to PNG or JPEG, as `imgpipe predict "
-        "--model` and `imgpipe.load` do by themselves"
+        f"{total:,} of the {plural(data['kept'], 'kept image')} {files} that the served model "
+        f"cannot decode ({kinds}); its clients must convert such files to PNG or JPEG, which "
+        "predict --model and imgpipe.load do by themselves"
     ]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.run_record.doubtful_labels import clear
+from imgpipe.components.run_record.doubtful_labels import clear, weak_accuracy
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ MOST = 3
 _FEW = 30
 _SMALL_SHARE = 0.25
 _ALIKE_SHARE = 0.5  # classes with at least this share of the largest one are about equally large
-#: Below this accuracy of the head in cross-validation, many of its doubts are its own mistakes.
-_WEAK_HEAD = 0.85
 #: Below this accuracy of the head in cross-validation, fine-tuning often helps.
 _HEAD_ALONE = 0.97
 _MINUTES = 15  # for the search for a better network, where the run gave it no time
@@ -87,13 +85,13 @@ def would_more_help(solution: Solution) -> str:
 
 def _doubtful_labels(facts: Facts) -> str:
     suspects = facts["suspects"]
-    accuracy = _head_accuracy(facts)
     doubtful = clear(suspects["rows"]) if suspects is not None else []
     if suspects is None or not doubtful:
         return ""
     verb = "is" if len(doubtful) == 1 else "are"
+    accuracy = weak_accuracy(facts["training"])
     weak = ""
-    if accuracy is not None and accuracy < _WEAK_HEAD:
+    if accuracy is not None:
         weak = (
             " Many of these labels may be right: the head that flagged them has an accuracy of "
             f"only {accuracy:.2f}."
@@ -150,7 +148,7 @@ def _fine_tuning(facts: Facts) -> str:
         return ""
     settings = facts["settings"]
     search_ended = training["search_ended"]
-    reached = f"In cross-validation over the training images the head alone reaches {accuracy:.3f}"
+    reached = f"In cross-validation the head alone reaches {accuracy:.3f}"
     if search_ended is not None and search_ended["reason"] == "few_mistakes":
         return (
             f"{reached}, but too few images are held out to show whether another network is "

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural, seconds
 from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
-from imgpipe.components.run_record.doubtful_labels import clear
+from imgpipe.components.run_record.doubtful_labels import clear, weak_accuracy
 from imgpipe.components.run_record.run_files import CONFIG
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from imgpipe.components.run_record.facts import Facts
     from imgpipe.components.run_record.timings import Timings
 
+#: Commands at the end of a run; with more, people read none.
+MOST = 3
 SERVED_NAME = "imgpipe"  # default of run.name, and of --model of `imgpipe serve`
 _VERSIONS = "model"  # default of push.directory
 ACCEPT = "--accept"  # option of `imgpipe run`
@@ -32,9 +34,9 @@ class NextCommand(TypedDict):
     """A command that goes on from a run."""
 
     purpose: Annotated[
-        Literal["look", "mend", "use", "publish", "again"],
-        "`look` at the report, `mend` the data, `use` the model, `publish` a model that was not "
-        "published, or run `again`.",
+        Literal["look", "mend", "use", "try", "publish", "again"],
+        "`look` at the report, `mend` the data, `use` the model, `publish` or `try` a model that "
+        "was not published, or run `again`.",
     ]
     text: Annotated[str, "What the command does, in words."]
     command: Annotated[str, "The whole command."]
@@ -47,7 +49,7 @@ def next_commands(
     cached: Sequence[str] = (),
     moved: Sequence[str] = (),
 ) -> list[NextCommand]:
-    """Return at most three commands that go on from a run.
+    """Return the commands that go on from a run, the first `MOST` of which end it.
 
     Args:
         facts: The facts of the run. Without the folder of the run in its identity, as on Kubeflow,
@@ -63,9 +65,11 @@ def next_commands(
     if folder:
         out = shlex.quote(str(Path(folder).parent.parent))
         commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
-        doubtful = clear(facts["suspects"]["rows"]) if facts["suspects"] is not None else []
-        if doubtful:
-            text = f"decide about {plural(len(doubtful), 'clearly doubtful label')}"
+        doubtful = facts["suspects"]["rows"] if facts["suspects"] is not None else []
+        if clear(doubtful):
+            text = f"decide about {plural(len(doubtful), 'doubtful label')}"
+            if weak_accuracy(facts["training"]) is not None:
+                text += " (many may be right)"
             commands.append(_next("mend", text, f"imgpipe review {out}"))
     push = facts["push"]
     if push is not None and push["path"]:
@@ -78,6 +82,9 @@ def next_commands(
         if arguments is not None:
             text = f"publish it as it is{_duration(timings, cached, arguments)}"
             commands.append(_next("publish", text, run_command(folder, [*moved, *arguments])))
+        if arguments:
+            text = "try it without publishing it"
+            commands.append(_next("try", text, f"imgpipe serve {out} --run newest"))
     return commands
 
 
@@ -113,7 +120,7 @@ def serve_command(version: str, model: str) -> str:
 
 
 def _next(
-    purpose: Literal["look", "mend", "use", "publish", "again"], text: str, command: str
+    purpose: Literal["look", "mend", "use", "try", "publish", "again"], text: str, command: str
 ) -> NextCommand:
     return {"purpose": purpose, "text": text, "command": command}
 

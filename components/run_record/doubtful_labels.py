@@ -8,7 +8,7 @@ form of confident learning (Northcutt et al. 2021).
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -19,9 +19,14 @@ from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.label_margins import label_margins
 
+if TYPE_CHECKING:
+    from imgpipe.models.training.history import History
+
 #: Smallest margin of a label that is clearly doubtful. The score of a class is between about 0 and
 #: 1, so the score of the other class is higher by three tenths of this range.
 CLEAR = 0.3
+#: Below this accuracy of the head in cross-validation, many of its doubts are its own mistakes.
+_WEAK_HEAD = 0.85
 LIMIT = 500  # doubtful labels that are listed
 _FEWEST = 20  # number of images for which folds are meaningful
 
@@ -100,3 +105,10 @@ def _alone(labels: Integers, folds: Integers) -> Flags:
 def clear(rows: Sequence[DoubtfulLabel]) -> list[DoubtfulLabel]:
     """Select the rows of the ranking whose margin is at least `CLEAR`."""
     return [row for row in rows if row["margin"] >= CLEAR]
+
+
+def weak_accuracy(training: History | None) -> float | None:
+    """Return the accuracy of a head many of whose doubts are mistakes; None for a better one."""
+    solution = training["solution"] if training is not None else None
+    accuracy = solution["accuracy"] if solution is not None else None
+    return accuracy if accuracy is not None and accuracy < _WEAK_HEAD else None

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from imgpipe.components.image_evaluator.decision import Decision
     from imgpipe.models.head.solved_head import CurvePoint, Solution
+    from imgpipe.models.training.history import History
 
 #: Farthest number of images that is spoken of, as a multiple of the largest one measured. Beyond
 #: two doublings, the points say little.
@@ -74,3 +76,17 @@ def images_for(solution: Solution, accuracy: float) -> int | None:
         return None
     step = 10 ** (math.floor(math.log10(images)) + 1 - _DIGITS)
     return math.ceil(images / step) * step
+
+
+def images_to_threshold(training: History | None, gate: Decision | None) -> int | None:
+    """Return about how many training images would reach a threshold that was missed.
+
+    Returns:
+        As `images_for`; also None if the threshold was reached, or if the model is not the solved
+        head, to which the learning curve belongs.
+    """
+    if training is None or gate is None or "threshold" not in gate["failed"]:
+        return None
+    if training["solution"] is None or training["fine_tune"] is not None:
+        return None
+    return images_for(training["solution"], gate["threshold"])

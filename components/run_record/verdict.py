@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from typing_extensions import TypedDict
 
@@ -34,6 +34,13 @@ class RunState:
     error: str = ""
     log: str = ""
     failed: str = ""
+
+
+class RuleLine(NamedTuple):
+    """What a rule says of a model, in a line below the verdict."""
+
+    passed: bool
+    text: str
 
 
 class Expected(TypedDict):
@@ -97,11 +104,39 @@ def sentence(facts: Facts) -> str:
         reached = f"{gate['figures']} reaches the threshold {gate['threshold']:g}"
         text = f"blessed: {reached}{_why_folds(facts)}{_why_unpublished(facts)}"
     else:
-        reasons = "; ".join(gate["reasons"])
-        text = f"not blessed: {gate['figures']}: {reasons}{_why_folds(facts)}"
+        text = f"not blessed: {gate['figures']}{_reasons(gate)}{_why_folds(facts)}"
+        text += _published_before(facts)
     text += _time_decided(facts) + _believable(facts)
     changed = overridden(facts["data"]) if facts["data"] is not None else ""
     return text + (f"; {changed}" if changed else "")
+
+
+def headline(sentence: str, gate: Decision | None) -> str:
+    """Return a verdict without the reasons of the rules, which `rule_lines` has."""
+    return sentence if gate is None else sentence.replace(_reasons(gate), "", 1)
+
+
+def rule_lines(gate: Decision) -> list[RuleLine]:
+    """Return a line for each rule, those that refuse first: why, or what was measured.
+
+    The threshold that was reached has none: the verdict names it, with what was measured.
+    """
+    lines = []
+    for ruling in gate["rulings"]:
+        if ruling["reason"] or ruling["rule"] != "threshold":
+            lines.append(RuleLine(not ruling["reason"], ruling["reason"] or ruling["text"]))
+    return lines
+
+
+def _reasons(gate: Decision) -> str:
+    """Return the end of the figures in the verdict: why rules refuse."""
+    return f": {'; '.join(gate['reasons'])}" if gate["reasons"] else ""
+
+
+def _published_before(facts: Facts) -> str:
+    """Say that a version that was published before is still served."""
+    version = facts["baseline"]["version"] if facts["baseline"] is not None else 0
+    return f"; version {version} stays published" if version else ""
 
 
 def _why_folds(facts: Facts) -> str:
@@ -131,7 +166,7 @@ def _why_unpublished(facts: Facts) -> str:
     refused_by = facts["push"]["refused_by"] if facts["push"] is not None else []
     if "rollback" in refused_by:
         return (
-            "; not published, because a rollback withdrew this model (`imgpipe rollback --to` "
+            "; not published, because a rollback withdrew this model (imgpipe rollback --to "
             "serves it again)"
         )
     if "other_version" in refused_by:

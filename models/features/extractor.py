@@ -170,7 +170,8 @@ class FeatureExtractor:
         if seconds > _LONG:
             time_taken = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} minutes"
             progress.say(
-                f"Computing {expected:,} features at about {rate:.1f} a second: {time_taken}"
+                f"Computing the other {expected:,} features at about {rate:.1f} a second: "
+                f"{time_taken}"
             )
 
     def _batches(

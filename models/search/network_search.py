@@ -145,6 +145,8 @@ class _Search:
         self._by_folds = judged_by == "folds"
         self._before = Answers.joined([part.best.answers for part in judging])
         self._tried = [_tried_head(whole.best, judged_by, self._before.accuracy)]
+        # Answers of the head where no network is tried: those that decide, if folds do.
+        self._alone = head.answers if head.by_folds else self._before
         self._result = head
         self._minutes = inputs.settings.minutes  # None: the data decide, and no clock
         self._until = math.inf  # when the minutes that were given are over
@@ -153,6 +155,8 @@ class _Search:
     def run(self) -> Trained:
         """Try to find a better network, and return the best one with its history."""
         ended = self._end()
+        if len(self._tried) == 1:  # no network was compared with the heads of the parts
+            self._tried = [_tried_head(self._head, self._judged_by, self._alone.accuracy)]
         return _with_search(self._result, self._tried, ended)
 
     def _end(self) -> SearchEnd:
@@ -163,7 +167,8 @@ class _Search:
         if plan is None:
             return search_ends.no_layers()
         if self._before.mistakes < FEWEST_MISTAKES:
-            return search_ends.few_mistakes(self._before)
+            return search_ends.few_mistakes(self._alone)
+        progress.part("measuring how fast this machine is")
         precision = read_facts(self._inputs.bank_uri)["precision"]
         of_networks = plan.settings(settings)
         extractor = FeatureExtractor(of_networks, precision, plan.cut)
@@ -232,10 +237,8 @@ class _Search:
 
     def _say(self, training: str) -> None:
         """Say why a network is tried, how, and who judges it."""
-        text = (
-            f"The head alone reaches {self._accuracy_in_folds:.3f} in "
-            f"cross-validation over the training images. {training}"
-        )
+        reached = f"{self._accuracy_in_folds:.3f} in cross-validation"
+        text = f"The head alone reaches {reached}. {training}"
         if self._by_folds:
             text += (
                 f" The validation split has only {len(self._whole.held_out)} images, so it is "

@@ -11,9 +11,10 @@ from imgpipe.models.training.history import SearchEnd
 
 def head_is_enough(in_folds: float, on_validation: float | None) -> SearchEnd:
     """Say that the head is good enough; the accuracy on validation is None if folds judge."""
+    images = "train and validation" if on_validation is None else "the training images"
     text = (
         f"Nothing else was tried, because the head alone reaches {in_folds:.3f} in "
-        "cross-validation over the training images"
+        f"cross-validation over {images}"
     )
     if on_validation is not None:
         text += f", and {on_validation:.3f} on the validation split"
@@ -24,8 +25,8 @@ def few_images(most: int) -> SearchEnd:
     """Say that there are at most `most` images to learn from, and nobody has given minutes."""
     return SearchEnd(
         reason="few_images",
-        text=f"Nothing else was tried, because with at most {most} images to learn from, a "
-        "network needs more time than a run usually takes (--minutes).",
+        text=f"Nothing else was tried, because up to {most} images are too few for the time of an "
+        "ordinary run. With --minutes 15, a network is trained, too.",
     )
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from imgpipe.models import feature_names as names
+from imgpipe.models import progress
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import read_facts, read_rows
 from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
+from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.cross_validation import Folds, summary
 from imgpipe.models.training.history import NetworkHistory
 from imgpipe.models.training.stages import (
@@ -47,10 +49,12 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     splits = (names.TRAIN, names.VALIDATION)
     count = FOLDS if automatic else inputs.folds
     rows = read_rows(inputs.bank_uri, splits, inputs.classes, settings.views.count, count)
+    progress.part("the head")
     head = fitted_head(rows, rows.select(rows.clean), inputs.classes, settings, True)
     solution = head.history["solution"]
     if solution is None:
         return None
+    progress.part("the folds")
     folds = solved_head.out_of_fold(rows, inputs.classes, settings, solution["l2"], count)
     if not folds and automatic:  # nobody has asked for folds
         return None
@@ -66,8 +70,11 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
         "validation_images": len(validation),
         "alike_apart": rows.separated,
     }
+    if count == FOLDS:  # these folds have chosen the penalty, so that both accuracies are one
+        solution = _as_judged(solution, result)
     history: NetworkHistory = {
         **head.history,
+        "solution": solution,
         "epochs": [{**head.history["epochs"][0], "val_loss": None, "val_accuracy": None}],
         "learned": {names.TRAIN: int(training.clean.sum()), names.VALIDATION: len(validation)},
         "cross_validation": result,
@@ -75,3 +82,16 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     answers = Answers.joined([fold_answers for fold_answers, _ in folds])
     distribution = row_distribution(training, validation)
     return Trained(head.layers, answers, history, distribution, by_folds=True)
+
+
+def _as_judged(solution: Solution, folds: Folds) -> Solution:
+    """Return a solution with the accuracy of the folds that judge.
+
+    The heads by which the penalty was chosen were solved from another start, so that a few of their
+    answers differ.
+    """
+    accuracy = folds["correct"] / folds["images"]
+    curve = solution["learning_curve"]
+    if curve:
+        curve = [*curve[:-1], {**curve[-1], "accuracy": accuracy}]
+    return {**solution, "accuracy": accuracy, "learning_curve": curve}

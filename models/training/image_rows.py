@@ -104,6 +104,7 @@ def activations(
     """
     each = views + 1
     found = rows.empty(each * len(images), extractor.shape, np.float16)
+    progress.total(len(images), "images")
     for places, encoded in images.values(names.IMAGE_BYTES):
         if over():
             return None
@@ -111,6 +112,7 @@ def activations(
         some = extractor.extract(encoded.tolist(), hashes, [range(each)] * len(places))
         found[(each * places[:, None] + np.arange(each)).reshape(-1)] = np.concatenate(some)
         rows.release(found)
+        progress.advance(len(places), "images")
     return Rows(found, np.repeat(images.labels, each))
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgpipe.models import feature_names as names
+from imgpipe.models import progress
 from imgpipe.models.arrays import Flags, Floats, Names
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
@@ -152,6 +153,7 @@ def _head(inputs: Inputs) -> Trained:
     """Trains the head on the features of the bank."""
     settings = inputs.settings
     training, validation = read_splits(inputs)
+    progress.part("the head")
     found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
     rows = datasets.Rows(validation.features, validation.labels)
     head = _judged(found, rows, HEAD, int(training.clean.sum()), validation.groups)

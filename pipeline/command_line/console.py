@@ -108,6 +108,13 @@ class _ProgressStep:
     part: str = ""  # what the step is doing
     limit: float | None = None  # when the time that a person has given is over
 
+    def forget(self, unit: str) -> None:
+        """Forget what was counted of a unit, and of the units of which all is done."""
+        done = [name for name, goal in self.goals.items() if self.counts.get(name) == goal.total]
+        for name in (unit, *done):
+            self.counts.pop(name, None)
+            self.goals.pop(name, None)
+
 
 #: Symbol and style of a step by its state.
 _STATES = {
@@ -185,7 +192,7 @@ class Display:
         with self._lock:
             if self._steps:
                 step = self._steps[-1]
-                step.counts.pop(unit, None)
+                step.forget(unit)
                 step.goals[unit] = _Goal(count, time.monotonic())
 
     def part(self, text: str, seconds: float | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_NAME = "rock_paper_scissors"
 _PER_CLASS = 110  # images; enough for about 35 validation images
 _ASKED = ("paper", 987_654)  # label and seed of the image that the server classifies
 _RUN = "run"  # output folder of the run, below that of the demo
@@ -41,16 +39,19 @@ def demo(
     ] = Path("imgpipe-demo"),
 ) -> None:
     """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
-    from imgpipe.pipeline.commands.run import run_config
+    from imgpipe.pipeline.commands import run
+    from imgpipe.pipeline.execution.pipeline_run import execute
 
     console = new_console()
     out = out.expanduser()
     with _folder(out) as photos:  # refuses a folder before NumPy and Pillow are imported
         config = _drawn(console, photos, out)
-        code = run_config(config)
-        if code == 0:
+        outcome = execute(config)
+        run.tell(outcome, console, config.run)
+        if outcome.exit_code == 0:
             _ask(console, config)
-    raise typer.Exit(code)
+        run.propose(outcome, console)
+    raise typer.Exit(outcome.exit_code)
 
 
 def _drawn(console: Console, photos: Path, out: Path) -> Config:
@@ -71,7 +72,7 @@ def _drawn(console: Console, photos: Path, out: Path) -> Config:
     )
     return configs.build(
         {
-            "run": {"name": _NAME, "out": str(out / _RUN)},
+            "run": {"out": str(out / _RUN)},
             "data": {"source": str(photos.absolute())},
         }
     )
@@ -117,11 +118,11 @@ def _ask(console: Console, config: Config) -> None:
         image = folder / f"{label}.jpg"
         draw_hand(label, seed, 200).save(image, quality=90)
         # In this process; `start` takes any free port, so that a server on 8500 is not in the way.
-        server = ModelServer(_NAME, config.push_directory)
+        server = ModelServer(config.run.name, config.push_directory)
         port = server.start()
         try:
             server.wait_until_available(60.0)
-            with Client(f"127.0.0.1:{port}", model=_NAME) as client:
+            with Client(f"127.0.0.1:{port}", model=config.run.name) as client:
                 start = time.monotonic()
                 [answer] = client.classify([image])
                 milliseconds = (time.monotonic() - start) * 1000
@@ -130,8 +131,5 @@ def _ask(console: Console, config: Config) -> None:
     others = ", ".join(f"{name} {p:.3f}" for name, p in answer.top[1:])
     console.print(
         f"\nclassified a new image of {label} over gRPC: [bold]{answer.label}[/] "
-        f"{answer.probability:.3f} ({others}), version {answer.version}, {milliseconds:.0f} ms"
+        f"{answer.probability:.3f} ({others}), version {answer.version}, {milliseconds:.0f} ms\n"
     )
-    run = shlex.quote(str(config.out))
-    console.print(f"\n[bold]Look at it in a browser:[/] imgpipe open {escape(run)}")
-    console.print(f"[bold]Try the model on http://localhost:8501/:[/] imgpipe serve {escape(run)}")

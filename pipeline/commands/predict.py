@@ -212,6 +212,7 @@ def _hand_over(
     answers: Sequence[AnsweredFile], json_file: str | None, csv_file: str | None
 ) -> None:
     """Write the answers to the files that were asked for, or print them; then count the labels."""
+    from imgpipe.components.common.formatting import plural
     from imgpipe.pipeline.predicted_images import describe, table
 
     printed = output_files.STANDARD_OUTPUT in (json_file, csv_file)
@@ -224,7 +225,7 @@ def _hand_over(
     if len(answers) > 1 and counts:
         by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         labels = ", ".join(f"{label} {count:,}" for label, count in by_count)
-        console.print(f"{counts.total():,} images: {escape(labels)}")
+        console.print(f"{plural(counts.total(), 'image')}: {escape(labels)}")
 
 
 def _print_table(console: Console, answers: Sequence[AnsweredFile]) -> None:
@@ -233,8 +234,7 @@ def _print_table(console: Console, answers: Sequence[AnsweredFile]) -> None:
         if isinstance(answer, Exception):
             continue
         others = "".join(f"{name} {p:.3f}, " for name, p in answer.top[1:])
-        version = f"version {answer.version}" if answer.version else "no version"
         console.print(
             f"{escape(f'{path!s:<{width}}')}  [bold]{escape(answer.label)}[/] "
-            f"{answer.probability:.3f}  [dim]{escape(others)}{version}[/]"
+            f"{answer.probability:.3f}  [dim]{escape(others)}version {answer.version or 0}[/]"
         )

@@ -101,13 +101,14 @@ def run_config(
     for note in without_effect(config):
         console.print(f"note: {escape(note)}")
     outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
-    _tell(outcome, console, config.run)
+    tell(outcome, console, config.run)
+    propose(outcome, console)
     output_files.write_json(outcome.summary, json_file)
     return outcome.exit_code
 
 
-def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
-    """Print the outcome of a run, and what to do next.
+def tell(outcome: Run, console: Console, settings: RunSection) -> None:
+    """Print the outcome of a run.
 
     Args:
         outcome: The run.
@@ -116,20 +117,19 @@ def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
     """
     from imgpipe.components.image_filter.summary_sentences import aside
     from imgpipe.components.run_record import verdict
-    from imgpipe.components.run_record.commands import lines
+    from imgpipe.components.run_record.learning_curve import images_to_threshold
     from imgpipe.pipeline.output.run_folders import SUMMARY
 
     colour = _COLOURS.get(outcome.exit_code, "red")
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
-    console.print(f"\n[bold {colour}]{escape(outcome.verdict, lines=True)}[/]")
     gate = outcome.summary["gate"]
-    data = outcome.summary["data"]
-    for ruling in gate["rulings"] if gate is not None else []:
-        # The verdict has the accuracy that decided, and the reasons of the rules that refuse.
-        if ruling["rule"] != "threshold" and not ruling["reason"]:
-            console.print(f"  passed   {escape(ruling['text'])}")
-    console.print(f"  data     {escape(_data(data))}")
+    headline = verdict.headline(outcome.verdict, gate)
+    console.print(f"\n[bold {colour}]{escape(headline, lines=True)}[/]")
+    for passed, text in verdict.rule_lines(gate) if gate is not None else []:
+        heading = "passed  " if passed else "[bold]failed[/]  "
+        console.print(f"  {heading} {escape(text)}")
+    console.print(f"  data     {escape(_data(outcome.summary['data']))}")
     for sentence in aside(outcome.summary["set_aside"]):
         console.print(f"           {sentence}")
     push = outcome.summary["push"]
@@ -138,6 +138,10 @@ def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
         console.print(f"  model    {escape(push['path'])} ({state})")
     for heading, text in _training(outcome.summary["training"]):
         console.print(f"  {heading:<8} {escape(text)}")
+    images = images_to_threshold(outcome.summary["training"], gate)
+    if images is not None and gate is not None:
+        enough = f"about {images:,} training images would reach {gate['threshold']:g}"
+        console.print(f"  images   {enough}")
     for heading, text in verdict.expected_lines(outcome.summary["expected"]):
         console.print(f"  {heading} {escape(text)}")
     for warning in outcome.summary["warnings"]:
@@ -151,8 +155,14 @@ def _tell(outcome: Run, console: Console, settings: RunSection) -> None:
         console.print(f"  removed  {size} that are not needed for {kept}")
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
-    for line in lines(outcome.summary["next"]):
-        console.print(f"  {escape(line)}", soft_wrap=True)
+
+
+def propose(outcome: Run, console: Console) -> None:
+    """Print what can be done after a run."""
+    from imgpipe.components.run_record.commands import MOST, lines
+
+    for line in lines(outcome.summary["next"][:MOST]):
+        console.print(f"  {escape(line)}")
 
 
 def _data(data: DataSummary | None) -> str:

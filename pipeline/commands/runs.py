@@ -71,7 +71,7 @@ def _print(listed: RunList, total: int) -> None:
             f"{newest['rolled_back_to']} since a rollback"
         )
     for line in lines(listed["next"]):
-        console.print(escape(line), soft_wrap=True)
+        console.print(escape(line))
 
 
 def _print_table(console: Console, runs: list[ListedRun]) -> None:

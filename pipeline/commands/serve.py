@@ -7,16 +7,19 @@ import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
+
+if TYPE_CHECKING:
+    from imgpipe.components.run_record.commands import NextCommand
 
 app = typer.Typer()
 
@@ -142,8 +145,7 @@ def serve(
         request_log_sampling_rate=_USUAL_SHARE if log_share is None else log_share,
         request_log_images=log_images,
     )
-    if chosen.notice:
-        new_console(stderr=True).print(f"note: {escape(chosen.notice)}")
+    _say_unpublished(chosen)
     with _opened(json_file) as write, _base_path(chosen) as base_path:
         settings = dataclasses.replace(settings, model_base_path=str(base_path))
         raise typer.Exit(model_server.run(settings, write, "imgpipe serve"))
@@ -158,11 +160,13 @@ class _Chosen:
         number: The only version to serve, `_UNPUBLISHED` for a model that is not published; None
             for the newest versions.
         notice: Why the model is not published, "" if it is.
+        publish: The command that publishes it, if there is one.
     """
 
     folder: Path
     number: int | None
     notice: str = ""
+    publish: Sequence[NextCommand] = ()
 
 
 def _chosen(path: Path, run: str | None) -> _Chosen:
@@ -178,10 +182,23 @@ def _chosen(path: Path, run: str | None) -> _Chosen:
     if trained_model.chosen_run(path, run) is not None:
         model = Model.of(path, run=run)
         if model.notice:
-            return _Chosen(model.folder, _UNPUBLISHED, model.notice)
+            commands = model.run.next_commands if model.run is not None else []
+            publish = [command for command in commands if command["purpose"] == "publish"]
+            return _Chosen(model.folder, _UNPUBLISHED, model.notice, publish)
         path = model.folder
     base_path, version = places.versions(path)
     return _Chosen(base_path, int(version.name) if version is not None else None)
+
+
+def _say_unpublished(chosen: _Chosen) -> None:
+    """Print why a model is not published, and the command that publishes it."""
+    from imgpipe.components.run_record.commands import lines
+
+    console = new_console(stderr=True)
+    if chosen.notice:
+        console.print(f"note: {escape(chosen.notice)}")
+    for line in lines(chosen.publish):
+        console.print(f"  {escape(line)}")
 
 
 def _example_images(path: Path, run: str | None) -> tuple[bytes, ...]:

@@ -74,7 +74,8 @@ class RunSummary(TypedDict):
     log: Annotated[str, "Path of the log."]
     next: Annotated[
         list[NextCommand],
-        "At most three commands that go on from this run; empty without a report.",
+        "The commands that go on from this run, of which the first three end it; empty without a "
+        "report.",
     ]
 
 

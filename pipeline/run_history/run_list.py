@@ -74,7 +74,7 @@ class RunList(TypedDict):
     schema: SchemaNumber
     out: Annotated[str, "The output folder."]
     runs: Annotated[list[ListedRun], "The runs of the folder, the newest last."]
-    next: Annotated[list[NextCommand], "At most three commands that go on from the newest run."]
+    next: Annotated[list[NextCommand], "The commands that go on from the newest run."]
     newest_version: Annotated[
         NewestVersion | None,
         "The newest intact version where the last run publishes; servers load it. Null if none.",

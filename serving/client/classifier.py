@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -26,7 +26,14 @@ Answer = Classification | InvalidArgument
 """The result for one image of many: its classification or its error."""
 Progress = Callable[[int, Sequence[Answer]], None]
 """Function that is called with the index of the first image of a chunk, and with its answers."""
-_Loaded: TypeAlias = "tuple[str, bytes]"  # an image's name and its content
+
+
+class _Loaded(NamedTuple):
+    """An image that was read."""
+
+    name: str
+    content: bytes
+    is_text: bool  # whether it is a file of text
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ class ClassifyQuestion:
         """
         name = image_files.name_of(image, index)
         try:
-            return name, image_files.content_of(image)
+            content = image_files.content_of(image)
+            return _Loaded(name, content, image_files.is_text_file(image, content))
         except InvalidArgument as error:
             named = InvalidArgument(f"{name}: {error}")
             if self.strict:
@@ -154,7 +162,7 @@ class Classifier(ABC):
         good = [entry for entry in loaded if not isinstance(entry, InvalidArgument)]
         received: list[Answer] = []
         # Only now are the sizes of images known that were encoded here.
-        for part in image_files.chunks([len(content) for _, content in good]):
+        for part in image_files.chunks([len(entry.content) for entry in good]):
             received += self._ask(good[part], question)
         in_order = iter(received)
         return [entry if isinstance(entry, InvalidArgument) else next(in_order) for entry in loaded]
@@ -164,20 +172,22 @@ class Classifier(ABC):
     ) -> list[Answer]:
         """Classify images of one chunk; `whole` is False for a part of a refused request."""
         try:
-            answer = self._predict_images([content for _, content in loaded], question)
+            answer = self._predict_images([entry.content for entry in loaded], question)
         except InvalidArgument as error:
             if whole:
                 self._check_question(error, question)
             if len(loaded) == 1:
-                named = InvalidArgument(f"{loaded[0][0]}: {error}")
+                only = loaded[0]
+                why = "the file is no image, but text." if only.is_text else error
+                named = InvalidArgument(f"{only.name}: {why}")
                 if question.strict:
                     raise named from error
                 return [named]
         except ResourceExhausted as error:
             # A server that is overloaded says the same, but of no single image.
-            if question.strict or len(loaded) > 1 or len(loaded[0][1]) <= CHUNK_BYTES:
+            if question.strict or len(loaded) > 1 or len(loaded[0].content) <= CHUNK_BYTES:
                 raise
-            return [InvalidArgument(f"{loaded[0][0]} is too large for the server: {error}")]
+            return [InvalidArgument(f"{loaded[0].name} is too large for the server: {error}")]
         else:
             return list(classifications(answer, len(loaded), question.top))
         # Outside of `except`, so that no error of a part carries that of the whole as its context.

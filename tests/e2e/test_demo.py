@@ -28,9 +28,11 @@ def test_the_demo_publishes_a_model_and_classifies_a_new_image(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "classified a new image of paper over gRPC: paper" in done.stdout
-    look, try_it = done.stdout.splitlines()[-2:]
-    assert look == f"Look at it in a browser: imgpipe open {tmp_path}/demo/run"
-    assert try_it.endswith(f"http://localhost:8501/: imgpipe serve {tmp_path}/demo/run")
+    look, mend, use = done.stdout.splitlines()[-3:]
+    assert look.endswith(f"  imgpipe open {tmp_path}/demo/run")
+    assert mend.endswith(f"  imgpipe review {tmp_path}/demo/run")
+    assert use.endswith(f"  imgpipe serve {tmp_path}/demo/run")
+    assert done.stdout.count("imgpipe serve") == 1
     assert (tmp_path / "demo/run/model/1/saved_model.pb").exists()
     (report,) = (tmp_path / "demo/run").glob("runs/*/report.html")
     if browser.PROGRAM:

@@ -106,4 +106,4 @@ def test_the_second_version_is_compared_by_the_folds_of_both(
         one["text"] for one in outcome.summary["gate"]["rulings"] if one["rule"] == "last_version"
     )
     held_out = sum(outcome.summary["data"]["by_split"][names.VALIDATION].values())
-    assert f"of {held_out} held-out images that neither was trained on" in text
+    assert f"of {held_out} validation images, by networks that were not trained on them" in text

@@ -38,10 +38,11 @@ def photo(case: Case) -> Path:
     return case.photos / "rock" / "IMG_0001.jpg"
 
 
-def test_the_run_ends_with_commands_that_look_and_publish(refused: tuple[Path, Any]):
+def test_the_run_ends_with_commands_that_look_try_and_publish(refused: tuple[Path, Any]):
     out, outcome = refused
     named = {one["purpose"]: one["command"] for one in outcome.next}
     assert named["look"] == f"imgpipe open {out}"
+    assert named["try"] == f"imgpipe serve {out} --run newest"
     assert "use" not in named
     publish = shlex.split(named["publish"])
     assert publish[:4] == ["imgpipe", "run", "--config", str(outcome.folder / "config.toml")]
@@ -97,7 +98,7 @@ def test_python_loads_the_model_of_a_run_or_of_its_folder(refused: tuple[Path, A
 
 
 def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: tuple[Path, Any]):
-    out, _ = refused
+    out, outcome = refused
     program = [sys.executable, "-m", "imgpipe.pipeline.cli", "serve", str(out), "--run", "newest"]
     process = subprocess.Popen(
         [*program, "--port", "0", "--json", "-"],
@@ -119,6 +120,7 @@ def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: tupl
     _, told = process.communicate(timeout=40)
     assert lines[-1]["version"] == 0, told
     assert f'role="note">{_NOTICE}' in page and _NOTICE in told
+    assert f"imgpipe run --config {outcome.folder}" in told
     assert not served.exists()
     assert not (out / "model").exists()
 

@@ -107,7 +107,7 @@ def test_files_that_are_no_images_are_named_and_the_others_are_classified(out, p
     result = predict("--model", out, photos)
     assert result.exit_code == 2
     assert "1 of 4 images could not be classified" in result.stderr
-    assert "broken.png: " in result.stderr and "text (no image)" in result.stderr
+    assert "broken.png: the file is no image, but text." in result.stderr
     assert result.stdout.count("version 2") == 3
 
 
@@ -156,7 +156,7 @@ def test_without_a_server_the_message_names_the_other_way(photos):
 
 def test_every_file_is_refused_for_its_own_reason(out, photos):
     reasons = {
-        "a.jpg": (b"no image", "image_bytes: expected the bytes of an image file"),
+        "a.jpg": (b"no image", "the file is no image, but text."),
         "a.tif": (b"II*\0", "Unknown image file format"),
         "b.jpg": (encoded(noise(9), "JPEG")[:900], "jpeg::Uncompress failed"),
         "c.png": (encoded(noise(9))[:900], "Invalid PNG data, size 900"),

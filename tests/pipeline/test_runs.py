@@ -53,12 +53,13 @@ def test_the_list_ends_with_the_commands_that_go_on_from_the_newest_run(tmp_path
     leave(tmp_path, "20260101-100000", status="not_blessed", correct=17)
     lines = invoke(tmp_path).stdout.splitlines()
     config = tmp_path / "runs/20260101-100000/config.toml"
-    assert [line.partition(":")[0] for line in lines[-2:]] == [
+    assert [line.partition(":")[0] for line in lines[-3:]] == [
         "look at the report",
         "publish it as it is",
+        "try it without publishing it",
     ]
-    assert lines[-2].endswith(f"  imgpipe open {tmp_path}")
-    assert lines[-1].endswith(f"  imgpipe run --config {config} --set evaluate.threshold=0.85")
+    assert lines[-3].endswith(f"  imgpipe open {tmp_path}")
+    assert lines[-2].endswith(f"  imgpipe run --config {config} --set evaluate.threshold=0.85")
 
 
 def test_runs_writes_json_with_every_field_and_nothing_else(out):

@@ -184,10 +184,11 @@ def build_doubtful_labels(context: Context) -> SectionContent:
     if found is None:
         return context.absent("Labels were not checked: there are too few images or no features")
     rows = [context.with_image(row) for row in found["rows"][:DOUBTFUL]]
-    clearly = len(clear(found["rows"][:DOUBTFUL]))
+    clearly = len(clear(found["rows"]))
     return {
         "found": found,
         "rows": rows,
+        "clearly": clearly,
         "groups": [("", rows[:clearly]), ("less clear", rows[clearly:])],
     }
 

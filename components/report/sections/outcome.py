@@ -17,10 +17,11 @@ _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
 
 
 def build_verdict(context: Context) -> Mapping[str, Any]:
-    """Collect the sentence, the figures of the gate and the key figures."""
+    """Collect the sentence, what the rules say, and the key figures."""
+    gate = context.facts["gate"]
     return {
         "state": context.state,
-        "gate": context.facts["gate"],
+        "rules": verdict.rule_lines(gate) if gate is not None else [],
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),
@@ -38,7 +39,7 @@ def _commands(context: Context) -> list[NextCommand]:
 
 def _sentence(context: Context) -> str:
     """Return the verdict without the words of the heading and without reasons that are listed."""
-    text = context.state.verdict
+    text = verdict.headline(context.state.verdict, context.facts["gate"])
     if context.state.status == "refused" and context.data_reasons:
         text = text.splitlines()[0] if text else ""
     elif context.state.status != "interrupted":

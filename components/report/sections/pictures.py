@@ -17,7 +17,7 @@ from imgpipe.components.run_record.deciding_answers import (
     DecidingAnswers,
 )
 from imgpipe.components.run_record.galleries import Gallery, GalleryImage
-from imgpipe.components.run_record.learning_curve import images_for, power_law
+from imgpipe.components.run_record.learning_curve import images_to_threshold, power_law
 
 _NO_ANSWERS = "No image was classified by a trained model"
 _IMAGES_OF_A_CELL = 4
@@ -105,7 +105,7 @@ def build_more_images(context: Context) -> SectionContent:
         return context.absent("There is no learning curve: it needs a solved head and folds")
     tuned = training["fine_tune"] is not None
     threshold = gate["threshold"] if gate is not None and not tuned else None
-    images = images_for(solution, threshold) if threshold is not None else None
+    images = images_to_threshold(training, gate)
     law = power_law(solution)
     last = curve[-1]["images"]
     beyond: list[tuple[float, float]] = []

@@ -45,13 +45,14 @@ def test_a_model_that_passes_every_rule_is_blessed_with_its_figures() -> None:
     assert decision["blessed"] is True
     assert (decision["failed"], decision["reasons"]) == ([], [])
     assert decision["figures"] == (
-        "validation accuracy 0.950 (57 of 60 correct, 95 % interval 0.86–0.98)"
+        "validation accuracy 0.950 (57 of 60 images correct, 95 % interval 0.86–0.98)"
     )
     assert (decision["value"], decision["count"], decision["correct"]) == (0.95, 60, 57)
     by_folds = decide(_folds())
     assert by_folds["blessed"] is True
     assert by_folds["figures"] == (
-        "mean accuracy 0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150 correct)"
+        "mean accuracy 0.948 ± 0.021 over 5 folds of train and validation (0.920 to 0.975; 142 of "
+        "150 images correct)"
     )
     assert by_folds["folds"] == {key: _FOLDS[key] for key in by_folds["folds"]}
 
@@ -145,11 +146,11 @@ def test_a_model_that_is_surely_worse_than_the_last_version_is_refused() -> None
     assert failed == ["last_version"]
     assert reason == (
         "it is worse than the last version by more than chance and 0.01 (evaluate.max_drop): right "
-        "for 48 and version 3 for 58 of 60 held-out images that neither was trained on (difference "
-        "-0.167, 95 % interval -0.263 to -0.059)"
+        "for 48 and version 3 for 58 of 60 validation images, by networks that were not trained on "
+        "them (difference -0.167, 95 % interval -0.263 to -0.059)"
     )
     of_a_class = replace(_GOOD, pairs=Pairs([90, 20], [90, 12], [80, 20], [10, 0]))
-    assert "of 20 held-out images of 'defect' that neither" in _refused(of_a_class)[1][0]
+    assert "of 20 validation images of 'defect', by" in _refused(of_a_class)[1][0]
     assert _refused(replace(worse, settings={**worse.settings, "max_drop": 0.5}))[0] == []
     # One image of 31 may be chance, and so may four.
     for right in (27, 24):

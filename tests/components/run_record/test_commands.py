@@ -1,4 +1,4 @@
-"""The commands after a run: at most three, each whole, and only those that lead somewhere."""
+"""The commands after a run: each whole, and only those that lead somewhere."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from imgpipe.components.run_record import commands
 from imgpipe.components.run_record.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.timings import Timings
+from imgpipe.models.head.solved_head import Solution
 from tests import run_facts
 from tests.declared import made
+from tests.run_facts import history
 
 FOLDER = "/my out/runs/20260131-140559"
 _SECONDS = {"ImageTrainer": 20.0, "ImageEvaluator": 4.0, "ModelPusher": 1.0, "Report": 2.0}
@@ -49,7 +51,14 @@ def test_a_published_run_is_looked_at_mended_and_used():
         "mend": "imgpipe review '/my out'",
         "use": "imgpipe serve /out --model rps",
     }
-    assert "1 clearly doubtful label" in found[1]["text"]
+    assert found[1]["text"] == "decide about 1 doubtful label"
+
+
+def test_many_labels_that_a_weak_head_doubts_may_be_right():
+    training = history()
+    training["solution"] = made(Solution, accuracy=0.78)
+    mend = next_commands(facts(training=training), "blessed")[1]
+    assert mend["text"] == "decide about 1 doubtful label (many may be right)"
 
 
 def test_without_doubtful_labels_nothing_is_to_mend():
@@ -71,7 +80,8 @@ def test_a_refused_model_is_published_by_what_its_rules_ask_for(
     failed: tuple[str, ...], arguments: str
 ):
     found = by_purpose(next_commands(facts(failed), "not_blessed"))
-    assert list(found) == ["look", "mend", "publish"]
+    assert list(found) == ["look", "mend", "publish", "try"]
+    assert found["try"] == "imgpipe serve '/my out' --run newest"
     assert found["publish"] == f"imgpipe run --config '{FOLDER}/config.toml' {arguments}"
 
 
@@ -97,9 +107,9 @@ def test_a_run_that_another_version_overtook_is_run_again():
 def test_the_time_is_that_of_the_components_that_are_not_cached():
     refused = facts(("threshold",))
     texts = [command["text"] for command in next_commands(refused, "not_blessed", _TIMINGS)]
-    assert texts[-1] == "publish it as it is, in about 15 s"  # all but the 20 s of the training
+    assert texts[2] == "publish it as it is, in about 15 s"  # all but the 20 s of the training
     cached = next_commands(refused, "not_blessed", _TIMINGS, ["ImageEvaluator"])
-    assert cached[-1]["text"] == "publish it as it is"
+    assert cached[2]["text"] == "publish it as it is"
 
 
 def test_a_run_that_stopped_is_looked_at_and_run_again():
@@ -118,7 +128,7 @@ def test_the_lines_end_in_commands_that_a_shell_divides_as_they_are_meant():
     found = next_commands(facts(("threshold",)), "not_blessed", _TIMINGS)
     for line, command in zip(commands.lines(found), found, strict=True):
         assert line.startswith(f"{command['text']}:") and line.endswith(f"  {command['command']}")
-    config = shlex.split(found[-1]["command"])[3]
+    config = shlex.split(found[2]["command"])[3]
     assert Path(config) == Path(FOLDER) / "config.toml"
 
 

@@ -2,8 +2,14 @@
 
 import pytest
 
-from imgpipe.components.run_record.learning_curve import images_for, power_law
+from imgpipe.components.image_evaluator.decision import Decision
+from imgpipe.components.run_record.learning_curve import (
+    images_for,
+    images_to_threshold,
+    power_law,
+)
 from imgpipe.models.head.solved_head import Solution
+from imgpipe.models.training.history import FineTuned, History
 from tests.declared import made
 
 
@@ -48,3 +54,13 @@ def test_otherwise_no_number_is_said(solution, accuracy):
 
 def test_the_number_has_two_digits():
     assert images_for(curve(0.6, 0.73, 0.81), 0.86) in range(600, 1000, 10)
+
+
+def test_only_a_threshold_that_the_solved_head_has_missed_is_spoken_of():
+    training = made(History, solution=curve(0.6, 0.8, 0.9), fine_tune=None)
+    missed = made(Decision, failed=["threshold"], threshold=0.95)
+    assert images_to_threshold(training, missed) == 800
+    assert images_to_threshold(training, made(Decision, failed=[], threshold=0.95)) is None
+    tuned = made(History, solution=curve(0.6, 0.8, 0.9), fine_tune=made(FineTuned))
+    assert images_to_threshold(tuned, missed) is None
+    assert images_to_threshold(None, None) is None

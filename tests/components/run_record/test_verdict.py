@@ -2,6 +2,7 @@
 
 import pytest
 
+from imgpipe.components.image_evaluator.decision import Ruling
 from imgpipe.components.report import page
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty
@@ -51,8 +52,22 @@ def test_the_verdict_of_a_refused_model_gives_every_reason():
     state = verdict.state(found)
     assert (state.status, state.verdict) == (
         "not_blessed",
-        "not blessed: validation accuracy 0.95 (…): it never predicts 'x'; it is bad",
+        "not blessed: validation accuracy 0.95 (…): it never predicts 'x'; it is bad; version 3 "
+        "stays published",
     )
+    assert verdict.headline(state.verdict, found["gate"]) == (
+        "not blessed: validation accuracy 0.95 (…); version 3 stays published"
+    )
+
+
+def test_every_rule_has_a_line_but_the_threshold_that_was_reached():
+    gate = facts()["gate"]
+    assert gate is not None
+    reached = Ruling(rule="threshold", text="0.95 of 0.9", reason="", margin=0.05)
+    gate["rulings"] = [{**reached, "reason": "it is below"}, {**reached, "rule": "serving"}]
+    assert verdict.rule_lines(gate) == [(False, "it is below"), (True, "0.95 of 0.9")]
+    gate["rulings"] = [reached]
+    assert verdict.rule_lines(gate) == []
 
 
 def test_the_verdict_says_that_given_minutes_have_decided():

@@ -141,3 +141,6 @@ def test_time_left_is_at_least_a_second_and_of_the_minutes_given(monkeypatch: py
         assert "at most 23 s left, fold 2 of 5" in row()
         now[0] += 100
         assert "at most 1 s left" in row()
+        progress.advance(300)
+        progress.total(4, "epochs")
+        assert "fold 2 of 5, 0 of 4" in row(), "images that are done are forgotten"
