@@ -24,7 +24,7 @@ from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.calls import Call, LongCall
-from imgpipe.serving.server.limits import SLICE_PIXELS, Pace, Turns
+from imgpipe.serving.server.limits import SLICE_PIXELS, SMALL_PIXELS, Pace, Turns
 from imgpipe.serving.server.runtime import Runtime, calls_at_once
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
 
@@ -33,6 +33,9 @@ _turns = Turns(calls_at_once())
 would begin all of them, and short calls would wait for each."""
 _large_images = Turns(1)
 """Images of more than `SLICE_PIXELS`, whose decoding occupies a thread of TensorFlow for long."""
+_photographs = Turns(calls_at_once())
+"""Other calls with more than `SMALL_PIXELS`. The threads of TensorFlow would decode all of them
+before they come back to a small image."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,8 @@ class Handle:
                     if call is not None and not call.is_long:
                         raise LongCall(call)
                     turn.enter_context((_large_images if is_large else _turns).turn())
+                elif sum(counts) > SMALL_PIXELS:
+                    turn.enter_context(_photographs.turn())
                 if call is not None:
                     call.check()
                 part = arrays

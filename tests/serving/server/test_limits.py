@@ -225,6 +225,26 @@ def test_long_requests_take_turns_in_their_order():
     assert sorted(order[3:6]) == ["a", "b", "c"], "each runs once before one runs again"
 
 
+def test_photographs_hold_up_no_small_image():
+    """All waited for the same threads of TensorFlow, and a small image took seconds."""
+    released = threading.Event()
+    photographs, small = Counted(then=lambda: released.wait(30)), Counted()
+    handle, photograph = Handle("m", 1, photographs, max_pixels=50_000_000), png_bomb(3000, 4000)
+    at_once = runtime.calls_at_once()
+    with ThreadPoolExecutor(at_once + 3) as pool:
+        waiting = [
+            pool.submit(handle.predict, of_rows(photograph), call=Call("GRPC"))
+            for _ in range(at_once + 3)
+        ]
+        time.sleep(0.2)  # in which each of them would have begun
+        begun = len(photographs.rows)
+        image = of_rows(png_bomb(1000, 1000))
+        answer = Handle("m", 1, small, max_pixels=50_000_000).predict(image, call=Call("GRPC"))
+        released.set()
+        assert [call.result(30).rows for call in waiting] == [1] * (at_once + 3)
+    assert begun <= at_once and answer.rows == 1
+
+
 def test_lines_of_the_pixels_of_one_image_are_not_taken_for_images():
     runtime = Counted()
     shape = runtime.signatures["serving_default"].inputs["image_bytes"].tensor_shape
