@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 _GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
+
+
+def prefer_batches() -> None:
+    """Let TensorFlow compute batches faster in this process, which must not have imported it yet.
+
+    TensorFlow uses oneDNN by itself only where a processor has AVX-512. On one without, features
+    take a quarter less time with it. A single image, as a server gets it, takes 2.5 times as long.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 @contextlib.contextmanager

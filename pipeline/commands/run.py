@@ -94,9 +94,11 @@ def run_config(
 
     if start is not None:  # before imports that take time
         start = component_names.find(start)
+    from imgpipe.models.process import prefer_batches
     from imgpipe.pipeline.execution.pipeline_run import execute
     from imgpipe.pipeline.plan import without_effect
 
+    prefer_batches()
     console = output_files.console_beside(json_file)
     for note in without_effect(config):
         console.print(f"note: {escape(note)}")

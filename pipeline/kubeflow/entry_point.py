@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
-from imgpipe.models.process import quick_imports
+from imgpipe.models.process import prefer_batches, quick_imports
 from imgpipe.pipeline.kubeflow import mounts, run_folder
 from imgpipe.pipeline.kubeflow.groups import Spec, artifact_name
 
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run_directory", default="")
     parsed, beam = parser.parse_known_args(arguments)
     os.umask(_UMASK)
+    prefer_batches()
     try:
         _run(parsed, beam)
     except Exception as error:
