@@ -36,7 +36,8 @@ def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
     assert folds["mean"] == pytest.approx(np.mean([f["accuracy"] for f in folds["per_fold"]]))
     assert f"mean accuracy {folds['mean']:.3f}" in outcome.verdict
     (warning,) = outcome.summary["warnings"]
-    assert warning.startswith("1 of the 76 kept images is in a file that the served model cannot decode")
+    unreadable = "1 of the 76 kept images is in a file that the served model cannot decode"
+    assert warning.startswith(unreadable)
     page = Path(outcome.summary["report"]).read_text(encoding="utf-8")
     assert "Cross-validation" in page
 
