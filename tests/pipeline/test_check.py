@@ -255,9 +255,9 @@ def test_files_that_clients_have_to_convert_are_counted_by_format(clean):
         Image.open(file).convert("RGB").save(file.with_suffix(suffix))
         file.unlink()
     said = (
-        "  7 of 16 images are in files that the served model cannot decode (1 PCX, 6 TIFF); its "
-        "clients must convert such files to PNG or JPEG, as `imgpipe predict --model` and "
-        "`imgpipe.load` do by themselves\n"
+        "  7 of the 16 kept images are in files that the served model cannot decode (1 PCX, 6 "
+        "TIFF); its clients must convert such files to PNG or JPEG, which predict --model and "
+        "imgpipe.load do by themselves\n"
     )
     assert said in check(clean, *FEW)[1]
 

@@ -164,7 +164,7 @@ def test_a_better_baseline_refuses_the_model(tmp_path: Path):
     stored = _stored(tmp_path / "predictions", answers, before)
     decision = _evaluated(tmp_path, stored, 3, baseline=True)
     assert decision["failed"] == ["last_version"]
-    assert "right for 32 and version 7 for 39 of 39 held-out images" in decision["reasons"][0]
+    assert "right for 32 and version 7 for 39 of 39 validation images" in decision["reasons"][0]
     metrics = _tfma(tmp_path)
     for model, rows, right in (("candidate", answers, 33), ("baseline", before, 40)):
         found = metrics[model]
