@@ -1,4 +1,4 @@
-"""The artifact types that this package adds to TFX's standard ones, and what those need.
+"""The artifact types that this package adds to the standard ones of TFX, and marks on Examples.
 
 Kubeflow's compiler accepts a custom type only when it is importable as
 `<top-level package>.<Name>`, its TYPE_NAME is `<package>.<Name>` and it declares no

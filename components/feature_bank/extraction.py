@@ -53,7 +53,7 @@ class _Views:
 
 
 class ExtractFeatures(beam.DoFn):
-    """Writes the features of the images of a shard, and yields how many views were new.
+    """Writes the features of the images of a shard, and yields the numbers of their views.
 
     Args:
         plan: What is stored.

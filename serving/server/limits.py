@@ -33,7 +33,7 @@ MAX_SLICE_ROWS = 64
 SLICE_PIXELS = 20 * _MEGA
 """Pixels that are decoded at once in a slice of several rows, which takes about 0.2 s. A larger
 image is a slice of its own."""
-SMALL_PIXELS = 2_000_000
+SMALL_PIXELS = 2 * _MEGA
 """Pixels of a request that are decoded in about 0.02 s, as long as the default network takes."""
 _SLICE_S = 0.1
 """Seconds that a slice of rows should take."""
