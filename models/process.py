@@ -8,13 +8,18 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 if TYPE_CHECKING:
     import tensorflow as tf
     from threadpoolctl import ThreadpoolController
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
 
@@ -89,6 +94,35 @@ def images_at_once() -> int:
     sixth less time for an image in a batch of 8 than in one of 32. A GPU needs larger batches.
     """
     return 32 if has_gpu() else 8
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def computed_ahead(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int, ahead: int
+) -> Generator[_Result]:
+    """Yield `function(item)` for each item, in their order, while threads compute the next ones.
+
+    Args:
+        function: Function of one item. Its first error ends the iteration.
+        items: The items.
+        threads: Number of threads.
+        ahead: Number of results, at most, that are computed before they are asked for.
+    """
+    pool = ThreadPoolExecutor(threads, "ahead")
+    begun: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            begun.append(pool.submit(function, item))
+            if len(begun) > ahead:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for items that have not begun
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

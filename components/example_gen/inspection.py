@@ -7,12 +7,10 @@ time, because reading, the serving op and the measurements release the interpret
 from __future__ import annotations
 
 import base64
-import collections
-import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Generator, Iterable, Sequence
 
 from imgpipe.components.common.image_file.content import Content, alpha_channel, decode
@@ -26,6 +24,7 @@ from imgpipe.components.example_gen.sources.base import Item, Source
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.models import feature_names as names
 from imgpipe.models.files import source_code
+from imgpipe.models.process import computed_ahead, processors
 from imgpipe.serving import image_header
 
 #: Threads at most. Each may hold a file of 256 MiB and 300 MB of pixels.
@@ -85,27 +84,13 @@ def inspect(
         content = known or _inspected(record.image_bytes, pixel_limit)
         return dataclasses.replace(record, content=content), known is None
 
-    threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores this process may use
-    pool = concurrent.futures.ThreadPoolExecutor(threads, "inspect")
-    waiting: collections.deque[concurrent.futures.Future[tuple[ImageRecord, bool]]]
-    waiting = collections.deque()
-
-    def first() -> ImageRecord:
-        record, is_new = waiting.popleft().result()
-        if is_new:
-            cache.put(record.image_hash, record.content)
-        return record
-
-    try:
-        with cache:
-            for item in items:
-                waiting.append(pool.submit(inspect_one, item))
-                if len(waiting) > _WAITING * threads:
-                    yield first()
-            while waiting:
-                yield first()
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for files that have not begun
+    threads = min(processors(), _THREADS)
+    inspected = computed_ahead(inspect_one, items, threads, _WAITING * threads)
+    with contextlib.closing(inspected), cache:
+        for record, is_new in inspected:
+            if is_new:
+                cache.put(record.image_hash, record.content)
+            yield record
 
 
 def _read(source: Source, item: Item, rule: SplitRule, vocabulary: Sequence[str]) -> ImageRecord:

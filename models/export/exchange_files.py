@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +36,7 @@ from imgpipe.models.export.signatures import SERVING_PIXELS
 from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.models.model_names import PROBABILITIES
 from imgpipe.models.network import network_file
+from imgpipe.models.process import processors
 
 #: Version of the operators. Every onnxruntime since 1.12 (2022) supports it.
 OPSET: Final = 17
@@ -235,7 +235,7 @@ def open_lite(content: bytes) -> Answering:
     """Load a `.tflite` file into LiteRT's interpreter, which runs on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
-    threads = len(os.sched_getaffinity(0))
+    threads = processors()
     interpreter = Interpreter(model_content=content, num_threads=threads)
     runner = interpreter.get_signature_runner(SERVING_DEFAULT)
     [output] = runner.get_output_details().values()

@@ -1,6 +1,6 @@
 """From encoded images to features: the frozen backbone runs once for each image and view.
 
-tf.data decodes the images while the backbone computes. The forward pass is a tf.function over
+Threads decode the next images while the backbone computes. The forward pass is a tf.function over
 batches of views, in bfloat16 where the CPU supports it. `FeatureExtractor.key` is the key under
 which the store behind the feature bank keeps the features. With a tap, the forward pass ends at
 that layer and gives its activations, from which the layers above it can be trained.
@@ -8,12 +8,13 @@ that layer and gives its activations, from which the layers above it can be trai
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +28,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
 from imgpipe.models.model_names import FEATURES
 from imgpipe.models.network.classifier import build_features
-from imgpipe.models.process import has_gpu, images_at_once, untuned
+from imgpipe.models.process import computed_ahead, has_gpu, images_at_once, processors
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -176,34 +177,38 @@ class FeatureExtractor:
 
     def _batches(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
-    ) -> tf.data.Dataset:
-        """Return batches (pixels float32 [N, S, S, 3], seeds int64 [N], views int64 [N])."""
-        import tensorflow as tf
-
+    ) -> Iterator[tuple[tf.Tensor, list[int], Sequence[int]]]:
+        """Yield batches (pixels float32 [N, S, S, 3], seeds [N], numbers of views [N])."""
         wanted = [i for i, numbers in enumerate(views) if numbers]
-        columns = (
-            tf.constant([images[i] for i in wanted], tf.string),
-            tf.constant(augmentation.seeds([hashes[i] for i in wanted]), tf.int64),
-            tf.ragged.constant([list(views[i]) for i in wanted], tf.int64, ragged_rank=1),
-        )
-        dataset = tf.data.Dataset.from_tensor_slices(columns)
-        dataset = dataset.map(
-            self._decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        return untuned(dataset.unbatch().batch(images_at_once()).prefetch(2))
+        files = (images[i] for i in wanted)
+        seeds = augmentation.seeds([hashes[i] for i in wanted])
+        at_once = images_at_once()
+        # A dataset of tf.data would take longer to start than eight images to compute.
+        decoded = computed_ahead(self._decoded, files, processors(), 2 * at_once)
+        rows: list[tuple[tf.Tensor, int, int]] = []
+        with contextlib.closing(decoded):
+            for i, seed, pixels in zip(wanted, seeds, decoded, strict=True):
+                rows += [(pixels, seed, view) for view in views[i]]  # decoded once for all views
+                while len(rows) >= at_once:
+                    yield _batch(rows[:at_once])
+                    del rows[:at_once]
+        if rows:
+            yield _batch(rows)
 
     @functools.cached_property
-    def _decoded(self) -> Callable[..., tuple[tf.Tensor, ...]]:
-        """Function from an image, its seed and the numbers of its views to a row for each view."""
+    def _decoded(self) -> Callable[[bytes], tf.Tensor]:
+        """Function from an encoded image to its pixels, float32 [S, S, 3]."""
         import tensorflow as tf
 
-        @tf.function(autograph=False)  # traced once, and not for each call of `extract`
-        def decoded(image: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            pixels = preprocess.decode(image, self.image_size)  # once for all views
-            count = tf.size(numbers)
-            return tf.repeat(pixels[None], count, 0), tf.repeat(seed, count), numbers
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([], tf.string)])
+        def decoded(image: tf.Tensor) -> tf.Tensor:
+            return preprocess.decode(image, self.image_size)
 
-        return decoded
+        def on_processor(image: bytes) -> tf.Tensor:
+            with tf.device("CPU"):
+                return decoded(tf.constant(image))
+
+        return on_processor
 
     def _built(self) -> tuple[Any, Callable[..., tf.Tensor]]:
         with self._lock:
@@ -249,6 +254,17 @@ class FeatureExtractor:
             return _float16(model(shown, training=False))
 
         return forward
+
+
+def _batch(
+    rows: Sequence[tuple[tf.Tensor, int, int]],
+) -> tuple[tf.Tensor, list[int], Sequence[int]]:
+    """Return rows of pixels, seed and number of a view as three columns."""
+    import tensorflow as tf
+
+    pixels, seeds, numbers = zip(*rows, strict=True)
+    with tf.device("CPU"):
+        return tf.stack(pixels), list(seeds), list(numbers)
 
 
 #: The settings that determine the content of a feature bank.

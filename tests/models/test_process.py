@@ -1,17 +1,19 @@
-"""Tests of imports without the garbage collector, and of what a machine lacks."""
+"""Tests of imports without the garbage collector, of work ahead, and of what a machine lacks."""
 
 from __future__ import annotations
 
 import errno
 import gc
+import os
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 import tensorflow as tf
 
 from imgpipe.models import process
-from imgpipe.models.process import quick_imports
+from imgpipe.models.process import computed_ahead, quick_imports
 from tests import python_program
 
 
@@ -51,6 +53,45 @@ def test_the_exit_of_the_program_visits_no_objects(argument: str) -> None:
         "imgpipe._main()\n"
     )
     assert python_program.ended(program).stdout.splitlines()[-1] == "True True"
+
+
+def test_results_come_in_order_and_few_are_computed_ahead() -> None:
+    begun: list[int] = []
+
+    def squared(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.01 / number)  # the later ones end first
+        return number**2
+
+    results = computed_ahead(squared, range(1, 21), threads=4, ahead=4)
+    assert next(results) == 1
+    assert len(begun) <= 5
+    assert list(results) == [number**2 for number in range(2, 21)]
+
+
+def test_the_first_error_of_an_item_ends_the_work() -> None:
+    done: list[int] = []
+
+    def inverse(number: int) -> float:
+        done.append(number)
+        return 1 / (number - 3)
+
+    results = computed_ahead(inverse, range(1000), threads=2, ahead=4)
+    assert [next(results) for _ in range(3)] == [-1 / 3, -1 / 2, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert len(done) < 12
+
+
+def test_runs_compute_batches_with_onednn_unless_the_environment_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for given, expected in ((None, "1"), ("0", "0")):
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+        if given:
+            monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+        process.prefer_batches()
+        assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == expected
 
 
 @pytest.mark.parametrize(
