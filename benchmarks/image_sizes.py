@@ -33,7 +33,8 @@ from imgpipe.models.feature_kinds import LEVELS
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.files.version_files import SERVING_DEFAULT
-from imgpipe.models.head import feature_choice, solved_head
+from imgpipe.models.head import feature_choice
+from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings import ModelSettings
 
@@ -83,9 +84,10 @@ def tested_sizes(
         if choice.chosen.features != LEVELS:
             learned = learned.block(0)
             test = test.block(0)
-        judgement = solved_head.judge(learned, classes, settings)
+        solver = HeadSolver(learned, classes, settings)
+        judgement = solver.judge()
         in_folds[size] = judgement.scores.accuracy if judgement else float("nan")
-        head = solved_head.solve(learned, classes, settings, learning_curve=False)
+        head = solver.solve(learning_curve=False)
         answers = head.linear.log_probabilities(test.features).argmax(axis=1)
         in_test[size] = float((answers == test.labels).mean())
     return TestedSizes(in_folds, in_test, choice.chosen.image_size)

@@ -35,8 +35,8 @@ from imgpipe.models.feature_kinds import LEVELS
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import standard_error
+from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings import ModelSettings
 
 NAMES: Final = ("efficientnet_lite0",)
@@ -147,7 +147,7 @@ class GroupedImages:
         for split in range(SPLITS):
             held = split_of == split
             train = rows.select(~held)
-            head = solved_head.solve(train, self.images.classes, settings, learning_curve=False)
+            head = HeadSolver(train, self.images.classes, settings).solve(learning_curve=False)
             answers = head.linear.log_probabilities(rows.features[held]).argmax(axis=1)
             right[held] = answers == rows.labels[held]
         solving = time.perf_counter() - started

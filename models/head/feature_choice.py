@@ -14,9 +14,8 @@ from typing import Final, NamedTuple
 from imgpipe.models.feature_kinds import single_blocks
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import ENOUGH
-from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Scores, better
-from imgpipe.models.head.solved_head import Judgement
+from imgpipe.models.head.solved_head import HeadSolver, Judgement
 from imgpipe.models.settings import ModelSettings
 
 #: With more images, only one block is stored, unless all of them are better by far: the blocks of
@@ -122,7 +121,7 @@ def _compared(
     """Judge a head with another input, and choose this one if the head is better, or far better."""
     number = single_blocks(settings.widest).get(candidate.features)
     read = rows if number is None else rows.block(number)
-    judgement = solved_head.judge(read, classes, settings)
+    judgement = HeadSolver(read, classes, settings).judge()
     if judgement is None:
         return choice
     tried = (*choice.tried, (candidate, judgement))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,7 +24,7 @@ from imgpipe.models.features.bank import BankRows, ChosenPenalty
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.answers import Answers, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
-from imgpipe.models.process import one_blas_thread
+from imgpipe.models.process import one_blas_thread, processors
 from imgpipe.models.settings import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution
@@ -93,89 +92,184 @@ class SolvedHead(NamedTuple):
     solution: Solution
 
 
-def solve(
-    rows: BankRows,
-    classes: int,
-    settings: ModelSettings,
-    learning_curve: bool = True,
-) -> SolvedHead:
-    """Find the best linear head for the rows of a feature bank.
+class HeadSolver:
+    """Solves heads on some rows. What several of its methods need is computed once.
 
     Args:
         rows: Training rows of view 0 and of any augmented views. If a penalty was chosen for the
             same rows before, it is in `rows.penalties` and is not chosen again.
         classes: Number of classes.
         settings: Settings of the training: `label_smoothing` and `balance` are used.
-        learning_curve: Whether to compute the learning curve, which takes as long as the choice of
-            the penalty. The head does not depend on it.
     """
-    sample = _sample(rows, classes)
-    rotation, turned = Rotation.fit(sample)
-    # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    digest = _digest(sample, classes, settings) if rows.penalties else ""
-    known = next((chosen for chosen in rows.penalties if chosen["rows"] == digest), None)
-    result = _choose(turned, classes, settings, learning_curve, known)
-    penalty = result["l2"]
-    problem = _problem(turned, classes, settings)
-    linear = rotation.for_stored_features(problem.minimise(penalty))
-    if len(sample) < len(rows):
-        problem = LogisticRegression(
-            rows,
-            classes,
-            rotation.scaling,
-            settings.label_smoothing,
-            settings.balance,
-            linear,
+
+    def __init__(self, rows: BankRows, classes: int, settings: ModelSettings) -> None:
+        self.rows = rows
+        self.classes = classes
+        self.settings = settings
+        # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
+        self._sample = _sample(rows, classes)
+        #: Answers of the heads of the folds by their penalty.
+        self._answers: dict[float, list[Answers]] = {}
+
+    def judge(self) -> Judgement | None:
+        """Evaluate the rows by cross-validation; None when there are too few images.
+
+        The penalty is that of the lowest loss. Rows of other views of the same images are evaluated
+        on the same images in the same order.
+        """
+        if not self._folds:
+            return None
+        penalty, scores = self._best
+        wrong = np.flatnonzero(~scores.right).tolist()
+        return Judgement(scores, {"rows": self._digest, "l2": penalty, "wrong": wrong})
+
+    def solve(self, learning_curve: bool = True, penalty: float | None = None) -> SolvedHead:
+        """Find the best linear head.
+
+        Args:
+            learning_curve: Whether to compute the learning curve, which takes as long as the choice
+                of the penalty. The head does not depend on it.
+            penalty: Penalty of the weights; None chooses it by the folds.
+        """
+        result = self._result(learning_curve, penalty)
+        rotation, turned = self._turned
+        problem = self._problem(turned)
+        linear = rotation.for_stored_features(problem.minimise(result["l2"]))
+        if len(self._sample) < len(self.rows):
+            problem = self._problem(self.rows, rotation.scaling, linear)
+            linear = problem.minimise(result["l2"])
+        return SolvedHead(linear, {**result, "iterations": problem.iterations})
+
+    def out_of_fold(self, penalty: float, count: int = FOLDS) -> list[tuple[Answers, int]]:
+        """Return the answers of the head of each fold, and how many images it has learned.
+
+        There are none where `_split` returns no folds. All heads have the same penalty.
+        """
+        if count == FOLDS and len(self._sample) == len(self.rows):
+            folds = self._folds
+            answers = self._answers_with(penalty) if folds else []
+        else:
+            folds = _split(Rotation.fit(self.rows)[1], count)
+            answers = _all_answers(penalty, folds, [self._problem(fold.train) for fold in folds])
+        images = [int(fold.train.clean.sum()) for fold in folds]
+        return list(zip(answers, images, strict=True))
+
+    @property
+    def known(self) -> ChosenPenalty | None:
+        """The penalty that was chosen for the same rows before, if there is one."""
+        digest = self._digest if self.rows.penalties else ""
+        return next((chosen for chosen in self.rows.penalties if chosen["rows"] == digest), None)
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        """Hash (hex) of all that determines the choice of a penalty."""
+        rows = self._sample
+        sizes = rows.sizes or (rows.features.shape[1],)
+        settings = (self.settings.label_smoothing, self.settings.balance)
+        digest = hashlib.sha256(repr((self.classes, *settings, sizes)).encode())
+        for column in (rows.features, rows.labels, rows.views, rows.hashes, rows.groups):
+            digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
+
+    @functools.cached_property
+    def _turned(self) -> tuple[Rotation, BankRows]:
+        """Principal axes of the sample, and its rows in their coordinates."""
+        return Rotation.fit(self._sample)
+
+    @functools.cached_property
+    def _folds(self) -> list[_Fold]:
+        return _split(self._turned[1])
+
+    @functools.cached_property
+    def _problems(self) -> list[LogisticRegression]:
+        """The problem of each fold, which begins each search with its last solution."""
+        return [self._problem(fold.train) for fold in self._folds]
+
+    def _problem(
+        self, rows: BankRows, scaling: Scaling | None = None, start: Linear | None = None
+    ) -> LogisticRegression:
+        smoothing = self.settings.label_smoothing
+        return LogisticRegression(
+            rows, self.classes, scaling, smoothing, self.settings.balance, start
         )
-        linear = problem.minimise(penalty)
-    return SolvedHead(linear, {**result, "iterations": problem.iterations})
 
+    def _answers_with(self, penalty: float) -> list[Answers]:
+        """Return the answers of the heads of the folds with this penalty."""
+        if penalty not in self._answers:
+            self._answers[penalty] = _all_answers(penalty, self._folds, self._problems)
+        return self._answers[penalty]
 
-def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
-    """Evaluate training rows by cross-validation; None when there are too few images.
+    @functools.cached_property
+    def _best(self) -> tuple[float, Scores]:
+        """The penalty with the lowest loss, and the scores of the folds with it.
 
-    The penalty is that of the lowest loss. Rows of other views of the same images are evaluated on
-    the same images in the same order.
-    """
-    sample = _sample(rows, classes)
-    _, turned = Rotation.fit(sample)
-    folds = _folds(turned)
-    if not folds:
-        return None
-    penalty, scores = _best(folds, classes, settings)
-    wrong = np.flatnonzero(~scores.right).tolist()
-    return Judgement(
-        scores, {"rows": _digest(sample, classes, settings), "l2": penalty, "wrong": wrong}
-    )
+        Weaker penalties are tried until one is worse. The loss then rises further: on 24 sets of
+        features, from 98 images to 3,329, no weaker one was better again.
+        """
 
+        def scores_with(penalty: float) -> Scores:
+            # A strong penalty makes a head less sure, which the temperature undoes.
+            return Answers.joined(self._answers_with(penalty)).scores()
 
-def _digest(rows: BankRows, classes: int, settings: ModelSettings) -> str:
-    """Return a hash (hex) of all that determines the choice of a penalty for some rows."""
-    sizes = rows.sizes or (rows.features.shape[1],)
-    digest = hashlib.sha256()
-    digest.update(repr((classes, settings.label_smoothing, settings.balance, sizes)).encode())
-    for column in (rows.features, rows.labels, rows.views, rows.hashes, rows.groups):
-        digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+        best = PENALTIES[0]
+        best_scores = scores_with(best)
+        for penalty in PENALTIES[1:]:
+            scores = scores_with(penalty)
+            if float(scores.losses.mean()) >= float(best_scores.losses.mean()):
+                break
+            best = penalty
+            best_scores = scores
+        return best, best_scores
 
+    def _result(self, learning_curve: bool, penalty: float | None) -> FoldResult:
+        """Return the penalty, which may be given or known, and the results of the folds with it."""
+        result: FoldResult = {
+            "l2": _USUAL_PENALTY,
+            "folds": None,
+            "images": None,
+            "accuracy": None,
+            "standard_error": None,
+            "learning_curve": None,
+            "gain_error": None,
+        }
+        if not self._folds:
+            return result
+        groups = np.concatenate([fold.held.groups for fold in self._folds])
+        known = self.known
+        if penalty is None and known is not None:
+            penalty = known["l2"]
+            right = np.ones(len(groups), np.bool_)
+            right[known["wrong"]] = False
+        else:
+            if penalty is None:
+                penalty = self._best[0]
+            right = Answers.joined(self._answers_with(penalty)).right
+        result |= {
+            "l2": penalty,
+            "folds": FOLDS,
+            "images": len(right),
+            "accuracy": float(right.mean()),
+            "standard_error": standard_error(right, groups),
+        }
+        if learning_curve:
+            curve = [self._with_fewer(share, penalty) for share in SHARES]
+            curve.append((_images(fold.train for fold in self._folds), right))
+            result["learning_curve"] = [
+                {"images": count, "accuracy": float(flags.mean())} for count, flags in curve
+            ]
+            # All points are measured on the same images, so the differences are paired.
+            gains = right.astype(np.float64) - curve[-2][1]
+            result["gain_error"] = standard_error(gains, groups)
+        return result
 
-def out_of_fold(
-    rows: BankRows, classes: int, settings: ModelSettings, penalty: float, count: int = FOLDS
-) -> list[tuple[Answers, int]]:
-    """Return the answers of the head of each fold, and the number of images that it has learned.
-
-    There are none where `_folds` returns none. All heads have the same penalty.
-    """
-    folds = _folds(Rotation.fit(rows)[1], count)
-    problems = [_problem(fold.train, classes, settings) for fold in folds]
-    answers = _all_answers(penalty, folds, problems)
-    return [(one, int(fold.train.clean.sum())) for one, fold in zip(answers, folds, strict=True)]
-
-
-def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
-    smoothing = settings.label_smoothing
-    balance = settings.balance
-    return LogisticRegression(rows, classes, smoothing=smoothing, balance=balance)
+    def _with_fewer(self, share: float, penalty: float) -> tuple[int, Flags]:
+        """Return the mean number of training images, and which answers of their heads are right."""
+        folds = self._folds
+        counts = [max(1, round(share * len(np.unique(fold.train.hashes)))) for fold in folds]
+        parts = zip(folds, counts, strict=True)
+        smaller = [_first_groups(fold.train, count) for fold, count in parts]
+        problems = [self._problem(rows) for rows in smaller]
+        return _images(smaller), Answers.joined(_all_answers(penalty, folds, problems)).right
 
 
 class Rotation(NamedTuple):
@@ -260,7 +354,7 @@ class _Fold(NamedTuple):
         return Answers(np.concatenate(parts), held.labels, held.groups, self.known, held.hashes)
 
 
-def _folds(rows: BankRows, count: int = FOLDS) -> list[_Fold]:
+def _split(rows: BankRows, count: int = FOLDS) -> list[_Fold]:
     """Return the folds; none where there are too few groups, or each class is in one fold."""
     if len(np.unique(rows.groups)) < 2 * count:
         return []
@@ -273,100 +367,19 @@ def _folds(rows: BankRows, count: int = FOLDS) -> list[_Fold]:
     return folds if any(fold.known.any() for fold in folds) else []
 
 
-def _choose(
-    rows: BankRows,
-    classes: int,
-    settings: ModelSettings,
-    learning_curve: bool,
-    known: ChosenPenalty | None,
-) -> FoldResult:
-    """Return the penalty, which may be known, and the results over the folds of heads with it."""
-    result: FoldResult = {
-        "l2": _USUAL_PENALTY,
-        "folds": None,
-        "images": None,
-        "accuracy": None,
-        "standard_error": None,
-        "learning_curve": None,
-        "gain_error": None,
-    }
-    folds = _folds(rows)
-    if not folds:
-        return result
-    groups = np.concatenate([fold.held.groups for fold in folds])
-    if known is None:
-        penalty, scores = _best(folds, classes, settings)
-        right = scores.right
-    else:
-        penalty = known["l2"]
-        right = np.ones(len(groups), np.bool_)
-        right[known["wrong"]] = False
-    result |= {
-        "l2": penalty,
-        "folds": FOLDS,
-        "images": len(right),
-        "accuracy": float(right.mean()),
-        "standard_error": standard_error(right, groups),
-    }
-    if learning_curve:
-        curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
-        curve.append((_images(fold.train for fold in folds), right))
-        result["learning_curve"] = [
-            {"images": count, "accuracy": float(flags.mean())} for count, flags in curve
-        ]
-        # All points are measured on the same images, so the error is that of paired differences.
-        gains = right.astype(np.float64) - curve[-2][1]
-        result["gain_error"] = standard_error(gains, groups)
-    return result
-
-
-def _best(folds: list[_Fold], classes: int, settings: ModelSettings) -> tuple[float, Scores]:
-    """Return the penalty with the lowest loss, and the scores of the folds with it.
-
-    Weaker penalties are tried until one is worse. The loss then rises further: on 24 sets of
-    features, from 98 images to 3,329, no weaker one was better again.
-    """
-    problems = [_problem(fold.train, classes, settings) for fold in folds]
-
-    def scores_with(penalty: float) -> Scores:
-        # A strong penalty makes a head less sure, which the temperature undoes.
-        return Answers.joined(_all_answers(penalty, folds, problems)).scores()
-
-    best = PENALTIES[0]
-    best_scores = scores_with(best)
-    for penalty in PENALTIES[1:]:
-        scores = scores_with(penalty)
-        if float(scores.losses.mean()) >= float(best_scores.losses.mean()):
-            break
-        best = penalty
-        best_scores = scores
-    return best, best_scores
-
-
 def _all_answers(
     penalty: float, folds: Sequence[_Fold], problems: Sequence[LogisticRegression]
 ) -> list[Answers]:
     """Return the answers of the heads of all folds with this penalty."""
     # Half of the time is spent in products of matrices, during which other threads may run Python.
     # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
-    with one_blas_thread(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with one_blas_thread(), ThreadPoolExecutor(processors()) as threads:
         return list(threads.map(functools.partial(_answers, penalty), folds, problems))
 
 
 def _answers(penalty: float, fold: _Fold, problem: LogisticRegression) -> Answers:
     """Return the answers of a head of a fold with this penalty."""
     return fold.answers(problem.minimise(penalty, _ROUGH))
-
-
-def _with_fewer(
-    folds: list[_Fold], share: float, penalty: float, classes: int, settings: ModelSettings
-) -> tuple[int, Flags]:
-    """Return the mean number of training images, and which answers of their heads are right."""
-    counts = [max(1, round(share * len(np.unique(fold.train.hashes)))) for fold in folds]
-    parts = zip(folds, counts, strict=True)
-    smaller = [_first_groups(fold.train, count) for fold, count in parts]
-    problems = [_problem(rows, classes, settings) for rows in smaller]
-    return _images(smaller), Answers.joined(_all_answers(penalty, folds, problems)).right
 
 
 def _images(parts: Any) -> int:

@@ -16,6 +16,7 @@ from imgpipe.models.arrays import Flags
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features.bank import BankRows, read_rows
 from imgpipe.models.features.folds import FOLDS, network_folds
+from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.training import stages
 from imgpipe.models.training.history import JudgedBy
 from imgpipe.models.training.stages import Inputs, Part, Trained
@@ -90,7 +91,7 @@ def _part(inputs: Inputs, images: Labelled, rows: BankRows, held: Flags) -> Part
     """Return a part whose held-out images are those of some rows, with the head of the others."""
     rest = rows.select(~held)
     judging = rows.select(held & rows.clean)
-    head = stages.fitted_head(rest, judging, inputs.classes, inputs.settings)
+    head = stages.fitted_head(HeadSolver(rest, inputs.classes, inputs.settings), judging)
     here = np.isin(images.hashes, judging.hashes)
     start = _start(inputs, rest.select(rest.clean))
     return Part(images.select(~here), images.select(here), head, start)
@@ -105,4 +106,4 @@ def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
     if not rows.sizes[1:]:
         return None
     plain = rows.first_block()
-    return stages.fitted_head(plain, plain, inputs.classes, inputs.settings).layers
+    return stages.fitted_head(HeadSolver(plain, inputs.classes, inputs.settings), plain).layers

@@ -12,9 +12,8 @@ from imgpipe.models import progress
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import read_facts, read_rows
 from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
-from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
-from imgpipe.models.head.solved_head import Solution
+from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.training.cross_validation import Folds, summary
 from imgpipe.models.training.history import NetworkHistory
 from imgpipe.models.training.stages import (
@@ -50,12 +49,16 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     count = FOLDS if automatic else inputs.folds
     rows = read_rows(inputs.bank_uri, splits, inputs.classes, settings.views.count, count)
     progress.part("the head")
-    head = fitted_head(rows, rows.select(rows.clean), inputs.classes, settings, True)
+    known = HeadSolver(training, inputs.classes, settings).known
+    solver = HeadSolver(rows, inputs.classes, settings)
+    # A penalty that suits the images of train suits them with those of validation, too.
+    penalty = known["l2"] if known else None
+    head = fitted_head(solver, rows.select(rows.clean), learning_curve=True, penalty=penalty)
     solution = head.history["solution"]
     if solution is None:
         return None
     progress.part("the folds")
-    folds = solved_head.out_of_fold(rows, inputs.classes, settings, solution["l2"], count)
+    folds = solver.out_of_fold(solution["l2"], count)
     if not folds and automatic:  # nobody has asked for folds
         return None
     if not folds:

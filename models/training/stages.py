@@ -27,12 +27,13 @@ from imgpipe.models.features.extractor import FeatureExtractor, resolve_precisio
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import calibrated_losses
+from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.network.classifier import backbone_of, build_parts, copy_weights
 from imgpipe.models.process import has_gpu
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
 from imgpipe.models.training.history import FineTuned, NetworkHistory
-from imgpipe.models.training.training_loop import Fit, fit, fit_head
+from imgpipe.models.training.training_loop import Fit, fit, fit_head, solve_head
 from imgpipe.models.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -176,14 +177,14 @@ def row_distribution(training: BankRows, validation: BankRows) -> FeatureDistrib
 
 
 def fitted_head(
-    train: BankRows,
+    solver: HeadSolver,
     held: BankRows,
-    classes: int,
-    settings: ModelSettings,
     learning_curve: bool = False,
+    penalty: float | None = None,
 ) -> Trained:
-    """Solves a head as that of the run, with its answers for the rows `held`."""
-    found = fit_head(train, held, classes, settings, learning_curve=learning_curve)
+    """Solves a head as that of the run, with its answers for the rows `held`; see `solve_head`."""
+    train = solver.rows
+    found = solve_head(solver, held, learning_curve, penalty)
     known = np.isin(held.labels, train.labels)
     rows = datasets.Rows(held.features, held.labels)
     images = int(train.clean.sum())

@@ -19,9 +19,8 @@ import numpy as np
 from imgpipe.models import distribution, progress
 from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
-from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import Linear
-from imgpipe.models.head.solved_head import Solution
+from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.model_names import HEAD
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.process import one_blas_thread
@@ -75,8 +74,7 @@ def fit_head(
         DataRefused: A split has no labelled row.
     """
     if settings.solved:
-        with one_blas_thread():
-            return _solved(train, validation, classes, settings, learning_curve)
+        return solve_head(HeadSolver(train, classes, settings), validation, learning_curve)
     return fit(
         functools.partial(build_head, train.features.shape[1], classes, settings),
         datasets.Rows(train.features, train.labels),
@@ -87,26 +85,39 @@ def fit_head(
     )
 
 
-def _solved(
-    train: BankRows,
+def solve_head(
+    solver: HeadSolver,
     validation: BankRows,
-    classes: int,
-    settings: ModelSettings,
-    learning_curve: bool,
+    learning_curve: bool = True,
+    penalty: float | None = None,
 ) -> Fit:
-    """Return a head with the weights of the solution, recorded like a training of one epoch."""
+    """Solves a head, and records it like a training of one epoch.
+
+    Args:
+        solver: Solver of the head, with the rows to train on.
+        validation: Rows of view 0.
+        learning_curve: Whether to compute the learning curve.
+        penalty: Penalty of the weights; None chooses it by folds.
+
+    Raises:
+        DataRefused: A split has no labelled row.
+    """
+    train = solver.rows
+    classes = solver.classes
+    settings = solver.settings
     _require_rows(train, validation)
     started = time.perf_counter()
-    linear, solution = solved_head.solve(train, classes, settings, learning_curve)
-    kernel = linear.kernel
-    bias = linear.bias
-    if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
-        kernel = kernel[:, 1:] - kernel[:, :1]
-        bias = bias[1:] - bias[:1]
+    with one_blas_thread():
+        linear, solution = solver.solve(learning_curve, penalty)
+        kernel = linear.kernel
+        bias = linear.bias
+        if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
+            kernel = kernel[:, 1:] - kernel[:, :1]
+            bias = bias[1:] - bias[:1]
+        loss, accuracy = _evaluated(linear, train, settings.label_smoothing)
+        val_loss, val_accuracy = _evaluated(linear, validation, settings.label_smoothing)
     head = build_head(train.features.shape[1], classes, settings)
     head.get_layer(HEAD).set_weights([kernel, bias])
-    loss, accuracy = _evaluated(linear, train, settings.label_smoothing)
-    val_loss, val_accuracy = _evaluated(linear, validation, settings.label_smoothing)
     epoch: Epoch = {
         "epoch": 1,
         "loss": loss,

@@ -11,7 +11,7 @@ import pytest
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.folds import assign, find_groups
-from imgpipe.models.head.solved_head import judge, solve
+from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings import ModelSettings
 from tests.models.banks import read_split, write_facts
 
@@ -95,9 +95,9 @@ def test_random_labels_of_films_are_not_learnt_across_folds(films):
     rows = read_split(films, names.TRAIN, 2)
     settings = ModelSettings()
     divided = type(rows)(rows.features, rows.labels, rows.views, rows.hashes)
-    assert judge(divided, 2, settings).scores.accuracy > 0.9
-    assert judge(rows, 2, settings).scores.accuracy < 0.7
-    facts = solve(rows, 2, settings).solution
+    assert HeadSolver(divided, 2, settings).judge().scores.accuracy > 0.9
+    assert HeadSolver(rows, 2, settings).judge().scores.accuracy < 0.7
+    facts = HeadSolver(rows, 2, settings).solve().solution
     assert facts["accuracy"] < 0.7
     assert facts["standard_error"] > 0.05, "30 films are not 240 independent images"
     assert all(point["accuracy"] < 0.7 for point in facts["learning_curve"])

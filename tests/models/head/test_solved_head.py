@@ -13,7 +13,7 @@ from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import LogisticRegression
-from imgpipe.models.head.solved_head import PENALTIES, solve
+from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import Fit, fit_head
 from tests.models.banks import best, read_split
@@ -91,18 +91,18 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) 
 
     settings = ModelSettings()
     doubled = dataclasses.replace(rows[0], features=2 * rows[0].features)
-    penalties = [solved_head.judge(part, 3, settings).penalty for part in (rows[0], doubled)]
-    expected = solve(rows[0], 3, settings)
+    penalties = [HeadSolver(part, 3, settings).judge().penalty for part in (rows[0], doubled)]
+    expected = HeadSolver(rows[0], 3, settings).solve()
     stored = dataclasses.replace(rows[0], penalties=tuple(json.loads(json.dumps(penalties))))
-    assert solve(stored, 3, settings).solution == expected.solution
+    assert HeadSolver(stored, 3, settings).solve().solution == expected.solution
     monkeypatch.setattr(LogisticRegression, "minimise", counted)
-    found = solve(stored, 3, settings, learning_curve=False)
+    found = HeadSolver(stored, 3, settings).solve(learning_curve=False)
     assert solved == [found.solution["l2"]]
     other = dataclasses.replace(stored, labels=(rows[0].labels + 1) % 3)
     smoothed = dataclasses.replace(settings, label_smoothing=0.1)
     for of_others in ((other, 3, settings), (stored, 3, smoothed)):
         solved.clear()
-        solve(*of_others, learning_curve=False)
+        HeadSolver(*of_others).solve(learning_curve=False)
         assert len(solved) > FOLDS
 
 
@@ -139,8 +139,8 @@ def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None
     grouped = dataclasses.replace(clean, groups=films)
     monkeypatch.setattr(solved_head, "_CHOOSING", 36)
     settings = ModelSettings()
-    scores = solved_head.judge(grouped, 3, settings).scores
-    assert len(scores.right) == solve(grouped, 3, settings).solution["images"] <= 36
+    scores = HeadSolver(grouped, 3, settings).judge().scores
+    assert len(scores.right) == HeadSolver(grouped, 3, settings).solve().solution["images"] <= 36
     assert len(np.unique(scores.groups)) >= 2 * FOLDS
 
 
@@ -152,7 +152,7 @@ def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch) ->
         groups = np.array([b"image %d" % number for number in range(len(clean))])
         groups[30:] = b"film %d" % name
         grouped = dataclasses.replace(clean, groups=groups)
-        scores = solved_head.judge(grouped, 3, ModelSettings()).scores
+        scores = HeadSolver(grouped, 3, ModelSettings()).judge().scores
         assert len(scores.right) >= 30
         assert len(np.unique(scores.groups)) >= 30
 
@@ -167,11 +167,15 @@ def _drawn_rows(sizes: list[int], groups: list[bytes]) -> BankRows:
     return BankRows(features.astype(np.float16), labels, views, hashes, np.array(groups))
 
 
+def _solved(rows: BankRows) -> SolvedHead:
+    return HeadSolver(rows, 4, ModelSettings()).solve()
+
+
 def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penalty() -> None:
     """No head could know the class in the fold that holds all of its images."""
     groups = [b"image %d" % number for number in range(120)]
-    three = solve(_drawn_rows([40, 40, 40], groups), 4, ModelSettings())
-    four = solve(_drawn_rows([40, 40, 40, 40], [*groups, *[b"film"] * 40]), 4, ModelSettings())
+    three = _solved(_drawn_rows([40, 40, 40], groups))
+    four = _solved(_drawn_rows([40, 40, 40, 40], [*groups, *[b"film"] * 40]))
     assert (three.solution["images"], four.solution["images"]) == (120, 160)
     assert 0.1 <= four.solution["l2"] / three.solution["l2"] <= 10
     assert four.solution["accuracy"] == pytest.approx(three.solution["accuracy"] * 3 / 4, abs=0.1)

@@ -12,7 +12,7 @@ import pytest
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import AUTOMATIC
-from imgpipe.models.head.solved_head import out_of_fold
+from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import head_from_both_splits as module
 from imgpipe.models.training.cross_validation import FoldFigures, summary
@@ -32,7 +32,7 @@ def rows(write_bank, tmp_path_factory) -> BankRows:
 
 def _judged(rows: BankRows, folds: int) -> FoldFigures:
     """Return the result of folds of heads with one penalty."""
-    return summary(out_of_fold(rows, 3, SETTINGS, 1.0, folds))
+    return summary(HeadSolver(rows, 3, SETTINGS).out_of_fold(1.0, folds))
 
 
 def test_heads_classify_held_out_images_of_a_learnable_set_correctly(rows):
@@ -52,7 +52,9 @@ def test_every_image_is_held_out_once_with_its_group(rows, folds):
     hashes = np.unique(rows.hashes)
     group_of = {bytes(digest): hashes[i // 4 * 4] for i, digest in enumerate(hashes)}
     groups = np.array([group_of[bytes(digest)] for digest in rows.hashes])
-    found = out_of_fold(dataclasses.replace(rows, groups=groups), 3, SETTINGS, 1.0, folds)
+    found = HeadSolver(dataclasses.replace(rows, groups=groups), 3, SETTINGS).out_of_fold(
+        1.0, folds
+    )
     assert len(found) == folds
     judged = [set(answers.hashes.tolist()) for answers, _ in found]
     assert sorted(itertools.chain(*judged)) == sorted(hashes)
