@@ -78,7 +78,7 @@ def test_the_first_error_of_an_item_ends_the_work() -> None:
 
     results = computed_ahead(inverse, range(1000), threads=2, ahead=4)
     assert [next(results) for _ in range(3)] == [-1 / 3, -1 / 2, -1]
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError, match="division by zero"):
         next(results)
     assert len(done) < 12
 
