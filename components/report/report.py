@@ -6,6 +6,7 @@ The local runner calls `draw` itself when a run is refused or fails before this 
 import json
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,28 +113,32 @@ def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunSt
 def _images(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
     """Read the images that the page shows, from the quarantine and from the examples.
 
-    They are made small at once, so that memory does not grow with their number, except those that
-    are explained.
+    They are made small at once, so that memory does not grow with their number.
     """
     files = _rejected_files(facts)
+    with ThreadPoolExecutor(1) as threads:  # half of the time is spent in TensorFlow
+        explanations = threads.submit(_explanations, facts, uris)
+        if "examples" in uris:
+            shown = _shown_hashes(facts)
+            on_map = facts["map"]["images"] if facts["map"] is not None else []
+            wanted = shown | {image["image_hash"] for image in on_map}
+            for image_hash, data in collect.encoded_images(uris["examples"], wanted):
+                side = thumbnails.SIDE if image_hash in shown else map_picture.TILE_SOURCE
+                files[image_hash] = thumbnails.kept_small(data, side)
+        return files | explanations.result()
+
+
+def _explanations(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
+    """Draw the Grad-CAM of the first mistakes."""
     mistakes = facts["deciding"]["mistakes"] if facts["deciding"] is not None else []
     explained = [mistake["image_hash"] for mistake in mistakes[: thumbnails.EXPLAINED]]
-    originals: dict[str, bytes] = {}
-    if "examples" in uris:
-        shown = _shown_hashes(facts)
-        on_map = facts["map"]["images"] if facts["map"] is not None else []
-        wanted = shown | {image["image_hash"] for image in on_map}
-        for image_hash, data in collect.encoded_images(uris["examples"], wanted):
-            side = thumbnails.SIDE if image_hash in shown else map_picture.TILE_SOURCE
-            files[image_hash] = thumbnails.kept_small(data, side)
-            if image_hash in explained:
-                originals[image_hash] = data
-    if "model" in uris:
-        from tfx.utils import path_utils
+    if not explained or not {"examples", "model"} <= uris.keys():
+        return {}
+    from tfx.utils import path_utils
 
-        folder = path_utils.serving_model_path(uris["model"])
-        files |= thumbnails.encoded_cams(folder, originals, explained)
-    return files
+    originals = dict(collect.encoded_images(uris["examples"], set(explained)))
+    folder = path_utils.serving_model_path(uris["model"])
+    return thumbnails.encoded_cams(folder, originals, explained)
 
 
 def _rejected_files(facts: Facts) -> dict[str, bytes]:
