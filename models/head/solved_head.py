@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -253,7 +253,7 @@ class HeadSolver:
         }
         if learning_curve:
             curve = [self._with_fewer(share, penalty) for share in SHARES]
-            curve.append((_images(fold.train for fold in self._folds), right))
+            curve.append((_images(self._folds), right))
             result["learning_curve"] = [
                 {"images": count, "accuracy": float(flags.mean())} for count, flags in curve
             ]
@@ -264,12 +264,9 @@ class HeadSolver:
 
     def _with_fewer(self, share: float, penalty: float) -> tuple[int, Flags]:
         """Return the mean number of training images, and which answers of their heads are right."""
-        folds = self._folds
-        counts = [max(1, round(share * len(np.unique(fold.train.hashes)))) for fold in folds]
-        parts = zip(folds, counts, strict=True)
-        smaller = [_first_groups(fold.train, count) for fold, count in parts]
-        problems = [self._problem(rows) for rows in smaller]
-        return _images(smaller), Answers.joined(_all_answers(penalty, folds, problems)).right
+        folds = [fold.with_fewer(share) for fold in self._folds]
+        answers = _all_answers(penalty, folds, [self._problem(fold.train) for fold in folds])
+        return _images(folds), Answers.joined(answers).right
 
 
 class Rotation(NamedTuple):
@@ -285,26 +282,30 @@ class Rotation(NamedTuple):
     @classmethod
     def fit(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
         """Return the principal axes of all rows, and the rows with coordinates as features."""
-        from scipy import linalg
-
         scaling = Scaling.fit(rows.features, rows.sizes or (rows.features.shape[1],))
-        values = scaling.scaled(rows.features)
-        few = len(values) < values.shape[1]  # then the products of the rows give the same axes
-        with one_blas_thread():
-            products = values @ values.T if few else values.T @ values
-            squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
-            some = squares > _FLAT * squares[-1]
-            lengths = np.sqrt(squares[some])
-            vectors = vectors[:, some]
-            axes = values.T @ (vectors / lengths) if few else vectors
-            turned = vectors * lengths if few else values @ vectors
-        rotation = cls(scaling, np.ascontiguousarray(axes, np.float32))
-        return rotation, replace(rows, features=np.ascontiguousarray(turned, np.float32), sizes=())
+        axes, turned = _principal_axes(scaling.scaled(rows.features))
+        return cls(scaling, axes), replace(rows, features=turned, sizes=())
 
     def for_stored_features(self, linear: Linear) -> Linear:
         """Convert a classifier of coordinates to one of stored features."""
         kernel = self.axes.astype(np.float64) @ linear.kernel
         return self.scaling.unscaled(kernel, linear.bias)
+
+
+def _principal_axes(values: Floats) -> tuple[Floats, Floats]:
+    """Return the axes, [D, r], in which rows [n, D] vary, and their coordinates, [n, r]."""
+    from scipy import linalg
+
+    few = len(values) < values.shape[1]  # then the products of the rows give the same axes
+    with one_blas_thread():
+        products = values @ values.T if few else values.T @ values
+        squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
+        some = squares > _FLAT * squares[-1]
+        lengths = np.sqrt(squares[some])
+        vectors = vectors[:, some]
+        axes = values.T @ (vectors / lengths) if few else vectors
+        turned = vectors * lengths if few else values @ vectors
+    return np.ascontiguousarray(axes, np.float32), np.ascontiguousarray(turned, np.float32)
 
 
 def _sample(rows: BankRows, classes: int) -> BankRows:
@@ -353,6 +354,16 @@ class _Fold(NamedTuple):
         held = self.held
         return Answers(np.concatenate(parts), held.labels, held.groups, self.known, held.hashes)
 
+    def with_fewer(self, share: float) -> _Fold:
+        """Return the fold with a share of its training images, in fewer coordinates."""
+        count = max(1, round(share * len(np.unique(self.train.hashes))))
+        train = _first_groups(self.train, count)
+        if len(train) >= train.features.shape[1]:
+            return self._replace(train=train)
+        axes, turned = _principal_axes(train.features)
+        held = replace(self.held, features=self.held.features @ axes)
+        return self._replace(train=replace(train, features=turned), held=held)
+
 
 def _split(rows: BankRows, count: int = FOLDS) -> list[_Fold]:
     """Return the folds; none where there are too few groups, or each class is in one fold."""
@@ -382,6 +393,6 @@ def _answers(penalty: float, fold: _Fold, problem: LogisticRegression) -> Answer
     return fold.answers(problem.minimise(penalty, _ROUGH))
 
 
-def _images(parts: Any) -> int:
-    """Return the mean number of images in a part."""
-    return round(float(np.mean([len(np.unique(rows.hashes)) for rows in parts])))
+def _images(folds: Sequence[_Fold]) -> int:
+    """Return the mean number of training images of a fold."""
+    return round(float(np.mean([len(np.unique(fold.train.hashes)) for fold in folds])))
