@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -28,7 +27,13 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
 from imgpipe.models.model_names import FEATURES
 from imgpipe.models.network.classifier import build_features
-from imgpipe.models.process import computed_ahead, has_gpu, images_at_once, processors
+from imgpipe.models.process import (
+    computed_ahead,
+    has_gpu,
+    images_at_once,
+    processor_features,
+    processors,
+)
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -49,7 +54,7 @@ CODE: Final = (
 )
 _LIBRARIES: Final = ("tensorflow", "keras")
 _FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite
-_BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+_BFLOAT16_FEATURES: Final = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 class FeatureExtractor:
@@ -315,7 +320,6 @@ def resolve_precision(precision: str) -> str:
     """Return "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU."""
     if precision != "auto":
         return precision
-    cpu = Path("/proc/cpuinfo")
-    if has_gpu() or not cpu.exists() or _BFLOAT16_FLAGS.isdisjoint(cpu.read_text().split()):
+    if has_gpu() or processor_features().isdisjoint(_BFLOAT16_FEATURES):
         return "float32"
     return "bfloat16"
