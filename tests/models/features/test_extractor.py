@@ -117,7 +117,7 @@ def test_the_fingerprint_of_view_0_ignores_the_augmentation() -> None:
 def test_auto_precision_is_bfloat16_only_on_a_cpu_that_has_it(
     monkeypatch, flags: str, expected: str
 ) -> None:
-    monkeypatch.setattr(module.Path, "read_text", lambda path: f"flags : {flags}\n")
+    monkeypatch.setattr(module, "processor_features", lambda: frozenset(flags.split()))
     monkeypatch.setattr(module, "has_gpu", lambda: False)
     resolve_precision.cache_clear()
     assert resolve_precision("auto") == expected
