@@ -269,6 +269,45 @@ class HeadSolver:
         return _images(folds), Answers.joined(answers).right
 
 
+class _Axes(NamedTuple):
+    """Principal axes of some rows: orthonormal columns, [D, r], the product of some matrices.
+
+    It is never computed: of few rows with many features, that takes as long as to find the axes.
+    """
+
+    factors: tuple[Floats, ...]
+
+    @classmethod
+    def fit(cls, values: Floats) -> tuple[_Axes, Floats]:
+        """Return the axes in which rows [n, D] vary, and their coordinates, [n, r]."""
+        from scipy import linalg
+
+        few = len(values) < values.shape[1]  # then the products of the rows give the same axes
+        with one_blas_thread():
+            products = values @ values.T if few else values.T @ values
+            squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
+            some = squares > _FLAT * squares[-1]
+            lengths = np.sqrt(squares[some])
+            vectors = vectors[:, some]
+            if few:
+                axes = cls((values.T, vectors / lengths))
+                turned = vectors * lengths
+            else:
+                axes = cls((vectors,))
+                turned = values @ vectors
+        return axes, np.ascontiguousarray(turned, np.float32)
+
+    def coordinates(self, values: Floats) -> Floats:
+        """Return the coordinates, [m, r], of rows [m, D]."""
+        return functools.reduce(np.matmul, self.factors, values)
+
+    def weights(self, kernel: Floats) -> Floats:
+        """Return the weights of features, float64 [D, C], for weights of coordinates, [r, C]."""
+        for factor in reversed(self.factors):
+            kernel = factor @ kernel.astype(np.float64)
+        return kernel
+
+
 class Rotation(NamedTuple):
     """Scaled features, turned to their principal axes.
 
@@ -277,35 +316,18 @@ class Rotation(NamedTuple):
     """
 
     scaling: Scaling
-    axes: Floats  # directions of the coordinates, orthonormal columns, float32 [D, r]
+    axes: _Axes
 
     @classmethod
     def fit(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
         """Return the principal axes of all rows, and the rows with coordinates as features."""
         scaling = Scaling.fit(rows.features, rows.sizes or (rows.features.shape[1],))
-        axes, turned = _principal_axes(scaling.scaled(rows.features))
+        axes, turned = _Axes.fit(scaling.scaled(rows.features))
         return cls(scaling, axes), replace(rows, features=turned, sizes=())
 
     def for_stored_features(self, linear: Linear) -> Linear:
         """Convert a classifier of coordinates to one of stored features."""
-        kernel = self.axes.astype(np.float64) @ linear.kernel
-        return self.scaling.unscaled(kernel, linear.bias)
-
-
-def _principal_axes(values: Floats) -> tuple[Floats, Floats]:
-    """Return the axes, [D, r], in which rows [n, D] vary, and their coordinates, [n, r]."""
-    from scipy import linalg
-
-    few = len(values) < values.shape[1]  # then the products of the rows give the same axes
-    with one_blas_thread():
-        products = values @ values.T if few else values.T @ values
-        squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
-        some = squares > _FLAT * squares[-1]
-        lengths = np.sqrt(squares[some])
-        vectors = vectors[:, some]
-        axes = values.T @ (vectors / lengths) if few else vectors
-        turned = vectors * lengths if few else values @ vectors
-    return np.ascontiguousarray(axes, np.float32), np.ascontiguousarray(turned, np.float32)
+        return self.scaling.unscaled(self.axes.weights(linear.kernel), linear.bias)
 
 
 def _sample(rows: BankRows, classes: int) -> BankRows:
@@ -360,8 +382,8 @@ class _Fold(NamedTuple):
         train = _first_groups(self.train, count)
         if len(train) >= train.features.shape[1]:
             return self._replace(train=train)
-        axes, turned = _principal_axes(train.features)
-        held = replace(self.held, features=self.held.features @ axes)
+        axes, turned = _Axes.fit(train.features)
+        held = replace(self.held, features=axes.coordinates(self.held.features))
         return self._replace(train=replace(train, features=turned), held=held)
 
 
