@@ -31,10 +31,13 @@ _forks.set_forkserver_preload(list(_LOADED))
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a container.
 
-    Rounding depends on the kernels of OpenBLAS, and a container needs those of a local run to end
-    with the same weights.
+    Rounding depends on the kernels of OpenBLAS and on oneDNN, and a container needs those of this
+    process to end with the same weights.
     """
+    from tensorflow.python.framework import test_util
+
     kernels = {key: value for key, value in os.environ.items() if key.startswith("OPENBLAS_")}
+    kernels["TF_ENABLE_ONEDNN_OPTS"] = str(int(test_util.IsMklEnabled()))
     path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": path, "HOME": "/", "TF_CPP_MIN_LOG_LEVEL": "2", **kernels, **more}
 

@@ -87,7 +87,8 @@ def test_runs_compute_batches_with_onednn_unless_the_environment_decides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for given, expected in ((None, "1"), ("0", "0")):
-        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "")  # so that it is restored after the test
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
         if given:
             monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
         process.prefer_batches()
