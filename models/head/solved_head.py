@@ -19,11 +19,12 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.arrays import Flags, Floats
+from imgpipe.models.arrays import Flags
 from imgpipe.models.features.bank import BankRows, ChosenPenalty
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.answers import Answers, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
+from imgpipe.models.head.rotation import Axes, Rotation
 from imgpipe.models.process import one_blas_thread, processors
 from imgpipe.models.settings import ModelSettings
 
@@ -36,7 +37,6 @@ SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 _CHOOSING: Final = 2000  # images with which the penalty is chosen; more images barely change it
 _CHOOSING_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
 _USUAL_PENALTY: Final = 0.25  # used when there are too few images to choose a penalty
-_FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
 
 
@@ -269,67 +269,6 @@ class HeadSolver:
         return _images(folds), Answers.joined(answers).right
 
 
-class _Axes(NamedTuple):
-    """Principal axes of some rows: orthonormal columns, [D, r], the product of some matrices.
-
-    It is never computed: of few rows with many features, that takes as long as to find the axes.
-    """
-
-    factors: tuple[Floats, ...]
-
-    @classmethod
-    def fit(cls, values: Floats) -> tuple[_Axes, Floats]:
-        """Return the axes in which rows [n, D] vary, and their coordinates, [n, r]."""
-        from scipy import linalg
-
-        few = len(values) < values.shape[1]  # then the products of the rows give the same axes
-        with one_blas_thread():
-            products = values @ values.T if few else values.T @ values
-            squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
-            some = squares > _FLAT * squares[-1]
-            lengths = np.sqrt(squares[some])
-            vectors = vectors[:, some]
-            if few:
-                axes = cls((values.T, vectors / lengths))
-                turned = vectors * lengths
-            else:
-                axes = cls((vectors,))
-                turned = values @ vectors
-        return axes, np.ascontiguousarray(turned, np.float32)
-
-    def coordinates(self, values: Floats) -> Floats:
-        """Return the coordinates, [m, r], of rows [m, D]."""
-        return functools.reduce(np.matmul, self.factors, values)
-
-    def weights(self, kernel: Floats) -> Floats:
-        """Return the weights of features, float64 [D, C], for weights of coordinates, [r, C]."""
-        for factor in reversed(self.factors):
-            kernel = factor @ kernel.astype(np.float64)
-        return kernel
-
-
-class Rotation(NamedTuple):
-    """Scaled features, turned to their principal axes.
-
-    All heads of some rows are solved in these coordinates. There are no more of them than rows, and
-    nothing is lost: the weights of a head with a penalty are sums of rows.
-    """
-
-    scaling: Scaling
-    axes: _Axes
-
-    @classmethod
-    def fit(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
-        """Return the principal axes of all rows, and the rows with coordinates as features."""
-        scaling = Scaling.fit(rows.features, rows.sizes or (rows.features.shape[1],))
-        axes, turned = _Axes.fit(scaling.scaled(rows.features))
-        return cls(scaling, axes), replace(rows, features=turned, sizes=())
-
-    def for_stored_features(self, linear: Linear) -> Linear:
-        """Convert a classifier of coordinates to one of stored features."""
-        return self.scaling.unscaled(self.axes.weights(linear.kernel), linear.bias)
-
-
 def _sample(rows: BankRows, classes: int) -> BankRows:
     """Return the rows with which the penalty is chosen."""
     views = len(rows) // max(1, int(rows.clean.sum()))  # of each image
@@ -382,7 +321,7 @@ class _Fold(NamedTuple):
         train = _first_groups(self.train, count)
         if len(train) >= train.features.shape[1]:
             return self._replace(train=train)
-        axes, turned = _Axes.fit(train.features)
+        axes, turned = Axes.fit(train.features)
         held = replace(self.held, features=axes.coordinates(self.held.features))
         return self._replace(train=replace(train, features=turned), held=held)
 
