@@ -182,7 +182,7 @@ class FeatureExtractor:
 
     def _batches(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
-    ) -> Iterator[tuple[tf.Tensor, list[int], Sequence[int]]]:
+    ) -> Iterator[tuple[tf.Tensor, list[int], list[int]]]:
         """Yield batches (pixels float32 [N, S, S, 3], seeds [N], numbers of views [N])."""
         wanted = [i for i, numbers in enumerate(views) if numbers]
         files = (images[i] for i in wanted)
@@ -261,9 +261,7 @@ class FeatureExtractor:
         return forward
 
 
-def _batch(
-    rows: Sequence[tuple[tf.Tensor, int, int]],
-) -> tuple[tf.Tensor, list[int], Sequence[int]]:
+def _batch(rows: Sequence[tuple[tf.Tensor, int, int]]) -> tuple[tf.Tensor, list[int], list[int]]:
     """Return rows of pixels, seed and number of a view as three columns."""
     import tensorflow as tf
 

@@ -73,7 +73,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
         "validation_images": len(validation),
         "alike_apart": rows.separated,
     }
-    if count == FOLDS:  # these folds have chosen the penalty, so that both accuracies are one
+    if count == FOLDS:  # there is one accuracy of five folds
         solution = _as_judged(solution, result)
     history: NetworkHistory = {
         **head.history,
@@ -90,8 +90,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
 def _as_judged(solution: Solution, folds: Folds) -> Solution:
     """Return a solution with the accuracy of the folds that judge.
 
-    The heads by which the penalty was chosen were solved from another start, so that a few of their
-    answers differ.
+    Of many images, those of the solution are answers of heads that have learned from a sample.
     """
     accuracy = folds["correct"] / folds["images"]
     curve = solution["learning_curve"]

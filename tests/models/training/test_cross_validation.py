@@ -52,9 +52,8 @@ def test_every_image_is_held_out_once_with_its_group(rows, folds):
     hashes = np.unique(rows.hashes)
     group_of = {bytes(digest): hashes[i // 4 * 4] for i, digest in enumerate(hashes)}
     groups = np.array([group_of[bytes(digest)] for digest in rows.hashes])
-    found = HeadSolver(dataclasses.replace(rows, groups=groups), 3, SETTINGS).out_of_fold(
-        1.0, folds
-    )
+    grouped = dataclasses.replace(rows, groups=groups)
+    found = HeadSolver(grouped, 3, SETTINGS).out_of_fold(1.0, folds)
     assert len(found) == folds
     judged = [set(answers.hashes.tolist()) for answers, _ in found]
     assert sorted(itertools.chain(*judged)) == sorted(hashes)
