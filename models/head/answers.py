@@ -79,11 +79,6 @@ class Answers:
         """Share of images that were answered correctly."""
         return float(self.right.mean())
 
-    @property
-    def mistakes(self) -> int:
-        """Number of images that the network could answer and does not."""
-        return int((self.answerable & ~self.right).sum())
-
     def scores(self) -> Scores:
         """Return the scores with the most probable temperature.
 

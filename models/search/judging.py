@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import keras
 
 #: With fewer mistakes of the head, the gain of a better network would hardly be seen: the standard
-#: error of four corrections is two.
+#: error of four corrections is two. Those on validation decide whether a fifth of train judges,
+#: too; those that the folds let expect of all held-out images, whether a network is tried.
 FEWEST_MISTAKES: Final = 5
 _BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
 

@@ -145,8 +145,6 @@ class _Search:
         self._by_folds = judged_by == "folds"
         self._before = Answers.joined([part.best.answers for part in judging])
         self._tried = [_tried_head(whole.best, judged_by, self._before.accuracy)]
-        # Answers of the head where no network is tried: those that decide, if folds do.
-        self._alone = head.answers if head.by_folds else self._before
         self._result = head
         self._minutes = inputs.settings.minutes  # None: the data decide, and no clock
         self._until = math.inf  # when the minutes that were given are over
@@ -156,7 +154,9 @@ class _Search:
         """Try to find a better network, and return the best one with its history."""
         ended = self._end()
         if len(self._tried) == 1:  # no network was compared with the heads of the parts
-            self._tried = [_tried_head(self._head, self._judged_by, self._alone.accuracy)]
+            of_folds = self._head.by_folds  # then they decide on the blessing
+            accuracy = (self._head.answers if of_folds else self._before).accuracy
+            self._tried = [_tried_head(self._head, self._judged_by, accuracy)]
         return _with_search(self._result, self._tried, ended)
 
     def _end(self) -> SearchEnd:
@@ -166,8 +166,10 @@ class _Search:
         plan = training_plan(settings, network)
         if plan is None:
             return search_ends.no_layers()
-        if self._before.mistakes < FEWEST_MISTAKES:
-            return search_ends.few_mistakes(self._alone)
+        held_out = int(self._before.answerable.sum())
+        # The folds know this better than the held-out images, of which few are mistaken.
+        if (1 - self._accuracy_in_folds) * held_out < FEWEST_MISTAKES:
+            return search_ends.few_mistakes(self._accuracy_in_folds, held_out, FEWEST_MISTAKES)
         progress.part("measuring how fast this machine is")
         precision = read_facts(self._inputs.bank_uri)["precision"]
         of_networks = plan.settings(settings)
