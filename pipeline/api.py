@@ -228,11 +228,13 @@ def _folder(path: str | Path | Run) -> Path:
 
 
 def _prepare() -> None:
-    """Prepare the process as the command line does, for closed streams and TensorFlow's output."""
+    """Prepare the process as `imgpipe run` does, before TensorFlow is imported."""
+    from imgpipe.models.process import prefer_batches
     from imgpipe.pipeline.command_line import standard_streams
 
     standard_streams.open_descriptors()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    prefer_batches()  # for a check, too: a run that follows it computes as the command does
 
 
 def _configuration(

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgpipe.models.process import processors
+
 _GIB = 1 << 30
 _DISK_GIB = 2.0  # about the disk space of a run on 10,000 images
 _LEAST_DISK_GIB = 0.2  # below it, a run on a few images fails as well
@@ -69,8 +71,7 @@ def _packages(out: Path) -> MachineFinding:
 def _processor(out: Path) -> MachineFinding:
     from imgpipe.models.features.extractor import resolve_precision
 
-    cores = len(os.sched_getaffinity(0))  # `os.cpu_count` counts those of other processes too
-    text = f"{cores} cores, feature bank in {resolve_precision('auto')}"
+    text = f"{processors()} cores, feature bank in {resolve_precision('auto')}"
     if has_gpu_driver():
         text += (
             "; a GPU is there, which TensorFlow uses if its CUDA libraries are installed: "

@@ -9,7 +9,6 @@ clients.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.util import deprecation
 
 from imgpipe.models.files.version_files import MODEL_DIGEST
+from imgpipe.models.process import processors
 from imgpipe.serving.server import status
 from imgpipe.serving.server.status import Code, StatusError
 
@@ -52,11 +52,6 @@ class Runtime(Protocol):
         """Free all resources. No call may be running or follow."""
 
 
-def available_cores() -> int:
-    """Return the number of cores that this process may use, which the machine may exceed."""
-    return len(os.sched_getaffinity(0))
-
-
 def default_intra_op(cores: int) -> int:
     """Return the number of threads within an operation: a quarter of the cores.
 
@@ -70,7 +65,7 @@ def default_intra_op(cores: int) -> int:
 
 def calls_at_once() -> int:
     """Return the number of calls of a session that the cores compute at the same time."""
-    cores = available_cores()
+    cores = processors()
     return cores // default_intra_op(cores)
 
 
@@ -86,7 +81,7 @@ class SessionRuntime:
     """
 
     def __init__(self, directory: Path) -> None:
-        cores = available_cores()
+        cores = processors()
         config = tf.compat.v1.ConfigProto(
             allow_soft_placement=True,
             intra_op_parallelism_threads=default_intra_op(cores),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.models.process import processors
 from imgpipe.serving.server import model_configs as configs
 from imgpipe.serving.server.calls import Calls, SheddingPool
 from imgpipe.serving.server.core import Core
@@ -19,7 +20,7 @@ from imgpipe.serving.server.metrics import Metrics
 from imgpipe.serving.server.model_configs import ModelConfig
 from imgpipe.serving.server.ports import grpc_credentials, server_context
 from imgpipe.serving.server.request_log import RequestLog
-from imgpipe.serving.server.runtime import Runtime, SessionRuntime, available_cores
+from imgpipe.serving.server.runtime import Runtime, SessionRuntime
 from imgpipe.serving.server.services import Services, handlers
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import StatusError
@@ -85,7 +86,7 @@ class ModelServer:
         self.core = Core(metrics.counted(load), settings)
         self._log = RequestLog(settings)
         self._stopping = threading.Event()
-        workers = settings.grpc_max_threads or _WORKERS_PER_CORE * available_cores()
+        workers = settings.grpc_max_threads or _WORKERS_PER_CORE * processors()
         self._pool = SheddingPool(
             workers, settings.max_queued_requests, settings.max_bytes_in_flight
         )

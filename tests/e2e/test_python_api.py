@@ -15,6 +15,7 @@ from PIL import Image
 
 import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.version_files import MODEL_DIGEST
 from tests import command, json_formats, python_program
 from tests.e2e.case import Case
 from tests.images import soft
@@ -99,6 +100,28 @@ def test_the_package_imports_nothing_until_it_is_used() -> None:
         "print({'tensorflow', 'tfx', 'keras', 'apache_beam'} & set(sys.modules))\n"
     )
     assert python_program.printed(program).splitlines() == ["set()", "set()"]
+
+
+@pytest.mark.slow
+def test_the_function_trains_the_weights_of_the_command(case: Case, tmp_path: Path) -> None:
+    """Both in processes of their own, which import TensorFlow, and with features of their own."""
+    settings = {"views.count": 1, "model.image_size": 112, "evaluate.threshold": 0.0}
+    function, out = tmp_path / "function", tmp_path / "command"
+    program = (
+        "import json, sys, imgpipe\n"
+        "imgpipe.check(sys.argv[1])\n"
+        "imgpipe.run(*sys.argv[1:3], minutes=0, **json.loads(sys.argv[3]))\n"
+    )
+    given = json.dumps({**settings, "bank.store": str(tmp_path / "features of the function")})
+    python_program.printed(program, case.photos, function, given)
+    settings["bank.store"] = str(tmp_path / "features of the command")
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    command_line = [sys.executable, "-m", "imgpipe.pipeline.cli", "run", str(case.photos)]
+    command_line += ["--out", str(out), "--minutes", "0", *words]
+    ended = subprocess.run(command_line, capture_output=True, timeout=280, check=False)
+    assert ended.returncode == 0, ended.stderr
+    digests = [(place / "model" / "1" / MODEL_DIGEST).read_bytes() for place in (function, out)]
+    assert digests[0] == digests[1]
 
 
 _SCRIPT = """

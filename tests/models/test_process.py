@@ -83,16 +83,19 @@ def test_the_first_error_of_an_item_ends_the_work() -> None:
     assert len(done) < 12
 
 
-def test_runs_compute_batches_with_onednn_unless_the_environment_decides(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("given", "imported", "expected"), [("", False, "1"), ("0", False, "0"), ("", True, None)]
+)
+def test_runs_compute_batches_with_onednn_unless_it_is_decided(
+    monkeypatch: pytest.MonkeyPatch, given: str, imported: bool, expected: str | None
 ) -> None:
-    for given, expected in ((None, "1"), ("0", "0")):
-        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "")  # so that it is restored after the test
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)  # so that it is restored after the test
+    if not given:
         monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
-        if given:
-            monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
-        process.prefer_batches()
-        assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == expected
+    if not imported:
+        monkeypatch.delitem(sys.modules, "tensorflow")
+    process.prefer_batches()
+    assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == expected
 
 
 @pytest.mark.parametrize(
