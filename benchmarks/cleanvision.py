@@ -25,60 +25,12 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import common
+from benchmarks.cleanvision_sides import MARK, Result
 from benchmarks.common import Figure
 
 GOAL = 3  # ratio of images per second of processor time
 _LIMIT_SECONDS = 900.0
 _EACH = 12  # photographs saved in each format
-
-#: The frame of both programs: they use one core, and measure processor time and wall time.
-_AROUND = """
-import json, os, sys, time
-os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-def measured(work):
-    clock, processor = time.perf_counter(), time.process_time()
-    found = work()
-    seconds = time.perf_counter() - clock, time.process_time() - processor
-    print("RESULT" + json.dumps({"clock": seconds[0], "processor": seconds[1], **found}))
-"""
-_OURS = (
-    _AROUND
-    + """
-import tensorflow
-from imgpipe.components import source_check as judge
-from imgpipe.components.image_filter.check import Settings
-def work():
-    judged = judge.judge(judge.Plan(sys.argv[1], Settings()))
-    return {
-        "images": len(judged.scan.items),
-        "rejected": [row.path for row in judged.outcomes.rejects],
-        "flagged": sorted({row.path for row in judged.outcomes.rejects + judged.outcomes.warnings}),
-    }
-measured(work)
-"""
-)
-_THEIRS = (
-    _AROUND
-    + """
-import contextlib, io
-from cleanvision import Imagelab
-def work():
-    with contextlib.redirect_stdout(io.StringIO()):
-        lab = Imagelab(data_path=sys.argv[1])
-        lab.find_issues(n_jobs=1, verbose=False)
-    root = os.path.realpath(sys.argv[1])
-    flagged = set()
-    for name in lab.issues:
-        if name.startswith("is_"):
-            flagged.update(lab.issues.index[lab.issues[name]])
-    return {
-        "images": len(lab.issues),
-        "flagged": sorted(os.path.relpath(path, root) for path in flagged),
-    }
-measured(work)
-"""
-)
 
 
 @dataclass(frozen=True)
@@ -86,24 +38,32 @@ class Side:
     """One side of the comparison, and how to start it."""
 
     name: str
-    command: tuple[str, ...]
-    path: str  # PYTHONPATH
+    interpreter: str
+    packages: tuple[Path, ...]  # folders in which it looks for libraries, besides its own
 
-    def judge(self, folder: Path) -> dict[str, Any]:
-        """Check a folder; the result holds "error" if the program failed."""
-        environment = {**os.environ, "PYTHONPATH": self.path}
+    def judge(self, folder: Path) -> Result | str:
+        """Check a folder; returns the error if the program failed."""
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, self.packages))}
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         done = subprocess.run(
-            [*self.command, str(folder)],
+            [self.interpreter, "-m", "benchmarks.cleanvision_sides", self.name, str(folder)],
             capture_output=True,
             text=True,
             timeout=_LIMIT_SECONDS,
             env=environment,
             check=False,
         )
-        lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+        lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
         if done.returncode or not lines:
-            return {"error": (done.stderr.strip().splitlines() or ["no message"])[-1][:120]}
-        found: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT"))
+            return (done.stderr.strip().splitlines() or ["no message"])[-1][:120]
+        found: Result = json.loads(lines[-1].removeprefix(MARK))
+        return found
+
+    def result(self, folder: Path) -> Result:
+        """Check a folder, and exit with a message if the program fails."""
+        found = self.judge(folder)
+        if isinstance(found, str):
+            sys.exit(f"{self.name} could not be measured: {found}")
         return found
 
 
@@ -116,7 +76,7 @@ def fetch(target: Path) -> Side:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"CleanVision could not be installed:\n{done.stderr[-1500:]}")
-    return Side("CleanVision", (base, "-c", _THEIRS), str(target))
+    return Side("CleanVision", base, (target, common.ROOT))
 
 
 def _saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[Image.Image], bytes]:
@@ -189,23 +149,16 @@ def jfif_keeps(file: Path) -> bool:
 
 def speed(ours: Side, theirs: Side, folder: Path) -> list[Figure]:
     """Measure the images per second of either side."""
-    before, other, after = ours.judge(folder), theirs.judge(folder), ours.judge(folder)
-    _require_results(before, other, after)
-    rates = {}
-    for clock in ("processor", "clock"):
-        mine = (before["images"] + after["images"]) / (before[clock] + after[clock])
-        rates[clock] = mine, other["images"] / other[clock]
-    mine, his = rates["processor"]
+    before, other, after = ours.result(folder), theirs.result(folder), ours.result(folder)
+    images = before["images"] + after["images"]
+    mine = images / (before["processor"] + after["processor"])
+    his = other["images"] / other["processor"]
     what = f"images per second and core, ours and {theirs.name}"
     value = f"{mine:.0f} and {his:.0f}, {mine / his:.2f} x ({before['images']} images)"
-    mine, his = rates["clock"]
+    mine = images / (before["clock"] + after["clock"])
+    his = other["images"] / other["clock"]
     clock = f"{mine:.0f} and {his:.0f}, {mine / his:.2f} x"
     return [Figure(what, value, f"≥ {GOAL} x"), Figure("the same in wall time", clock)]
-
-
-def _require_results(*runs: dict[str, Any]) -> None:
-    if failed := [run["error"] for run in runs if "error" in run]:
-        sys.exit(f"could not be measured: {failed[0]}")
 
 
 def kept(ours: Side, theirs: Side, photographs: list[Path], work: Path) -> list[Figure]:
@@ -215,13 +168,12 @@ def kept(ours: Side, theirs: Side, photographs: list[Path], work: Path) -> list[
     for path in fine:
         (work / "good" / path).parent.mkdir(parents=True, exist_ok=True)
         os.link(work / "all" / path, work / "good" / path)
-    mine, his = ours.judge(work / "all"), theirs.judge(work / "good")
-    _require_results(mine, his)
+    mine, his = ours.result(work / "all"), theirs.result(work / "good")
     rejected, flagged = set(mine["rejected"]), set(his["flagged"])
     jfif = {path for path in (*fine, *cut) if jfif_keeps(work / "all" / path)}
     dropped = [name for name, paths in good.items() if not jfif & set(paths)]
-    unseen = len(fine) - int(his["images"])
-    with_cut = theirs.judge(work / "all").get("error", "finished")
+    unseen = len(fine) - his["images"]
+    with_cut = theirs.judge(work / "all")
     return [
         Figure(
             "good images kept, ours",
@@ -239,7 +191,10 @@ def kept(ours: Side, theirs: Side, photographs: list[Path], work: Path) -> list[
             f"{len(set(fine) - flagged) - unseen} of {len(fine)}, {unseen} not checked; "
             f"ours {len(set(fine) - set(mine['flagged']))}",
         ),
-        Figure(f"{theirs.name} on the same with the truncated ones", with_cut),
+        Figure(
+            f"{theirs.name} on the same with the truncated ones",
+            with_cut if isinstance(with_cut, str) else "finished",
+        ),
     ]
 
 
@@ -252,9 +207,10 @@ def main() -> None:
     cats = common.data_set(options.data, "cats_dogs")
     photographs = [path for path in common.sample(cats) if path.suffix == ".jpg"]
     print(f"machine: {common.machine()}")
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # also for the sides
     with common.workplace(options.work) as work:
         theirs = fetch(options.target or work / "packages")
-        ours = Side("ours", (sys.executable, "-c", _OURS), str(common.ROOT))
+        ours = Side("imgpipe", sys.executable, (common.ROOT,))
         photos = common.copy(common.some(photographs, options.images), work / "photos")
         figures = speed(ours, theirs, photos)
         odd = common.some(photographs, _EACH * (len(GOOD) + 1))

@@ -1,0 +1,91 @@
+"""The two programs that `benchmarks.cleanvision` starts: each checks a folder, and prints its time.
+
+    python -m benchmarks.cleanvision_sides {imgpipe,CleanVision} FOLDER
+
+Each side imports its own libraries alone, since CleanVision has an interpreter without those of
+imgpipe, and before the measurement begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TypedDict
+
+#: What stands before the result in the output, among messages of libraries.
+MARK = "RESULT"
+
+
+class Checked(TypedDict):
+    """What one side has found; paths are relative to the folder."""
+
+    images: int
+    rejected: list[str]
+    flagged: list[str]
+
+
+class Result(Checked):
+    """What one side has found, and its wall time and processor time in seconds."""
+
+    clock: float
+    processor: float
+
+
+def imgpipe(folder: str) -> Callable[[], Checked]:
+    """Return a function that checks a folder as `imgpipe check` does."""
+    import tensorflow as tf  # noqa: F401 - the import is not measured
+
+    from imgpipe.components import source_check
+
+    def check() -> Checked:
+        judged = source_check.judge(source_check.SourceCheckPlan(folder))
+        outcomes = judged.outcomes
+        return {
+            "images": len(judged.scan.items),
+            "rejected": [row.path for row in outcomes.rejects],
+            "flagged": sorted({row.path for row in outcomes.rejects + outcomes.warnings}),
+        }
+
+    return check
+
+
+def cleanvision(folder: str) -> Callable[[], Checked]:
+    """Return a function that checks a folder with all checks of CleanVision."""
+    from cleanvision import Imagelab
+
+    def check() -> Checked:
+        with contextlib.redirect_stdout(io.StringIO()):
+            lab = Imagelab(data_path=folder)
+            lab.find_issues(n_jobs=1, verbose=False)
+        root = os.path.realpath(folder)
+        flagged: set[str] = set()
+        for name in lab.issues:
+            if name.startswith("is_"):
+                flagged.update(lab.issues.index[lab.issues[name]])
+        paths = sorted(os.path.relpath(path, root) for path in flagged)
+        return {"images": len(lab.issues), "rejected": [], "flagged": paths}
+
+    return check
+
+
+def main() -> None:
+    """Check the folder, and print what was found with the time that it took."""
+    side, folder = sys.argv[1:]
+    check = {"imgpipe": imgpipe, "CleanVision": cleanvision}[side](folder)
+    clock, processor = time.perf_counter(), time.process_time()
+    checked = check()
+    result: Result = {
+        **checked,
+        "clock": time.perf_counter() - clock,
+        "processor": time.process_time() - processor,
+    }
+    print(MARK + json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
