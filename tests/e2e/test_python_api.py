@@ -17,7 +17,7 @@ import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.version_files import MODEL_DIGEST
 from tests import command, json_formats, python_program
-from tests.e2e.case import Case
+from tests.e2e.case import SETTINGS, Case
 from tests.images import soft
 from tests.pipeline import small_version
 
@@ -105,7 +105,8 @@ def test_the_package_imports_nothing_until_it_is_used() -> None:
 @pytest.mark.slow
 def test_the_function_trains_the_weights_of_the_command(case: Case, tmp_path: Path) -> None:
     """Both in processes of their own, which import TensorFlow, and with features of their own."""
-    settings = {"views.count": 1, "model.image_size": 112, "evaluate.threshold": 0.0}
+    settings: dict[str, Any] = {f"gate.{name}": value for name, value in SETTINGS["gate"].items()}
+    settings |= {"views.count": 1, "model.image_size": 112, "evaluate.threshold": 0.0}
     function, out = tmp_path / "function", tmp_path / "command"
     program = (
         "import json, sys, imgpipe\n"
@@ -119,7 +120,7 @@ def test_the_function_trains_the_weights_of_the_command(case: Case, tmp_path: Pa
     command_line = [sys.executable, "-m", "imgpipe.pipeline.cli", "run", str(case.photos)]
     command_line += ["--out", str(out), "--minutes", "0", *words]
     ended = subprocess.run(command_line, capture_output=True, timeout=280, check=False)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 0, ended.stdout
     digests = [(place / "model" / "1" / MODEL_DIGEST).read_bytes() for place in (function, out)]
     assert digests[0] == digests[1]
 
