@@ -2,8 +2,8 @@
 
     python -m benchmarks.cleanvision_sides {imgpipe,CleanVision} FOLDER
 
-Each side imports its own libraries alone, since CleanVision has an interpreter without those of
-imgpipe, and before the measurement begins.
+The measurement begins after the libraries are imported. Each side imports only its own:
+CleanVision runs in an interpreter that does not have those of imgpipe.
 """
 
 from __future__ import annotations

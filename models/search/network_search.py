@@ -167,7 +167,7 @@ class _Search:
         if plan is None:
             return search_ends.no_layers()
         held_out = int(self._before.answerable.sum())
-        # The folds know this better than the held-out images, of which few are mistaken.
+        # So few mistakes are expected, and not counted: their number is a matter of chance.
         if (1 - self._accuracy_in_folds) * held_out < FEWEST_MISTAKES:
             return search_ends.few_mistakes(self._accuracy_in_folds, held_out, FEWEST_MISTAKES)
         progress.part("measuring how fast this machine is")

@@ -37,13 +37,13 @@ def no_layers() -> SearchEnd:
 
 
 def few_mistakes(in_folds: float, held_out: int, least: int) -> SearchEnd:
-    """Say that the head makes fewer than `least` mistakes on the images that judge."""
+    """Say that fewer than `least` mistakes of the head are expected on the images that judge."""
     return SearchEnd(
         reason="few_mistakes",
-        text=f"Nothing else was tried: the head reaches {in_folds:.3f} in cross-validation, and of "
-        f"{held_out:,} held-out images, such a head is wrong on fewer than {least}, so that the "
-        "gain of another network could not be distinguished from chance. More images would let the "
-        "search run.",
+        text=f"Nothing else was tried: the head reaches {in_folds:.3f} in cross-validation, and a "
+        f"head of this accuracy is wrong on fewer than {least} of {held_out:,} held-out images, so "
+        "that the gain of another network could not be distinguished from chance. More images "
+        "would let the search run.",
     )
 
 

@@ -165,13 +165,30 @@ def test_no_network_is_tried_if_no_gain_could_be_seen(given, monkeypatch) -> Non
     assert head["judged_by"] == "held_out"
     assert _ended(trained) == "few_mistakes"
     assert re.fullmatch(
-        r"Nothing else was tried: the head reaches 0\.\d+ in cross-validation, and of \d+ held-out "
-        rf"images, such a head is wrong on fewer than {_ALL}, so that the gain of another network "
-        r"could not be distinguished from chance\..*",
+        r"Nothing else was tried: the head reaches 0\.\d+ in cross-validation, and a head of this "
+        rf"accuracy is wrong on fewer than {_ALL} of \d+ held-out images, so that the gain of "
+        r"another network could not be distinguished from chance\..*",
         trained.history["search_ended"]["text"],
     )
     assert trained.history["trained"] == HEAD
     assert trained.history["learned"] == {names.TRAIN: TRAIN}, "the head is that of all of train"
+
+
+def test_the_folds_tell_whether_a_gain_could_be_seen_and_not_the_held_out_images(
+    given, monkeypatch
+) -> None:
+    def without_mistakes(*arguments):
+        judged_by, (part,), _ = judging.judging_parts(*arguments)
+        answers = part.best.answers
+        right = replace(answers, logits=20 * np.eye(3, dtype=np.float32)[answers.labels])
+        part = replace(part, best=replace(part.best, answers=right))
+        return judged_by, [part], part
+
+    monkeypatch.setattr(network_search, "judging_parts", without_mistakes)
+    trained = network_search.train(given())
+    head, tuned = trained.history["search"]
+    assert head["accuracy"] == 1.0
+    assert tuned["what"].startswith(f"layers above {CUT}, ") and tuned["kept"] is False
 
 
 def test_with_few_mistakes_on_validation_a_fifth_of_train_judges_too(given, monkeypatch) -> None:
