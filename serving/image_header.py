@@ -2,6 +2,9 @@
 
 All formats that `tf.io.decode_image` reads are known: PNG, JPEG, GIF, BMP, WebP and JPEG XL. No
 memory is allocated for pixels. The server and the inspection of images share this module.
+
+Whatever the bytes are, the time is linear in their number, and a header is looked for only where a
+header can be.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ MAX_SCANS = 100
 """Scans of a JPEG, in each of which a decoder may read all pixels. Encoders write about ten."""
 MAX_EXPANDED_BYTES = 4 << 20
 """Size of all compressed texts and profiles of a PNG, which decoders expand and keep."""
+MAX_COMMENT_BYTES = 1 << 16
+"""Size of all comments of a GIF. Pillow takes a time that is quadratic in it."""
 
 _JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 """Ratios of width to height for the values 1 to 7 of the ratio field of a JPEG XL size header."""
@@ -23,8 +28,18 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
 """JPEG markers that no length follows (ITU-T T.81, table B.1)."""
 _SOS, _EOI = 0xDA, 0xD9
-_MARKER = re.compile(b"\xff+([^\x00\xff])", re.DOTALL)
-"""A JPEG marker after any number of fill bytes. The pixels have a zero after each 255."""
+_GIF_IMAGE, _GIF_EXTENSION, _GIF_COMMENT = 0x2C, 0x21, 0xFE
+_MARKER = re.compile(b"\xff[^\x00\xff]", re.DOTALL)
+"""The last fill byte and the code of a JPEG marker. The pixels have a zero after each 255."""
+_FRAME = re.compile(b"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
+"""What may be the marker of a frame header, which the set `_SOF` lists."""
+_MOST_SEGMENTS = 10_000
+"""Segments before the frame header of a JPEG that are followed. A preview of 10 MB has 160."""
+_HEADER_REACH = 1 << 16
+"""Bytes in no segment that are skipped before the frame header of a JPEG. Cameras write none, and
+programs a few when they remove a segment."""
+_AT_ONCE = 1 << 20
+"""Bytes that are searched without a pause for other threads: up to 10 ms."""
 _COMPRESSED = {
     b"zTXt": re.compile(b"[^\0]*\0.", re.DOTALL),
     b"iCCP": re.compile(b"[^\0]*\0.", re.DOTALL),
@@ -43,7 +58,7 @@ _UNKNOWN = (1 << 16) - 1
 
 
 class _TooManyParts(Exception):
-    """A file has more than `_MOST_PARTS` parts."""
+    """A file has more parts than are followed."""
 
 
 def sniff(data: bytes) -> str:
@@ -80,6 +95,8 @@ def pixels(data: bytes) -> int | None:
             return max(_gif_frames(data), width * height)
         except (struct.error, IndexError):
             return None
+        except _TooManyParts:
+            return _UNKNOWN * _UNKNOWN
     return width * height or None
 
 
@@ -93,10 +110,15 @@ def hidden_cost(data: bytes) -> str:
         if kind == "PNG" and _png_expanded(data) > MAX_EXPANDED_BYTES:
             most = MAX_EXPANDED_BYTES >> 20
             return f"compressed texts or profiles of more than {most} MiB"
+        if kind == "GIF" and _gif_comments(data) > MAX_COMMENT_BYTES:
+            return f"comments of more than {MAX_COMMENT_BYTES >> 10} KiB"
         # To count the bytes is fast, but they may also be in a preview or after the image.
-        if kind == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
-            scans = sum(marker == _SOS for marker, _ in _segments(data))
+        if kind == "JPEG" and _starts_of_scans(data) > MAX_SCANS:
+            scans = sum(marker == _SOS for marker, _ in _segments(data, _MOST_PARTS, len(data)))
             return f"{scans:,} scans, more than {MAX_SCANS}" if scans > MAX_SCANS else ""
+        # Decoders skip any number of bytes to find it, and then allocate what it asks for.
+        if kind == "JPEG" and not any(size(data)) and _find(_FRAME, data, 2, len(data)):
+            return f"no frame header in its head, but behind {_HEADER_REACH:,} other bytes"
     except (struct.error, IndexError):  # the decoder refuses a file that ends within a header
         return ""
     except _TooManyParts:
@@ -137,27 +159,48 @@ def _expanded(content: bytes, most: int) -> int:
     return size
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+def _starts_of_scans(data: bytes) -> int:
+    """Count the bytes that mark a scan of a JPEG, wherever they are."""
+    mark = b"\xff\xda"
+    return sum(
+        data.count(mark, begin, begin + _AT_ONCE + 1) for begin in range(0, len(data), _AT_ONCE)
+    )
+
+
+def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
     """Yield the markers of a JPEG up to its end and where their lengths are.
 
-    Other bytes are skipped, such as the pixels after a marker of a scan.
+    Args:
+        data: The encoded image.
+        most: Number of markers that are followed.
+        reach: Number of other bytes, such as the pixels after a marker of a scan, that are skipped
+            to find the next marker.
     """
     at = 2
-    for _ in range(_MOST_PARTS):
-        found = _MARKER.search(data, at)
-        if found is None or found[1][0] == _EOI:
+    for _ in range(most):
+        found = _find(_MARKER, data, at, min(at + reach, len(data)))
+        if found is None or found[0][1] == _EOI:
             return
         at = found.end()
-        if found[1][0] not in _STANDALONE:
-            yield found[1][0], at
+        if found[0][1] not in _STANDALONE:
+            yield found[0][1], at
             at += max(struct.unpack_from(">H", data, at)[0], 2)
     raise _TooManyParts
 
 
+def _find(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) -> re.Match[bytes] | None:
+    """Find two bytes of which the first is between two places."""
+    for start in range(begin, end, _AT_ONCE):
+        # One byte more, because the two may be divided.
+        if found := pattern.search(data, start, min(start + _AT_ONCE, end) + 1):
+            return found
+    return None
+
+
 def _jpeg(data: bytes) -> tuple[int, int]:
-    """Return the largest size in a frame header before the scan; other bytes are skipped."""
+    """Return the largest size in a frame header before the scan."""
     found = (0, 0)
-    for marker, at in _segments(data):
+    for marker, at in _segments(data, _MOST_SEGMENTS, _HEADER_REACH):
         if marker == _SOS:
             break
         if marker in _SOF:
@@ -170,31 +213,49 @@ def _gif(data: bytes) -> tuple[int, int]:
     return struct.unpack_from("<HH", data, 6)
 
 
-def _gif_frames(data: bytes) -> int:
-    """Return the pixels of all frames, because the decoder reads each of them into memory."""
+def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the extensions and images of a GIF: first byte, where it begins, and where it ends."""
     (flags,) = struct.unpack_from("<B", data, 10)
     # 6 bytes of signature, 7 of the screen descriptor, and the global colour table if there is one.
-    total, at, parts = 0, 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0), 0
+    at, parts = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0), 0
     most = max(_MOST_PARTS, len(data) // _LEAST_PART)
     while at < len(data):
-        kind = data[at]
-        if kind == 0x2C:  # image descriptor
-            frame_width, frame_height, local = struct.unpack_from("<HHB", data, at + 5)
-            total += frame_width * frame_height
+        begin, kind = at, data[at]
+        if kind == _GIF_IMAGE:
+            local = data[at + 9]
             # The descriptor, its colour table, and a byte for the code size of LZW.
             at += 10 + (3 << ((local & 7) + 1) if local & 0x80 else 0) + 1
-        elif kind == 0x21:  # extension
+        elif kind == _GIF_EXTENSION:
             at += 2
         else:
-            break
+            return
         while at < len(data) and data[at] and parts < most:  # sub-blocks
             at += 1 + data[at]
             parts += 1
         at += 1
         parts += 1
         if parts > most:
-            return _UNKNOWN * _UNKNOWN
+            raise _TooManyParts
+        yield kind, begin, at
+
+
+def _gif_frames(data: bytes) -> int:
+    """Return the pixels of all frames, because the decoder reads each of them into memory."""
+    total = 0
+    for kind, begin, _ in _gif_blocks(data):
+        if kind == _GIF_IMAGE:
+            width, height = struct.unpack_from("<HH", data, begin + 5)
+            total += width * height
     return total
+
+
+def _gif_comments(data: bytes) -> int:
+    """Return the size of all comments, which Pillow appends to each other."""
+    return sum(
+        end - begin
+        for kind, begin, end in _gif_blocks(data)
+        if kind == _GIF_EXTENSION and data[begin + 1] == _GIF_COMMENT
+    )
 
 
 def _bmp(data: bytes) -> tuple[int, int]:

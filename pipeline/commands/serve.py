@@ -67,6 +67,15 @@ _VERSIONS = typer.Option(
     help="Serve the newest N versions, which the page can show side by side.",
 )
 _HOST = typer.Option("--host", help="Address to bind.")
+_ALLOWED_HOSTS = typer.Option(
+    "--allowed-host",
+    metavar="NAME",
+    help="Name by which requests of this machine may call it in addition to localhost, as a proxy "
+    "passes it on; .example.com for all names that end with it. May be repeated.",
+)
+_ACCESS_LOG = typer.Option(
+    "--access-log", help="Log a line for each request: status, rows, time; nothing of its content."
+)
 _MODEL = typer.Option("--model", help="Name of the served model.")
 _LOG = typer.Option(
     "--request-log",
@@ -100,10 +109,12 @@ def serve(
     versions: Annotated[int, _VERSIONS] = 1,
     run: options.RunOption = None,
     host: Annotated[str, _HOST] = "127.0.0.1",
+    allowed_hosts: Annotated[list[str] | None, _ALLOWED_HOSTS] = None,
     model: Annotated[str, _MODEL] = "imgpipe",
     log: Annotated[str | None, _LOG] = None,
     log_share: Annotated[float | None, _LOG_SHARE] = None,
     log_images: Annotated[bool, _LOG_IMAGES] = False,
+    access_log: Annotated[bool, _ACCESS_LOG] = False,
     json_file: Annotated[str | None, _JSON] = None,
 ) -> None:
     """Serve a model on this machine: TensorFlow Serving's API and a page to try it."""
@@ -133,6 +144,8 @@ def serve(
     settings = Settings(
         port=port,
         host=host,
+        allowed_hosts=",".join(allowed_hosts or ()),
+        access_log=access_log,
         rest_api_port=rest_port,
         web_page=web,
         collect_directory="" if collect is None else str(collect.expanduser().absolute()),

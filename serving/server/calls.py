@@ -21,13 +21,17 @@ from imgpipe.serving.server.status import Code, StatusError, code_name
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+_MODEL_SHOWN = 100
+"""Characters of the name of a model, which a client may make up, in the access log."""
 
 
 @dataclass
 class Call:
-    """One request of Predict. The second block of fields is set while it runs."""
+    """One request. The second block of fields is set while it runs."""
 
     entrypoint: Literal["GRPC", "REST"]
+    method: str = "Predict"
+    """Method of TensorFlow Serving, also over REST."""
     deadline: float | None = None
     """Deadline on the monotonic clock; None for no deadline."""
     is_active: Callable[[], bool] = field(default=lambda: True, repr=False)
@@ -35,6 +39,8 @@ class Call:
     is_long: bool = False
     """Whether the request is computed in several slices, and runs in a thread for such requests."""
 
+    size: int = 0
+    """Bytes of the request, after they were decompressed."""
     model: str = ""
     version: int | None = None
     signature: str = ""
@@ -66,6 +72,20 @@ class Call:
 
 
 CallObserver = Callable[[Call], None]
+
+
+def log_call(call: Call) -> None:
+    """Write a line of the access log, which is an observer of `Calls`."""
+    _log.info(
+        "%s %s %r version %s: %s, %d rows, %.0f ms",
+        call.entrypoint,
+        call.method,
+        call.model[:_MODEL_SHOWN],
+        call.version,
+        call.status,
+        call.rows,
+        1000 * call.seconds,
+    )
 
 
 class LongCall(Exception):
@@ -142,7 +162,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
     def __init__(self, max_workers: int, max_waiting: int, max_bytes: int = 0) -> None:
         super().__init__(max_workers, thread_name_prefix="request")
         self._max_waiting, self._max_bytes = max_waiting, max_bytes
-        self._bytes = self._accepted = 0
+        self._bytes = self._accepted = self._running = 0
         self._lock = threading.Lock()
         self._draining = False
         self._long = futures.ThreadPoolExecutor(max_workers, thread_name_prefix="long-request")
@@ -157,10 +177,14 @@ class SheddingPool(futures.ThreadPoolExecutor):
         with self._lock:
             self._draining = True
 
+    def load(self) -> tuple[int, int]:
+        """Return the number of requests that wait for a thread, and of those that have one."""
+        with self._lock:
+            return self._accepted - self._running, self._running
+
     def idle(self) -> bool:
         """Return whether no request waits or runs."""
-        with self._lock:
-            return not self._accepted
+        return self.load() == (0, 0)
 
     async def run(self, fn: Callable[[], T], size: int = 0) -> T:
         """Run `fn` in a thread and await it. It runs to its end if the caller is cancelled.
@@ -204,9 +228,13 @@ class SheddingPool(futures.ThreadPoolExecutor):
             )
 
     def _take(self, fn: Callable[[], T], size: int, answer: futures.Future[T]) -> None:
+        with self._lock:
+            self._running += 1
         try:
             result = fn()
         except LongCall:
+            with self._lock:
+                self._running -= 1
             self._long.submit(self._take, fn, size, answer)
         except BaseException as error:
             self._end(size)
@@ -217,4 +245,5 @@ class SheddingPool(futures.ThreadPoolExecutor):
 
     def _end(self, size: int) -> None:
         with self._lock:
+            self._running -= 1
             self._bytes, self._accepted = self._bytes - size, self._accepted - 1

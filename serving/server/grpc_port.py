@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import re
 import socket
@@ -39,6 +40,7 @@ HANDSHAKE_S = 5.0
 _MAX_CONNECTIONS = 4096
 _SHARE = 0.25
 """Fraction of the open files of the process that connections may use."""
+_LIMIT = "grpc.max_allowed_incoming_connections"
 _ANSWER_S = 10.0
 """Timeout for calls into the event loop, which answers at once."""
 _CLEANING_S = 5.0
@@ -118,7 +120,10 @@ class GrpcPort:
         self._arguments = {
             "grpc.max_concurrent_streams": MAX_STREAMS,
             "grpc.server_handshake_timeout_ms": round(HANDSHAKE_S * 1000),
-            "grpc.max_allowed_incoming_connections": ports.connections(_SHARE, _MAX_CONNECTIONS),
+            _LIMIT: ports.connections(_SHARE, _MAX_CONNECTIONS),
+            "grpc.max_connection_idle_ms": ports.IDLE_S
+            * 1000,  # clients connect again by themselves
+            "grpc.enable_channelz": 1,  # counts the connections
             "grpc.max_send_message_length": -1,
             "grpc.so_reuseport": 0,  # otherwise two servers could share the port
             # Our client pings every 30 s, and those in Go every 10 s at most, also while they wait
@@ -128,9 +133,12 @@ class GrpcPort:
             "grpc.http2.min_ping_interval_without_data_ms": 5_000,
             "grpc.keepalive_permit_without_calls": 1,
             "grpc.max_receive_message_length": settings.max_message_bytes,
+            "grpc.per_message_decompression": 0,  # see `conversion.unpacked`
             **_channel_arguments(settings.grpc_channel_arguments),  # gRPC takes the first of two
         }
         self._server: Any = None
+        self._number = 0
+        """Number of the server in channelz."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
         self._opened = threading.Event()
@@ -158,6 +166,7 @@ class GrpcPort:
         arguments = list(self._arguments.items())
         self._server = grpc.aio.server(options=arguments)
         self._server._server = _Server(self._loop, None, (), None, arguments, None)
+        self._number = _channelz_servers()[-1]
         for service, methods in self._services.items():
             self._server.add_registered_method_handlers(service, methods)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -176,6 +185,24 @@ class GrpcPort:
         if self._loop is None:
             raise RuntimeError("The gRPC port is not open.")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+
+    @property
+    def connections(self) -> int:
+        """Number of open connections."""
+        count = first = 0
+        while self._number:
+            page = json.loads(cygrpc.channelz_get_server_sockets(self._number, first, 0))
+            sockets = page.get("socketRef", [])
+            count += len(sockets)
+            if page.get("end") or not sockets:
+                break
+            first = int(sockets[-1]["socketId"]) + 1
+        return count
+
+    @property
+    def has_room(self) -> bool:
+        """Whether gRPC accepts another connection; it closes further ones at once."""
+        return self.connections < int(self._arguments[_LIMIT])
 
     def listen(self, target: str, credentials: Any = None) -> int:
         """Listen on an address and return the port.
@@ -214,6 +241,15 @@ class GrpcPort:
             self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join(_CLEANING_S)
         self._thread = None
+
+
+def _channelz_servers() -> list[int]:
+    """Return the numbers of the gRPC servers of this process, in the order of their making.
+
+    gRPC counts connections for its service channelz alone (gRFC A14).
+    """
+    page = json.loads(cygrpc.channelz_get_servers(0))
+    return sorted(int(server["ref"]["serverId"]) for server in page.get("server", []))
 
 
 def _busy(target: str) -> ResourceError:

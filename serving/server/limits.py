@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+from tensorflow.core.example import example_pb2
 
 from imgpipe.serving.image_header import hidden_cost, pixels
 from imgpipe.serving.server import wire
@@ -71,6 +72,8 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
     if not (most and _holds_images(alias, value)):
         return [0] * len(rows)
     check_rows(value.size)  # of any shape, which the graph compares later
+    if alias == _EXAMPLES:
+        wire.check_fields(value.flat, example_pb2.Example.DESCRIPTOR)
     counts = [sum(_pixels(alias, item, most) for item in row) for row in rows]
     if sum(counts) > _IMAGES * most:
         raise invalid(

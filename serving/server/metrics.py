@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-from imgpipe.serving.server.calls import Call
+from imgpipe.serving.server.calls import Call, SheddingPool
+from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.status import Code
 from imgpipe.serving.server.version import Loader
 
@@ -26,6 +36,44 @@ _METHOD = "Predict"
 _COUNTED = re.compile(rb"^(# TYPE :tensorflow:\S+(?<!_created)) gauge$", re.MULTILINE)
 """A count with a name of TensorFlow Serving: prometheus-client would append `_total` to it."""
 _SERVING, _LOAD = ":tensorflow:serving:", ":tensorflow:cc:saved_model:load_"
+
+
+class _Present(Collector):
+    """What a server does and holds at the moment it is asked.
+
+    Args:
+        core: The models.
+        pool: The requests.
+        connections: Returns the number of open connections, by name of the port.
+    """
+
+    def __init__(
+        self, core: Core, pool: SheddingPool, connections: Mapping[str, Callable[[], int]]
+    ) -> None:
+        self._core, self._pool, self._connections = core, pool, connections
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges."""
+        waiting, running = self._pool.load()
+        yield GaugeMetricFamily(
+            "imgpipe_server_requests_waiting", "Requests in the queue.", waiting
+        )
+        yield GaugeMetricFamily("imgpipe_server_requests_running", "Requests in a thread.", running)
+        connections = GaugeMetricFamily(
+            "imgpipe_server_connections", "Open connections, by port.", labels=["port"]
+        )
+        for port, count in self._connections.items():
+            connections.add_metric([port], count())
+        yield connections
+        versions = GaugeMetricFamily(
+            "imgpipe_server_version_available",
+            "1 for each version that answers requests.",
+            labels=["model", "version"],
+        )
+        for name, model in self._core.models.items():
+            for number in model.available():
+                versions.add_metric([name, str(number)], 1)
+        yield versions
 
 
 class Metrics:
@@ -89,8 +137,17 @@ class Metrics:
         registry = self.of_tensorflow
         return Histogram(name, meaning, labels.split(), buckets=_LATENCY, registry=registry)
 
+    def watch(
+        self, core: Core, pool: SheddingPool, connections: Mapping[str, Callable[[], int]]
+    ) -> None:
+        """Add what the parts of the server tell of themselves, and the memory of the process."""
+        self.own.register(_Present(core, pool, connections))
+        ProcessCollector(registry=self.own)
+
     def __call__(self, call: Call) -> None:
-        """Count a request."""
+        """Count a request of Predict."""
+        if call.method != _METHOD:
+            return
         model = call.model if self._is_model(call.model) else ""
         self._requests.labels(model, call.status).inc()
         own = (model, call.version or "", call.signature, call.entrypoint)

@@ -15,6 +15,8 @@ from typing import Any
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.serving.server.settings import Settings
 
+IDLE_S = 60
+"""Seconds until a connection is closed that has no request, or whose client reads no answer."""
 MAX_FILES = 65_536
 """More files than the server needs. Some systems allow a billion, and selectors allocate memory for
 all of them."""

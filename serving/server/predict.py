@@ -24,6 +24,7 @@ from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.calls import Call, LongCall
+from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.limits import SLICE_PIXELS, SMALL_PIXELS, Pace, Turns
 from imgpipe.serving.server.runtime import Runtime, calls_at_once
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
@@ -131,7 +132,8 @@ class Handle:
         signature = self.signature(key)
         if signature is None:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
-        arrays = self._arrays(signature, inputs)
+        with conversion(0 if call is None else call.size):
+            arrays = self._arrays(signature, inputs)
         aliases = _outputs(signature, output_filter)
         names = [signature.outputs[alias].name for alias in aliases]
         fetches = sorted(set(names))  # several aliases may refer to one tensor
@@ -196,9 +198,10 @@ class Handle:
         many = any(count is not None and count > limits.MAX_SLICE_ROWS for count in rows)
         if many and self.runtime.by_row and call is not None and not call.is_long:
             raise LongCall(call)  # before the pixels are counted, which takes time, too
-        pixels = [
-            limits.row_pixels(alias, value, self.max_pixels) for alias, value in arrays.items()
-        ]
+        with conversion(0 if call is None else call.size):
+            pixels = [
+                limits.row_pixels(alias, value, self.max_pixels) for alias, value in arrays.items()
+            ]
         if not self.runtime.by_row or len(rows) != 1 or rows == {0}:
             return self._run_slice(key, arrays, fetches)
         counts = [sum(row) for row in zip(*pixels, strict=True)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.process import processors
 from imgpipe.serving.server import model_configs as configs
-from imgpipe.serving.server.calls import Calls, SheddingPool
+from imgpipe.serving.server.calls import Calls, SheddingPool, log_call
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.grpc_port import GrpcPort, Health
 from imgpipe.serving.server.metrics import Metrics
@@ -77,7 +77,7 @@ class ModelServer:
         self._tls = server_context(settings)
         metrics = Metrics(lambda name: name in self.core.models)
         self._metrics = metrics
-        self.calls = Calls([metrics])
+        self.calls = Calls([metrics, log_call] if settings.access_log else [metrics])
 
         def load(directory: Path) -> Runtime:
             runtime = SessionRuntime(directory)
@@ -91,13 +91,26 @@ class ModelServer:
             workers, settings.max_queued_requests, settings.max_bytes_in_flight
         )
         self._services = Services(self.core, self._log, settings)
-        health = Health(lambda: self.core.ready() and not self._stopping.is_set())
-        self._grpc = GrpcPort(handlers(self._services, self.calls, self._pool), health, settings)
+        health = Health(self._is_ready)
+        self._grpc = GrpcPort(
+            handlers(self._services, self.calls, self._pool, settings.max_message_bytes),
+            health,
+            settings,
+        )
         self._rest: HttpPort | None = None
         self._api: RestApi | None = None
         self._pages: list[Route] = []
         if settings.rest_api_port:
             self._make_rest_api()
+        ports = {"grpc": lambda: self._grpc.connections, "rest": self._rest_connections}
+        metrics.watch(self.core, self._pool, ports)
+
+    def _is_ready(self) -> bool:
+        """Return whether all models answer, and new clients reach them."""
+        return self.core.ready() and not self._stopping.is_set() and self._grpc.has_room
+
+    def _rest_connections(self) -> int:
+        return 0 if self._rest is None else self._rest.connections
 
     @property
     def target(self) -> str:
@@ -156,7 +169,8 @@ class ModelServer:
             from imgpipe.serving.server.rest.port import HttpPort
 
             flag = "--rest-port of imgpipe serve, --rest_api_port of imgpipe-model-server"
-            self._rest = HttpPort(self.host, max(settings.rest_api_port, 0), flag, self._tls)
+            port = max(settings.rest_api_port, 0)
+            self._rest = HttpPort(self.host, port, flag, self._tls, settings.hosts)
             self.rest_port = self._rest.port
 
     def _make_rest_api(self) -> None:
@@ -164,7 +178,9 @@ class ModelServer:
         from imgpipe.serving.server.web import collection, examples, pages
 
         core, settings = self.core, self._settings
-        self._api = RestApi(core, self.calls, self._log, self._pool, self._metrics, settings)
+        self._api = RestApi(
+            core, self.calls, self._log, self._pool, self._metrics, self._is_ready, settings
+        )
         if settings.web_page:
             folder = settings.collect_directory
             kept = collection.routes(folder, core, self._pool, self._api.bodies)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -27,6 +28,7 @@ from imgpipe.serving import tensors
 from imgpipe.serving.server import model_configs as configs
 from imgpipe.serving.server import status, wire
 from imgpipe.serving.server.calls import Call, Calls, Refused, SheddingPool
+from imgpipe.serving.server.conversion import conversion, is_compressed, unpacked
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, PredictCall, Spec
 from imgpipe.serving.server.request_log import RequestLog
@@ -164,27 +166,34 @@ def status_message(states: Sequence[VersionState]) -> Any:
 
 
 def handlers(
-    services: Services, calls: Calls, pool: SheddingPool
+    services: Services, calls: Calls, pool: SheddingPool, most_bytes: int
 ) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
     """Return the gRPC handlers of both services, by method by service.
 
     Args:
         services: What answers.
-        calls: Counts the calls of Predict.
+        calls: Runs the requests.
         pool: The threads that do the work; the handlers themselves are coroutines.
+        most_bytes: Largest size of a message that was compressed; -1 for any.
     """
-    others = Calls()
     prediction = {
-        "Predict": _handler(PredictRequest, services.predict, calls, pool),
-        "GetModelMetadata": _handler(GetModelMetadataRequest, services.metadata, others, pool),
+        "Predict": (PredictRequest, services.predict),
+        "GetModelMetadata": (GetModelMetadataRequest, services.metadata),
     }
     model = {
-        "GetModelStatus": _handler(GetModelStatusRequest, services.status, others, pool),
-        "HandleReloadConfigRequest": _handler(ReloadConfigRequest, services.reload, others, pool),
+        "GetModelStatus": (GetModelStatusRequest, services.status),
+        "HandleReloadConfigRequest": (ReloadConfigRequest, services.reload),
     }
+
+    def made(methods: dict[str, Any]) -> dict[str, grpc.RpcMethodHandler]:
+        return {
+            method: _handler(_Method(method, message, work, most_bytes), calls, pool)
+            for method, (message, work) in methods.items()
+        }
+
     return {
-        _PREDICTION_SERVICE: {**prediction, **_refused(_PREDICTION_SERVICE)},
-        _MODEL_SERVICE: model,
+        _PREDICTION_SERVICE: {**made(prediction), **_refused(_PREDICTION_SERVICE)},
+        _MODEL_SERVICE: made(model),
         _INFERENCE_SERVICE: _refused(_INFERENCE_SERVICE),
     }
 
@@ -217,31 +226,51 @@ def _refused(service: str) -> dict[str, grpc.RpcMethodHandler]:
     return {method: refusal(method) for method in _ELSEWHERE[service]}
 
 
-def _handler(
-    message: Any, work: Callable[[Any, Call], Any], calls: Calls, pool: SheddingPool
-) -> Any:
-    """Return the gRPC handler of one method.
+@dataclass(frozen=True)
+class _Method:
+    """A method of a service, which takes and returns bytes.
 
-    It takes and returns bytes for two reasons: malformed messages become INVALID_ARGUMENT, where
-    the generated registration answers INTERNAL and logs a stack trace; and a large message is
-    parsed by the thread of its request, not the event loop.
+    There are two reasons for bytes: malformed messages become INVALID_ARGUMENT, where the generated
+    registration answers INTERNAL and logs a stack trace; and a large message is parsed by the
+    thread of its request, not the event loop.
     """
 
-    def run(data: bytes, call: Call) -> bytes:
-        wire.check_fields(data, message.DESCRIPTOR)
-        try:
-            request = message.FromString(data)
-        except DecodeError as error:
-            raise invalid(f"The request is not the message of this method: {error}") from error
-        return bytes(work(request, call).SerializeToString())
+    name: str
+    message: Any
+    """Class of the request."""
+    work: Callable[[Any, Call], Any]
+    most_bytes: int
 
+    def answer(self, data: bytes, call: Call) -> bytes:
+        """Return the serialized response to a serialized request, which may be compressed."""
+        if not is_compressed(data):
+            return self._answer(data, call)
+        with unpacked(data, self.most_bytes, call) as content:
+            return self._answer(content, call)
+
+    def _answer(self, data: bytes, call: Call) -> bytes:
+        with conversion(len(data)):
+            wire.check_fields([data], self.message.DESCRIPTOR)
+            try:
+                request = self.message.FromString(data)
+            except DecodeError as error:
+                raise invalid(f"The request is not the message of this method: {error}") from error
+        call.size = len(data)
+        response = self.work(request, call)
+        with conversion(response.ByteSize()):
+            return bytes(response.SerializeToString())
+
+
+def _handler(method: _Method, calls: Calls, pool: SheddingPool) -> grpc.RpcMethodHandler:
     async def answer(data: bytes, context: Any) -> bytes:
         waiting = True
         left = context.time_remaining()
         deadline = None if left is None else time.monotonic() + left
-        call = Call("GRPC", deadline, lambda: waiting)
+        call = Call("GRPC", method.name, deadline, lambda: waiting)
         try:
-            return await pool.run(lambda: calls.run(call, lambda: run(data, call)), len(data))
+            return await pool.run(
+                lambda: calls.run(call, lambda: method.answer(data, call)), len(data)
+            )
         except StatusError as failure:
             if isinstance(failure, Refused):
                 calls.refuse(call, failure)

@@ -48,6 +48,11 @@ class Settings:
         8500, "gRPC port; 0 for any free port, or for none with --grpc_socket_path", 0, _MAX_PORT
     )
     host: str = _flag("127.0.0.1", "address to listen on; 0.0.0.0 for all networks")
+    allowed_hosts: str = _flag(
+        "",
+        "names in the Host header, divided by commas, by which this machine may be asked in "
+        "addition to localhost; .example.com for all that end with it, * for any",
+    )
     grpc_socket_path: str = _flag("", "Unix socket to listen on in addition")
     grpc_channel_arguments: str = _flag("", "arguments of the gRPC server as name=value,…")
     # TensorFlow releases Python's lock while it runs.
@@ -95,6 +100,7 @@ class Settings:
     request_log_prefix: str = _flag("", "keep PredictionLog records in <prefix>-….tfrecord")
     request_log_sampling_rate: float = _flag(0.01, "share of the requests that is kept", 0, 1)
     request_log_images: bool = _flag(False, "keep the images too")
+    access_log: bool = _flag(False, "log a line for each request, without its content")
     monitoring_config_file: str = _flag(
         "", "not read: the metrics are always at /monitoring/prometheus/metrics of the REST port"
     )
@@ -138,6 +144,11 @@ class Settings:
             raise ConfigError("TLS needs both --ssl_key_file and --ssl_certificate_file.")
         if self.ssl_client_ca_file and not self.ssl_key_file:
             raise ConfigError("--ssl_client_ca_file needs --ssl_key_file.")
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names of `allowed_hosts`, in lower case."""
+        return [name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip()]
 
     @property
     def rest_timeout(self) -> float:

@@ -79,11 +79,15 @@ def look(path: Path) -> Files | None:
     """Return the files of a version; None if it is being removed.
 
     Only sizes are compared with a manifest, as every poll looks. `verify` compares the digests
-    when the version is loaded.
+    when the version is loaded. A folder without a model may be anything, such as a class of a data
+    set, so only its own time of change is taken.
     """
     found = []
     others: list[str] = []
     try:
+        if not any((path / f"{SAVED_MODEL}{form}").is_file() for form in ("", "txt")):
+            changed = path.stat().st_mtime_ns
+            return Files((("", 0, changed),), f"{SAVED_MODEL} is not there")
         for file in sorted(path.rglob("*")):
             name = file.relative_to(path).as_posix()
             if file.is_file():
@@ -99,8 +103,6 @@ def look(path: Path) -> Files | None:
 
 
 def _missing(sizes: dict[str, int]) -> str:
-    if not (SAVED_MODEL in sizes or f"{SAVED_MODEL}txt" in sizes):
-        return f"{SAVED_MODEL} is not there"
     variables = [name for name in sizes if name.startswith("variables/")]
     if not variables or MANIFEST in sizes:
         return ""  # the model has no variables, or its manifest lists them

@@ -7,7 +7,7 @@ allowed size, which is small when it is compressed, would take gigabytes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from imgpipe.serving.server.status import invalid
@@ -15,6 +15,8 @@ from imgpipe.serving.server.status import invalid
 MAX_FIELDS = 100_000
 """Fields of a request, of which each string of a tensor is one. Packed numbers are one together."""
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_LONGEST_VARINT = 10
+"""Bytes of a number of 64 bits."""
 _GROUPS = (3, 4)
 """Begin and end of an obsolete kind of nested message, which have no content of their own."""
 
@@ -49,30 +51,35 @@ def fields(data: bytes, begin: int = 0, end: int | None = None) -> Iterator[tupl
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number of 7 bits a byte, and where it ends."""
-    value = shift = 0
-    while data[at] > 0x7F:
-        value |= (data[at] & 0x7F) << shift
-        shift += 7
-        at += 1
-    return value | data[at] << shift, at + 1
-
-
-def check_fields(data: bytes, descriptor: Any) -> None:
-    """Check that a message is not made of very many small parts.
-
-    Args:
-        data: The message.
-        descriptor: The descriptor of its type.
+    """Return a number of 7 bits a byte, and where it ends.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, it has more than `MAX_FIELDS` fields.
+        IndexError: The data or the longest number ends before.
+    """
+    value = 0
+    for place in range(_LONGEST_VARINT):
+        byte = data[at + place]
+        value |= (byte & 0x7F) << 7 * place
+        if byte <= 0x7F:
+            return value, at + place + 1
+    raise IndexError
+
+
+def check_fields(messages: Iterable[bytes], descriptor: Any) -> None:
+    """Check that messages are not made of very many small parts.
+
+    Args:
+        messages: The message of a request, or those that it holds.
+        descriptor: The descriptor of their type.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, they have more than `MAX_FIELDS` fields together.
     """
     count = 0
-    nested = [(descriptor, 0, len(data))]
+    nested = [(message, descriptor, 0, len(message)) for message in messages]
     while nested:
-        kind, begin, end = nested.pop()
-        messages = _messages(kind)
+        data, kind, begin, end = nested.pop()
+        types = _messages(kind)
         for number, start, stop in fields(data, begin, end):
             count += 1
             if count > MAX_FIELDS:
@@ -80,8 +87,8 @@ def check_fields(data: bytes, descriptor: Any) -> None:
                     f"The request has more than {MAX_FIELDS:,} values. Send fewer rows at once, "
                     "and numbers in tensor_content."
                 )
-            if number in messages and start >= 0:
-                nested.append((messages[number], start, stop))
+            if number in types and start >= 0:
+                nested.append((data, types[number], start, stop))
 
 
 @functools.cache

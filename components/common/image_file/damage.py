@@ -29,6 +29,7 @@ _PLAIN_PIXELS = 2000
 #: Converted newlines from which chance is excluded: one byte of 256 is a newline by itself.
 _NEWLINES = 4
 _END = b"\xff\xd9"
+_FIRST_SCAN = b"\xff\xda"
 # JPEG markers (ITU-T T.81, table B.1)
 _APP0 = 0xE0
 _APP15 = 0xEF
@@ -46,7 +47,7 @@ def damage(data: bytes, kind: str, is_decoded: bool) -> str:
     """
     if kind == "JPEG":
         said = _jpeg(data)
-        newlines = _converted_newlines(data[max(data.find(b"\xff\xda"), 0) :]) if said else ""
+        newlines = _converted_newlines(data[max(data.find(_FIRST_SCAN), 0) :]) if said else ""
         return ", ".join(part for part in (said, newlines) if part)
     if kind == "PNG":
         return "" if is_decoded else _pillow(data, lambda image: image.verify())
@@ -119,9 +120,8 @@ def _is_padding(data: bytes, said: str) -> bool:
     found = _LEFT_OVER.search(said)
     if found is None:
         return False
-    count = int(found[1])
-    ends = (match.start() for match in re.finditer(_END, data))
-    return any(len(set(data[max(end - count, 0) : end])) <= _PADDING for end in ends)
+    end = data.find(_END, max(data.find(_FIRST_SCAN), 0))
+    return len(set(data[max(end - int(found[1]), 0) : end])) <= _PADDING
 
 
 def _webp(data: bytes) -> str:

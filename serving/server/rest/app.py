@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -29,12 +29,14 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 from imgpipe.serving import tensors
 from imgpipe.serving.server import services, status
 from imgpipe.serving.server.calls import Call, Calls, SheddingPool
+from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.metrics import Metrics
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.rest.requests import (
+    HEALTH,
     Bodies,
     is_of_another_site,
     json_response,
@@ -52,11 +54,11 @@ VERSION_HEADER = "Model-Version"
 """Header with the version that answered, which TensorFlow Serving's JSON does not contain."""
 _PATH = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+))?"
-    r"(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
+    r"(?:/versions/(?P<version>[0-9]{1,19})|/labels/(?P<label>[^/:]+))?"
     r"(?P<action>/metadata|:predict|:classify|:regress)?",
     re.IGNORECASE,
 )
-"""As in model_servers/http_rest_api_util.cc; 18 digits always fit an int64."""
+"""As in model_servers/http_rest_api_util.cc. A version is an int64, which has up to 19 digits."""
 _FORMS = (
     "POST /v1/models/NAME:predict, GET /v1/models/NAME or GET /v1/models/NAME/metadata, in which "
     "/versions/NUMBER or /labels/LABEL may follow NAME"
@@ -87,9 +89,11 @@ class RestApi:
         log: RequestLog,
         pool: SheddingPool,
         metrics: Metrics,
+        is_ready: Callable[[], bool],
         settings: Settings,
     ) -> None:
         self._core, self._calls, self._log, self._pool = core, calls, log, pool
+        self._is_ready = is_ready
         self._metrics, self._timeout = metrics, settings.rest_timeout
         self.bodies = Bodies(settings.rest_timeout)
         self.draining = False
@@ -101,7 +105,7 @@ class RestApi:
             return json_response({"live": True})
 
         async def ready(request: Request) -> Response:
-            up = not self.draining and self._core.ready()
+            up = self._is_ready()
             answer = json_response({"ready": up})
             answer.status_code = 200 if up else 503
             return answer
@@ -116,8 +120,8 @@ class RestApi:
             return Response(self._metrics.own_page(), media_type="text/plain")
 
         own = {
-            "/v1/health/live": live,
-            "/v1/health/ready": ready,
+            f"{HEALTH}live": live,
+            f"{HEALTH}ready": ready,
             "/v1/server/models": models,
             METRICS: metrics,
             OWN_METRICS: own_metrics,
@@ -142,10 +146,13 @@ class RestApi:
         try:
             spec, action = _target(request.method, path)
             if action != ":predict":
-                return self._describe(spec, action)
+                method = "GetModelMetadata" if action else "GetModelStatus"
+                call = Call("REST", method, model=spec.name)
+                return self._calls.run(call, lambda: self._describe(spec, action))
         except StatusError as error:
             return refusal(error)
-        call = Call("REST", time.monotonic() + self._timeout, model=spec.name)
+        deadline = time.monotonic() + self._timeout
+        call = Call("REST", deadline=deadline, model=spec.name)
         return await self.bodies.answer(
             request,
             lambda body: self._run(request, call, spec, body),
@@ -203,6 +210,7 @@ class RestApi:
         return Response(text, headers=headers, media_type="application/json")
 
     def _predict(self, call: Call, spec: Spec, data: bytes) -> bytes:
+        call.size = len(data)
         body = json_tensors.parse(data)
         with self._core.acquire(spec) as handle:
             call.version = handle.version
@@ -213,7 +221,8 @@ class RestApi:
                 )
             inputs = json_tensors.read(body, signature.inputs)
             answer = handle.predict(inputs, body.signature_name, call=call)
-        text = json_tensors.write(answer.outputs, by_row=body.by_row)
+        with conversion(sum(value.nbytes for value in answer.outputs.values())):
+            text = json_tensors.write(answer.outputs, by_row=body.by_row)
         if self._log.enabled:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = handle.name

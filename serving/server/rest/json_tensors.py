@@ -13,10 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import itertools
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +21,7 @@ import numpy as np
 import orjson
 
 from imgpipe.serving import tensors
+from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.rest.requests import too_large
 from imgpipe.serving.server.status import invalid, listed
 from imgpipe.serving.tensors import DType
@@ -42,30 +40,6 @@ _SHOWN = 40
 """Characters of a text that a message quotes."""
 _KEYS_SHOWN = 5
 """Keys of an object that a message names."""
-_SMALL_BYTES = 64 << 10
-"""Size of a body whose conversion takes a millisecond at most."""
-_one_at_a_time = threading.Lock()
-"""Held while a large body is converted."""
-
-
-@contextmanager
-def _large_conversion() -> Iterator[None]:
-    """Let one thread at a time convert a large body, and pause after it for as long as that took.
-
-    A conversion holds the interpreter lock. Other requests need this lock several times, and would
-    wait for the next conversion each time if there were no pause.
-    """
-    with _one_at_a_time:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            time.sleep(time.monotonic() - began)
-
-
-def _conversion(size: int) -> AbstractContextManager[None]:
-    """Return the context in which a body of some bytes is converted."""
-    return _large_conversion() if size > _SMALL_BYTES else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -94,7 +68,7 @@ def parse(data: bytes) -> PredictBody:
     # Lists without an empty one hold one number more than they have commas. Lists are counted
     # apart, so that it makes no difference how many of them hold the numbers. Commas and brackets
     # inside of strings count too; there are few.
-    with _conversion(len(data)):
+    with conversion(len(data)):
         values = data.count(b",") + data.count(b"{")
         lists = data.count(b"[")
     if max(values, lists) > MAX_VALUES:
@@ -103,7 +77,7 @@ def parse(data: bytes) -> PredictBody:
             "lists. Send fewer rows at once, send images as encoded bytes, or use gRPC."
         )
     try:
-        with _conversion(len(data)):
+        with conversion(len(data)):
             document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {error}") from error
@@ -137,7 +111,7 @@ def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         dtype = tensors.dtype_of(inputs[name].dtype)
         if dtype is None:
             raise invalid(f"JSON has no values for the type of {name}.")
-        with _conversion(body.size):
+        with conversion(body.size):
             found[name] = _array(name, value, dtype)
     return found
 

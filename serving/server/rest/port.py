@@ -11,10 +11,12 @@ another way; a proxy for the open internet writes such requests anew.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
@@ -23,14 +25,21 @@ from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from imgpipe.serving.server import ports
-from imgpipe.serving.server.rest.requests import names_another_host, other_host
+from imgpipe.serving.server.rest.requests import (
+    HEALTH,
+    names_another_host,
+    other_host,
+    refusal,
+)
+from imgpipe.serving.server.status import Code, StatusError
 
 HEAD_S = 10.0
 """Seconds for a complete head from its first byte, and for the first byte after connecting."""
-IDLE_S = 60
-"""Seconds until a connection is closed that has no request, or whose client reads no answer."""
 MAX_CONNECTIONS = 4096
-"""Number of open connections beyond which requests are answered with 503."""
+"""Number of open connections. The one that has been without a request for longest is closed for a
+new one; if all have a request, those of further connections are answered with 503."""
+_FOR_HEALTH = 64
+"""Further connections, so that health checks are answered, too, while all others have a request."""
 _SHARE = 0.5
 """Fraction of the open files of the process that connections may use. Those of gRPC may use another
 quarter, so that a quarter is left for the files of models and logs."""
@@ -57,9 +66,19 @@ def host_to_open(host: str) -> str:
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's protocol of a connection, which ends if its head or its client is too slow."""
+    """uvicorn's protocol of a connection, which ends if its head or its client is too slow.
+
+    Args:
+        idle: The connections of the port without a request, in the order in which they became so.
+        most: Number of connections, from which on idle ones are closed for new ones.
+        **uvicorn: What uvicorn hands over.
+    """
 
     _timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, idle: dict[_Protocol, None], most: int, **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
+        self._idle, self._most = idle, most
 
     def _end_in(self, seconds: float | None) -> None:
         """End the connection in `seconds` unless this is called again; None for never."""
@@ -68,28 +87,40 @@ class _Protocol(H11Protocol):
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._abort)
 
     def _abort(self) -> None:
+        self._idle.pop(self, None)
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._end_in(HEAD_S)
+        if len(self.connections) > self._most and self._idle:
+            next(iter(self._idle))._abort()
+        elif len(self.connections) > self._most + _FOR_HEALTH:
+            self._abort()
+        self._idle[self] = None
+
+    def on_response_complete(self) -> None:
+        self._idle[self] = None
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
+            self._idle.pop(self, None)
             self._end_in(None)  # the application limits the time of a body and of an answer
         elif self._timer is None:
             self._end_in(HEAD_S)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._end_in(IDLE_S)
+        self._end_in(ports.IDLE_S)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._end_in(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.pop(self, None)
         self._end_in(None)
         super().connection_lost(exc)
 
@@ -102,21 +133,34 @@ class HttpPort:
         port: Number of the port; 0 for any free one.
         another: How a person chooses another port, for the error.
         tls: The context of TLS; None for plain HTTP.
+        allowed_hosts: Names of this machine in requests, as `requests.names_another_host` has them.
 
     Raises:
         ResourceError: The address cannot be listened on.
     """
 
     def __init__(
-        self, host: str, port: int, another: str, tls: ssl.SSLContext | None = None
+        self,
+        host: str,
+        port: int,
+        another: str,
+        tls: ssl.SSLContext | None = None,
+        allowed_hosts: Sequence[str] = (),
     ) -> None:
         self._tls = tls
         self._socket = _bound(host, port, another)
         self.port: int = self._socket.getsockname()[1]
         self.running = 0
         """Number of requests without an answer so far."""
+        self._most = ports.connections(_SHARE, MAX_CONNECTIONS)
+        self._allowed = allowed_hosts
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def connections(self) -> int:
+        """Number of open connections."""
+        return 0 if self._server is None else len(self._server.server_state.connections)
 
     def start(self, app: Any) -> None:
         """Begin to answer requests with an ASGI application."""
@@ -125,7 +169,7 @@ class HttpPort:
         config = uvicorn.Config(
             self._answer,
             loop="asyncio",
-            http=_Protocol,
+            http=functools.partial(_Protocol, {}, self._most),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -135,8 +179,7 @@ class HttpPort:
             proxy_headers=False,
             server_header=False,
             backlog=_ACCEPTED_AT_ONCE,  # asyncio accepts as many before other tasks run
-            limit_concurrency=ports.connections(_SHARE, MAX_CONNECTIONS),
-            timeout_keep_alive=IDLE_S,
+            timeout_keep_alive=ports.IDLE_S,
             timeout_graceful_shutdown=1,  # `stop` has waited for the requests before
             ssl_context_factory=None if tls is None else lambda *_: tls,
         )
@@ -154,8 +197,10 @@ class HttpPort:
         app, names = self._app, {name for name, _ in scope["headers"]}
         if {b"content-length", b"transfer-encoding"} <= names:  # RFC 9112, section 6.1
             app = PlainTextResponse("A request has one length.", 400, {"Connection": "close"})
-        elif names_another_host(Request(scope)):
-            app = other_host()
+        elif names_another_host(request := Request(scope), self._allowed):
+            app = other_host(request)
+        elif self.connections > self._most and not scope["path"].startswith(HEALTH):
+            app = refusal(StatusError(Code.UNAVAILABLE, "Too many connections. Try again later."))
         self.running += 1
         try:
             await app(scope, receive, send)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,9 +17,13 @@ from starlette.responses import Response
 from imgpipe.serving.server import status
 from imgpipe.serving.server.status import Code, StatusError
 
+HEALTH = "/v1/health/"
+"""Paths that are answered even if too many connections are open."""
 MAX_BODY_BYTES = 32 << 20
 _BODIES_AT_ONCE = 4
 """Number of bodies of the largest allowed size that fit into memory at once."""
+_HOST_SHOWN = 100
+"""Characters of the name of a host that a message quotes."""
 _DISCARD_S = 1.0
 """Seconds in which the rest of a refused body is still read. A client that still sends when the
 connection ends never sees the answer (RFC 9112, section 9.6)."""
@@ -58,11 +63,13 @@ def json_response(content: Any, headers: dict[str, str] | None = None) -> Respon
     return Response(orjson.dumps(content), 200, headers, "application/json")
 
 
-def other_host() -> Response:
+def other_host(request: Request) -> Response:
     """Return the refusal of a request that names another host."""
     text = (
-        "The request names another host, as a page of another site may do. On this machine, the "
-        "server is localhost, also in the Host header that a proxy on this machine sends."
+        f"The request names the host {request.headers['host'][:_HOST_SHOWN]!r}, as a page of "
+        "another site may do. On this machine, the server is localhost. imgpipe serve "
+        "--allowed-host NAME, or imgpipe-model-server --allowed_hosts=NAME, allows another name, "
+        "such as one that a proxy on this machine passes on."
     )
     answer = refusal(StatusError(Code.PERMISSION_DENIED, text))
     answer.headers["Connection"] = "close"  # the body of the request is not read
@@ -91,26 +98,40 @@ def is_of_another_site(request: Request) -> bool:
     return not host or host.removesuffix(port) != headers.get("host", "").removesuffix(port)
 
 
-def names_another_host(request: Request) -> bool:
+def names_another_host(request: Request, allowed: Collection[str]) -> bool:
     """Return whether a request from this machine names another host.
 
     A page of another site may have a name that leads to this machine (DNS rebinding), and its
     Origin is then that of the Host header. Connections from this machine must therefore name it
-    `localhost` or by its address. Only programs send no Host header.
+    `localhost`, by its address, by its own name, or by one that is allowed. Only programs send no
+    Host header.
+
+    Args:
+        request: The request.
+        allowed: Names of hosts in lower case; `.example.com` also allows all names that end with
+            it, and `*` allows any name.
     """
     here, _ = request.scope.get("server") or ("", 0)
     try:
         named = urlsplit(f"//{request.headers.get('host', 'localhost')}").hostname or ""
     except ValueError:  # urlsplit refuses addresses such as "[::1"
         return True
-    return _is_loopback(here) and not _is_loopback(named)
+    if not _is_loopback(here) or _is_loopback(named) or named == socket.gethostname().lower():
+        return False
+    return not any(
+        name in ("*", named) or (name.startswith(".") and f".{named}".endswith(name))
+        for name in allowed
+    )
 
 
 def _is_loopback(host: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return host == "localhost"
+    # A socket for IPv6 has IPv4 addresses as ::ffff:127.0.0.1, which is no loopback address before
+    # Python 3.13.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 class Bodies:

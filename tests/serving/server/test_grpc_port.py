@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.serving.client import Client
-from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server import ModelServer, ports
 from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS
 from tests.serving.quick import quick
 
@@ -63,6 +63,20 @@ def kinds_of_frames(connection: socket.socket) -> Iterator[int]:
         while header := arriving.read(9):
             arriving.read(int.from_bytes(header[:3], "big"))
             yield header[3]
+
+
+def test_idle_connections_end_and_clients_connect_again(push, tmp_path, monkeypatch, eventually):
+    monkeypatch.setattr(ports, "IDLE_S", 1)
+    push("half_plus_two", tmp_path, 3)
+    with ModelServer("m", tmp_path, quick(rest_api_port=0)) as server:
+        server.wait_until_available(60)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as silent:
+            silent.sendall(PREFACE + frame(SETTINGS))
+            with Client(server.target, "m") as client:
+                assert client.predict({"x": np.float32([1])}).outputs["y"].tolist() == [2.5]
+                assert GOAWAY in kinds_of_frames(silent)
+                eventually(lambda: server._grpc.connections == 0)
+                assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
 
 
 def test_streams_without_a_request_delay_neither_other_clients_nor_the_stop(push, tmp_path):

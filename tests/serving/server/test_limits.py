@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gzip
 import itertools
 import threading
 import time
@@ -98,6 +99,33 @@ def test_images_inside_examples_have_the_same_limit(inside):
         limits.row_pixels(alias, value, 50_000_000)
     assert limits.row_pixels(alias, value, 200_000_000) == [0, 144_000_000]
     assert limits.row_pixels("names", value, 50_000_000) == [0, 0]
+
+
+@pytest.mark.parametrize("nested", ["values", "features", "images"])
+def test_the_values_inside_of_examples_are_counted(nested):
+    """Of 16 MB with 8 million empty values, 60 seconds and 2.2 GB were the price."""
+
+    def field(number: int, content: bytes) -> bytes:
+        length = len(content)
+        head = [number << 3 | 2]
+        while length > 0x7F:
+            head.append(length & 0x7F | 0x80)
+            length >>= 7
+        return bytes([*head, length]) + content
+
+    def example(values: bytes) -> bytes:
+        feature = field(1, b"image_bytes") + field(2, field(1, values))
+        return field(1, field(1, feature))
+
+    many = 60_000
+    rows = {
+        "values": [example(b"\x0a\0" * many)] * 2,
+        "features": [field(1, field(1, b"") * 2 * many)],
+        "images": [example(b"\x0a\0" * 10)] * 12_000,
+    }[nested]
+    with pytest.raises(StatusError, match="more than 100,000 values") as error:
+        limits.row_pixels("examples", np.array(rows, object), 50_000_000)
+    assert error.value.code == Code.INVALID_ARGUMENT
 
 
 class Counted:
@@ -289,6 +317,34 @@ def test_the_limit_applies_to_decompressed_messages(narrow, stub):
     with pytest.raises(grpc.RpcError, match="Received message larger than max"):
         # This is the client's own limit of 4 MiB: the server has answered.
         stub.Predict(ask(x=np.zeros(3 << 20, np.float32)), timeout=30)
+
+
+@pytest.mark.parametrize("kind", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+@pytest.mark.parametrize("size", [20_000, 10 << 20])
+def test_compressed_messages_are_answered(images, make_image, kind, size):
+    """The larger one is unpacked in its turn."""
+    image = make_image() + bytes(size)
+    with grpc.insecure_channel(images) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        plain = stub.Predict(ask(model="imgpipe", image_bytes=[image]), timeout=30)
+        packed = stub.Predict(
+            ask(model="imgpipe", image_bytes=[image]), timeout=30, compression=kind
+        )
+    assert packed == plain
+
+
+def test_damaged_compressed_messages_are_refused(images):
+    whole = gzip.compress(bytes(20 << 20))
+    with grpc.insecure_channel(images) as channel:
+        raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        for data, words in (
+            (whole[:-9], "cut off"),
+            (whole[:40], "cut off"),
+            (whole[:20] + b"xyz" + whole[23:], "damaged"),
+        ):
+            with pytest.raises(grpc.RpcError, match=f"The compressed message is {words}") as error:
+                raw(data, timeout=30)
+            assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_full_queue_refuses_and_health_still_answers(narrow, stub):

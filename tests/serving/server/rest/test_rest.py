@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import base64
+import re
+import shutil
+import socket
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import (
+    predict_pb2,
+    prediction_log_pb2,
+    prediction_service_pb2_grpc,
+)
 
+from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.rest import requests
+from tests.serving.quick import quick
+from tests.serving.server.rest.conftest import Rest
 from tests.serving.test_image_header import png_bomb
 
 TEXT = {"Content-Type": "text/plain"}
@@ -170,8 +181,82 @@ def test_no_path_answers_a_name_of_another_site_that_leads_to_this_machine(rest,
         *("/v1/health/ready", "/monitoring/prometheus/metrics", "/nothing"),
     ):
         answer = rest.ask("GET", path, headers={"Host": host})
-        assert answer.status == 403 and "names another host" in answer.error(), path
+        assert answer.status == 403 and f"names the host {host!r}" in answer.error(), path
     assert rest.predict({"instances": [1]}, headers={"Host": host}).status == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("Images.example:8501", 200),
+        ("a.b.cluster.local", 200),
+        ("cluster.local", 403),
+        ("evil-cluster.local", 403),
+        ("images.example.evil", 403),
+        (socket.gethostname(), 200),
+        ("127.0.1.1:8501", 200),
+    ],
+)
+def test_allowed_hosts_are_answered(allowing, host, status):
+    answer = allowing.ask("GET", "/v1/models/half", headers={"Host": host})
+    assert answer.status == status
+    assert status == 200 or f"the host '{host}'" in answer.error()
+    assert status == 200 or "imgpipe serve --allowed-host NAME" in answer.error()
+
+
+@pytest.fixture(scope="module")
+def allowing(models, tmp_path_factory):
+    """Serve half_plus_two to two kinds of names, on all networks of both protocols."""
+    base = tmp_path_factory.mktemp("allowing")
+    shutil.copytree(models / "half_plus_two", base / "half" / "1")
+    settings = quick(rest_api_port=-1, allowed_hosts="images.example, .CLUSTER.local", host="::")
+    with ModelServer("half", base / "half", settings) as server:
+        server.wait_until_available(60)
+        yield Rest(server)
+
+
+def test_ipv4_addresses_of_a_socket_for_ipv6_are_this_machine(allowing):
+    """The connection comes from ::ffff:127.0.0.1."""
+    answer = allowing.ask("GET", "/v1/models/half", headers={"Host": "evil.example"})
+    assert answer.status == 403
+
+
+def test_any_host_is_answered_if_the_settings_say_so(serve):
+    server = serve(allowed_hosts="*")
+    assert server.ask("GET", "/v1/models/half", headers={"Host": "evil.example"}).status == 200
+
+
+def test_a_version_of_19_digits_is_asked_as_over_grpc(models, tmp_path):
+    number = (1 << 63) - 1
+    shutil.copytree(models / "half_plus_two", tmp_path / str(number))
+    with ModelServer("half", tmp_path, quick(rest_api_port=-1)) as server:
+        server.wait_until_available(60)
+        rest = Rest(server)
+        answer = rest.predict({"instances": [1]}, f"half/versions/{number}")
+        assert answer.json() == {"predictions": [2.5]}
+        missing = rest.predict({"instances": [1]}, "half/versions/9999999999999999999")
+        assert missing.status == 404 and "Specific(half, 9999999999999999999)" in missing.error()
+
+
+def test_the_access_log_has_a_line_for_each_request(serve, caplog):
+    server = serve(access_log=True)
+    with caplog.at_level("INFO", "imgpipe.serving.server.calls"):
+        server.predict({"instances": [1, 2]})
+        server.predict({"instances": ["secret"]})
+        server.get("/v1/models/half")
+        with grpc.insecure_channel(server.server.target) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = "half"
+            with pytest.raises(grpc.RpcError, match="do not fit the signature"):
+                stub.Predict(request, timeout=20)
+    lines = [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in caplog.records]
+    assert lines == [
+        "REST Predict 'half' version 3: OK, 2 rows, N ms",
+        "REST Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
+        "REST GetModelStatus 'half' version None: OK, 0 rows, N ms",
+        "GRPC Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
+    ]
 
 
 def test_a_signature_of_operations_cannot_be_asked(rest):

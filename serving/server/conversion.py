@@ -1,0 +1,100 @@
+"""Conversion of large requests in Python, which one thread does at a time.
+
+A conversion holds Python's interpreter lock. Other requests need this lock several times each, and
+would wait for every thread that converts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from imgpipe.serving.server.calls import Call, LongCall
+from imgpipe.serving.server.limits import Turns
+from imgpipe.serving.server.runtime import calls_at_once
+from imgpipe.serving.server.status import Code, StatusError, invalid
+
+_SMALL_BYTES = 64 << 10
+"""Size of a request whose conversion takes a millisecond at most."""
+_one_at_a_time = threading.Lock()
+"""Held while a large request is converted."""
+_UNPACKED_AT_ONCE = 8 << 20
+"""Size in bytes up to which compressed messages are unpacked without taking turns."""
+_unpacked = Turns(calls_at_once())
+"""Requests whose compressed messages are larger: together they would fill the memory."""
+_ANY_FORMAT = 32 + zlib.MAX_WBITS
+"""Lets zlib read both compressions of gRPC, gzip and deflate (RFC 1952, RFC 1950)."""
+
+
+def conversion(size: int) -> AbstractContextManager[None]:
+    """Return the context in which some bytes of a request are converted."""
+    return _large_conversion() if size > _SMALL_BYTES else nullcontext()
+
+
+@contextmanager
+def _large_conversion() -> Iterator[None]:
+    """Wait for the turn of this thread, and pause after it for as long as the block took.
+
+    Without the pause, other requests would wait for the next conversion each time that they need
+    the interpreter lock.
+    """
+    with _one_at_a_time:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            time.sleep(time.monotonic() - began)
+
+
+def is_compressed(data: bytes) -> bool:
+    """Return whether a gRPC message is compressed, which gRPC does not tell.
+
+    The first bytes of both formats begin no message that a service of this server takes.
+    """
+    return data[:2] == b"\x1f\x8b" or (data[:1] == b"\x78" and int.from_bytes(data[:2]) % 31 == 0)
+
+
+@contextmanager
+def unpacked(data: bytes, most: int, call: Call) -> Iterator[bytes]:
+    """Hold the content of a compressed message in the block, which is the rest of its request.
+
+    gRPC itself would unpack messages in the thread that serves all connections, and all of those
+    that arrive: 1 MB could become 1 GiB.
+
+    Args:
+        data: The compressed message.
+        most: Largest size of its content in bytes; -1 for any.
+        call: The request, which is long if its content is large.
+
+    Raises:
+        LongCall: The call does not know yet that it is long.
+        StatusError: RESOURCE_EXHAUSTED, the content is too large; INVALID_ARGUMENT, it is damaged.
+    """
+    stream = zlib.decompressobj(_ANY_FORMAT)
+    content = _expanded(stream, data, _UNPACKED_AT_ONCE)
+    if stream.eof:
+        yield content
+        return
+    if not call.is_long:
+        raise LongCall(call)
+    with _unpacked.turn():
+        call.check()
+        left = 0 if most < 0 else max(most - len(content) + 1, 1)
+        content += _expanded(stream, stream.unconsumed_tail, left)
+        if 0 <= most < len(content):
+            words = f"Decompressed message larger than max ({most:,} bytes)."
+            raise StatusError(Code.RESOURCE_EXHAUSTED, words)
+        if not stream.eof:
+            raise invalid("The compressed message is cut off.")
+        yield content
+
+
+def _expanded(stream: zlib._Decompress, data: bytes, most: int) -> bytes:
+    """Expand no more than `most` bytes; 0 for any number."""
+    try:
+        return stream.decompress(data, most)
+    except zlib.error as error:
+        raise invalid(f"The compressed message is damaged: {error}.") from error

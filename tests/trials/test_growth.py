@@ -1,0 +1,164 @@
+"""Whatever of ours reads foreign bytes takes a time that is linear in their number.
+
+Each reader gets the adversarial bytes of its formats once, and then twice as many. A reader that
+begins anew at each byte takes four times as long. Ratios of processor time are compared, since the
+machine may be busy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+
+from imgpipe.components.common.image_file.damage import damage
+from imgpipe.components.common.image_file.header import other_format, probe
+from imgpipe.components.image_filter.checks.decodable import is_cut_short
+from imgpipe.serving import image_header
+from imgpipe.serving.server import limits, wire
+from imgpipe.serving.server.rest import json_tensors
+from imgpipe.serving.server.status import StatusError
+from tests.fuzz.targets import TARGETS
+
+JPEG = b"\xff\xd8\xff\xe0\0\2"
+PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 9, 9, 8, 0, 0, 0, 0, 0)
+GIF = b"GIF89a" + struct.pack("<HHBBB", 9, 9, 0, 0, 0)
+WEBP = b"RIFF\xff\xff\xff\0WEBP"
+BOXES = b"\0\0\0\x0cJXL \r\n\x87\n"
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+SCANS = JPEG + b"\xff\xda\0\2" * 101
+IMAGES = {
+    "JPEG of 255": (JPEG, b"\xff"),
+    "JPEG of zeros": (JPEG, b"\0"),
+    "JPEG of stuffed bytes": (JPEG, b"\xff\0"),
+    "JPEG of fill bytes and stuffed ones": (JPEG, b"\xff\xff\xff\xff\0"),
+    "JPEG of empty segments": (JPEG, b"\xff\xe1\0\2"),
+    "JPEG of segments of length 0": (JPEG, b"\xff\xe1\0\0"),
+    "JPEG of comments without end": (JPEG, b"\xff\xfe\xff\xff"),
+    "JPEG of standalone markers": (JPEG, b"\xff\x01"),
+    "JPEG of ends": (JPEG, b"\xff\xd9"),
+    "JPEG of Exif blocks": (JPEG, b"\xff\xe1\0\x0aExif\0\0aa"),
+    "JPEG of scans": (SCANS, b"\xff\xda\0\2"),
+    "JPEG of scans and 255": (SCANS, b"\xff"),
+    "JPEG of scans and restarts": (SCANS, b"\xff\xd0"),
+    "PNG of empty chunks": (PNG, b"\0\0\0\0teXt\0\0\0\0"),
+    "PNG of empty texts": (PNG, b"\0\0\0\0zTXt\0\0\0\0"),
+    "PNG of a text without end": (PNG + b"\x7f\xff\xff\xffiTXta\0\1\0", b"a"),
+    "PNG of zeros": (PNG, b"\0"),
+    "PNG of 255": (PNG, b"\xff"),
+    "GIF of a comment without end": (GIF + b"\x21\xfe", b"\1a"),
+    "GIF of empty extensions": (GIF, b"\x21\xfe\0"),
+    "GIF of empty frames": (GIF, b"\x2c" + bytes(9) + b"\0\0"),
+    "WebP of empty chunks": (WEBP, b"VP8 \0\0\0\0"),
+    "WebP of zeros": (WEBP + b"VP8 \xff\xff\xff\0", b"\0"),
+    "WebP of newlines": (WEBP + b"VP8 \xff\xff\xff\0", b"\r\n"),
+    "boxes of size 0": (BOXES, b"\0\0\0\0free"),
+    "boxes of size 1": (BOXES, b"\0\0\0\1free" + bytes(7) + b"\x10"),
+    "boxes of size 8": (BOXES, b"\0\0\0\x08free"),
+    "HEIC of empty boxes": (HEIC, b"\0\0\0\x08free"),
+    "BMP of zeros": (b"BM", b"\0"),
+    "TIFF of zeros": (b"II*\0\x08\0\0\0", b"\0"),
+    "nothing": (b"", b"\xff"),
+}
+
+
+def _example(row: bytes) -> None:
+    limits.row_pixels("examples", np.array([row], object), 1_000_000)
+
+
+def _body(data: bytes) -> None:
+    signature = {"x": tf.compat.v1.MetaGraphDef().signature_def["a"].inputs["x"]}
+    signature["x"].dtype = 7
+    json_tensors.read(json_tensors.parse(data), signature)
+
+
+def _message(data: bytes) -> None:
+    wire.check_fields([data], PredictRequest.DESCRIPTOR)
+
+
+IMAGE_READERS = {
+    "size": image_header.size,
+    "pixels": image_header.pixels,
+    "hidden cost": image_header.hidden_cost,
+    "probe": lambda data: probe(data, 1_000_000),
+    "other format": other_format,
+    "cut short": is_cut_short,
+    "damage": lambda data: damage(data, image_header.sniff(data), is_decoded=False),
+}
+READERS = {
+    **{
+        f"{reader}: {name}": (read, head, unit)
+        for reader, read in IMAGE_READERS.items()
+        for name, (head, unit) in IMAGES.items()
+    },
+    "message: empty fields": (_message, b"", b"\x12\0"),
+    "message: long numbers": (_message, b"", b"\x08" + b"\xff" * 9 + b"\1"),
+    "message: a number without end": (_message, b"\x08", b"\xff"),
+    "message: groups": (_message, b"", b"\x0b\x0c"),
+    "example: empty features": (_example, b"", b"\x0a\x02\x0a\0"),
+    "example: a number without end": (_example, b"\x0a", b"\xff"),
+    "body: brackets": (_body, b'{"instances":', b"["),
+    "body: texts": (_body, b'{"instances":["', b"a"),
+    "body: spaces": (_body, b'{"instances":', b" "),
+}
+LINES = {
+    "list.csv": (b"path,label\n", b"a/1.jpg,a\n"),
+    "pixels.csv": (b"label,p0,p1,p2,p3\n", b"1,0,0,0,0\n"),
+    "x.jsonl": (b"", b'{"path": "a/1.jpg", "label": "a"}\n'),
+    "overrides.toml": (b"", b"#" * 40 + b"\n"),
+    "config.toml": (b"", b"#" * 40 + b"\n"),
+    "manifest.jsonl": (b"", b" "),
+    "models.config": (b"", b"#\n"),
+    "manifest.json": (b'{"files": ', b"["),
+    "request.pb": (b"", b"\x12\0"),
+    "reply.pb": (b"", b"\x12\0"),
+    "x.zip": (b"", b"PK\1\2" + bytes(42)),
+    "x.tar": (b"", bytes(512)),
+    "x.tar.gz": (b"\x1f\x8b\x08\x08" + bytes(6), b"a"),
+    "x.tfrecord": (b"", bytes(16)),
+}
+"""Beginnings and repeated parts of the files of `tests.fuzz`."""
+
+
+def seconds(read: Callable[[bytes], object], data: bytes) -> float:
+    """Return the processor time of a reader, whatever it says of the bytes."""
+    began = time.process_time()
+    with contextlib.suppress(StatusError):
+        read(data)
+    return time.process_time() - began
+
+
+def growth(read: Callable[[bytes], object], head: bytes, unit: bytes) -> tuple[float, int]:
+    """Return how much longer twice as many bytes take, and the number of bytes.
+
+    The number is raised until the time can be measured, or is larger than that of most files.
+    """
+    size = 16_000
+    while True:
+        once = head + unit * (size // len(unit))
+        took = min(seconds(read, once) for _ in range(2))
+        if took > 0.02 or size > 2_000_000:
+            break
+        size *= 2
+    twice = min(seconds(read, head + unit * (2 * size // len(unit))) for _ in range(2))
+    return twice / max(took, 0.005), size
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_twice_as_many_bytes_take_no_more_than_twice_as_long(name):
+    ratio, size = growth(*READERS[name])
+    assert ratio < 3.2, f"{ratio:.1f} times at {size:,} bytes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LINES)
+def test_files_of_twice_the_size_take_no_more_than_twice_as_long(name, tmp_path):
+    target = TARGETS[name]
+    ratio, size = growth(lambda data: target.answer(data, tmp_path), *LINES[name])
+    assert ratio < 3.2, f"{ratio:.1f} times at {size:,} bytes"
