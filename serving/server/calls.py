@@ -16,11 +16,18 @@ from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from imgpipe.models.process import give_memory_back
 from imgpipe.serving.server import status
 from imgpipe.serving.server.status import Code, StatusError, code_name
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+_LARGE_BYTES = 8 << 20
+"""Size of a request whose copies make up a part of the memory that is worth giving back."""
+_GIVEN_BACK_S = 2.0
+"""Seconds until then, in which gRPC frees its copies, too."""
+_giving_back = threading.Lock()
+"""Held while somebody waits to give memory back."""
 _MODEL_SHOWN = 100
 """Characters of the name of a model, which a client may make up, in the access log."""
 
@@ -128,6 +135,9 @@ class Calls:
             call.seconds = time.monotonic() - began
             self.refuse(call, failure)
             raise failure from error
+        finally:
+            if call.size > _LARGE_BYTES:
+                _give_memory_back_soon()
         call.seconds = time.monotonic() - began
         self._tell(call)
         return result
@@ -143,6 +153,19 @@ class Calls:
                 observer(call)
             except Exception:  # a full disk under the log must not fail the request
                 _log.exception("observer of requests")
+
+
+def _give_memory_back_soon() -> None:
+    if not _giving_back.acquire(blocking=False):
+        return
+
+    def give() -> None:
+        _giving_back.release()
+        give_memory_back()
+
+    timer = threading.Timer(_GIVEN_BACK_S, give)
+    timer.daemon = True
+    timer.start()
 
 
 class Refused(StatusError):

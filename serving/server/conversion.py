@@ -21,7 +21,9 @@ _SMALL_BYTES = 64 << 10
 """Size of a request whose conversion takes a millisecond at most."""
 _one_at_a_time = threading.Lock()
 """Held while a large request is converted."""
-_UNPACKED_AT_ONCE = 8 << 20
+MAX_UNPACKED_BYTES = 16 << 20
+"""Largest content of a compressed message; each copy of it holds the interpreter lock for 5 ms."""
+_SMALL_UNPACKED_BYTES = 1 << 20
 """Size in bytes up to which compressed messages are unpacked without taking turns."""
 _unpacked = Turns(calls_at_once())
 """Requests whose compressed messages are larger: together they would fill the memory."""
@@ -58,7 +60,7 @@ def is_compressed(data: bytes) -> bool:
 
 
 @contextmanager
-def unpacked(data: bytes, most: int, call: Call) -> Iterator[bytes]:
+def unpacked(data: bytes, call: Call) -> Iterator[bytes]:
     """Hold the content of a compressed message in the block, which is the rest of its request.
 
     gRPC itself would unpack messages in the thread that serves all connections, and all of those
@@ -66,7 +68,6 @@ def unpacked(data: bytes, most: int, call: Call) -> Iterator[bytes]:
 
     Args:
         data: The compressed message.
-        most: Largest size of its content in bytes; -1 for any.
         call: The request, which is long if its content is large.
 
     Raises:
@@ -74,7 +75,7 @@ def unpacked(data: bytes, most: int, call: Call) -> Iterator[bytes]:
         StatusError: RESOURCE_EXHAUSTED, the content is too large; INVALID_ARGUMENT, it is damaged.
     """
     stream = zlib.decompressobj(_ANY_FORMAT)
-    content = _expanded(stream, data, _UNPACKED_AT_ONCE)
+    content = _expanded(stream, data, _SMALL_UNPACKED_BYTES)
     if stream.eof:
         yield content
         return
@@ -82,18 +83,20 @@ def unpacked(data: bytes, most: int, call: Call) -> Iterator[bytes]:
         raise LongCall(call)
     with _unpacked.turn():
         call.check()
-        left = 0 if most < 0 else max(most - len(content) + 1, 1)
-        content += _expanded(stream, stream.unconsumed_tail, left)
-        if 0 <= most < len(content):
-            words = f"Decompressed message larger than max ({most:,} bytes)."
-            raise StatusError(Code.RESOURCE_EXHAUSTED, words)
+        content += _expanded(stream, stream.unconsumed_tail, MAX_UNPACKED_BYTES - len(content))
+        if not stream.eof and stream.unconsumed_tail:
+            raise StatusError(
+                Code.RESOURCE_EXHAUSTED,
+                f"Decompressed message larger than max ({MAX_UNPACKED_BYTES >> 20} MiB). Send "
+                "fewer rows at once, or without compression.",
+            )
         if not stream.eof:
             raise invalid("The compressed message is cut off.")
         yield content
 
 
 def _expanded(stream: zlib._Decompress, data: bytes, most: int) -> bytes:
-    """Expand no more than `most` bytes; 0 for any number."""
+    """Expand no more than `most` bytes."""
     try:
         return stream.decompress(data, most)
     except zlib.error as error:

@@ -137,8 +137,8 @@ class GrpcPort:
             **_channel_arguments(settings.grpc_channel_arguments),  # gRPC takes the first of two
         }
         self._server: Any = None
-        self._number = 0
-        """Number of the server in channelz."""
+        self._others: set[int] = set()
+        """Numbers of the servers in channelz that this process had before."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
         self._opened = threading.Event()
@@ -164,9 +164,9 @@ class GrpcPort:
         self._loop.set_exception_handler(_handle_loop_error)
         self._closing = asyncio.Event()
         arguments = list(self._arguments.items())
+        self._others = _channelz_servers()
         self._server = grpc.aio.server(options=arguments)
         self._server._server = _Server(self._loop, None, (), None, arguments, None)
-        self._number = _channelz_servers()[-1]
         for service, methods in self._services.items():
             self._server.add_registered_method_handlers(service, methods)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -189,15 +189,7 @@ class GrpcPort:
     @property
     def connections(self) -> int:
         """Number of open connections."""
-        count = first = 0
-        while self._number:
-            page = json.loads(cygrpc.channelz_get_server_sockets(self._number, first, 0))
-            sockets = page.get("socketRef", [])
-            count += len(sockets)
-            if page.get("end") or not sockets:
-                break
-            first = int(sockets[-1]["socketId"]) + 1
-        return count
+        return sum(map(_channelz_sockets, _channelz_servers() - self._others))
 
     @property
     def has_room(self) -> bool:
@@ -243,13 +235,26 @@ class GrpcPort:
         self._thread = None
 
 
-def _channelz_servers() -> list[int]:
-    """Return the numbers of the gRPC servers of this process, in the order of their making.
+def _channelz_servers() -> set[int]:
+    """Return the numbers of the gRPC servers of this process.
 
-    gRPC counts connections for its service channelz alone (gRFC A14).
+    gRPC counts connections only for its service channelz (gRFC A14). It numbers a server when it is
+    first asked for.
     """
     page = json.loads(cygrpc.channelz_get_servers(0))
-    return sorted(int(server["ref"]["serverId"]) for server in page.get("server", []))
+    return {int(server["ref"]["serverId"]) for server in page.get("server", [])}
+
+
+def _channelz_sockets(server: int) -> int:
+    """Return the number of connections of a gRPC server, which are told in pages."""
+    count = first = 0
+    while True:
+        page = json.loads(cygrpc.channelz_get_server_sockets(server, first, 0))
+        sockets = page.get("socketRef", [])
+        count += len(sockets)
+        if page.get("end") or not sockets:
+            return count
+        first = int(sockets[-1]["socketId"]) + 1
 
 
 def _busy(target: str) -> ResourceError:

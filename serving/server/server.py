@@ -92,11 +92,7 @@ class ModelServer:
         )
         self._services = Services(self.core, self._log, settings)
         health = Health(self._is_ready)
-        self._grpc = GrpcPort(
-            handlers(self._services, self.calls, self._pool, settings.max_message_bytes),
-            health,
-            settings,
-        )
+        self._grpc = GrpcPort(handlers(self._services, self.calls, self._pool), health, settings)
         self._rest: HttpPort | None = None
         self._api: RestApi | None = None
         self._pages: list[Route] = []

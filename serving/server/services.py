@@ -166,7 +166,7 @@ def status_message(states: Sequence[VersionState]) -> Any:
 
 
 def handlers(
-    services: Services, calls: Calls, pool: SheddingPool, most_bytes: int
+    services: Services, calls: Calls, pool: SheddingPool
 ) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
     """Return the gRPC handlers of both services, by method by service.
 
@@ -174,7 +174,6 @@ def handlers(
         services: What answers.
         calls: Runs the requests.
         pool: The threads that do the work; the handlers themselves are coroutines.
-        most_bytes: Largest size of a message that was compressed; -1 for any.
     """
     prediction = {
         "Predict": (PredictRequest, services.predict),
@@ -187,7 +186,7 @@ def handlers(
 
     def made(methods: dict[str, Any]) -> dict[str, grpc.RpcMethodHandler]:
         return {
-            method: _handler(_Method(method, message, work, most_bytes), calls, pool)
+            method: _handler(_Method(method, message, work), calls, pool)
             for method, (message, work) in methods.items()
         }
 
@@ -239,13 +238,12 @@ class _Method:
     message: Any
     """Class of the request."""
     work: Callable[[Any, Call], Any]
-    most_bytes: int
 
     def answer(self, data: bytes, call: Call) -> bytes:
         """Return the serialized response to a serialized request, which may be compressed."""
         if not is_compressed(data):
             return self._answer(data, call)
-        with unpacked(data, self.most_bytes, call) as content:
+        with unpacked(data, call) as content:
             return self._answer(content, call)
 
     def _answer(self, data: bytes, call: Call) -> bytes:

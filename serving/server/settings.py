@@ -19,8 +19,8 @@ from imgpipe.models.errors import ConfigError
 
 DEFAULT_MAX_PIXELS = 50_000_000
 DEFAULT_MAX_MESSAGE_BYTES = 64 << 20
-"""Largest decompressed size of a gRPC request, four times what our client sends at once. TensorFlow
-Serving has no limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
+"""Largest size of a gRPC request, four times what our client sends at once. TensorFlow Serving has
+no limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
 _MAX_PORT = 65535
 
 
@@ -122,7 +122,7 @@ class Settings:
     """Largest size of all gRPC requests together that wait or run: 16 of the largest; 0 for any.
     Requests that are still arriving are not counted."""
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-    """Largest decompressed size of a gRPC request; -1 for gRPC's own limit of 2 GiB. Times
+    """Largest size of a gRPC request; -1 for gRPC's own limit of 2 GiB. Times
     `grpc_port.MAX_STREAMS`, it is the most memory that arriving requests of a connection take."""
     request_log_max_bytes: int = 256 << 20
     """Largest total size of the files of the request log; the oldest are deleted first."""

@@ -108,8 +108,8 @@ def names_another_host(request: Request, allowed: Collection[str]) -> bool:
 
     Args:
         request: The request.
-        allowed: Names of hosts in lower case; `.example.com` also allows all names that end with
-            it, and `*` allows any name.
+        allowed: Names of hosts in lower case; `.example.com` allows example.com and all names that
+            end with .example.com, and `*` allows any name.
     """
     here, _ = request.scope.get("server") or ("", 0)
     try:

@@ -334,7 +334,7 @@ def test_compressed_messages_are_answered(images, make_image, kind, size):
 
 
 def test_damaged_compressed_messages_are_refused(images):
-    whole = gzip.compress(bytes(20 << 20))
+    whole = gzip.compress(bytes(10 << 20))
     with grpc.insecure_channel(images) as channel:
         raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         for data, words in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 
+import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from imgpipe.serving.server.rest.app import METRICS, OWN_METRICS
@@ -75,7 +76,13 @@ def test_the_own_metrics_follow_the_conventions_of_prometheus(rest):
     assert all(f"# TYPE {family.name}" in everything for family in families)
 
 
-def test_the_gauges_tell_what_the_server_does_and_holds(rest):
+def test_the_gauges_tell_what_the_server_does_and_holds(rest, eventually):
+    def value(name: str) -> float:
+        return values(rest.get(OWN_METRICS).body.decode())[name]
+
+    with grpc.insecure_channel(rest.server.target) as channel:
+        grpc.channel_ready_future(channel).result(10)
+        eventually(lambda: value('imgpipe_server_connections{port="grpc"}') >= 1)
     connections = [http.client.HTTPConnection("127.0.0.1", rest.port, timeout=10) for _ in "12"]
     for connection in connections:
         connection.request("GET", "/v1/health/live")
@@ -84,7 +91,6 @@ def test_the_gauges_tell_what_the_server_does_and_holds(rest):
     for connection in connections:
         connection.close()
     assert found['imgpipe_server_connections{port="rest"}'] >= 3
-    assert found['imgpipe_server_connections{port="grpc"}'] == 0
     assert found['imgpipe_server_version_available{model="half",version="123"}'] == 1
     assert found["imgpipe_server_requests_running"] == found["imgpipe_server_requests_waiting"] == 0
     assert found["process_resident_memory_bytes"] > 10 << 20

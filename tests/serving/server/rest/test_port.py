@@ -55,6 +55,7 @@ def test_connections_without_a_request_make_room_for_new_ones(serve, monkeypatch
     for connection in silent[1:]:
         connection.sendall(b"GET /v1/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    for connection in silent:
         connection.close()
 
 
@@ -82,7 +83,7 @@ def test_readiness_tells_that_grpc_accepts_no_more_connections(serve, eventually
     assert server.get("/v1/health/ready").status == 200
     with grpc.insecure_channel(server.server.target) as channel:
         grpc.channel_ready_future(channel).result(10)
-        assert server.get("/v1/health/ready").status == 503
+        eventually(lambda: server.get("/v1/health/ready").status == 503)
         assert server.get("/v1/health/live").status == 200
     eventually(lambda: server.get("/v1/health/ready").status == 200)
 
