@@ -122,19 +122,13 @@ def serve(
         # 8500 and 8501 are the usual ports of TensorFlow Serving. If the system chooses the port,
         # another program may use the next number.
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
-    if collect is not None and not (web and rest_port):
-        raise ConfigError("--collect needs the web page. Leave out --no-web and --rest-port 0.")
-    if examples and not (web and rest_port):
-        raise ConfigError("--examples needs the web page. Leave out --no-web and --rest-port 0.")
+    for option, given in (("--collect", collect is not None), ("--examples", examples)):
+        if given and not (web and rest_port):
+            raise ConfigError(f"{option} needs the web page. Leave out --no-web and --rest-port 0.")
     if log is None and (log_images or log_share is not None):
         option = "--log-images" if log_images else "--log-share"
         raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
-    chosen = _chosen(Path(model_dir), run)
-    if chosen.number is not None and versions > 1:
-        raise ConfigError(
-            f"--versions needs a folder of versions. Received one model: {model_dir}. Name the "
-            "output folder instead, or leave out --versions."
-        )
+    chosen = _chosen(Path(model_dir), run, versions)
     # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
@@ -182,12 +176,23 @@ class _Chosen:
     publish: Sequence[NextCommand] = ()
 
 
-def _chosen(path: Path, run: str | None) -> _Chosen:
+def _chosen(path: Path, run: str | None, versions: int) -> _Chosen:
     """Find what is served: a folder of versions, one of them, or the model of a run.
 
     Raises:
+        ConfigError: There is one model, but several versions are asked for.
         ResourceError: There is no model.
     """
+    chosen = _located(path, run)
+    if chosen.number is not None and versions > 1:
+        raise ConfigError(
+            f"--versions needs a folder of versions. Received one model: {path}. Name the "
+            "output folder instead, or leave out --versions."
+        )
+    return chosen
+
+
+def _located(path: Path, run: str | None) -> _Chosen:
     from imgpipe.pipeline.output import places
     from imgpipe.pipeline.published import trained_model
     from imgpipe.pipeline.published.model import Model

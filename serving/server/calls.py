@@ -132,15 +132,18 @@ class Calls:
             # Only an unexpected exception is logged with its traceback.
             if failure.code == Code.INTERNAL and not isinstance(error, StatusError):
                 _log.exception("internal error")
+        else:
             call.seconds = time.monotonic() - began
-            self.refuse(call, failure)
-            raise failure from error
+            self._tell(call)
+            return result
         finally:
             if call.size > _LARGE_BYTES:
                 _give_memory_back_soon()
         call.seconds = time.monotonic() - began
-        self._tell(call)
-        return result
+        self.refuse(call, failure)
+        # Without the frames of `work`, which hold the content of the request.
+        failure.__cause__ = failure.__context__ = None
+        raise failure.with_traceback(None)
 
     def refuse(self, call: Call, error: StatusError) -> None:
         """Notify the observers of a request that has failed, or does not run at all."""

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from imgpipe.serving.server.calls import Call, LongCall
 from imgpipe.serving.server.limits import Turns
-from imgpipe.serving.server.runtime import calls_at_once
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
 _SMALL_BYTES = 64 << 10
@@ -25,7 +24,7 @@ MAX_UNPACKED_BYTES = 16 << 20
 """Largest content of a compressed message; each copy of it holds the interpreter lock for 5 ms."""
 _SMALL_UNPACKED_BYTES = 1 << 20
 """Size in bytes up to which compressed messages are unpacked without taking turns."""
-_unpacked = Turns(calls_at_once())
+_unpacked = Turns(1)
 """Requests whose compressed messages are larger: together they would fill the memory."""
 _ANY_FORMAT = 32 + zlib.MAX_WBITS
 """Lets zlib read both compressions of gRPC, gzip and deflate (RFC 1952, RFC 1950)."""
@@ -84,6 +83,7 @@ def unpacked(data: bytes, call: Call) -> Iterator[bytes]:
     with _unpacked.turn():
         call.check()
         content += _expanded(stream, stream.unconsumed_tail, MAX_UNPACKED_BYTES - len(content))
+        call.size = len(content)
         if not stream.eof and stream.unconsumed_tail:
             raise StatusError(
                 Code.RESOURCE_EXHAUSTED,

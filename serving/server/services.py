@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -184,7 +184,7 @@ def handlers(
         "HandleReloadConfigRequest": (ReloadConfigRequest, services.reload),
     }
 
-    def made(methods: dict[str, Any]) -> dict[str, grpc.RpcMethodHandler]:
+    def made(methods: Mapping[str, tuple[Any, _Work]]) -> dict[str, grpc.RpcMethodHandler]:
         return {
             method: _handler(_Method(method, message, work), calls, pool)
             for method, (message, work) in methods.items()
@@ -225,6 +225,10 @@ def _refused(service: str) -> dict[str, grpc.RpcMethodHandler]:
     return {method: refusal(method) for method in _ELSEWHERE[service]}
 
 
+_Work: TypeAlias = Callable[[Any, Call], Any]
+"""Makes the response to a request, and tells the call what ran."""
+
+
 @dataclass(frozen=True)
 class _Method:
     """A method of a service, which takes and returns bytes.
@@ -237,7 +241,7 @@ class _Method:
     name: str
     message: Any
     """Class of the request."""
-    work: Callable[[Any, Call], Any]
+    work: _Work
 
     def answer(self, data: bytes, call: Call) -> bytes:
         """Return the serialized response to a serialized request, which may be compressed."""
