@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components import source_check
 from imgpipe.components.data_gate import rules
-from imgpipe.components.image_filter import near_groups
+from imgpipe.components.image_filter import file_clues, near_groups
 from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.quarantine import DataSummary
@@ -205,7 +205,8 @@ def _verdict(judged: JudgedSource, refused: bool) -> str:
     changed = [f"{count:,} {what}" for what, count in counts.items() if count]
     if warned:
         changed.append(f"{plural(warned, 'image')} with warnings")
-    clauses = [clause for clause in (", ".join(changed), overridden(summary)) if clause]
+    told = file_clues.sentence(summary["file_clues"])
+    clauses = [clause for clause in (", ".join(changed), overridden(summary), told) if clause]
     images = plural(summary["in"], "image")
     if not clauses and not refused:
         return f"clean: {images}, no problems found"

@@ -33,6 +33,8 @@ _OPTIONAL = {
     names.REPAIRS: "",
     names.NEAR_GROUP: 0,
     names.SEEN_FAMILY: 0,
+    "jpeg_tables": 0,
+    "subsampling": "",
     "camera": "",
     "captured": 0,
     "damage": "",
@@ -67,7 +69,7 @@ class ImageRecord:
         return float(np.float32(width / height)) if height else 0.0
 
     def without_pixels(self) -> ImageRecord:
-        """Return a copy without bytes and measurements, of which memory holds many."""
+        """Return a copy without bytes and most measurements, of which memory holds many."""
         return dataclasses.replace(self, image_bytes=b"", content=self.content.without_pixels())
 
     def features(self) -> dict[str, Value]:

@@ -29,10 +29,11 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
-from imgpipe.components.image_filter import placement, quarantine_files
+from imgpipe.components.image_filter import file_clues, placement, quarantine_files
 from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.decision import ImageDecision
+from imgpipe.components.image_filter.file_clues import FileClues, FileSample
 from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.models import feature_names as names
@@ -120,6 +121,11 @@ DataSummary = TypedDict(
             "`class_minimum`.",
         ],
         "families": Annotated[Families, "Images that belong together."],
+        "file_clues": Annotated[
+            FileClues | None,
+            "How well properties of the files tell the classes apart; null if there are too few "
+            "images, or a single class.",
+        ],
         "warnings": Annotated[list[Warned], "Warnings by check."],
         "notes": Annotated[list[Noted], "Notes of the source."],
         "overrides": Annotated[Overrides, "Effects of the overrides."],
@@ -143,6 +149,7 @@ class Outcomes:
     families: Counter[tuple[str, str]] = field(default_factory=Counter)
     found_families: int = 0  # images whose family was found, and not given by the source
     transcoded: Counter[str] = field(default_factory=Counter)  # kept images, by format
+    files: FileSample = field(default_factory=FileSample)
 
     @classmethod
     def joined(cls, parts: Iterable[Outcomes]) -> Outcomes:
@@ -178,6 +185,7 @@ class Outcomes:
         self.kept[record.split, record.label] += 1
         self.families[record.group, record.split] += 1
         self.found_families += decision.has_found_family
+        self.files.add(record)
 
     def _review(self, decision: ImageDecision, override: Override) -> None:
         """Collect the effect of the override of an image."""
@@ -224,6 +232,7 @@ class Outcomes:
             "by_split": kept,
             "moved": {reason: self.moved[reason] for reason in placement.REASONS},
             "families": self._families(),
+            "file_clues": file_clues.find(self.files),
             "warnings": _grouped(self.warnings),
             "notes": _counted(notes),
             "overrides": {

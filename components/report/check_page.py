@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from imgpipe.components.image_filter import file_clues
 from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.near_groups import Listed
 from imgpipe.components.report import page
@@ -27,7 +28,7 @@ _Row = TypeVar("_Row", Row, Listed, GalleryImage)
 
 
 def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> Mapping[str, Any]:
-    """Return the verdict, the reasons of a refusal and the counts."""
+    """Return the verdict, the reasons of a refusal, what to do and the counts."""
     summary = judged.summary
     words = context.state.verdict.partition(": ")[2]
     if context.state.status != "refused":  # the sentence of a refusal says that already
@@ -42,6 +43,7 @@ def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> 
     return {
         "sentence": words[:1].upper() + words[1:],
         "reasons": reasons,
+        "remedy": file_clues.remedy(summary["file_clues"]),
         "keys": list(keys.items()),
     }
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
+from imgpipe.components.image_filter import file_clues
 from imgpipe.components.image_filter.summary_sentences import converted, overridden
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
+    from imgpipe.components.image_filter.file_clues import FileClues
     from imgpipe.components.run_record.facts import Facts
 
 
@@ -107,6 +109,9 @@ def sentence(facts: Facts) -> str:
         text = f"not blessed: {gate['figures']}{_reasons(gate)}{_why_folds(facts)}"
         text += _published_before(facts)
     text += _time_decided(facts) + _believable(facts)
+    told = file_clues.sentence(*_file_clues(facts))
+    if told:
+        text += f"; {told}, and the model may have learned where they come from"
     changed = overridden(facts["data"]) if facts["data"] is not None else ""
     return text + (f"; {changed}" if changed else "")
 
@@ -178,6 +183,14 @@ def _why_unpublished(facts: Facts) -> str:
     return ""
 
 
+def _file_clues(facts: Facts) -> tuple[FileClues | None, float | None]:
+    """Return what the files tell, and the accuracy that decided about the model."""
+    clues = facts["data"]["file_clues"] if facts["data"] is not None else None
+    every = facts["deciding"]["every"] if facts["deciding"] is not None else None
+    accuracy = every["right"] / every["count"] if every is not None and every["count"] else None
+    return clues, accuracy
+
+
 def _believable(facts: Facts) -> str:
     """Say which accuracy to believe if the source's splits divide families of images."""
     clauses = []
@@ -207,6 +220,7 @@ def warnings(facts: Facts) -> list[str]:
         sentences.append(_few_images(facts, facts["gate"]))
     if facts["data"] is not None:
         sentences += converted(facts["data"])
+        sentences.append(file_clues.remedy(*_file_clues(facts)))
     classes = facts["settings"]["vocabulary"]
     # Where all images of a class are in one fold, none of them can be right.
     if facts["cross_validation"] is not None:

@@ -63,6 +63,7 @@ def check(
 
 
 def _print(console: Console, examined: ExaminedSource) -> None:
+    from imgpipe.components.image_filter import file_clues
     from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.image_filter.summary_sentences import (
         aside,
@@ -80,7 +81,8 @@ def _print(console: Console, examined: ExaminedSource) -> None:
     sentences += aside(set_aside(judged.near or ()))
     sentences += converted(judged.summary)
     sentences += unread(judged.outcomes.rejects)
-    for sentence in sentences:
+    sentences.append(file_clues.remedy(judged.summary["file_clues"]))
+    for sentence in filter(None, sentences):
         console.print(f"  {escape(sentence)}")
     unknown = judged.summary["overrides"]["unknown"]
     if unknown:

@@ -184,6 +184,28 @@ def test_findings_equal_those_of_image_filter_on_the_drawn_set(faulty, tmp_path)
     assert judged.summary["in"] == 3 * 8 + len(FAULTS)
 
 
+def test_classes_from_two_sources_are_told_apart_by_their_files_on_every_driver(tmp_path):
+    photos = tmp_path / "photos"
+    for number in range(40):
+        label = ("covid", "normal")[number % 2]
+        file = photos / label / f"{number}x.{('png', 'jpg')[number % 2]}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scene = draw_hand("rock", seed=number, size=80)
+        (scene.resize((80, 60)) if number % 2 else scene.convert("L")).save(file)
+    judged = assert_same(tmp_path, photos, JudgeSettings())
+    clues = judged.summary["file_clues"]
+    assert clues is not None and clues["right"] == clues["images"] >= 30
+    code, output, _ = check(photos, *FEW, "--html", tmp_path / "check.html")
+    words = " ".join(output.split())
+    assert code == 0
+    assert "format, colour mode, size" in words
+    assert "alone tell 100 % of the images apart" in words
+    assert "usable: 40 of 40 images kept" in words
+    page = (tmp_path / "check.html").read_text()
+    for where in (words, page):
+        assert "take images of all classes from the same sources" in where
+
+
 def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_path):
     files = sorted((faulty / "rock").glob("IMG_000?.jpg"))
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]

@@ -11,6 +11,7 @@ import numpy as np
 from imgpipe.components.common.image_file.header import Header, pillow
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels, measure
+from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
 
@@ -73,8 +74,9 @@ class Content(Header):
         return self.measured(Pixels(values, alpha), measurements)
 
     def without_pixels(self) -> Content:
-        """Return the content without measurements, of which memory holds many."""
-        return dataclasses.replace(self, figures={}, perceptual_hash=None)
+        """Return the content without most measurements, of which memory holds many."""
+        kept = {name: value for name, value in self.figures.items() if name == names.COLOUR}
+        return dataclasses.replace(self, figures=kept, perceptual_hash=None)
 
 
 def decode(data: bytes) -> tuple[np.ndarray | None, str]:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, JpegImagePlugin
 
 from imgpipe.serving import image_header
 
@@ -45,6 +45,8 @@ HEIC_REMEDY = (
     "to get JPEG files from an iPhone: Settings › Camera › Formats › Most Compatible",
 )
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
+#: Names of the subsampling by the number that Pillow gives it; -1 is none that it knows.
+_SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
 
 
@@ -58,7 +60,9 @@ class Header:
     format: str = ""
     mode: str = ""
     frames: int = 1
-    camera: str = ""  # model of the camera
+    jpeg_tables: int = 0  # sum of the quantisation tables of a JPEG, which tells its quality
+    subsampling: str = ""  # of the colours of a JPEG, such as "4:2:0"
+    camera: str = ""  # model of the camera, or its make if that is all that is known
     captured: int = 0  # moment of the photograph by the clock of the camera, in seconds
     hidden_cost: str = ""  # why the file must not be decoded, whatever its size in pixels is
 
@@ -157,22 +161,28 @@ def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:
         format=kind,
         mode=image.mode,
         frames=1 if kind in _STILL else _frames(image),
+        jpeg_tables=sum(map(sum, getattr(image, "quantization", {}).values())),
+        subsampling=_SUBSAMPLING.get(JpegImagePlugin.get_sampling(image), ""),
         camera=camera,
         captured=captured,
     )
 
 
 def _camera_and_moment(image: Image.Image) -> tuple[str, int]:
-    """Return the model of the camera and the moment of the photograph in seconds, "" and 0."""
-    if "exif" not in image.info:
-        return "", 0
-    try:
-        exif = image.getexif()
-        moment = str(exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal])
-        seconds = calendar.timegm(time.strptime(moment.strip(" \0"), "%Y:%m:%d %H:%M:%S"))
-        return str(exif.get(ExifTags.Base.Model, "")).strip(" \0"), max(seconds, 0)
-    except Exception:  # parts of Pillow raise exceptions of any type for broken blocks
-        return "", 0
+    """Return the camera and the moment of the photograph in seconds; "" and 0 if they are unknown.
+
+    Parts of Pillow raise exceptions of any type for broken blocks.
+    """
+    camera = ""
+    seconds = 0
+    if "exif" in image.info:
+        with contextlib.suppress(Exception):
+            exif = image.getexif()
+            named = exif.get(ExifTags.Base.Model) or exif.get(ExifTags.Base.Make) or ""
+            camera = str(named).strip(" \0")
+            moment = str(exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal])
+            seconds = calendar.timegm(time.strptime(moment.strip(" \0"), "%Y:%m:%d %H:%M:%S"))
+    return camera, max(seconds, 0)
 
 
 def _frames(image: Image.Image) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from imgpipe.components.common import shares
+from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.check import (
@@ -166,9 +167,16 @@ BLURRY = low_value_check(
 )
 def greyscale(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Grey, even if stored with colour channels."""
-    if record.content.mode in _GREY_MODES:
-        return f"{record.content.format} in grey ({record.content.mode})"
-    colour = record.content.figures[names.COLOUR]
-    if colour > _COLOURED:
+    content = record.content
+    if not is_grey(content):
         return None
-    return Finding("greyscale", f"grey, stored as {record.content.mode}", score=colour)
+    if content.mode in _GREY_MODES:
+        return f"{content.format} in grey ({content.mode})"
+    colour = content.figures[names.COLOUR]
+    return Finding("greyscale", f"grey, stored as {content.mode}", score=colour)
+
+
+def is_grey(content: Content) -> bool:
+    """Return whether an image is grey, even if it is stored with colour channels."""
+    grey = names.COLOUR in content.figures and content.figures[names.COLOUR] <= _COLOURED
+    return content.mode in _GREY_MODES or grey

@@ -3,6 +3,7 @@
 import pytest
 
 from imgpipe.components.image_evaluator.decision import Ruling
+from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.report import page
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty
@@ -10,7 +11,7 @@ from imgpipe.components.run_record.verdict import warnings
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FineTuned, SearchEnd
 from tests.declared import made
-from tests.run_facts import BLESSED, facts, history, settings
+from tests.run_facts import BLESSED, data_summary, facts, history, settings
 
 
 def by_validation():
@@ -58,6 +59,22 @@ def test_the_verdict_of_a_refused_model_gives_every_reason():
     assert verdict.headline(state.verdict, found["gate"]) == (
         "not blessed: validation accuracy 0.95 (…); version 3 stays published"
     )
+
+
+def test_the_verdict_says_that_files_tell_the_classes_apart_as_well_as_the_model():
+    clues = made(
+        FileClues, images=150, right=147, commonest=0.4, ci95=[0.94, 0.99], properties=["format"]
+    )
+    found = facts()
+    found["data"] = data_summary(file_clues=clues)
+    assert verdict.sentence(found).endswith(
+        "; format alone tells 98 % of the images apart, and the model may have learned where they "
+        "come from"
+    )
+    assert any("take images of all classes from the same sources" in one for one in warnings(found))
+    clues |= {"right": 120, "ci95": [0.73, 0.85]}  # the model reaches more
+    assert "come from" not in verdict.sentence(found)
+    assert not any("same sources" in one for one in warnings(found))
 
 
 def test_every_rule_has_a_line_but_the_threshold_that_was_reached():

@@ -7,9 +7,10 @@ import struct
 import zlib
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from imgpipe.components.common.image_file.header import Header, other_format, probe
+from tests.images import encoded
 
 LIMIT = 100_000_000
 
@@ -48,3 +49,20 @@ def test_the_size_of_a_jpeg_that_only_the_serving_op_reads_is_known(encode):
     hidden = data[:2] + b"\xff\x01" + data[2:]
     header = probe(hidden, 1000)
     assert (header.width, header.height) == (40, 32)
+
+
+def test_the_tables_and_the_camera_of_a_jpeg_are_read():
+    block = Image.Exif()
+    block[ExifTags.Base.Make], block[ExifTags.Base.Model] = "Canon", "EOS 5D\0"
+    image = Image.new("RGB", (32, 32))
+    fine, coarse = (
+        probe(encoded(image, "JPEG", quality=quality, subsampling=subsampling, exif=block), LIMIT)
+        for quality, subsampling in ((95, "4:4:4"), (60, "4:2:0"))
+    )
+    assert (fine.subsampling, coarse.subsampling) == ("4:4:4", "4:2:0")
+    assert 0 < fine.jpeg_tables < coarse.jpeg_tables
+    assert fine.camera == "EOS 5D", "also without a moment"
+    del block[ExifTags.Base.Model]
+    assert probe(encoded(image, "JPEG", exif=block), LIMIT).camera == "Canon"
+    png = probe(encoded(image, "PNG"), LIMIT)
+    assert (png.jpeg_tables, png.subsampling, png.camera) == (0, "", "")
