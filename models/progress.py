@@ -10,7 +10,14 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class TimeLeft(NamedTuple):
+    """How long a step may still take."""
+
+    seconds: float
+    is_limit: bool  # a person has limited the time; otherwise it is an estimate
 
 
 class Listener(Protocol):
@@ -22,8 +29,8 @@ class Listener(Protocol):
     def total(self, count: int, unit: str) -> None:
         """Report of how many units the count begins anew."""
 
-    def part(self, text: str, seconds: float | None) -> None:
-        """Report which part of the current step begins, and how long the step may still take."""
+    def part(self, text: str, left: TimeLeft | None) -> None:
+        """Report which part of the current step begins, and the time for the rest of the step."""
 
     def say(self, text: str) -> None:
         """Show a sentence about the current step."""
@@ -68,16 +75,16 @@ def total(count: int, unit: str = "images") -> None:
         listener.total(count, unit)
 
 
-def part(text: str, seconds: float | None = None) -> None:
+def part(text: str, left: TimeLeft | None = None) -> None:
     """Report which part of the current step begins.
 
     Args:
         text: What is being done, such as `fold 2 of 5`.
-        seconds: How long the step may still take, where a person has limited its time.
+        left: How long the step may still take, from this part on; None if nothing tells.
     """
     listener = _current_listener()
     if listener:
-        listener.part(text, seconds)
+        listener.part(text, left)
 
 
 def say(text: str) -> None:

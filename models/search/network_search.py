@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -24,6 +24,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head.answers import Answers, better, standard_error
 from imgpipe.models.network.classifier import backbone_of
+from imgpipe.models.progress import TimeLeft
 from imgpipe.models.search import search_ends
 from imgpipe.models.search.judging import FEWEST_MISTAKES, judging_parts
 from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
@@ -115,6 +116,11 @@ def _with_search(trained: Trained, tried: list[Tried], ended: SearchEnd) -> Trai
     return replace(trained, history=history)
 
 
+def _images(parts: Iterable[Part]) -> int:
+    """Return how many images the networks of some parts are trained on."""
+    return sum(len(part.training) for part in parts)
+
+
 class _Comparison(TypedDict):
     """The fields of `Tried` that compare a network with the head."""
 
@@ -148,6 +154,7 @@ class _Search:
         self._result = head
         self._minutes = inputs.settings.minutes  # None: the data decide, and no clock
         self._until = math.inf  # when the minutes that were given are over
+        self._image_seconds = 0.0  # training on one image by the plan that is tried
         self._view_seconds = 0.0  # a forward pass of one view, by which trainings are planned
 
     def run(self) -> Trained:
@@ -204,7 +211,9 @@ class _Search:
         if affordable is None:
             return search_ends.no_space()
         seconds = image_rows.seconds_a_view(whole.training, measured)
-        here = search_ends.in_minutes(max(self._minutes_of(affordable, seconds), 0.1))
+        needed = self._minutes_of(affordable, seconds)
+        self._image_seconds = 60 * needed / _images(self._parts())
+        here = search_ends.in_minutes(max(needed, 0.1))
         self._say(
             f"A network that may be better is trained: {affordable}. This takes about {here} on "
             "this machine as it is now; --minutes limits the time."
@@ -259,14 +268,16 @@ class _Search:
 
     def _passes(self, seconds: float) -> float:
         """Return how many forward passes of each training image fit into a time."""
-        images = sum(len(part.training) for part in self._parts())
         share = _PLANNED_SHARE if self._by_folds else 1.0
-        return share * seconds / (self._view_seconds * images)
+        return share * seconds / (self._view_seconds * _images(self._parts()))
 
     def _minutes_of(self, plan: TrainingPlan, view_seconds: float) -> float:
         """Return how long a plan takes if a forward pass of one view takes some seconds."""
-        images = sum(len(part.training) for part in self._parts())
-        return plan.passes() * view_seconds * images / 60
+        return plan.passes() * view_seconds * _images(self._parts()) / 60
+
+    def _estimate(self, parts: Iterable[Part]) -> TimeLeft:
+        """Return how long the training on some parts takes at the pace so far."""
+        return TimeLeft(self._image_seconds * _images(parts), is_limit=False)
 
     def _with_space(self, plan: TrainingPlan, extractor: FeatureExtractor) -> TrainingPlan | None:
         """Return the plan with the views for which there is space; None if there is for none."""
@@ -323,17 +334,20 @@ class _Search:
         networks: list[Trained] = []
         for number, part in enumerate(self._judging, 1):
             name = f"fold {number} of {len(self._judging)}" if self._by_folds else "a network"
-            progress.part(name, self._until - time.monotonic())
+            left = self._estimate(self._parts()[number - 1 :])
+            if self._minutes is not None:
+                left = TimeLeft(self._until - time.monotonic(), is_limit=True)
+            progress.part(name, left)
             network = self._fitted(plan, extractor, part, lambda: time.monotonic() > self._until)
             # Where folds judge, all of them must be trained to their end.
             if network is None or (self._by_folds and network.history["stopped"] == "minutes"):
                 return "late"
             networks.append(network)
             seconds = time.monotonic() - started
+            self._image_seconds = seconds / _images(self._judging[:number])
             rest = seconds * (len(self._judging) / len(networks) - 1)
             if rest and time.monotonic() + rest > self._until:
-                images = sum(len(part.training) for part in self._judging[: len(networks)])
-                self._view_seconds = seconds / (plan.passes() * images)  # includes everything
+                self._view_seconds = self._image_seconds / plan.passes()  # includes everything
                 return "slow"
         return networks
 
@@ -344,7 +358,7 @@ class _Search:
 
         It takes the time that it needs: trained only in part, nothing would judge it.
         """
-        progress.part("the network of all folds")
+        progress.part("the network of all folds", self._estimate([self._whole]))
         whole = self._fitted(plan, extractor, self._whole, lambda: False)
         if whole is None:
             return None

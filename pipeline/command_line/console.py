@@ -106,7 +106,8 @@ class _ProgressStep:
     counts: dict[str, int] = field(default_factory=dict)
     goals: dict[str, _Goal] = field(default_factory=dict)
     part: str = ""  # what the step is doing
-    limit: float | None = None  # when the time that a person has given is over
+    part_began: float = 0.0
+    left: progress.TimeLeft | None = None  # when the part began
 
     def forget(self, unit: str) -> None:
         """Forget what was counted of a unit, and of the units of which all is done."""
@@ -195,19 +196,21 @@ class Display:
                 step.forget(unit)
                 step.goals[unit] = _Goal(count, time.monotonic())
 
-    def part(self, text: str, seconds: float | None) -> None:
+    def part(self, text: str, left: progress.TimeLeft | None) -> None:
         """See `imgpipe.models.progress.part`."""
         with self._lock:
             if self._steps:
                 step = self._steps[-1]
                 step.part = text
-                step.limit = None if seconds is None else time.monotonic() + seconds
+                step.part_began = time.monotonic()
+                step.left = left
 
     def say(self, text: str) -> None:
         """See `imgpipe.models.progress.say`."""
         self.console.print(wrapped(Text(f"   {text}"), self.console), soft_wrap=True)
 
     def _cells(self, step: _ProgressStep) -> list[tuple[str, str]]:
+        """Return the parts of the line of a step, with their styles; the counts are the last."""
         seconds = step.seconds or time.monotonic() - step.started
         mark, style = _STATES[step.state]
         task = TASKS.get(step.name, step.name[:1].upper() + step.name[1:])
@@ -226,9 +229,18 @@ class Display:
         table = Table.grid()
         with self._lock:
             for step in self._steps:
-                row = Text.assemble(*self._cells(step), no_wrap=True, overflow="ellipsis")
-                table.add_row(row)
+                for row in self._rows(step):
+                    table.add_row(row)
         return table
+
+    def _rows(self, step: _ProgressStep) -> Iterator[Text]:
+        """Yield the line of a step; what a running one does gets its own if it would be cut off."""
+        *names, counts = self._cells(step)
+        row = Text.assemble(*names, counts, no_wrap=True, overflow="ellipsis")
+        if step.state == "running" and row.cell_len > self.console.width:
+            yield Text.assemble(*names)
+            row = Text.assemble("   ", counts, no_wrap=True, overflow="ellipsis")
+        yield row
 
 
 def _counts(step: _ProgressStep, seconds: float) -> str:
@@ -249,8 +261,11 @@ def _counts(step: _ProgressStep, seconds: float) -> str:
 
 def _time_left(step: _ProgressStep) -> str:
     """Return the time that a running step still takes; "" if nothing tells."""
-    if step.limit is not None:
-        return f"at most {_duration(step.limit - time.monotonic())} left"
+    if step.left is not None:
+        rest = step.left.seconds - (time.monotonic() - step.part_began)
+        if step.left.is_limit:
+            return f"at most {_duration(rest)} left"
+        return f"about {_duration(rest)} left" if rest > 0 else "it takes longer than estimated"
     for unit, goal in reversed(step.goals.items()):
         left = goal.seconds_left(step.counts.get(unit, 0))
         if left is not None:

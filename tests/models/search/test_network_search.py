@@ -79,10 +79,11 @@ def grouped(noise_images, write_records, tmp_path_factory) -> Callable[..., Inpu
 
 
 class _Said:
-    """A display that keeps what is said."""
+    """A display that keeps what is said, and the time that is left."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.left: list[progress.TimeLeft] = []
 
     def advance(self, count: int, unit: str) -> None:
         """Ignore the count."""
@@ -90,8 +91,10 @@ class _Said:
     def total(self, count: int, unit: str) -> None:
         """Ignore the total."""
 
-    def part(self, text: str, seconds: float | None) -> None:
-        pass
+    def part(self, text: str, left: progress.TimeLeft | None) -> None:
+        """Keep the time that is left, in the order of the parts that know it."""
+        if left is not None:
+            self.left.append(left)
 
     def say(self, text: str) -> None:
         """Keep the sentence in `said`."""
@@ -372,6 +375,25 @@ def test_without_minutes_a_slow_machine_trains_the_same_and_says_how_long(
         weights = b"".join(values.tobytes() for values in trained.layers.get_weights())
         digests.add(hashlib.sha256(weights).hexdigest())
     assert len(digests) == 1
+
+
+def test_the_estimate_that_is_printed_is_counted_down(many, monkeypatch) -> None:
+    monkeypatch.setattr(image_rows, "seconds_a_view", lambda *given: 0.1)
+    display = _Said()
+    with progress.shown_by(display):
+        network_search.train(many(minutes=None))
+    printed = re.search(r"This takes about (\d+\.\d) minutes", display.said[0])
+    assert printed is not None
+    assert not any(left.is_limit for left in display.left)
+    assert display.left[0].seconds == pytest.approx(60 * float(printed[1]), abs=3)
+
+
+def test_minutes_that_were_given_are_a_limit(given) -> None:
+    display = _Said()
+    with progress.shown_by(display):
+        network_search.train(given())
+    assert display.left[0].is_limit
+    assert 0 < display.left[0].seconds <= 300
 
 
 @pytest.mark.parametrize(("seconds", "reason"), [(1.0, "all"), (1e3, "cost")])

@@ -136,11 +136,43 @@ def test_time_left_is_at_least_a_second_and_of_the_minutes_given(monkeypatch: py
         now[0] += 4
         progress.advance(300)
         assert "4 s left, 300 of 600 images" in row(), "each image is counted once"
-        progress.part("fold 2 of 5", 60)
+        progress.part("fold 2 of 5", progress.TimeLeft(60, is_limit=True))
         now[0] += 37
         assert "at most 23 s left, fold 2 of 5" in row()
         now[0] += 100
         assert "at most 1 s left" in row()
         progress.advance(300)
         progress.total(4, "epochs")
-        assert "fold 2 of 5, 0 of 4" in row(), "images that are done are forgotten"
+        assert "fold 2 of 5, 0 of 4 epochs" in row(), "images that are done are forgotten"
+
+
+def test_an_estimate_is_counted_down_and_nothing_is_cut_off_at_80_columns(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    now = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    shown = Console(file=io.StringIO(), width=80, force_terminal=True)
+    display = console.Display(shown)
+
+    def rows() -> list[str]:
+        with shown.capture() as capture:
+            shown.print(display._table())
+        return [line.rstrip() for line in _ESCAPES.sub("", capture.get()).splitlines()]
+
+    with progress.shown_by(display), display.step("ImageTrainer"):
+        progress.part("fold 2 of 3", progress.TimeLeft(222, is_limit=False))
+        progress.total(4, "epochs")
+        progress.advance(1, "epochs")
+        progress.total(600)
+        progress.advance(153)
+        now[0] += 1
+        step, details = rows()
+        assert step == " … Train the model               1.0 s"
+        assert details == (
+            "   about 4 min left, fold 2 of 3, 1 of 4 epochs (1/s), 153 of 600 images (153/s)"
+        )
+        now[0] += 101
+        assert rows()[-1].startswith("   about 2 min left, fold 2 of 3, 1 of 4 epochs, 153 of 600")
+        now[0] += 200
+        assert rows()[-1].startswith("   it takes longer than estimated, fold 2 of 3")
+    assert rows() == [" ✓ Train the model             302.0 s  1 of 4 epochs, 153 of 600 images"]
