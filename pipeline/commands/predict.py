@@ -101,7 +101,8 @@ def predict(
         files = files_of(images)
         with (
             _classifier(server, model, version, timeout, run) as classifier,
-            _progress(len(files), done) as progress,
+            _without_decoders(classifier) as console,
+            _progress(console, len(files), done) as progress,
         ):
             classifier.classify_each(files, progress=progress, top=top)
     except ServingError as error:
@@ -169,15 +170,30 @@ class ServerError(ImgpipeError):
     """A failed request, with the exit code of the client's error."""
 
 
+def _without_decoders(
+    classifier: Client | LoadedModel,
+) -> contextlib.AbstractContextManager[Console]:
+    """Return a console for progress, beside which no decoder of this process writes anything.
+
+    libjpeg writes lines without the name of a file to standard error. The answers name each file
+    that cannot be decoded, with the reason.
+    """
+    from imgpipe.serving.client import Client
+
+    if isinstance(classifier, Client):
+        return contextlib.nullcontext(new_console(stderr=True))
+    from imgpipe.pipeline.command_line import console as consoles
+
+    return consoles.quiet(to_stderr=True)
+
+
 @contextlib.contextmanager
-def _progress(count: int, done: dict[int, Answer]) -> Iterator[Progress]:
+def _progress(console: Console, count: int, done: dict[int, Answer]) -> Iterator[Progress]:
     """Collect the answers in `done`, with a bar on a terminal if there are many images."""
-    from rich.console import Console
     from rich.progress import Progress as Bar
 
     from imgpipe.serving.client.images import CHUNK_IMAGES
 
-    console = Console(stderr=True)
     hidden = count <= CHUNK_IMAGES or not console.is_terminal
     with Bar(console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("classifying", total=count)

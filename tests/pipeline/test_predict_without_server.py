@@ -111,6 +111,16 @@ def test_files_that_are_no_images_are_named_and_the_others_are_classified(out, p
     assert result.stdout.count("version 2") == 3
 
 
+def test_decoders_write_nothing_beside_the_answers(out, photos, capfd):
+    """libjpeg writes to the file descriptor, of each attempt and without the name of the file."""
+    whole = encoded(noise(9, (400, 300)), "JPEG", quality=95)
+    for place, length in enumerate((100, 300, 620)):
+        (photos / f"{place}.jpg").write_bytes(whole[:length])
+    result = predict("--model", out, photos)
+    assert result.stderr.count("jpeg::Uncompress failed") == 3
+    assert "JPEG library" not in "".join(capfd.readouterr())
+
+
 def test_a_folder_becomes_a_table_in_a_file(out, photos, tmp_path):
     photos = photos.rename(tmp_path / "=1+1 Bücher")
     (photos / "broken.png").write_bytes(b"no image")

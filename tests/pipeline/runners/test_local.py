@@ -1,5 +1,6 @@
 """Tests of which artifacts the local runner takes from the cache, and which it makes again."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -117,3 +118,12 @@ def test_after_the_database_was_lost_no_folder_is_used_again(tmp_path: Path, los
     assert not set(_folders(first)) & set(_folders(second))
     assert not any(result.cached for result in second.values())
     assert lost == "artifacts" or (_folders(first)[0] / "text").read_text() == "mine"
+
+
+def test_the_false_warning_of_the_resolver_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _run(tmp_path)
+    assert "property_predicate" not in caplog.text
+    logging.getLogger("absl").warning("ArtifactQuery.property_predicate is not supported.")
+    assert "property_predicate" in caplog.text, "outside of a run nothing is left out"
