@@ -65,7 +65,9 @@ def _drawn(console: Console, photos: Path, out: Path) -> Config:
     with display, display.step("drawing images"), progress.shown_by(display):
         draw(photos, per_class=_PER_CLASS)
     planted = collections.Counter(fault.reason for fault in FAULTS)
-    faults = ", ".join(f"{count} {reason}" for reason, count in sorted(planted.items()))
+    faults = ", ".join(
+        f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(planted.items())
+    )
     console.print(
         f"{len(LABELS) * _PER_CLASS} images of rock, paper and scissors in "
         f"{escape(str(photos))}; planted: {faults}\n"

@@ -73,17 +73,23 @@ def command(
     chosen_model = Model.of(model, run=run)
     version = chosen_model.folder
     with consoles.quiet() as console:
-        with quick_imports():
-            from imgpipe.models.network import network_file
-
         if chosen_model.notice:
             console.print(f"note: {escape(chosen_model.notice)}", soft_wrap=True)
-        classifier = network_file.load(version)
+        with consoles.Display(console) as display, display.step("loading the model"):
+            with quick_imports():
+                from imgpipe.models.export.signatures import CAM
+                from imgpipe.models.network import network_file
+                from imgpipe.serving.server.served import Served
+
+                classifier = network_file.load(version)
+            served = Served(str(version), CAM) if images else None
         if layers:
             classifier.network.summary(
                 print_fn=lambda text: console.print(escape(text, lines=True))
             )
-        refused = _draw(console, images, version, classifier, layer or [], to) if images else 0
+        refused = 0
+        if served is not None:
+            refused = _draw(console, images, classifier, served, layer or [], to)
     if refused:
         raise typer.Exit(_SOME_REFUSED)
 
@@ -91,20 +97,17 @@ def command(
 def _draw(
     console: Console,
     images: Sequence[Path],
-    version: Path,
     classifier: ClassifierNetwork,
+    served: Served,
     layers: Sequence[str],
     to: Path,
 ) -> int:
     """Draw all images, each into a folder of its own, and return how many could not be drawn."""
-    from imgpipe.models.export.signatures import CAM
     from imgpipe.models.network import activation_images
     from imgpipe.pipeline.command_line import image_bytes
     from imgpipe.pipeline.configuration.config import Config
-    from imgpipe.serving.server.served import Served
 
     chosen = activation_images.choose(classifier.network, layers)
-    served = Served(str(version), CAM)
     refused = 0
     read = image_bytes.read(images, Config().judge.pixel_limit)
     for (path, data, error), name in zip(read, _folders(images), strict=True):

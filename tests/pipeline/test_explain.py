@@ -38,8 +38,10 @@ def test_an_image_gets_its_label_grad_cam_and_maps(run_folder, photo, tmp_path, 
     explain.command([photo], run_folder, [], False, out)
     said = capfd.readouterr().out
     assert str(photo) in said
-    first = said.split("\n")[0]
-    assert "paper 0." in first and "rock 0." in first
+    loading, first, *_ = said.split("\n")
+    assert "✓ Loading the model" in loading, "it takes ten seconds, for which there is a sign"
+    assert "paper 0." in first
+    assert "rock 0." in first
     expected = ["001_conv1.png", "002_conv2.png", "grad_cam.png"]
     assert _names(out / "photo") == expected
     assert all(f"photo/{name}" in said for name in expected)
