@@ -38,6 +38,7 @@ function draw() {
   pairs.offer(kind === "doubtful" && !pair ? pairs.pairsOf(all.filter(open)) : [], showPair);
   $("pair").hidden = !pair;
   $("question").hidden = !current || Boolean(pair);
+  drawEnd();
   if (!current) return;
   const { image, answer, why, suggestion } = current;
   $("label").textContent = image.label ? `Labelled ${plain(image.label)}` : "No label";
@@ -50,8 +51,35 @@ function draw() {
   explain("no-relabel", current.no_relabel);
   $("relabel").hidden = Boolean(current.no_relabel);
   $("accept").disabled = Boolean(current.no_accept);
+  // Blue is what Enter does: to change a label where a class is suggested.
+  $("accept").classList.toggle("main", acceptsByEnter());
+  $("accept-enter").hidden = !acceptsByEnter();
   for (const verdict of ["accept", "reject", "skip"]) $(verdict).classList.toggle("chosen", answer?.verdict === verdict);
   drawClasses(image, suggestion, answer, Boolean(current.no_accept));
+}
+
+const acceptsByEnter = () => Boolean(current) && !current.suggestion && !current.no_accept;
+
+/** After the last answer: what was decided, and the command that applies it. */
+function drawEnd() {
+  const ended = !current && !pair;
+  const given = questions.map((question) => question.answer?.verdict).filter(Boolean);
+  const times = (verdict) => given.filter((one) => one === verdict).length;
+  const decided = given.length - times("skip");
+  $("end-title").textContent = ended ? `${decided} of ${count(questions.length, "image is", "images are")} decided` : "Apply the decisions";
+  $("apply-words").textContent = ended ? "Run the pipeline with them:" : "When you have decided, run the pipeline with them:";
+  const lines = [
+    [times("relabel"), "label is", "labels are", "changed"],
+    [times("accept"), "image is", "images are", "kept as labelled"],
+    [times("reject"), "image is", "images are", "left out"],
+    [times("skip"), "image is", "images are", "skipped and undecided"],
+  ];
+  $("decided").replaceChildren(...lines.filter(([number]) => number).map(([number, one, many, what]) =>
+    Object.assign(document.createElement("li"), { textContent: `${count(number, one, many)} ${what}` })));
+  $("decided").hidden = !ended;
+  $("after").hidden = !ended;
+  $("apply-part").hidden = ended && !decided;
+  if (ended) $("end-title").focus();
 }
 
 function explain(id, text) {
@@ -76,7 +104,7 @@ function drawClasses(image, suggestion, answer, withOwn) {
     for (const key of keys) button.append(" ", Object.assign(document.createElement("kbd"), { textContent: key }));
     button.dataset.label = name;
     button.dataset.keys = keys.join(" ");
-    button.classList.toggle("suggested", name === suggestion);
+    button.classList.toggle("main", name === suggestion);
     button.classList.toggle("chosen", answer?.verdict === "relabel" && answer.label === name);
     button.addEventListener("click", () => decide("relabel", name));
     return button;
@@ -136,8 +164,7 @@ function advance(from) {
   }
   const skipped = questions.filter(open).length;
   $("status").textContent = skipped ? `All images were seen; ${count(skipped, "was", "were")} skipped.` : "All images are decided.";
-  show(all[Math.min(from, all.length - 1)] ?? null);
-  return null;
+  return show(null);
 }
 
 async function exclusive(work) {
@@ -208,7 +235,8 @@ const undo = () => exclusive(async () => {
 
 function step(by) {
   const all = mine();
-  const to = all[all.indexOf(current) + by];
+  const at = current ? all.indexOf(current) + by : 0;
+  const to = all[at];
   if (to) show(to);
 }
 
@@ -219,7 +247,8 @@ async function refresh() {
 }
 
 for (const verdict of ["accept", "reject", "skip"]) $(verdict).addEventListener("click", () => decide(verdict));
-$("undo").addEventListener("click", undo);
+for (const id of ["undo", "undo-last"]) $(id).addEventListener("click", undo);
+$("again").addEventListener("click", () => show(mine()[0]));
 $("pair-save").addEventListener("click", decidePair);
 $("pair-back").addEventListener("click", () => show(current));
 $("previous").addEventListener("click", () => step(-1));
@@ -244,6 +273,7 @@ document.addEventListener("keydown", (event) => {
   }
   const keys = {
     a: () => decide("accept"), x: () => decide("reject"), s: () => decide("skip"), u: undo,
+    Enter: acceptsByEnter() ? () => decide("accept") : null,
     r: () => $("more").hidden || $("class").focus(), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
   };
   if (event.key === "Enter" && event.target.closest("button, summary, a")) return; // which it presses

@@ -10,7 +10,7 @@ from imgpipe.components.image_filter import overrides
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import web
 from imgpipe.pipeline.review.decisions import ReviewAnswer
-from tests import axe, browser
+from tests import axe, browser, contrast
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import digest
 
@@ -84,6 +84,82 @@ def test_images_are_decided_and_undone_with_keys(page, review):
     page.press("ArrowLeft")
     page.wait("document.querySelector('#path').innerText == 'dog/0.png'")
     assert "Left out" in page.text("#given")
+
+
+def blue(page):
+    """Return the texts of the visible blue buttons of the question."""
+    return page.run(
+        "[...document.querySelectorAll('#judge button.main')]"
+        ".filter((one) => one.checkVisibility()).map((one) => one.innerText)"
+    )
+
+
+def test_blue_is_what_enter_does(page, review):
+    assert blue(page) == ["dog Enter 2"], "it changes the label"
+    decide(page, "Enter")
+    assert review.decisions.answers()[digest("cat/0.png")] == ReviewAnswer("relabel", "dog")
+    assert page.text("#path") == "dog/test.png"
+    assert blue(page) == [], "the label of a test image cannot be changed"
+    page.press("Enter")
+    decide(page, "s")
+    assert page.text("#path") == "dog/0.png"
+    assert blue(page) == ["Keep it as it is Enter A"], "no other class is suggested"
+    decide(page, "Enter")
+    assert review.decisions.answers() == {
+        digest("cat/0.png"): ReviewAnswer("relabel", "dog"),
+        digest("dog/test.png"): ReviewAnswer("skip"),
+        digest("dog/0.png"): ReviewAnswer("accept"),
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_enough_contrast(page, scheme):
+    page.look(1200, 900, scheme)
+    assert contrast.weak_texts(page) == []
+    for key in ("a", "Enter"):  # the pressed button, in both places
+        page.press(key)
+        page.wait("document.querySelector('#path').innerText != 'cat/0.png'")
+        page.press("ArrowLeft")
+        page.wait("document.querySelector('#path').innerText == 'cat/0.png'")
+        assert page.run("document.querySelectorAll('#judge button.chosen').length") == 1
+        assert contrast.weak_texts(page) == []
+    page.run("document.querySelector('.chosen').style.color = 'gray'")
+    assert contrast.weak_texts(page), "it would be seen"
+
+
+def test_after_the_last_answer_the_page_says_what_was_decided_and_how_to_apply_it(page, review):
+    decide(page, "Enter")
+    for key in "sxas":
+        decide(page, key)
+    page.press("x")
+    page.wait("document.querySelector('#question').hidden")
+    assert page.text("#end-title") == "4 of 6 images are decided"
+    assert page.text("#decided").splitlines() == [
+        "1 label is changed",
+        "1 image is kept as labelled",
+        "2 images are left out",
+        "2 images are skipped and undecided",
+    ]
+    assert page.text("#apply") == review.apply
+    assert contrast.weak_texts(page) == []
+    page.press("Enter")  # decides nothing more
+    assert len(review.decisions.answers()) == 6
+    page.run("document.querySelector('#again').click()")
+    page.wait("!document.querySelector('#question').hidden")
+    assert page.text("#end-title") == "Apply the decisions"
+
+
+def test_on_a_phone_image_and_answers_fit_into_the_window(page):
+    page.look(390, 800)
+    page.press("ArrowRight")
+    page.press("ArrowLeft")
+    page.wait(LOADED)
+    bottoms = page.run(
+        "[...document.querySelectorAll('#images img, #accept, #reject, #skip, #classes button')]"
+        ".map((one) => one.getBoundingClientRect().bottom)"
+    )
+    assert len(bottoms) == 6, "the image, a similar one, three verdicts and a class"
+    assert max(bottoms) <= 800
 
 
 def test_typical_images_of_both_classes_lie_beside_a_doubtful_one(page):
