@@ -7,6 +7,7 @@ all, in folds: the network of a fold is trained on the images of the others.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 #: too; those that the folds let expect of all held-out images, whether a network is tried.
 FEWEST_MISTAKES: Final = 5
 _BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
+
+
+def images_of(parts: Iterable[Part]) -> int:
+    """Return how many images the networks of some parts are trained on."""
+    return sum(len(part.training) for part in parts)
 
 
 def judging_parts(inputs: Inputs, head: Trained) -> tuple[JudgedBy, list[Part], Part]:

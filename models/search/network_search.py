@@ -26,7 +26,7 @@ from imgpipe.models.head.answers import Answers, better, standard_error
 from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.progress import TimeLeft
 from imgpipe.models.search import search_ends
-from imgpipe.models.search.judging import FEWEST_MISTAKES, judging_parts
+from imgpipe.models.search.judging import FEWEST_MISTAKES, images_of, judging_parts
 from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
 from imgpipe.models.search.training_plan import TrainingPlan, training_plan
 from imgpipe.models.training import image_rows, stages
@@ -36,7 +36,6 @@ from imgpipe.models.training.history import (
     Epoch,
     JudgedBy,
     NetworkHistory,
-    Reproducible,
     SearchEnd,
     Tried,
     describe_tried,
@@ -83,7 +82,7 @@ def train(inputs: Inputs) -> Trained:
     else:
         return _Search(inputs, head, accuracy, *judging_parts(inputs, head)).run()
     tried = _tried_head(head, "folds" if head.by_folds else "validation", head.answers.accuracy)
-    return _with_search(head, [tried], ended)
+    return search_ends.with_search(head, [tried], ended)
 
 
 def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
@@ -98,27 +97,6 @@ def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
         "kept": True,
         "failure": None,
     }
-
-
-def _with_search(trained: Trained, tried: list[Tried], ended: SearchEnd) -> Trained:
-    """Return the network with the list of what was tried, and why the search ended."""
-    chance = ended["reason"] in ("minutes", "space")
-    if chance or any(row["failure"] in ("memory", "disk") for row in tried):
-        reproducible: Reproducible = "nothing"
-    else:
-        reproducible = trained.history["reproducible"]
-    history: NetworkHistory = {
-        **trained.history,
-        "search": tried,
-        "search_ended": ended,
-        "reproducible": reproducible,
-    }
-    return replace(trained, history=history)
-
-
-def _images(parts: Iterable[Part]) -> int:
-    """Return how many images the networks of some parts are trained on."""
-    return sum(len(part.training) for part in parts)
 
 
 class _Comparison(TypedDict):
@@ -164,7 +142,7 @@ class _Search:
             of_folds = self._head.by_folds  # then they decide on the blessing
             accuracy = (self._head.answers if of_folds else self._before).accuracy
             self._tried = [_tried_head(self._head, self._judged_by, accuracy)]
-        return _with_search(self._result, self._tried, ended)
+        return search_ends.with_search(self._result, self._tried, ended)
 
     def _end(self) -> SearchEnd:
         """Train a network if there is one to train, and return why the search ended."""
@@ -212,7 +190,7 @@ class _Search:
             return search_ends.no_space()
         seconds = image_rows.seconds_a_view(whole.training, measured)
         needed = self._minutes_of(affordable, seconds)
-        self._image_seconds = 60 * needed / _images(self._parts())
+        self._image_seconds = 60 * needed / images_of(self._parts())
         here = search_ends.in_minutes(max(needed, 0.1))
         self._say(
             f"A network that may be better is trained: {affordable}. This takes about {here} on "
@@ -269,15 +247,15 @@ class _Search:
     def _passes(self, seconds: float) -> float:
         """Return how many forward passes of each training image fit into a time."""
         share = _PLANNED_SHARE if self._by_folds else 1.0
-        return share * seconds / (self._view_seconds * _images(self._parts()))
+        return share * seconds / (self._view_seconds * images_of(self._parts()))
 
     def _minutes_of(self, plan: TrainingPlan, view_seconds: float) -> float:
         """Return how long a plan takes if a forward pass of one view takes some seconds."""
-        return plan.passes() * view_seconds * _images(self._parts()) / 60
+        return plan.passes() * view_seconds * images_of(self._parts()) / 60
 
     def _estimate(self, parts: Iterable[Part]) -> TimeLeft:
         """Return how long the training on some parts takes at the pace so far."""
-        return TimeLeft(self._image_seconds * _images(parts), is_limit=False)
+        return TimeLeft(self._image_seconds * images_of(parts), is_limit=False)
 
     def _with_space(self, plan: TrainingPlan, extractor: FeatureExtractor) -> TrainingPlan | None:
         """Return the plan with the views for which there is space; None if there is for none."""
@@ -344,7 +322,7 @@ class _Search:
                 return "late"
             networks.append(network)
             seconds = time.monotonic() - started
-            self._image_seconds = seconds / _images(self._judging[:number])
+            self._image_seconds = seconds / images_of(self._judging[:number])
             rest = seconds * (len(self._judging) / len(networks) - 1)
             if rest and time.monotonic() + rest > self._until:
                 self._view_seconds = self._image_seconds / plan.passes()  # includes everything

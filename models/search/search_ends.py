@@ -1,11 +1,13 @@
-"""Why a search ends, in words for people: each function makes the `SearchEnd` of one reason."""
+"""Why a search ends, in words for people: a function for each reason, and one that records it."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 
 from imgpipe.models.search.training_plan import TrainingPlan
-from imgpipe.models.training.history import SearchEnd
+from imgpipe.models.training.history import NetworkHistory, Reproducible, SearchEnd, Tried
+from imgpipe.models.training.stages import Trained
 
 
 def head_is_enough(in_folds: float, on_validation: float | None) -> SearchEnd:
@@ -105,3 +107,19 @@ def in_minutes(minutes: float) -> str:
     digits = 0 if minutes >= 100 else 1 if minutes >= 0.1 else 3
     text = f"{round(minutes, digits):.15g}"
     return f"{text} minute" if text == "1" else f"{text} minutes"
+
+
+def with_search(trained: Trained, tried: list[Tried], ended: SearchEnd) -> Trained:
+    """Return the network with the list of what was tried, and why the search ended."""
+    chance = ended["reason"] in ("minutes", "space")
+    if chance or any(row["failure"] in ("memory", "disk") for row in tried):
+        reproducible: Reproducible = "nothing"
+    else:
+        reproducible = trained.history["reproducible"]
+    history: NetworkHistory = {
+        **trained.history,
+        "search": tried,
+        "search_ended": ended,
+        "reproducible": reproducible,
+    }
+    return replace(trained, history=history)
