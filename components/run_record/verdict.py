@@ -111,7 +111,7 @@ def sentence(facts: Facts) -> str:
     text += _time_decided(facts) + _believable(facts)
     told = file_clues.sentence(*_file_clues(facts))
     if told:
-        text += f"; {told}, and the model may have learned where they come from"
+        text += f"; {told}, and the model may have learned where the images come from"
     changed = overridden(facts["data"]) if facts["data"] is not None else ""
     return text + (f"; {changed}" if changed else "")
 

@@ -68,12 +68,12 @@ def test_the_verdict_says_that_files_tell_the_classes_apart_as_well_as_the_model
     found = facts()
     found["data"] = data_summary(file_clues=clues)
     assert verdict.sentence(found).endswith(
-        "; format alone tells 98 % of the images apart, and the model may have learned where they "
-        "come from"
+        "; format alone tells 98 % of the images apart, and the model may have learned where the "
+        "images come from"
     )
     assert any("take images of all classes from the same sources" in one for one in warnings(found))
     clues |= {"right": 120, "ci95": [0.73, 0.85]}  # the model reaches more
-    assert "come from" not in verdict.sentence(found)
+    assert "images come from" not in verdict.sentence(found)
     assert not any("same sources" in one for one in warnings(found))
 
 
