@@ -182,7 +182,7 @@ def filter_examples(
         (
             jobs
             | "Write" >> beam.Map(_write_shard, settings, known)
-            | "Gather" >> beam.combiners.ToList()
+            | "Gather" >> beam.CombineGlobally(Outcomes.joined)
             | "Quarantine" >> beam.Map(_write_quarantine, known, uris.quarantine, source, settings)
         )
     remove_folder(f"{uris.quarantine}/{_PARTS}")
@@ -195,15 +195,14 @@ def filter_examples(
 
 
 def _write_quarantine(
-    outcomes: list[Outcomes],
+    outcomes: Outcomes,
     compared: ImageComparison,
     uri: str,
     source: _Source,
     settings: JudgeSettings,
 ) -> None:
-    joined = Outcomes.joined(outcomes)
-    summary = joined.summary(source.vocabulary, source.notes, settings)
-    quarantine.write(uri, joined, summary, compared.near)
+    summary = outcomes.summary(source.vocabulary, source.notes, settings)
+    quarantine.write(uri, outcomes, summary, compared.near)
 
 
 @component(use_beam=True)
