@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import socket
 import ssl
 import threading
@@ -36,10 +37,10 @@ from imgpipe.serving.server.status import Code, StatusError
 HEAD_S = 10.0
 """Seconds for a complete head from its first byte, and for the first byte after connecting."""
 MAX_CONNECTIONS = 4096
-"""Number of open connections. The one that has been without a request for longest is closed for a
-new one; if all have a request, those of further connections are answered with 503."""
-_FOR_HEALTH = 64
-"""Further connections, so that health checks are answered, too, while all others have a request."""
+"""Largest number of open connections. The one that has been without a request for longest is closed
+for a new one; if all have a request, those of further connections are answered with 503."""
+_FOR_HEALTH = 1 / 16
+"""Fraction of the connections that are left for health checks while all others have a request."""
 _SHARE = 0.5
 """Fraction of the open files of the process that connections may use. Those of gRPC may use another
 quarter, so that a quarter is left for the files of models and logs."""
@@ -70,15 +71,16 @@ class _Protocol(H11Protocol):
 
     Args:
         idle: The connections of the port without a request, in the order in which they became so.
-        most: Number of connections, from which on idle ones are closed for new ones.
+        most: Number of connections beyond which idle ones are closed for new ones.
+        last: Number of connections beyond which new ones are closed.
         **uvicorn: What uvicorn hands over.
     """
 
     _timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, idle: dict[_Protocol, None], most: int, **uvicorn: Any) -> None:
+    def __init__(self, idle: dict[_Protocol, None], most: int, last: int, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
-        self._idle, self._most = idle, most
+        self._idle, self._most, self._last = idle, most, last
 
     def _end_in(self, seconds: float | None) -> None:
         """End the connection in `seconds` unless this is called again; None for never."""
@@ -95,7 +97,7 @@ class _Protocol(H11Protocol):
         self._end_in(HEAD_S)
         if len(self.connections) > self._most and self._idle:
             next(iter(self._idle))._abort()
-        elif len(self.connections) > self._most + _FOR_HEALTH:
+        elif len(self.connections) > self._last:
             self._abort()
         self._idle[self] = None
 
@@ -152,7 +154,8 @@ class HttpPort:
         self.port: int = self._socket.getsockname()[1]
         self.running = 0
         """Number of requests without an answer so far."""
-        self._most = ports.connections(_SHARE, MAX_CONNECTIONS)
+        self._last = ports.connections(_SHARE, MAX_CONNECTIONS)
+        self._most = self._last - math.ceil(_FOR_HEALTH * self._last)
         self._allowed = allowed_hosts
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -169,7 +172,7 @@ class HttpPort:
         config = uvicorn.Config(
             self._answer,
             loop="asyncio",
-            http=functools.partial(_Protocol, {}, self._most),  # type: ignore[arg-type]
+            http=functools.partial(_Protocol, {}, self._most, self._last),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             interface="asgi3",

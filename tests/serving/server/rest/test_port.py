@@ -46,7 +46,7 @@ def test_connections_with_an_incomplete_head_are_closed(serve, monkeypatch):
 
 
 def test_connections_without_a_request_make_room_for_new_ones(serve, monkeypatch, eventually):
-    monkeypatch.setattr(port, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(port, "MAX_CONNECTIONS", 4)
     server = serve()
     silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(3)]
     eventually(lambda: server.server._rest.connections == 3)
@@ -62,7 +62,7 @@ def test_connections_without_a_request_make_room_for_new_ones(serve, monkeypatch
 def test_health_checks_are_answered_while_all_connections_have_a_request(
     serve, monkeypatch, eventually
 ):
-    monkeypatch.setattr(port, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(port, "MAX_CONNECTIONS", 3)
     server = serve()
     body = b"Content-Length: 17\r\n\r\n"
     busy = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(2)]
