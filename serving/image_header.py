@@ -61,6 +61,10 @@ class _TooManyParts(Exception):
     """A file has more parts than are followed."""
 
 
+class _OutOfReach(Exception):
+    """The frame header of a JPEG is further than it is looked for, where decoders may find it."""
+
+
 def sniff(data: bytes) -> str:
     """Return the format by which `tf.io.decode_image` recognises the first bytes; "" for none."""
     name = next((name for magic, name in _MAGIC if data.startswith(magic)), "")
@@ -78,6 +82,8 @@ def size(data: bytes) -> tuple[int, int]:
         return 0, 0
     except _TooManyParts:
         return _UNKNOWN, _UNKNOWN
+    except _OutOfReach:
+        return 0, 0
 
 
 def pixels(data: bytes) -> int | None:
@@ -116,13 +122,14 @@ def hidden_cost(data: bytes) -> str:
         if kind == "JPEG" and _starts_of_scans(data) > MAX_SCANS:
             scans = sum(marker == _SOS for marker, _ in _segments(data, _MOST_PARTS, len(data)))
             return f"{scans:,} scans, more than {MAX_SCANS}" if scans > MAX_SCANS else ""
-        # Decoders skip any number of bytes to find it, and then allocate what it asks for.
-        if kind == "JPEG" and not any(size(data)) and _find(_FRAME, data, 2, len(data)):
-            return f"no frame header in its head, but behind {_HEADER_REACH:,} other bytes"
+        if kind == "JPEG":
+            _jpeg(data)
     except (struct.error, IndexError):  # the decoder refuses a file that ends within a header
         return ""
     except _TooManyParts:
         return f"more than {_MOST_PARTS:,} parts"
+    except _OutOfReach:
+        return f"a frame header behind more than {_HEADER_REACH:,} bytes that belong to nothing"
     return ""
 
 
@@ -178,7 +185,11 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
     """
     at = 2
     for _ in range(most):
-        found = _find(_MARKER, data, at, min(at + reach, len(data)))
+        end = min(at + reach, len(data))
+        found = _find(_MARKER, data, at, end)
+        # Decoders skip any number of bytes, and then allocate what the header asks for.
+        if found is None and _find(_FRAME, data, end, len(data)):
+            raise _OutOfReach
         if found is None or found[0][1] == _EOI:
             return
         at = found.end()

@@ -64,6 +64,23 @@ def test_images_cost_more_than_their_pixels(data, cost):
     assert hidden_cost(data) == cost
 
 
+def test_a_frame_header_is_looked_for_where_one_can_be():
+    """A decoder would find it anywhere, and allocate what it asks for."""
+    whole = encoded(Image.new("RGB", (300, 200)), "JPEG")
+    near, far = (whole[:2] + b"\xff" * count + whole[2:] for count in (60_000, 70_000))
+    assert (pixels(near), hidden_cost(near)) == (60_000, "")
+    assert pixels(far) is None
+    assert hidden_cost(far).startswith("a frame header behind more than 65,536 bytes")
+    assert hidden_cost(whole[:20] + b"\xff" * 80_000) == "", "there is none"
+
+
+def test_long_comments_of_a_gif_are_a_hidden_cost():
+    whole = encoded(Image.new("L", (3, 2)), "GIF")
+    comment = b"\x21\xfe" + (b"\xff" + b"a" * 255) * 300 + b"\0"
+    assert hidden_cost(whole[:-1] + comment + b";") == "comments of more than 64 KiB"
+    assert hidden_cost(whole[:-1] + b"\x21\xfe\x03abc\0" + b";") == ""
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_usual_images_have_no_hidden_cost(kind):
     assert hidden_cost(encoded(Image.new("RGB", (300, 200)), kind)) == ""

@@ -113,7 +113,7 @@ def test_requests_without_the_token_or_from_another_site_are_refused(browser, re
         ):
             status, content = browser.json(verb, path, answer, **headers)
             assert status == 403, headers
-            assert re.search("imgpipe review prints|names another host", content["error"])
+            assert re.search("imgpipe review prints|names the host", content["error"])
         assert browser.ask("GET", f"/review/images/{CAT}", **headers)[0] == 403
     assert not review.decisions.answers()
     assert browser.json("POST", "/review/answers", answer, Origin=f"http://{host}")[0] == 200
