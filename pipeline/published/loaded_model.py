@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.components.common.image_file.header import HEIC_REMEDY, other_format
+from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.signatures import SERVING_DEFAULT
@@ -24,6 +24,7 @@ from imgpipe.serving import image_header
 from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image
+from imgpipe.serving.refused_image import HEIC, in_words, other_format
 from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.served import Served
 from imgpipe.serving.server.settings import DEFAULT_MAX_PIXELS
@@ -129,14 +130,6 @@ class LoadedModel(Classifier):
             if len(decodable) > 1:  # it is not yet known which one the model refuses
                 raise
             converted = self._converted(decodable[0])
-            unreadable = other_format(converted)
-            if unreadable:
-                remedy = "Save the image as JPEG or PNG"
-                if unreadable == "HEIC":
-                    remedy = f"Expected JPEG or PNG; {'; '.join(HEIC_REMEDY)}"
-                raise InvalidArgument(
-                    f"{unreadable}, a format that is not accepted. {remedy}"
-                ) from None
             if converted == decodable[0]:
                 raise
         return self._answer([converted])
@@ -154,7 +147,11 @@ class LoadedModel(Classifier):
             limits.check_hidden_costs("image_bytes", encoded)
             outputs = self._served.run(image_bytes=encoded)
         except (status.StatusError, tf.errors.InvalidArgumentError) as error:
-            raise InvalidArgument(status.from_exception(error).message) from error
+            formats = converted_formats()
+            why = in_words(status.from_exception(error).message, images, formats)
+            if len(images) == 1 and other_format(images[0]) == HEIC and HEIC not in formats:
+                why = f"{why} {HEIC_REMEDY[0].capitalize()}"
+            raise InvalidArgument(why) from error
         # As in the answers of a server, 0 stands for a model without a number.
         return Prediction(outputs, str(self.folder), self.version or 0, SERVING_DEFAULT)
 

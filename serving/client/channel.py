@@ -39,6 +39,12 @@ _CHANNEL: tuple[tuple[str, int], ...] = (
     ("grpc.per_rpc_retry_buffer_size", 1 << 30),
 )
 _LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
+#: Schemes of gRPC's addresses in which hosts and ports follow, and others
+#: (https://github.com/grpc/grpc/blob/master/doc/naming.md).
+_SCHEMES = ("dns", "ipv4", "ipv6")
+_OTHER_SCHEMES = ("unix", "unix-abstract", "vsock", "xds", "google-c2p")
+_ADDRESS = re.compile(r"(?:[^][:/,@?\s]+|\[[0-9A-Fa-f:.%\w]+\])(?::([0-9]{1,5}))?")
+_LAST_PORT = 65535
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
 _HEADER_VALUE = re.compile(r"[ -~]*")
 
@@ -76,9 +82,12 @@ def _pem(value: str | Path | bytes | None) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
     try:
-        return Path(value).read_bytes()
+        content = Path(value).read_bytes()
     except OSError as error:
         raise InvalidArgument(f"Cannot read {value}: {error.strerror}.") from error
+    if b"-----BEGIN " not in content:
+        raise InvalidArgument(f"{value} is not in PEM format, which begins with -----BEGIN.")
+    return content
 
 
 def opened(target: str, attempts: int, tls: Tls | None, headers: Mapping[str, str]) -> Any:
@@ -91,11 +100,7 @@ def opened(target: str, attempts: int, tls: Tls | None, headers: Mapping[str, st
         raise InvalidArgument(
             f"attempts must be 1 (no retry) to {MAX_ATTEMPTS}. Received: {attempts!r}."
         )
-    if "://" in target and target.startswith("http"):
-        raise InvalidArgument(
-            f"The client speaks gRPC. Expected: HOST:PORT of the server's gRPC port, which is "
-            f"8500 by default. Received: {target!r}."
-        )
+    _check_target(target, is_encrypted=tls is not None)
     options: list[tuple[str, int | str]] = [*_CHANNEL]
     options.append(("grpc.service_config", json.dumps(_service_config(attempts))))
     if target.startswith(_LOOPBACK):
@@ -108,6 +113,30 @@ def opened(target: str, attempts: int, tls: Tls | None, headers: Mapping[str, st
     if tls.server_name:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
     return grpc.secure_channel(target, tls.credentials(), options)
+
+
+def _check_target(target: str, is_encrypted: bool) -> None:
+    """Refuse an address that gRPC would take for another one, or look up as a name without end.
+
+    Without a port, gRPC takes that of HTTPS, which a gateway with TLS may have.
+
+    Raises:
+        InvalidArgument: The address is that of a web page, or has no port.
+    """
+    scheme, _, rest = target.partition(":")
+    addresses = [target]
+    if scheme in _SCHEMES:
+        addresses = rest.rpartition("/")[2].split(",")
+    elif scheme in _OTHER_SCHEMES:
+        return
+    found = [_ADDRESS.fullmatch(address) for address in addresses]
+    ports = [match[1] or (is_encrypted and "443") or "0" for match in found if match]
+    if len(ports) == len(addresses) and all(0 < int(port) <= _LAST_PORT for port in ports):
+        return
+    raise InvalidArgument(
+        "The client speaks gRPC. Expected: HOST:PORT of the server's gRPC port, which is 8500 by "
+        f"default. Received: {target!r}."
+    )
 
 
 def metadata(headers: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -33,7 +33,6 @@ class _Loaded(NamedTuple):
 
     name: str
     content: bytes
-    is_text: bool  # whether it is a file of text
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ class ClassifyQuestion:
         """
         name = image_files.name_of(image, index)
         try:
-            content = image_files.content_of(image)
-            return _Loaded(name, content, image_files.is_text_file(image, content))
+            return _Loaded(name, image_files.content_of(image))
         except InvalidArgument as error:
             named = InvalidArgument(f"{name}: {error}")
             if self.strict:
@@ -178,8 +176,7 @@ class Classifier(ABC):
                 self._check_question(error, question)
             if len(loaded) == 1:
                 only = loaded[0]
-                why = "the file is no image, but text." if only.is_text else error
-                named = InvalidArgument(f"{only.name}: {why}")
+                named = InvalidArgument(f"{only.name}: {error}")
                 if question.strict:
                     raise named from error
                 return [named]

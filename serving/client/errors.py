@@ -84,6 +84,11 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     """Return the typed error of a failed call to `target` that had `timeout` seconds."""
     name = error.code().name
     details = error.details() or name
+    if "http1.x server" in details:  # so says gRPC about an answer over HTTP/1
+        return Unavailable(
+            f"{target} is the port of a REST server. The client speaks gRPC: name the gRPC port, "
+            "which is 8500 by default."
+        )
     if name == Unavailable.code and any(text in details.lower() for text in _NOT_REACHED):
         return Unavailable(
             f"No model server is available at {target} ({details}). {_advice(details)}"
@@ -100,8 +105,6 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
 
 def _advice(details: str) -> str:
     """Return what to do about a failed connection."""
-    if "http1.x server" in details:  # so says gRPC about an answer over HTTP/1
-        return "This is a REST port; the client uses the gRPC port, which is 8500 by default."
     if "SSL" in details:
         return (
             "The TLS handshake failed. Name the authority of the server's certificate with "

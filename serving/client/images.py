@@ -26,7 +26,6 @@ CHUNK_IMAGES = 32
 """Images per request: measured 2.7-4 times the throughput of single images on a CPU."""
 CHUNK_BYTES = 16 << 20
 """Size at which a request ends even with fewer images, so that large images do not fill memory."""
-_START = 200  # bytes; an image has unprintable ones among them
 _PNG_LEVEL = 1  # level 6 takes four times as long to save a tenth of the size
 
 
@@ -97,17 +96,6 @@ def content_of(image: Any) -> bytes:
     except (OSError, ValueError, SyntaxError) as error:  # a damaged PNG is a SyntaxError
         reason = getattr(error, "strerror", None) or error
         raise InvalidArgument(f"cannot be read as an image file: {reason}.") from error
-
-
-def is_text_file(image: Any, content: bytes) -> bool:
-    """Return whether an image is the path of a file that begins with text.
-
-    Args:
-        image: The image, as it was given.
-        content: Its content.
-    """
-    start = content[:_START].decode("utf-8", "ignore")
-    return isinstance(image, str | Path) and bool(start) and "".join(start.split()).isprintable()
 
 
 def _is_pillow(image: Any) -> bool:

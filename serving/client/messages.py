@@ -7,7 +7,7 @@ for byte.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,34 @@ class Prediction:
     version: int
     signature_name: str
     """The signature that ran; the server fills in the default name."""
+
+
+@dataclass(frozen=True)
+class KnownClasses:
+    """The class names of a version, in the order of its probabilities."""
+
+    version: int
+    names: np.ndarray
+    """String [C]."""
+
+    @classmethod
+    def of(cls, answer: Prediction) -> KnownClasses | None:
+        """Return the classes that an answer names; None if each row may have its own order.
+
+        In the models of imgpipe, which answer `top_k_classes` too, all rows have the same order.
+        """
+        classes = answer.outputs.get("classes")
+        if "top_k_classes" not in answer.outputs or "label" not in answer.outputs:
+            return None
+        return None if classes is None or classes.ndim != 2 else cls(answer.version, classes[0])
+
+    def added_to(self, answer: Prediction) -> Prediction:
+        """Return an answer of the same version with the output `classes`."""
+        shape = answer.outputs["probabilities"].shape
+        return replace(
+            answer,
+            outputs={**answer.outputs, "classes": np.broadcast_to(self.names, shape)},
+        )
 
 
 @dataclass(frozen=True)

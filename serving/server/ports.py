@@ -68,6 +68,15 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    for flag in ("ssl_key_file", "ssl_certificate_file", "ssl_client_ca_file"):
+        file = getattr(settings, flag)
+        try:
+            if file:
+                Path(file).read_bytes()  # the errors of Python's `ssl` do not name the file
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen with TLS: --{flag} {file} cannot be read: {error.strerror}."
+            ) from error
     try:
         context.load_cert_chain(
             settings.ssl_certificate_file, settings.ssl_key_file, password=_no_password
@@ -81,8 +90,6 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
             "PEM format. Check the files of --ssl_key_file, --ssl_certificate_file and "
             "--ssl_client_ca_file."
         ) from error
-    except OSError as error:
-        raise ConfigError(f"cannot listen with TLS: {error}.") from error
     return context
 
 

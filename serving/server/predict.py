@@ -13,7 +13,7 @@ code that TensorFlow Serving has for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,13 +22,17 @@ import numpy as np
 
 from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
+from imgpipe.serving.refused_image import in_words
 from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.calls import Call, LongCall
 from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.limits import SLICE_PIXELS, SMALL_PIXELS, Pace, Turns
 from imgpipe.serving.server.runtime import Runtime, calls_at_once
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
+from imgpipe.serving.server.storage import IMAGE_INPUT
 
+MAX_ANSWER_BYTES = 4 << 20
+"""Size of an answer that gRPC's clients accept unless they are told otherwise."""
 _turns = Turns(calls_at_once())
 """Slices of long calls of all models, which share the cores. Otherwise the threads of TensorFlow
 would begin all of them, and short calls would wait for each."""
@@ -138,7 +142,20 @@ class Handle:
         names = [signature.outputs[alias].name for alias in aliases]
         fetches = sorted(set(names))  # several aliases may refer to one tensor
         began = time.monotonic()
-        found = self._run(key, arrays, fetches, call)
+
+        def check(first: Sequence[np.ndarray], count: int) -> None:
+            # Who names the outputs is answered, whatever they are.
+            if call is not None and call.entrypoint == "GRPC" and not output_filter:
+                rows_of = dict(zip(fetches, first, strict=True))
+                _check_size({a: rows_of[n] for a, n in zip(aliases, names, strict=True)}, count)
+
+        try:
+            found = self._run(key, arrays, fetches, call, check)
+        except StatusError as error:
+            if error.code != Code.INVALID_ARGUMENT or IMAGE_INPUT not in arrays:
+                raise
+            images = arrays[IMAGE_INPUT].ravel().tolist()
+            raise invalid(in_words(error.message, images)) from error
         results = dict(zip(fetches, found, strict=True))
         rows = _row_counts(signature, arrays)
         answer = PredictCall(
@@ -191,9 +208,17 @@ class Handle:
         return f"Signatures for {tensors.dtype_name(number)}: {listed(keys)}." if keys else ""
 
     def _run(
-        self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str], call: Call | None
+        self,
+        key: str,
+        arrays: Mapping[str, np.ndarray],
+        fetches: Sequence[str],
+        call: Call | None,
+        check: Callable[[Sequence[np.ndarray], int], None],
     ) -> list[np.ndarray]:
-        """Run a signature in slices of rows where the model computes each row alone."""
+        """Run a signature in slices of rows where the model computes each row alone.
+
+        `check` is called with the outputs of the first slice and the number of all rows.
+        """
         rows = set(_row_counts(self.signatures[key], arrays))
         many = any(count is not None and count > limits.MAX_SLICE_ROWS for count in rows)
         if many and self.runtime.by_row and call is not None and not call.is_long:
@@ -226,6 +251,8 @@ class Handle:
                     part = {alias: value[begin:end] for alias, value in arrays.items()}
                 with self.pace.measured(key, end - begin):
                     answers.append(self._run_slice(key, part, fetches))
+            if not begin:
+                check(answers[0], len(counts))
             begin = end
         if len(answers) == 1:
             return answers[0]
@@ -246,6 +273,41 @@ class Handle:
             raise status.from_exception(error) from error
         # A session returns a string of shape [] as plain `bytes`.
         return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found]
+
+
+def _check_size(outputs: Mapping[str, np.ndarray], count: int) -> None:
+    """Check that a client of gRPC would accept the answer, before most of it is computed.
+
+    Each row of the output `classes` repeats the names of all classes.
+
+    Args:
+        outputs: The first rows of the outputs, by name.
+        count: Number of all rows.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it would not, and fewer rows or outputs would help.
+    """
+    if count < 2 or len(outputs) < 2:
+        return
+    sizes = {name: _row_bytes(values) for name, values in outputs.items()}
+    each = sum(sizes.values())
+    if each * count <= MAX_ANSWER_BYTES:
+        return
+    largest = max(sizes, key=lambda name: sizes[name])
+    raise invalid(
+        f"The answer to {count:,} rows would have about {each * count / (1 << 20):.1f} MiB, and "
+        "gRPC's clients accept 4 MiB unless they are told otherwise. Name the outputs that you "
+        f"need in output_filter, without {largest} ({sizes[largest]:,} of {each:,} bytes of a "
+        f"row), or send at most {max(MAX_ANSWER_BYTES // each, 1):,} rows at once. If your client "
+        f"accepts more (grpc.max_receive_message_length), name all outputs: {listed(outputs)}."
+    )
+
+
+def _row_bytes(values: np.ndarray) -> int:
+    """Return the size of a row of an output in a message of gRPC."""
+    row = np.atleast_1d(values)[:1]
+    # The tag and the length of a string take two bytes.
+    return sum(len(text) + 2 for text in row.flat) if row.dtype == object else row.nbytes
 
 
 def _row_counts(signature: Any, arrays: Mapping[str, np.ndarray]) -> list[int | None]:

@@ -99,13 +99,14 @@ def _records_of_a_data_set() -> bytes:
 
 def _header(file: Path) -> object:
     """Read the header of an image with the reader of the pipeline and with that of the server."""
-    from imgpipe.components.common.image_file.header import other_format, probe
+    from imgpipe.components.common.image_file.header import probe
     from imgpipe.serving import image_header
+    from imgpipe.serving.refused_image import reason
 
     data = file.read_bytes()
     header = probe(data, 1_000_000)
     served = image_header.pixels(data)
-    return f"{header.format} {header.mode} {other_format(data)} {served is None}"
+    return f"{header.format} {header.mode} {reason(data)[:20]} {served is None}"
 
 
 def _weights(file: Path) -> object:
@@ -157,7 +158,7 @@ def _json(file: Path) -> object:
 
     from imgpipe.serving.server.rest import json_tensors
 
-    body = json_tensors.parse(file.read_bytes())
+    body = json_tensors.parse(file.read_bytes(), "")
     found = json_tensors.read(body, {"x": TensorInfo(dtype="DT_FLOAT")})
     return f"{found['x'].ndim} {len(json_tensors.write(found, by_row=False)) > 20}"
 

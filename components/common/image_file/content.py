@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from imgpipe.components.common.image_file.header import Header, pillow
+from imgpipe.components.common.image_file.header import Header, converted_formats, pillow
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels, measure
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
+from imgpipe.serving.refused_image import in_words, reason
 
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
@@ -83,7 +84,7 @@ def decode(data: bytes) -> tuple[np.ndarray | None, str]:
     """Decode an encoded image as the served model does.
 
     Returns:
-        (pixels as uint8 [H, W, 3], ""), or (None, the first line of the error).
+        (pixels as uint8 [H, W, 3], ""), or (None, why the file is refused).
 
     Raises:
         ResourceError: There is not enough memory.
@@ -91,14 +92,14 @@ def decode(data: bytes) -> tuple[np.ndarray | None, str]:
     import tensorflow as tf
 
     if not data:
-        return None, "the file is empty"
+        return None, reason(data)
     try:
         with tf.device("cpu"):
             return preprocess.decode(tf.constant(data)).numpy(), ""
     except tf.errors.ResourceExhaustedError as error:
         raise _no_memory(error) from error
     except tf.errors.OpError as error:
-        return None, first_line(error)
+        return None, in_words(first_line(error), [data], converted_formats())
 
 
 def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from imgpipe.serving import image_header
+from imgpipe.serving.refused_image import HEIC, IPHONE_REMEDY
 
 #: Default of the largest number of pixels of an image that is decoded; in RGB they take 300 MB.
 PIXEL_LIMIT = 100_000_000
@@ -36,13 +37,10 @@ PILLOW_FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
     *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI", _HEIF),
 )
-#: Formats that are read, and one that begins with the same bytes as TGA, which has no magic bytes.
-_NOT_NAMED = {*PILLOW_FORMATS, "CUR"}
-_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
 #: What to do about the photographs of iPhones where pi-heif, an optional package, is missing.
 HEIC_REMEDY = (
     "to use HEIC files, install the package that reads them, and run again: pip install pi-heif",
-    "to get JPEG files from an iPhone: Settings › Camera › Formats › Most Compatible",
+    IPHONE_REMEDY,
 )
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 #: Names of the subsampling by the number that Pillow gives it; -1 is none that it knows.
@@ -88,20 +86,10 @@ def _plugins() -> tuple[str, ...]:
     return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN)
 
 
-def other_format(data: bytes) -> str:
-    """Return the name of an unsupported format that the file has, such as `ICO`; "" for none.
-
-    The file is not opened: Pillow's plugins only look at the first bytes.
-    """
+def converted_formats() -> tuple[str, ...]:
+    """Return the formats whose files Pillow reads, so that they can be converted for the model."""
     readable = _plugins()
-    # The first box of such a file names its type and brand (ISO/IEC 14496-12, 4.3).
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        return "" if _HEIF in readable else "HEIC"
-    for name, (_, accepts) in Image.OPEN.items():
-        # For a format that this build of Pillow lacks, the function returns a text and not True.
-        if name not in _NOT_NAMED and accepts and accepts(data[:16]) is True:
-            return name
-    return ""
+    return (*readable, HEIC) if _HEIF in readable else readable
 
 
 @contextlib.contextmanager

@@ -6,21 +6,19 @@ otherwise rejected as `not_an_image`, `truncated` or `undecodable`.
 
 from __future__ import annotations
 
-import struct
-
 from PIL import UnidentifiedImageError
 
-from imgpipe.components.common.image_file.header import HEIC_REMEDY, other_format
+from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
 from imgpipe.components.common.image_file.transcoding import transcode
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
 from imgpipe.serving.image_header import sniff
+from imgpipe.serving.refused_image import HEIC, is_cut_short, other_format
 
 NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
 UNDECODABLE = "undecodable"
 TRANSCODED = "transcoded"
-_TAIL = 64  # bytes at the end of a file that may contain padding after the end marker
 
 
 @check(
@@ -41,13 +39,13 @@ def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         problem = str(error) or type(error).__name__
     else:
-        detail = f"only Pillow reads {described} correctly, stored as PNG; {why}"
+        detail = f"{described}, which the served model does not decode, is stored as PNG"
         return Finding(TRANSCODED, detail, "repair", repaired=png)
-    detail = f"{why.removesuffix('.')}. Pillow: {problem}."
+    detail = f"{why.split('. ')[0].removesuffix('.')}. Pillow: {problem}."
     if not sniff(data) and not record.content.format:
         other = other_format(data)
-        if other:
-            remedy = "; ".join(HEIC_REMEDY) if other == "HEIC" else ""
+        if other and other not in converted_formats():
+            remedy = "; ".join(HEIC_REMEDY) if other == HEIC else ""
             return Finding(UNDECODABLE, f"{other}, a format that is not accepted", remedy=remedy)
         # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
         is_png = data.startswith(b"\x89PNG")
@@ -56,25 +54,6 @@ def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
     if is_cut_short(data) or "truncated" in problem or "unexpected end" in problem.lower():
         return Finding(TRUNCATED, detail)
     return Finding(UNDECODABLE, detail)
-
-
-def is_cut_short(data: bytes) -> bool:
-    """Whether the file ends before its format says that it does."""
-    kind = sniff(data)
-    if kind == "JPEG":  # the marker EOI (ITU-T T.81, B.1.1.3)
-        return b"\xff\xd9" not in data[-_TAIL:]
-    if kind == "PNG":  # the last chunk
-        return b"IEND" not in data[-_TAIL:]
-    if kind == "GIF":  # the trailer, 0x3B (GIF89a, 27)
-        return not data.rstrip(b"\0").endswith(b";")
-    try:
-        if kind == "BMP":  # the size of the file is in its header
-            return struct.unpack("<I", data[2:6])[0] > len(data)
-        if kind == "WEBP":  # a RIFF file; its size does not count the first eight bytes
-            return struct.unpack("<I", data[4:8])[0] + 8 > len(data)
-    except struct.error:
-        return True
-    return False
 
 
 def _head(data: bytes) -> str:

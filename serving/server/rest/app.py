@@ -34,7 +34,7 @@ from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.metrics import Metrics
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
-from imgpipe.serving.server.rest import json_tensors
+from imgpipe.serving.server.rest import json_tensors, no_json
 from imgpipe.serving.server.rest.requests import (
     HEALTH,
     Bodies,
@@ -201,7 +201,7 @@ class RestApi:
         watcher = asyncio.create_task(watch())
         try:
             text = await self._pool.run(
-                lambda: self._calls.run(call, lambda: self._predict(call, spec, body))
+                lambda: self._calls.run(call, lambda: self._predict(request, call, spec, body))
             )
         finally:
             waiting = False
@@ -209,9 +209,9 @@ class RestApi:
         headers = {VERSION_HEADER: str(call.version)}
         return Response(text, headers=headers, media_type="application/json")
 
-    def _predict(self, call: Call, spec: Spec, data: bytes) -> bytes:
+    def _predict(self, request: Request, call: Call, spec: Spec, data: bytes) -> bytes:
         call.size = len(data)
-        body = json_tensors.parse(data)
+        body = json_tensors.parse(data, str(request.url))
         with self._core.acquire(spec) as handle:
             call.version = handle.version
             signature = handle.signature(body.signature_name)
@@ -220,16 +220,19 @@ class RestApi:
                     f'Serving signature name: "{body.signature_name}" not found in signature def'
                 )
             inputs = json_tensors.read(body, signature.inputs)
-            answer = handle.predict(inputs, body.signature_name, call=call)
+            try:
+                answer = handle.predict(inputs, body.signature_name, call=call)
+            except StatusError as error:
+                raise no_json.advised(error, data) from error
         with conversion(sum(value.nbytes for value in answer.outputs.values())):
             text = json_tensors.write(answer.outputs, by_row=body.by_row)
         if self._log.enabled:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = handle.name
-            request.model_spec.signature_name = answer.signature_name
+            logged = predict_pb2.PredictRequest()
+            logged.model_spec.name = handle.name
+            logged.model_spec.signature_name = answer.signature_name
             for alias, value in inputs.items():
-                tensors.fill_compact(request.inputs[alias], value)
-            self._log.record(request, services.predict_response(handle, answer))
+                tensors.fill_compact(logged.inputs[alias], value)
+            self._log.record(logged, services.predict_response(handle, answer))
         return text
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ import orjson
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server.conversion import conversion
+from imgpipe.serving.server.rest import no_json
+from imgpipe.serving.server.rest.no_json import B64, B64_ADVICE, B64_FORM, IMAGE_FORM
 from imgpipe.serving.server.rest.requests import too_large
 from imgpipe.serving.server.status import invalid, listed
 from imgpipe.serving.tensors import DType
@@ -33,8 +36,6 @@ lock."""
 _AT_ONCE = 50_000
 """Number of values that are written without a pause for other threads: about a millisecond."""
 _ROWS, _COLUMNS = "instances", "inputs"
-_B64 = "b64"
-_B64_FORM = '{"b64": TEXT}'
 _BYTES_SUFFIX = "_bytes"
 _SHOWN = 40
 """Characters of a text that a message quotes."""
@@ -55,16 +56,19 @@ class PredictBody:
     """Bytes of the body."""
 
 
-def parse(data: bytes) -> PredictBody:
+def parse(data: bytes, url: str) -> PredictBody:
     """Parse the body of a request.
 
     Args:
         data: JSON in UTF-8.
+        url: Address of the request, for the command that an error shows.
 
     Raises:
         HttpError: There are too many values.
         StatusError: INVALID_ARGUMENT, the body is no JSON or not in the format of Predict.
     """
+    data = data.removeprefix(codecs.BOM_UTF8)  # which Windows writes
+    no_json.check(data, url)
     # Lists without an empty one hold one number more than they have commas. Lists are counted
     # apart, so that it makes no difference how many of them hold the numbers. Commas and brackets
     # inside of strings count too; there are few.
@@ -80,12 +84,12 @@ def parse(data: bytes) -> PredictBody:
         with conversion(len(data)):
             document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise invalid(f"JSON Parse error: {error}") from error
+        raise invalid(f"JSON Parse error: {error}. Expected: {IMAGE_FORM}.") from error
     keys = [key for key in (_ROWS, _COLUMNS) if isinstance(document, dict) and key in document]
     if len(keys) != 1:
         raise invalid(
             f"A request is an object with either {_ROWS!r} or {_COLUMNS!r}. Received: "
-            f"{' and '.join(keys) if keys else 'neither'}."
+            f"{' and '.join(keys) if keys else 'neither'}. For an image, send {IMAGE_FORM}."
         )
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -124,7 +128,7 @@ def _columns(body: PredictBody, names: list[str]) -> dict[str, Any]:
     rows = body.value
     if not isinstance(rows, list) or not rows:
         raise invalid(
-            f"{_ROWS!r} is a list with at least one row, such as [{_B64_FORM}] for an image. "
+            f"{_ROWS!r} is a list with at least one row, such as [{B64_FORM}] for an image. "
             f"Received: {_described(rows)}."
         )
     if not _has_names(rows[0]):
@@ -141,7 +145,7 @@ def _has_names(value: Any) -> bool:
 
 
 def _is_b64(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {_B64} and isinstance(value[_B64], str)
+    return isinstance(value, dict) and value.keys() == {B64} and isinstance(value[B64], str)
 
 
 def _array(name: str, value: Any, dtype: DType) -> np.ndarray:
@@ -175,20 +179,19 @@ def _bytes(name: str, item: Any) -> bytes:
         return item.encode()
     if _is_b64(item):
         # Either alphabet, with or without padding, as TensorFlow Serving takes it.
-        plain = "".join(item[_B64].split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+        plain = "".join(item[B64].split()).translate(str.maketrans("-_", "+/")).rstrip("=")
         try:
             return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
             raise invalid(
-                f"{name} has a value under the key {_B64} that is not base64: "
-                f"{_described(item[_B64])}. Send the base64 of the content of a file: no path, no "
-                "link, and nothing such as data:image/jpeg;base64, before it."
+                f"{name} has a value under the key {B64} that is not base64: "
+                f"{_described(item[B64])}. {B64_ADVICE}"
             ) from error
     advice = ""
     if isinstance(item, int | float):
         advice = " If these are pixels, name the signature that takes them in 'signature_name'."
     raise invalid(
-        f"{name} is made of texts, or bytes as {_B64_FORM}. Received: {_described(item)}.{advice}"
+        f"{name} is made of texts, or bytes as {B64_FORM}. Received: {_described(item)}.{advice}"
     )
 
 
@@ -264,7 +267,7 @@ def _texts(value: Any, as_bytes: bool) -> Any:
             return value.decode()
     except UnicodeDecodeError:
         pass
-    return {_B64: base64.b64encode(value).decode()}
+    return {B64: base64.b64encode(value).decode()}
 
 
 def _dumps(value: Any) -> bytes:

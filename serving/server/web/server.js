@@ -36,7 +36,7 @@ async function ask(path, options = {}) {
 /** The first line of an error: the lines after it describe TensorFlow's graph. */
 function sentence(error, status) {
   const line = String(error ?? "").split("\n")[0].trim();
-  return line || `The server refused the request with status ${status}.`;
+  return line.charAt(0).toUpperCase() + line.slice(1) || `The server refused the request with status ${status}.`;
 }
 
 const post = (path, body, signal) =>

@@ -46,8 +46,8 @@ def test_good_and_bad_files_each_give_a_record_in_order(photos, encode):
     assert (good.width, good.height, good.decode_error) == (40, 32, "")
     assert "JPEG" in records["b/cut.jpg"].content.decode_error
     assert "Op:" not in records["b/cut.jpg"].content.decode_error
-    assert records["b/empty.jpg"].content.decode_error == "the file is empty"
-    assert "Unknown image file format" in records["b/words.jpg"].content.decode_error
+    assert records["b/empty.jpg"].content.decode_error == "the file is empty."
+    assert "the file is no image, but text" in records["b/words.jpg"].content.decode_error
     assert records["a/gone.jpg"].read_error == "No such file or directory"
     assert records["a/gone.jpg"].image_hash == ""
 

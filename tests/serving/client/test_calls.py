@@ -83,7 +83,7 @@ def test_classify_each_gives_an_answer_or_an_error_per_image(ask, images, make_i
     )
     bad = {index for index, answer in enumerate(answers) if isinstance(answer, InvalidArgument)}
     assert bad == {3, 40, 64}
-    assert str(answers[3]).startswith("image 3: Unknown image file format")
+    assert str(answers[3]).startswith("image 3: the file is no image, but text.")
     assert "gone.jpg: there is no such file" in str(answers[40])
     assert sorted(heard) == [(0, 32), (32, 32), (64, 6)]
     alone = ask(images, "classify", [contents[39], contents[69]])
@@ -197,7 +197,7 @@ def test_the_error_names_the_invalid_image_of_a_chunk(images, ask, make_image, t
     broken.write_bytes(make_image()[:200])
     with pytest.raises(InvalidArgument, match=r"broken\.jpg: .*JPEG"):
         ask(images, "classify", [make_image(), broken, make_image()])
-    with pytest.raises(InvalidArgument, match="image 1: Input is empty"):
+    with pytest.raises(InvalidArgument, match="image 1: the file is empty"):
         ask(images, "classify", [make_image(), b""])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 
@@ -132,11 +134,54 @@ def test_invalid_settings_are_refused(tmp_path):
     ):
         with pytest.raises(InvalidArgument, match=words):
             Client("localhost:1", headers=headers)
-    with pytest.raises(InvalidArgument, match="The client speaks gRPC"):
-        Client("http://localhost:8501")
+    (tmp_path / "text.pem").write_text("no certificate")
+    with pytest.raises(InvalidArgument, match=r"text\.pem is not in PEM format"):
+        Tls(ca=tmp_path / "text.pem").credentials()
     with pytest.raises(InvalidArgument, match="name of the model must not be empty"):
         Client("localhost:1", model="")
     assert "SECRET" not in repr(Tls(certificate=b"c", key=b"SECRET"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("http://localhost:8501", "localhost", "127.0.0.1", "[::1]", "localhost:", "localhost:0"),
+        *("localhost:99999", "localhost:8500/", "localhost:8501/v1/models/imgpipe", "localhost:x"),
+        *("dns:///localhost", "ipv4:127.0.0.1:8500,127.0.0.2", "ipv6:[::1]", "::1", ""),
+    ],
+)
+def test_an_address_without_a_grpc_port_is_refused_before_a_call(target):
+    with pytest.raises(InvalidArgument, match=r"Expected: HOST:PORT .* 8500 by default"):
+        Client(target)
+
+
+def test_addresses_as_grpc_writes_them_are_taken(tmp_path):
+    for target in (
+        *("localhost:8500", "[::1]:8500", "dns:///a.example:8500", "dns://8.8.8.8/a:8500"),
+        *("ipv4:127.0.0.1:8500,127.0.0.2:8500", "ipv6:[::1]:8500", f"unix:{tmp_path}/socket"),
+    ):
+        Client(target).close()
+    Client("a.example", tls=Tls()).close()  # the port of HTTPS, as at a gateway
+
+
+def test_the_port_of_a_rest_server_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = f"127.0.0.1:{listener.getsockname()[1]}"
+
+        def answer():
+            for _ in range(2):  # gRPC connects once more
+                with contextlib.suppress(OSError):
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(100)
+                        connection.sendall(b"HTTP/1.1 404 Not Found\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        with (
+            Client(target, attempts=1, timeout=10) as client,
+            pytest.raises(Unavailable, match=rf"^{target} is the port of a REST server"),
+        ):
+            client.status()
 
 
 def test_headers_become_metadata_and_host_the_authority(scripted, ask):

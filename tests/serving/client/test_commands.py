@@ -37,7 +37,7 @@ def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, 
     assert lines[0].startswith(f"{folder}/a ö/00.jpg")
     assert lines[0].endswith("version 7")
     assert "notes.txt: the file is no image, but text." in result.stderr
-    assert "empty.png: Input is empty" in result.stderr
+    assert "empty.png: the file is empty" in result.stderr
     assert "2 of 42 images could not be classified." in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -110,7 +110,7 @@ def test_keys_that_cannot_be_used_are_refused(certificates, tmp_path):
     for file, words in (
         (encrypted, "the key is encrypted"),  # OpenSSL would ask for its password
         (certificates.client[1], "do not match"),
-        (tmp_path / "nope.key", "No such file"),
+        (tmp_path / "nope.key", r"--ssl_key_file .*/nope\.key cannot be read: No such file"),
     ):
         with pytest.raises(ConfigError, match=words):
             ModelServer("m", tmp_path, secure(certificates, ssl_key_file=str(file)))

@@ -87,8 +87,8 @@ def test_refused_predictions(stub, request_message, code, words):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"garbage", "Unknown image file format."),
-        (b"", "Input is empty."),
+        (b"garbage", 'the file is no image, but text. It begins with "garbage".'),
+        (b"", "the file is empty."),
         (b"\xff\xd8\xff\xe0" + b"\x00" * 50, "JPEG"),
         (b"\x89PNG\r\n\x1a\n" + b"\x00" * 50, "PNG"),
     ],

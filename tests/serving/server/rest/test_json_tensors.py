@@ -26,7 +26,9 @@ class Info:
 def read(document: object, **kinds: str) -> dict[str, np.ndarray]:
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
     infos = {name: Info(kind) for name, kind in (kinds or {"x": "float"}).items()}
-    return json_tensors.read(json_tensors.parse(data), infos)
+    return json_tensors.read(
+        json_tensors.parse(data, "http://localhost:8501/v1/models/m:predict"), infos
+    )
 
 
 def b64(data: bytes) -> dict[str, str]:
@@ -91,8 +93,8 @@ def test_values_that_do_not_fit_the_input_are_refused(kind, value):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "JSON Parse error"),
-        (b"\xff", "JSON Parse error"),
+        (b"", "The body is empty, and no JSON"),
+        (b"\xff", "a file that begins with the bytes ff, and no JSON"),
         (b'{"instances": [NaN]}', "JSON Parse error"),
         (b'{"instances": [1]} more', "JSON Parse error"),
         (b'{"instances": ' + b"[" * 5_000 + b"]" * 5_000 + b"}", "JSON Parse error: depth limit"),

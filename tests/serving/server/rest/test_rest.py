@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 import socket
+import subprocess
 
 import grpc
 import numpy as np
@@ -87,7 +89,7 @@ def test_status_and_metadata(rest):
         ("POST", "models/half:predict", {"inputs": 1, "signature_name": "n"}, 400, 'name: "n" not'),
         ("POST", "models/half:classify", {"examples": [{}]}, 501, "answer :classify. Ask :predict"),
         ("POST", "models/half/versions/1:regress", {}, 501, "answer :regress. Ask :predict"),
-        ("POST", "models/half:predict", "", 400, "JSON Parse error"),
+        ("POST", "models/half:predict", "", 400, "The body is empty, and no JSON"),
         ("POST", "models/half:predict", {"instances": ["x"]}, 400, "x is a tensor of float"),
         ("GET", "models/nope", None, 404, "Could not find any versions of model nope"),
         ("GET", "models/half/versions/7", None, 404, "Could not find version 7 of model half"),
@@ -120,9 +122,50 @@ def test_the_open_inference_protocol_is_refused_with_the_path_that_answers(rest,
     assert "POST /v1/models/NAME:predict" in answer.error()
 
 
+_BODIES = {
+    "a file of the format JPEG": ["--data-binary", "@photo.jpg"],
+    "a form (multipart/form-data)": ["-F", "file=@photo.jpg"],
+    "a form": ["-d", "image=photo.jpg&top=3"],
+    "empty": ["-X", "POST"],
+    "text that begins with 'milk, eggs'": ["--data-binary", "milk, eggs"],
+}
+
+
+@pytest.mark.parametrize("kind", _BODIES)
+def test_a_body_that_is_no_json_is_answered_with_a_command_that_works(
+    rest, make_image, tmp_path, kind
+):
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    (tmp_path / "photo.jpg").write_bytes(make_image())
+
+    def printed(*words: str) -> dict:
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=60)
+        return json.loads(done.stdout)
+
+    url = f"http://127.0.0.1:{rest.port}/v1/models/imgpipe:predict"
+    said = printed("curl", "--silent", *_BODIES[kind], url)["error"]
+    assert said.startswith(f"The body is {kind}, and no JSON.")
+    assert '{"instances": [{"b64": TEXT}]}' in said
+    command = said.partition("A command that does: ")[2]
+    assert not set(command) & {'"', "\\"}, "JSON would put a backslash before it"
+    answer = printed("bash", "-c", command.replace("curl ", "curl --silent "))
+    assert answer["predictions"][0]["label"] in ("paper", "rock", "scissors")
+
+
+def test_a_text_in_place_of_an_image_is_answered_with_what_to_send(rest):
+    said = rest.predict({"instances": ["photos/a.jpg"]}, "imgpipe").error()
+    assert said.startswith('the file is no image, but text. It begins with "photos/a.jpg".')
+    assert "an object with the single key b64: no path, no link and no data URL" in said
+    said = rest.predict({"instances": [b64(b"milk, eggs")]}, "imgpipe").error()
+    assert said == 'the file is no image, but text. It begins with "milk, eggs".'
+    said = rest.predict(b'\xef\xbb\xbf{"instances": ["a"]}', "imgpipe").error()
+    assert said.startswith("the file is no image, but text."), "a mark of Windows is passed over"
+
+
 def test_images_that_cannot_be_decoded_are_refused(rest, make_image):
     answer = rest.predict({"instances": [b64(b"no image")]}, "imgpipe")
-    assert answer.status == 400 and "Unknown image file format" in answer.error()
+    assert answer.status == 400 and "the file is no image, but text" in answer.error()
     bomb = b64(png_bomb(12_000, 12_000))
     answer = rest.predict({"instances": [b64(make_image()), bomb]}, "imgpipe")
     assert answer.status == 400 and "144.0 million pixels" in answer.error()

@@ -88,7 +88,7 @@ def test_the_last_correction_of_an_image_replaces_earlier_ones(rest, folder, mak
         ({"model": "nope"}, 404, "Servable not found for request"),
         ({"version": "8"}, 404, "Servable not found for request"),
         ({"version": "../7"}, 400, "A version is a whole number. Received: '../7'."),
-        ({"data": "<script>"}, 400, "Unknown image file format"),
+        ({"data": "<script>"}, 400, "the file is no image, but text"),
     ],
 )
 def test_invalid_corrections_are_refused(rest, folder, make_image, asked, status, words):

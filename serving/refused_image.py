@@ -1,0 +1,171 @@
+"""Why a model cannot decode an image, in words for the person who has the file.
+
+TensorFlow's decoder describes its own inside ("jpeg::Uncompress failed"), and cannot tell a text
+from a photograph of another format. The server, the client, `imgpipe predict` and the inspection
+of images all say these words instead.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import struct
+from collections.abc import Container, Sequence
+
+from imgpipe.serving.image_header import sniff
+
+HEIC = "HEIC"
+IS_TEXT = "the file is no image, but text."
+#: How an iPhone is told to write JPEG files.
+IPHONE_REMEDY = "to get JPEG files from an iPhone: Settings › Camera › Formats › Most Compatible"
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
+#: Formats of Pillow that models decode, and CUR, which begins as TGA, a format without magic bytes.
+_NOT_NAMED = {"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "CUR"}
+_IN_WORDS = {"WEBP": "WebP", "JXL": "JPEG XL"}
+_AGAIN = "Copy or download the original again."
+_SAVE = "Save the image as JPEG or PNG."
+#: Parts of the messages of `tf.io.decode_image`, and of the check of a request for text.
+_ABOUT_AN_IMAGE = re.compile(
+    "Unknown image file format|Input is empty|jpeg::Uncompress|Invalid (?:PNG|GIF) data|BMP|WebP|"
+    "JPEG XL|JXL|Input size should match|[Nn]umber of channels|expected the bytes of an image file"
+)
+_START = 200  # bytes in which text is recognised; an image has other bytes among them
+_SHOWN = 40  # characters of a text that are quoted
+_HEAD = 12  # bytes of an unknown file that are quoted
+_MAGIC = 16  # bytes by which Pillow's plugins recognise a format
+_TAIL = 64  # bytes at the end of a file that may contain padding after the end marker
+# Flags of the first chunk of an extended WebP file (RFC 9649, section 2.7.1).
+_WEBP_FLAGS, _ALPHA, _ANIMATION = 20, 0x10, 0x02
+_WEBP_LOSSLESS_ALPHA = 0x10  # of the last byte of the header of a lossless one
+
+
+def in_words(message: str, images: Sequence[bytes], converted: Container[str] = ()) -> str:
+    """Return why a model refused images.
+
+    Args:
+        message: What TensorFlow said.
+        images: The encoded images of the request.
+        converted: Names of other formats whose images are converted before the model is asked.
+
+    Returns:
+        A sentence, in which a row is named if there are several images; the message itself if it
+        is about something else.
+    """
+    if not _ABOUT_AN_IMAGE.search(message) or not images:
+        return message
+    if len(images) == 1:
+        return reason(images[0], converted)
+    for row, image in enumerate(images):
+        if why := _certain(image, converted):
+            return f"Row {row}: {why}"
+    return (
+        f"One of the {len(images)} images is damaged or cut short, and cannot be decoded. Send "
+        "them one by one to find out which."
+    )
+
+
+def reason(data: bytes, converted: Container[str] = ()) -> str:
+    """Return why a file is refused by a model that cannot decode it, as the end of a sentence.
+
+    Args:
+        data: The content of the file.
+        converted: Names of other formats whose images are converted before the model is asked.
+
+    Examples:
+        >>> reason(b"milk, eggs")
+        'the file is no image, but text. It begins with "milk, eggs".'
+    """
+    if why := _certain(data, converted):
+        return why
+    name = format_name(data)
+    if is_cut_short(data):
+        return f"the {name} file is cut short: its end is missing. {_AGAIN}"
+    return f"the {name} file is damaged, or of a kind that is not accepted. {_AGAIN}"
+
+
+def _certain(data: bytes, converted: Container[str]) -> str:
+    """Return why no model decodes a file, as far as its first bytes tell; "" if one may."""
+    if not data:
+        return "the file is empty."
+    kind = sniff(data)
+    if kind:
+        return _webp_kind(data) if kind == "WEBP" and kind not in converted else ""
+    if text := text_of(data):
+        shown = text[:_SHOWN] + ("…" if len(text) > _SHOWN else "")
+        return f'{IS_TEXT} It begins with "{shown}".'
+    name = other_format(data)
+    if name in converted:
+        return ""
+    if name == HEIC:
+        return f"HEIC, a format that is not accepted. {_SAVE} Or, {IPHONE_REMEDY}."
+    if name:
+        return f"{name}, a format that is not accepted. {_SAVE}"
+    begin = data[:_HEAD].hex(" ")
+    return f"the file is no image of a known format; it begins with the bytes {begin}. {_SAVE}"
+
+
+def _webp_kind(data: bytes) -> str:
+    """Return why a kind of WebP is refused: the decoder takes neither alpha nor animations."""
+    kind = data[12:16]
+    flags = data[_WEBP_FLAGS] if len(data) > _WEBP_FLAGS + 4 else 0
+    if kind == b"VP8X" and flags & _ANIMATION:
+        return f"an animated WebP file, a kind that is not accepted. {_SAVE}"
+    has_alpha = data[24] & _WEBP_LOSSLESS_ALPHA if kind == b"VP8L" and len(data) > 24 else 0
+    if has_alpha or (kind == b"VP8X" and flags & _ALPHA):
+        return f"a WebP file with transparency, a kind that is not accepted. {_SAVE}"
+    return ""
+
+
+def text_of(data: bytes) -> str:
+    """Return the beginning of a file of text, in one line; "" for other files."""
+    try:
+        # The last character may be cut off, which is no error here.
+        start = codecs.getincrementaldecoder("utf-8-sig")().decode(data[:_START])
+    except UnicodeDecodeError:
+        return ""
+    text = " ".join(start.split())
+    return text if text.isprintable() else ""
+
+
+def format_name(data: bytes) -> str:
+    """Return the name of the format of a file, such as `JPEG`; "" for an unknown one."""
+    kind = sniff(data)
+    return _IN_WORDS.get(kind, kind) or other_format(data)
+
+
+def other_format(data: bytes) -> str:
+    """Return the name of a format that models do not decode, such as `HEIC`; "" for none.
+
+    The file is not opened: Pillow's plugins only look at the first bytes.
+    """
+    # The first box of such a file names its type and brand (ISO/IEC 14496-12, 4.3).
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        return HEIC
+    from PIL import Image  # needed only for files that are refused
+
+    Image.init()
+    start = data[:_MAGIC].ljust(_MAGIC, b"\0")  # plugins read numbers without looking for the end
+    for name, (_, accepts) in Image.OPEN.items():
+        # For a format that this build of Pillow lacks, the function returns a text and not True.
+        if name not in _NOT_NAMED and accepts and accepts(start) is True:
+            return name
+    return ""
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Return whether a file ends before its format says that it does."""
+    kind = sniff(data)
+    if kind == "JPEG":  # the marker EOI (ITU-T T.81, B.1.1.3)
+        return b"\xff\xd9" not in data[-_TAIL:]
+    if kind == "PNG":  # the last chunk
+        return b"IEND" not in data[-_TAIL:]
+    if kind == "GIF":  # the trailer, 0x3B (GIF89a, 27)
+        return not data.rstrip(b"\0").endswith(b";")
+    try:
+        if kind == "BMP":  # the size of the file is in its header
+            return struct.unpack("<I", data[2:6])[0] > len(data)
+        if kind == "WEBP":  # a RIFF file; its size does not count the first eight bytes
+            return struct.unpack("<I", data[4:8])[0] + 8 > len(data)
+    except struct.error:
+        return True
+    return False

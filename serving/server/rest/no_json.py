@@ -1,0 +1,68 @@
+"""Bodies of requests that are no JSON, as people send them first, and what to send instead."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from imgpipe.serving.refused_image import IS_TEXT, format_name, text_of
+from imgpipe.serving.server.status import StatusError, invalid
+
+B64 = "b64"
+B64_FORM = '{"b64": TEXT}'
+B64_ADVICE = (
+    f"Send the content of the file as base64, in an object with the single key {B64}: no path, no "
+    "link and no data URL."
+)
+IMAGE_FORM = f'{{"instances": [{B64_FORM}]}}'
+_COMMAND = (
+    "python3 -c 'import base64, json, sys; image = base64.b64encode(sys.stdin.buffer.read()); "
+    "print(json.dumps(dict(instances=[dict(b64=image.decode())])))' < photo.jpg | "
+    "curl --data-binary @- "
+)
+"""What a person copies out of an answer, in which JSON puts a backslash before quotation marks and
+backslashes. Therefore it has neither."""
+_FORM = re.compile(rb"[\w.%+-]+=")
+"""The beginning of a form that is not divided into parts."""
+_START = 256
+"""Bytes of a body that show what it is."""
+_SHOWN = 40
+
+
+def check(data: bytes, url: str) -> None:
+    """Check that a body may be JSON, by its first byte.
+
+    Args:
+        data: The body.
+        url: Address of the request, for the command in the message.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it is something else.
+    """
+    if data[:_START].lstrip()[:1] not in (b"{", b"["):
+        raise invalid(
+            f"The body is {_kind(data)}, and no JSON. Send the content of an image as base64, "
+            f"{IMAGE_FORM}. A command that does: {_COMMAND}{shlex.quote(url)}"
+        )
+
+
+def _kind(data: bytes) -> str:
+    if not data.strip():
+        return "empty"
+    start = data[:_START]
+    if start.startswith(b"--") and b"content-disposition" in start.lower():
+        return "a form (multipart/form-data)"
+    if name := format_name(data):
+        return f"a file of the format {name}"
+    if _FORM.match(start):
+        return "a form"
+    if text := text_of(data):
+        return f"text that begins with {text[:_SHOWN]!r}"
+    return f"a file that begins with the bytes {data[:8].hex(' ')}"
+
+
+def advised(error: StatusError, data: bytes) -> StatusError:
+    """Return the error of a request, with what to send if it holds a text in place of an image."""
+    if IS_TEXT in error.message and f'"{B64}"'.encode() not in data:
+        return StatusError(error.code, f"{error.message} {B64_ADVICE}")
+    return error
