@@ -19,6 +19,7 @@ from imgpipe.components.example_gen.sources import (
 from imgpipe.components.image_filter import overrides
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 from imgpipe.pipeline.configuration.sections import DataSection
 
@@ -109,11 +110,8 @@ def require_outside(config: Config) -> None:
             path has a character that Beam and TensorFlow take for a pattern.
     """
     for name, path in outputs(config).items():
-        if any(character in str(path) for character in "*?["):
-            raise ConfigError(
-                f"{name}: expected a path without *, ? and [, which Beam and TensorFlow take for "
-                f"patterns of other folders. Received: {path}"
-            )
+        if why := pattern_in(path):
+            raise ConfigError(f"{name}: {why}")
     _, place = split_spec(config.data.source, config.data.options)
     images = os.path.realpath(place)
     if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise

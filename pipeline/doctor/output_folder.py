@@ -14,6 +14,7 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline.configuration.config import VERSIONS
 from imgpipe.pipeline.doctor.machine import MachineFinding
@@ -48,6 +49,16 @@ def weights(out: Path) -> MachineFinding:
                 faults.append(str(error))
     optional = f"; not installed: {', '.join(missing)} (optional)" if missing else ""
     return _finding("weights", faults, ", ".join(installed) + optional, "", fatal=True)
+
+
+def folder(out: Path) -> MachineFinding:
+    """Check whether TensorFlow can read a model in the output folder.
+
+    Args:
+        out: Output folder of the runs.
+    """
+    why = pattern_in(out)
+    return MachineFinding("output folder", not why, why or str(out), fatal=True)
 
 
 def metadata(out: Path) -> MachineFinding:
@@ -115,6 +126,7 @@ def artifacts(out: Path) -> MachineFinding:
 
 
 CHECKS: tuple[Callable[[Path], MachineFinding], ...] = (
+    folder,
     weights,
     metadata,
     served_versions,

@@ -15,6 +15,7 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.files.version_files import SAVED_MODEL
 from imgpipe.pipeline.configuration.config import VERSIONS
 from imgpipe.pipeline.output import past_runs
@@ -111,9 +112,12 @@ def versions(path: Path, numbered: bool = True) -> tuple[Path, Path | None]:
         None.
 
     Raises:
+        ConfigError: TensorFlow would take the path for a pattern.
         ResourceError: There is no model.
     """
     path = path.expanduser()
+    if why := pattern_in(path.absolute()):
+        raise ConfigError(why)
     if (path / SAVED_MODEL).is_file():
         version = path.absolute()
         # "." and a link such as "current" stand for a version; its folder is named by the number.
@@ -205,7 +209,8 @@ def version(path: Path, number: int | None = None) -> Path:
         The folder of the version.
 
     Raises:
-        ConfigError: There is no version of this number, or it is no integer.
+        ConfigError: There is no version of this number, or it is no integer, or TensorFlow would
+            take the path for a pattern.
         ResourceError: There is no model, or it is damaged.
     """
     try:

@@ -8,7 +8,8 @@ from pathlib import Path
 from imgpipe.components.common.storage import integrity
 from imgpipe.components.run_record.commands import run_command
 from imgpipe.components.run_record.run_files import CONFIG
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.files.version_files import SAVED_MODEL, SAVED_MODEL_FOLDER
 from imgpipe.pipeline.output import places
 from imgpipe.pipeline.output.past_runs import PastRun
@@ -50,8 +51,11 @@ def folder(run: PastRun) -> Path:
     """Return the folder of the SavedModel that a run has trained, in its artifacts.
 
     Raises:
+        ConfigError: TensorFlow would take the path for a pattern.
         ResourceError: The run evaluated no model, or its model was removed or is damaged.
     """
+    if why := pattern_in(run.out):
+        raise ConfigError(why)
     out = shlex.quote(str(run.out))
     if run.decision is None:
         raise ResourceError(

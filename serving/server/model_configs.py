@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import StatusError, invalid
 
@@ -72,7 +73,8 @@ def check(models: Sequence[ModelConfig]) -> None:
     """Check that the models can be served together.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, a name is empty or repeated, or a base path is relative.
+        StatusError: INVALID_ARGUMENT, a name is empty or repeated, or a base path is relative or
+            a pattern.
     """
     seen: set[str] = set()
     for model in models:
@@ -87,6 +89,8 @@ def check(models: Sequence[ModelConfig]) -> None:
                 f"machine; got base_path()={model.base_path}. Folders in object stores need to be "
                 "mounted, or TensorFlow Serving itself."
             )
+        if why := pattern_in(model.base_path):
+            raise invalid(f"Model {model.name}: {why}")
 
 
 def of_settings(settings: Settings) -> list[ModelConfig]:

@@ -17,5 +17,7 @@ def test_outputs_among_the_images_are_refused_with_every_spelling(tmp_path: Path
     with pytest.raises(ConfigError, match=r"run.out: .* lies in the folder of the images"):
         source.require_outside(build({"data": data, "run": {"out": str(tmp_path / "out")}}))
     source.require_outside(build({"data": data, "run": {"out": f"{tmp_path}-out"}}))
-    with pytest.raises(ConfigError, match=r"push.directory: expected a path without \*, \? and \["):
+    with pytest.raises(
+        ConfigError, match=r"push.directory: expected a path without \*, \?, \[ and"
+    ):
         source.require_outside(build({"data": data, "push": {"directory": "/models [new]"}}))

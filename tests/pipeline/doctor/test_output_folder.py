@@ -41,6 +41,7 @@ def findings(out: Path) -> dict[str, tuple[bool, str]]:
 def test_an_intact_and_a_missing_folder_have_no_fault(out: Path, tmp_path: Path):
     found = findings(out)
     assert found == {
+        "output folder": (True, str(out)),
         "weights": found["weights"],
         "metadata": (True, "none yet"),
         "served versions": (True, f"2 intact in {out / 'model'}"),
@@ -95,7 +96,7 @@ def test_every_fault_is_named(out: Path):
     (out / "artifacts/DataGate/blessing/4/gate.json").write_text("[]")
     (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
     found = findings(out)
-    assert [name for name, (fit, _) in found.items() if fit] == ["weights"]
+    assert [name for name, (fit, _) in found.items() if fit] == ["output folder", "weights"]
     assert "version 1: saved_model.pb has changed" in found["served versions"][1]
     assert "blessing/4: gate.json has changed since it was written" in found["artifacts"][1]
     assert "metadata.sqlite is damaged: file is not a database" in found["metadata"][1]

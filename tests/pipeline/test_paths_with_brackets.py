@@ -1,0 +1,61 @@
+"""A model in a folder whose path TensorFlow takes for a pattern, as of a copy "model [1]"."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.application import app
+from imgpipe.serving.server import model_configs
+from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.status import StatusError
+from tests.images import encoded, noise
+
+_WORDS = r"expected a path without \*, \?, \[ and .*Received: .*Rename it: mv "
+
+
+@pytest.fixture(params=["model [1]", "model*", "what?", "back\\slash"])
+def copied(request, out, tmp_path) -> Path:
+    """Return a copy of an output folder under a name that is a pattern."""
+    return Path(shutil.copytree(out, tmp_path / request.param))
+
+
+def test_every_command_of_a_model_refuses_it_with_the_sentence_of_run(copied, tmp_path):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encoded(noise(1)))
+    photos = tmp_path / "photos" / "rock"
+    photos.mkdir(parents=True)
+    shutil.copy(photo, photos)
+    for words in (
+        ["predict", "--model", copied, photo],
+        ["predict", "--model", copied / "model" / "1", photo],
+        ["evaluate", "--model", copied, "--data", photos.parent],
+        ["explain", photo, "--model", copied],
+        ["export", "keras", copied, "--to", tmp_path / "m.keras"],
+        ["serve", copied],
+    ):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        with pytest.raises(ConfigError, match=_WORDS):
+            raise result.exception
+    result = CliRunner().invoke(app, ["doctor", str(copied)], env={"COLUMNS": "400"})
+    assert "not ready" in result.output and "expected a path without *" in result.output
+
+
+def test_a_server_refuses_it_before_it_loads(copied):
+    configs = model_configs.of_settings(Settings(model_base_path=str(copied / "model")))
+    with pytest.raises(StatusError, match=_WORDS):
+        model_configs.check(configs)
+
+
+def test_it_works_after_it_was_renamed_as_the_message_says(copied, tmp_path):
+    with pytest.raises(ConfigError, match=_WORDS) as refused:
+        raise CliRunner().invoke(app, ["serve", str(copied)]).exception
+    new = Path(str(refused.value).split()[-1].strip("'"))
+    copied.rename(new)
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encoded(noise(1)))
+    assert CliRunner().invoke(app, ["predict", "--model", str(new), str(photo)]).exit_code == 0
