@@ -14,6 +14,10 @@ from collections.abc import Container, Sequence
 
 from imgpipe.serving.image_header import sniff
 
+#: Largest number of pixels of an image that is decoded: by the checks, in training, by servers and
+#: by all commands. Phones take 50, 64 and 108 million. In RGB they take 375 MB, which each core may
+#: hold at a time; those that take 200 million write files that no request has room for.
+PIXEL_LIMIT = 125_000_000
 HEIC = "HEIC"
 IS_TEXT = "the file is no image, but text."
 #: How an iPhone is told to write JPEG files.
@@ -29,6 +33,7 @@ _ABOUT_AN_IMAGE = re.compile(
     "Unknown image file format|Input is empty|jpeg::Uncompress|Invalid (?:PNG|GIF) data|BMP|WebP|"
     "JPEG XL|JXL|Input size should match|[Nn]umber of channels|expected the bytes of an image file"
 )
+_MEGA = 1_000_000
 _START = 200  # bytes in which text is recognised; an image has other bytes among them
 _SHOWN = 40  # characters of a text that are quoted
 _HEAD = 12  # bytes of an unknown file that are quoted
@@ -61,6 +66,14 @@ def in_words(message: str, images: Sequence[bytes], converted: Container[str] = 
     return (
         f"One of the {len(images)} images is damaged or cut short, and cannot be decoded. Send "
         "them one by one to find out which."
+    )
+
+
+def too_many_pixels(count: int, most: int) -> str:
+    """Return why an image of some pixels is not decoded where at most `most` are allowed."""
+    return (
+        f"the image has {count / _MEGA:.1f} million pixels; at most {most / _MEGA:g} million are "
+        "allowed. Save it smaller."
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from imgpipe.components.common.component_settings import ComponentSettings
-from imgpipe.components.common.image_file.header import PIXEL_LIMIT
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.example_gen.sources.base import SourceOptions
+from imgpipe.serving.refused_image import PIXEL_LIMIT
 
 SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
 

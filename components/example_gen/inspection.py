@@ -27,7 +27,7 @@ from imgpipe.models.files import source_code
 from imgpipe.models.process import computed_ahead, processors
 from imgpipe.serving import image_header
 
-#: Threads at most. Each may hold a file of 256 MiB and 300 MB of pixels.
+#: Threads at most. Each may hold a file of 256 MiB and the pixels of `PIXEL_LIMIT`, 375 MB.
 _THREADS = 8
 _WAITING = 2  # files that are inspected or wait for their turn, for each thread
 #: Name of the `BlobStore`.
@@ -40,6 +40,7 @@ CODE = (
     "models/preprocess.py",
     "serving/image_header.py",
     "serving/pillow_pixels.py",
+    "serving/refused_image.py",
 )
 #: They decode, read headers, measure and find damage.
 _LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg", "pi-heif")

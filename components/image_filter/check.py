@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.image_file.header import PIXEL_LIMIT
 from imgpipe.components.common.image_file.pixels import Measurement
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
+from imgpipe.serving.refused_image import PIXEL_LIMIT
 
 if TYPE_CHECKING:
     from imgpipe.components.image_filter.overrides import Override

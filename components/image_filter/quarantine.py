@@ -37,6 +37,8 @@ from imgpipe.components.image_filter.file_clues import FileClues, FileSample
 from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.models import feature_names as names
+from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 
 _OWNER_FOLDER = 0o700
 _OWNER_FILE = 0o600
@@ -113,6 +115,9 @@ DataSummary = TypedDict(
             dict[str, int],
             "Kept images that the served model cannot decode, by format.",
         ],
+        "too_large": Annotated[
+            int, "Kept images of more pixels or bytes than a server takes by default."
+        ],
         "by_reason": Annotated[dict[str, int], "Number of rejected files by reason."],
         "by_split": Annotated[dict[str, dict[str, int]], "Number of images by split and class."],
         "moved": Annotated[
@@ -150,6 +155,7 @@ class Outcomes:
     found_families: int = 0  # images whose family was found, and not given by the source
     transcoded: Counter[str] = field(default_factory=Counter)  # kept images, by format
     files: FileSample = field(default_factory=FileSample)
+    too_large: int = 0  # kept images that a server refuses
 
     @classmethod
     def joined(cls, parts: Iterable[Outcomes]) -> Outcomes:
@@ -180,6 +186,9 @@ class Outcomes:
             self.moved[decision.move.reason] += 1
         if any(one.reason == TRANSCODED for one in decision.repairs):
             self.transcoded[record.content.format] += 1
+        self.too_large += (
+            record.content.pixels > PIXEL_LIMIT or record.byte_size > DEFAULT_MAX_MESSAGE_BYTES
+        )
         self.repairs += [one.about(record) for one in decision.repairs]
         self.warnings += [one.about(record) for one in decision.warnings]
         self.kept[record.split, record.label] += 1
@@ -228,6 +237,7 @@ class Outcomes:
             "repaired": len({repair.path for repair in self.repairs}),
             "repaired_by": _by_reason(self.repairs),
             "transcoded": dict(sorted(self.transcoded.items())),
+            "too_large": self.too_large,
             "by_reason": _by_reason(self.rejects),
             "by_split": kept,
             "moved": {reason: self.moved[reason] for reason in placement.REASONS},

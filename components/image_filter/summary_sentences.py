@@ -8,6 +8,8 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.image_file.header import HEIC_REMEDY
 from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.quarantine import NOT_RELABELLED, DataSummary, Families
+from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 
 #: With fewer families and single images, an accuracy on held-out images varies much by chance.
 _FEW_FAMILIES = 20
@@ -44,22 +46,31 @@ def aside(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def converted(data: DataSummary) -> list[str]:
-    """Say how many images clients have to convert for the served model; nothing if there are none.
+def not_served(data: DataSummary) -> list[str]:
+    """Say how many kept images a server does not take as they are; nothing if it takes all.
 
     Args:
         data: The summary of the images.
     """
+    said = []
+    kept = plural(data["kept"], "kept image")
     total = sum(data["transcoded"].values())
-    if not total:
-        return []
-    files = "is in a file" if total == 1 else "are in files"
-    kinds = ", ".join(f"{number:,} {name}" for name, number in data["transcoded"].items())
-    return [
-        f"{total:,} of the {plural(data['kept'], 'kept image')} {files} that the served model "
-        f"cannot decode ({kinds}); its clients must convert such files to PNG or JPEG, which "
-        "predict --model and imgpipe.load do by themselves"
-    ]
+    if total:
+        files = "is in a file" if total == 1 else "are in files"
+        kinds = ", ".join(f"{number:,} {name}" for name, number in data["transcoded"].items())
+        said.append(
+            f"{total:,} of the {kept} {files} that the served model cannot decode ({kinds}); its "
+            "clients must convert such files to PNG or JPEG, which predict --model and "
+            "imgpipe.load do by themselves"
+        )
+    large = data["too_large"]
+    if large:
+        said.append(
+            f"{large:,} of the {kept} {'has' if large == 1 else 'have'} more pixels or bytes than "
+            f"servers and predict --model take ({PIXEL_LIMIT:,} pixels, "
+            f"{DEFAULT_MAX_MESSAGE_BYTES >> 20} MiB); resize such images, also before they are sent"
+        )
+    return said
 
 
 def overridden(data: DataSummary) -> str:

@@ -17,13 +17,13 @@ from PIL import Image, ImageFile
 
 from imgpipe.components.common.image_file.header import pillow
 from imgpipe.serving.pillow_pixels import upright
+from imgpipe.serving.refused_image import PIXEL_LIMIT
 
 #: Longer side in pixels of an image that is enlarged by a click, and of the images that follow once
 #: the page holds `_LARGE_BYTES` of them. The second is shown at half its size, for dense screens.
 SIDE, SMALL_SIDE = 320, 96
 MANY_SIDE = 160  # of images in galleries and in the matrix
 _LARGE_BYTES = 4_000_000  # of data URIs, so that a page of any data set stays below 10 MB
-_PIXEL_LIMIT = 40_000_000  # decoded; about 0.5 s and 120 MB, larger ones go without an image
 _QUALITY = 72  # of the JPEG; about 15 kB a large and 2 kB a small image
 _KEPT_QUALITY = 90
 #: Mistakes that are explained; each costs a forward and a backward pass.
@@ -93,7 +93,7 @@ def small_picture(data: bytes, side: int) -> Image.Image | None:
     try:
         with pillow(data) as image, _truncated_too():
             image.draft("RGB", (side, side))  # JPEG decodes at an eighth of its size
-            if image.width * image.height > _PIXEL_LIMIT:
+            if image.width * image.height > PIXEL_LIMIT:
                 return None
             # Pillow first averages whole blocks, to at least twice the size, which is faster.
             image.thumbnail((side, side), reducing_gap=2.0)

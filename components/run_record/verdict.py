@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_filter import file_clues
-from imgpipe.components.image_filter.summary_sentences import converted, overridden
+from imgpipe.components.image_filter.summary_sentences import not_served, overridden
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
@@ -219,7 +219,7 @@ def warnings(facts: Facts) -> list[str]:
     if facts["gate"] is not None:
         sentences.append(_few_images(facts, facts["gate"]))
     if facts["data"] is not None:
-        sentences += converted(facts["data"])
+        sentences += not_served(facts["data"])
         sentences.append(file_clues.remedy(*_file_clues(facts)))
     classes = facts["settings"]["vocabulary"]
     # Where all images of a class are in one fold, none of them can be right.

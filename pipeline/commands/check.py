@@ -67,9 +67,9 @@ def _print(console: Console, examined: ExaminedSource) -> None:
     from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.image_filter.summary_sentences import (
         aside,
-        converted,
         family_sentences,
         moves,
+        not_served,
         unread,
     )
 
@@ -79,7 +79,7 @@ def _print(console: Console, examined: ExaminedSource) -> None:
     sentences = family_sentences(judged.summary["families"])
     sentences += moves(judged.summary["moved"])
     sentences += aside(set_aside(judged.near or ()))
-    sentences += converted(judged.summary)
+    sentences += not_served(judged.summary)
     sentences += unread(judged.outcomes.rejects)
     sentences.append(file_clues.remedy(judged.summary["file_clues"]))
     for sentence in filter(None, sentences):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from imgpipe.models.arrays import Array, PixelValues
     from imgpipe.models.network.classifier import ClassifierNetwork
     from imgpipe.serving.server.served import Served
 
@@ -28,6 +30,7 @@ app = typer.Typer()
 
 _SOME_REFUSED = 2  # exit code when some files are not images, as of `imgpipe predict`
 _TOP = 5  # classes that are shown with their probabilities
+_SHOWN_SIDE = 512  # pixels of the longer side of the image in a drawing, which shows 400
 _EXAMPLES = """Examples:\n
   imgpipe explain --model imgpipe-out photo.jpg\n
   imgpipe explain --model imgpipe-out/model/2 --layers\n
@@ -71,53 +74,77 @@ def command(
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     chosen_model = Model.of(model, run=run)
-    version = chosen_model.folder
-    with consoles.quiet() as console:
+    refused = 0
+    with consoles.counted() as display:
         if chosen_model.notice:
-            console.print(f"note: {escape(chosen_model.notice)}", soft_wrap=True)
-        with consoles.Display(console) as display, display.step("loading the model"):
-            with quick_imports():
-                from imgpipe.models.export.signatures import CAM
-                from imgpipe.models.network import network_file
-                from imgpipe.serving.server.served import Served
+            display.console.print(f"note: {escape(chosen_model.notice)}", soft_wrap=True)
+        with display.step("loading TensorFlow"), quick_imports():
+            import tensorflow  # noqa: F401  # so that the next step's time is that of the model
 
-                classifier = network_file.load(version)
-            served = Served(str(version), CAM) if images else None
+            from imgpipe.models.network import network_file
+        with display.step("loading the model"):
+            classifier = network_file.load(chosen_model.folder)
         if layers:
             classifier.network.summary(
-                print_fn=lambda text: console.print(escape(text, lines=True))
+                print_fn=lambda text: display.console.print(escape(text, lines=True))
             )
-        refused = 0
-        if served is not None:
-            refused = _draw(console, images, classifier, served, layer or [], to)
+        if images:
+            drawing = _Drawing.of(chosen_model.folder, classifier, layer or [])
+            with display.step("drawing images"):
+                refused = _draw(display.console, images, drawing, to)
     if refused:
         raise typer.Exit(_SOME_REFUSED)
 
 
-def _draw(
-    console: Console,
-    images: Sequence[Path],
-    classifier: ClassifierNetwork,
-    served: Served,
-    layers: Sequence[str],
-    to: Path,
-) -> int:
-    """Draw all images, each into a folder of its own, and return how many could not be drawn."""
-    from imgpipe.models.network import activation_images
-    from imgpipe.pipeline.command_line import image_bytes
-    from imgpipe.pipeline.configuration.config import Config
+@dataclass(frozen=True)
+class _Drawing:
+    """What an image is drawn with.
 
-    chosen = activation_images.choose(classifier.network, layers)
+    Attributes:
+        classifier: The Keras network of the version.
+        served: Its signature for Grad-CAM.
+        layers: Names of the layers whose feature maps are drawn.
+    """
+
+    classifier: ClassifierNetwork
+    served: Served
+    layers: Sequence[str]
+
+    @classmethod
+    def of(cls, version: Path, classifier: ClassifierNetwork, wanted: Sequence[str]) -> _Drawing:
+        """Choose the layers, of which all or a few may be wanted, and load the signature.
+
+        Raises:
+            ConfigError: The network has no such layer.
+        """
+        from imgpipe.models.export.signatures import CAM
+        from imgpipe.models.network import activation_images
+        from imgpipe.serving.server.served import Served
+
+        layers = activation_images.choose(classifier.network, wanted)
+        return cls(classifier, Served(str(version), CAM), layers)
+
+
+def _draw(console: Console, images: Sequence[Path], drawing: _Drawing, to: Path) -> int:
+    """Draw all images, each into a folder of its own, and return how many could not be drawn."""
+    from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
+    from imgpipe.models import progress
+    from imgpipe.models.files.regular_files import read_bytes
+    from imgpipe.serving.client import InvalidArgument
+
     refused = 0
-    read = image_bytes.read(images, Config().judge.pixel_limit)
-    for (path, data, error), name in zip(read, _folders(images), strict=True):
-        if error:
+    progress.total(len(images), "images")
+    for path, name in zip(images, _folders(images), strict=True):
+        try:
+            said = _explain(read_bytes(path, BYTE_LIMIT), drawing, to / name)
+        except (OSError, InvalidArgument) as error:
             refused += 1
-            said = f"{path} could not be explained: {error}"
-            console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
+            why = getattr(error, "strerror", None) or error
+            said = f"[red]{escape(f'{path} could not be explained: {why}')}[/]"
         else:
-            console.print(f"{escape(str(path))}  ", end="", soft_wrap=True)
-            _explain(console, data, classifier, served, chosen, to / name)
+            said = f"{escape(str(path))}  {said}"
+        console.print(said, soft_wrap=True)
+        progress.advance(1, "images")
     if refused:
         console.print(f"{refused} of {len(images)} images could not be explained.")
     return refused
@@ -135,31 +162,30 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
         yield name
 
 
-def _explain(
-    console: Console,
-    data: bytes,
-    classifier: ClassifierNetwork,
-    served: Served,
-    chosen: Sequence[str],
-    folder: Path,
-) -> None:
-    """Draw one image into a folder, and print its most probable classes and the files."""
+def _explain(data: bytes, drawing: _Drawing, folder: Path) -> str:
+    """Draw one image into a folder, and return its most probable classes and the files as markup.
+
+    Raises:
+        InvalidArgument: The model refuses the image.
+    """
     import numpy as np
     import tensorflow as tf
 
     from imgpipe.models import preprocess
     from imgpipe.models.network import activation_images
+    from imgpipe.pipeline.published.asked_model import ask
 
-    answer = served.run(image_bytes=np.array([data], object))
+    classifier = drawing.classifier
+    answer, [decodable] = ask(drawing.served, [data])
     probabilities = answer["probabilities"][0]
     label = answer["label"][0].decode()
     best = np.argsort(-probabilities, kind="stable")[:_TOP]
     top = [(classifier.vocabulary[i], float(probabilities[i])) for i in best]
-    image = preprocess.decode(tf.constant(data)).numpy()
+    pixels = preprocess.decode(tf.constant(decodable), classifier.image_size).numpy()
+    image = _shown(decodable, pixels)
     drawings = {"grad_cam.png": activation_images.grad_cam(image, answer["cam"][0], label, top)}
-    pixels = preprocess.decode(tf.constant(data), classifier.image_size).numpy()
-    found = activation_images.outputs(classifier.network, chosen, pixels)
-    for number, name in enumerate(chosen, 1):  # a listing of the folder has the network's order
+    found = activation_images.outputs(classifier.network, drawing.layers, pixels)
+    for number, name in enumerate(drawing.layers, 1):  # a listing has the network's order
         height, width, depth = found[name].shape
         safe = re.sub(r"[^\w.-]", "_", name)  # names of layers may contain slashes
         title = f"{name}: {width} × {height} × {depth}"
@@ -167,7 +193,23 @@ def _explain(
     # After all are drawn, so that an image has all of its drawings or none.
     for file, content in drawings.items():
         output_files.write(folder / file, content)
-    said = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    console.print(f"[bold]{escape(label)}[/]  [dim]{escape(said)}[/]", soft_wrap=True)
-    for file in drawings:
-        console.print(f"  {escape(str(folder / file))}", soft_wrap=True)
+    classes = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
+    files = "".join(f"\n  {escape(str(folder / file))}" for file in drawings)
+    return f"[bold]{escape(label)}[/]  [dim]{escape(classes)}[/]{files}"
+
+
+def _shown(data: bytes, pixels: Array) -> PixelValues:
+    """Return the pixels of an image for a drawing, uint8 [h, w, 3], at most `_SHOWN_SIDE`.
+
+    A photograph of a phone is decoded at a part of its size: a drawing of all pixels took 8 GB.
+
+    Args:
+        data: The encoded image.
+        pixels: The pixels that the network takes, 0..255, for an image that Pillow does not read.
+    """
+    import numpy as np
+
+    from imgpipe.components.report.thumbnails import small_picture
+
+    small = small_picture(data, _SHOWN_SIDE)
+    return np.asarray(pixels.round().astype(np.uint8) if small is None else small)

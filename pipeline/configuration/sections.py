@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.dataclasses import dataclass
 
-from imgpipe.components.common.image_file.header import PIXEL_LIMIT
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
 from imgpipe.components.data_gate.rules import GateSettings
@@ -24,6 +23,7 @@ from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, STRICT
+from imgpipe.serving.refused_image import PIXEL_LIMIT
 
 _LARGEST = 2**63 - 1  # integer that a parameter of a component can be: they are stored as int64
 

@@ -13,21 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
-from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.signatures import SERVING_DEFAULT
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
+from imgpipe.pipeline.published.asked_model import ask
 from imgpipe.pipeline.published.model import Model
-from imgpipe.serving import image_header
-from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
+from imgpipe.serving.client import Classification, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image
-from imgpipe.serving.refused_image import HEIC, in_words, other_format
-from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.served import Served
-from imgpipe.serving.server.settings import DEFAULT_MAX_PIXELS
 
 _process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
 
@@ -120,38 +115,7 @@ class LoadedModel(Classifier):
         _check_process()
         if self._closed:
             raise ServingError(f"The model in {self.folder} is closed. Load it again")
-        # A format that no model knows is converted at once.
-        decodable = [
-            image if image_header.sniff(image) else self._converted(image) for image in images
-        ]
-        try:
-            return self._answer(decodable)
-        except InvalidArgument:
-            if len(decodable) > 1:  # it is not yet known which one the model refuses
-                raise
-            converted = self._converted(decodable[0])
-            if converted == decodable[0]:
-                raise
-        return self._answer([converted])
-
-    @staticmethod
-    def _converted(image: bytes) -> bytes:
-        return for_the_model(image, DEFAULT_MAX_PIXELS)
-
-    def _answer(self, images: Sequence[bytes]) -> Prediction:
-        import tensorflow as tf
-
-        encoded = np.array(images, dtype=object)
-        try:
-            limits.row_pixels("image_bytes", encoded, DEFAULT_MAX_PIXELS)
-            limits.check_hidden_costs("image_bytes", encoded)
-            outputs = self._served.run(image_bytes=encoded)
-        except (status.StatusError, tf.errors.InvalidArgumentError) as error:
-            formats = converted_formats()
-            why = in_words(status.from_exception(error).message, images, formats)
-            if len(images) == 1 and other_format(images[0]) == HEIC and HEIC not in formats:
-                why = f"{why} {HEIC_REMEDY[0].capitalize()}"
-            raise InvalidArgument(why) from error
+        outputs, _ = ask(self._served, images)
         # As in the answers of a server, 0 stands for a model without a number.
         return Prediction(outputs, str(self.folder), self.version or 0, SERVING_DEFAULT)
 

@@ -18,6 +18,7 @@ import numpy as np
 from tensorflow.core.example import example_pb2
 
 from imgpipe.serving.image_header import hidden_cost, pixels
+from imgpipe.serving.refused_image import too_many_pixels
 from imgpipe.serving.server import wire
 from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.storage import IMAGE_INPUT
@@ -25,7 +26,7 @@ from imgpipe.serving.server.storage import IMAGE_INPUT
 _MEGA = 1_000_000
 _EXAMPLES = "examples"
 """The usual name of the input of serialized tf.Examples."""
-_IMAGES = 40
+_IMAGES = 16
 """How many images of the largest size one request may contain."""
 MAX_ROWS = 16_384
 """Rows of one request, whose outputs are in memory together."""
@@ -100,7 +101,7 @@ def check_hidden_costs(alias: str, value: np.ndarray) -> None:
     for item in value.flat:
         for image in _images(alias, item):
             if cost := hidden_cost(image):
-                raise invalid(f"An image in {alias} has {cost}. Save it again as JPEG or PNG.")
+                raise invalid(f"the image has {cost}. Save it again as JPEG or PNG.")
 
 
 def _holds_images(alias: str, value: np.ndarray) -> bool:
@@ -112,10 +113,7 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
     for image in _images(alias, item):
         count = pixels(image) or 0
         if count > most:
-            raise invalid(
-                f"An image in {alias} has {count / _MEGA:.1f} million pixels; at most "
-                f"{most / _MEGA:g} million are allowed. Send a smaller image."
-            )
+            raise invalid(too_many_pixels(count, most))
         total += count
     return total
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.serving.refused_image import PIXEL_LIMIT
 
-DEFAULT_MAX_PIXELS = 50_000_000
 DEFAULT_MAX_MESSAGE_BYTES = 64 << 20
 """Largest size of a gRPC request, four times what our client sends at once. TensorFlow Serving has
 no limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
@@ -92,7 +92,7 @@ class Settings:
         False, "let clients change the served models (HandleReloadConfigRequest)"
     )
     max_image_pixels: int = _flag(
-        DEFAULT_MAX_PIXELS, "maximum number of pixels of an encoded image; 0 for any", 0
+        PIXEL_LIMIT, "maximum number of pixels of an encoded image; 0 for any", 0
     )
     max_queued_requests: int = _flag(
         1024, "maximum number of waiting requests; further ones are refused; 0 for any", 0

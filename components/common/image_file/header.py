@@ -22,8 +22,6 @@ from PIL import ExifTags, Image, JpegImagePlugin
 from imgpipe.serving import image_header
 from imgpipe.serving.refused_image import HEIC, IPHONE_REMEDY
 
-#: Default of the largest number of pixels of an image that is decoded; in RGB they take 300 MB.
-PIXEL_LIMIT = 100_000_000
 #: Camera files with a second image for previews: every reader treats them as JPEG, and they are not
 #: animations.
 _SAME_AS_JPEG = {"MPO"}

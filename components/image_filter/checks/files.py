@@ -48,7 +48,7 @@ def zero_byte(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 @check(
     "header",
-    "raise judge.pixel_limit, or resize the image",
+    "resize the image; or raise judge.pixel_limit, and --max_image_pixels of the server",
     unusable=("pixel_limit",),
 )
 def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:

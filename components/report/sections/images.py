@@ -12,9 +12,9 @@ from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.quarantine import DataSummary, Noted, Warned
 from imgpipe.components.image_filter.summary_sentences import (
     aside,
-    converted,
     family_sentences,
     moves,
+    not_served,
     overridden,
 )
 from imgpipe.components.report.section import Context, Section, SectionContent
@@ -50,7 +50,7 @@ def build_data(context: Context) -> SectionContent:
         "notes": [_note(noted) for noted in data["notes"]],
         "repairs": _counts(data["repaired_by"]),
         "overridden": overridden(data),
-        "moved": [*moves(data["moved"]), *converted(data)],
+        "moved": [*moves(data["moved"]), *not_served(data)],
         "families": family_sentences(data["families"]),
         "unknown": overrides["unknown"],
         "gate": context.facts["data_gate"],
