@@ -35,7 +35,9 @@ class PredictedImage(TypedDict):
     schema: SchemaNumber
     image: Annotated[str, "Path of the image."]
     label: Annotated[str, "The predicted class."]
-    probability: Annotated[float, "Probability of the predicted class."]
+    probability: Annotated[
+        float | None, "Probability of the label; null where it is no class, as `unknown`."
+    ]
     top: Annotated[list[LabelProbability], "The most probable classes."]
     version: Annotated[
         int | None,
@@ -84,7 +86,8 @@ def table(answers: Sequence[AnsweredFile]) -> str:
             cells = [str(path), "", "", "", first_line(answer)]
         else:
             version = str(answer.version or 0)
-            cells = [str(path), answer.label, f"{answer.probability:.6f}", version, ""]
+            of_label = "" if answer.probability is None else f"{answer.probability:.6f}"
+            cells = [str(path), answer.label, of_label, version, ""]
         writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
     return text.getvalue()
 

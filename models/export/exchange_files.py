@@ -52,10 +52,11 @@ Probabilities = npt.NDArray[np.float32]
 Answering = Callable[[PixelValues], Probabilities]
 
 
-def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
+def to_onnx(version: Path, vocabulary: Sequence[str], unknown_below: float = 0.0) -> bytes:
     """Convert a published version to the content of an ONNX file.
 
-    Its metadata hold `classes`, a JSON list of the class names in the order of the probabilities.
+    Its metadata hold `classes`, a JSON list of the class names in the order of the probabilities,
+    and `unknown_below` where the model answers "unknown" if no probability reaches this value.
     A ConfigError is raised if the version has no signature for pixels.
     """
     import tensorflow as tf
@@ -67,8 +68,12 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
         model, _ = tf2onnx.convert.from_function(
             serve, input_signature=serve.input_signature, opset=OPSET
         )
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "classes", json.dumps(list(vocabulary), ensure_ascii=False)
+    facts: dict[str, object] = {keras_file.CLASSES: list(vocabulary)}
+    if unknown_below:
+        facts[keras_file.UNKNOWN_BELOW] = unknown_below
+    for key, value in facts.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
     return bytes(model.SerializeToString())
 
 
@@ -90,11 +95,16 @@ def to_keras(version: Path) -> bytes:
             f"{', '.join(sorted(of_hub))}"
         )
     with _without_warnings():
-        return keras_file.content(keras_file.plain_network(classifier), classifier.vocabulary)
+        return keras_file.content(
+            keras_file.plain_network(classifier), classifier.vocabulary, classifier.unknown_below
+        )
 
 
 def to_lite(
-    version: Path, vocabulary: Sequence[str], calibration: Sequence[PixelValues] = ()
+    version: Path,
+    vocabulary: Sequence[str],
+    calibration: Sequence[PixelValues] = (),
+    unknown_below: float = 0.0,
 ) -> bytes:
     """Convert a published version to the content of a `.tflite` file, which names its classes.
 
@@ -103,6 +113,7 @@ def to_lite(
         vocabulary: Class names, in the order of the probabilities.
         calibration: Pixels uint8 [S, S, 3] of training images, for a file of 8 bits. Without any,
             its weights have 16 bits.
+        unknown_below: Probability that the model answers "unknown" below, as the metadata say.
 
     Returns:
         The content of the file.
@@ -129,7 +140,7 @@ def to_lite(
         converter.inference_input_type = converter.inference_output_type = tf.uint8
     else:
         converter.target_spec.supported_types = [tf.float16]
-    return lite_metadata.with_classes(bytes(converter.convert()), vocabulary)
+    return lite_metadata.with_classes(bytes(converter.convert()), vocabulary, unknown_below)
 
 
 def _from_pixels(version: Path, taken: Any, erfc: bool = True) -> Any:

@@ -26,8 +26,10 @@ from imgpipe.models.network.classifier import ClassifierNetwork
 if TYPE_CHECKING:
     import keras
 
-#: Key of the class names in the configuration; Keras ignores it.
+#: Keys of the class names, and of the probability below which the answer is "unknown", in the
+#: configuration; Keras ignores them.
 CLASSES: Final = "classes"
+UNKNOWN_BELOW: Final = "unknown_below"
 _OPERATIONS: Final = "keras.src.ops."  # modules of operations that are no layers
 
 
@@ -53,13 +55,15 @@ def plain_network(classifier: ClassifierNetwork) -> keras.Model:
     return keras.Model(network.input, probabilities, name=network.name)
 
 
-def content(network: keras.Model, vocabulary: Sequence[str]) -> bytes:
+def content(network: keras.Model, vocabulary: Sequence[str], unknown_below: float = 0.0) -> bytes:
     """Return the `.keras` file of a network.
 
     Args:
         network: The network.
         vocabulary: Class names, in the order of its output. `config.json` in the file lists them
             as `classes`.
+        unknown_below: Probability that the model answers "unknown" below, which `config.json` has
+            as `unknown_below`; 0 for a model that does not.
     """
     written = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
@@ -70,6 +74,8 @@ def content(network: keras.Model, vocabulary: Sequence[str]) -> bytes:
                 part = saved.read(entry)
                 if entry.filename == KERAS_CONFIG:
                     configuration = {**_plain(json.loads(part)), CLASSES: list(vocabulary)}
+                    if unknown_below:
+                        configuration[UNKNOWN_BELOW] = unknown_below
                     part = json.dumps(configuration, ensure_ascii=False).encode("utf-8")
                 archive.writestr(entry, part)
     return written.getvalue()

@@ -25,12 +25,14 @@ _IMAGE_PROPERTIES: Final = 2
 _RGB: Final = 1
 
 
-def with_classes(content: bytes, vocabulary: Sequence[str]) -> bytes:
+def with_classes(content: bytes, vocabulary: Sequence[str], unknown_below: float = 0.0) -> bytes:
     """Return a `.tflite` file with the names of its classes.
 
     Args:
         content: The file of a classifier of one input, which are pixels, and one output.
         vocabulary: Class names, in the order of the output.
+        unknown_below: Probability that the model answers "unknown" below, which the description of
+            the output says; 0 for a model that does not.
 
     Returns:
         The content of the file with metadata; its network is the same.
@@ -40,7 +42,7 @@ def with_classes(content: bytes, vocabulary: Sequence[str]) -> bytes:
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     entry, buffer = schema.MetadataT(), schema.BufferT()
-    buffer.data = _metadata(len(vocabulary))
+    buffer.data = _metadata(len(vocabulary), unknown_below)
     entry.name, entry.buffer = _METADATA, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
@@ -53,12 +55,14 @@ def with_classes(content: bytes, vocabulary: Sequence[str]) -> bytes:
     return file.getvalue()
 
 
-def _metadata(classes: int) -> bytes:
+def _metadata(classes: int, unknown_below: float) -> bytes:
     """Return a ModelMetadata table of a classifier with a number of classes."""
     builder = flatbuffers.Builder(1024)
     pixels = _tensor(builder, "pixels", "RGB image, 0..255", content=_image_content(builder))
     labels = _vector(builder, [_labels_file(builder)])
     about = f"Probabilities of {classes} classes"
+    if unknown_below:
+        about += f"; the answer is unknown where none reaches {unknown_below:g} (unknown_below)"
     probabilities = _tensor(builder, "probabilities", about, files=labels)
     inputs = _vector(builder, [pixels])
     outputs = _vector(builder, [probabilities])

@@ -71,9 +71,10 @@ def _print(console: Console, summary: EvaluationSummary) -> None:
     colour = "green" if summary["passed"] else "yellow"
     console.print(f"\n[bold {colour}]{escape(summary['verdict'])}[/]")
     console.print(f"  model    {escape(summary['model'])}")
-    calibration = f"expected calibration error {summary['ece']:.3f}"
-    by_chance = f"{summary['ece_by_chance']:.3f} by chance on this number of images"
-    console.print(f"  metrics  log loss {summary['loss']:.3f}, {calibration} ({by_chance})")
+    if summary["loss"] is not None:
+        calibration = f"expected calibration error {summary['ece']:.3f}"
+        by_chance = f"{summary['ece_by_chance']:.3f} by chance on this number of images"
+        console.print(f"  metrics  log loss {summary['loss']:.3f}, {calibration} ({by_chance})")
     for warning in summary["warnings"]:
         console.print(f"  note     {escape(warning)}")
     # Classes without images come last.

@@ -68,6 +68,12 @@ def command(
     else:
         _print_comparison(console, kind, parity, described["judged"])
     console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
+    if described["unknown_below"] and parity is not None:
+        console.print(
+            "  note     the model answers unknown where no probability reaches "
+            f"{described['unknown_below']:g} (model.unknown_rate), and this file only gives "
+            "probabilities: compare the highest with unknown_below in its metadata"
+        )
 
 
 def _print_comparison(console: Console, kind: str, parity: Any, judged: Any) -> None:

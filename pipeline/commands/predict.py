@@ -219,9 +219,9 @@ def _refusals(answers: Sequence[AnsweredFile]) -> int:
 
 
 def _certainty(row: AnsweredFile) -> float:
-    """Return the probability of the label of an image; refused images are sorted behind all."""
+    """Return the probability of the likeliest class; refused images are sorted behind all."""
     _, answer = row
-    return math.inf if isinstance(answer, Exception) else answer.probability
+    return math.inf if isinstance(answer, Exception) else answer.top[0][1]
 
 
 def _hand_over(
@@ -249,8 +249,10 @@ def _print_table(console: Console, answers: Sequence[AnsweredFile]) -> None:
     for path, answer in answers:
         if isinstance(answer, Exception):
             continue
-        others = "".join(f"{name} {p:.3f}, " for name, p in answer.top[1:])
+        is_class = answer.probability is not None
+        others = "".join(f"{name} {p:.3f}, " for name, p in answer.top[is_class:])
+        of_label = f" {answer.probability:.3f}" if is_class else ""
         console.print(
-            f"{escape(f'{path!s:<{width}}')}  [bold]{escape(answer.label)}[/] "
-            f"{answer.probability:.3f}  [dim]{escape(others)}version {answer.version or 0}[/]"
+            f"{escape(f'{path!s:<{width}}')}  [bold]{escape(answer.label)}[/]{of_label}"
+            f"  [dim]{escape(others)}version {answer.version or 0}[/]"
         )

@@ -2,7 +2,7 @@
 
 The answers are those of the served signature, as in a run. An image that cannot be read, that the
 signature cannot decode, or whose label is none of the model's classes, cannot be judged and is
-counted beside the metrics.
+counted beside the metrics. A model with `model.unknown_rate` also answers the label "unknown".
 """
 
 from __future__ import annotations
@@ -88,12 +88,13 @@ def prepare(
     source = opened(config.data, config.judge_store, least_classes=1)
     scan = source.listing()
     labels = {item.label for item in scan.items if item.label}
-    check_class_names(scan.source, {*labels, *model.vocabulary})
-    if not labels & set(model.vocabulary):
+    answered = (*model.vocabulary, *([names.UNKNOWN] if model.unknown_below else []))
+    check_class_names(scan.source, {*labels, *answered})
+    if not labels & set(answered):
         received = ", ".join(sorted(labels)[:_NAMED]) or "images without labels"
         raise ConfigError(
             f"{scan.source}: no label is a class of the model. Expected: some of "
-            f"{', '.join(model.vocabulary[:_NAMED])}. Received: {received}. Name the folders, or "
+            f"{', '.join(answered[:_NAMED])}. Received: {received}. Name the folders, or "
             "the labels of the table, as the classes of the model."
         )
     return EvaluationRequest(model, config, source, scan, threshold)
@@ -139,18 +140,22 @@ def _judge(request: EvaluationRequest) -> JudgedAnswers:
     from imgpipe.components.image_filter.decision import readable
     from imgpipe.serving.server.served import Served
 
-    judged = JudgedAnswers()
     model = request.model
     items = request.scan.items
+    labelled_unknown = any(item.label == names.UNKNOWN for item in items)
+    judged = JudgedAnswers(by_served_label=bool(model.unknown_below) and labelled_unknown)
+    vocabulary = judged.vocabulary(model)
     limit = request.config.judge.pixel_limit
     with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
         progress.total(len(items), "images")
-        inspected = inspect(request.source, items, limit, vocabulary=model.vocabulary)
+        inspected = inspect(request.source, items, limit, vocabulary=vocabulary)
         usable = _usable((readable(record, limit) for record in inspected), judged)
         while batch := list(itertools.islice(usable, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
                 judged.rows.append(_row(record, row))
+                if row.max() < model.unknown_below:
+                    judged.answered_unknown.add(record.path)
                 judged.hashes[record.image_hash] = record.content.perceptual_hash or b""
     return judged
 
@@ -181,7 +186,8 @@ def _row(record: ImageRecord, probabilities: npt.NDArray[np.float32]) -> StoredP
         label_index=record.label_index,
         predicted=best,
         confidence=float(probabilities[best]),
-        of_label=float(probabilities[record.label_index]),
+        # The label "unknown" comes after the classes, and has no probability.
+        of_label=float(probabilities[record.label_index : record.label_index + 1].sum()),
         described=described,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -73,15 +73,22 @@ class EvaluationFigures(AccuracyFigures):
         int | None, "Number of the version; null if its folder is not named by a number."
     ]
     source: Annotated[str, "The source of the images."]
-    classes: Annotated[list[str], "Class names, in the order of the probabilities."]
+    classes: Annotated[
+        list[str],
+        "Class names, in the order of the probabilities; then `unknown`, if images have this label "
+        "and the model answers it.",
+    ]
     images: Annotated[
         int, "Number of images of the source, including those that could not be evaluated."
     ]
-    loss: Annotated[float, "Cross-entropy."]
-    ece: Annotated[float, "Expected calibration error."]
+    loss: Annotated[float | None, "Cross-entropy of the images of a class; null if there are none."]
+    ece: Annotated[float | None, "Expected calibration error of these images."]
     ece_by_chance: Annotated[
-        float,
+        float | None,
         "What it would be on average on this number of images if all probabilities were correct.",
+    ]
+    answered_unknown: Annotated[
+        int, "Images of a class that the model answers with `unknown` (model.unknown_rate)."
     ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
@@ -128,6 +135,9 @@ class JudgedAnswers:
         undecodable: Files that cannot be read or decoded.
         unknown: Number of images by label, of labels that are none of the model's classes.
         seen: The images that the run of the version had; None if that is not known.
+        by_served_label: Whether "unknown" is judged as an answer, because images have this label.
+            Otherwise the most probable class is judged, as in a run.
+        answered_unknown: Paths of the images to which the model answers "unknown".
     """
 
     rows: list[StoredPrediction] = field(default_factory=list)
@@ -135,6 +145,25 @@ class JudgedAnswers:
     undecodable: list[ExcludedFile] = field(default_factory=list)
     unknown: collections.Counter[str] = field(default_factory=collections.Counter)
     seen: SeenImages | None = None
+    by_served_label: bool = False
+    answered_unknown: set[str] = field(default_factory=set)
+
+    def vocabulary(self, model: Model) -> tuple[str, ...]:
+        """Return the labels that are judged: the classes, and "unknown" where images have it."""
+        return (*model.vocabulary, *([names.UNKNOWN] if self.by_served_label else []))
+
+    def served(self, classes: int) -> list[StoredPrediction]:
+        """Return the images with what is judged as their prediction.
+
+        Args:
+            classes: Number of classes, which is the index of "unknown".
+        """
+        if not self.by_served_label:
+            return self.rows
+        return [
+            replace(row, predicted=classes) if row.path in self.answered_unknown else row
+            for row in self.rows
+        ]
 
 
 def summarise(
@@ -160,6 +189,7 @@ def summarise(
     figures = _figures(model, source, judged, threshold)
     warnings = [model.notice] if model.notice else []
     warnings += [f"Not evaluated: {excluded}"] if excluded else []
+    warnings += _about_unknown(figures, judged.by_served_label)
     warnings += _about_seen(figures, judged.seen)
     warnings += _about_classes(figures["per_class"])
     return {**figures, "verdict": _verdict(figures), "warnings": warnings}
@@ -169,30 +199,34 @@ def _figures(
     model: Model, source: str, judged: JudgedAnswers, threshold: float
 ) -> EvaluationFigures:
     kinds = Slices()
-    table = Table(model.vocabulary, kinds.counted(judged.rows))
-    metrics = table.summary()
-    overall = _accuracy(judged.rows)
+    vocabulary = judged.vocabulary(model)
+    rows = judged.served(len(model.vocabulary))
+    table = Table(vocabulary, kinds.counted(rows))
+    of_classes = [row for row in judged.rows if row.label_index < len(model.vocabulary)]
+    metrics = Table(vocabulary, of_classes).summary() if of_classes else None
+    overall = _accuracy(rows)
     splits = judged.seen.splits if judged.seen else {}
     # Images that the model was made with raise the accuracy, so it is computed without them too.
     used = {image_hash for image_hash, split in splits.items() if split != names.TEST}
-    new = [row for row in judged.rows if row.image_hash not in used]
+    new = [row for row in rows if row.image_hash not in used]
     undecodable = judged.undecodable
     return {
         "schema": SCHEMA,
         "model": str(model.folder),
         "version": model.version,
         "source": source,
-        "classes": list(model.vocabulary),
+        "classes": list(vocabulary),
         "images": len(judged.rows) + len(undecodable) + judged.unknown.total(),
         **overall,
-        "loss": metrics["loss"],
-        "ece": metrics["ece"],
-        "ece_by_chance": metrics["ece_by_chance"],
-        "per_class": metrics["per_class"],
+        "loss": metrics and metrics["loss"],
+        "ece": metrics and metrics["ece"],
+        "ece_by_chance": metrics and metrics["ece_by_chance"],
+        "answered_unknown": sum(row.path in judged.answered_unknown for row in of_classes),
+        "per_class": table.summary()["per_class"],
         "confusion": [
             {
-                "label": model.vocabulary[label],
-                "predicted": model.vocabulary[predicted],
+                "label": vocabulary[label],
+                "predicted": vocabulary[predicted],
                 "count": count,
             }
             for label, predicted, count in table.confusion()
@@ -271,6 +305,23 @@ def _about_classes(per_class: Mapping[str, ClassMetrics]) -> list[str]:
         named = ", ".join(missing[:_NAMED])
         return [f"There are no images of {plural(len(missing), 'class', 'classes')}: {named}."]
     return []
+
+
+def _about_unknown(figures: EvaluationFigures, by_served_label: bool) -> Iterator[str]:
+    """Yield how the answer "unknown" is judged, if it was given to images of a class."""
+    count = figures["answered_unknown"]
+    images = plural(count, "image of a class is", "images of a class are")
+    if by_served_label:
+        yield (
+            f"Some images have the label unknown, so unknown is judged as an answer: {images} "
+            "answered so, which counts as wrong. Loss and calibration are those of the images of a "
+            "class."
+        )
+    elif count:
+        yield (
+            f"{images[:1].upper()}{images[1:]} answered unknown (model.unknown_rate). As in a run, "
+            "the most probable class is judged."
+        )
 
 
 def _about_seen(figures: EvaluationFigures, known: SeenImages | None) -> Iterator[str]:

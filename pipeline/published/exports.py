@@ -12,7 +12,7 @@ import contextlib
 import heapq
 import importlib.util
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ KINDS = {
     ONNX: ExportKind(
         ".onnx",
         1e-3,
-        lambda model: files.to_onnx(model.folder, model.vocabulary),
+        lambda model: files.to_onnx(model.folder, model.vocabulary, model.unknown_below),
         files.open_onnx,
         files.ONNX_PACKAGES,
     ),
@@ -83,13 +83,13 @@ KINDS = {
     TFLITE: ExportKind(
         ".tflite",
         2e-2,
-        lambda model: files.to_lite(model.folder, model.vocabulary),
+        lambda model: _lite(model),
         files.open_lite,
     ),
     INT8: ExportKind(
         ".tflite",
         float("inf"),
-        lambda model: files.to_lite(model.folder, model.vocabulary, _calibration(model)),
+        lambda model: _lite(model, _calibration(model)),
         files.open_lite,
     ),
 }
@@ -185,7 +185,12 @@ def described(name: str, model: Model, size: int) -> dict[str, object]:
         "model": str(model.folder),
         "version": model.version,
         "classes": list(model.vocabulary),
+        "unknown_below": model.unknown_below or None,
     }
+
+
+def _lite(model: Model, calibration: Sequence[PixelValues] = ()) -> bytes:
+    return files.to_lite(model.folder, model.vocabulary, calibration, model.unknown_below)
 
 
 def _calibration(model: Model) -> list[PixelValues]:

@@ -99,6 +99,14 @@ class Model:
             ) from None
 
     @property
+    def unknown_below(self) -> float:
+        """Probability below which the model answers "unknown" instead of a class; 0 for never."""
+        try:
+            return float(json_object.read(self.folder / MODEL_DIGEST).get("unknown_below", 0.0))
+        except (OSError, ValueError, TypeError):  # of another program
+            return 0.0
+
+    @property
     def run(self) -> PastRun | None:
         """The run that made the model; None if it cannot be found."""
         if self._trained_by is not None:

@@ -23,8 +23,8 @@ class Classification:
 
     label: str
     """The most probable class, or what the model says instead of one, as "unknown"."""
-    probability: float
-    """Probability of the most probable class."""
+    probability: float | None
+    """Probability of the label; None where it is no class, as "unknown"."""
     top: tuple[tuple[str, float], ...]
     """Pairs of label and probability, most probable first."""
     version: int
@@ -197,12 +197,13 @@ def classifications(answer: Prediction, count: int, top: int) -> list[Classifica
     for number, (names, scores) in enumerate(zip(classes, probabilities, strict=True)):
         order = np.argsort(-scores, kind="stable")[:top]
         pairs = tuple((_text(names[i]), float(scores[i])) for i in order)
-        label, probability = pairs[0]
+        label: str = pairs[0][0]
+        probability: float | None = pairs[0][1]
         if labels is not None and labels.shape == (count,):
             said = labels[number]
             # Other models may answer with the number of the class.
             if isinstance(said, str | bytes) and not (names == said).any():
-                label = _text(said)  # no class, as "unknown"
+                label, probability = _text(said), None  # no class, as "unknown"
         found.append(Classification(label, probability, pairs, answer.version))
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 CLASSES = ("paper", "rock")
 
 
-def push(out: Path, seed: int = 1) -> Path:
+def push(out: Path, seed: int = 1, unknown_below: float = 0.0) -> Path:
     """Push a network with random weights as the next version into an output folder."""
     import keras
 
@@ -19,7 +19,7 @@ def push(out: Path, seed: int = 1) -> Path:
 
     keras.utils.set_random_seed(seed)
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
-    classifier = build_classifier(None, list(CLASSES), settings)
+    classifier = build_classifier(None, list(CLASSES), settings, unknown_below=unknown_below)
     made = out / f"made-{seed}"
     export(classifier, str(made))
     network_file.save(classifier, settings, str(made))

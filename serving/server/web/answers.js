@@ -50,6 +50,9 @@ export function showAnswers(place, answers) {
 /** The answers in one sentence for people who do not see the bars. */
 export function spoken(answers) {
   return answers
-    .map(({ version, label, classes }) => `Version ${version}: ${label}, ${percent(classes[0].probability)}.`)
+    .map(({ version, label, classes: [{ name, probability }] }) => {
+      const most = name === label ? "" : `, and most probably ${name}`; // where the label is no class, as "unknown"
+      return `Version ${version}: ${label}${most}, ${percent(probability)}.`;
+    })
     .join(" ");
 }

@@ -87,7 +87,9 @@ export class Folder {
       for (let entry; (entry = waiting.shift()) && !control.signal.aborted; ) {
         try {
           const { label, classes, version } = await ask(entry.file);
-          Object.assign(entry, { label, version, probability: classes[0].probability });
+          // A label that is no class, as "unknown", has no probability.
+          const probability = classes.find(({ name }) => name === label)?.probability;
+          Object.assign(entry, { label, version, probability });
         } catch (error) {
           if (control.signal.aborted) return;
           entry.error = error.message;

@@ -9,11 +9,14 @@ import json
 from PIL import Image
 
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_filter import overrides, quarantine_files
+from imgpipe.components.image_filter import overrides, quarantine, quarantine_files
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
+from imgpipe.components.image_filter.summary_sentences import not_served
 from imgpipe.models import feature_names as names
+from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.server.settings import Settings
 from tests.images import encoded, noise
 
 
@@ -158,3 +161,15 @@ def test_transcoded_images_are_also_checked_by_their_pixels(photos, run):
         folder, name="rejected", settings=JudgeSettings(severity={"low_information": "reject"})
     )
     assert rejected.rejects["a/cut-out.webp"]["reason"] == "low_information"
+
+
+def test_images_that_a_server_does_not_take_are_counted(photos, run, monkeypatch):
+    assert JudgeSettings().pixel_limit == PIXEL_LIMIT == Settings().max_image_pixels
+    assert not_served(run(photos({"a": 3, "b": 3})).summary) == []
+    monkeypatch.setattr(quarantine, "PIXEL_LIMIT", 3_000)
+    large = encoded(Image.new("RGB", (61, 50), (9, 99, 9)))
+    found = run(photos({"a": 3, "b": 3, "a/large.png": large}), name="large").summary
+    assert found["too_large"] == 1
+    [said] = not_served(found)
+    assert said.startswith("1 of the 7 kept images has more pixels or bytes than servers")
+    assert "(125,000,000 pixels, 64 MiB); resize such images" in said
