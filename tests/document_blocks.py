@@ -14,21 +14,27 @@ from pathlib import Path
 #: Languages of the blocks that the tests run.
 RUN = ("sh", "bash", "console", "python")
 _FENCE = re.compile(
-    r"(?:^ *<!-- not run: (?P<why>.+?) -->\n+)?^ *```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^ *```$",
+    r"(?:^ *<!-- not run: (?P<why>.+?) -->\n+)?"
+    r"^ *```(?P<language>\w+)(?P<options>[^\n]*)\n(?P<text>.*?)^ *```$",
     flags=re.M | re.S,
 )
+_TITLE = re.compile(r'title="([^"]+)"')
 _NUMBER = re.compile(r"\d+(?:[.:,-]\d+)*")
 _WILD = "…"
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, its line, and why it is not run ("" if it is run)."""
+    """A fenced block: its language, its text, its line, and why it is not run ("" if it is run).
+
+    A block with a title is not run, but a file of this name that other blocks use.
+    """
 
     language: str
     text: str
     line: int
     why: str
+    title: str = ""
 
     @property
     def commands(self) -> list[str]:
@@ -59,6 +65,7 @@ def blocks(document: Path) -> list[Block]:
             textwrap.dedent(one["text"]),
             text[: one.start()].count("\n") + 1,
             one["why"] or "",
+            title[1] if (title := _TITLE.search(one["options"])) else "",
         )
         for one in _FENCE.finditer(text)
     ]

@@ -5,7 +5,6 @@ All pages that need a run of the pipeline share the run of the tutorial.
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 import os
@@ -20,11 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 
 from imgpipe.models import preprocess
 from imgpipe.pipeline.application import app
 from tests import json_formats
 from tests.document_blocks import RUN, Block, blocks, matches
+from tests.images import encoded, exif, noise
 
 _ROOT = Path(__file__).resolve().parent.parent
 _DOCS = _ROOT / "docs"
@@ -38,6 +39,19 @@ _UNTIL_STOPPED = {
 }
 #: The search time of the tutorial, so that its results are reused and no page searches longer.
 _MINUTES = "--minutes 1"
+_BEST = {"JPEG": {"quality": 100, "subsampling": 0}, "PNG": {}}
+#: What a browser has, for the example in JavaScript.
+_PAGE = """
+{}
+const [width, height, data] = [{}, {}, {}];
+globalThis.createImageBitmap = async () => ({{ width, height }});
+globalThis.OffscreenCanvas = class {{
+  getContext() {{
+    return {{ drawImage() {{}}, getImageData: () => ({{ data, width, height }}) }};
+  }}
+}};
+console.log(JSON.stringify([...(await modelPixels(null, 24))]));
+"""
 
 
 def _to_run(page: Path) -> list[tuple[Block, str]]:
@@ -47,7 +61,7 @@ def _to_run(page: Path) -> list[tuple[Block, str]]:
     return [
         (one, text)
         for one, text in itertools.zip_longest(found, after, fillvalue="")
-        if isinstance(one, Block) and one.language in RUN and not one.why
+        if isinstance(one, Block) and one.language in RUN and not one.why and not one.title
     ]
 
 
@@ -84,16 +98,56 @@ def _parse(line: str, where: str) -> None:
         raise AssertionError(f"{where}: {line}: {message}") from error
 
 
-def test_the_documents_resize_as_the_served_model_does() -> None:
-    found = blocks(_DOCS / "how-to" / "phones.md")
-    code = ast.parse(next(one.text for one in found if "def resize" in one.text))
-    code.body = [one for one in code.body if isinstance(one, ast.FunctionDef)]
-    names: dict[str, Any] = {"np": np}
-    exec(compile(code, "phones.md", "exec"), names)
+def _save_files(folder: Path) -> None:
+    """Write the files that blocks of the how-to pages show under their names."""
+    for page in (_DOCS / "how-to").glob("*.md"):
+        for block in blocks(page):
+            if block.title:
+                (folder / block.title).write_text(block.text, "utf-8")
+
+
+def test_the_documents_resize_as_the_served_model_does(tmp_path: Path) -> None:
+    _save_files(tmp_path)
+    names: dict[str, Any] = {}
+    exec((tmp_path / "model_pixels.py").read_text("utf-8"), names)
     for shape in ((3, 5, 3), (480, 640, 3), (37, 999, 3), (224, 224, 3)):
         pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         expected = preprocess.resize(pixels, 224).numpy()
         np.testing.assert_allclose(names["resize"](pixels, 224), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_documents_turn_a_photograph_as_the_served_model_does(
+    tmp_path: Path, kind: str, orientation: int
+) -> None:
+    _save_files(tmp_path)
+    names: dict[str, Any] = {}
+    exec((tmp_path / "model_pixels.py").read_text("utf-8"), names)
+    smooth = Image.fromarray(noise(orientation, (5, 4))).resize((150, 90))
+    photo = tmp_path / "photo"
+    photo.write_bytes(encoded(smooth, kind, exif=exif(orientation), **_BEST[kind]))
+    expected = preprocess.decode(photo.read_bytes(), 24).numpy()
+    found = names["model_pixels"](photo, 24)
+    assert np.abs(found - expected).mean() < 1.5, "Pillow decodes JPEG a little differently"
+
+
+def test_the_documents_resize_in_a_browser_as_the_served_model_does(tmp_path: Path) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("needs node")
+    found = blocks(_DOCS / "how-to" / "open-exports.md")
+    code = next(one.text for one in found if "async function modelPixels" in one.text)
+    function = code[: code.index("const model =")]
+    for height, width in ((3, 5), (48, 64), (37, 99)):
+        pixels = noise(width, (height, width))
+        with_alpha = np.dstack([pixels, np.full((height, width), 255, np.uint8)]).ravel().tolist()
+        (tmp_path / "page.mjs").write_text(_PAGE.format(function, width, height, with_alpha))
+        done = subprocess.run(
+            ["node", tmp_path / "page.mjs"], capture_output=True, text=True, check=True, timeout=60
+        )
+        expected = preprocess.resize(pixels, 24).numpy()
+        received = np.array(json.loads(done.stdout)).reshape(24, 24, 3)
+        assert np.abs(received - expected).max() <= 0.51
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +165,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(12):
         image = draw_hand("rock", 7000 + seed, 160)
         image.transpose(1).convert("L").save(root / "OTHER" / f"other-{seed}.jpg")
-    draw_hand("paper", 987_654, 200).save(root / "picture.jpg", quality=90)
+    stored = draw_hand("paper", 987_654, 200).transpose(Image.Transpose.ROTATE_90)
+    stored.save(root / "picture.jpg", quality=90, exif=exif(6))  # as a phone writes it
+    _save_files(root)
     return root
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import imgpipe
 from tests.document_blocks import blocks
-from tests.images import encoded, noise
+from tests.images import encoded, exif, noise
 from tests.pipeline import small_version
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -23,17 +25,34 @@ _PAGE = _ROOT / "docs" / "how-to" / "open-exports.md"
 #: What a page in a browser has, for the example in JavaScript.
 _BROWSER = """
 import * as ort from "onnxruntime-web";
-const context = {{ getImageData: (x, y, w, h) => ({{ data: new Uint8ClampedArray(w * h * 4) }}) }};
-const canvas = {{ getContext: () => context }};
+const [width, height, file] = [40, 30, null];
+const data = new Uint8ClampedArray(width * height * 4);
+globalThis.createImageBitmap = async () => ({{ width, height }});
+globalThis.OffscreenCanvas = class {{
+  getContext() {{
+    return {{ drawImage() {{}}, getImageData: () => ({{ data, width, height }}) }};
+  }}
+}};
 {}
 """
+
+
+#: What the examples do not print.
+_PROBABILITIES = {
+    "import onnxruntime": "print(*probabilities)",
+    "import keras": "print(*model.predict(pixels[None], verbose=0)[0])",
+}
 
 
 @pytest.fixture(scope="module")
 def exported(out, tmp_path_factory):
     """Return a folder with an image and all exports of a version, named as on the page."""
     folder = tmp_path_factory.mktemp("exported")
-    (folder / "picture.jpg").write_bytes(encoded(noise(1, (32, 24))))
+    stored = Image.fromarray(noise(1, (4, 3))).resize((320, 240))
+    (folder / "picture.jpg").write_bytes(encoded(stored, "JPEG", quality=95, exif=exif(6)))
+    for block in blocks(_PAGE):
+        if block.title:
+            (folder / block.title).write_text(block.text)
     for kind in ("tflite", "onnx", "keras"):
         imgpipe.export(kind, out, folder / f"model.{kind}")
     imgpipe.export("saved_model", out, folder / "copy" / "1")
@@ -42,7 +61,30 @@ def exported(out, tmp_path_factory):
 
 def _example(part: str) -> str:
     """Return the example of the page that contains a text."""
-    return next(one.text for one in blocks(_PAGE) if part in one.text and "export" not in one.text)
+    return next(one.text for one in blocks(_PAGE) if part in one.text and "imgpipe" not in one.text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["import onnxruntime", "import keras", "import tensorflow"])
+def test_a_turned_photograph_gets_the_label_and_the_probabilities_of_the_served_model(
+    exported, out, part
+):
+    code = _example(part)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"{code}\n{_PROBABILITIES.get(part, '')}"],
+        cwd=exported,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+    with imgpipe.load(out) as model:
+        [served] = model.predict(exported / "picture.jpg")
+    label, *probabilities = done.stdout.split()
+    assert label == served.label
+    if probabilities:
+        found = dict(zip(model.classes, map(float, probabilities), strict=True))
+        assert found == pytest.approx(dict(served.top), abs=0.02)
 
 
 @pytest.mark.slow
