@@ -139,7 +139,7 @@ def test_the_documents_resize_in_a_browser_as_the_served_model_does(tmp_path: Pa
     code = next(one.text for one in found if "async function modelPixels" in one.text)
     function = code[: code.index("const model =")]
     for height, width in ((3, 5), (48, 64), (37, 99)):
-        pixels = noise(width, (height, width))
+        pixels = noise(width, (width, height))
         with_alpha = np.dstack([pixels, np.full((height, width), 255, np.uint8)]).ravel().tolist()
         (tmp_path / "page.mjs").write_text(_PAGE.format(function, width, height, with_alpha))
         done = subprocess.run(

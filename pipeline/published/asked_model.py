@@ -6,7 +6,6 @@ A file of a format that only Pillow reads is converted, as a run converts it bef
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.served import Served
 
 
-def ask(served: Served, images: Sequence[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+def ask(served: Served, images: Sequence[bytes]) -> tuple[dict[str, np.ndarray], list[bytes]]:
     """Return the outputs of a signature for encoded images, and the images as it decoded them.
 
     Args:
@@ -56,7 +55,7 @@ def _converted(image: bytes) -> bytes:
     return for_the_model(image, PIXEL_LIMIT)
 
 
-def _answer(served: Served, images: Sequence[bytes]) -> dict[str, Any]:
+def _answer(served: Served, images: Sequence[bytes]) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     encoded = np.array(images, dtype=object)
