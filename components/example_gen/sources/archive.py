@@ -7,6 +7,7 @@ paths of the members determine labels and splits, as in a folder tree.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import re
@@ -14,7 +15,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -30,6 +31,7 @@ from imgpipe.components.example_gen.sources.base import (
 )
 from imgpipe.components.example_gen.sources.code_pages import code_pages
 from imgpipe.components.example_gen.sources.layout import lay_out
+from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.components.example_gen.sources.local_files import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -38,7 +40,6 @@ from imgpipe.components.example_gen.sources.local_files import (
     cached_until_changed,
     inflated,
 )
-from imgpipe.components.example_gen.sources.tree import repeated, some
 from imgpipe.models.errors import ConfigError
 
 #: Suffixes of archives. Those of the second line are not supported, which the error states.
@@ -108,6 +109,21 @@ def safe_path(name: str) -> tuple[str, str]:
     if "\0" in name:
         return "", "a NUL in the name"
     return "/".join(part for part in parts if part not in ("", ".")), ""
+
+
+def repeated(members: Iterable[Item]) -> tuple[list[Item], list[Note]]:
+    """Keep one item for each path, the last one as archivers do, and note the others."""
+    last: dict[str, Item] = {}
+    times: collections.Counter[str] = collections.Counter()
+    for item in members:
+        times[item.path] += 1
+        last[item.path] = item
+    notes = [
+        Note("repeated_name", path, f"{count} members of this name; the last one counts")
+        for path, count in times.items()
+        if count > 1
+    ]
+    return list(last.values()), notes
 
 
 @dataclass(frozen=True)

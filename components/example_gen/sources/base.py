@@ -56,6 +56,12 @@ class SourceSettings:
         "TFRecord files and TensorFlow Datasets. Empty: it is found by its usual names or its "
         "type.",
     )
+    label_pattern: str = Field(
+        default="",
+        description="Regular expression that is searched in the path of each image. Its first "
+        r"group is the label, as in '([a-z]+)\.\d+\.jpg' for cat.12.jpg. Empty: the folders or the "
+        "list give the labels.",
+    )
     root: Annotated[str, PLACE] = Field(
         default="",
         description="Folder to which the paths in a .csv file are relative. Empty: the file's "
@@ -66,13 +72,13 @@ class SourceSettings:
         ge=0,
         le=9,
         description="Which folder of an image's path names its class: 1 for the first below the "
-        "source or below its split folder, 2 for the folder in that, and so on. 0: found by the "
-        "names of the folders.",
+        "source or below its split folder, 2 for the folder in that, and so on. 0: the "
+        "first; a tree that can be read in two ways is refused.",
     )
     skip: tuple[str, ...] = Field(
         default=(),
-        description="Names of folders that are not read, such as masks, or paths from the source, "
-        "such as /cleaned/masks.",
+        description="Names of folders and files that are not read, such as masks or *_mask*, or "
+        "paths from the source, such as /cleaned/masks.",
     )
     follow_links: bool = Field(
         default=False,

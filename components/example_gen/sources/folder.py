@@ -7,12 +7,12 @@ rejected later. Hidden files, cycles, unreadable folders and special files becom
 from __future__ import annotations
 
 import os
-import shlex
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imgpipe.components.common.image_file.file_names import is_hidden
+from imgpipe.components.example_gen.sources import no_classes
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Note,
@@ -21,21 +21,12 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
     SourceOptions,
 )
-from imgpipe.components.example_gen.sources.folder_names import is_images, is_unlabelled
 from imgpipe.components.example_gen.sources.layout import lay_out
+from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
-from imgpipe.components.example_gen.sources.tree import (
-    EXPECTED_TREE,
-    LISTS,
-    is_hidden,
-    is_split,
-    some,
-    split_words,
-)
+from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import regular_files
-
-_MOST_LISTS = 4  # with more, none of them is named
 
 
 @dataclass(frozen=True)
@@ -117,7 +108,7 @@ class _Walk:
             check_inside(Path(file), Path(self.root))
         except OSError as error:
             self._note("outside_link", path, error.strerror or str(error))
-            if not folder.path or is_split(folder.path):
+            if not folder.path or split_of(folder.path):
                 raise ConfigError(
                     f"data source {self.root!r}: the folder {path!r} is a link to "
                     f"{os.path.realpath(file)!r}, outside of the data source; use "
@@ -145,14 +136,13 @@ class FolderSource(Source):
         """
         walk = _Walk(str(self._root()), self.options.follow_links)
         walk.collect()
-        try:
-            # An evaluation may have one class, whose images are in folders of their own.
-            descend = self.options.least_classes > 1
-            return lay_out(
-                self.directory, walk.items, walk.folders, walk.notes, self.options, descend
-            )
-        except ConfigError as error:
-            raise ConfigError(f"{error}{self._lists(walk)}") from None
+        # An evaluation may have one class, whose images are in folders of their own.
+        descend = self.options.least_classes > 1
+        options = self.options
+        scan = lay_out(self.directory, walk.items, walk.folders, walk.notes, options, descend)
+        if not options.class_level and not options.label_pattern:
+            no_classes.check_lists(self.directory, walk.items, scan, options)
+        return scan
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
@@ -161,37 +151,6 @@ class FolderSource(Source):
     def digest(self, item: Item) -> str:
         """Hash one file; see `Source.digest`."""
         return regular_files.sha256(self._file(item), BYTE_LIMIT)
-
-    def _lists(self, walk: _Walk) -> str:
-        """Return the commands that read the lists in this folder, as the end of a message."""
-        files = (item.path for item in walk.items)
-        lists = [file for file in files if file.endswith(LISTS) and not is_unlabelled(file)]
-        depth = min((file.count("/") for file in lists), default=0)
-        lists = [file for file in lists if file.count("/") == depth]
-        if not 0 < len(lists) <= _MOST_LISTS:
-            return ""
-        commands = [
-            f"imgpipe check {shlex.quote(f'{self._path()}/{file}')}"
-            f"{self._root_of(file, walk.folders)}"
-            for file in lists
-        ]
-        named = lists[0] if len(lists) == 1 else f"one of {some(lists)}"
-        return (
-            f". If {named} lists the classes of the files, pass it instead of the folder: "
-            f"{' or '.join(commands)}; other columns are named by data.image_column and "
-            "data.label_column"
-        )
-
-    def _root_of(self, file: str, folders: Sequence[str]) -> str:
-        """Return the setting of the folder that holds the files of a list; "" for its own."""
-        place = file.rpartition("/")[0]
-        beside = [one for one in folders if one.rpartition("/")[0] == place]
-        split = set(split_words(file).values())
-        same = [one for one in beside if split and set(split_words(one).values()) == split]
-        found = same or [one for one in beside if is_images(one)] or beside
-        if len(found) != 1:
-            return ""
-        return f" --set {shlex.quote(f'data.root={self._path()}/{found[0]}')}"
 
     def _path(self) -> Path:
         return Path(self.directory).expanduser().absolute()

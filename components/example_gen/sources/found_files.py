@@ -17,8 +17,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.sources.base import Note
-from imgpipe.components.example_gen.sources.tree import is_hidden
 
 #: Suffixes that a list may leave out. Of several files, the first is meant: a photograph has its
 #: mask as a PNG file beside it.

@@ -1,52 +1,37 @@
-"""How a tree of folders is read: what is skipped, and which folders are splits and classes.
+"""How a tree of folders is read: which folders are splits and classes, and what is not used.
 
-The rules are the same for all sources with paths; `docs/data.md` describes them. Where two readings
-are plausible, the source is refused, with the settings for each of them.
+`docs/data.md` describes it in half a page, for all sources with paths. Nothing is concluded from
+what words mean, but for the names of splits. Where the structure can be read in two ways, the
+source is refused, with a command for each of them that was tried before it is shown.
 """
 
 from __future__ import annotations
 
 import collections
-import json
+import fnmatch
+import itertools
 import re
-import shlex
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field, replace
 
-from imgpipe.components.example_gen.sources import folder_names
+from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.sources import (
+    folder_tree,
+    labels_in_names,
+    no_classes,
+    readings,
+)
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.folder_names import Meaning, meaning
-from imgpipe.components.example_gen.sources.folder_tree import (
-    Folder,
-    are_twins,
-    hold_splits,
-    is_around,
-    is_data_set,
-    repeats,
-    share_names,
-    split_of,
-)
-from imgpipe.components.example_gen.sources.split_folders import (
-    check_split_folders,
-    find_split_folders,
-)
-from imgpipe.components.example_gen.sources.tree import (
-    EXPECTED_TREE,
-    LISTS,
-    SPLIT_FOLDERS,
-    is_hidden,
-    is_split,
-    listed,
-    some,
-)
+from imgpipe.components.example_gen.sources.folder_tree import Folder
+from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed, some
+from imgpipe.components.example_gen.sources.readings import OptionChange, TwoReadings
+from imgpipe.components.example_gen.sources.split_names import split_of
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
-_MANY_SESSIONS = 5  # with as many, each of them may stay in one split
-_MOST_READINGS = 3  # folders that a message names with a command each
-_SKIPPED = ("skipped_folder", "unlabelled_folder")  # kinds of notes
-_PORTIONS = (Meaning.SERIES, Meaning.SESSION)  # what part_1 and part_2 beside a list may be
+_FEW_FOLDERS = 3  # of so many, a message shows how to read each alone
+_CLASSES: OptionChange = {"class_level": 1}  # reads all folders as classes
 _Roots = list[tuple[Folder, str | None]]  # folders that hold the classes, each with its split
-_Cells = dict[str, tuple[str, str | None]]  # labels and splits by the paths of folders
 
 
 def lay_out(
@@ -64,8 +49,8 @@ def lay_out(
         members: Items whose labels and splits are not set.
         folders: Paths of folders, which may hold no item.
         notes: Notes so far.
-        options: The level of the classes, the skipped folders and the least number of classes.
-        descend: Whether a single folder around all others is skipped.
+        options: The level of the classes, what is skipped and the least number of classes.
+        descend: Whether a single folder around all others is passed.
 
     Returns:
         The scan of the source.
@@ -73,328 +58,247 @@ def lay_out(
     Raises:
         ConfigError: The paths are not laid out as expected, or can be read in two ways.
     """
-    root = Folder("", re.sub(r"\..*", "", where.rstrip("/").rpartition("/")[2]))
-    reader = _Reader(where, options, list(notes))
-    reader.fill(root, members, folders)
-    top = reader.entered(root, descend)
-    roots = reader.roots(top)
-    cells = reader.cells(roots)
-    items: list[Item] = []
-    labelled: dict[str, tuple[str | None, str | None]] = {
-        **{folder.path: (None, split) for folder, split in roots if split},
-        **cells,
-    }
-    waiting: list[tuple[Folder, str | None, str | None]] = [(root, None, None)]
-    while waiting:
-        folder, label, split = waiting.pop()
-        label, split = labelled.get(folder.path, (label, split))
-        items += [replace(item, label=label, split=split) for item in folder.files]
-        waiting += [(inner, label, split) for inner in folder.folders.values()]
-        if folder.path in cells and not folder.total:
-            reader.note("empty_class", folder, "no file in it")
-    labels = [label for label, _ in cells.values()]
-    splits = [split for _, split in (*roots, *cells.values()) if split]
-    least = options.least_classes
-    expected = EXPECTED_TREE
-    if options.class_level:
-        expected += f"; data.class_level is {options.class_level}"
+    items = tuple(members)
+    found = frozenset(folders)
+
+    def scan(tried: SourceOptions) -> Scan:
+        if tried.label_pattern:
+            return labels_in_names.labelled(where, items, notes, tried)
+        return _Layout(where, items, found, tried, descend, list(notes)).scan()
+
     try:
-        return listed(where, items, expected, least, reader.notes, labels, splits)
-    except ConfigError as error:
-        skipped = [one.path for one in reader.notes if one.kind in _SKIPPED]
-        if not skipped:
-            raise
-        raise ConfigError(f"{error}. These folders were skipped: {some(sorted(skipped))}") from None
+        return scan(options)
+    except NoClasses as error:
+        said = no_classes.advice(where, items, options, scan)
+        raise ConfigError(f"{error}{said}") from None
+    except TwoReadings as error:
+        lines = readings.choices(where, options, error.changes, scan)
+        choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
+        raise ConfigError(f"data source {where!r}: {error}{choose}") from None
 
 
 @dataclass
-class _Reader:
-    """Finds the meaning of the folders, and notes what is not as simple as it could be."""
+class _Layout:
+    """One reading of a tree."""
 
     where: str
+    members: tuple[Item, ...]
+    folders: frozenset[str]
     options: SourceOptions
-    notes: list[Note]
+    descend: bool
+    notes: list[Note] = field(default_factory=list)
 
-    @property
-    def automatic(self) -> bool:
-        """Whether nobody said which folder is the class."""
-        return not self.options.class_level
-
-    def note(self, kind: str, folder: Folder, detail: str, count: int = 1) -> None:
-        """Add a note about a folder."""
-        self.notes.append(Note(kind, folder.path.rstrip("/"), detail, count))
-
-    def fill(self, root: Folder, members: Iterable[Item], folders: Iterable[str]) -> None:
-        """Build the tree without hidden files and without the folders in `data.skip`."""
-        wanted = {name.rstrip("/") for name in self.options.skip}
-        wanted = {name if name.startswith("/") else name.lower() for name in wanted}
-        skipped: collections.Counter[tuple[str, str]] = collections.Counter()
-        by_folder: dict[str, list[Item]] = {}
-        for item in members:
-            by_folder.setdefault(item.path.rpartition("/")[0], []).append(item)
-        for path, files in by_folder.items():
-            kind, part = _ignored(path, wanted)
-            if kind:
-                skipped[kind, part] += len(files)
-                continue
-            shown = [item for item in files if not is_hidden(item.path.rpartition("/")[2])]
-            if len(shown) < len(files):
-                hidden = {item.path for item in files}.difference(item.path for item in shown)
-                skipped.update(("hidden", file) for file in hidden)
-            shown = self._without_masks(path, shown)
-            root.at(path, len(shown)).files += shown
-        for path in folders:
-            if not _ignored(path, wanted)[0]:
-                root.at(path)
-        for (kind, part), count in skipped.items():
-            by_name = kind == "hidden"  # such a folder counts as one, and is not even entered
-            detail = "" if by_name else f"{count:,} files: named by data.skip"
-            self.notes.append(Note(kind, part, detail, 1 if by_name else count))
-
-    def _without_masks(self, path: str, files: list[Item]) -> list[Item]:
-        """Leave out masks that lie beside their images in one folder: x_mask beside x."""
-        masks = [item for item in files if folder_names.is_marked(item.path)]
-        if not self.automatic or 3 * len(masks) < len(files):
-            return files
-        images = [item for item in files if not folder_names.is_marked(item.path)]
-        if not are_twins(masks, images):
-            return files
-        detail = f"{len(masks):,} files: masks or the like of the images beside them"
-        self.notes.append(Note("skipped_files", path, detail, len(masks)))
-        return images
-
-    def entered(
-        self, root: Folder, descend: bool, split: str | None = None, classes: Set[str] = frozenset()
-    ) -> Folder:
-        """Return the folder that holds classes or splits, below single folders around them."""
-        folder = root
-        around = True
-        while around:
-            self._leave_out_copies(folder)
-            self._leave_out_companions(folder, least=2)
-            around = len(folder.folders) == 1
-            if around:
-                (inner,) = folder.folders.values()
-                around = is_around(folder, inner, split, classes) and (descend or bool(split))
-                folder = inner if around else folder
-        if folder is not root:
-            said = "the only folder; those in it are the classes or splits"
-            self.note("single_folder", folder, said)
-        return folder
-
-    def roots(self, top: Folder) -> _Roots:
-        """Return the folders that hold class folders, each with its split; None for no split."""
-        given = self._given_splits(top)
-        if not given:
-            return [(top, None)]
-        for folder, _ in given:
-            self._leave_out_companions(folder, least=2)
-        several = [folder.names() for folder, _ in given if len(folder.folders) > 1]
-        classes = set[str]().union(*several)
-        return [(self.entered(one, True, split, classes), split) for one, split in given]
-
-    def _given_splits(self, top: Folder) -> _Roots:
-        """Return the folders at the root that are splits; empty when they are classes."""
-        splits = find_split_folders(top)
-        if splits is None:
-            return []
-        if splits.has_unusual_names:
-            said = ", ".join(f"{name} is {split}" for name, split in splits.given.items())
-            self.note("split_names", top, said)
-        for name in splits.unlabelled:
-            folder = top.folders.pop(name)
-            detail = f"{folder.total:,} files in no class folder, so that they have no label"
-            self.note("unlabelled_folder", folder, detail, folder.total)
-        others = [top.folders[name] for name in splits.others]
-        check_split_folders(self.where, splits, self._command(skip=others))
-        return [(top.folders[name], split) for name, split in splits.given.items()]
-
-    def cells(self, roots: _Roots) -> _Cells:
-        """Return the label and the split of each class folder, by its path."""
-        tops = [root.folders[name] for root, _ in roots for name in sorted(root.folders)]
-        if self.automatic:
-            for folder in tops:
-                self._leave_out_companions(folder)
-            self._check_lists([item for root, _ in roots for item in root.files], tops)
-        layer = [(inner, split) for root, split in roots for inner in root.folders.values()]
-        for _ in range((self.options.class_level or self._level(tops)) - 1):
+    def scan(self) -> Scan:
+        """Read the tree; ConfigError where it is not as expected."""
+        root = Folder("", re.sub(r"\..*", "", self.where.rstrip("/").rpartition("/")[2]))
+        self._fill(root)
+        roots = self._roots(self._passed(root) if self.descend else root)
+        layer = [(inner, split) for one, split in roots for inner in one.folders.values()]
+        for _ in range(self.options.class_level - 1):
             layer = [
-                (inner, split or SPLIT_FOLDERS.get(folder.name.lower()))
+                (inner, split or split_of(folder.name))
                 for folder, split in layer
                 for inner in folder.folders.values()
             ]
-        if self.automatic and layer and layer[0][0] not in tops:
-            for folder, _ in layer:
-                self._leave_out_companions(folder)
-        cells: _Cells = {folder.path: (folder.name, split) for folder, split in layer}
-        drawn = not any(split for _, split in layer)
-        if self.automatic and drawn and hold_splits([folder for folder, _ in layer]):
-            self.note("split_names", layer[0][0], "the splits are the folders in the classes")
-            for folder, _ in layer:
-                for inner in folder.filled():
-                    cells[inner.path] = (folder.name, split_of(inner.name))
-        return cells
-
-    def _check_lists(self, beside: Sequence[Item], tops: Sequence[Folder]) -> None:
-        """Refuse folders of images that are no classes by their names, where a list is beside."""
-        outer = [folder.name for folder in tops]
-        lists = [item.path for item in beside if item.path.endswith(LISTS)]
-        if not lists or len(tops) < 2 or any(folder.folders for folder in tops):
-            return
-        if all(map(folder_names.is_images, outer)) or meaning(outer) in _PORTIONS:
-            raise ConfigError(
-                f"data source {self.where!r}: {some(outer)} are hardly the classes of the images "
-                f"in them, which {some(lists)} may list. If they are: {self._command(1)}"
-            )
-
-    def _level(self, tops: Sequence[Folder]) -> int:
-        """Return at which level below the source, or below its splits, the classes are.
-
-        Raises:
-            ConfigError: The classes may be at either of two levels.
-        """
-        level = 1
-        layer = [folder for folder in tops if folder.total]
-        outer = sorted({folder.name for folder in layer})
-        whole_sets = [folder for folder in layer if is_data_set(folder)]
-        if whole_sets and meaning(outer) < Meaning.SESSION:
-            raise self._apart(whole_sets, layer)
-        while share_names(layer):
-            inside = [folder.inside() for folder in layer]
-            below = [inner for folder in inside for inner in folder.filled()]
-            outer = sorted({folder.name for folder in layer})
-            inner = sorted({folder.name for folder in below})
-            ours = meaning(outer)
-            theirs = meaning(inner)
-            if theirs > ours and not any(map(is_split, outer)):
-                if not all(map(is_split, inner)):
-                    detail = f"the folders {some(inner)} are parts of several classes"
-                    self.note("parts_of_classes", layer[0], detail)
-                break
-            depths = {folder.path.count("/") for folder in inside}
-            if len(depths) > 1:
-                raise self._apart(layer, layer)
-            deeper = level + 1 + depths.pop() - layer[0].path.count("/")
-            whole = all(folder.filled() and not folder.files for folder in layer)
-            unclear = theirs >= Meaning.VIEW and not share_names(below)
-            if not whole or ours < Meaning.SESSION or unclear:
-                raise self._refusal(
-                    f"{some(outer)} hold the same folders ({some(inner)}), so that either may be "
-                    "the classes",
-                    {
-                        f"If the classes are {some(inner)}": self._command(deeper),
-                        f"If they are {some(outer)}": self._command(level),
-                    },
-                )
-            detail = f"the classes are the folders {some(inner)} in {some(outer)}"
-            if len(tops) >= _MANY_SESSIONS:
-                prefix = re.escape(tops[0].path[: -len(tops[0].name) - 1])
-                pattern = shlex.quote(f"data.group_pattern=^{prefix}([^/]+)/")
-                detail += f". To keep the images of each in one split: --set {pattern}"
-            self.notes = [one for one in self.notes if one.kind != "class_level"]
-            self.note("class_level", tops[0], detail)
-            level = deeper
-            layer = below
-        return level
-
-    def _apart(self, several: Sequence[Folder], layer: Sequence[Folder]) -> ConfigError:
-        """Refuse folders of a layer that hold their own classes, with what reads each of them."""
-        readings = {
-            f"To read {folder.name} alone": self._command(skip=[f for f in layer if f != folder])
-            for folder in several[:_MOST_READINGS]
-        }
-        held = sorted({name for folder in several for name in folder.inside().folders})
-        return self._refusal(
-            f"there is a whole data set ({some(held)}) in "
-            f"{some([folder.name for folder in several])}, so that this is hardly a class",
-            readings | {"To read the folders as classes": self._command(1)},
-        )
-
-    def _leave_out_copies(self, folder: Folder) -> None:
-        """Leave out a folder that holds the tree again, or refuse it where both may be meant."""
-        filled = {inner.name.lower(): inner for inner in folder.filled()}
-        copies = {name: inner for name, inner in filled.items() if repeats(inner, filled.keys())}
-        originals = filled.keys() - copies.keys()
-        copies = {name: inner for name, inner in copies.items() if repeats(inner, originals)}
-        if not self.automatic or not copies:
-            return
-        own = [inner for name, inner in copies.items() if name == folder.name.lower()]
-        extra = [inner for inner in copies.values() if folder_names.is_companion(inner.name)]
-        for inner in (*own, *extra):
-            self._skip(folder, inner, "holds the other folders again")
-        unclear = [inner for inner in copies.values() if inner.name in folder.folders]
-        if unclear:
-            kept = [inner for inner in folder.filled() if inner not in unclear]
-            again = some([inner.name for inner in unclear])
-            others = some([inner.name for inner in kept])
-            readings = {f"To leave out {again}": self._command(skip=unclear)}
-            if any(is_split(inner.name) for inner in folder.filled()):  # which are read as splits
-                readings[f"To leave out {others}"] = self._command(skip=kept)
+        cells = {folder.path: (folder.name, split) for folder, split in layer}
+        if not self.options.class_level:
+            classes = [folder for folder, _ in layer if folder.total]
+            if not any(split for _, split in layer) and _hold_splits(classes):
+                inside = [(one.name, inner) for one in classes for inner in one.filled()]
+                cells |= {one.path: (label, split_of(one.name)) for label, one in inside}
             else:
-                readings["To read all of them as classes"] = self._command(1)
-            raise self._refusal(
-                f"{again} beside {others} holds folders of the same names again, so that it is "
-                "hardly a class",
-                readings,
+                self._check_one_reading(classes)
+        return self._listed(root, roots, cells)
+
+    def _note(self, kind: str, path: str, detail: str, count: int = 1) -> None:
+        self.notes.append(Note(kind, path.rstrip("/"), detail, count))
+
+    def _fill(self, root: Folder) -> None:
+        """Build the tree of the images, and note what is left out."""
+        by_folder: dict[str, list[Item]] = collections.defaultdict(list)
+        left_out: collections.Counter[tuple[str, str]] = collections.Counter()
+        others: list[str] = []
+        for item in self.members:
+            ignored = self._ignored(item.path)
+            if ignored:
+                left_out[ignored] += 1
+            else:
+                by_folder[item.path.rpartition("/")[0]].append(item)
+        for path, files in by_folder.items():
+            beside = file_names.beside_images(item.path for item in files)
+            images = [item for item in files if item.path not in beside]
+            others += sorted(beside)
+            if images:
+                root.at(path, len(images)).files += images
+        filled = {above for file in others for above in _above(file)}
+        for path in sorted(self.folders - filled):  # a class without a file
+            if not self._ignored(path):
+                root.at(path)
+        for (kind, part), count in left_out.items():
+            hidden = kind == "hidden"  # such a folder counts as one, and is not even entered
+            self._note(kind, part, "" if hidden else "named by data.skip", 1 if hidden else count)
+        self._note_others(root, others)
+
+    def _ignored(self, path: str) -> tuple[str, str] | None:
+        """Return the kind of note and the part for a path that is ignored."""
+        parts = path.split("/")
+        for depth, name in enumerate(parts, 1):
+            above = "/".join(parts[:depth])
+            if file_names.is_hidden(name):
+                return "hidden", above
+            for pattern in self.options.skip:
+                if _is_named(pattern, above, name):
+                    is_file = depth == len(parts) and path not in self.folders
+                    return ("skipped_files", pattern) if is_file else ("skipped_folder", above)
+        return None
+
+    def _note_others(self, root: Folder, others: Iterable[str]) -> None:
+        """Note files that are no images: by their suffix, or the folder that holds only such."""
+        found: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+        for file in others:
+            empty = [above for above in _above(file) if not root.holds(above)]
+            if empty:
+                found["folder_without_images", empty[0]].append(file)
+            else:
+                found["other_files", file_names.suffix(file)].append(file)
+        for (kind, what), files in found.items():
+            if kind == "other_files":
+                self._note(kind, min(files), f"{what} is no image", len(files))
+            else:
+                self._note(kind, what, "holds no file that is an image", len(files))
+
+    def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:
+        """Return the folder that holds classes or splits, below single folders around them."""
+        top = folder
+        while not top.files and len(top.folders) == 1:
+            (inner,) = top.folders.values()
+            if not inner.filled() or inner.name.lower() in classes:
+                break
+            top = inner
+        if top is not folder:
+            self._note("single_folder", top.path, "the only folder; the classes are those in it")
+        return top
+
+    def _roots(self, top: Folder) -> _Roots:
+        """Return the folders that hold the class folders, each with its split; None for none."""
+        splits = {folder: split_of(folder.name) for folder in top.filled()}
+        given = [folder for folder, split in splits.items() if split]
+        others = [folder for folder, split in splits.items() if not split]
+        has_train = any(splits[one] == names.TRAIN and one.filled() for one in given)
+        is_unique = len({splits[one] for one in given}) == len(given)
+        shown = some([folder.name for folder in given])
+        if self.options.class_level and (others or not has_train or not is_unique):
+            return [(top, None)]
+        if others and has_train:
+            beside = some([folder.name for folder in others])
+            why = f"{shown} name splits, and {beside} beside them do not"
+            raise TwoReadings(why, _without(others), _without(given), _CLASSES)
+        if others or not given:
+            return [(top, None)]  # a class may be called test
+        if any(folder.filled() for folder in given) and not (has_train and is_unique):
+            why = f"{shown} name splits, but not one folder for each, with train among them"
+            raise TwoReadings(why, *(_without([folder]) for folder in given), _CLASSES)
+        if not is_unique:
+            return [(top, None)]  # steam_train and freight_train
+        several = [folder.names() for folder in given if len(folder.filled()) > 1]
+        known = set[str]().union(*several)
+        roots = [(self._passed(folder, known), split) for folder, split in splits.items()]
+        classes = {name for one, split in roots if split == names.TRAIN for name in one.names()}
+        for folder, (inner, split) in zip(given, list(roots), strict=True):
+            if has_train and split != names.TRAIN and not inner.names() & classes:
+                roots.remove((inner, split))
+                del top.folders[folder.name]
+                detail = "in no folder of a class of train, so that they have no label"
+                self._note("unlabelled_folder", folder.path, detail, folder.total)
+        return roots
+
+    def _check_one_reading(self, classes: Sequence[Folder]) -> None:
+        """Refuse a tree whose structure does not say which folders are the classes."""
+        beside = folder_tree.companions(classes)
+        if beside:
+            why = (
+                f"many files, those of {beside}, are called as others of their class, as masks are"
             )
-
-    def _leave_out_companions(self, folder: Folder, least: int = 0) -> None:
-        """Leave out folders of masks, labels, texts and thumbnails that lie beside images."""
-        filled = folder.filled()
-        if not self.automatic or len(filled) + bool(folder.files) < 2:
+            raise TwoReadings(why, {"skip": (beside,)}, _CLASSES)
+        again = folder_tree.standing_again(classes)
+        inner = list(itertools.chain.from_iterable(again.values()))
+        if not inner:
             return
-        texts = [one for one in filled if one.has_only_texts()]
-        pictures = [one for one in filled if one not in texts]
-        extra = [one for one in pictures if folder_names.is_companion(one.name)]
-        if not texts and not extra:
-            return
-        main = [one for one in pictures if one not in extra]
-        beside = [item for one in main for item in one.everything()]
-        if not least:
-            beside += folder.files
-        beside = [item for item in beside if not folder_names.is_no_image(item.path)]
-        if not beside:
-            return
-        for one in texts:
-            self._skip(folder, one, "holds documents or tables, and no image")
-        has_images = any(folder_names.is_images(inner.name) for inner in main) or (
-            bool(main) and all(split_of(inner.name) for inner in main)
+        levels = [{"class_level": level} for level in again if _reach(classes, level)]
+        around = {one.name for one in classes if any(i.path.startswith(one.path) for i in inner)}
+        apart: list[OptionChange] = []
+        for name in sorted(around) if len(around) <= _FEW_FOLDERS else ():
+            apart.append(_without(one for one in classes if one.name == name))
+            apart.append(_without(one for one in classes if one.name != name))
+        parts = sorted({folder.name for folder in inner})
+        within = [{"skip": (name,)} for name in parts] if len(parts) == 2 else []
+        why = (
+            f"folders of the same names ({some(parts)}) stand at several places, among them in "
+            f"{some(sorted(around))}, so that either may be the classes"
         )
-        # In a class, sub-folders may count their files alike, and so have no twins.
-        originals = beside if least else folder.files
-        for one in extra:
-            belongs = "thumbnail" in one.name.lower() or are_twins(one.everything(), originals)
-            if has_images or (belongs and len(main) >= least):
-                self._skip(folder, one, "belongs to the images beside it")
+        raise TwoReadings(why, *levels, _CLASSES, *apart, *within)
 
-    def _skip(self, folder: Folder, inner: Folder, why: str) -> None:
-        if inner.name in folder.folders:
-            del folder.folders[inner.name]
-            folder.total -= inner.total
-            self.note("skipped_folder", inner, f"{inner.total:,} files: {why}", inner.total)
+    def _listed(
+        self, root: Folder, roots: _Roots, cells: dict[str, tuple[str, str | None]]
+    ) -> Scan:
+        """Return the items with the label and the split of the class folder that they are in."""
+        items: list[Item] = []
+        labelled: dict[str, tuple[str | None, str | None]] = {
+            **{folder.path: (None, split) for folder, split in roots if split},
+            **cells,
+        }
+        waiting: list[tuple[Folder, str | None, str | None]] = [(root, None, None)]
+        while waiting:
+            folder, label, split = waiting.pop()
+            label, split = labelled.get(folder.path, (label, split))
+            items += [replace(item, label=label, split=split) for item in folder.files]
+            waiting += [(inner, label, split) for inner in folder.folders.values()]
+            if folder.path in cells and not folder.total:
+                self._note("empty_class", folder.path, "no file in it")
+        labels = [label for label, _ in cells.values()]
+        splits = [split for _, split in (*roots, *cells.values()) if split]
+        expected = EXPECTED_TREE
+        if self.options.class_level:
+            expected += f"; data.class_level is {self.options.class_level}"
+        least = self.options.least_classes
+        return listed(self.where, items, expected, least, self.notes, labels, splits)
 
-    def _refusal(self, what: str, readings: Mapping[str, str]) -> ConfigError:
-        """Say why a source is refused, with the command for each of its readings."""
-        commands = ". ".join(f"{reading}: {command}" for reading, command in readings.items())
-        return ConfigError(f"data source {self.where!r}: {what}. {commands}")
 
-    def _command(self, level: int = 0, skip: Sequence[Folder] = ()) -> str:
-        """Return the command that reads the source with a class level or without some folders."""
-        skipped = [*self.options.skip, *(f"/{folder.path}".rstrip("/") for folder in skip)]
-        settings = [f"data.skip={json.dumps(skipped, ensure_ascii=False)}"] if skipped else []
-        if level or self.options.class_level:
-            settings.append(f"data.class_level={level or self.options.class_level}")
-        sets = " ".join(f"--set {shlex.quote(setting)}" for setting in settings)
-        return f"imgpipe check {shlex.quote(self.where)} {sets}"
+def _above(path: str) -> list[str]:
+    """Return the paths of the folders above a file, the outermost first."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
-def _ignored(path: str, wanted: set[str]) -> tuple[str, str]:
-    """Return the kind of note for an ignored path, and the ignored part; "" and "" for neither."""
-    parts = path.split("/")
-    for depth, name in enumerate(parts, 1):
-        if is_hidden(name):
-            return "hidden", "/".join(parts[:depth])
-        above = "/".join(parts[:depth])
-        if wanted and {name.lower(), above.lower(), f"/{above}"} & wanted:
-            return "skipped_folder", above
-    return "", ""
+def _without(folders: Iterable[Folder]) -> OptionChange:
+    """Return the change that leaves out folders."""
+    return {"skip": tuple(sorted(f"/{folder.path}".rstrip("/") for folder in folders))}
+
+
+def _is_named(pattern: str, path: str, name: str) -> bool:
+    """Whether an entry of `data.skip` names a file or folder."""
+    pattern = pattern.rstrip("/")
+    if "/" in pattern:
+        return path == pattern.strip("/") or fnmatch.fnmatchcase(path, pattern.strip("/"))
+    return name.lower() == pattern.lower() or fnmatch.fnmatchcase(name.lower(), pattern.lower())
+
+
+def _reach(classes: Iterable[Folder], level: int) -> bool:
+    """Whether all images of the classes are in folders at a level, none of them for a split."""
+    for folder in classes:
+        least = folder.path.count("/") + level - 1
+        for inner in folder.walk():
+            if inner.files and inner.path.count("/") < least:
+                return False
+            if inner.path.count("/") == least and split_of(inner.name):
+                return False
+    return True
+
+
+def _hold_splits(classes: Sequence[Folder]) -> bool:
+    """Whether all folders in the classes are splits of images, with train among them."""
+    inside = [inner for folder in classes for inner in folder.filled()]
+    splits = {split_of(inner.name) for inner in inside}
+    whole = not any(folder.files for folder in classes)
+    flat = not any(inner.filled() for inner in inside)
+    return whole and flat and None not in splits and names.TRAIN in splits and len(splits) > 1

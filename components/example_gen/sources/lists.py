@@ -25,8 +25,9 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
+from imgpipe.components.example_gen.sources.listing import listed, some
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
-from imgpipe.components.example_gen.sources.tree import listed, some, split_word
+from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular, read_bytes
 

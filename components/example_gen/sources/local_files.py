@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from imgpipe.components.example_gen.sources.tree import is_hidden
+from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 from imgpipe.models.files.atomic_write import writing

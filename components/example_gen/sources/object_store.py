@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from imgpipe.components.example_gen.sources.archive import safe_path
+from imgpipe.components.example_gen.sources.archive import repeated, safe_path
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Note,
@@ -23,8 +23,8 @@ from imgpipe.components.example_gen.sources.base import (
     hashed,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out
+from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
-from imgpipe.components.example_gen.sources.tree import EXPECTED_TREE, repeated
 from imgpipe.models.errors import ConfigError, ResourceError, first_line
 
 #: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite

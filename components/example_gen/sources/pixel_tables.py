@@ -22,11 +22,10 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
     SourceOptions,
 )
-from imgpipe.components.example_gen.sources.tree import (
-    listed,
+from imgpipe.components.example_gen.sources.listing import listed, some
+from imgpipe.components.example_gen.sources.split_names import (
     require_all_named,
-    some,
-    split_in,
+    split_of,
     split_word,
 )
 from imgpipe.models.errors import ConfigError
@@ -201,7 +200,7 @@ class PixelSource(Source):
         files = self._files()
         named: dict[str, str | None] = {}
         for file in files:
-            split = split_in(file.name) if len(files) > 1 else None
+            split = split_of(file.name) if len(files) > 1 else None
             try:
                 table = _pixels(str(file), self.options)
             except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import (
@@ -24,12 +26,10 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
     SourceOptions,
 )
-from imgpipe.components.example_gen.sources.tree import (
-    RECORD_FILE,
-    is_hidden,
-    listed,
+from imgpipe.components.example_gen.sources.listing import listed
+from imgpipe.components.example_gen.sources.split_names import (
     require_all_named,
-    split_in,
+    split_of,
     split_word,
 )
 from imgpipe.models.errors import ConfigError
@@ -47,6 +47,10 @@ _FOOTER = 4  # bytes after a TFRecord, a checksum of the data
 _FIRST = 100  # records in which the features are looked for
 _SHOWN = 8  # values of a label with several
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
+#: Names of record files: x.tfrecord, x.tfrec, x.record-00000-of-00010, data_tfrecord-…-of-….gz.
+RECORD_FILE = re.compile(
+    r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
+)
 _EXPECTED = (
     "expected TFRecord files of tf.Examples with an encoded image and its label; name other "
     "features by data.image_column and data.label_column"
@@ -137,7 +141,7 @@ class TFRecordSource(Source):
                 continue
             # The name of a file that is the whole source need not name its split:
             # crash_test_photos.tfrecord.
-            given = None if alone else split_in(name)
+            given = None if alone else split_of(name)
             entries = index(plain, fields, str(file))
             if not all(entry.split for entry in entries):
                 named[name] = given

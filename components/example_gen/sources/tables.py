@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources.code_pages import code_pages
-from imgpipe.components.example_gen.sources.tree import some
+from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 

@@ -21,14 +21,15 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
     SourceOptions,
 )
+from imgpipe.components.example_gen.sources.listing import listed, some
 from imgpipe.components.example_gen.sources.records import (
     Fields,
     find_fields,
     index,
     read_locator,
 )
+from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.components.example_gen.sources.tables import check_single_labels
-from imgpipe.components.example_gen.sources.tree import SPLIT_WORDS, listed, some
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
 
@@ -123,8 +124,8 @@ class TfdsSource(Source):
                     f"{some(known, 12)}, and slices such as train[:10%]"
                 ) from None
             return {wanted: None}, []
-        ours = {name: SPLIT_WORDS[name] for name in known if name in SPLIT_WORDS}
-        if not ours or names.TRAIN not in ours.values():
+        ours = {name: split for name in known if (split := split_of(name)) and name.isalpha()}
+        if names.TRAIN not in ours.values():
             return dict.fromkeys(known), []
         detail = "neither train, validation nor test; name it to use it"
         notes = [Note("unused_split", name, detail) for name in known if name not in ours]

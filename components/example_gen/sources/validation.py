@@ -22,7 +22,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
     fingerprint,
 )
-from imgpipe.components.example_gen.sources.tree import some
+from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.models.errors import ConfigError
 
 _NAMED = 100  # notes of one kind; further ones are only counted

@@ -11,6 +11,7 @@ import pytest
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
 from tests import python_program
+from tests.components.example_gen.sources import followed_advice
 
 
 def fill(root, *paths):
@@ -112,7 +113,7 @@ def test_a_single_folder_around_the_classes_is_skipped_with_a_note(tmp_path):
     spec = fill(tmp_path, "photos/photos/cat/1.jpg", "photos/photos/dog/2.jpg", "readme.txt")
     scan = open_source(spec).listing()
     assert scan.vocabulary == ("cat", "dog") and ("single_folder", "photos/photos") in notes(scan)
-    assert [item.path for item in scan.items if item.label is None] == ["readme.txt"]
+    assert ("other_files", "readme.txt") in notes(scan)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +122,12 @@ def test_a_single_folder_around_the_classes_is_skipped_with_a_note(tmp_path):
         ((), "found no class in 0 files, at least two are needed; expected a folder with one"),
         (("1.jpg", "2.jpg"), "found no class in 2 files"),
         (("cat/1.jpg",), "one class only .cat."),
-        (("train/a/1", "test/a/1", "notes/x"), "mixes split folders .test, train. with others"),
-        (("val/a/1", "test/b/1"), "holds test, val but no train"),
-        (("train/a/1", "train/b/1", "val/a/1", "validation/a/1"), "has two folders for one split"),
+        (
+            ("train/a/1", "test/a/1", "notes/x"),
+            "test, train name splits, and notes beside them do not",
+        ),
+        (("val/a/1", "test/b/1"), "test, val name splits, but not one folder for each, with train"),
+        (("train/a/1", "train/b/1", "val/a/1", "validation/a/1"), "but not one folder for each"),
     ],
 )
 def test_an_unusable_folder_is_refused_with_what_was_found(tmp_path, paths, message):
@@ -131,17 +135,47 @@ def test_an_unusable_folder_is_refused_with_what_was_found(tmp_path, paths, mess
         open_source(fill(tmp_path, *paths)).listing()
 
 
-@pytest.mark.parametrize("names", [("1.jpg", "2.jpg"), ("train/1.jpg", "test/3.jpg")])
+@pytest.mark.parametrize("names", [("1.jpg", "2.jpg"), ("train/1.jpg", "test/2.jpg")])
 def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names):
-    spec = fill(tmp_path / "flat pics", *names, "labels.csv")
-    expected = r"found no class in 3 files.* If labels\.csv lists .*'.*/flat pics/labels\.csv'"
-    with pytest.raises(ConfigError, match=expected):
+    folder = tmp_path / "flat pics"
+    spec = fill(folder, *names)
+    (folder / "labels.csv").write_text("id,breed\n1,pug\n2,collie\n")
+    with pytest.raises(ConfigError, match="found no class in 2 files") as refused:
         open_source(spec).listing()
-    fill(tmp_path / "flat pics", "more.jsonl")
-    with pytest.raises(
-        ConfigError, match=r"If one of labels\.csv, more\.jsonl lists .* or imgpipe check"
-    ):
+    assert f"classes collie, pug (2 images): imgpipe check '{folder}/labels.csv'" in str(
+        refused.value
+    )
+    scan, *_ = followed_advice.scans(refused.value)
+    assert scan.counts() == {"collie": 1, "pug": 1}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: 2 \.xml"),
+        (
+            {"one.jpg": b"", "two.jpg": b""},
+            "such as one.jpg, are in no folder of a class: make a f",
+        ),
+        ({}, "It holds no file"),
+    ],
+)
+def test_a_folder_without_classes_says_which_situation_it_is(tmp_path, files, message):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        open_source(str(tmp_path)).listing()
+
+
+def test_a_list_that_gives_other_labels_than_the_folders_makes_two_readings(tmp_path):
+    spec = fill(tmp_path, "part_1/1.jpg", "part_1/2.jpg", "part_2/3.jpg", "part_2/4.jpg")
+    (tmp_path / "meta.csv").write_text("image_id,dx\n1,a\n2,b\n3,a\n4,b\n")
+    with pytest.raises(ConfigError, match=r"meta\.csv gives other labels than") as refused:
         open_source(spec).listing()
+    counts = [scan.counts() for scan in followed_advice.scans(refused.value)]
+    assert counts == [{"a": 2, "b": 2}, {"part_1": 2, "part_2": 2}]
+    (tmp_path / "meta.csv").write_text("path,label\npart_1/1.jpg,part_1\npart_2/3.jpg,part_2\n")
+    assert open_source(spec).listing().counts() == {"part_1": 2, "part_2": 2}
 
 
 def test_missing_folders_files_and_unknown_kinds_are_refused(tmp_path):

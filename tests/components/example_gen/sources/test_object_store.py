@@ -21,7 +21,7 @@ PHOTOS = {
     "photos/cats/a.jpg": b"one",
     "photos/cats/deep/b.jpg": b"two!",
     "photos/dogs/c d+é.jpg": b"three",
-    "photos/loose.txt": b"x",
+    "photos/loose.jpg": b"x",
     "photos/.hidden/d.jpg": b"y",
     "other/e/f.jpg": b"z",
 }
@@ -111,7 +111,7 @@ def test_folders_are_classes_and_a_scan_of_s3_reads_no_image(bucket: Bucket):
         "cats/a.jpg": "cats",
         "cats/deep/b.jpg": "cats",
         "dogs/c d+é.jpg": "dogs",
-        "loose.txt": None,
+        "loose.jpg": None,
     }
     assert ("hidden", ".hidden") in {(note.kind, note.path) for note in scan.notes}
     assert bucket.read == []

@@ -1,0 +1,96 @@
+"""What the name of a file says: that it is hidden, an image, or something else."""
+
+from __future__ import annotations
+
+import functools
+import mimetypes
+import posixpath
+import re
+from collections.abc import Iterable
+
+#: Camera raw: the values of the sensor, with a small preview that other programs show.
+RAW = frozenset(
+    (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".sr2", ".srf", ".orf", ".rw2")
+) | {".raf", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".dcr", ".kdc", ".mrw", ".rwl"}
+_IMAGES = RAW | {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".gif", ".webp", ".avif"),
+    *(".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k", ".jpx", ".jpf", ".jpm", ".j2c", ".jxl"),
+    *(".heic", ".heif", ".hif", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".sgi", ".rgb", ".qoi"),
+    *(".tga", ".psd", ".svg", ".ico", ".icns", ".exr", ".hdr", ".dcm", ".eps", ".fits"),
+}
+#: Kinds of files that the table of `mimetypes` lacks.
+_OTHERS = {
+    *(".md", ".rst", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".jsonl", ".ndjson"),
+    *(".ipynb", ".pkl", ".npy", ".npz", ".mat", ".parquet", ".feather", ".db", ".sqlite"),
+    *(".tfrecord", ".tfrec", ".h5", ".keras", ".pt", ".pth", ".onnx", ".tflite", ".safetensors"),
+    *(".aae", ".xmp", ".lrcat", ".pp3", ".cls", ".lst", ".rar", ".7z", ".gz", ".xz", ".zst"),
+    *(".mkv", ".m2ts", ".mts", ".3gp", ".wmv", ".flv"),
+}
+#: Names, in lower case, of what systems, network storage and archivers leave among files.
+SYSTEM_NAMES = {
+    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "lost+found"),
+    *("$recycle.bin", "recycler", "system volume information", "lost.dir", "found.000"),
+    *("__pycache__", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
+    *("@__thumb", "@tmp"),
+}
+_SUFFIX = re.compile(r"\.[a-z][a-z0-9_-]*")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether files and folders with this name are ignored: dot files and those of systems."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def suffix(path: str) -> str:
+    """Return the suffix of a file's name in lower case; "" for none, as in `IMG.2023`."""
+    found = posixpath.splitext(path)[1].lower()
+    return found if _SUFFIX.fullmatch(found) else ""
+
+
+def claims_to_be_image(path: str) -> bool:
+    """Whether a file counts as an image by its name: its suffix says so, or it has none."""
+    return suffix(path) in _IMAGES or not suffix(path)
+
+
+def is_other(path: str) -> bool:
+    """Whether the suffix is that of a text, a table, a film, an archive or a program."""
+    return _is_other(suffix(path))
+
+
+@functools.cache
+def _types() -> mimetypes.MimeTypes:
+    return mimetypes.MimeTypes()  # the table of Python, and not that of the system
+
+
+@functools.cache
+def _is_other(ending: str) -> bool:
+    if not ending or ending in _IMAGES:
+        return False
+    kind = _types().guess_type(f"x{ending}", strict=False)[0] or ""
+    return ending in _OTHERS or bool(kind and not kind.startswith("image/"))
+
+
+def beside_images(paths: Iterable[str]) -> set[str]:
+    """Return the files of one folder that are no images by their names.
+
+    Args:
+        paths: Paths of the files of a folder.
+
+    Returns:
+        Those of another kind, and those of an unknown kind or camera raw that have the name of an
+        image beside them, as x.foo and x.jpg.foo beside x.jpg.
+    """
+    files = list(paths)
+    stems = {_stem(path) for path in files if suffix(path) in _IMAGES - RAW}
+
+    def belongs(path: str) -> bool:
+        ending = suffix(path)
+        if not ending or ending in _IMAGES - RAW:
+            return False
+        return is_other(path) or _stem(path) in stems or _stem(_stem(path)) in stems
+
+    return {path for path in files if belongs(path)}
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0].lower()

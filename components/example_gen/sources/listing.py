@@ -1,0 +1,74 @@
+"""The scan of items that have labels and splits, which all kinds of sources end with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
+
+EXPECTED_TREE = (
+    "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
+    "and test/ folders with such sub-folders"
+)
+
+
+class NoClasses(ConfigError):
+    """A source has fewer classes than are needed."""
+
+
+_NUMBERS = {1: "one is", 2: "two are"}
+
+
+def some(values: Sequence[str], limit: int = 5) -> str:
+    """Join the first `limit` names for a message, and add the number of the others."""
+    shown = ", ".join(values[:limit])
+    return f"{shown}, … ({len(values) - limit} more)" if len(values) > limit else shown
+
+
+def listed(
+    source: str,
+    items: Iterable[Item],
+    expected: str,
+    least_classes: int = 2,
+    notes: Iterable[Note] = (),
+    classes: Iterable[str] = (),
+    splits: Iterable[str | None] = (),
+) -> Scan:
+    """Create the scan of items that have labels and splits.
+
+    Args:
+        source: The source, for messages.
+        items: Items in any order.
+        expected: What was expected, for messages.
+        least_classes: Number of classes that there have to be.
+        notes: Notes of the source.
+        classes: Classes besides those of the items.
+        splits: Splits besides those of the items.
+
+    Raises:
+        ConfigError: There are too few classes, or no labelled item, or no image for train, unless
+            one class is enough, as for an evaluation.
+    """
+    ordered = sorted(items, key=lambda item: item.path)
+    vocabulary = sorted({item.label for item in ordered if item.label}.union(classes))
+    found = {item.split for item in ordered}.union(splits)
+    given = tuple(split for split in names.SPLITS if split in found)
+    if len(vocabulary) < least_classes:
+        some_class = f"one class only ({vocabulary[0]})" if vocabulary else "no class"
+        raise NoClasses(
+            f"data source {source!r}: found {some_class} in {len(ordered)} files, at least "
+            f"{_NUMBERS[least_classes]} needed; {expected}"
+        )
+    if not any(item.label for item in ordered):
+        raise ConfigError(
+            f"data source {source!r}: found {len(vocabulary)} classes "
+            f"({some(vocabulary)}) without a single file; {expected}"
+        )
+    if least_classes > 1 and not found & {names.TRAIN, None}:
+        raise ConfigError(
+            f"data source {source!r} gives {some(given)} but no image for train; "
+            "leave the split empty where it is to be assigned"
+        )
+    return Scan(source, ordered, tuple(vocabulary), given, tuple(notes))

@@ -1,0 +1,158 @@
+"""Says why a tree of files has no classes, and gives the commands that read it nevertheless."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.sources import labels_in_names, readings, tables
+from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.lists import ListSource
+from imgpipe.models.errors import ConfigError
+
+LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst")
+_LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
+_MOST_LISTS = 4  # with more, none of them is tried
+
+
+def advice(
+    where: str,
+    items: Sequence[Item],
+    options: SourceOptions,
+    scan: Callable[[SourceOptions], Scan],
+) -> str:
+    """Return the end of a message: which situation it is, and the commands that read the source.
+
+    Args:
+        where: The source, as commands name it.
+        items: All files of the source.
+        options: The options of the user.
+        scan: Function that reads the tree with other options.
+    """
+    files = [item.path for item in items if not file_names.is_hidden(Path(item.path).name)]
+    by_suffix = collections.Counter(file_names.suffix(file) for file in files)
+    images = [item for item in items if file_names.claims_to_be_image(item.path)]
+    pattern = labels_in_names.pattern_in(images)
+    changes = [{"label_pattern": pattern}] if pattern else []
+    lines = readings.choices(where, options, [*changes, {"class_level": 1}], scan)
+    folder = Path(where).expanduser().absolute()
+    if folder.is_dir():
+        lines = _lists(folder, files, options) + lines
+    if lines:
+        return "\n  ".join([". It can be read in another way:", *lines])
+    return _explained(folder, files, images, by_suffix)
+
+
+def _explained(
+    folder: Path, files: Sequence[str], images: Sequence[Item], by_suffix: Mapping[str, int]
+) -> str:
+    """Say what a source holds that no setting reads, and what to do."""
+    archives = [file for file in files if file.lower().endswith(_ARCHIVES)]
+    if archives:
+        return f". It holds what is still packed ({some(archives)}). {_unpack(folder, archives)}"
+    if _LABELS in by_suffix and images:
+        return f". The labels are in {by_suffix[_LABELS]:,} {_LABELS} files. {_cls(folder, images)}"
+    if not files:
+        return ". It holds no file"
+    if not images:
+        kinds = [f"{count:,} {suffix}" for suffix, count in sorted(by_suffix.items())]
+        return f". None of its files is an image: {some(kinds)}"
+    return (
+        f". Its images, such as {images[0].path}, are in no folder of a class: make a folder for "
+        "each class, and move the images into them; or write a list with the columns path and "
+        "label, and name it instead of the folder"
+    )
+
+
+def check_lists(where: str, items: Sequence[Item], scan: Scan, options: SourceOptions) -> None:
+    """Refuse folders of images for which a list beside them gives other labels.
+
+    Args:
+        where: The source, as commands name it.
+        items: All files of the source.
+        scan: What the folders give.
+        options: The options of the user.
+
+    Raises:
+        ConfigError: The first row of a list names an image, and not the folder that it is in.
+    """
+    folder = Path(where).expanduser().absolute()
+    lists = _outermost([item.path for item in items])
+    labels = {_stem(item.path): item.label for item in scan.items if item.label} if lists else {}
+    for file in lists:
+        with contextlib.suppress(OSError):
+            _, (_, row) = tables.first_rows(folder / file)
+            cells = {part.lower() for cell in row for part in re.split(r"[\\/]", cell)}
+            label = next((labels[stem] for stem in map(_stem, row) if stem in labels), None)
+            lines = _lists(folder, [file], options) if label and label.lower() not in cells else []
+            if lines and lines[0].startswith("classes"):
+                by_folder = readings.command(where, replace(options, class_level=1))
+                lines.append(f"{readings.described(scan)}: {by_folder}")
+                raise ConfigError(
+                    f"data source {where!r}: {file} gives other labels than the folders. Choose "
+                    + "\n  ".join(["one:", *lines])
+                )
+
+
+def _outermost(files: Sequence[str]) -> list[str]:
+    """Return the lists that lie above all others; none where they are many."""
+    lists = [file for file in files if file.lower().endswith(LISTS)]
+    depth = min((file.count("/") for file in lists), default=0)
+    lists = [file for file in lists if file.count("/") == depth]
+    return lists if len(lists) <= _MOST_LISTS else []
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(re.split(r"[\\/]", path)[-1])[0].lower()
+
+
+def _lists(folder: Path, files: Sequence[str], options: SourceOptions) -> list[str]:
+    """Return what the lists in a folder give, or why the first of them cannot be read."""
+    lines: list[str] = []
+    problems: list[str] = []
+    for file in _outermost(files):
+        place = str(folder / file)
+        try:
+            scan = ListSource(place, options).listing()
+        except ConfigError as error:
+            problems.append(str(error).removeprefix("data source "))
+        else:
+            lines.append(f"{readings.described(scan)}: {readings.command(place, options)}")
+    return lines or problems[:1]
+
+
+def _unpack(folder: Path, archives: Sequence[str]) -> str:
+    """Return the command that unpacks what is packed in a folder or an archive, and checks it."""
+    steps = [] if folder.is_dir() else [f"mkdir unpacked && {_unpacking(str(folder), 'unpacked')}"]
+    inside = str(folder) if folder.is_dir() else "unpacked"
+    steps += [_unpacking(f"{inside}/{file}", "unpacked") for file in archives]
+    steps = ["mkdir unpacked", *steps] if folder.is_dir() else steps
+    return f"Unpack it: {' && '.join([*steps, 'imgpipe check unpacked'])}"
+
+
+def _unpacking(archive: str, target: str) -> str:
+    if archive.lower().endswith(".zip"):
+        return f"python3 -m zipfile -e {shlex.quote(archive)} {target}"
+    if archive.lower().endswith((".7z", ".rar")):
+        return f"7z x {shlex.quote(archive)} -o{target}"
+    return f"tar -xf {shlex.quote(archive)} -C {target}"
+
+
+def _cls(folder: Path, images: Sequence[Item]) -> str:
+    """Return the command that writes a list of the images from the files that hold the labels."""
+    ending = file_names.suffix(images[0].path)
+    steps = [f"cd {shlex.quote(str(folder))}"]
+    if not folder.is_dir():
+        steps = [f"mkdir images && {_unpacking(str(folder), 'images')}", "cd images"]
+    rows = f'for f in *{_LABELS}; do echo "${{f%{_LABELS}}}{ending},$(cat "$f")"; done'
+    steps += [f"(echo path,label; {rows}) > list.csv", "imgpipe check list.csv"]
+    return f"Write a list: {' && '.join(steps)}"

@@ -1,0 +1,35 @@
+"""Follows the advice of a message: reads the source that each of its commands names."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
+
+
+def commands(message):
+    """Return source and options of each command in a message: [(source, {name: value})]."""
+    found = []
+    for command in re.findall(r"imgpipe check ([^\n]+)", str(message)):
+        where, *sets = shlex.split(command)
+        pairs = [setting.removeprefix("data.").split("=", 1) for setting in sets[1::2]]
+        found.append((where, {name: value(text) for name, text in pairs}))
+    return found
+
+
+def value(text):
+    """Return the value of a setting as the command line reads it."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def scans(message, **options):
+    """Return the scan of each command in a message."""
+    return [
+        open_source(where, SourceOptions(**{**options, **given})).listing()
+        for where, given in commands(message)
+    ]
