@@ -47,9 +47,14 @@ def suffix(path: str) -> str:
     return found if _SUFFIX.fullmatch(found) else ""
 
 
+def is_image(path: str) -> bool:
+    """Whether the suffix of a file's name is that of an image."""
+    return suffix(path) in _IMAGES
+
+
 def claims_to_be_image(path: str) -> bool:
     """Whether a file counts as an image by its name: its suffix says so, or it has none."""
-    return suffix(path) in _IMAGES or not suffix(path)
+    return is_image(path) or not suffix(path)
 
 
 def is_other(path: str) -> bool:

@@ -29,7 +29,6 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
     SourceOptions,
 )
-from imgpipe.components.example_gen.sources.code_pages import code_pages
 from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.components.example_gen.sources.local_files import (
@@ -52,8 +51,6 @@ _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 #: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
-#: Encodings of names that need no note. The second has the letters that APPNOTE D.1 prescribes.
-_EXPECTED_PAGES = ("utf-8", "cp850")
 _EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
 _AGAIN = "If the images are your own, download the archive again, or unpack it and name the folder."
 
@@ -243,37 +240,32 @@ def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], found: _Members) ->
         for number, (name, info) in enumerate(zip(names, infos, strict=True))
         if not (info.flag_bits & _UTF8_NAME or name.isascii())
     }
-    page = _encoding(path, list(unknown.values()))
+    folders = sorted({one for data in unknown.values() for one in data.split(b"/")[:-1]})
+    page = "utf-8"
+    try:  # one short name in a code page may be valid UTF-8; several are hardly ever
+        b"/".join(folders).decode()
+    except UnicodeDecodeError:
+        page = "cp437"  # which the standard prescribes (APPNOTE D.1)
+        texts = [folder.decode(page) for folder in folders]
+        if not all(map(_is_word, texts)):
+            raise ConfigError(
+                f"data source {str(path)!r}: the names of its folders are neither UTF-8 nor in the "
+                f"code page of the standard, in which they are {some(texts, 3)}. Pack it again "
+                "with UTF-8 names (7-Zip: 7z a -mcu=on x.zip FOLDER), or unpack it with the "
+                "program that wrote it, and name the folder"
+            ) from None
     for number, data in unknown.items():
         with contextlib.suppress(UnicodeDecodeError):  # a file's own name says nothing
             names[number] = data.decode(page)
-    if page not in _EXPECTED_PAGES:
-        first = names[next(iter(unknown))]
-        found.notes.append(Note("code_page", first, f"the names are read as {page}"))
     return names
 
 
-def _encoding(path: Path, names: Sequence[bytes]) -> str:
-    """Return the encoding of names by those of the folders, and of the files where that helps."""
-    parts = {part for name in names for part in name.split(b"/") if not part.isascii()}
-    folders = sorted({folder for name in names for folder in name.split(b"/")[:-1]} & parts)
-    # One short name in a code page may be valid UTF-8; several are hardly ever.
-    with contextlib.suppress(UnicodeDecodeError):
-        b"/".join(folders).decode()
-        return "utf-8"
-    readings = code_pages(folders)
-    if len(readings) != 1:
-        certain = code_pages([*folders, *sorted(parts.difference(folders))])
-        readings = certain if len(certain) == 1 else readings
-    if len(readings) != 1:
-        shown = [f"{some(texts, 3)} ({page})" for page, texts in readings.items()]
-        read = " or ".join(shown) or f"in an unknown encoding ({str(folders[0])[2:-1]})"
-        raise ConfigError(
-            f"data source {str(path)!r}: the names of its folders are not UTF-8, and may be "
-            f"{read}. Pack it again with UTF-8 names (7-Zip: 7z a -mcu=on x.zip FOLDER), or unpack "
-            "it with the program that wrote it, and name the folder"
-        )
-    return next(iter(readings))
+def _is_word(name: str) -> bool:
+    """Whether a name has few special letters, with capitals at its front only, as in Äpfel."""
+    special = [letter for letter in name if not letter.isascii()]
+    plain = sum(letter.isascii() and letter.isalpha() for letter in name)
+    letters = all(letter.isalpha() for letter in special) and name[1:] == name[1:].lower()
+    return letters and 2 * len(special) <= plain
 
 
 def _read_zip(path: str, number: int) -> bytes:

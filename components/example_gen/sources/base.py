@@ -56,6 +56,12 @@ class SourceSettings:
         "TFRecord files and TensorFlow Datasets. Empty: it is found by its usual names or its "
         "type.",
     )
+    group_column: str = Field(
+        default="",
+        description="Column or feature that says which images belong together (a person, a film), "
+        "as a name or as an index from 0. A group is never divided between splits. Empty: it is "
+        "found by its usual names, such as group.",
+    )
     label_pattern: str = Field(
         default="",
         description="Regular expression that is searched in the path of each image. Its first "

@@ -1,4 +1,4 @@
-"""Finds the files that a list names, as a person would who looks into the folder.
+"""Finds the files that a list names: where it says, or by the ends of their paths.
 
 A list may leave out the suffix, write it or an accent in another way, come from another machine
 with absolute paths, or lie beside the folder of its files. Folders are walked once, and only when
@@ -9,22 +9,38 @@ from __future__ import annotations
 
 import collections
 import functools
-import itertools
 import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.sources.base import Note
 
-#: Suffixes that a list may leave out. Of several files, the first is meant: a photograph has its
-#: mask as a PNG file beside it.
-_SUFFIXES = ("jpg", "png", "webp", "bmp", "gif", "tif", "heic", "heif", "avif", "jfif", "jpe")
 _RARE = 10  # one file found among more names than these shows no folder
-_SAMPLE = 1000  # names by which the folders that are left out are determined
+
+
+def _as_written(name: str) -> str:
+    """Return the name of a file without the differences that people do not see."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _as_number(name: str) -> str:
+    """Return the number in a name: spreadsheets make 1 of 000001.jpg."""
+    stem = posixpath.splitext(name)[0]
+    return str(int(stem)) if stem.isdecimal() else ""
+
+
+def _without_prefix(name: str) -> str:
+    """Return the name without the digits that labelling tools put before it: 1f3a9c2e-cat.jpg."""
+    return _as_written(re.sub(r"^[0-9a-f]{8}-", "", name))
+
+
+#: How names of files are compared, each for all names of a list, until some are found.
+_SPELLINGS: tuple[Callable[[str], str], ...] = (_as_written, _as_number, _without_prefix)
 
 
 @dataclass
@@ -47,8 +63,8 @@ class FoundFiles:
 def find_files(listed: Iterable[str], root: str) -> FoundFiles:
     """Find the files of different names in a list, which are relative to the absolute `root`.
 
-    Files at other places than the list says are looked for together: the same folders are left
-    out at the front of all names, and nothing is taken from elsewhere when some are in place.
+    Files at other places than the list says are looked for together: the same number of folders is
+    left out at the front of all names, and nothing is taken from elsewhere when some are in place.
     """
     found = FoundFiles()
     root = os.path.normpath(root).rstrip("/")
@@ -61,58 +77,50 @@ def find_files(listed: Iterable[str], root: str) -> FoundFiles:
             found.paths[name] = inside
         else:
             missing[name] = inside.split("/") if inside else parts
-    index = _Index(root)
+    files = _Files(root)
     for name, parts in missing.items():
-        alike = index.files(parts, whole=True) if found.places[name] else []
-        if len(alike) == 1:
+        place = files.named(parts, _as_written)
+        alike = [path for path in place if path.count("/") == len(parts) - 1]
+        if found.places[name] and len(alike) == 1:
             found.paths[name] = alike[0]
     if missing and not found.paths:
-        _find_elsewhere(missing, index, found)
+        _find_elsewhere(missing, files, found)
     return found
 
 
-def _find_elsewhere(names: dict[str, list[str]], index: _Index, found: FoundFiles) -> None:
+def _find_elsewhere(names: Mapping[str, list[str]], files: _Files, found: FoundFiles) -> None:
     """Find files in other folders, by the longest ends of their names that most of them have."""
-    levels = zip(*(parts[:-1] for parts in names.values()), strict=False)
-    shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
-    sample = list(names.values())[:: 1 + len(names) // _SAMPLE]
-
-    def count(dropped: int) -> int:
-        return sum(bool(index.files(parts[dropped:])) for parts in sample)
-
-    dropped = max(range(shared + 1), key=count)  # the first one of the largest
-    ends = {name: parts[dropped:] for name, parts in names.items()}
-    matches = ((name, index.files(end)) for name, end in ends.items())
-    best = {name: paths for name, paths in matches if paths}
-    if not best or _RARE * len(best) < len(names):  # a few names are met anywhere by chance
+    best: dict[str, str] = {}
+    lengths: dict[str, int] = {}
+    for spelling in _SPELLINGS:
+        for dropped in range(max(map(len, names.values()))):
+            ends = {name: parts[dropped:] or parts[-1:] for name, parts in names.items()}
+            matches = {name: files.named(end, spelling) for name, end in ends.items()}
+            owners = collections.Counter(path for paths in matches.values() for path in paths)
+            single = ((name, paths[0]) for name, paths in matches.items() if len(paths) == 1)
+            certain = {name: path for name, path in single if owners[path] == 1}
+            if len(certain) > len(best):
+                best = certain
+                lengths = {name: len(ends[name]) for name in certain}
+            several = (paths for paths in matches.values() if len(paths) > 1)
+            found.copies = found.copies or next(several, [])
+        if best:
+            break
+    if _RARE * len(best) < len(names):  # a few names are met anywhere by chance
         return
-    folders = ({_folder_above(path, ends[name]) for path in paths} for name, paths in best.items())
-    common = set.intersection(*folders)
-    home = common.pop() if len(common) == 1 else None
-    for name in names.keys() - best.keys():
-        if home and ".." not in ends[name]:
-            found.places[name] = posixpath.normpath("/".join((home, *ends[name])))
+    found.paths |= best
     read: dict[str, list[str]] = collections.defaultdict(list)
-    for name, paths in best.items():
-        kept = [path for path in paths if home in (None, _folder_above(path, ends[name]))]
-        if len(kept) == 1:
-            found.paths[name] = kept[0]
-            read[_folder_above(kept[0], ends[name])].append(name)
-        else:
-            found.copies = found.copies or kept
+    for name, path in best.items():
+        read["/".join(path.split("/")[: -lengths[name]]) or "."].append(name)
     found.notes += [
-        Note("found_elsewhere", folder, f"{of[0]!r} is {found.paths[of[0]]!r}", len(of))
+        Note("found_elsewhere", folder, f"{of[0]!r} is {best[of[0]]!r}", len(of))
         for folder, of in read.items()
     ]
 
 
-def _folder_above(path: str, end: Sequence[str]) -> str:
-    """Return the folder above the end of a path, "." for the root."""
-    return "/".join(path.split("/")[: -len(end)]) or "."
-
-
 def _parts(name: str) -> list[str]:
     """Return the folders and the file of a name, the first of which may be a drive or a server."""
+    name = unquote(name.rpartition("?d=")[2]) if "?d=" in name else name  # Label Studio
     # A list from Windows has backslashes alone; beside slashes they are a part of the name.
     if re.match(r"[A-Za-z]:\\|\\\\", name) or "/" not in name:
         name = name.replace("\\", "/")
@@ -129,41 +137,42 @@ def _inside(name: str, parts: Sequence[str], root: str) -> str:
     return path[len(root) + 1 :] if path.startswith(f"{root}/") else ""
 
 
-def _folded(path: str) -> str:
-    """Return a path without the differences that people do not see."""
-    folded = unicodedata.normalize("NFC", path).casefold()
-    return re.sub(r"\.(jp|ti)[ef]([gf])$", r".\1\2", folded)  # .jpeg and .tiff
-
-
-@dataclass
-class _Index:
-    """The files below a folder by the ends of their paths."""
+@dataclass(eq=False)
+class _Files:
+    """The files below a folder by their names."""
 
     root: str
-    _ends: dict[int, dict[str, list[str]]] = field(default_factory=dict)
 
     @functools.cached_property
-    def _files(self) -> list[tuple[str, list[str]]]:
-        """Paths of all files that are not hidden, below the root, and their folded parts."""
-        files = []
+    def _paths(self) -> list[str]:
+        """Paths of all files that are not hidden, below the root."""
+        paths = []
         # The whole machine is not searched.
         for folder, folders, names in os.walk(self.root) if self.root else ():
             folders[:] = sorted(name for name in folders if not is_hidden(name))
             inside = folder[len(self.root) + 1 :]
-            paths = (
-                f"{inside}/{name}".lstrip("/") for name in sorted(names) if not is_hidden(name)
-            )
-            files += [(path, _folded(path).split("/")) for path in paths]
-        return files
+            shown = sorted(name for name in names if not is_hidden(name))
+            paths += [f"{inside}/{name}".lstrip("/") for name in shown]
+        return paths
 
-    def files(self, end: Sequence[str], whole: bool = False) -> list[str]:
-        """Return the files whose paths end with these parts, or are these where `whole` is set."""
-        length = 0 if whole else len(end)
-        if length not in self._ends:
-            self._ends[length] = collections.defaultdict(list)
-            for path, parts in self._files:
-                if length <= len(parts):
-                    self._ends[length]["/".join(parts[-length:])].append(path)
-        key = _folded("/".join(end))
-        keys = (key, *(f"{key}.{suffix}" for suffix in _SUFFIXES))
-        return next((self._ends[length][one] for one in keys if one in self._ends[length]), [])
+    @functools.cache  # noqa: B019  # the object lives as long as a listing
+    def _by_name(self, spelling: Callable[[str], str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = collections.defaultdict(list)
+        for path in self._paths:
+            name = spelling(posixpath.basename(path))
+            for key in {name, posixpath.splitext(name)[0]} - {""}:
+                found[key].append(path)
+        return found
+
+    def named(self, end: Sequence[str], spelling: Callable[[str], str]) -> list[str]:
+        """Return the files whose paths end with these folders and this name, of any suffix."""
+        key = spelling(end[-1])
+        folders = _as_written("/".join(["", *end[:-1], ""]))
+        for one in (key, posixpath.splitext(key)[0]):
+            paths = self._by_name(spelling).get(one, [])
+            alike = [p for p in paths if _as_written(f"/{posixpath.dirname(p)}/").endswith(folders)]
+            if len({posixpath.splitext(path)[0] for path in alike}) == 1:
+                return [min(alike)]  # a photograph has its mask as a PNG file beside it
+            if alike:
+                return alike
+        return []

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
-from imgpipe.components.example_gen.sources import tables
+from imgpipe.components.example_gen.sources import readings, tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -40,6 +41,7 @@ _EXPECTED = (
 _MAX_PATH, _MAX_NAME = 4096, 64  # characters; the first is the limit of Linux
 _MIN_PIXELS = 4  # two by two
 _MAX_COLUMNS = 10_000  # of a CSV file, each of which takes pandas half a millisecond
+_MANY_COLUMNS = 200  # of more, the cells are not examined for what they hold
 _Table = tuple[list[str], list[tuple[int, Sequence[str]]]]  # header, and rows by their number
 
 
@@ -55,6 +57,8 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
     except OSError:
         return False
     if options.image_column or any(tables.is_usual(title, "path", sure=True) for title in titles):
+        return True
+    if any(file_names.is_image(cell) for cell in (*titles, *second)):
         return True
     place = tables.find_column(locator, titles, "path")
     # The names of pixels are numbered, and those of classes in one-hot columns are not.
@@ -102,13 +106,26 @@ class ListSource(Source):
         Raises:
             ConfigError: The list cannot be read, or is not as expected.
         """
+        try:
+            return self._listing()
+        except readings.TwoReadings as error:
+            lines = readings.choices(
+                self.file,
+                self.options,
+                error.changes,
+                lambda options: ListSource(self.file, options)._listing(),
+            )
+            choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
+            raise ConfigError(f"{error}{choose}") from None
+
+    def _listing(self) -> Scan:
         root = self._root()
         if not root.is_dir():
             raise ConfigError(
                 f"data.root: expected the folder of the images that {self.file} lists. "
                 f"Received: {root}, which is not a folder"
             )
-        rows = list(self._rows())
+        rows, unread = self._rows()
         named: dict[str, int] = {}
         for row, (raw, *_) in rows:
             if not raw:
@@ -127,6 +144,7 @@ class ListSource(Source):
                 refused = _refusal(raw, root)
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
+            word = tables.split_cell(word)
             split = split_word(word, f"{self.file!r}, row {row}") if word else ""
             for reason, value in zip(entry.said, (split, group, label), strict=True):
                 if value:
@@ -140,7 +158,7 @@ class ListSource(Source):
         least = self.options.least_classes
         labels = {label for entry in entries.values() for label in entry.said[TWO_LABELS]}
         tables.check_single_labels(self.file, labels, self.options.classes)
-        scan = listed(self.file, items, _EXPECTED, least, [*notes, *found.notes], labels)
+        scan = listed(self.file, items, _EXPECTED, least, [*notes, *found.notes, *unread], labels)
         if not found.paths:
             raise self._nothing_found(root, next(iter(named)), found)
         return scan
@@ -148,17 +166,21 @@ class ListSource(Source):
     def _nothing_found(self, root: Path, first: str, found: FoundFiles) -> ConfigError:
         """Say that no file is there, or that each may be one of several."""
         what = f"none of its {len(found.places):,} files exists"
+        folders = {str(root / path.rpartition("/")[0]) for path in found.copies}
         if found.copies:
             what = "its files are in several folders"
             first = some(found.copies, 3)
         elif not found.places[first] or len(first) > _MAX_PATH:
             first = _refusal(first, root)
         else:
+            name = first
+            around = [root.parent, *(root.parent.iterdir() if root.name else ())]
+            folders = {str(one) for one in around if (one / name).is_file()}
             first = repr(first)
-        return ConfigError(
+        return readings.TwoReadings(
             f"data source {self.file!r}: {what} below {str(root)!r} (first: {first}). Paths start "
-            "at the folder of the list, or at data.root. Use: --set data.root=FOLDER, with the "
-            "folder of the images"
+            "at the folder of the list, or at data.root, the folder of the images",
+            *({"root": folder} for folder in sorted(folders)),
         )
 
     def read(self, item: Item) -> bytes:
@@ -185,8 +207,11 @@ class ListSource(Source):
     def _wrong(self, row: int, what: str) -> ConfigError:
         return ConfigError(f"data source {self.file!r}, row {row}: {what}")
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the number of each row, and its path, label, split and group ("" where empty)."""
+    def _rows(self) -> tuple[list[tuple[int, list[str]]], list[Note]]:
+        """Return the rows by their number, and notes about columns that nothing reads.
+
+        A row is its path, label, split and group, "" where empty.
+        """
         path = Path(self.file).expanduser()
         try:
             is_json = self.file.lower().endswith(_JSON)
@@ -194,21 +219,55 @@ class ListSource(Source):
         except (OSError, ValueError) as error:
             raise tables.unreadable_table(error, self.file, _EXPECTED) from None
         options = self.options
-        path_column = tables.find_column(
-            self.file, header, "path", options.image_column, required=True
+        width = len(header) or max((len(cells) for _, cells in rows), default=0)
+        few = range(width if width <= _MANY_COLUMNS else 0)  # of more, only the names count
+        columns = {n: [c[n] if n < len(c) else "" for _, c in rows] for n in few}
+        taken = [self._path_column(header, columns)]
+        taken.append(tables.find_column(self.file, header, "label", options.label_column))
+        taken.append(tables.find_column(self.file, header, "group", options.group_column))
+        rest = {n: cells for n, cells in columns.items() if n not in taken}
+        split = tables.split_column(rest)
+        if split < 0:
+            split = tables.find_column(self.file, header, "split")
+        rest.pop(split, None)
+        if taken[1] < 0 and len(rest) == 1:
+            taken[1], _ = rest.popitem()
+        if taken[1] < 0:
+            raise self._no_label(header, rows, rest)
+        order = [taken[0], taken[1], split, taken[2]]
+        read = [
+            (number, [tables.cell_text(cells[n]) if 0 <= n < len(cells) else "" for n in order])
+            for number, cells in rows
+        ]
+        return read, tables.unread_columns(header, rest)
+
+    def _path_column(self, header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
+        """Return the column of the paths, by its name or because all its cells name images."""
+        wanted = self.options.image_column
+        usual = tables.find_column(self.file, header, "path", wanted) if header or wanted else -1
+        named = [n for n, cells in columns.items() if cells and all(map(_names_image, cells))]
+        if usual < 0 and len(named) == 1:
+            return named[0]
+        return tables.find_column(self.file, header, "path", wanted, required=True)
+
+    def _no_label(
+        self,
+        header: Sequence[str],
+        rows: Sequence[tuple[int, Sequence[str]]],
+        rest: Mapping[int, Sequence[str]],
+    ) -> ConfigError:
+        """Say that no column is that of the label, with those that may be."""
+        tables.check_one_hot(self.file, header, [cells for _, cells in rows])
+        changes = [
+            {"label_column": header[n] if header else str(n)}
+            for n, cells in sorted(rest.items(), key=lambda one: len(set(one[1])))
+        ]
+        found = some(header or [str(number) for number in rest], 12)
+        return readings.TwoReadings(
+            f"data source {self.file!r} has no column for the label; found {found}; name it: "
+            "--set data.label_column=NAME",
+            *changes,
         )
-        given = [tables.find_column(self.file, header, role) for role in ("split", "group")]
-        label = tables.find_column(self.file, header, "label", options.label_column)
-        rest = set(range(len(header))).difference((path_column, *given))
-        if label < 0 and len(rest) == 1:
-            label = rest.pop()
-        if label < 0:
-            tables.check_one_hot(self.file, header, [cells for _, cells in rows])
-            tables.find_column(self.file, header, "label", required=True)
-        columns = [path_column, label, *given]
-        for number, cells in rows:
-            name, *others = [cells[n] if 0 <= n < len(cells) else "" for n in columns]
-            yield number, [name, *map(tables.cell_text, others)]
 
     def _cells(self, path: Path) -> _Table:
         """Read a CSV file, which has no header if the path is given by the number of its column."""
@@ -222,9 +281,9 @@ class ListSource(Source):
             table = pandas.read_csv(file, sep=delimiter, header=None, **text).fillna("")
         rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False)]
         titled = any(tables.is_usual(cell, role) for cell in rows[0] for role in ("path", "label"))
-        bare = self.options.image_column.isdecimal() and not titled
+        by_number = self.options.image_column.isdecimal() or any(map(_names_image, rows[0]))
         numbered: list[tuple[int, Sequence[str]]] = list(enumerate(rows, 1))
-        return ([], numbered) if bare else (rows[0], numbered[1:])
+        return ([], numbered) if by_number and not titled else (rows[0], numbered[1:])
 
     def _objects(self, path: Path) -> _Table:
         """Read a JSON Lines file, whose columns are all keys; nested values count as empty."""
@@ -265,6 +324,10 @@ def _text(value: Any) -> str:
     return (
         json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
     ).strip()
+
+
+def _names_image(cell: str) -> bool:
+    return file_names.is_image(tables.cell_text(cell))
 
 
 def _refusal(raw: str, root: Path) -> str:

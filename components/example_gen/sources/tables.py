@@ -7,17 +7,20 @@ features here, so that all of them know the same words.
 from __future__ import annotations
 
 import codecs
-import collections
 import csv
 import io
 import itertools
 import re
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources.code_pages import code_pages
+import charset_normalizer
+
+from imgpipe.components.example_gen.sources.base import Note
 from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.split_names import split_of
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -39,18 +42,23 @@ _USUAL = {
         *("imagelabel", "classlabel", "labelname", "classid", "category", "categoryname"),
         *("target", "y"),
     ),
-    "split": ("split", "set", "subset", "partition"),
+    "split": ("split", "partition"),
     "group": ("group", "groupid", "groups"),
 }
 _USUAL["path"] = (*_USUAL["name"], *_VAGUE)
-_SETTINGS = {"path": "image_column", "image": "image_column", "label": "label_column"}
+_SETTINGS = {
+    "path": "image_column",
+    "image": "image_column",
+    "label": "label_column",
+    "group": "group_column",
+}
+_REPEATED = 0.5  # values for each row of a column that says more than the row
 _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
 #: Words for an empty cell, as `pandas.read_csv` knows them. "none" and "na" in lower case may be
 #: classes: no gesture, and a syllable.
 _EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
-#: Characters between several labels. Those of the first expression stand in no name of a class.
-_SURELY_BETWEEN = re.compile(r"\s*[|;]\s*|,(?!\s)")
-_PERHAPS_BETWEEN = re.compile(r"\s*[|;,+&/]\s*|\s+")
+_BETWEEN = re.compile(r"[][\"'|;,+&/\s]+")  # characters between several labels
+_SURELY_SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")
 _ONE_HOT = {"0", "1", "0.0", "1.0", "true", "false"}
 
 
@@ -66,7 +74,7 @@ def is_usual(name: str, role: str, sure: bool = False) -> bool:
 
 def find_column(
     where: str,
-    names: Sequence[str],
+    titles: Sequence[str],
     role: str,
     wanted: str = "",
     required: bool = False,
@@ -76,7 +84,7 @@ def find_column(
 
     Args:
         where: The source, for messages.
-        names: Names of the columns, empty when the file has no header.
+        titles: Names of the columns, empty when the file has no header.
         role: What the column holds; see `is_usual`.
         wanted: Name or index of the column in the configuration, "" for none.
         required: Whether the column must exist.
@@ -88,7 +96,7 @@ def find_column(
     Raises:
         ConfigError: The column of the configuration or a required column is missing.
     """
-    cells = [name.strip() for name in names]
+    cells = [title.strip() for title in titles]
     words = [_word(cell) for cell in cells]
     found = f"found {some(cells, 12)}; " if cells else ""
     if wanted:
@@ -106,6 +114,50 @@ def find_column(
             f"name it: --set data.{_SETTINGS[role]}=NAME"
         )
     return place
+
+
+def split_column(columns: Mapping[int, Sequence[str]]) -> int:
+    """Find the column whose cells name splits, train among them, whatever its own name is.
+
+    Args:
+        columns: The cells of the columns that have no other role, by their index.
+
+    Returns:
+        The index of the column, -1 for none.
+    """
+    for number, cells in columns.items():
+        words = {cell for cell in map(split_cell, set(cells)) if cell}
+        splits = set(map(split_of, words))
+        if None not in splits and len(splits) > 1 and names.TRAIN in splits:
+            return number
+    return -1
+
+
+def split_cell(cell: str) -> str:
+    """Return the word of a cell of a split, "" for none, as the tables of Google AutoML say it."""
+    word = cell_text(cell)
+    return "" if word.upper() == "UNASSIGNED" else word
+
+
+def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> list[Note]:
+    """Note columns whose cells repeat, and which nothing reads, with what they may be.
+
+    Args:
+        header: Names of the columns; empty where they have none.
+        columns: The cells of the columns that nothing reads, by their index.
+    """
+    notes = []
+    for number, cells in columns.items():
+        values = sorted({cell for cell in map(cell_text, cells) if cell})
+        if 1 < len(values) <= _REPEATED * len(cells):
+            name = header[number] if header else str(number)
+            command = f"--set {shlex.quote(f'data.group_column={name}')}"
+            detail = (
+                f"{len(values):,} values ({some(values, 3)}). If they say which images belong "
+                f"together: {command}. If they are the split: name it train, validation and test"
+            )
+            notes.append(Note("unused_column", name, detail))
+    return notes
 
 
 def encoding(path: Path) -> str:
@@ -168,31 +220,17 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
 
 
 def _combinations(labels: set[str]) -> Iterator[str]:
-    """Yield the labels that are certainly made of others."""
-    yield from (label for label in labels if re.fullmatch(r"\[(.*,.*|[\d.\s]+)\]", label))
-    divided = {label: set(filter(None, _divided(label.casefold()))) for label in labels}
-    uses = collections.Counter(itertools.chain.from_iterable(divided.values()))
+    """Yield the labels that are made of others: elm|moss, and "elm, oak" beside elm and oak."""
     known = {label.casefold() for label in labels}
-    for label, parts in divided.items():
-        # "Smith,John" and "Smith,Jane" are two persons, and Smith is no label.
-        repeated = {part for part in parts if uses[part] > 1 and "," not in label}
-        if len(parts) > 1 and (repeated or parts & known):
+    spaced: list[str] = []
+    for label in labels:
+        parts = list(filter(None, _BETWEEN.split(label.casefold())))
+        if len(parts) > 1 and _SURELY_SEVERAL.search(label):
             yield label
-    joined = [label for label in labels if _PERHAPS_BETWEEN.search(label)]
-    whole = [one for one in joined if known.issuperset(_PERHAPS_BETWEEN.split(one.casefold()))]
-    # One name with spaces may be that of a class: a school bus, beside a bus and a school.
-    if len(whole) == len(joined) > 1 or any(re.search("[|;,+&/]", one) for one in whole):
-        yield from whole
-
-
-def _divided(label: str) -> list[str]:
-    """Divide a label at signs that names of classes lack, and a list of numbers at its spaces.
-
-    The comma of a decimal number divides nothing.
-    """
-    if re.fullmatch(r"[\d\s]+", label):
-        return label.split()
-    return [label] if re.fullmatch(r"\d+,\d+", label) else _SURELY_BETWEEN.split(label)
+        elif len(parts) > 1 and known.issuperset(parts):
+            spaced.append(label)
+    # One name with spaces may be that of a class: a water bird, beside a bird and water.
+    yield from spaced if len(spaced) > 1 or re.search("[,+&/]", "".join(spaced)) else ()
 
 
 def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -221,13 +259,15 @@ def unreadable_table(error: Exception, file: str, expected: str) -> ConfigError:
     """Say why a table cannot be read."""
     if isinstance(error, UnicodeDecodeError):
         what = f"is not UTF-8 text (byte {error.start}); save it as such"
-        words = {word for word in re.split(rb"[\s,;\t/\"\\]+", error.object) if not word.isascii()}
-        readings = code_pages(sorted(words))
-        if readings:
-            shown = " or ".join(f"{page} ({some(text, 2)})" for page, text in readings.items())
-            page = next(iter(readings)).upper()
+        found = charset_normalizer.from_bytes(error.object).best()
+        if found is not None:
+            page = found.encoding.upper()
+            words = [word for word in re.split(r'[\s,;"]+', str(found)) if not word.isascii()]
             new = f"utf8{Path(file).suffix}"
-            what += f". It may be {shown}: iconv -f {page} -t UTF-8 {shlex.quote(file)} > {new}"
+            what += (
+                f". It may be {page} ({some(words, 2)}): "
+                f"iconv -f {page} -t UTF-8 {shlex.quote(file)} > {new} && imgpipe check {new}"
+            )
     elif isinstance(error, OSError):
         what = f"cannot be read: {error.strerror or error}; {expected}"
     else:
