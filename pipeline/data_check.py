@@ -22,7 +22,7 @@ from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.pipeline.configuration.config import Config
 
 _THIN = ("missing_class", "too_few")  # kinds of reasons: classes with too few images
-_ADVICE = "repair or remove the files (--html shows them)"
+_ADVICE = "do what stands below each reason (--html shows the images)"
 
 
 class CheckedFiles(TypedDict):
@@ -197,6 +197,7 @@ def _accepted_classes(config: Config) -> dict[str, int | None]:
 
 def _verdict(judged: JudgedSource, refused: bool) -> str:
     from imgpipe.components.common.formatting import plural
+    from imgpipe.components.image_filter import unused
     from imgpipe.components.image_filter.summary_sentences import overridden
 
     summary = judged.summary
@@ -208,6 +209,8 @@ def _verdict(judged: JudgedSource, refused: bool) -> str:
     told = file_clues.sentence(summary["file_clues"])
     clauses = [clause for clause in (", ".join(changed), overridden(summary), told) if clause]
     images = plural(summary["in"], "image")
+    if unused.is_much(summary["in"], summary["left_out"]):
+        clauses.append(f"{plural(summary['left_out'], 'image')} not used")
     if not clauses and not refused:
         return f"clean: {images}, no problems found"
     outcome = "; ".join((f"{summary['kept']:,} of {images} kept", *clauses))

@@ -180,7 +180,6 @@ def _data_key(config: Config, scan: Scan, decisions: str) -> str:
     return _fingerprint(
         config.model_dump(include={"split", "judge"}, exclude=_PATHS),
         asdict(config.split_rule),
-        config.data.groups,
         scan.fingerprint,
         decisions,
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.shares import wilson
-from imgpipe.components.image_filter.checks import METADATA, whole_set
+from imgpipe.components.image_filter.checks import METADATA, decodable, whole_set
 from imgpipe.components.image_filter.quarantine import DataSummary
 from imgpipe.models import feature_names as names
 
@@ -186,8 +186,9 @@ def _fell(counts: tuple[int, int], totals: tuple[int, int]) -> bool:
 
 def rejected_share(summary: DataSummary, settings: GateSettings) -> list[Reason]:
     """Find out whether too many images were rejected, or all of them."""
-    images = summary["in"]
-    rejected = summary["rejected"]
+    others = summary["by_reason"].get(decodable.OTHER_FILE, 0)  # by their names, no images
+    images = summary["in"] - others
+    rejected = summary["rejected"] - others
     by_reason = ", ".join(f"{count} {name}" for name, count in summary["by_reason"].items())
     if not summary["kept"]:
         advice = SEE_REASONS

@@ -29,7 +29,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
-from imgpipe.components.image_filter import file_clues, placement, quarantine_files
+from imgpipe.components.image_filter import file_clues, placement, quarantine_files, unused
 from imgpipe.components.image_filter.check import Finding, JudgeSettings
 from imgpipe.components.image_filter.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.decision import ImageDecision
@@ -133,6 +133,8 @@ DataSummary = TypedDict(
         ],
         "warnings": Annotated[list[Warned], "Warnings by check."],
         "notes": Annotated[list[Noted], "Notes of the source."],
+        "unused": Annotated[str, "What the source holds and nothing used; empty for nothing."],
+        "left_out": Annotated[int, "Number of images in it."],
         "overrides": Annotated[Overrides, "Effects of the overrides."],
     },
 )
@@ -245,6 +247,8 @@ class Outcomes:
             "file_clues": file_clues.find(self.files),
             "warnings": _grouped(self.warnings),
             "notes": _counted(notes),
+            "unused": unused.sentence(notes),
+            "left_out": unused.images(notes),
             "overrides": {
                 "applied": _by_reason(self.reviews),
                 "relabelled": {split: self.relabelled[split] for split in names.SPLITS},

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.common.image_file.header import HEIC_REMEDY
-from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.quarantine import NOT_RELABELLED, DataSummary, Families
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
@@ -119,7 +117,7 @@ def family_sentences(families: Families) -> list[str]:
         f"{images} to {plural(families['families'], 'family', 'families')} of images that show "
         f"the same thing, as {source} tell ({shown}); each family stays in one fold, and in one "
         "split where splits are drawn"
-        + (". If that is wrong: --set data.groups=none" if families["found"] else "")
+        + (". If that is wrong: --set split.groups=none" if families["found"] else "")
     ]
     divided = [
         f"{plural(number, 'image')} of {split}"
@@ -138,13 +136,3 @@ def family_sentences(families: Families) -> list[str]:
             what = plural(number, "family or single image", "families and single images")
             said.append(f"{split} has only {what}, so that its accuracy varies much by chance")
     return said
-
-
-def unread(rejects: Iterable[Finding]) -> list[str]:
-    """Say what to do about photographs of iPhones that nothing reads; nothing if there are none.
-
-    Args:
-        rejects: The findings of the rejected files.
-    """
-    remedy = "; ".join(HEIC_REMEDY)
-    return list(HEIC_REMEDY) if any(finding.remedy == remedy for finding in rejects) else []

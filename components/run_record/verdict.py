@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.image_filter import file_clues
+from imgpipe.components.image_filter import file_clues, unused
 from imgpipe.components.image_filter.summary_sentences import not_served, overridden
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
@@ -104,7 +104,7 @@ def sentence(facts: Facts) -> str:
         return "not blessed: the model was not evaluated"
     if gate["blessed"]:
         reached = f"{gate['figures']} reaches the threshold {gate['threshold']:g}"
-        text = f"blessed: {reached}{_why_folds(facts)}{_why_unpublished(facts)}"
+        text = f"blessed{_for_what(facts)}: {reached}{_why_folds(facts)}{_why_unpublished(facts)}"
     else:
         text = f"not blessed: {gate['figures']}{_reasons(gate)}{_why_folds(facts)}"
         text += _published_before(facts)
@@ -114,6 +114,14 @@ def sentence(facts: Facts) -> str:
         text += f"; {told}, and the model may have learned where the images come from"
     changed = overridden(facts["data"]) if facts["data"] is not None else ""
     return text + (f"; {changed}" if changed else "")
+
+
+def _for_what(facts: Facts) -> str:
+    """Say what the model does not stand for, where much of the source was not used."""
+    data = facts["data"]
+    if data is None or not unused.is_much(data["in"], data["left_out"]):
+        return ""
+    return f" for the images that were used (not used: {data['unused']})"
 
 
 def headline(sentence: str, gate: Decision | None) -> str:

@@ -22,6 +22,7 @@ app = typer.Typer()
 _STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
 _MOST_CLASSES = 12  # of more, the table shows only those with the fewest images
 _FEWEST_CLASSES = 5
+_MOST_REMEDIES = 2  # of one reason, whose files may be of several formats
 _NAME_WIDTH = 44  # characters of a class in the table, which fits a terminal of 80 columns
 _EXAMPLES = """Examples:\n
   imgpipe check photos\n
@@ -70,7 +71,6 @@ def _print(console: Console, examined: ExaminedSource) -> None:
         family_sentences,
         moves,
         not_served,
-        unread,
     )
 
     judged = examined.judged
@@ -80,13 +80,14 @@ def _print(console: Console, examined: ExaminedSource) -> None:
     sentences += moves(judged.summary["moved"])
     sentences += aside(set_aside(judged.near or ()))
     sentences += not_served(judged.summary)
-    sentences += unread(judged.outcomes.rejects)
     sentences.append(file_clues.remedy(judged.summary["file_clues"]))
     for sentence in filter(None, sentences):
         console.print(f"  {escape(sentence)}")
     unknown = judged.summary["overrides"]["unknown"]
     if unknown:
         console.print(f"  overrides that match no file: {', '.join(key[:12] for key in unknown)}")
+    if judged.summary["unused"]:
+        console.print(f"  not used: {escape(judged.summary['unused'])}")
     colour = "yellow" if examined.refused else "green"
     console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
     for reason in examined.reasons():
@@ -118,14 +119,20 @@ def _print_classes(console: Console, judged: JudgedSource) -> None:
 
 
 def _print_findings(console: Console, judged: JudgedSource) -> None:
-    """Print what happens to files, why, to how many, and an example."""
-    from imgpipe.components.report.check_page import findings
-
-    for fate, rows in findings(judged).items():
-        counts = collections.Counter(str(row["reason"]) for row in rows)
+    """Print what happens to files, why, to how many, an example, and what to do."""
+    outcomes = judged.outcomes
+    fates = {"rejected": outcomes.rejects, "repaired": outcomes.repairs}
+    # The worst of each reason is the example.
+    fates["warned"] = sorted(outcomes.warnings, key=lambda found: (found.score, found.path))
+    for fate, found in fates.items():
+        counts = collections.Counter(one.reason for one in found)
         for reason, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
-            first = next(row for row in rows if row["reason"] == reason)
-            _print_row(console, fate, reason, count, f"{first['path']}: {first['detail']}")
+            first = next(one for one in found if one.reason == reason)
+            _print_row(console, fate, reason, count, f"{first.path}: {first.detail}")
+            remedies = collections.Counter(one.remedy for one in found if one.reason == reason)
+            del remedies[""]
+            for remedy, _ in remedies.most_common(_MOST_REMEDIES) if fate != "repaired" else ():
+                console.print(f"          → {escape(remedy)}")
     for note in judged.summary["notes"]:
         example = ": ".join(filter(None, (note["paths"][0], note["detail"])))
         _print_row(console, "noted", note["kind"], note["count"], example)

@@ -123,6 +123,9 @@ def tell(outcome: Run, console: Console, settings: RunSection) -> None:
     from imgpipe.pipeline.output.run_folders import SUMMARY
 
     colour = _COLOURS.get(outcome.exit_code, "red")
+    data = outcome.summary["data"]
+    if data is not None and data["unused"]:
+        console.print(f"not used: {escape(data['unused'])}")
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
     gate = outcome.summary["gate"]

@@ -152,7 +152,7 @@ class Config(sections.SettingsSection):
             pixel_limit=judge.pixel_limit,
             severity=judge.severity.model_dump(exclude_defaults=True),
             threshold=judge.threshold.model_dump(exclude_defaults=True),
-            groups=self.data.groups,
+            groups=self.split.groups,
         )
 
     @property

@@ -18,7 +18,7 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.sources.base import SourceOptions, SourceSettings
-from imgpipe.components.image_filter.check import JudgeSettings
+from imgpipe.components.image_filter.check import Groups, JudgeSettings
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.folds import AUTOMATIC
@@ -112,6 +112,14 @@ class SplitSection(SettingsSection):
     )
     test: float = Field(
         SplitRule.test, ge=0, lt=1, description="Share of images for test. 0: no test split."
+    )
+    groups: Groups = Field(
+        "auto",
+        description="How images that belong together are found if neither `data.group_pattern` "
+        "nor a column names them. auto: by the names of the files (frames of one film, visits of "
+        "one patient, copies that an augmentation program has written) and by the camera and time "
+        "of the photographs (bursts). none: not at all. Similar images are found in any case; see "
+        "`judge.threshold.near_duplicate`.",
     )
 
     @model_validator(mode="after")

@@ -79,7 +79,7 @@ _FEATURES = {"bank", "training", *_RESULT}
         ({"data.class_level": 1}, _READ),
         ({"data.skip": ("masks",)}, _READ),
         ({"data.group_pattern": "(.)"}, {"fingerprint", "gate", *_READ}),
-        ({"data.groups": "none"}, {"image_filter", "gate", *_READ}),
+        ({"split.groups": "none"}, _CHECKED),
         # Where files lie does not change the result.
         ({"data.root": "/elsewhere"}, {"examples", *_SHOWN}),
         ({"data.follow_links": True}, {"examples", *_SHOWN}),

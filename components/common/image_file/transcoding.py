@@ -8,9 +8,35 @@ from __future__ import annotations
 
 import io
 
+from PIL import Image
+
 from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.header import pillow, probe
 from imgpipe.serving.pillow_pixels import eight_bits, upright
+
+_IS_REDUCED = 1  # bit of NewSubfileType: a smaller version of another image (TIFF 6.0, page 36)
+_SUBFILE_TYPE = 254
+_DNG_VERSION = 50706
+_MAKE = 271  # who made the camera
+
+
+class PreviewError(ValueError):
+    """The image that can be read is the preview of another one in the same file."""
+
+
+def _check_photograph(image: Image.Image, data: bytes) -> None:
+    """Refuse camera raw, whose first image is a small preview of the photograph.
+
+    Raises:
+        PreviewError: The first image of a TIFF file is a preview.
+    """
+    tags = getattr(image, "tag_v2", {})
+    is_raw = _DNG_VERSION in tags or data[8:10] == b"CR"
+    if image.format != "TIFF" or not (is_raw or tags.get(_SUBFILE_TYPE, 0) & _IS_REDUCED):
+        return
+    kind = "camera raw" if is_raw or tags.get(_MAKE) else "a TIFF file that begins with a thumbnail"
+    width, height = image.size
+    raise PreviewError(f"{kind}: all that can be read is its preview of {width} x {height} pixels")
 
 
 def transcode(data: bytes) -> tuple[bytes, str]:
@@ -24,6 +50,7 @@ def transcode(data: bytes) -> tuple[bytes, str]:
     """
     with pillow(data) as image:
         described = f"{image.format} ({image.mode})"
+        _check_photograph(image, data)
         image.load()
         plain = eight_bits(upright(image))
     out = io.BytesIO()

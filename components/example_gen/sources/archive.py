@@ -11,6 +11,7 @@ import collections
 import contextlib
 import os
 import re
+import shlex
 import stat
 import tarfile
 import zipfile
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from imgpipe.components.common.image_file.format_names import described
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -41,11 +43,10 @@ from imgpipe.components.example_gen.sources.local_files import (
 )
 from imgpipe.models.errors import ConfigError
 
-#: Suffixes of archives. Those of the second line are not supported, which the error states.
-SUFFIXES = (
-    *(".zip", ".tar", ".tar.gz", ".tgz"),
-    *(".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar"),
-)
+#: Suffixes of archives; those that are not read get an error that says so.
+_NOT_READ = (".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", *_NOT_READ)
+_HEAD = 4096  # bytes by which the format of a file is named
 _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 #: Compression methods of zip members that are read, whose decoders limit the size of the output.
 #: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
@@ -146,6 +147,13 @@ class ArchiveSource(Source):
         try:
             self._collect(path, found)
         except OSError as error:
+            with path.open("rb") as file:
+                name, _ = described(file.read(_HEAD))
+            if self.file.lower().endswith(_NOT_READ):
+                raise ConfigError(
+                    f"data source {self.file!r} is not read (it is: {name}); {_EXPECTED}. "
+                    f"Unpack it: 7z x {shlex.quote(self.file)} -ounpacked && imgpipe check unpacked"
+                ) from None
             raise ConfigError(
                 f"data source {self.file!r} cannot be read: {error.strerror or error}. {_AGAIN}"
             ) from None

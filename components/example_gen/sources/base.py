@@ -14,7 +14,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Protocol
 
 import pydantic.dataclasses
 from pydantic import Field
@@ -36,14 +36,6 @@ class SourceSettings:
         description="Regular expression that is searched in the path of each image. Its first "
         "group is the name of the image's group (a person, a video), and a group is never divided "
         r"between splits. Example: '([^/]+)\.rf\.'.",
-    )
-    groups: Literal["auto", "none"] = Field(
-        default="auto",
-        description="How images that belong together are found if neither `group_pattern` nor a "
-        "column names them. auto: by the names of the files (frames of one film, visits of one "
-        "patient, copies that an augmentation program has written) and by the camera and time of "
-        "the photographs (bursts). none: not at all. Similar images are found in any case; see "
-        "`judge.threshold.near_duplicate`.",
     )
     label_column: str = Field(
         default="",

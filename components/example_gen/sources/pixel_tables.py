@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgpipe.components.example_gen.sources import local_files, tables
+from imgpipe.components.example_gen.sources import local_files, readings, tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -23,6 +23,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
 )
 from imgpipe.components.example_gen.sources.listing import listed, some
+from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.components.example_gen.sources.split_names import (
     require_all_named,
     split_of,
@@ -38,6 +39,8 @@ _ROLES = ("label", "split", "group")
 #: Names of columns that number the rows; pandas writes one without a name.
 _NUMBERS = ("id", "index", "", "unnamed: 0")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
+_WHITE = 255
+_FEW_COLUMNS = 20  # of more, none is tried as that of the names of files
 _VALUES_AT_ONCE = 1 << 24  # values of a table that are read at once
 
 
@@ -76,10 +79,11 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     delimiter, (first, second) = tables.first_rows(Path(path))
     header = _is_header(first, second, options)
     sample, titles = (second, first) if header else (first, [])
-    roles = [
-        tables.find_column(path, titles, role, options.label_column if role == "label" else "")
-        for role in _ROLES
-    ]
+    packed = next((n for n, cell in enumerate(sample) if _square(len(_numbers(cell)))), -1)
+    if packed >= 0:
+        return _packed_pixels(path, packed, titles, options)
+    wanted = {"label": options.label_column, "group": options.group_column}
+    roles = [tables.find_column(path, titles, role, wanted.get(role, "")) for role in _ROLES]
     roles[0] = max(roles[0], 0)  # a label without a name is in the first column
     lower = [title.lower() for title in titles]
     # Several columns without a name are pixels.
@@ -88,11 +92,16 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     columns = [number for number in range(len(sample)) if number not in others]
     shape = _square(len(columns))
     if titles and (not shape or not all(tables.is_number(sample[number]) for number in columns)):
+        lines = readings.choices(
+            path,
+            options,
+            [{"image_column": title} for title in titles[:_FEW_COLUMNS]],
+            lambda tried: ListSource(path, tried).listing(),
+        )
+        listed_files = "\n  ".join([". It may list files:", *lines]) if lines else ""
         raise ConfigError(
-            f"data source {path!r}: found the columns {some(titles)}, and not one for each pixel. "
-            "Where it lists image files, name the columns of paths and labels: --set "
-            "data.image_column=NAME --set data.label_column=NAME, or 0 and 1 where it has no "
-            f"header. For pixels, {_EXPECTED}"
+            f"data source {path!r}: found the columns {some(titles)}, which hold neither names of "
+            f"images nor their pixels; {_EXPECTED}, or in one cell of it{listed_files}"
         )
     if not shape:
         found = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
@@ -125,6 +134,46 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
             cells = (part[n].fillna("").str.strip() if n >= 0 else empty for n in roles)
             texts += zip(*cells, strict=True)
     return _Pixels(np.concatenate(kept).reshape(-1, *shape), readable, texts, 1 + header)
+
+
+def _packed_pixels(
+    path: str, packed: int, titles: Sequence[str], options: SourceOptions
+) -> _Pixels:
+    """Read a table with all pixels of an image in one cell, as that of FER2013."""
+    import numpy as np
+    import pandas
+
+    delimiter, _ = tables.first_rows(Path(path))
+    text = {"dtype": str, "na_filter": False, "encoding": tables.encoding(Path(path))}
+    with open_regular(Path(path)) as file:
+        table = pandas.read_csv(
+            file, sep=delimiter, header=None, skiprows=int(bool(titles)), **text
+        )
+    cells = {number: table[number].tolist() for number in table.columns if number != packed}
+    label = tables.find_column(path, titles, "label", options.label_column)
+    group = tables.find_column(path, titles, "group", options.group_column)
+    rest = {number: found for number, found in cells.items() if number not in (label, group)}
+    split = tables.split_column(rest)
+    others = [number for number in rest if number != split]
+    if label < 0 and len(others) == 1:
+        (label,) = others
+    if label < 0:
+        label = tables.find_column(path, titles, "label", required=True)
+    rows = [_numbers(cell) for cell in table[packed]]
+    shape = _square(len(rows[0]))
+    right = [len(row) == math.prod(shape) and max(row) <= _WHITE for row in rows]
+    blank = [0] * math.prod(shape)
+    values = [row if is_right else blank for row, is_right in zip(rows, right, strict=True)]
+    empty = [""] * len(rows)
+    roles = list(zip(*(cells.get(n, empty) for n in (label, split, group)), strict=True))
+    images = np.array(values, np.uint8).reshape(-1, *shape)
+    return _Pixels(images, right, roles, 1 + bool(titles))
+
+
+def _numbers(cell: str) -> list[int]:
+    """Return the whole numbers that a cell holds with spaces between them, [] for others."""
+    words = cell.strip("[] ").replace(",", " ").split()
+    return [int(word) for word in words] if all(map(str.isdecimal, words)) else []
 
 
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
@@ -209,7 +258,7 @@ class PixelSource(Source):
             wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
             for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
                 line = row + table.line
-                label, word, group = map(tables.cell_text, roles)
+                label, word, group = (tables.split_cell(role) for role in roles)
                 if not word:
                     named[file.name] = split
                 yield Item(

@@ -1,15 +1,17 @@
 """Files that the serving operation cannot decode.
 
 They are transcoded to PNG without loss if Pillow can read them (the repair `transcoded`), and
-otherwise rejected as `not_an_image`, `truncated` or `undecodable`.
+otherwise rejected as `not_an_image`, `truncated`, `undecodable` or, by their names, `other_file`.
 """
 
 from __future__ import annotations
 
 from PIL import UnidentifiedImageError
 
+from imgpipe.components.common.image_file import file_names
+from imgpipe.components.common.image_file.format_names import described
 from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
-from imgpipe.components.common.image_file.transcoding import transcode
+from imgpipe.components.common.image_file.transcoding import PreviewError, transcode
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
 from imgpipe.serving.image_header import sniff
@@ -19,12 +21,16 @@ NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
 UNDECODABLE = "undecodable"
 TRANSCODED = "transcoded"
+OTHER_FILE = "other_file"
+_EXPORT_RAW = (
+    "export the photographs as JPEG in the program of the camera, or with darktable-cli FILE x.jpg"
+)
 
 
 @check(
     "header",
     "save the image again as JPEG or PNG, or download the original again",
-    unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
+    unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE, OTHER_FILE),
 )
 def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Files that nobody reads, and those that only Pillow reads."""
@@ -33,31 +39,43 @@ def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
         return None
     data = record.image_bytes
     try:
-        png, described = transcode(data)
+        png, original = transcode(data)
     except UnidentifiedImageError:
         problem = "unknown image format"
+    except PreviewError as error:
+        return Finding(UNDECODABLE, str(error), remedy=_EXPORT_RAW)
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         problem = str(error) or type(error).__name__
     else:
-        detail = f"{described}, which the served model does not decode, is stored as PNG"
+        detail = f"{original}, which the served model does not decode, is stored as PNG"
         return Finding(TRANSCODED, detail, "repair", repaired=png)
     detail = f"{why.split('. ')[0].removesuffix('.')}. Pillow: {problem}."
     if not sniff(data) and not record.content.format:
-        other = other_format(data)
-        if other and other not in converted_formats():
-            remedy = "; ".join(HEIC_REMEDY) if other == HEIC else ""
-            return Finding(UNDECODABLE, f"{other}, a format that is not accepted", remedy=remedy)
-        # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
-        is_png = data.startswith(b"\x89PNG")
-        about = "PNG whose newlines were converted" if is_png else "unknown image format"
-        return Finding(NOT_AN_IMAGE, f"{about}; it begins with {_head(data)}")
+        return _unknown(record)
     if is_cut_short(data) or "truncated" in problem or "unexpected end" in problem.lower():
         return Finding(TRUNCATED, detail)
     return Finding(UNDECODABLE, detail)
 
 
-def _head(data: bytes) -> str:
-    """Return the first bytes as one line of text if they are text, otherwise in hexadecimal."""
-    head = data[:24]
-    text = " ".join(head.decode("ascii", "replace").split())
-    return repr(text) if head.isascii() and text.isprintable() else head.hex(" ")
+def _unknown(record: ImageRecord) -> Finding:
+    """Name the format of a file that is none of those that are read, and what to do."""
+    data = record.image_bytes
+    other = other_format(data)
+    if other in converted_formats():
+        other = ""  # a damaged file
+    if other == HEIC:
+        heic = f"{other}, a format that is not accepted"
+        return Finding(UNDECODABLE, heic, remedy="; ".join(HEIC_REMEDY))
+    # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
+    if data.startswith(b"\x89PNG"):
+        return Finding(NOT_AN_IMAGE, "PNG whose newlines were converted")
+    name, remedy = described(data)
+    if file_names.suffix(record.path) in file_names.RAW:
+        return Finding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
+    if not file_names.claims_to_be_image(record.path):
+        return Finding(OTHER_FILE, name, remedy=f"{remedy}; it does not count as an image")
+    if other or name.endswith("Image format") or data[:2] in (b"II", b"MM"):
+        return Finding(
+            UNDECODABLE, f"{other or name}, a format that is not accepted", remedy=remedy
+        )
+    return Finding(NOT_AN_IMAGE, name, remedy=remedy)

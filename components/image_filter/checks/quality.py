@@ -13,7 +13,6 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from imgpipe.components.common import shares
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels
 from imgpipe.components.common.image_record import ImageRecord
@@ -40,8 +39,10 @@ _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 
 def remedy(name: str) -> str:
     """Return what to do about a finding of the check `name`."""
-    settings = f"judge.severity.{name} or judge.threshold.{name}"
-    return f"set {settings}, or keep a single image with `imgpipe review`"
+    return (
+        f"look at them (--html FILE); to leave them out: --set judge.severity.{name}=reject; to "
+        f"hear no more of them: --set judge.severity.{name}=ignore"
+    )
 
 
 def low_value_check(
@@ -51,6 +52,7 @@ def low_value_check(
     threshold: float,
     about: str,
     finds: str,
+    seen: str,
     score: Callable[[float], float] = lambda value: value,
 ) -> ImageCheck:
     """Create a check that reports images whose score is below a threshold.
@@ -60,8 +62,9 @@ def low_value_check(
         feature: Name of the feature that stores the measurement.
         measure: Function that computes the measurement.
         threshold: Default threshold of the score.
-        about: What the score is, for messages and the configuration file.
+        about: What the score is, for the configuration file.
         finds: What the check reports, for the configuration file.
+        seen: What a person sees in such a picture.
         score: Function from the measurement to the score. The default is the measurement itself.
     """
 
@@ -70,8 +73,7 @@ def low_value_check(
         limit = made.threshold_in(settings)
         if value >= limit:
             return None
-        measured = shares.text_below(value, limit)
-        return Finding(name, f"{about} {measured}, below {limit:g}", score=value)
+        return Finding(name, seen, score=value)
 
     made = ImageCheck(
         name,
@@ -95,6 +97,7 @@ DARK = low_value_check(
     threshold=0.32,
     about="luminance that the brightest 1 % exceed",
     finds="Too dark",
+    seen="almost black: even its brightest parts are dark",
 )
 
 LIGHT = low_value_check(
@@ -105,6 +108,7 @@ LIGHT = low_value_check(
     threshold=0.05,
     about="darkness that the darkest 5 % exceed",
     finds="Too light",
+    seen="almost white: even its darkest parts are bright",
 )
 
 LOW_INFORMATION = low_value_check(
@@ -115,6 +119,7 @@ LOW_INFORMATION = low_value_check(
     threshold=0.3,
     about="variety of tones (a tenth of their entropy in bits)",
     finds="Few tones, such as blank pages",
+    seen="hardly anything to see: almost one tone, as a blank page",
 )
 
 
@@ -156,12 +161,13 @@ BLURRY = low_value_check(
     threshold=_SHARP,
     about="sharpness",
     finds="Blurred even when resized to 64 pixels",
+    seen="blurred: no sharp edge, even when it is shown at the size of a stamp",
 )
 
 
 @check(
     "pixels",
-    "set judge.severity.greyscale, or keep a single image with `imgpipe review`",
+    remedy("greyscale"),
     severity="warn",
     measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
 )
