@@ -287,7 +287,9 @@ def test_files_that_clients_have_to_convert_are_counted_by_format(clean):
 def test_data_is_refused_above_the_limit_of_rejected_images_only(faulty, tmp_path):
     code, text, _ = check(faulty)
     assert code == 4 and "refused:" in text and "expected at most 10.0% of the images" in text
-    assert "(--html shows them), or allow this share with --set gate.max_rejected_share=" in text
+    assert (
+        "(--html shows the images), or allow this share with --set gate.max_rejected_share=" in text
+    )
     code, text, _ = check(faulty, "--set", "gate.max_rejected_share=0.6", *FEW)
     assert code == 0 and "usable:" in text
     assert any(line.split()[:3] == ["rejected", "truncated", "3"] for line in text.splitlines())

@@ -92,17 +92,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     columns = [number for number in range(len(sample)) if number not in others]
     shape = _square(len(columns))
     if titles and (not shape or not all(tables.is_number(sample[number]) for number in columns)):
-        lines = readings.choices(
-            path,
-            options,
-            [{"image_column": title} for title in titles[:_FEW_COLUMNS]],
-            lambda tried: ListSource(path, tried).listing(),
-        )
-        listed_files = "\n  ".join([". It may list files:", *lines]) if lines else ""
-        raise ConfigError(
-            f"data source {path!r}: found the columns {some(titles)}, which hold neither names of "
-            f"images nor their pixels; {_EXPECTED}, or in one cell of it{listed_files}"
-        )
+        raise _not_pixels(path, titles, options)
     if not shape:
         found = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
         raise ConfigError(
@@ -134,6 +124,21 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
             cells = (part[n].fillna("").str.strip() if n >= 0 else empty for n in roles)
             texts += zip(*cells, strict=True)
     return _Pixels(np.concatenate(kept).reshape(-1, *shape), readable, texts, 1 + header)
+
+
+def _not_pixels(path: str, titles: Sequence[str], options: SourceOptions) -> ConfigError:
+    """Say that a table holds no pixels, with the commands that read it as a list of files."""
+    lines = readings.choices(
+        path,
+        options,
+        [{"image_column": title} for title in titles[:_FEW_COLUMNS]],
+        lambda tried: ListSource(path, tried).listing(),
+    )
+    listed_files = "\n  ".join([". It may list files:", *lines]) if lines else ""
+    return ConfigError(
+        f"data source {path!r}: found the columns {some(titles)}, which hold neither names of "
+        f"images nor their pixels; {_EXPECTED}, or in one cell of it{listed_files}"
+    )
 
 
 def _packed_pixels(

@@ -50,7 +50,7 @@ def choices(
         tried = dataclasses.replace(options, **{**change, "skip": skip})
         with contextlib.suppress(ConfigError):
             found = scan(tried)
-            labels = tuple((item.path, item.label, item.split) for item in found.items)
+            labels = (tried.root, *((item.path, item.label, item.split) for item in found.items))
             lines.setdefault(labels, f"{described(found)}: {command(where, tried)}")
     return list(lines.values())[:_MOST]
 

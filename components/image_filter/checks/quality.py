@@ -47,8 +47,7 @@ def remedy(name: str) -> str:
 
 def low_value_check(
     name: str,
-    feature: str,
-    measure: Callable[[Pixels], float],
+    measurement: Measurement,
     threshold: float,
     about: str,
     finds: str,
@@ -59,8 +58,7 @@ def low_value_check(
 
     Args:
         name: Name of the check.
-        feature: Name of the feature that stores the measurement.
-        measure: Function that computes the measurement.
+        measurement: What is measured.
         threshold: Default threshold of the score.
         about: What the score is, for the configuration file.
         finds: What the check reports, for the configuration file.
@@ -69,7 +67,7 @@ def low_value_check(
     """
 
     def judge(record: ImageRecord, settings: JudgeSettings) -> Finding | None:
-        value = score(record.content.figures[feature])
+        value = score(record.content.figures[measurement.name])
         limit = made.threshold_in(settings)
         if value >= limit:
             return None
@@ -83,7 +81,7 @@ def low_value_check(
         severity="warn",
         may_be=WARN,
         finds=finds,
-        measurement=Measurement(feature, measure),
+        measurement=measurement,
         threshold=threshold,
         about=about,
     )
@@ -92,8 +90,7 @@ def low_value_check(
 
 DARK = low_value_check(
     "dark",
-    feature=names.BRIGHTNESS_P99,
-    measure=lambda pixels: pixels.tones.percentile(0.99),
+    Measurement(names.BRIGHTNESS_P99, lambda pixels: pixels.tones.percentile(0.99)),
     threshold=0.32,
     about="luminance that the brightest 1 % exceed",
     finds="Too dark",
@@ -102,8 +99,7 @@ DARK = low_value_check(
 
 LIGHT = low_value_check(
     "light",
-    feature=names.BRIGHTNESS_P5,
-    measure=lambda pixels: pixels.tones.percentile(0.05),
+    Measurement(names.BRIGHTNESS_P5, lambda pixels: pixels.tones.percentile(0.05)),
     score=lambda brightness: 1 - brightness,
     threshold=0.05,
     about="darkness that the darkest 5 % exceed",
@@ -113,8 +109,7 @@ LIGHT = low_value_check(
 
 LOW_INFORMATION = low_value_check(
     "low_information",
-    feature=names.ENTROPY,
-    measure=lambda pixels: pixels.tones.entropy,
+    Measurement(names.ENTROPY, lambda pixels: pixels.tones.entropy),
     score=lambda entropy: min(_BITS * entropy, 1.0),
     threshold=0.3,
     about="variety of tones (a tenth of their entropy in bits)",
@@ -156,8 +151,7 @@ def _sum(edges: float, flatness: float) -> float:
 
 BLURRY = low_value_check(
     "blurry",
-    feature=names.SHARPNESS,
-    measure=sharpness,
+    Measurement(names.SHARPNESS, sharpness),
     threshold=_SHARP,
     about="sharpness",
     finds="Blurred even when resized to 64 pixels",

@@ -11,6 +11,7 @@ import pytest
 
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
+from tests.components.example_gen.sources import followed_advice
 
 ROWS = [
     {"path": "x/1.jpg", "label": "cat", "split": "training", "group": "ann"},
@@ -284,3 +285,82 @@ def test_words_for_an_empty_cell_are_no_label(folder):
     scan = open_source(str(folder / "list.csv")).listing()
     assert scan.vocabulary == ("cat", "none") and len(scan.items) == len(words)
     assert not scan.groups() and not scan.given_splits
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("dataset", ("train", "val", "test")),
+        ("Usage", ("Training", "dev", "PublicTest")),
+        ("subset", ("TRAIN", "VALIDATION", "TEST")),
+    ],
+)
+def test_a_column_whose_cells_name_splits_is_the_split(folder, title, words):
+    rows = [
+        {"path": row["path"], "label": row["label"], title: w}
+        for row, w in zip(ROWS, words, strict=True)
+    ]
+    scan = open_source(write(folder, rows)).listing()
+    assert [item.split for item in scan.items] == ["train", "validation", "test"]
+    assert not scan.notes
+
+
+def test_a_list_of_google_automl_has_no_header_and_names_the_split_first(folder):
+    lines = [
+        f"{word},gs://bucket/{row['path']},{row['label']}"
+        for word, row in zip(("TRAIN", "UNASSIGNED", "TEST"), ROWS, strict=True)
+    ]
+    (folder / "import.csv").write_text("\n".join(lines))
+    scan = open_source(str(folder / "import.csv")).listing()
+    assert [(i.path, i.label, i.split) for i in scan.items] == [
+        ("x/1.jpg", "cat", "train"),
+        ("x/2.jpg", "dog", None),
+        ("y/3.jpg", "dog", "test"),
+    ]
+
+
+def test_a_column_that_nothing_reads_is_named_with_what_it_may_be(folder):
+    text = "path,label,lesion\n" + "".join(f"x/1.jpg,cat,{n // 2}\n" for n in range(4))
+    (folder / "list.csv").write_text(text + "x/2.jpg,dog,0\ny/3.jpg,dog,1\n")
+    (note,) = [
+        n
+        for n in open_source(str(folder / "list.csv")).listing().notes
+        if n.kind == "unused_column"
+    ]
+    assert note.path == "lesion" and "--set data.group_column=lesion" in note.detail
+    scan = open_source(str(folder / "list.csv"), SourceOptions(group_column="lesion")).listing()
+    assert scan.groups() == 2 and not [n for n in scan.notes if n.kind == "unused_column"]
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["images/000001.jpg", "images/000002.jpg"], ["1", "2"]),
+        (["images/a.jpg", "images/b.jpg"], ["/data/1f3a9c2e-a.jpg", "/data/0b3a9c2e-b.jpg"]),
+        (["images/a.jpg", "images/b.jpg"], ["/d/?d=images%2Fa.jpg", "/d/?d=images%2Fb.jpg"]),
+        (["images/a.jpg", "images/b.jpg"], ["['images/a.jpg']", "['images/b.jpg']"]),
+    ],
+)
+def test_names_that_tools_have_changed_are_found(tmp_path, files, names):
+    rows = "".join(f"{name},{'xy'[n]}\n" for n, name in enumerate(names))
+    assert set(found(tmp_path, files, f"path,label\n{rows}")[0]) == set(files)
+
+
+def test_a_list_without_a_known_label_names_the_columns_that_work(folder):
+    (folder / "list.csv").write_text(
+        "path,breed,sex\nx/1.jpg,pug,m\nx/2.jpg,pug,f\ny/3.jpg,cat,f\n"
+    )
+    with pytest.raises(
+        ConfigError, match="no column for the label; found path, breed, sex"
+    ) as refused:
+        open_source(str(folder / "list.csv")).listing()
+    classes = [scan.vocabulary for scan in followed_advice.scans(refused.value)]
+    assert classes == [("cat", "pug"), ("f", "m")]
+
+
+def test_a_list_whose_files_are_in_several_folders_names_each_of_them(tmp_path):
+    with pytest.raises(ConfigError, match="its files are in several folders") as refused:
+        found(tmp_path, ["p/8.jpg", "p/9.jpg", "q/8.jpg", "q/9.jpg"], "id,label\n8,a\n9,b\n")
+    assert [scan.counts() for scan in followed_advice.scans(refused.value)] == [
+        {"a": 1, "b": 1}
+    ] * 2

@@ -93,7 +93,43 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
     assert reason(b"") == "zero_byte"
     assert reason(b"", read_error="Permission denied") == "unreadable"
     found = decide(record(b"hello"), JudgeSettings()).rejection
-    assert found.detail == "unknown image format; it begins with 'hello'"
+    assert found.detail == "no image, but text: 'hello'"
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "reason", "detail", "remedy"),
+    [
+        (
+            "x.jpg",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "not_an_image",
+            "Git LFS",
+            "git lfs",
+        ),
+        (
+            "x.tif",
+            b"II*\0\x08\0\0\0" + bytes(200),
+            "undecodable",
+            "Tagged Image",
+            "export it as PNG",
+        ),
+        ("x.jpg", b"%PDF-1.4 a", "not_an_image", "Adobe", "export it as PNG"),
+        ("x.jpg", b"Rar!\x1a\x07\x01\0" + bytes(90), "not_an_image", "RAR", "unpack it"),
+        ("x.arw", b"\0" * 90, "undecodable", "camera raw", "darktable-cli"),
+        ("x.weights", b"\0" * 90, "other_file", "", "does not count as an image"),
+    ],
+)
+def test_a_format_that_is_not_read_is_named_with_what_to_do(path, data, reason, detail, remedy):
+    found = decide(record(data, path=f"a/{path}"), JudgeSettings()).rejection
+    assert found.reason == reason and detail in found.detail and remedy in found.remedy
+
+
+@pytest.mark.parametrize("tags", [{50706: b"\x01\x04\0\0"}, {254: 1, 271: "NIKON"}, {254: 1}])
+def test_the_preview_in_a_camera_raw_file_is_no_photograph(tags):
+    out = io.BytesIO()
+    Image.new("RGB", (160, 120)).save(out, "TIFF", tiffinfo=tags)
+    found = decide(record(out.getvalue(), path="a/x.NEF"), JudgeSettings()).rejection
+    assert found.reason == "undecodable" and "its preview of 160 x 120 pixels" in found.detail
 
 
 _NOT_ACCEPTED = {
