@@ -69,11 +69,16 @@ class Scaling:
     scale: Floats
 
     @classmethod
-    def fit(cls, features: Array, sizes: Sequence[int]) -> Scaling:
+    def fit(cls, features: Array, sizes: Sequence[int], least_unit: float = 0.0) -> Scaling:
         """Return the scaling for features [n, D] that consist of blocks of some sizes.
 
         Few rows estimate a standard deviation badly. Therefore it is weighted with the geometric
         mean of those of its block, which counts as `_ROWS_OF_ALL` rows.
+
+        Args:
+            features: The features.
+            sizes: Number of features in each block.
+            least_unit: Smallest unit of a feature as a multiple of the median of its block.
 
         Raises:
             DataRefused: A feature is not finite.
@@ -97,8 +102,15 @@ class Scaling:
         for part in np.split(np.arange(len(deviation)), np.cumsum(sizes)[:-1]):
             part = part[varies[part]]
             weighted = count * logs[part] + _ROWS_OF_ALL * (logs[part].mean() if len(part) else 0)
-            scale[part] = np.exp(weighted / (count + _ROWS_OF_ALL)) * np.sqrt(len(part))
+            units = np.exp(weighted / (count + _ROWS_OF_ALL)) * np.sqrt(len(part))
+            least = least_unit * float(np.median(units)) if len(part) else 0.0
+            scale[part] = np.maximum(units, least)
         return cls(mean, scale)
+
+    @classmethod
+    def none(cls, columns: int) -> Scaling:
+        """Return the scaling of features that are scaled already."""
+        return cls(np.zeros(columns), np.ones(columns))
 
     def scaled(self, features: Array) -> Floats:
         """Return scaled features, float32 [n, D]."""
@@ -125,6 +137,7 @@ class LogisticRegression:
         smoothing: Share of each target that is spread over all classes, 0..1.
         balance: "class_weights" gives each class the same weight; see `class_weights`.
         start: Classifier from which the first search begins; None begins with zeros.
+        tolerance: Relative decrease of the loss below which a search ends.
     """
 
     def __init__(
@@ -135,7 +148,9 @@ class LogisticRegression:
         smoothing: float = 0.0,
         balance: str = "none",
         start: Linear | None = None,
+        tolerance: float = 1e-8,
     ) -> None:
+        self._tolerance = tolerance
         self._features = rows.features
         if not mapped(self._features):  # few rows, which are converted only once
             self._features = self._features.astype(np.float32, copy=False)
@@ -144,7 +159,7 @@ class LogisticRegression:
         self._smoothing = smoothing
         self._weights = class_weights(rows.labels, classes, balance)
         columns = self._features.shape[1]
-        self._scaling = scaling or Scaling(np.zeros(columns), np.ones(columns))
+        self._scaling = scaling or Scaling.none(columns)
         mean = self._scaling.mean
         scale = self._scaling.scale
         #: Mean square of each scaled feature. With few rows the features are rotated so that they
@@ -158,12 +173,11 @@ class LogisticRegression:
             self._solution[-1] = start.bias + mean @ start.kernel
         self.iterations = 0
 
-    def minimise(self, penalty: float, tolerance: float = 1e-8) -> Linear:
+    def minimise(self, penalty: float) -> Linear:
         """Find the classifier with the lowest loss, starting from the result of the previous call.
 
         Args:
             penalty: Factor of half the sum of the squared weights of standardised features.
-            tolerance: Relative decrease of the loss below which the search ends.
         """
         from scipy.optimize import minimize
 
@@ -179,7 +193,8 @@ class LogisticRegression:
             return value, (gradient / units).ravel()
 
         # The loss is a sum over rows, and so is its gradient, whose limit grows with them.
-        options = {"maxiter": _MOST_ITERATIONS, "ftol": tolerance, "gtol": 1e-7 * len(self._labels)}
+        steepest = 1e-7 * len(self._labels)
+        options = {"maxiter": _MOST_ITERATIONS, "ftol": self._tolerance, "gtol": steepest}
         with one_blas_thread():  # two threads are hardly faster
             start = (self._solution * units).ravel()
             result = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)

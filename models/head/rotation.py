@@ -66,9 +66,15 @@ class Rotation(NamedTuple):
     axes: Axes
 
     @classmethod
-    def fit(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
-        """Return the principal axes of all rows, and the rows with coordinates as features."""
-        scaling = Scaling.fit(rows.features, rows.sizes or (rows.features.shape[1],))
+    def fit(cls, rows: BankRows, least_unit: float = 0.0) -> tuple[Rotation, BankRows]:
+        """Return the principal axes of all rows, and the rows with coordinates as features.
+
+        Args:
+            rows: The rows.
+            least_unit: See `Scaling.fit`.
+        """
+        sizes = rows.sizes or (rows.features.shape[1],)
+        scaling = Scaling.fit(rows.features, sizes, least_unit)
         axes, turned = Axes.fit(scaling.scaled(rows.features))
         return cls(scaling, axes), replace(rows, features=turned, sizes=())
 

@@ -57,9 +57,8 @@ def test_finds_the_minimum_that_scikit_learn_finds(classes, penalty, balance) ->
     rows = _rows(classes=classes)
     if balance == "class_weights":
         rows = rows.select((rows.labels != 0) | (np.arange(len(rows)) % 4 == 0))
-    found = LogisticRegression(rows, classes, _scaling(rows), balance=balance).minimise(
-        penalty, 1e-10
-    )
+    problem = LogisticRegression(rows, classes, _scaling(rows), balance=balance, tolerance=1e-10)
+    found = problem.minimise(penalty)
     features = rows.features.astype(np.float64)
     scale = _scale(features)
     weight = "balanced" if balance == "class_weights" else None
@@ -81,10 +80,10 @@ def stored(monkeypatch) -> BankRows:
 
 def test_reading_rows_from_a_file_gives_the_same_classifier(stored, monkeypatch) -> None:
     scaling = _scaling(stored)
-    whole = LogisticRegression(_rows(), 3, scaling, 0.1).minimise(1.0, 1e-10)
+    whole = LogisticRegression(_rows(), 3, scaling, 0.1, tolerance=1e-10).minimise(1.0)
     monkeypatch.setattr(logistic_regression, "ROWS_AT_ONCE", 64)
     assert stored_rows.mapped(stored.features)
-    blocks = LogisticRegression(stored, 3, scaling, 0.1).minimise(1.0, 1e-10)
+    blocks = LogisticRegression(stored, 3, scaling, 0.1, tolerance=1e-10).minimise(1.0)
     features = _rows().features
     np.testing.assert_allclose(
         blocks.log_probabilities(features), whole.log_probabilities(features), atol=1e-2
@@ -96,7 +95,7 @@ def test_thousands_of_classes_take_bounded_memory() -> None:
     rows = _rows(count=5000, classes=12)
     tracemalloc.start()
     try:
-        found = LogisticRegression(rows, 5000, _scaling(rows)).minimise(1e9, tolerance=1.0)
+        found = LogisticRegression(rows, 5000, _scaling(rows), tolerance=1.0).minimise(1e9)
         blocks = [part for part, _ in found.in_blocks(rows.features)]
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -85,9 +85,9 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) 
     solved: list[float] = []
     minimise = LogisticRegression.minimise
 
-    def counted(self, penalty, *rest):
+    def counted(self, penalty):
         solved.append(penalty)
-        return minimise(self, penalty, *rest)
+        return minimise(self, penalty)
 
     settings = ModelSettings()
     doubled = dataclasses.replace(rows[0], features=2 * rows[0].features)

@@ -1,0 +1,138 @@
+"""Least squares on one-hot labels with a penalty (ridge regression), in closed form.
+
+It is the head of many classes. One factorisation serves all of them, so that 500 classes cost
+hardly more than ten, whereas each step of a logistic regression takes 50 times as long. With few
+images of each class it is more accurate, too: all classes together tell which differences of
+features are those between images of one class. Its scores, times a constant, serve as logits.
+
+SciPy solves the equations. scikit-learn's ridge regression is not used, because it needs all
+features in memory as float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from imgpipe.models.arrays import Floats
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.rows import blocks
+from imgpipe.models.head.logistic_regression import (
+    ROWS_AT_ONCE,
+    Linear,
+    Scaling,
+    class_weights,
+)
+from imgpipe.models.process import one_blas_thread
+
+#: Most features of a head in closed form. With more rows than features, a square matrix of float64
+#: with a row for each feature is in memory: 800 MB.
+WIDEST: Final = 10_000
+#: Smallest unit of a feature; see `Scaling.fit`. Of thousands of features, some hardly vary in the
+#: training images. In units of their own deviation, one that a new image excites has a value of
+#: thousands and decides alone. With this unit, the log loss of new images of drawn characters falls
+#: from 4.5 to 0.38 (200 classes) and from 2.8 to 0.96 (500 classes), and the accuracy rises from
+#: 0.85 to 0.90 and from 0.70 to 0.79.
+LEAST_UNIT: Final = 1.0
+#: Logits are scores times this number. On drawn characters, the most probable temperatures of 50,
+#: 200 and 500 classes are then 1.7, 0.8 and 0.6, and so within the limits of the calibration.
+_SHARPNESS: Final = 32.0
+
+
+class RidgeRegression:
+    """The squared error of a linear classifier on some rows, and its minimum.
+
+    As in `LogisticRegression`, the penalty acts on the weights of scaled features, and the error is
+    a sum over rows. The bias has no penalty.
+
+    Args:
+        rows: Rows to train on; at least one.
+        classes: Number of classes.
+        scaling: Scaling of their features; None for features that are scaled already.
+        smoothing: Share of each target that is spread over all classes, 0..1.
+        balance: "class_weights" gives each class the same weight; see `class_weights`.
+    """
+
+    iterations = 1
+
+    def __init__(
+        self,
+        rows: BankRows,
+        classes: int,
+        scaling: Scaling | None = None,
+        smoothing: float = 0.0,
+        balance: str = "none",
+    ) -> None:
+        self._rows = rows
+        self._classes = classes
+        self._scaling = scaling or Scaling.none(rows.features.shape[1])
+        self._smoothing = smoothing
+        weights = class_weights(rows.labels, classes, balance)[rows.labels].astype(np.float64)
+        self._roots = np.sqrt(weights)[:, None]  # of the weight of each row
+        shares = np.bincount(rows.labels, weights, classes) / weights.sum()
+        self._mean_target = (1 - smoothing) * shares + smoothing / classes
+        sums = sum(
+            (weights[part, None] * block).sum(axis=0, dtype=np.float64)
+            for part, block in self._scaled_blocks()
+        )
+        self._mean = sums / weights.sum()
+        #: With few rows, the weights are sums of rows, and the unknowns are the factors of these.
+        self._few = len(rows) < len(self._mean)
+        with one_blas_thread():
+            self._products, self._right_side = self._by_rows() if self._few else self._by_features()
+
+    def minimise(self, penalty: float) -> Linear:
+        """Return the classifier with the lowest squared error.
+
+        Args:
+            penalty: Factor of half the sum of the squared weights of scaled features.
+        """
+        from scipy import linalg
+
+        products = self._products.astype(np.float64)
+        products[np.diag_indices_from(products)] += penalty
+        with one_blas_thread():
+            kernel = linalg.solve(
+                products, self._right_side, assume_a="pos", overwrite_a=True, check_finite=False
+            )
+            if self._few:
+                kernel = sum(
+                    block.T @ kernel[part].astype(np.float32)
+                    for part, block in self._centred_blocks()
+                )
+            bias = self._mean_target - self._mean @ kernel
+        return self._scaling.unscaled(_SHARPNESS * kernel, _SHARPNESS * bias)
+
+    def _by_rows(self) -> tuple[Floats, Floats]:
+        """Return the products of the rows, [n, n], and their targets, [n, C]."""
+        centred = np.concatenate([block for _, block in self._centred_blocks()])
+        return centred @ centred.T, self._targets(slice(None))
+
+    def _by_features(self) -> tuple[Floats, Floats]:
+        """Return the products of the features, [D, D], and of features and targets, [D, C]."""
+        width = len(self._mean)
+        products = np.zeros((width, width))
+        moments = np.zeros((width, self._classes))
+        for part, block in self._centred_blocks():
+            products += block.T @ block
+            moments += block.T @ self._targets(part).astype(np.float32)
+        return products, moments
+
+    def _targets(self, part: slice) -> Floats:
+        """Return the targets of some rows minus their mean, times the roots of their weights."""
+        labels = self._rows.labels[part]
+        targets = np.tile(self._smoothing / self._classes - self._mean_target, (len(labels), 1))
+        targets[np.arange(len(labels)), labels] += 1 - self._smoothing
+        return np.asarray(targets * self._roots[part])
+
+    def _centred_blocks(self) -> Iterator[tuple[slice, Floats]]:
+        """Yield blocks of scaled rows minus their mean, times the roots of their weights."""
+        mean = self._mean.astype(np.float32)
+        for part, block in self._scaled_blocks():
+            yield part, (block - mean) * self._roots[part].astype(np.float32)
+
+    def _scaled_blocks(self) -> Iterator[tuple[slice, Floats]]:
+        for part, block in blocks(self._rows.features, ROWS_AT_ONCE):
+            yield part, self._scaling.scaled(block)

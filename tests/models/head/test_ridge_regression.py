@@ -1,0 +1,125 @@
+"""Tests that ridge regression finds the minimum, and that the heads of many classes use it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from imgpipe.models.features import rows as stored_rows
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.head import ridge_regression, solved_head
+from imgpipe.models.head.logistic_regression import Scaling
+from imgpipe.models.head.ridge_regression import RidgeRegression
+from imgpipe.models.head.solved_head import FEW_CLASSES, HeadSolver
+from imgpipe.models.settings import ModelSettings
+
+
+def _rows(classes: int, each: int, width: int = 80, seed: int = 0) -> BankRows:
+    """Return rows of overlapping classes, whose centres do not depend on the seed."""
+    centres = np.random.default_rng(0).normal(size=(classes, width))
+    rng = np.random.default_rng(seed + 1)
+    labels = np.repeat(np.arange(classes), each)
+    features = centres[labels] + rng.normal(size=(len(labels), width)) * 2.5
+    hashes = np.array([f"{seed}-{i:06d}".encode() for i in range(len(labels))])
+    return BankRows(features.astype(np.float16), labels, np.zeros_like(labels), hashes)
+
+
+def _scaling(rows: BankRows) -> Scaling:
+    return Scaling.fit(rows.features, (rows.features.shape[1],))
+
+
+@pytest.mark.parametrize("each", [1, 9])  # fewer rows than features, and more
+@pytest.mark.parametrize("balance", ["none", "class_weights"])
+def test_finds_the_minimum_that_scikit_learn_finds(each, balance) -> None:
+    rows = _rows(40, each)
+    rows = rows.select((rows.labels != 3) | (np.arange(len(rows)) % 3 == 0))
+    scaling = _scaling(rows)
+    found = RidgeRegression(rows, 40, scaling, balance=balance).minimise(0.5)
+    counts = np.bincount(rows.labels, minlength=40)
+    weights = (len(rows) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[rows.labels]
+    reference = Ridge(0.5).fit(
+        scaling.scaled(rows.features),
+        np.eye(40)[rows.labels],
+        weights if balance == "class_weights" else None,
+    )
+    expected = reference.predict(scaling.scaled(rows.features))
+    logits = rows.features.astype(np.float32) @ found.kernel + found.bias
+    np.testing.assert_allclose(logits / ridge_regression._SHARPNESS, expected, atol=1e-4)
+
+
+def test_rows_in_a_file_give_the_same_classifier(monkeypatch) -> None:
+    rows = _rows(40, 9)
+    scaling = _scaling(rows)
+    whole = RidgeRegression(rows, 40, scaling).minimise(1.0)
+    monkeypatch.setattr(stored_rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(ridge_regression, "ROWS_AT_ONCE", 50)
+    in_file = rows.select(np.ones(len(rows), np.bool_))
+    assert stored_rows.mapped(in_file.features)
+    blocks = RidgeRegression(in_file, 40, scaling).minimise(1.0)
+    np.testing.assert_allclose(blocks.kernel, whole.kernel, atol=1e-4)
+
+
+def test_smoothed_targets_make_the_answers_less_sure() -> None:
+    rows = _rows(40, 3)
+    plain, smoothed = (
+        RidgeRegression(rows, 40, _scaling(rows), smoothing).minimise(1.0)
+        for smoothing in (0.0, 0.3)
+    )
+    np.testing.assert_allclose(smoothed.kernel, 0.7 * plain.kernel, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [FEW_CLASSES, FEW_CLASSES + 1])
+def test_only_many_classes_are_solved_by_ridge_regression(classes) -> None:
+    method = HeadSolver(_rows(classes, 4), classes, ModelSettings()).solve().solution["method"]
+    assert method == ("logistic_regression" if classes == FEW_CLASSES else "ridge_regression")
+
+
+def test_many_classes_of_features_that_are_too_wide_for_a_closed_form_are_solved(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(solved_head, "WIDEST", 79)
+    solution = HeadSolver(_rows(40, 4), 40, ModelSettings()).solve(learning_curve=False).solution
+    assert solution["method"] == "logistic_regression"
+
+
+def test_the_head_of_many_classes_is_as_good_on_new_rows_as_on_folds() -> None:
+    rows = _rows(60, 8)
+    head = HeadSolver(rows, 60, ModelSettings()).solve()
+    new = _rows(60, 8, seed=5)
+    right = head.linear.log_probabilities(new.features).argmax(axis=1) == new.labels
+    error = head.solution["standard_error"]
+    assert right.mean() > head.solution["accuracy"] - 3 * error > 0.3
+    curve = [point["accuracy"] for point in head.solution["learning_curve"]]
+    assert curve == sorted(curve)
+
+
+def test_more_rows_than_the_sample_of_the_penalty_are_all_learned_from(monkeypatch) -> None:
+    monkeypatch.setattr(solved_head, "_CHOOSING", 100)
+    monkeypatch.setattr(solved_head, "_CHOOSING_A_CLASS", 3)
+    rows = _rows(60, 8)
+    new = _rows(60, 8, seed=5)
+    sampled = HeadSolver(rows, 60, ModelSettings())
+    head = sampled.solve(learning_curve=False)
+    assert head.solution["images"] == 180
+    right = head.linear.log_probabilities(new.features).argmax(axis=1) == new.labels
+    assert right.mean() > head.solution["accuracy"]
+
+
+def test_a_feature_that_only_a_new_image_excites_does_not_decide_alone() -> None:
+    """Its deviation among the training images is a thousandth of that of others."""
+    rows = _rows(60, 8)
+    rows.features[:, 7] *= np.float16(0.001)
+    head = HeadSolver(rows, 60, ModelSettings()).solve(learning_curve=False)
+    new = _rows(60, 8, seed=5)
+    new.features[:, 7] = 3.0
+    right = head.linear.log_probabilities(new.features).argmax(axis=1) == new.labels
+    assert right.mean() > head.solution["accuracy"] - 0.1
+
+
+def test_the_same_rows_give_the_same_weights() -> None:
+    first, second = (
+        HeadSolver(_rows(60, 8), 60, ModelSettings()).solve(learning_curve=False) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.linear.kernel, second.linear.kernel)
+    assert first.solution == second.solution
