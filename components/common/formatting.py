@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 NONE = "–"
+#: Rows of a table of classes. Nobody reads one of 500 rows.
+MOST_CLASSES: Final = 30
 _Item = TypeVar("_Item")
 
 
@@ -37,15 +39,21 @@ def plural(number: int, singular: str, many: str = "") -> str:
     return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
-def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
+def capped(rows: Sequence[_Item], worth: Callable[[_Item], float]) -> tuple[Sequence[_Item], str]:
     """Shorten a table of classes.
 
+    Args:
+        rows: A row for each class.
+        worth: Function of a row. Of many rows, those with the lowest values are kept, in the order
+            of these values.
+
     Returns:
-        The first `limit` rows, and a sentence about those that are left out; "" if none is.
+        At most `MOST_CLASSES` rows, and a sentence about those that are left out; "" if none is.
     """
-    if len(rows) <= limit:
+    if len(rows) <= MOST_CLASSES:
         return rows, ""
-    return rows[:limit], f"{limit:,} of {len(rows):,} classes are shown; the JSON file has all."
+    note = f"{MOST_CLASSES} of {len(rows):,} classes are shown; the JSON file has all."
+    return sorted(rows, key=worth)[:MOST_CLASSES], note
 
 
 FILTERS: dict[str, Callable[..., str]] = {

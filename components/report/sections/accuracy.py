@@ -89,27 +89,20 @@ def build_folds(context: Context) -> SectionContent:
 FOLDS = Section("folds", "Cross-validation", build_folds, order=132, numbers=True)
 
 
-_SORTED_ABOVE = 30  # classes; with more, those with the lowest F1 come first
-_MOST_CLASSES = 200  # classes that are shown
-
-
 def build_per_class(context: Context) -> SectionContent:
-    """Return one row for each class."""
+    """Return one row for each class; of many, those with the lowest F1."""
     tables = {
         split: found["per_class"] for split, found in _by_split(context.facts["metrics"]).items()
     }
     if not tables:
         return context.absent("No image was classified by a trained model")
     classes = context.vocabulary
-    numbered = len(classes) > _SORTED_ABOVE
     rows: list[dict[str, Any]] = [
         {"number": i, "name": name, "figures": [table[name] for table in tables.values()]}
         for i, name in enumerate(classes, 1)
     ]
-    if numbered:
-        rows.sort(key=lambda row: _f1(row["figures"][0]))
-    shown, note = capped(rows, _MOST_CLASSES)
-    return {"splits": list(tables), "rows": shown, "note": note, "numbered": numbered}
+    shown, note = capped(rows, lambda row: _f1(row["figures"][0]))
+    return {"splits": list(tables), "rows": shown, "note": note}
 
 
 def _f1(figures: ClassMetrics) -> float:

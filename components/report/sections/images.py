@@ -21,7 +21,6 @@ from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.models import feature_names as names
 
-_CLASSES = 300  # rows of the table
 #: Number of images shown for each kind of warning, the worst first.
 IMAGES = 6
 
@@ -37,7 +36,7 @@ def build_data(context: Context) -> SectionContent:
     classes = list(dict.fromkeys([*context.vocabulary, *found]))
     rows = [(name, [_count(splits, split, name) for split in shown]) for name in classes]
     totals = [sum(column) for column in zip(*(row[1] for row in rows), strict=True)]
-    capped_rows, rows_note = capped(rows, _CLASSES)
+    capped_rows, rows_note = capped(rows, lambda row: sum(row[1]))
     overrides = data["overrides"]
     return {
         "data": data,
