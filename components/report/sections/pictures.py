@@ -21,7 +21,7 @@ from imgpipe.components.run_record.learning_curve import images_to_threshold, po
 
 _NO_ANSWERS = "No image was classified by a trained model"
 _IMAGES_OF_A_CELL = 4
-_GALLERIES = 150  # classes with a row
+_GALLERIES = 60  # classes with a row
 _BARS = 30  # classes with a bar; of more, those with the fewest right answers
 _JUDGED = {
     "folds": "Each image was answered in cross-validation, by a model that has not seen it.",
@@ -188,24 +188,35 @@ def build_gallery(context: Context) -> SectionContent:
     found = context.facts["galleries"]
     if not found:
         return context.absent("No image was inspected")
-    shown: Sequence[int] = range(min(MATRIX, len(found)))
-    if context.facts["deciding"] is not None and len(found) > MATRIX:
-        shown = context.facts["deciding"]["matrix"] or shown
-    rows = [
-        {
-            "name": gallery["name"],
-            "count": gallery["count"],
-            "some": _photos(context, gallery["some"]),
-            "least": _photos(context, gallery["least"]),
-        }
-        for gallery in found[:_GALLERIES]
+    first, others = _gallery_classes(found, context.facts["deciding"])
+    groups = [
+        [
+            {
+                "name": found[label]["name"],
+                "count": found[label]["count"],
+                "some": _photos(context, found[label]["some"]),
+                "least": _photos(context, found[label]["least"]),
+            }
+            for label in labels
+        ]
+        for labels in (first, others)
     ]
-    first = [row for label, row in enumerate(rows) if label in shown]
     return {
-        "groups": [first, [row for label, row in enumerate(rows) if label not in shown]],
-        "left_out": len(found) - len(rows),
+        "groups": groups,
+        "left_out": len(found) - len(first) - len(others),
         "least": any(gallery["least"] for gallery in found),
     }
+
+
+def _gallery_classes(
+    galleries: Sequence[Gallery], deciding: DecidingAnswers | None
+) -> tuple[list[int], list[int]]:
+    """Return the classes with a row of images, those of the matrix first, and the others."""
+    first = list(range(min(MATRIX, len(galleries))))
+    if deciding is not None and len(galleries) > MATRIX:
+        first = deciding["matrix"] or first
+    others = [label for label in range(len(galleries)) if label not in first]
+    return first, others[: _GALLERIES - len(first)]
 
 
 GALLERY = Section("gallery", "Your images", build_gallery, order=26)
@@ -238,10 +249,11 @@ MAP = Section("map", "Map", build_map, order=28)
 
 def shown_hashes(galleries: Sequence[Gallery], deciding: DecidingAnswers | None) -> set[str]:
     """Return the content hashes of the images in galleries and in the matrix."""
+    first, others = _gallery_classes(galleries, deciding)
     hashes = {
         image["image_hash"]
-        for gallery in galleries[:_GALLERIES]
-        for image in (*gallery["some"], *gallery["least"])
+        for label in (*first, *others)
+        for image in (*galleries[label]["some"], *galleries[label]["least"])
     }
     if deciding is not None:
         hashes |= {image["image_hash"] for image in deciding["images"]}
