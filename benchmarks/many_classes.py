@@ -148,10 +148,9 @@ def figures(classes: int, run: Finished) -> list[Figure]:
 
 def main() -> None:
     """Draw the images, run imgpipe for each number of classes, and print the figures."""
-    parser = common.parser(__doc__, data=False)
+    parser = common.parser(__doc__)
     parser.add_argument("--images", type=int, default=2500, help="images of a run")
     parser.add_argument("--classes", type=int, nargs="+", default=[10, 500], metavar="N")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="new folder for the runs")
     options = parser.parse_args()
     print(f"machine: {common.machine()}")
     shown: list[Figure] = []

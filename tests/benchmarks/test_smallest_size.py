@@ -38,6 +38,7 @@ _SMALLEST = {
     "image_sizes": "32 64 --sets cats_dogs --images 24 --rounds 1",
     "judge": "--each 1 --cropped 4",
     "label_errors": "--images 40",
+    "many_classes": "--images 200 --classes 2 40",
     "rivals": "--sets cats_dogs --seeds 1 --minutes 0",
     "serving": "--rounds 1 --window 0.2",
     "training": "--sets cats_dogs_defaults --seeds 1 --minutes 0",
