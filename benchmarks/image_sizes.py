@@ -29,7 +29,7 @@ from benchmarks.load import noise
 from benchmarks.transfer import SETS, SPLITS, GroupedImages
 from imgpipe.models import feature_names as names
 from imgpipe.models.export.saved_model import export
-from imgpipe.models.feature_kinds import LEVELS
+from imgpipe.models.feature_kinds import COVARIANCE
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.files.version_files import SERVING_DEFAULT
@@ -81,7 +81,7 @@ def tested_sizes(
     for size in rows:
         learned = train[size]
         test = rows[size].select(held)
-        if choice.chosen.features != LEVELS:
+        if choice.chosen.features != COVARIANCE:
             learned = learned.block(0)
             test = test.block(0)
         solver = HeadSolver(learned, classes, settings)
@@ -98,7 +98,7 @@ def accuracies(grouped: GroupedImages, sizes: Sequence[int]) -> str:
     rows = {}
     extraction = {}
     for size in sizes:
-        settings = ModelSettings(features=LEVELS, image_size=size)
+        settings = ModelSettings(features=COVARIANCE, image_size=size)
         rows[size], extraction[size] = grouped.rows(settings)
     images = grouped.images
     sides = [max(Image.open(io.BytesIO(image)).size) for image in images.images]
@@ -125,7 +125,7 @@ def request_costs(work: Path, sizes: Sequence[int], rounds: int) -> dict[int, fl
 
     served = {}
     for size in sizes:
-        settings = ModelSettings(features=LEVELS, image_size=size)
+        settings = ModelSettings(features=COVARIANCE, image_size=size)
         classifier = build_classifier(None, _CLASSES, settings)
         export(classifier, str(work / str(size)))
         served[size] = tf.saved_model.load(str(work / str(size))).signatures[SERVING_DEFAULT]

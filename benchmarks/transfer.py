@@ -1,4 +1,4 @@
-"""Accuracy of heads on the levels of several backbones, beside the first one, on reference sets.
+"""Accuracy of heads on covariances of several backbones, beside the first, on reference sets.
 
     python -m benchmarks.transfer [NAME …] [--sets SET …] [--images N]
 
@@ -31,7 +31,7 @@ from imgpipe.components.image_filter import families
 from imgpipe.components.image_filter.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.near_search import near_duplicates
 from imgpipe.models.arrays import Flags, Integers, Names
-from imgpipe.models.feature_kinds import LEVELS
+from imgpipe.models.feature_kinds import COVARIANCE
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.extractor import FeatureExtractor
@@ -114,8 +114,8 @@ class GroupedImages:
         return cls(images, groups)
 
     def test(self, name: str) -> TestedBackbone:
-        """Solve and test heads on the levels of a backbone with ImageNet weights."""
-        settings = ModelSettings(backbone=name, features=LEVELS)
+        """Solve and test heads on the covariances of a backbone with ImageNet weights."""
+        settings = ModelSettings(backbone=name, features=COVARIANCE)
         rows, extraction = self.rows(settings)
         return self._tested(rows, settings, extraction)
 

@@ -8,9 +8,13 @@ from typing import Final
 AUTO: Final = "auto"  # folds choose
 AVERAGE: Final = "average"  # the mean of the last feature map over its positions
 FLATTEN: Final = "flatten"  # its values
-LEVELS: Final = "levels"  # mean and standard deviation of the last map and of two lower ones
+#: The mean of the last map, and the covariances of the channels of this map and of two lower ones.
+COVARIANCE: Final = "covariance"
 CLASS_TOKEN: Final = "class_token"  # the class token of a transformer
 TOKENS: Final = "tokens"  # the class token, and the mean of the patches
+
+#: Number of axes to which the channels of a map are projected before their covariance is taken.
+COVARIANCE_AXES: Final = 80
 
 _BLOCKS_OF_TOKENS: Final[Mapping[str, int]] = {CLASS_TOKEN: 0, AVERAGE: 1}
 _BLOCKS_OF_MAPS: Final[Mapping[str, int]] = {AVERAGE: 0}

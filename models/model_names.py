@@ -9,6 +9,7 @@ HIDDEN: Final = "classifier_hidden"
 DROPOUT: Final = "classifier_dropout"
 FEATURE_DROPOUT: Final = "classifier_feature_dropout"
 FEATURES: Final = "features"
+AXES: Final = "covariance_axes"  # beginning of the names of layers, one for each map
 LOGITS: Final = "logits"
 PROBABILITIES: Final = "probabilities"
 

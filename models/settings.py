@@ -82,10 +82,11 @@ class NetworkSettings:
         default=kinds.AUTO,
         pattern=r"^[^\s,]+(,[^\s,]+)*$",
         description="What the head reads: average (the mean of the last feature map over its "
-        "positions), flatten (its values), levels (mean and standard deviation of the last map and "
-        "of two lower ones), the names of these lower layers, with commas, or, of a transformer, "
-        "class_token or tokens (this and average). auto: what folds choose for a solved head; for "
-        "others, and where fine_tune.mode is on, average, or class_token where there is one.",
+        "positions), flatten (its values), covariance (average, and how the channels of the last "
+        "map and of two lower ones go together), the names of these lower layers, with commas, or, "
+        "of a transformer, class_token or tokens (this and average). auto: what folds choose for a "
+        "solved head; for others, and where fine_tune.mode is on, average, or class_token where "
+        "there is one.",
     )
     feature_dropout: _Share = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."
@@ -280,7 +281,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             return self.features
         class_token = self.backbone_spec().class_token
         if self.chooses_features:
-            return kinds.TOKENS if class_token else kinds.LEVELS
+            return kinds.TOKENS if class_token else kinds.COVARIANCE
         return kinds.CLASS_TOKEN if class_token else kinds.AVERAGE
 
     @property

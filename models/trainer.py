@@ -99,7 +99,8 @@ def run_fn(fn_args: Any) -> None:
     write_parity(classifier, images, run_dir / PARITY_FILE)
     target = fn_args.serving_model_dir
     export(classifier, target, top_k=TOP_K, warmup_images=images[:WARMUP_IMAGES])
-    write_digest(classifier, target, top_k=TOP_K, source=config.get("source_hash", ""))
+    source = config.get("source_hash", "")
+    write_digest(classifier, target, top_k=TOP_K, source=source, features=settings.widest)
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
         OutOfFold.of(answers, vocabulary, calibration).write(target)

@@ -75,7 +75,7 @@ def ModelPusher(
     beside = {"statistics": statistics, "schema": schema, ANSWERS_FOLDER: predictions}
     candidate = Candidate(
         Path(exported),
-        {**given.facts, **_image_size(exported)},
+        {**given.facts, **_network_facts(exported)},
         {name: Path(artifact.uri) for name, artifact in beside.items() if artifact is not None},
         validated=records.read_json(validated) if fileio.exists(validated) else None,
         decision=records.read_json(decision) if fileio.exists(decision) else None,
@@ -101,9 +101,15 @@ def _record(pushed_model: Artifact, outcome: Push) -> None:
     pushed_model.set_string_custom_property("pushed_version", outcome["version"] or "")
 
 
-def _image_size(exported: str) -> dict[str, int]:
-    """Return the size of the model's images; nothing for a model that imgpipe has not exported."""
+def _network_facts(exported: str) -> dict[str, int | str]:
+    """Return what decides the features of the model's head.
+
+    They are the size of its images, the kind of features, and the number of axes of which these
+    have covariances; nothing for a model that imgpipe has not exported.
+    """
     path = Path(exported) / manifest.MODEL_DIGEST
     if not path.is_file():
         return {}
-    return {"image_size": json.loads(path.read_text("utf-8"))["image_size"]}
+    digest = json.loads(path.read_text("utf-8"))
+    names = ("image_size", "features", "covariance_axes")
+    return {name: digest[name] for name in names if name in digest}

@@ -15,6 +15,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+
+from imgpipe.models.arrays import Floats
 from imgpipe.models.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -215,6 +218,67 @@ def levels(network: keras.Model) -> list[str]:
         if near:
             found.append(max(reversed(near), key=lambda node: node.outputs[0].shape[-1]))
     return list(dict.fromkeys(node.operation.name for node in found))
+
+
+def channel_weights(order: Sequence[GraphNode], tensor: keras.KerasTensor) -> Floats | None:
+    """Return the weights that read the channels of a feature map, or else those that compute them.
+
+    They are those of the nearest convolution or dense layer. Between it and the map may be layers
+    that give a map with the same channels, such as activations and depthwise convolutions.
+
+    Args:
+        order: The operations of the network, as `nodes` returns them.
+        tensor: A feature map [N, h, w, C] of it.
+
+    Returns:
+        The weights, float32 [C, K]; None if there are no such layers.
+    """
+    channels = tensor.shape[-1]
+    place = next(i for i, node in enumerate(order) if any(tensor is one for one in node.outputs))
+    reached = {place}  # operations with the channels of the map
+    for position in range(place + 1, len(order)):
+        node = order[position]
+        if reached.isdisjoint(node.reads):
+            continue
+        kernel = _kernel(node.operation)
+        if kernel is not None and kernel.shape[-2] == channels:
+            return np.ascontiguousarray(np.moveaxis(kernel, -2, 0).reshape(channels, -1))
+        if _has_channels(node, channels):
+            reached.add(position)
+    waiting = {place}
+    while waiting:
+        position = max(waiting)
+        waiting.remove(position)
+        kernel = _kernel(order[position].operation)
+        if kernel is not None and kernel.shape[-1] == channels:
+            return np.ascontiguousarray(kernel.reshape(-1, channels).T)
+        waiting |= {read for read in order[position].reads if _has_channels(order[read], channels)}
+    return None
+
+
+def _kernel(operation: Any) -> Floats | None:
+    """Return the weights [..., channels read, channels computed] of a layer that mixes channels."""
+    import keras
+
+    if type(operation) is keras.layers.SeparableConv2D and operation.depth_multiplier == 1:
+        return np.asarray(operation.pointwise_kernel, np.float32)
+    if type(operation) is keras.layers.Conv2D and operation.groups == 1:
+        return np.asarray(operation.kernel, np.float32)
+    if type(operation) is keras.layers.Dense:
+        return np.asarray(operation.kernel, np.float32)
+    return None
+
+
+def _has_channels(node: GraphNode, channels: int) -> bool:
+    """Return whether an operation gives a map of this many channels, which is not one position.
+
+    What squeeze-and-excitation computes of the means of a map is no map.
+    """
+    return (
+        _is_map(node)
+        and node.outputs[0].shape[1:3] != (1, 1)
+        and (node.outputs[0].shape[-1] == channels)
+    )
 
 
 def _points(network: keras.Model) -> dict[str, GraphNode]:

@@ -24,6 +24,7 @@ from imgpipe.models import augmentation, distribution, preprocess, progress
 from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones.layer_graph import layer_at
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.feature_kinds import COVARIANCE_AXES
 from imgpipe.models.files import source_code
 from imgpipe.models.model_names import FEATURES
 from imgpipe.models.network.classifier import build_features
@@ -49,6 +50,7 @@ CODE: Final = (
     "models/feature_kinds.py",
     "models/features/extractor.py",
     "models/network/classifier.py",
+    "models/network/covariance_pooling.py",
     "models/preprocess.py",
     "models/progress.py",
 )
@@ -89,7 +91,7 @@ class FeatureExtractor:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of features in each block: of the mean and the deviation of each feature map."""
+        """Number of features in each block: of a mean, and of the covariances of each map."""
         joined = self._built()[0].get_layer(FEATURES)
         given = joined.input if isinstance(joined.input, list) else [joined.output]
         return tuple(int(one.shape[-1]) for one in given)
@@ -109,7 +111,7 @@ class FeatureExtractor:
             "backbone": self.backbone.key(),
             "image_size": self.image_size,
             "precision": self.precision,
-            "output": self.settings.widest,
+            "output": [self.settings.widest, COVARIANCE_AXES],
             "view": view,
             "augmentation": self.views.key() if view else None,
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,16 +17,15 @@ from imgpipe.models import model_names, preprocess
 from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph, token_maps
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.feature_kinds import AUTO, AVERAGE, CLASS_TOKEN, FLATTEN, LEVELS, TOKENS
+from imgpipe.models.feature_kinds import AUTO, AVERAGE, CLASS_TOKEN, COVARIANCE, FLATTEN, TOKENS
 from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
+from imgpipe.models.network import covariance_pooling
 from imgpipe.models.process import images_at_once
 from imgpipe.models.settings import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
-
-_LEAST_VARIANCE: Final = 1e-5  # added to the variance of a feature map
 
 
 @dataclass(frozen=True)
@@ -145,28 +144,23 @@ def read(maps: Sequence[keras.KerasTensor], kind: str) -> keras.KerasTensor:
     """Turn feature maps [N, h, w, C], the last one first, into the features [N, D] of a head.
 
     A class token is a map of one position. Of the kind "tokens", the features are the class token
-    and the mean of the patches. Of several other maps, they are the mean and the standard deviation
-    of each over its positions. The mean of the last map comes first, so that the features of the
-    kind "average" are the first of them.
+    and the mean of the patches. Of maps of several layers, they are the mean of the last map, and
+    the covariances of the channels of each map; see `covariance_pooling`. The mean comes first, so
+    that the features of the kind "average" are the first of them.
     """
-    from keras import layers, ops
+    from keras import layers
 
     if kind == FLATTEN:
         return layers.Flatten(dtype="float32", name=FEATURES)(maps[0])
-    mean = layers.GlobalAveragePooling2D(dtype="float32", name=None if maps[1:] else FEATURES)
-    if len(maps) == 1:
-        return mean(maps[0])
+    if kind in (AVERAGE, CLASS_TOKEN):
+        return layers.GlobalAveragePooling2D(dtype="float32", name=FEATURES)(maps[0])
     if kind == TOKENS:
-        means = [layers.GlobalAveragePooling2D(dtype="float32")(each) for each in maps]
-        return layers.Concatenate(dtype="float32", name=FEATURES)(means)
-    columns = []
-    for each in maps:
-        # In 16 bits, the variance would lose most of its digits.
-        values = ops.cast(each, "float32")
-        # A map that is the same everywhere would have an infinite gradient.
-        spread = ops.sqrt(ops.var(values, axis=(1, 2)) + _LEAST_VARIANCE)
-        columns += [ops.mean(values, axis=(1, 2)), spread]
-    return layers.Concatenate(dtype="float32", name=FEATURES)(columns)
+        blocks = [layers.GlobalAveragePooling2D(dtype="float32")(each) for each in maps]
+    else:
+        mean = layers.GlobalAveragePooling2D(dtype="float32")(maps[0])
+        axes = covariance_pooling.fixed_axes(maps)
+        blocks = [mean, *covariance_pooling.pooled(maps, axes)]
+    return layers.Concatenate(dtype="float32", name=FEATURES)(blocks)
 
 
 def build_features(
@@ -192,13 +186,13 @@ def build_features(
         if not class_token:
             raise ConfigError(
                 f"model.features: {settings.network} has no class token. Expected: auto, average, "
-                f"flatten, levels, or names of layers. Received: {kind!r}"
+                f"flatten, covariance, or names of layers. Received: {kind!r}"
             )
         maps = class_token if kind == CLASS_TOKEN else [*class_token, last]
     elif kind not in (AVERAGE, FLATTEN):
         network = keras.Model(pixels, maps[0])
         names = kind.split(",")
-        if kind == LEVELS:
+        if kind == COVARIANCE:
             names = list(backbone.levels) or layer_graph.levels(network)
         maps += [layer_graph.find(network, name, "model.features").outputs[0] for name in names]
     return pixels, maps, read(maps, kind)
@@ -212,7 +206,7 @@ def require_layers(settings: ModelSettings) -> None:
     """
     looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
     tuned = settings.fine_tune.cut if looked_at else ""
-    named = settings.features not in (AUTO, AVERAGE, FLATTEN, LEVELS)
+    named = settings.features not in (AUTO, AVERAGE, FLATTEN, COVARIANCE)
     if settings.cut or tuned or named:
         backbone_of(settings)  # fails for a layer that does not exist
         if tuned:

@@ -123,8 +123,8 @@ class Config(sections.SettingsSection):
     def bank_settings(self) -> ModelSettings:
         """Settings of the features that FeatureBank stores.
 
-        A solved head gains nothing from augmented views beside levels, so that it has them only
-        where their number is given.
+        A solved head gains nothing from augmented views beside covariances, so that it has them
+        only where their number is given.
         """
         settings = self.settings
         if self.views.count != AUTOMATIC or not settings.solved:

@@ -235,7 +235,7 @@ def grown(case: Case, first: Any, tmp_path_factory: pytest.TempPathFactory) -> t
     shutil.copytree(case.out, copy.out)
     draw_hand("rock", 4242, 112).save(copy.photos / "rock" / "new.png")
     # The features of another head would be others: this one reads what the first one stored.
-    return copy, copy.run(_UNREACHABLE, *_UNTRAINED, "model.features=levels")
+    return copy, copy.run(_UNREACHABLE, *_UNTRAINED, "model.features=covariance")
 
 
 def test_a_new_image_costs_forward_passes_for_its_own_views_only(

@@ -173,11 +173,13 @@ def test_the_features_that_were_tried_and_the_cost_of_larger_images_are_said():
     found = whole()
     sizes = {224: 0.887, 288: 0.898, 384: 0.902}
     found["bank"]["tried"] = [
-        made(JudgedFeatures, features="levels", image_size=size, accuracy=accuracy)
+        made(JudgedFeatures, features="covariance", image_size=size, accuracy=accuracy)
         for size, accuracy in sizes.items()
     ]
     text = read(found).text
-    assert "levels at 224 pixels 0.887, levels at 288 pixels 0.898, levels at 384 pixels" in text
+    assert (
+        "covariance at 224 pixels 0.887, covariance at 288 pixels 0.898, covariance at 384" in text
+    )
     assert "times as much for each request" not in text
     found["bank"]["image_size"] = 384
     said = "For images of 384 instead of 224 pixels, the backbone computes 2.9 times as much"

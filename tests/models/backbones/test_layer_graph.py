@@ -207,25 +207,27 @@ def test_a_cut_above_all_weights_is_refused(settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "names"),
+    ("settings", "names", "axes"),
     [
-        ({"backbone": "mobilenet_v2", "width": 0.35}, 3),
-        ({"backbone": "conv_4_8_16_32"}, 3),
-        ({"backbone": "conv_4", "image_size": 16}, 2),
-        ({"features": "conv1", "backbone": "conv_4_8"}, 2),
+        ({"backbone": "mobilenet_v2", "width": 0.35}, 3, 32),
+        ({"backbone": "mobilenet_v2"}, 3, 80),
+        ({"backbone": "conv_4_8_16_32"}, 3, 16),
+        ({"backbone": "conv_4", "image_size": 16}, 2, 4),
+        ({"features": "conv1", "backbone": "conv_4_8"}, 2, 4),
     ],
     ids=str,
 )
-def test_a_head_reads_the_widest_maps_at_two_thirds_and_five_sixths(settings, names) -> None:
-    given = {"features": "levels", "weights": "none", "freeze": "all", "image_size": 64, **settings}
+def test_a_head_reads_the_widest_maps_at_two_thirds_and_five_sixths(settings, names, axes) -> None:
+    given = {"weights": "none", "freeze": "all", "features": "covariance", "image_size": 64}
+    given |= settings
     _, maps, features = build_features(ModelSettings(**given))
     assert len(maps) == names
-    assert features.shape[-1] == 2 * sum(one.shape[-1] for one in maps)
+    assert features.shape[-1] == maps[0].shape[-1] + names * axes * (axes + 1) // 2
     sides = [one.shape[1] for one in maps]
     assert sides == sorted(sides), "the last map comes first"
 
 
-def test_the_gradient_of_the_deviation_of_a_constant_map_is_finite() -> None:
+def test_the_gradient_of_the_covariance_of_a_constant_map_is_finite() -> None:
     import tensorflow as tf
 
     given = {"backbone": "conv_4_8", "weights": "none", "image_size": 32, "features": "conv1"}

@@ -221,4 +221,4 @@ def test_the_folds_choose_between_class_token_patches_and_both(vit: Path, tmp_pa
     assert settings.for_search.widest == "class_token"
     assert not settings.larger_sizes
     swin = ModelSettings(backbone=f"hub:{hub_presets.write('swin', tmp_path)}")
-    assert swin.widest == "levels"
+    assert swin.widest == "covariance"

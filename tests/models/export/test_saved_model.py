@@ -180,13 +180,12 @@ def test_the_signature_cam_weights_the_feature_map_by_the_top_class(
     np.testing.assert_allclose(found["cam"], cam, atol=1e-4)
 
 
-def test_the_evidence_in_all_levels_adds_up_at_the_size_of_the_largest(images) -> None:
-    """The evidence of a mean adds up to its part of the logit, that of a deviation to its own."""
+def test_the_evidence_in_all_maps_adds_up_at_the_size_of_the_largest(images) -> None:
     from imgpipe.models import preprocess
     from imgpipe.models.export.signatures import grad_cam
 
-    levels = _classifier(3, features="levels")
-    found = grad_cam(levels, preprocess.batch_decode(images, _SIZE))
+    several = _classifier(3, features="covariance")
+    found = grad_cam(several, preprocess.batch_decode(images, _SIZE))
     assert found["cam"].shape == (len(images), 4, 4)
     assert (found["cam"].numpy().max((1, 2)) == 1).all()
 

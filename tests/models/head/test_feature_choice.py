@@ -13,7 +13,7 @@ from imgpipe.models.settings import ModelSettings
 _SETTINGS = ModelSettings()
 _TOKENS = ModelSettings(features="tokens")
 _LAST_MAP = HeadInput("average", 224)
-_SEVERAL_MAPS = HeadInput("levels", 224)
+_SEVERAL_MAPS = HeadInput("covariance", 224)
 
 
 def _rows(signal: tuple[float, float], images: int = 120) -> BankRows:

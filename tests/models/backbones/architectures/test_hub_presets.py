@@ -119,8 +119,8 @@ def _exported(settings: ModelSettings, target: Path) -> ClassifierNetwork:
         *(_case(family, "class_token") for family in _WITH_CLASS_TOKEN),
         ("dinov2", "tokens"),
         ("dinov2", "block2_map,block1_map"),
-        ("swin", "levels"),
-        _case("hgnet", "levels"),
+        ("swin", "covariance"),
+        _case("hgnet", "covariance"),
         ("resnet", "average"),
     ],
 )

@@ -1,0 +1,204 @@
+"""Tests of covariance pooling against NumPy, of its axes, and of its form in exported files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from imgpipe.models import distribution, preprocess
+from imgpipe.models.backbones import layer_graph
+from imgpipe.models.export import exchange_files
+from imgpipe.models.export.saved_model import export
+from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.files.version_files import SERVING_DEFAULT
+from imgpipe.models.model_names import HEAD
+from imgpipe.models.network import covariance_pooling, network_file
+from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
+from imgpipe.models.settings import ModelSettings
+from tests.images import encoded, soft
+
+_SETTINGS = ModelSettings(
+    backbone="conv_8_12_16",
+    weights="none",
+    freeze="all",
+    image_size=64,
+    features="covariance",
+)
+_CLASSES = ("a", "b", "c")
+
+
+def _pooled(maps: list[np.ndarray], axes: list[np.ndarray]) -> list[np.ndarray]:
+    """Pool maps [N, h, w, C] with Keras."""
+    inputs = [keras.Input(each.shape[1:]) for each in maps]
+    pool = keras.Model(inputs, covariance_pooling.pooled(inputs, axes))
+    found = pool(maps)
+    return [np.asarray(each) for each in (found if isinstance(found, list) else [found])]
+
+
+def _roots(values: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return exact square roots of the covariances of a map, [N, d, d]."""
+    flat = values.reshape(len(values), -1, values.shape[-1]).astype(np.float64) @ axes
+    covariances = np.stack([np.cov(each.T, bias=True) for each in flat])
+    squares, vectors = np.linalg.eigh(covariances)
+    lengths = np.sqrt(np.maximum(squares, 0))
+    return (vectors * lengths[:, None]) @ vectors.transpose(0, 2, 1)
+
+
+@pytest.fixture
+def maps() -> list[np.ndarray]:
+    """Return two feature maps whose channels go together in part."""
+    random = np.random.default_rng(0)
+    mixed = random.normal(size=(3, 7, 7, 12)) @ random.normal(size=(12, 12))
+    return [mixed.astype(np.float32), random.normal(size=(3, 14, 14, 6)).astype(np.float32)]
+
+
+def test_the_features_are_the_upper_triangles_of_square_roots_of_covariances(maps) -> None:
+    random = np.random.default_rng(1)
+    axes = [np.linalg.qr(random.normal(size=(each.shape[-1], 4)))[0] for each in maps]
+    axes = [each.astype(np.float32) for each in axes]
+    row, column = np.triu_indices(4)
+    for values, columns, found in zip(maps, axes, _pooled(maps, axes), strict=True):
+        exact = _roots(values, columns)
+        assert found.shape == (3, 10)
+        # Five iterations are an approximation, which is worst for the smallest eigenvalues.
+        np.testing.assert_allclose(found, exact[:, row, column], atol=0.05 * exact.max())
+
+
+def test_more_iterations_come_nearer_to_the_square_root(maps, monkeypatch) -> None:
+    monkeypatch.setattr(covariance_pooling, "_ITERATIONS", 15)
+    axes = [np.eye(6, 4, dtype=np.float32)]
+    row, column = np.triu_indices(4)
+    [found] = _pooled(maps[1:], axes)
+    np.testing.assert_allclose(found, _roots(maps[1], axes[0])[:, row, column], atol=2e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 6.0, 1e4])
+def test_a_map_without_variance_gives_zeros_and_a_finite_gradient(value: float) -> None:
+    import tensorflow as tf
+
+    pixels = keras.Input((5, 5, 4))
+    [features] = covariance_pooling.pooled([pixels], [np.eye(4, dtype=np.float32)])
+    network = keras.Model(pixels, features)
+    constant = tf.fill((2, 5, 5, 4), value)
+    with tf.GradientTape() as tape:
+        tape.watch(constant)
+        found = network(constant)
+        total = tf.reduce_sum(found)
+    assert not np.asarray(found).any()
+    assert np.isfinite(tape.gradient(total, constant)).all()
+
+
+def test_a_map_of_16_bits_is_pooled_in_float32(maps) -> None:
+    axes = [np.eye(12, 5, dtype=np.float32)]
+    half = maps[0].astype(np.float16)
+    with distribution.policy("mixed_float16"):
+        inputs = keras.Input((7, 7, 12), dtype="float16")
+        [features] = covariance_pooling.pooled([inputs], axes)
+    assert features.dtype == "float32"
+    found = np.asarray(keras.Model(inputs, features)(keras.ops.convert_to_tensor(half)))
+    [expected] = _pooled([half.astype(np.float32)], axes)
+    # A sum of squares of 49 such numbers has two digits in float16.
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_axes_are_singular_vectors_of_the_weights_that_read_a_map_or_compute_it() -> None:
+    pixels = keras.Input((16, 16, 3))
+    low = keras.layers.Conv2D(10, 3, name="low")(pixels)
+    x = keras.layers.DepthwiseConv2D(3)(keras.layers.ReLU()(low))
+    high = keras.layers.Conv2D(12, 1, name="high")(x)
+    last = keras.layers.Activation("relu")(high)
+    network = keras.Model(pixels, last)
+    kernel = np.asarray(network.get_layer("high").kernel)[0, 0]  # [10, 12]
+    of_last, of_low = covariance_pooling.fixed_axes([last, low])
+    assert of_last.shape == (12, 10) and of_low.shape == (10, 10)
+    for axes, weights in ((of_last, kernel.T), (of_low, kernel)):
+        left, values, _ = np.linalg.svd(weights.astype(np.float64), full_matrices=False)
+        expected = left * values / values[0]
+        signs = np.sign((axes * expected).sum(axis=0))
+        np.testing.assert_allclose(axes, expected * signs, atol=1e-5)
+
+
+def test_squeeze_and_excitation_is_not_what_reads_a_map() -> None:
+    pixels = keras.Input((16, 16, 3))
+    x = keras.layers.DepthwiseConv2D(3, name="map")(keras.layers.Conv2D(8, 1)(pixels))
+    squeezed = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = keras.layers.Conv2D(8, 1)(keras.layers.Conv2D(2, 1)(squeezed))
+    end = keras.layers.Conv2D(5, 1, name="project")(keras.layers.Multiply()([x, gate]))
+    network = keras.Model(pixels, end)
+    found = layer_graph.channel_weights(layer_graph.nodes(network.outputs), x)
+    np.testing.assert_array_equal(found, np.asarray(network.get_layer("project").kernel)[0, 0])
+
+
+def test_axes_without_weights_are_the_same_in_every_run() -> None:
+    axes = [covariance_pooling.fixed_axes([keras.Input((4, 4, 6))])[0] for _ in range(2)]
+    np.testing.assert_array_equal(*axes)
+    np.testing.assert_allclose(axes[0].T @ axes[0], np.eye(6), atol=1e-6)
+
+
+def test_the_keys_of_features_depend_on_the_kind() -> None:
+    keys = {
+        FeatureExtractor(replace(_SETTINGS, features=kind)).key(0)
+        for kind in ("covariance", "average", "conv1")
+    }
+    assert len(keys) == 3
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClassifierNetwork, Path]:
+    """Export a network with a head of random weights that reads covariances."""
+    folder = tmp_path_factory.mktemp("export") / "1"
+    classifier = build_classifier(None, _CLASSES, _SETTINGS)
+    head = classifier.network.get_layer(HEAD)
+    kernel, bias = head.get_weights()
+    head.set_weights([20 * kernel, bias])  # so that the answers differ
+    export(classifier, str(folder))
+    network_file.save(classifier, _SETTINGS, str(folder))
+    return classifier, folder
+
+
+def _images() -> tuple[list[bytes], np.ndarray]:
+    """Return encoded images, and their pixels, uint8 [N, S, S, 3]."""
+    images = [encoded(soft(seed, (64, 64))) for seed in range(6)]
+    pixels = preprocess.batch_decode(images, 64).numpy()
+    return images, np.rint(pixels).astype(np.uint8)
+
+
+def test_the_saved_model_and_the_network_that_is_built_again_answer_alike(exported) -> None:
+    import tensorflow as tf
+
+    classifier, folder = exported
+    images, _ = _images()
+    expected = classifier.probabilities(images)
+    assert expected.std(axis=0).max() > 1e-3, "the images differ"
+    served = tf.saved_model.load(str(folder)).signatures[SERVING_DEFAULT]
+    found = served(image_bytes=tf.constant(images))["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(network_file.load(folder).probabilities(images), expected, atol=1e-6)
+
+
+def test_a_keras_file_answers_alike(exported) -> None:
+    classifier, folder = exported
+    images, pixels = _images()
+    answer = exchange_files.open_keras(exchange_files.to_keras(folder))
+    np.testing.assert_allclose(answer(pixels), classifier.probabilities(images), atol=3e-3)
+
+
+@pytest.mark.parametrize(("calibrated", "tolerance"), [(False, 3e-3), (True, 0.03)])
+def test_a_lite_file_answers_alike(exported, calibrated: bool, tolerance: float) -> None:
+    classifier, folder = exported
+    images, pixels = _images()
+    calibration = list(pixels) if calibrated else []
+    answer = exchange_files.open_lite(exchange_files.to_lite(folder, _CLASSES, calibration))
+    np.testing.assert_allclose(answer(pixels), classifier.probabilities(images), atol=tolerance)
+
+
+def test_an_onnx_file_answers_alike(exported) -> None:
+    pytest.importorskip("tf2onnx")
+    classifier, folder = exported
+    images, pixels = _images()
+    answer = exchange_files.open_onnx(exchange_files.to_onnx(folder, _CLASSES))
+    np.testing.assert_allclose(answer(pixels), classifier.probabilities(images), atol=3e-3)
