@@ -93,8 +93,8 @@ class Answers:
         return Scores(losses, self.right, self.groups)
 
 
-def better(new: Scores, old: Scores) -> bool:
-    """Return whether a network is better than another one, by more than a standard error.
+def better(new: Scores, old: Scores, errors: float = 1.0) -> bool:
+    """Return whether a network is better than another one, by more than some standard errors.
 
     This is the one-standard-error rule (Breiman et al. 1984): the simpler network is used unless
     the accuracy of the other is higher by more than that; or it is not lower, and the loss is lower
@@ -104,12 +104,15 @@ def better(new: Scores, old: Scores) -> bool:
     Args:
         new: Scores of the network.
         old: Scores of the other network for the same images in the same order.
+        errors: Number of standard errors.
     """
     gains = new.right.astype(np.float64) - old.right
     if gains.mean() < 0:
         return False
     losses = old.losses.astype(np.float64) - new.losses
-    return any(float(one.mean()) > standard_error(one, new.groups) for one in (gains, losses))
+    return any(
+        float(one.mean()) > errors * standard_error(one, new.groups) for one in (gains, losses)
+    )
 
 
 def standard_error(values: Array, groups: Names | None = None) -> float:

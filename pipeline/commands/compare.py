@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from imgpipe.components.common.shares import PairedAnswers
     from imgpipe.pipeline.output.past_runs import PastRun
-    from imgpipe.pipeline.run_history.run_comparison import Disagreement, RunComparison
+    from imgpipe.pipeline.run_history.run_comparison import Change, Disagreement, RunComparison
 
 app = typer.Typer()
 
@@ -83,13 +83,15 @@ def _print(compared: RunComparison) -> None:
         version = "" if run["version"] is None else f", version {run['version']}"
         console.print(f"[bold]{letter}[/]  {escape(run['folder'])}{version}")
         console.print(f"   {escape(run['verdict'] or run['status'], lines=True)}")
-    sections = (("Configuration", compared["configuration"]), ("Data", compared["data"]))
+    sections = (
+        ("Configuration", compared["configuration"]),
+        ("Data", compared["data"]),
+        ("Choices by the images", compared["choices"]),
+    )
     for heading, changes in sections:
         console.print(f"\n[bold]{heading}[/]")
         for change in changes:
-            before = _value(change["before"])
-            after = _value(change["after"])
-            console.print(escape(f"  {change['name']}: {before} → {after}"))
+            console.print(escape(f"  {described(change)}"))
         if not changes:
             console.print("  no difference")
     console.print("\n[bold]Metrics[/]")
@@ -117,6 +119,18 @@ def _print_images(console: Console, images: list[Disagreement], right: str, wron
         console.print(f"  {escape(line)}")
     if len(images) > _SHOWN:
         console.print(f"  and {len(images) - _SHOWN:,} more; --json FILE lists all of them")
+
+
+def described(change: Change) -> str:
+    """Return a difference between two runs as a line."""
+    from imgpipe.pipeline.run_history.run_comparison import IMAGE_SIZE
+
+    before = change["before"]
+    after = change["after"]
+    line = f"{change['name']}: {_value(before)} → {_value(after)}"
+    if change["name"] == IMAGE_SIZE and before and after:
+        line += f" (the network computes {(after / before) ** 2:.1f} times as much in each request)"
+    return line
 
 
 def _value(value: object) -> str:

@@ -143,6 +143,8 @@ def tell(outcome: Run, console: Console, settings: RunSection) -> None:
         console.print(f"  model    {escape(push['path'])} ({state})")
     for heading, text in _training(outcome.summary["training"]):
         console.print(f"  {heading:<8} {escape(text)}")
+    for text in _changed_choices(outcome):
+        console.print(f"  changed  {escape(text)}")
     images = images_to_threshold(outcome.summary["training"], gate)
     if images is not None and gate is not None:
         enough = f"about {images:,} training images would reach {gate['threshold']:g}"
@@ -180,6 +182,21 @@ def _data(data: DataSummary | None) -> str:
     rejected = f"{data['rejected']:,} in quarantine" + (f" ({reasons})" if reasons else "")
     repaired = f", {data['repaired']:,} repaired" if data["repaired"] else ""
     return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {rejected}"
+
+
+def _changed_choices(outcome: Run) -> Iterator[str]:
+    """Yield what the images decided in another way than in the last run with a model."""
+    from imgpipe.pipeline.commands.compare import described
+    from imgpipe.pipeline.output import past_runs
+    from imgpipe.pipeline.run_history.run_comparison import choice_changes
+
+    runs = past_runs.read(outcome.folder.parent.parent)
+    this = next((run for run in runs if run.name == outcome.folder.name), None)
+    before = [run for run in runs if run.accuracy is not None and run.name < outcome.folder.name]
+    if this is None or this.accuracy is None or not before:
+        return
+    for change in choice_changes(before[-1], this):
+        yield f"{described(change)} since the run {before[-1].name}"
 
 
 def _training(training: History | None) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,11 @@ class RunModel(TypedDict):
     backbone: Annotated[str, "Name of the backbone."]
     classes: Annotated[list[str], "Class names, in the order of the probabilities."]
     image_size: Annotated[int, "Width and height of the images that the exported network sees."]
+    features: Annotated[
+        str,
+        "What a head on the feature bank reads, as the setting `model.features` names it; empty "
+        "if no bank was made.",
+    ]
 
 
 class BankWork(TypedDict):
@@ -127,6 +132,7 @@ def summarised(
                 "backbone": settings["backbone"],
                 "classes": settings["vocabulary"],
                 "image_size": settings["image_size"],
+                "features": facts["bank"]["features"] if facts["bank"] is not None else "",
             },
             "data": facts["data"],
             "set_aside": facts["near"]["set_aside"] if facts["near"] is not None else {},

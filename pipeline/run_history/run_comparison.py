@@ -20,6 +20,7 @@ from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
 
+IMAGE_SIZE = "side of the images in pixels"  # name of a choice
 _SPLITS = (names.VALIDATION, names.TEST)
 _FOLDS = "folds"  # name of the folds beside those of the splits
 
@@ -73,6 +74,9 @@ class RunComparison(TypedDict):
     b: Annotated[ComparedRun, "The second run."]
     configuration: Annotated[list[Change], "Settings that differ."]
     data: Annotated[list[Change], "Numbers of images that differ."]
+    choices: Annotated[
+        list[Change], "What the images of the runs decided in two ways; see `model` and `training`."
+    ]
     metrics: Annotated[
         MetricPairs, "Metrics by split and name; if folds decided, `folds` is one of the splits."
     ]
@@ -116,6 +120,7 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
         "b": _compared_run(second),
         "configuration": configuration_changes(first, second),
         "data": data_changes(first, second),
+        "choices": choice_changes(first, second),
         "metrics": _metrics(first, second),
         "paired": pairs,
         "paired_missing": missing,
@@ -155,6 +160,22 @@ def _counts(run: PastRun) -> dict[str, int]:
     counts = {f"images of {name}": count for name, count in run.by_class.items()}
     relabelled = sum(data["overrides"]["relabelled"].values())
     return counts | {"rejected": data["rejected"], "relabelled": relabelled}
+
+
+def choice_changes(first: PastRun, second: PastRun) -> list[Change]:
+    """Return what differs of what the images decided: features, size of the images, training."""
+    return _changes(_choices(first), _choices(second))
+
+
+def _choices(run: PastRun) -> dict[str, object]:
+    summary = run.summary
+    if summary is None or summary["training"] is None:
+        return {}
+    return {
+        "features of the head": summary["model"]["features"],
+        IMAGE_SIZE: summary["model"]["image_size"],
+        "trained": summary["training"]["trained"],
+    }
 
 
 def _changes(first: Mapping[str, object], second: Mapping[str, object]) -> list[Change]:

@@ -13,7 +13,9 @@ from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
+from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.training.cross_validation import Folds
+from imgpipe.models.training.history import History
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import toml_text
 from imgpipe.pipeline.records.run_summary import summarised
@@ -35,6 +37,7 @@ def leave(
     settings: tuple[str, ...] = (),
     artifacts: dict[str, dict[str, str]] | None = None,
     folds: float | None = None,
+    chosen: tuple[str, int] | None = None,
 ) -> Path:
     """Write the folder of a past run and return it.
 
@@ -49,6 +52,7 @@ def leave(
         settings: Settings of the run, such as `train.epochs=33`.
         artifacts: Paths of the artifacts by component and output; None if they were not recorded.
         folds: Mean accuracy of the cross-validation; None if there was none.
+        chosen: What the head reads, and the size of its images; None if none was trained.
     """
     folder = out / "runs" / name
     folder.mkdir(parents=True)
@@ -76,6 +80,10 @@ def leave(
         )
     if folds is not None:
         facts["cross_validation"] = made(Folds, folds=5, mean=folds, std=0.02)
+    if chosen is not None:
+        facts["bank"] = made(BankFacts, features=chosen[0])
+        facts["settings"]["image_size"] = chosen[1]
+        facts["training"] = made(History, trained="head", image_size=chosen[1])
     if version is not None:
         path = str(out / "model" / str(version))
         facts["push"] = made(Push, status="pushed", version=str(version), path=path)

@@ -79,8 +79,8 @@ def test_two_versions_are_compared_on_their_common_images(out):
     json_formats.conform("compare", json.loads(result.stdout))
     answer = json.loads(result.stdout)
     assert set(answer) == {
-        *("schema", "a", "b", "configuration", "data", "metrics", "paired", "paired_missing"),
-        *("only_a", "only_b"),
+        *("schema", "a", "b", "configuration", "data", "choices", "metrics", "paired"),
+        *("paired_missing", "only_a", "only_b"),
     }
     assert (answer["a"]["version"], answer["b"]["version"]) == (1, 2)
     assert answer["configuration"] == [{"name": "train.epochs", "before": 60, "after": 33}]
@@ -116,6 +116,18 @@ def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
         "dog/z.jpg: dog; B predicted cat (validation)",
     ):
         assert expected in result.stdout, result.stdout
+
+
+def test_what_the_images_decided_in_another_way_is_named_with_its_cost(tmp_path):
+    leave(tmp_path, "20260101-100000", chosen=("average", 224))
+    leave(tmp_path, "20260102-100000", chosen=("covariance", 288))
+    result = invoke("compare", tmp_path)
+    assert "features of the head: average → covariance\n" in result.stdout
+    assert (
+        "side of the images in pixels: 224 → 288 (the network computes 1.7 times as much in each "
+        "request)\n"
+    ) in result.stdout
+    assert "trained:" not in result.stdout
 
 
 def test_runs_without_predictions_are_compared_without_paired_accuracy(out):

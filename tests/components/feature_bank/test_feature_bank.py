@@ -160,7 +160,7 @@ def test_larger_images_are_used_where_they_make_the_head_better(
 ) -> None:
     """Every judgement up to that of the chosen size is made to count as better than any other."""
     answers = [True, True, chosen == 64]
-    monkeypatch.setattr(feature_choice, "better", lambda new, old: answers.pop(0))
+    monkeypatch.setattr(feature_choice, "_worth_its_cost", lambda new, old: answers.pop(0))
     uri, facts = _chosen(tmp_path, _NOISE, larger=[48, 64])
     assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48, 64]
     assert facts["image_size"] == chosen

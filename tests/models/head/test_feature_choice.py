@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.bank import BankRows, ChosenPenalty
 from imgpipe.models.head import feature_choice
+from imgpipe.models.head.answers import Scores
 from imgpipe.models.head.feature_choice import HeadInput, choose_blocks, choose_size
+from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.settings import ModelSettings
 
 _SETTINGS = ModelSettings()
@@ -102,3 +104,48 @@ def test_with_too_few_images_to_judge_the_last_map_is_read() -> None:
     choice = choose_blocks(rows, 2, _SETTINGS, images=8)
     assert (choice.chosen, choice.tried) == (_LAST_MAP, ())
     assert not choice.size_may_help
+
+
+def _scores(right: np.ndarray, losses: float) -> Scores:
+    return Scores(np.full(len(right), losses, np.float32), right)
+
+
+def _judged_in_turn(monkeypatch, *scores: Scores) -> None:
+    """Let heads have given scores, in the order in which they are judged."""
+    waiting = list(scores)
+    penalty: ChosenPenalty = {"rows": "", "l2": 1.0, "wrong": []}
+    judge = "imgpipe.models.head.solved_head.HeadSolver.judge"
+    monkeypatch.setattr(judge, lambda solver: Judgement(waiting.pop(0), penalty))
+
+
+@pytest.mark.parametrize(("more", "chosen"), [(1, 224), (2, 224), (3, 288)])
+def test_a_dearer_input_is_better_by_more_than_chance_and_one_image(
+    monkeypatch, more: int, chosen: int
+) -> None:
+    """Of two images more, chance would give as many every fourth time."""
+    right = np.arange(99) < 90
+    _judged_in_turn(
+        monkeypatch,
+        _scores(right, 0.3),
+        _scores(right, 0.3),
+        _scores(np.arange(99) < 90 + more, 0.3),
+    )
+    rows = _rows((1.0, 0.0))
+    choice = choose_blocks(rows, 2, _SETTINGS, images=120)
+    assert choose_size(choice, rows, 288, 2, _SETTINGS).chosen.image_size == chosen
+
+
+@pytest.mark.parametrize(("more", "chosen"), [(1, 224), (2, 288)])
+def test_a_lower_loss_does_not_outweigh_the_cost_of_one_image_more(
+    monkeypatch, more: int, chosen: int
+) -> None:
+    right = np.arange(99) < 90
+    _judged_in_turn(
+        monkeypatch,
+        _scores(right, 0.3),
+        _scores(right, 0.3),
+        _scores(np.arange(99) < 90 + more, 0.1),
+    )
+    rows = _rows((1.0, 0.0))
+    choice = choose_blocks(rows, 2, _SETTINGS, images=120)
+    assert choose_size(choice, rows, 288, 2, _SETTINGS).chosen.image_size == chosen
