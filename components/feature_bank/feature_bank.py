@@ -23,6 +23,8 @@ from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common.artifacts import DataBlessing, mark_examples
 from imgpipe.components.common.blessings import require_data_blessing
+from imgpipe.components.common.ingest_summary import read_ingest_summary
+from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.bank_settings import FREE_DISK, FeatureBankSettings
 from imgpipe.components.feature_bank.extraction import ImageFeatures
@@ -82,6 +84,7 @@ def FeatureBank(
         "backbone": backbone.network,
         "weights_key": given.weights_key,
         "precision": resolve_precision(precision),
+        "validation_drawn": _validation_drawn(examples.uri),
     }
     bank = ImageFeatures(plan, examples.uri, features.uri, images, origin)
     if not head:
@@ -90,6 +93,12 @@ def FeatureBank(
     solved = ModelSettings.from_mapping(json.loads(head))
     larger = _larger_plans(bank, solved, allowed)
     bank.choose(beam_pipeline, solved, len(given.vocabulary), larger)
+
+
+def _validation_drawn(examples_uri: str) -> bool:
+    """Return whether the run has drawn the validation split, which else the source has named."""
+    ingested = read_ingest_summary(examples_uri)
+    return ingested is not None and names.VALIDATION in SplitRule.from_json(ingested["rule"]).drawn
 
 
 def _larger_plans(bank: ImageFeatures, head: ModelSettings, budget: float) -> Iterator[StoragePlan]:

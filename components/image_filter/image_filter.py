@@ -21,7 +21,7 @@ from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.common.ingest_summary import SourceNote, read_ingest_summary
+from imgpipe.components.common.ingest_summary import INGEST_SUMMARY, SourceNote, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
     ShardWriter,
@@ -29,6 +29,7 @@ from imgpipe.components.common.storage.records import (
     read_examples,
     remove_folder,
     remove_temporary,
+    write_json,
 )
 from imgpipe.components.common.storage.shards import Shard, shards
 from imgpipe.components.image_filter import comparison, quarantine
@@ -185,6 +186,8 @@ def filter_examples(
             | "Gather" >> beam.CombineGlobally(Outcomes.joined)
             | "Quarantine" >> beam.Map(_write_quarantine, known, uris.quarantine, source, settings)
         )
+    if ingested:  # what reads the kept images asks for the rule of the splits, too
+        write_json(f"{uris.kept}/{INGEST_SUMMARY}", ingested)
     remove_folder(f"{uris.quarantine}/{_PARTS}")
     for uri in (uris.quarantine, uris.kept, uris.metadata):
         remove_temporary(uri)  # of attempts that died

@@ -159,10 +159,9 @@ def _why_folds(facts: Facts) -> str:
     if folds is None or not folds["automatic"]:
         return ""
     images = plural(folds["validation_images"], "image")
-    text = f"; the folds decide, because the validation split has only {images}"
     if training is not None and names.VALIDATION in (training["learned"] or {}):
-        text += ", from which the model has learned, too"
-    return text
+        return f"; the folds decide, so that the model learns from the {images} of validation, too"
+    return f"; the folds decide, because the validation split has only {images}"
 
 
 def _time_decided(facts: Facts) -> str:

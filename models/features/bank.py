@@ -60,6 +60,9 @@ class BankOrigin(TypedDict):
     backbone: Annotated[str, "Name of the backbone, or of the function that replaces it."]
     weights_key: Annotated[str, "Fingerprint of weights and preprocessing."]
     precision: Annotated[str, "Precision of the forward passes: float32 or bfloat16."]
+    validation_drawn: Annotated[
+        bool, "Whether the run has drawn the images of validation; else the source names them."
+    ]
 
 
 class BankFacts(BankOrigin, StoredFeatures):

@@ -20,6 +20,9 @@ FOLDS: Final = 5
 #: accuracy by more than half a point. Folds over train and validation decide then, unless a setting
 #: says otherwise.
 FEW_IMAGES: Final = 200
+#: Up to this number of images of train and validation, folds judge a solved head at no cost: those
+#: that choose its penalty have all of these images.
+MOST_OF_HEADS: Final = 2000
 #: Number of folds that judge the networks of the search, up to a number of images of train and
 #: validation. A network is trained for each fold, so there are fewer than for heads. Of more
 #: images, one of the folds judges where the validation split could not.

@@ -53,7 +53,7 @@ class Folds(FoldFigures):
 
     automatic: Annotated[
         bool,
-        "Whether the folds decide because validation is small, and not because of a setting.",
+        "Whether the run lets the folds decide, and not a setting.",
     ]
     validation_images: Annotated[int, "Images of the validation split."]
     alike_apart: Annotated[

@@ -10,8 +10,8 @@ import numpy as np
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features.bank import read_facts, read_rows
-from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
+from imgpipe.models.features.bank import BankRows, read_facts, read_rows
+from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS, MOST_OF_HEADS
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.training.cross_validation import Folds, summary
@@ -32,8 +32,8 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     by a head without it.
 
     Returns:
-        The head; None where validation has enough images to judge, or the network that is trained
-        is not a solved head.
+        The head; None where the validation split judges, or the network that is trained is not a
+        solved head.
 
     Raises:
         DataRefused: A setting gives a number of folds, and there are too few images for them.
@@ -43,7 +43,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     if not (inputs.folds and settings.head_alone and read_facts(inputs.bank_uri)["dim"]):
         return None
     training, validation = read_splits(inputs)
-    if automatic and len(np.unique(validation.groups)) >= FEW_IMAGES:
+    if automatic and not _folds_judge(inputs, training, validation):
         return None
     splits = (names.TRAIN, names.VALIDATION)
     count = FOLDS if automatic else inputs.folds
@@ -85,6 +85,18 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     answers = Answers.joined([fold_answers for fold_answers, _ in folds])
     distribution = row_distribution(training, validation)
     return Trained(head.layers, answers, history, distribution, by_folds=True)
+
+
+def _folds_judge(inputs: Inputs, training: BankRows, validation: BankRows) -> bool:
+    """Return whether folds judge instead of the validation split, if no setting says so.
+
+    They do where validation has few images. They also do where nobody has set these images aside
+    and the folds cost nothing, since what they teach is worth more than another judgement.
+    """
+    if len(np.unique(validation.groups)) < FEW_IMAGES:
+        return True
+    images = int(training.clean.sum()) + len(validation)
+    return read_facts(inputs.bank_uri)["validation_drawn"] and images <= MOST_OF_HEADS
 
 
 def _as_judged(solution: Solution, folds: Folds) -> Solution:

@@ -299,8 +299,9 @@ class EvaluateSection(SettingsSection):
         le=20,
         description="Number of folds over train and validation. Their mean accuracy must then "
         "reach the threshold, instead of the validation accuracy. 0: no folds. -1: 5 folds where "
-        "validation has fewer than 200 images and a solved head is published; for a network that "
-        "folds of the search have judged, those.",
+        "a solved head is published and validation has fewer than 200 images or, unless the source "
+        "names it, train and validation have at most 2,000; for a network that folds of the search "
+        "have judged, those.",
     )
 
     @model_validator(mode="after")

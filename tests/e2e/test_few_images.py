@@ -53,7 +53,7 @@ def test_at_least_20_of_24_images_teach(few: tuple[Case, Any]):
     assert learned == {split: counts[split] for split in (names.TRAIN, names.VALIDATION)}
     assert sum(learned.values()) >= 20
     assert outcome.summary["cross_validation"]["images"] == sum(learned.values())
-    assert "from which the model has learned, too" in outcome.verdict
+    assert "so that the model learns from the" in outcome.verdict
 
 
 def test_the_pictures_of_the_report_are_of_all_images_that_teach(few: tuple[Case, Any]):

@@ -17,6 +17,7 @@ def write_facts(
     note: str = "",
     features: str = "average",
     image_size: int = 224,
+    validation_drawn: bool = True,
 ) -> None:
     """Write the description of a bank as FeatureBank does, with features of these sizes."""
     facts: BankFacts = {
@@ -25,6 +26,7 @@ def write_facts(
         "backbone": "efficientnet_lite0",
         "weights_key": "0" * 16,
         "precision": "float32",
+        "validation_drawn": validation_drawn,
         "dim": sum(sizes),
         "sizes": list(sizes),
         "features": features,

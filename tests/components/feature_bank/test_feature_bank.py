@@ -111,6 +111,7 @@ _ORIGIN: BankOrigin = {
     "backbone": "conv_4_8",
     "weights_key": "",
     "precision": "float32",
+    "validation_drawn": True,
 }
 _HALF, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
 _SEVERAL_MAPS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))

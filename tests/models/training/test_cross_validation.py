@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
+import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.bank import BANK_FILE, BankRows, read_facts
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings import ModelSettings
@@ -91,5 +93,22 @@ def test_folds_decide_where_validation_has_few_images_or_a_setting_asks(
     with pytest.raises(DataRefused, match=r"= 40: expected at least 80 images.* Received: 60"):
         judged(40)
     monkeypatch.setattr(module, "FEW_IMAGES", noise_data.VALIDATION)
-    assert not judged(AUTOMATIC)
+    assert judged(AUTOMATIC)["learned"] == found["learned"], "few images to learn from"
     assert judged(3)["cross_validation"]["automatic"] is False
+    monkeypatch.setattr(module, "MOST_OF_HEADS", noise_data.TRAIN + noise_data.VALIDATION - 1)
+    assert not judged(AUTOMATIC)
+
+
+def test_enough_images_of_a_validation_that_the_source_names_judge_and_teach_nothing(
+    noise_images, noise_bank, monkeypatch, tmp_path
+):
+    shutil.copytree(noise_bank, tmp_path / "bank")
+    facts = read_facts(noise_bank)
+    facts["validation_drawn"] = False
+    (tmp_path / "bank" / BANK_FILE).write_text(json.dumps(facts))
+    given = noise_data.inputs(noise_images, str(tmp_path / "bank"), noise_data.SETTINGS)
+    given = dataclasses.replace(given, folds=AUTOMATIC)
+    found = head_from_both_splits(given)
+    assert found is not None and "validation" in found.history["learned"], "few of them teach"
+    monkeypatch.setattr(module, "FEW_IMAGES", noise_data.VALIDATION)
+    assert head_from_both_splits(given) is None
