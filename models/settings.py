@@ -84,8 +84,8 @@ class NetworkSettings:
         description="What the head reads: average (the mean of the last feature map over its "
         "positions), flatten (its values), covariance (average, and how the channels of this and "
         "two lower maps go together), the names of these lower layers, with commas, or, of a "
-        "transformer, class_token or tokens (both). auto: what folds choose for a solved "
-        "head; else, or if fine_tune.mode is on, average, or class_token if there is one.",
+        "transformer, class_token or tokens (this and average). auto: what folds choose for a "
+        "solved head; else, or if fine_tune.mode is on, average, or class_token if there is one.",
     )
     feature_dropout: _Share = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."
