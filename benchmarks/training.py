@@ -176,6 +176,11 @@ def _say(name: str, run: Finished, split: str) -> None:
     if found := run.summary["metrics"].get(split):
         by_chance = f"{found['ece_by_chance']:.4f} by chance"
         said.append(f"expected calibration error {found['ece']:.4f} ({by_chance})")
+    solution = training.get("solution")
+    if solution and solution["accuracy"] is not None:
+        model = run.summary["model"]
+        chosen = f"{model['features']} at {model['image_size']} pixels"
+        said.append(f"folds of a head {solution['accuracy']:.4f} ({chosen})")
     if tuned:
         said.append(f"head alone {tuned['head_accuracy']:.4f} of held-out images")
     blessed = "blessed" if run.summary["blessed"] else "not blessed"

@@ -124,7 +124,7 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
     The gradient is taken of the difference between the top logit and the mean of all logits,
     because softmax ignores what is added to all logits alike, and because the first logit of a
     binary head is the constant 0. For the mean of one feature map, this is Grad-CAM (Selvaraju et
-    al. 2017), whose mean gradient says nothing about a deviation. The maps that the head reads are
+    al. 2017), whose mean gradient says nothing about a covariance. The maps that the head reads are
     added up at the size of the largest. Tokens that belong to no place are left out.
 
     Args:
