@@ -21,9 +21,10 @@ from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.checks.whole_set import radius
+from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.overrides import Override, resolve
-from imgpipe.components.image_filter.quarantine import DataSummary, Outcomes, check_conservation
+from imgpipe.components.image_filter.quarantine import Outcomes, check_conservation
 from imgpipe.components.run_record.galleries import Gallery, GallerySample
 from imgpipe.models import progress
 

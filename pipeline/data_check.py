@@ -15,8 +15,8 @@ from imgpipe.components import source_check
 from imgpipe.components.data_gate import rules
 from imgpipe.components.image_filter import file_clues, near_groups
 from imgpipe.components.image_filter.check import Row
+from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.near_groups import NearGroup
-from imgpipe.components.image_filter.quarantine import DataSummary
 from imgpipe.components.source_check import JudgedSource, SourceCheckPlan
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.pipeline.configuration.config import Config

@@ -15,8 +15,8 @@ from imgpipe.components.common.shares import wilson
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import Decision, Ruling
 from imgpipe.components.image_filter.check import Row
+from imgpipe.components.image_filter.data_summary import DataSummary, Families, Noted, Warned
 from imgpipe.components.image_filter.near_groups import Listed
-from imgpipe.components.image_filter.quarantine import DataSummary, Families, Noted, Warned
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.deciding_answers import (
     AnswerCounter,

@@ -36,9 +36,10 @@ from imgpipe.components.image_filter import comparison, quarantine
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import ImageComparison
+from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.filter_settings import FilterSettings
 from imgpipe.components.image_filter.overrides import resolve
-from imgpipe.components.image_filter.quarantine import DataSummary, Outcomes, check_conservation
+from imgpipe.components.image_filter.quarantine import Outcomes, check_conservation
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 

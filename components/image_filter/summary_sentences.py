@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.image_filter.quarantine import NOT_RELABELLED, DataSummary, Families
+from imgpipe.components.image_filter.data_summary import DataSummary, Families
+from imgpipe.components.image_filter.quarantine import NOT_RELABELLED
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 

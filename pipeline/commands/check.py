@@ -132,7 +132,8 @@ def _print_findings(console: Console, judged: JudgedSource) -> None:
             remedies = collections.Counter(one.remedy for one in found if one.reason == reason)
             del remedies[""]
             for remedy, _ in remedies.most_common(_MOST_REMEDIES) if fate != "repaired" else ():
-                console.print(f"          → {escape(remedy)}")
+                for way in remedy.split("; "):  # a line each, whose commands can be copied
+                    console.print(f"          → {escape(way)}")
     for note in judged.summary["notes"]:
         example = ": ".join(filter(None, (note["paths"][0], note["detail"])))
         _print_row(console, "noted", note["kind"], note["count"], example)

@@ -13,7 +13,7 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.components.image_filter.quarantine import DataSummary
+    from imgpipe.components.image_filter.data_summary import DataSummary
     from imgpipe.models.training.history import History
     from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.configuration.sections import RunSection

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_evaluator.decision import Decision
-from imgpipe.components.image_filter.quarantine import DataSummary
+from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.commands import NextCommand
 from imgpipe.components.run_record.facts import Facts

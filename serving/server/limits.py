@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from tensorflow.core.example import example_pb2
 
 from imgpipe.serving.image_header import hidden_cost, pixels
 from imgpipe.serving.refused_image import too_many_pixels
@@ -74,6 +73,8 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
         return [0] * len(rows)
     check_rows(value.size)  # of any shape, which the graph compares later
     if alias == _EXAMPLES:
+        from tensorflow.core.example import example_pb2  # the package imports TensorFlow
+
         wire.check_fields(value.flat, example_pb2.Example.DESCRIPTOR)
     counts = [sum(_pixels(alias, item, most) for item in row) for row in rows]
     if sum(counts) > _IMAGES * most:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_evaluator.decision import Decision
-from imgpipe.components.image_filter.quarantine import DataSummary
+from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.identity import Identity

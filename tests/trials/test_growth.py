@@ -18,9 +18,8 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from imgpipe.components.common.image_file.damage import damage
-from imgpipe.components.common.image_file.header import other_format, probe
-from imgpipe.components.image_filter.checks.decodable import is_cut_short
-from imgpipe.serving import image_header
+from imgpipe.components.common.image_file.header import probe
+from imgpipe.serving import image_header, refused_image
 from imgpipe.serving.server import limits, wire
 from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.status import StatusError
@@ -87,8 +86,7 @@ IMAGE_READERS = {
     "pixels": image_header.pixels,
     "hidden cost": image_header.hidden_cost,
     "probe": lambda data: probe(data, 1_000_000),
-    "other format": other_format,
-    "cut short": is_cut_short,
+    "reason of a refusal": refused_image.reason,
     "damage": lambda data: damage(data, image_header.sniff(data), is_decoded=False),
 }
 READERS = {

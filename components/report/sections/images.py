@@ -9,7 +9,7 @@ from typing import Any
 
 from imgpipe.components.common.formatting import capped
 from imgpipe.components.image_filter.check import Row
-from imgpipe.components.image_filter.quarantine import DataSummary, Noted, Warned
+from imgpipe.components.image_filter.data_summary import DataSummary, Noted, Warned
 from imgpipe.components.image_filter.summary_sentences import (
     aside,
     family_sentences,

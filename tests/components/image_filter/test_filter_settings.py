@@ -57,7 +57,7 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
     assert warned(done)["dark"] == ["a/black.png"]
     (found,) = [f for f in lines(done, quarantine_files.WARNINGS) if f["reason"] == "dark"]
     assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))
-    assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, below 0.32"
+    assert found["detail"] == "almost black: even its brightest parts are dark"
 
 
 def test_transparent_images_are_warned_of_or_repaired(photos, run):
