@@ -74,7 +74,7 @@ def _example(row: bytes) -> None:
 def _body(data: bytes) -> None:
     signature = {"x": tf.compat.v1.MetaGraphDef().signature_def["a"].inputs["x"]}
     signature["x"].dtype = 7
-    json_tensors.read(json_tensors.parse(data), signature)
+    json_tensors.read(json_tensors.parse(data, "http://localhost"), signature)
 
 
 def _message(data: bytes) -> None:

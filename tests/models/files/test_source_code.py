@@ -19,6 +19,7 @@ _DECIDE_NOTHING = (
     *("models/settings.py", "models/arrays.py", "models/files"),
     *("models/feature_names.py", "models/model_names.py", "models/dataset_tuning.py"),
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
+    "models/network/__init__.py",
     *("components/common/__init__.py", "components/common/image_record.py"),
     "components/common/shares.py",
     *("components/common/splits.py", "components/image_filter/overrides.py"),
