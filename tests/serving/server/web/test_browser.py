@@ -205,7 +205,7 @@ def test_errors_are_shown_in_one_sentence(page, images):
     shown = "!document.querySelector('#alert').hidden"
     page.choose("#file", images / "broken.jpg")
     page.wait(shown)
-    assert "the file is no image" in page.text("#alert") and "\n" not in page.text("#alert")
+    assert "The file is no image" in page.text("#alert") and "\n" not in page.text("#alert")
     assert "this browser cannot show it" in page.text("#name")
     choose(page, images / "half.png")
     assert not page.run(shown)
