@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.export import request_checks
-from imgpipe.models.files.version_files import SERVING_DEFAULT
+from imgpipe.models.files.version_files import FEATURE_VECTORS, SERVING_DEFAULT
 from imgpipe.models.model_names import FEATURES, LOGITS, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 SERVING_PIXELS: Final = "serving_pixels"
 SERVING_EXAMPLES: Final = "serving_examples"
-FEATURE_VECTORS: Final = "features"
 CAM: Final = "cam"
 
 

@@ -17,3 +17,5 @@ MODEL_DIGEST: Final = "assets.extra/model_digest.json"
 MANIFEST: Final = "manifest.json"
 #: Signature of a model that takes encoded images.
 SERVING_DEFAULT: Final = "serving_default"
+#: Signature that returns the features of encoded images.
+FEATURE_VECTORS: Final = "features"

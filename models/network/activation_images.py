@@ -27,8 +27,11 @@ _ACTIVATIONS: Final = ("ReLU", "Activation")
 _LISTED: Final = 40  # number of layers that an error message lists
 _COLUMNS: Final = 8
 _TILE: Final = 1.2  # inches
-_HEAT: Final = "turbo"  # low values are blue, high ones red
-_HEAT_SHARE: Final = 0.5  # weight of the heat map's colours in an overlay
+#: Colours of a heat map from its lowest value to its highest: blue, yellow, red. The page of the
+#: server, the report and `imgpipe explain` draw Grad-CAM with the same ones.
+HEAT: Final = ((25, 60, 200), (245, 220, 70), (225, 35, 20))
+#: Weight of the heat map's colours over the grey image.
+HEAT_SHARE: Final = 0.5
 
 
 def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
@@ -124,14 +127,15 @@ def grad_cam(image: PixelValues, cam: Array, label: str, top: Sequence[tuple[str
 
 def overlay(image: PixelValues, cam: Array) -> PixelValues:
     """Return an image uint8 [H, W, 3] in grey, blended with a heat map float [h, w], 0..1."""
-    import matplotlib
     from PIL import Image
 
     size = (image.shape[1], image.shape[0])
     grey = np.asarray(Image.fromarray(image).convert("L"), np.float64) / 255
     heat = Image.fromarray(cam.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    colours = matplotlib.colormaps[_HEAT](np.clip(np.asarray(heat, np.float64), 0, 1))[..., :3]
-    mixed = (1 - _HEAT_SHARE) * grey[..., None] + _HEAT_SHARE * colours
+    values = np.asarray(heat, np.float64)  # `interp` keeps values outside of 0..1 at the ends
+    steps = np.linspace(0, 1, len(HEAT))
+    colours = np.stack([np.interp(values, steps, stops) for stops in zip(*HEAT, strict=True)], -1)
+    mixed = (1 - HEAT_SHARE) * grey[..., None] + HEAT_SHARE * colours / 255
     return np.round(255 * mixed).astype(np.uint8)
 
 

@@ -132,6 +132,7 @@ def serve(
     # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    from imgpipe.models.features import feature_distribution
     from imgpipe.serving.server import model_server
     from imgpipe.serving.server.settings import Settings
 
@@ -148,6 +149,7 @@ def serve(
         num_versions=versions,
         notice=chosen.notice,
         examples=_example_images(Path(model_dir), run) if examples else (),
+        read_distribution=feature_distribution.load if web else None,
         request_log_prefix="" if log is None else str(Path(log).expanduser().absolute()),
         request_log_sampling_rate=_USUAL_SHARE if log_share is None else log_share,
         request_log_images=log_images,

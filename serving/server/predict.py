@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,8 @@ class Handle:
     max_pixels: int = 0
     """Largest allowed number of pixels of an encoded image; 0 for any."""
     pace: Pace = field(default_factory=lambda: Pace(calls_at_once()))
+    folder: Path = Path()
+    """The folder of the version."""
 
     @property
     def signatures(self) -> Mapping[str, Any]:

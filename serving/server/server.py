@@ -171,7 +171,7 @@ class ModelServer:
 
     def _make_rest_api(self) -> None:
         from imgpipe.serving.server.rest.app import RestApi
-        from imgpipe.serving.server.web import collection, examples, pages
+        from imgpipe.serving.server.web import collection, examples, knowledge, pages
 
         core, settings = self.core, self._settings
         self._api = RestApi(
@@ -183,6 +183,7 @@ class ModelServer:
             self._pages = [
                 *pages.routes(notice=settings.notice),
                 *examples.routes(settings.examples),
+                *knowledge.routes(settings.read_distribution, core, self._pool, self._api.bodies),
                 *kept,
             ]
 

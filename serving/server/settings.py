@@ -11,13 +11,29 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Distribution(Protocol):
+    """The distribution of the features of a version's training images."""
+
+    far: float
+    """Score above which an image is far from all training images."""
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return the distance of each image from the training images, [n], for features [n, D]."""
+
+
+ReadDistribution: TypeAlias = Callable[[str], Distribution | None]
+"""Reads the distribution of a version from its folder; None if it has none."""
 DEFAULT_MAX_MESSAGE_BYTES = 64 << 20
 """Largest size of a gRPC request, four times what our client sends at once. TensorFlow Serving has
 no limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
@@ -114,6 +130,9 @@ class Settings:
     """Sentence in the head of the page, such as why the model was not blessed; "" for none."""
     examples: tuple[bytes, ...] = ()
     """JPEG files that everybody at the page can see and try."""
+    read_distribution: ReadDistribution | None = None
+    """Reads the distribution of the training images from the folder of a version, by which the page
+    says that an image is unlike all that the model has learned; None if the page does not."""
     max_load_retries: int = 5
     """Attempts to load a version after the first failure, as many as in TensorFlow Serving."""
     load_retry_seconds: float = 60.0

@@ -185,7 +185,7 @@ class Version:
             storage.verify(self._path)
             runtime = loader(self._path)
             most = self._settings.max_image_pixels
-            handle = Handle(self._model, self.number, runtime, most)
+            handle = Handle(self._model, self.number, runtime, most, folder=self._path)
             replayed = _warm_up(handle, self._path)
         except Exception as error:  # a model can raise any exception
             _log.debug("load of %s", self._title, exc_info=True)

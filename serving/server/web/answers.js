@@ -1,6 +1,7 @@
 // Labels with their probabilities as bars, one column for each version.
 
 const FIRST = 10; // classes shown before "Show all"
+const UNLIKE = "This image is unlike all images from which the model has learned. It knows no other answers than these, so do not rely on them.";
 
 /** An element with text, which is never read as markup. */
 export function element(tag, { text = "", className = "", ...properties } = {}, ...children) {
@@ -29,8 +30,9 @@ function column(answer, title) {
   const parts = [
     element("h3", { text: title }),
     element("p", { text: answer.label, className: "label", dir: "auto" }),
-    list,
   ];
+  if (answer.unlike) parts.push(element("p", { text: UNLIKE, className: "alert unlike" }));
+  parts.push(list);
   if (answer.classes.length > FIRST) {
     const all = element("button", { text: `Show all ${answer.classes.length} classes`, type: "button" });
     all.addEventListener("click", () => {
@@ -50,9 +52,9 @@ export function showAnswers(place, answers) {
 /** The answers in one sentence for people who do not see the bars. */
 export function spoken(answers) {
   return answers
-    .map(({ version, label, classes: [{ name, probability }] }) => {
+    .map(({ version, label, unlike, classes: [{ name, probability }] }) => {
       const most = name === label ? "" : `, and most probably ${name}`; // where the label is no class, as "unknown"
-      return `Version ${version}: ${label}${most}, ${percent(probability)}.`;
+      return `Version ${version}: ${label}${most}, ${percent(probability)}.${unlike ? ` ${UNLIKE}` : ""}`;
     })
     .join(" ");
 }

@@ -25,8 +25,9 @@ from imgpipe.serving.image_header import sniff
 from imgpipe.serving.server.calls import SheddingPool
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Spec
-from imgpipe.serving.server.rest.requests import Bodies, is_of_another_site, json_response
+from imgpipe.serving.server.rest.requests import Bodies, json_response
 from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.web.knowledge import asked_version, check_site
 
 PATH = "/web/corrections"
 MAX_IMAGES, MAX_BYTES = 10_000, 2 << 30
@@ -35,10 +36,6 @@ _MAX_NAME_BYTES = 255
 """Largest number of bytes of a file name in the usual file systems of Linux and macOS."""
 _SUFFIXES = {"PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp", "JXL": ".jxl"}
 """Endings of file names by format; that of all other files is `.jpg`."""
-_FOREIGN = (
-    "Images are only taken from the page of this server. Open that page at the address that the "
-    "server shows when it starts."
-)
 
 
 class Collection:
@@ -144,16 +141,12 @@ def routes(folder: str, core: Core, pool: SheddingPool, bodies: Bodies) -> list[
     keep = Collection(Path(folder).absolute(), core).keep
 
     async def take(request: Request) -> Response:
-        def check() -> None:
-            if is_of_another_site(request):
-                raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
-
         async def kept(data: bytes) -> Response:
             spec, label = version_and_label(request)
             path = await pool.run(lambda: keep(spec, label, data), len(data))
             return json_response({"path": path})
 
-        return await bodies.answer(request, kept, check)
+        return await bodies.answer(request, kept, lambda: check_site(request))
 
     return [Route(PATH, describe), Route(PATH, take, methods=["POST"])]
 
@@ -164,11 +157,7 @@ def version_and_label(request: Request) -> tuple[Spec, str]:
     Raises:
         StatusError: The query names no model or no label, or the version is not a number.
     """
-    query = request.query_params
-    version, label = query.get("version", ""), query.get("label", "")
-    if not query.get("model") or not label:
+    label = request.query_params.get("label", "")
+    if not request.query_params.get("model") or not label:
         raise invalid("A correction names a model and a label: ?model=NAME&version=N&label=CLASS.")
-    # A number of 18 digits always fits an int64.
-    if version and not (version.isdecimal() and len(version) < 19):
-        raise invalid(f"A version is a whole number. Received: {version[:40]!r}.")
-    return Spec(query["model"], int(version) if version else None), label
+    return asked_version(request), label

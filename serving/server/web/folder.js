@@ -11,6 +11,7 @@ const ATTEMPTS = 4;
 const WAIT_MS = 500;
 const REFRESH_MS = 250;
 const BUSY = [429, 503];
+const UNLIKE = "unlike all that the model has learned";
 
 const pathOf = (file) => file.webkitRelativePath || file.name;
 
@@ -22,10 +23,10 @@ function cell(value) {
 }
 
 export function csv(rows) {
-  const lines = rows.map(({ path, label, probability, version, error }) =>
-    [path, label ?? "", probability ?? "", version ?? "", error ?? ""].map(cell).join(","),
+  const lines = rows.map(({ path, label, probability, version, unlike, error }) =>
+    [path, label ?? "", probability?.toFixed(6) ?? "", version ?? "", unlike ? UNLIKE : "", error ?? ""].map(cell).join(","),
   );
-  return ["file,label,probability,version,error", ...lines, ""].join("\r\n");
+  return ["file,label,probability,version,note,error", ...lines, ""].join("\r\n");
 }
 
 async function patiently(target, file, signal) {
@@ -40,7 +41,7 @@ async function patiently(target, file, signal) {
 }
 
 export class Folder {
-  /** @param {(file: File) => void} opened is called with the image of a row that was clicked. */
+  /** @param {(file: File) => void} opened is called with the image of a row that was opened. */
   constructor(places, opened) {
     Object.assign(this, places, { opened });
     this.entries = [];
@@ -86,10 +87,10 @@ export class Folder {
     const work = async () => {
       for (let entry; (entry = waiting.shift()) && !control.signal.aborted; ) {
         try {
-          const { label, classes, version } = await ask(entry.file);
+          const { label, classes, version, unlike } = await ask(entry.file);
           // A label that is no class, as "unknown", has no probability.
           const probability = classes.find(({ name }) => name === label)?.probability;
-          Object.assign(entry, { label, version, probability });
+          Object.assign(entry, { label, version, probability, unlike });
         } catch (error) {
           if (control.signal.aborted) return;
           entry.error = error.message;
@@ -166,6 +167,7 @@ export class Folder {
         const [, label, number] = entry.row.cells;
         entry.row.classList.toggle("refused", Boolean(entry.error));
         label.textContent = state ?? "…";
+        if (entry.unlike) label.append(element("span", { text: UNLIKE, className: "note" }));
         number.textContent = entry.probability === undefined ? "" : percent(entry.probability);
       }
       return entry.row;
@@ -180,14 +182,24 @@ export class Folder {
     image.style.imageOrientation = orientation(entry.file);
     image.addEventListener("error", () => (image.hidden = true));
     const open = element("button", { type: "button", ariaLabel: `Open ${entry.path}` }, image);
-    open.addEventListener("click", () => this.opened(entry.file));
-    return element(
+    const row = element(
       "tr", {},
       element("td", {}, open),
       element("td", { className: "name", dir: "auto" }),
       element("td", { className: "number" }),
       element("td", { text: entry.path, className: "name", dir: "auto" }),
     );
+    row.addEventListener("click", () => {
+      this.current = open;
+      this.opened(entry.file);
+    });
+    return row;
+  }
+
+  /** Go back to the row that was opened last. */
+  back() {
+    this.current.focus({ preventScroll: true });
+    this.current.scrollIntoView({ block: "center" });
   }
 
   #offerLabels(labels) {

@@ -4,7 +4,7 @@ import { showAnswers, spoken } from "./answers.js";
 import { droppedFiles } from "./dropped_files.js";
 import { Folder } from "./folder.js";
 import { LiveCamera, hasCamera } from "./live_camera.js";
-import { Refused, classify, collects, correct, describe, examples, explain, listModels } from "./server.js";
+import { Refused, classify, collects, correct, describe, examples, explain, knowledge, listModels } from "./server.js";
 import { ShownImage } from "./shown_image.js";
 
 const $ = (id) => document.getElementById(id);
@@ -33,7 +33,10 @@ const folder = new Folder(
     sorts: document.querySelectorAll("[data-sort]"),
   },
   (file) => {
+    $("heat-on").checked = true; // who opens a row wants to see why
     open(file);
+    $("back").hidden = false;
+    $("back").focus({ preventScroll: true });
     $("input").scrollIntoView();
   },
 );
@@ -119,6 +122,16 @@ async function refresh() {
   models = await listModels();
   offer($("model"), models.map(({ name }) => [name, name]));
   offerVersions();
+  await showKnowledge();
+}
+
+/** Say which classes the chosen version, or the newest one, has learned. */
+async function showKnowledge() {
+  const model = models.find(({ name }) => name === $("model").value);
+  const version = $("version").value === ALL ? model?.versions[0] : $("version").value;
+  const { classes, count } = version ? await knowledge({ model: model.name, version }) : { classes: [], count: 0 };
+  const [number, others] = [count > classes.length ? ` ${count} classes` : "", count - classes.length];
+  $("knows").textContent = count ? `Knows${number}: ${classes.join(", ")}${others ? ` and ${others} more` : ""}` : "";
 }
 
 /** Classify the image or its region; a new request replaces the one before it. */
@@ -193,6 +206,7 @@ function clear() {
   endCamera();
   shownImage.clear();
   $("name").textContent = "";
+  $("back").hidden = true;
   $("tools").hidden = true;
   $("answers").replaceChildren();
   $("wrong").hidden = true;
@@ -239,6 +253,7 @@ function showCameraButtons() {
 
 async function open(file) {
   endCamera();
+  $("back").hidden = true;
   const name = file.name || "pasted image";
   $("name").textContent = name;
   $("image-frame").hidden = false;
@@ -303,9 +318,14 @@ $("stop-camera").addEventListener("click", () => {
 $("served").addEventListener("submit", (event) => event.preventDefault());
 $("model").addEventListener("change", () => {
   offerVersions();
+  showKnowledge().catch(complain);
   update();
 });
-$("version").addEventListener("change", () => update());
+$("version").addEventListener("change", () => {
+  showKnowledge().catch(complain);
+  update();
+});
+$("back").addEventListener("click", () => folder.back());
 $("whole").addEventListener("click", () => shownImage.reset());
 $("heat-on").addEventListener("change", () => update());
 

@@ -61,9 +61,24 @@ export async function listModels() {
 const at = (target, action) =>
   `v1/models/${encodeURIComponent(target.model)}/versions/${target.version}${action}`;
 
-/** The name of the input that takes an encoded image, and whether the model has Grad-CAM. */
+const about = ({ model, version }) => `web/knowledge?${new URLSearchParams({ model, version })}`;
+
+/** What a version has learned: its first classes, their number, and whether it tells of unlike images. */
+export async function knowledge(target) {
+  const { classes, count, tells_unlike } = (await ask(about(target))).content;
+  return { classes, count, tellsUnlike: tells_unlike };
+}
+
+/** Whether an image is unlike all images from which a version has learned. */
+async function isUnlike(target, blob, signal) {
+  if (!target.tellsUnlike) return false;
+  const options = { method: "POST", body: blob, signal, headers: { "Content-Type": "application/octet-stream" } };
+  return (await ask(about(target), options)).content.unlike;
+}
+
+/** What is asked of a version: its input for encoded images, whether it has Grad-CAM, and what it knows. */
 export async function describe(target) {
-  const { content } = await ask(at(target, "/metadata"));
+  const [{ content }, { tellsUnlike }] = await Promise.all([ask(at(target, "/metadata")), knowledge(target)]);
   const signatures = content.metadata.signature_def.signature_def;
   const inputs = Object.entries(signatures[SIGNATURE]?.inputs ?? {});
   const outputs = signatures[SIGNATURE]?.outputs ?? {};
@@ -73,7 +88,7 @@ export async function describe(target) {
         "its default signature must take encoded images and return classes and probabilities.",
     );
   }
-  return { input: inputs[0][0], hasCam: Boolean(signatures.cam?.outputs?.cam) };
+  return { input: inputs[0][0], hasCam: Boolean(signatures.cam?.outputs?.cam), tellsUnlike };
 }
 
 /** The content of a file in base64. */
@@ -95,13 +110,14 @@ async function predict(target, blob, signature, signal) {
   return { row: content.predictions[0], version };
 }
 
-/** The label of an image and the probabilities of all classes, highest first. */
+/** The label of an image, the probabilities of all classes, highest first, and whether it is unlike all of them. */
 export async function classify(target, blob, signal) {
   const { row, version } = await predict(target, blob, SIGNATURE, signal);
+  const unlike = await isUnlike(target, blob, signal);
   const classes = row.classes
     .map((name, index) => ({ name: named(name), probability: row.probabilities[index] }))
     .sort((a, b) => b.probability - a.probability);
-  return { version, classes, label: row.label === undefined ? classes[0].name : named(row.label) };
+  return { version, classes, unlike, label: row.label === undefined ? classes[0].name : named(row.label) };
 }
 
 /** How much each cell of a grid speaks for the top class: rows of numbers from 0 to 1. */

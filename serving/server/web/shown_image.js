@@ -6,12 +6,20 @@ const WHOLE = { left: 0, top: 0, width: 1, height: 1 };
 const SMALLEST = 0.01; // of the width or height; a shorter drag is a click
 const LOSSLESS_PIXELS = 1 << 20; // larger regions are sent as JPEG
 const JPEG_QUALITY = 0.95;
-const HEAT = [255, 60, 20];
-const COLD = [25, 60, 200]; // of what says nothing; red alone would not show on a red image
-const VEIL = 120; // opacity of the colours, of 255
+// The colours of Grad-CAM, from nothing to most, and their share over the grey image: those of
+// models/network/activation_images.py.
+const HEAT = [[25, 60, 200], [245, 220, 70], [225, 35, 20]];
+const HEAT_SHARE = 0.5;
 
 /** What the model sees: it turns a JPEG by its Exif orientation, and files of no other format. */
 export const orientation = (file) => (file.type === "image/jpeg" ? "from-image" : "none");
+
+/** The colour of a value from 0 to 1. */
+function heatColour(value) {
+  const place = inside(value) * (HEAT.length - 1);
+  const lower = Math.min(Math.floor(place), HEAT.length - 2);
+  return HEAT[lower].map((low, channel) => low + (place - lower) * (HEAT[lower + 1][channel] - low));
+}
 
 const inside = (value) => Math.min(Math.max(value, 0), 1);
 
@@ -141,14 +149,15 @@ export class ShownImage {
     [this.heat.width, this.heat.height] = [width, height];
     const pixels = new ImageData(width, height);
     rows.flat().forEach((value, index) => {
-      const colour = HEAT.map((hot, channel) => COLD[channel] + value * (hot - COLD[channel]));
-      pixels.data.set([...colour, VEIL], index * 4);
+      pixels.data.set([...heatColour(value), HEAT_SHARE * 255], index * 4);
     });
     this.heat.getContext("2d").putImageData(pixels, 0, 0);
     this.heat.hidden = false;
+    this.frame.classList.add("explained");
   }
 
   clearHeat() {
     this.heat.hidden = true;
+    this.frame.classList.remove("explained");
   }
 }

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imgpipe.models.features import feature_distribution
+from imgpipe.models.network.activation_images import HEAT, HEAT_SHARE
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.settings import Settings
 from tests import axe, browser
@@ -65,10 +67,32 @@ def write_colours(directory: Path, shift: float) -> None:
     def cam(image_bytes):
         return {"cam": tf.ones([tf.size(image_bytes), 1, 1]) * tf.linspace(0.0, 1.0, 4)[None, None]}
 
+    def colours(data):
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        return tf.reduce_mean(tf.cast(image, tf.float32), axis=[0, 1])
+
+    @tf.function(input_signature=spec)
+    def features(image_bytes):
+        found = tf.map_fn(colours, image_bytes, fn_output_signature=tf.TensorSpec([3]))
+        return {"features": found}
+
     module = tf.Module()
-    module.serve, module.cam, module.names = serve, cam, names
-    signatures = {"serving_default": serve, "cam": cam}
+    module.serve, module.cam, module.features, module.names = serve, cam, features, names
+    signatures = {"serving_default": serve, "cam": cam, "features": features}
     tf.saved_model.save(module, str(directory), signatures=signatures)
+    write_knowledge(directory)
+
+
+def write_knowledge(directory: Path) -> None:
+    """Write the classes of a version, and the distribution of training images in red and green."""
+    (directory / "assets").mkdir(exist_ok=True)
+    (directory / "assets" / "vocabulary.txt").write_text("\n".join(CLASSES))
+    random = np.random.default_rng(0)
+    reddish = random.uniform(0, 255, 300)
+    features = np.stack([reddish, 255 - reddish, random.uniform(0, 9, 300)], axis=1)
+    known = feature_distribution.fit(features[:200], (reddish[:200] < 128) * 1, features[200:])
+    assert known is not None
+    known.save(str(directory))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +116,12 @@ def server(base, collected):
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 255
     examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
-    settings = paged(collect_directory=str(collected), num_versions=2, examples=examples)
+    settings = paged(
+        collect_directory=str(collected),
+        num_versions=2,
+        examples=examples,
+        read_distribution=feature_distribution.load,
+    )
     with ModelServer("colours", base, settings) as server:
         server.wait_until_available(120)
         yield server
@@ -180,6 +209,47 @@ def test_the_prediction_follows_the_region(page, images):
     page.wait("document.querySelector('#heat').hidden")
 
 
+def test_the_page_says_what_the_model_knows_and_which_image_is_unlike_that(page, images):
+    page.wait("document.querySelector('#knows').innerText")
+    assert page.text("#knows") == f"Knows: {', '.join(CLASSES)}"
+    assert page.run("document.querySelectorAll('#knows *').length") == 0
+    page.run("document.querySelector('#version').value = '1'")
+    choose(page, images / "half.png")
+    assert not page.run("document.querySelector('.unlike')")
+    choose(page, images / "-<b>blue&.png")
+    assert page.text(".unlike").startswith("This image is unlike all images from which the model")
+    assert "unlike all images" in page.text("#status"), "it is said to people who hear the page"
+
+
+def test_a_row_opens_with_its_image_and_grad_cam_and_leads_back(page, images):
+    page.run("document.querySelector('#version').value = '1'")
+    page.choose("#folder", images)
+    page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
+    row = "[...document.querySelectorAll('#rows tr')].find((e) => e.innerText.includes('half'))"
+    assert "unlike" not in page.run(f"{row}.innerText")
+    page.run(f"{row}.click()")
+    page.wait(f"{ANSWERED} && !document.querySelector('#heat').hidden")
+    assert page.text("#name") == "half.png" and page.run("document.activeElement.id") == "back"
+    assert page.run("document.querySelector('#input').getBoundingClientRect().bottom > 0")
+    colours = page.run(
+        "[...document.querySelector('#heat').getContext('2d').getImageData(0, 0, 4, 1).data]"
+    )
+    assert colours[:3] == pytest.approx(HEAT[0], abs=3) and colours[12:15] == pytest.approx(
+        HEAT[-1], abs=3
+    )
+    assert colours[3] == pytest.approx(255 * HEAT_SHARE, abs=1)
+    stops = page.run(
+        "fetch('/web/shown_image.js').then((answer) => answer.text())"
+        ".then((text) => text.match(/const HEAT = (.*);/)[1])"
+    )
+    assert [tuple(stop) for stop in json.loads(stops)] == list(HEAT), "the colours of the report"
+    page.press("Enter")
+    assert page.run("document.activeElement.ariaLabel").endswith("half.png")
+    assert page.run("!document.querySelector('#back').hidden")
+    page.press("Enter")
+    page.wait(f"{ANSWERED} && document.activeElement.id == 'back'")
+
+
 def test_an_example_is_classified_by_a_click(page):
     page.run("document.querySelector('#version').value = '1'")
     page.wait("document.querySelectorAll('.example').length == 2")
@@ -257,8 +327,9 @@ def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, images, 
             break
         page.run("new Promise((done) => setTimeout(done, 50))")
     head, found = csv.reader(io.StringIO(file.read_text("utf-8-sig"), newline=""))
-    assert head == ["file", "label", "probability", "version", "error"]
+    assert head == ["file", "label", "probability", "version", "note", "error"]
     assert found[1] == "'=1+1" and float(found[2]) > 0.9 and found[3] == "1"
+    assert found[4] == "unlike all that the model has learned"
     names = ["=1", "+1", "-1", "@a", "\t=1", '"', "a,b"]
     rows = json.dumps([{"path": name} for name in names])
     text = page.run(f"import('/web/folder.js').then((module) => module.csv({rows}))")

@@ -1,0 +1,67 @@
+"""What the page is told of a version: its classes, and whether an image is unlike all of them."""
+
+from __future__ import annotations
+
+import shutil
+from urllib.parse import urlencode
+
+import pytest
+
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.web import knowledge
+from tests.serving.quick import quick
+from tests.serving.server.rest.conftest import Rest
+
+CLASSES = [f"class {number}" for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def rest(models, tmp_path_factory):
+    """Serve an image classifier that has names of classes, and no distribution of its images."""
+    base = tmp_path_factory.mktemp("known")
+    shutil.copytree(models / "images", base / "7")
+    (base / "7" / "assets").mkdir(exist_ok=True)
+    (base / "7" / "assets" / "vocabulary.txt").write_text("\n".join(CLASSES))
+    with ModelServer("imgpipe", base, quick(rest_api_port=-1, web_page=True)) as server:
+        server.wait_until_available(60)
+        yield Rest(server)
+
+
+def path(**asked: str) -> str:
+    """Return the address of the endpoint; by default for version 7 of `imgpipe`."""
+    return f"/web/knowledge?{urlencode({'model': 'imgpipe', 'version': '7'} | asked)}"
+
+
+def test_of_many_classes_the_first_are_named(rest):
+    told = rest.get(path()).json()
+    assert told == {
+        "classes": CLASSES[: knowledge.SHOWN],
+        "count": len(CLASSES),
+        "tells_unlike": False,
+    }
+    assert rest.get(path(version="")).json() == told, "without a number it is the newest"
+
+
+def test_without_a_distribution_no_image_is_unlike(rest, make_image):
+    assert rest.ask("POST", path(), make_image()).json() == {"unlike": False}
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [
+        ({"model": "nope"}, 404, "Servable not found for request"),
+        ({"model": ""}, 400, "The address names a model"),
+        ({"version": "8"}, 404, "Servable not found for request"),
+        ({"version": "../7"}, 400, "A version is a whole number. Received: '../7'."),
+    ],
+)
+def test_what_does_not_exist_is_refused(rest, make_image, asked, status, words):
+    for answer in (rest.get(path(**asked)), rest.ask("POST", path(**asked), make_image())):
+        assert answer.status == status
+        assert words in answer.error()
+
+
+def test_images_of_other_sites_are_not_judged(rest, make_image):
+    answer = rest.ask("POST", path(), make_image(), {"Origin": "http://evil.example"})
+    assert answer.status == 403
+    assert "only taken from the page of this server" in answer.error()
