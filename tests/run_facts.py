@@ -279,6 +279,7 @@ def facts(
         "identity": made(
             Identity,
             date="2026-01-31 14:05:59 +0100",
+            folder="/work/out/runs/20260131-140559",
             command="imgpipe run /photos --set train.seed=7",
             packages={"python": "3.11.9", "keras": "3.15.0"},
         ),

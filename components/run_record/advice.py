@@ -1,7 +1,8 @@
 """Advice on how to get a better model. Each sentence names the fact from which it follows.
 
 To add a rule, write one function and add one entry to `_RULES`, with the section of the page that
-shows the fact. A rule whose fact is missing gives no advice.
+shows the fact and the command that follows the advice. A rule whose fact is missing gives no
+advice.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural
+from imgpipe.components.run_record.commands import review_command, run_command
 from imgpipe.components.run_record.doubtful_labels import clear, weak_accuracy
 from imgpipe.models import feature_names as names
 
@@ -44,15 +46,22 @@ class Advice:
     Attributes:
         text: The fact and what to do, as sentences.
         section: Id of the section of the page that shows the fact.
+        command: The whole command that does it; "" where none does, or where the folder of the run
+            is not known, as on Kubeflow.
     """
 
     text: str
     section: str
+    command: str
 
 
 def advice(facts: Facts) -> list[Advice]:
     """Return at most `MOST` things to do, those that help most first."""
-    proposals = (Advice(rule(facts), section) for rule, section in _RULES)
+    known = facts["identity"] is not None and facts["identity"]["folder"]
+    proposals = (
+        Advice(rule(facts), section, command(facts) if known else "")
+        for rule, section, command in _RULES
+    )
     return [proposal for proposal in proposals if proposal.text][:MOST]
 
 
@@ -98,8 +107,7 @@ def _doubtful_labels(facts: Facts) -> str:
         )
     return (
         f"{len(doubtful):,} of {plural(suspects['images'], 'label')} {verb} clearly doubtful. "
-        "Start with these: look at each image with imgpipe review, or correct what is wrong in the "
-        f"data.{weak}"
+        f"Start with these: look at each image, or correct what is wrong in the data.{weak}"
     )
 
 
@@ -132,12 +140,17 @@ def _last_epoch(facts: Facts) -> str:
         stages.append((training["fine_tune"], "fine_tune.epochs"))
     for stage, setting in stages:
         epochs = len(stage["epochs"])
-        if stage["stopped"] == "epochs" and stage["best_epoch"] == epochs:
+        if _ended_at_its_best(stage):
             return (
                 f"Training stopped at the last epoch, {epochs}, which was the best one. Raise "
                 f"{setting}, because more epochs would probably help."
             )
     return ""
+
+
+def _ended_at_its_best(stage: Stage) -> bool:
+    """Return whether the number of epochs ended a stage whose last epoch was the best one."""
+    return stage["stopped"] == "epochs" and stage["best_epoch"] == len(stage["epochs"])
 
 
 def _fine_tuning(facts: Facts) -> str:
@@ -159,8 +172,8 @@ def _fine_tuning(facts: Facts) -> str:
     if training["fine_tune"] or training["search"] or unwanted:
         return ""
     return (
-        f"{reached}. With --minutes {_MINUTES} further layers are trained too, which often helps "
-        f"where the head alone reaches less than {_HEAD_ALONE:g}."
+        f"{reached}. In {_MINUTES} minutes further layers are trained too, which often helps where "
+        f"the head alone reaches less than {_HEAD_ALONE:g}."
     )
 
 
@@ -168,9 +181,7 @@ def _more_time(facts: Facts) -> str:
     search_ended = facts["training"]["search_ended"] if facts["training"] is not None else None
     if search_ended is None or search_ended["reason"] not in ("few_images", "cost", "minutes"):
         return ""
-    return (
-        "With more time, the search may find a network that is better than this one: use --minutes."
-    )
+    return "With more time, the search may find a network that is better than this one."
 
 
 def _confused_classes(facts: Facts) -> str:
@@ -190,6 +201,33 @@ def _confused_classes(facts: Facts) -> str:
     )
 
 
+def _again(facts: Facts) -> str:
+    """Return the command that runs again, once the data have changed."""
+    return _run(facts)
+
+
+def _nothing(facts: Facts) -> str:
+    return ""
+
+
+def _longer(facts: Facts) -> str:
+    return _run(facts, "--minutes", str(_MINUTES))
+
+
+def _more_epochs(facts: Facts) -> str:
+    training = facts["training"]
+    tuned = training["fine_tune"] if training is not None else None
+    if training is not None and _ended_at_its_best(training):
+        return _run(facts, "--set", f"train.epochs={2 * len(training['epochs'])}")
+    epochs = len(tuned["epochs"]) if tuned is not None else 0
+    return _run(facts, "--set", f"fine_tune.epochs={2 * epochs}")
+
+
+def _run(facts: Facts, *arguments: str) -> str:
+    folder = facts["identity"]["folder"] if facts["identity"] is not None else ""
+    return run_command(folder, arguments)
+
+
 def _solution(facts: Facts) -> Solution | None:
     """Return how the head was solved; None for another model, or without one."""
     return facts["training"]["solution"] if facts["training"] is not None else None
@@ -206,12 +244,13 @@ def _more_images(facts: Facts) -> str:
     return would_more_help(solution) if solution is not None else ""
 
 
-_RULES: tuple[tuple[Callable[[Facts], str], str], ...] = (
-    (_doubtful_labels, "doubtful_labels"),
-    (_small_class, "data"),
-    (_last_epoch, "training"),
-    (_fine_tuning, "training"),
-    (_more_time, "training"),
-    (_more_images, "more_images"),
-    (_confused_classes, "taken_for"),
+#: Rules with the section that shows their fact, and the command that follows their advice.
+_RULES: tuple[tuple[Callable[[Facts], str], str, Callable[[Facts], str]], ...] = (
+    (_doubtful_labels, "doubtful_labels", review_command),
+    (_small_class, "data", _again),
+    (_last_epoch, "training", _more_epochs),
+    (_fine_tuning, "training", _longer),
+    (_more_time, "training", _longer),
+    (_more_images, "more_images", _nothing),
+    (_confused_classes, "taken_for", _again),
 )

@@ -63,14 +63,14 @@ def next_commands(
     folder = facts["identity"]["folder"] if facts["identity"] is not None else ""
     commands: list[NextCommand] = []
     if folder:
-        out = shlex.quote(str(Path(folder).parent.parent))
+        out = _out(folder)
         commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
         doubtful = facts["suspects"]["rows"] if facts["suspects"] is not None else []
         if clear(doubtful):
             text = f"decide about {plural(len(doubtful), 'doubtful label')}"
             if weak_accuracy(facts["training"]) is not None:
                 text += " (many may be right)"
-            commands.append(_next("mend", text, f"imgpipe review {out}"))
+            commands.append(_next("mend", text, review_command(facts)))
     push = facts["push"]
     if push is not None and push["path"]:
         name = facts["settings"]["name"]
@@ -86,6 +86,17 @@ def next_commands(
             text = "try it without publishing it"
             commands.append(_next("try", text, f"imgpipe serve {out} --run newest"))
     return commands
+
+
+def review_command(facts: Facts) -> str:
+    """Return the command that reviews the images of a run; with OUT if its folder is not known."""
+    folder = facts["identity"]["folder"] if facts["identity"] is not None else ""
+    return f"imgpipe review {_out(folder) if folder else 'OUT'}"
+
+
+def _out(folder: str) -> str:
+    """Return the output folder of a run, quoted for a shell."""
+    return shlex.quote(str(Path(folder).parent.parent))
 
 
 def lines(commands: Sequence[NextCommand]) -> list[str]:

@@ -18,6 +18,7 @@ from imgpipe.components.image_filter.summary_sentences import (
     overridden,
 )
 from imgpipe.components.report.section import Context, Section, SectionContent
+from imgpipe.components.run_record.commands import review_command
 from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.models import feature_names as names
 
@@ -152,6 +153,7 @@ def build_rejects(context: Context) -> SectionContent:
         "total": len(rejects),
         "shown": min(len(rejects), LIMIT),
         "seen": None if data is None else data["in"],
+        "review": review_command(context.facts),
     }
 
 
@@ -189,6 +191,7 @@ def build_doubtful_labels(context: Context) -> SectionContent:
         "rows": rows,
         "clearly": clearly,
         "groups": [("", rows[:clearly]), ("less clear", rows[clearly:])],
+        "review": review_command(context.facts),
     }
 
 

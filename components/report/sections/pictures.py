@@ -104,7 +104,8 @@ def build_more_images(context: Context) -> SectionContent:
     if training is None or solution is None or len(curve) < 2:
         return context.absent("There is no learning curve: it needs a solved head and folds")
     tuned = training["fine_tune"] is not None
-    threshold = gate["threshold"] if gate is not None and not tuned else None
+    # Of a tuned network the curve is that of the head, which the threshold shows where to improve.
+    threshold = (gate["threshold"] or None) if gate is not None else None
     images = images_to_threshold(training, gate)
     law = power_law(solution)
     last = curve[-1]["images"]

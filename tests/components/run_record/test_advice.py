@@ -7,6 +7,7 @@ from imgpipe.components.run_record import advice
 from imgpipe.components.run_record.deciding_answers import Judge, of_cells
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
+from imgpipe.components.run_record.identity import Identity
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import Epoch, FineTuned, SearchEnd, Tried
 from tests.declared import made
@@ -85,7 +86,7 @@ LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
         (trained_on(cat=29, dog=34), "Each class has at most 34 training images."),
         (
             solved(accuracy=0.931),
-            "the head alone reaches 0.931. With --minutes 15 further layers are trained too",
+            "the head alone reaches 0.931. In 15 minutes further layers are trained too",
         ),
         (
             unseen(accuracy=0.802),
@@ -93,7 +94,7 @@ LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
         ),
         (
             trained(search_ended=made(SearchEnd, reason="minutes")),
-            "With more time, the search may find a network that is better than this one: use",
+            "With more time, the search may find a network that is better than this one.",
         ),
         (
             solved(learning_curve=curve(lambda n: n / 1000), gain_error=0.02),
@@ -167,8 +168,28 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     steps = page[positions[1] : positions[2]]
     assert steps.count("<li>") == advice.MOST
     assert 'href="#doubtful_labels"' in steps
+    assert "<pre>imgpipe review /work/out</pre>" in steps, "the folder of the run"
 
 
 def test_a_run_without_advice_says_so():
     given = facts() | {"suspects": None, "deciding": None}
     assert "No fact of this run calls for a change" in render(given, None, {}, BLESSED)
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        (doubted(0.9), "imgpipe review '/a b'"),
+        (solved(accuracy=0.931), "imgpipe run --config '/a b/runs/1/config.toml' --minutes 15"),
+        (trained(**LAST), "imgpipe run --config '/a b/runs/1/config.toml' --set train.epochs=8"),
+        (
+            trained(fine_tune=made(FineTuned, **LAST)),
+            "imgpipe run --config '/a b/runs/1/config.toml' --set fine_tune.epochs=8",
+        ),
+        (trained_on(cat=12, dog=80, owl=90), "imgpipe run --config '/a b/runs/1/config.toml'"),
+    ],
+)
+def test_advice_has_the_whole_command_where_the_folder_of_the_run_is_known(given, command):
+    assert [said.command for said in advice.advice(given)] == [""]
+    (said,) = advice.advice(given | {"identity": made(Identity, folder="/a b/runs/1")})
+    assert said.command == command
