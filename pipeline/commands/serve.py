@@ -51,11 +51,6 @@ _REST_PORT = typer.Option(
     "the port after the gRPC port.",
 )
 _WEB = typer.Option("--web/--no-web", help="Show a page at / of the REST port.")
-_COLLECT = typer.Option(
-    "--collect",
-    metavar="DIR",
-    help="Folder for images whose labels people correct on the page, for the next run.",
-)
 _EXAMPLE_IMAGES = typer.Option(
     "--examples",
     help="Show three images of the validation set on the page, for everybody who can reach it.",
@@ -104,7 +99,6 @@ def serve(
     port: Annotated[int, _PORT] = 8500,
     rest_port: Annotated[int | None, _REST_PORT] = None,
     web: Annotated[bool, _WEB] = True,
-    collect: Annotated[Path | None, _COLLECT] = None,
     examples: Annotated[bool, _EXAMPLE_IMAGES] = False,
     versions: Annotated[int, _VERSIONS] = 1,
     run: options.RunOption = None,
@@ -122,9 +116,8 @@ def serve(
         # 8500 and 8501 are the usual ports of TensorFlow Serving. If the system chooses the port,
         # another program may use the next number.
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
-    for option, given in (("--collect", collect is not None), ("--examples", examples)):
-        if given and not (web and rest_port):
-            raise ConfigError(f"{option} needs the web page. Leave out --no-web and --rest-port 0.")
+    if examples and not (web and rest_port):
+        raise ConfigError("--examples needs the web page. Leave out --no-web and --rest-port 0.")
     if log is None and (log_images or log_share is not None):
         option = "--log-images" if log_images else "--log-share"
         raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
@@ -143,7 +136,6 @@ def serve(
         access_log=access_log,
         rest_api_port=rest_port,
         web_page=web,
-        collect_directory="" if collect is None else str(collect.expanduser().absolute()),
         model_name=model,
         model_version=chosen.number or 0,
         num_versions=versions,

@@ -171,20 +171,17 @@ class ModelServer:
 
     def _make_rest_api(self) -> None:
         from imgpipe.serving.server.rest.app import RestApi
-        from imgpipe.serving.server.web import collection, examples, knowledge, pages
+        from imgpipe.serving.server.web import knowledge, pages
 
-        core, settings = self.core, self._settings
+        settings = self._settings
         self._api = RestApi(
-            core, self.calls, self._log, self._pool, self._metrics, self._is_ready, settings
+            self.core, self.calls, self._log, self._pool, self._metrics, self._is_ready, settings
         )
         if settings.web_page:
-            folder = settings.collect_directory
-            kept = collection.routes(folder, core, self._pool, self._api.bodies)
+            read = settings.read_distribution
             self._pages = [
-                *pages.routes(notice=settings.notice),
-                *examples.routes(settings.examples),
-                *knowledge.routes(settings.read_distribution, core, self._pool, self._api.bodies),
-                *kept,
+                *pages.routes(notice=settings.notice, examples=settings.examples),
+                *knowledge.routes(read, self.core, self._pool, self._api.bodies),
             ]
 
     @property

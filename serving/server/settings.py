@@ -80,9 +80,6 @@ class Settings:
     web_page: bool = _flag(
         False, "show a page at / of the REST port, on which people can try the models"
     )
-    collect_directory: str = _flag(
-        "", "folder for the images whose labels people correct on the page"
-    )
     ssl_key_file: str = _flag("", "private key of the server for TLS on both ports, as PEM")
     ssl_certificate_file: str = _flag("", "certificate chain of the server for TLS, as PEM")
     ssl_client_ca_file: str = _flag(
@@ -157,8 +154,6 @@ class Settings:
                 )
         if self.model_version and self.num_versions > 1:
             raise ConfigError("num_versions cannot be used together with model_version.")
-        if self.collect_directory and not (self.web_page and self.rest_api_port):
-            raise ConfigError("--collect_directory needs --web_page and --rest_api_port.")
         if bool(self.ssl_key_file) != bool(self.ssl_certificate_file):
             raise ConfigError("TLS needs both --ssl_key_file and --ssl_certificate_file.")
         if self.ssl_client_ca_file and not self.ssl_key_file:

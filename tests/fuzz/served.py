@@ -151,14 +151,3 @@ def review_answer(file: Path) -> object:
         headers = {web.TOKEN: asked.token}
         answer = client.post("/review/answers", content=file.read_bytes(), headers=headers).json()
         return f"{'error' in answer} {str(answer.get('error', ''))[:60]}"
-
-
-def correction(file: Path) -> object:
-    """Read the query string of a correction, which names a model, a version and a class."""
-    from starlette.requests import Request
-
-    from imgpipe.serving.server.web import collection
-
-    query = file.read_bytes()
-    spec, label = collection.version_and_label(Request({"type": "http", "query_string": query}))
-    return f"{spec.version is None} {label.isprintable()}"

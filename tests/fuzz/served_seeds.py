@@ -94,9 +94,3 @@ def review_answers() -> Iterator[bytes]:
     for verdict, label in (("relabel", "dog"), ("skip", ""), ("reject", "")):
         answer = {"image": digest("cat/0.png"), "verdict": verdict, "label": label}
         yield json.dumps(answer).encode()
-
-
-def corrections() -> Iterator[bytes]:
-    """Query strings of corrections with and without a version."""
-    yield b"model=m&version=12&label=cat"
-    yield b"model=m&label=d%C3%A9j%C3%A0+vu"

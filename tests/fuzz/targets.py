@@ -192,11 +192,5 @@ TARGETS = {
         Target("requests.tfrecord", served.request_log, served_seeds.request_logs),
         Target("reply.pb", served.reply, served_seeds.replies, served.refusals_of_the_client()),
         Target("review_answer.json", served.review_answer, served_seeds.review_answers),
-        Target(
-            "correction.query",
-            served.correction,
-            served_seeds.corrections,
-            served.refusals_of_the_server(),
-        ),
     )
 }

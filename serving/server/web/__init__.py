@@ -2,6 +2,6 @@
 
 `pages` serves the files of this folder under the REST port: `index.html` is the document,
 `page.css` its style, `page.js` its behaviour, and the other scripts are the modules that
-`page.js` imports. The page calls the REST API of the same server, `knowledge`, which says what
-a version has learned, and `collection`, which keeps images whose labels people correct.
+`page.js` imports. The page calls the REST API of the same server, and `knowledge`, which says what
+a version has learned.
 """

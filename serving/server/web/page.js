@@ -4,7 +4,7 @@ import { showAnswers, spoken } from "./answers.js";
 import { droppedFiles } from "./dropped_files.js";
 import { Folder } from "./folder.js";
 import { LiveCamera, hasCamera } from "./live_camera.js";
-import { Refused, classify, collects, correct, describe, examples, explain, knowledge, listModels } from "./server.js";
+import { Refused, classify, describe, explain, knowledge, listModels } from "./server.js";
 import { ShownImage } from "./shown_image.js";
 
 const $ = (id) => document.getElementById(id);
@@ -15,8 +15,6 @@ const UNPUBLISHED = "0"; // number of a model that no run has published
 let models = [];
 let running = null; // the request whose answer is awaited
 let again = false; // the region has changed since it was sent
-let collecting = false; // whether the server keeps corrected images
-let correction = null; // what was classified last: the version and the image
 
 const shownImage = new ShownImage(
   { frame: $("image-frame"), image: $("image"), heat: $("heat"), region: $("region"), numbers: $("numbers") },
@@ -151,7 +149,6 @@ async function update(announce = true) {
     showAnswers($("answers"), answers);
     $("answers").classList.remove("old");
     if (announce) say(spoken(answers), "unseen");
-    offerClasses(chosen[0], blob, answers[0]);
     $("heat-choice").hidden = !chosen[0].hasCam || !shownImage.bitmap;
     shownImage.clearHeat();
     if ($("heat-on").checked && chosen[0].hasCam && shownImage.bitmap) {
@@ -161,7 +158,6 @@ async function update(announce = true) {
   } catch (error) {
     if (!isLatest()) return;
     $("answers").replaceChildren();
-    $("wrong").hidden = true;
     shownImage.clearHeat();
     complain(error);
   } finally {
@@ -169,33 +165,6 @@ async function update(announce = true) {
       running = null;
       if (again) update(true);
     }
-  }
-}
-
-/** Offer to correct the answer where the server collects images. */
-function offerClasses(target, blob, answer) {
-  correction = { target, blob, kind: shownImage.isWhole ? "image" : "region" };
-  $("keep").textContent = `Keep the ${correction.kind}`;
-  const names = answer.classes.map(({ name }) => name).sort();
-  $("right").replaceChildren(new Option("choose a class", ""), ...names.map((name) => new Option(name, name)));
-  $("kept").textContent = "";
-  $("wrong").hidden = !collecting;
-}
-
-async function keep() {
-  const [{ target, blob, kind }, label] = [correction, $("right").value];
-  $("kept").textContent = "";
-  try {
-    quiet();
-    try {
-      await correct(target, label, blob);
-    } catch (error) {
-      if (error.status !== 404) throw error;
-      await correct(await newest(target), label, blob);
-    }
-    if (correction.blob === blob) $("kept").textContent = `The ${kind} is kept as ${label}.`;
-  } catch (error) {
-    complain(error);
   }
 }
 
@@ -209,7 +178,6 @@ function clear() {
   $("back").hidden = true;
   $("tools").hidden = true;
   $("answers").replaceChildren();
-  $("wrong").hidden = true;
 }
 
 async function startCamera() {
@@ -258,7 +226,6 @@ async function open(file) {
   $("name").textContent = name;
   $("image-frame").hidden = false;
   $("answers").replaceChildren();
-  $("wrong").hidden = true;
   quiet();
   say("Classifying …");
   const drawn = await shownImage.show(file, name);
@@ -329,31 +296,22 @@ $("back").addEventListener("click", () => folder.back());
 $("whole").addEventListener("click", () => shownImage.reset());
 $("heat-on").addEventListener("change", () => update());
 
-$("wrong").addEventListener("submit", (event) => {
-  event.preventDefault();
-  keep();
-});
-
-/** Offer the examples of the server. */
-async function offerExamples() {
-  const addresses = await examples();
-  $("examples").hidden = !addresses.length;
-  $("example-images").replaceChildren(...addresses.map((src, number) => {
-    const name = `Example ${number + 1}`;
-    const button = Object.assign(document.createElement("button"), { type: "button", id: `example-${number}`, className: "example" });
-    button.append(Object.assign(document.createElement("img"), { src, alt: name }));
+/** Offer the examples that the server has put into the page. */
+function offerExamples() {
+  const images = document.querySelectorAll("#example-images img");
+  $("examples").hidden = !images.length;
+  for (const { src, alt, parentElement: button } of images) {
     button.addEventListener("click", async () => {
       const blob = await (await fetch(src)).blob();
-      take([new File([blob], name, { type: blob.type })]);
+      take([new File([blob], alt, { type: blob.type })]);
     });
-    return button;
-  }));
+  }
 }
 
 /** Read the list of models, again and again until one can be asked. */
 async function start() {
   try {
-    [, collecting] = await Promise.all([refresh(), collects()]);
+    await refresh();
     if (!models.some(({ versions }) => versions.length)) throw new Refused(unavailable());
     if (shownImage.blob) update(); // chosen before there was a model to ask
     else quiet();
@@ -364,5 +322,5 @@ async function start() {
 }
 
 showCameraButtons();
-offerExamples().catch(complain);
+offerExamples();
 start();

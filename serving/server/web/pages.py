@@ -1,9 +1,9 @@
-"""Routes of the web page: fixed files of this package, with headers that forbid anything else."""
+"""Routes of the web page: files of this package, with headers that forbid anything else."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 
 from starlette.requests import Request
@@ -23,28 +23,40 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 """Headers of every file: nothing from other sites, no inline code, and no frame around the page."""
-_NOTICE = b"<!-- notice -->"
-"""Place of the notice in a page."""
+_NOTICE, _EXAMPLES = "<!-- notice -->", "<!-- examples -->"
+"""Places of the notice and of the example images in a page."""
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
-def routes(package: str = __package__, notice: str = "") -> list[Route]:
+def routes(
+    package: str = __package__, notice: str = "", examples: Sequence[bytes] = ()
+) -> list[Route]:
     """Return the routes of a page, which answer GET and HEAD only.
 
     Args:
         package: Package whose `.html`, `.css` and `.js` files are the page: `index.html` at
             `/`, and the others below `/web/`.
         notice: Sentence in the head of the page; "" for none.
+        examples: JPEG files that everybody at the page can try.
     """
     shown = f'<p class="alert notice" role="note">{html.escape(notice)}</p>' if notice else ""
-    result = []
+    result = [
+        Route(f"/web/examples/{number}", _file_endpoint(image, "image/jpeg"))
+        for number, image in enumerate(examples, 1)
+    ]
+    buttons = "".join(
+        f'<button type="button" id="example-{number}" class="example">'
+        f'<img src="web/examples/{number}" alt="Example {number}"></button>'
+        for number in range(1, len(examples) + 1)
+    )
     for file in sorted(files(package).iterdir(), key=lambda file: file.name):
         suffix = file.name[file.name.rfind(".") :]
         if suffix in _TYPES:
             path = "/" if suffix == ".html" else f"/web/{file.name}"
             content = file.read_bytes()
             if suffix == ".html":
-                content = content.replace(_NOTICE, shown.encode())
+                text = content.decode().replace(_NOTICE, shown).replace(_EXAMPLES, buttons)
+                content = text.encode()
             result.append(Route(path, _file_endpoint(content, _TYPES[suffix])))
     return result
 

@@ -125,21 +125,3 @@ export async function explain(target, blob, signal) {
   const { row } = await predict(target, blob, "cam", signal);
   return row.cam ?? row; // the only output of a signature has no name in the answer
 }
-
-/** The addresses of images that the person who started the server lets everybody try. */
-export async function examples() {
-  const { count } = (await ask("web/examples")).content;
-  return Array.from({ length: count }, (_, number) => `web/examples/${number}`);
-}
-
-/** Whether the server keeps images whose labels are corrected. */
-export async function collects() {
-  return (await ask("web/corrections")).content.collects;
-}
-
-/** Have the server keep an image under its right class. */
-export async function correct({ model, version }, label, blob) {
-  await ask(`web/corrections?${new URLSearchParams({ model, version, label })}`, {
-    method: "POST", body: blob, headers: { "Content-Type": "application/octet-stream" },
-  });
-}

@@ -58,7 +58,6 @@ def program(push, tmp_path):
         (["--model_base_path=/m", "--web_page=maybe"], "expected true or false"),
         (["--model_base_path=/m", "--request_log_sampling_rate=2"], "at least 0 and at most 1"),
         (["--model_base_path=/m", "--ssl_key_file=/k"], "TLS needs both"),
-        (["--model_base_path=/m", "--collect_directory=/c"], "needs --web_page"),
     ],
 )
 def test_bad_flags_are_refused(given, words, capsys):

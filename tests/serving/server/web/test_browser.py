@@ -105,22 +105,13 @@ def base(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory) -> Path:
-    """Return the folder, not yet created, in which the server keeps corrected images."""
-    return tmp_path_factory.mktemp("corrections") / "kept"
-
-
-@pytest.fixture(scope="module")
-def server(base, collected):
-    """Serve both versions with the web page and corrections."""
+def server(base):
+    """Serve both versions with the web page."""
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 255
     examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
     settings = paged(
-        collect_directory=str(collected),
-        num_versions=2,
-        examples=examples,
-        read_distribution=feature_distribution.load,
+        num_versions=2, examples=examples, read_distribution=feature_distribution.load
     )
     with ModelServer("colours", base, settings) as server:
         server.wait_until_available(120)
@@ -427,25 +418,6 @@ def test_the_page_fits_a_phone_without_horizontal_scrolling(page, images, scheme
         page.screenshot(Path(folder) / f"phone-{scheme}.png")
 
 
-def test_a_correction_is_kept(page, images, collected):
-    choose(page, images / "half.png")
-    assert not page.run("document.querySelector('#wrong').hidden")
-    options = page.run("[...document.querySelector('#right').options].map((o) => o.text)")
-    assert options == ["choose a class", *sorted(CLASSES)]
-    page.run("document.querySelector('#right').value = 'green'")
-    page.run("document.querySelector('#wrong').requestSubmit()")
-    page.wait("document.querySelector('#kept').innerText")
-    assert page.text("#kept") == "The image is kept as green."
-    (kept,) = collected.glob("*/*")
-    assert kept.parent.name == "green" and kept.read_bytes() == (images / "half.png").read_bytes()
-    page.run(
-        "document.querySelector('#right').selectedIndex = 1 + "
-        f"{sorted(CLASSES).index(HOSTILE)}; document.querySelector('#wrong').requestSubmit()"
-    )
-    page.wait("!document.querySelector('#alert').hidden")
-    assert "cannot be the name of a folder" in page.text("#alert")
-
-
 def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_path, images):
     with ModelServer("later", tmp_path / "later", paged()) as server:
         window.look()
@@ -469,7 +441,6 @@ def test_the_page_says_that_the_server_cannot_be_reached(window, base, images):
         window.open(server.rest_target + "/")
         window.wait("document.querySelector('#version').value")
         choose(window, images / "half.png")
-        assert window.run("document.querySelector('#wrong').hidden"), "it collects nothing"
     window.choose("#file", images / "-<b>blue&.png")
     window.wait("!document.querySelector('#alert').hidden")
     assert window.text("#alert").startswith("The server cannot be reached.")

@@ -80,7 +80,6 @@ def test_invalid_folders_and_options_are_refused(tmp_path):
             serve(str(tmp_path / name), port=0, versions=versions)
     for options, words in (
         ({"web": False, "examples": True}, r"--examples needs the web page\. Leave out --no-web"),
-        ({"web": False, "collect": tmp_path}, r"--collect needs the web page\. Leave out --no-web"),
         ({"log_images": True}, "--log-images needs --request-log PREFIX"),
         ({"log_share": 0.5}, "--log-share needs --request-log PREFIX"),
     ):
