@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from imgpipe.components.common.storage import manifest
-from imgpipe.components.common.storage.integrity import DescribedFiles
 from imgpipe.models.export.signatures import SERVING_DEFAULT
+from imgpipe.models.files.described_files import DescribedFiles
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.served import Served
 

@@ -102,6 +102,7 @@ def _later(folder: Path, chosen: manifest.PublishedVersion) -> set[str]:
 def _chosen(folder: Path, to: int | None) -> manifest.PublishedVersion:
     """Return the version of a number; None for the newest with other content than the highest."""
     from imgpipe.components.common.storage import manifest
+    from imgpipe.models.files.described_files import version_damage
 
     intact = list(manifest.versions(folder))
     numbers = manifest.version_numbers(folder)
@@ -113,7 +114,7 @@ def _chosen(folder: Path, to: int | None) -> manifest.PublishedVersion:
             return version
     if to is not None:
         there = ", ".join(str(version.number) for version in intact) or "none"
-        what = manifest.damage(folder / str(to))
+        what = version_damage(folder / str(to))
         raise ConfigError(
             f"version {to} in {folder} is missing or damaged ({what}). Intact versions: {there}."
         )
@@ -122,7 +123,7 @@ def _chosen(folder: Path, to: int | None) -> manifest.PublishedVersion:
             f"there is no earlier model: all versions hold the model of version {numbers[-1]}, or "
             "were withdrawn by a rollback. --to publishes one of these again."
         )
-    damaged = (f"version {n}: {manifest.damage(folder / str(n))}" for n in numbers[-_NAMED:])
+    damaged = (f"version {n}: {version_damage(folder / str(n))}" for n in numbers[-_NAMED:])
     raise ResourceError(
         "there is no version to roll back to: every version is missing or damaged, or cannot "
         f"be read ({'; '.join(damaged)})."

@@ -14,6 +14,7 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline.configuration.config import VERSIONS
@@ -90,7 +91,7 @@ def served_versions(out: Path) -> MachineFinding:
     runs = past_runs.read(out)
     base = runs[-1].versions_folder if runs else out / VERSIONS
     numbers = manifest.version_numbers(base)
-    damaged = {n: manifest.damage(base / str(n), complete=True) for n in numbers}
+    damaged = {n: version_damage(base / str(n), "all") for n in numbers}
     lines = [f"version {number}: {what}" for number, what in damaged.items() if what]
     return _finding(
         "served versions",

@@ -15,6 +15,7 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.files.version_files import SAVED_MODEL
 from imgpipe.pipeline.configuration.config import VERSIONS
@@ -229,7 +230,7 @@ def version(path: Path, number: int | None = None) -> Path:
         found = newest.path if newest else base / (wanted or there[-1])
     elif wanted not in (None, found.name):
         raise ConfigError(f"{path} is one version; remove --version {wanted}, or name {base}.")
-    what = manifest.damage(found) if (found / manifest.MANIFEST).exists() else ""
+    what = version_damage(found) if (found / manifest.MANIFEST).exists() else ""
     if what:
         raise ResourceError(
             f"{found} is damaged: {what}. Choose another version, or publish an intact one "

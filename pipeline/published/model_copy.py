@@ -10,9 +10,10 @@ import shutil
 import uuid
 from pathlib import Path
 
-from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
+from imgpipe.models.files.described_files import files_below, version_damage
 from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
 from imgpipe.pipeline.published.model import Model
 
@@ -57,14 +58,14 @@ def write(model: Model, folder: Path) -> int:
     Raises:
         ResourceError: The folder cannot be written, or a file changed meanwhile.
     """
-    files = integrity.files_below(model.folder)
+    files = files_below(model.folder)
     names = [name for name in files if manifest.is_guarded(name) or name in _HARMLESS]
     staging = folder.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         for name in names:
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(files[name], staging / name)
-        if MANIFEST in names and (what := manifest.damage(staging, complete=True)):
+        if MANIFEST in names and (what := version_damage(staging, "all")):
             raise ResourceError(f"{model.folder} changed while it was copied: {what}. Try again.")
         size = sum((staging / name).stat().st_size for name in names)
         sync_tree(staging)

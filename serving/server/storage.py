@@ -9,22 +9,17 @@ ignored.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import sys
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from imgpipe.models.files.regular_files import read_bytes, sha256
+from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
 from imgpipe.serving.server.status import Code, StatusError
 
 IMAGE_INPUT = "image_bytes"
 """Name of the input, and of the feature, for encoded images in the models of imgpipe."""
-_LARGEST_MANIFEST = 64 << 20
-"""Size in bytes; a manifest has a few files."""
 # As in TensorFlow Serving, a version is any int64, which has at most 19 digits. \d would also match
 # the digits of other scripts.
 _VERSION = re.compile(r"-?[0-9]{1,19}")
@@ -97,61 +92,24 @@ def look(path: Path) -> Files | None:
                 others.append(f"{name} is not a file")  # to read a named pipe takes for ever
     except OSError:
         return None
-    sizes = {name: size for name, size, _ in found}
-    missing = others[0] if others else _missing_of_manifest(path, sizes) or _missing(sizes)
+    names = {name for name, _, _ in found}
+    if others:
+        return Files(tuple(found), others[0])
+    missing = version_damage(path, "none") if MANIFEST in names else _missing_variables(names)
     return Files(tuple(found), missing)
 
 
-def _missing(sizes: dict[str, int]) -> str:
-    variables = [name for name in sizes if name.startswith("variables/")]
-    if not variables or MANIFEST in sizes:
-        return ""  # the model has no variables, or its manifest lists them
-    if "variables/variables.index" not in sizes:
+def _missing_variables(names: set[str]) -> str:
+    variables = [name for name in names if name.startswith("variables/")]
+    if not variables:
+        return ""  # the model has none
+    if "variables/variables.index" not in names:
         return "variables/variables.index is not there"
     # Every shard names their number, as in variables.data-00000-of-00002.
     shards = [match for name in variables if (match := _SHARD.search(name))]
     if not shards or len(shards) < int(shards[0][1]):
         return "shards of variables/variables.data are not all there"
     return ""
-
-
-def _missing_of_manifest(path: Path, sizes: dict[str, int]) -> str:
-    if MANIFEST not in sizes:
-        return ""
-    try:
-        files = _manifest(path)
-    except OSError as error:
-        return f"{MANIFEST} cannot be read ({error.strerror})"
-    except StatusError as error:
-        return error.message
-    for name, entry in files.items():
-        if name not in sizes:
-            return f"{name} of the manifest is not there"
-        if sizes[name] != entry["bytes"]:
-            return f"{name} has {sizes[name]} bytes, the manifest says {entry['bytes']}"
-    return "" if SAVED_MODEL in files else f"the manifest lists no {SAVED_MODEL}"
-
-
-def _manifest(path: Path) -> dict[str, dict[str, Any]]:
-    """Return `files` of the manifest of a version.
-
-    Raises:
-        OSError: The file cannot be read.
-        StatusError: DATA_LOSS, the file is not a manifest; the message says why.
-    """
-    text = read_bytes(path / MANIFEST, _LARGEST_MANIFEST)
-    try:
-        files = json.loads(text)["files"]
-        for name, entry in files.items():
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise ValueError(f"{name} leads out of the directory")
-            if not isinstance(entry["bytes"], int) or not isinstance(entry["sha256"], str):
-                raise ValueError(f"{name} has no bytes and sha256")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StatusError(
-            Code.DATA_LOSS, f"{MANIFEST} is not a manifest ({type(error).__name__}: {error})"
-        ) from error
-    return files
 
 
 def verify(path: Path) -> None:
@@ -163,13 +121,8 @@ def verify(path: Path) -> None:
     Raises:
         StatusError: DATA_LOSS, a file is not the one that was published; the message names it.
     """
-    if not (path / MANIFEST).exists():
-        return
-    for name, entry in _manifest(path).items():
-        digest = sha256(path / name, sys.maxsize)
-        if digest != entry["sha256"].lower():
-            raise StatusError(
-                Code.DATA_LOSS,
-                f"{name} of {path} is not the file that was published: its SHA-256 is {digest}, "
-                f"the manifest says {entry['sha256']}. Publish the model again.",
-            )
+    if (path / MANIFEST).exists() and (what := version_damage(path, "all")):
+        raise StatusError(
+            Code.DATA_LOSS,
+            f"{path} is not the version that was published: {what}. Publish the model again.",
+        )

@@ -20,6 +20,7 @@ from imgpipe.components.baseline_settings import ANSWERS_FOLDER
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ImgpipeError
+from imgpipe.models.files.described_files import version_damage
 from imgpipe.pipeline.demo import FAULTS
 from imgpipe.pipeline.execution import repetition
 from imgpipe.pipeline.graph import NEVER_CACHED
@@ -387,7 +388,7 @@ def test_a_removed_model_folder_is_filled_again(case: Case, first: Any):
     base = case.out / "model"
     shutil.rmtree(base)
     assert case.run().summary["push"]["status"] == "pushed"
-    assert manifest.damage(base / "1", complete=True) == ""
+    assert version_damage(base / "1", "all") == ""
 
 
 def test_a_damaged_version_is_pushed_again_under_a_new_number(case: Case, first: Any):

@@ -16,6 +16,7 @@ import imgpipe
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.described_files import version_damage
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.published import exports
 from imgpipe.pipeline.published.model import Model
@@ -105,7 +106,7 @@ def test_a_copy_to_pass_on_answers_and_holds_no_image(out, tmp_path, to):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"saved_model.pb", "assets/vocabulary.txt", manifest.MANIFEST} <= names
     assert not [name for name in names if "warmup" in name or name.startswith("provenance/")]
-    assert manifest.damage(folder, complete=True) == ""
+    assert version_damage(folder, "all") == ""
     image = encoded(noise(1, (32, 24)))
     with imgpipe.load(out) as model, imgpipe.load(folder) as copy:
         [expected] = model.predict([image])

@@ -22,6 +22,7 @@ from imgpipe.components.common.storage import blob_store, integrity, manifest
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.files.described_files import version_damage
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.ENOMEM)
 _MOST_CALLS = 400  # of one scenario; this limits how long the trial takes
@@ -81,7 +82,7 @@ def _version_after(folder: Path, failed: bool) -> None:
     base = folder / "model"
     numbers = manifest.version_numbers(base)
     assert numbers == ([1] if failed else [1, 2])
-    assert all(manifest.damage(base / str(number), complete=True) == "" for number in numbers)
+    assert all(version_damage(base / str(number), "all") == "" for number in numbers)
     assert not list(base.glob(".tmp-*"))
     again = versions.publish(base, {"": folder.parent / "export"}, {})
     assert again is not None and manifest.latest(base) == again

@@ -1,4 +1,4 @@
-"""Digests of files: descriptions of folders, what differs from them, and the seals of artifacts.
+"""The seals of artifacts: descriptions of their files, by which damage is noticed.
 
 TFX trusts an artifact as long as its folder exists, even when a shard lost half of its records or
 a file has flipped bytes. The seal describes every file. It is stored beside the folder and not in
@@ -9,90 +9,22 @@ because the command line reads versions before heavy imports.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write, sync_tree
+from imgpipe.models.files.described_files import describe, difference, files_below, sha256
 
 _SCHEMA = 1  # of a seal
 #: What `damage` says of an artifact that was emptied, for those who would read all of it.
 EMPTIED = "its large files were removed to save space"
 
-#: Size and SHA-256 of each file, by its path below the folder.
-DescribedFiles = Mapping[str, Mapping[str, Any]]
-
-
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
 
 def sha256_or_empty(path: Path) -> str:
     """Hex SHA-256 of a file's content, "" if there is no file."""
     return sha256(path) if path.is_file() else ""
-
-
-def files_below(folder: Path) -> dict[str, Path]:
-    """Every file below a folder, sorted, by its relative path."""
-    return {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def describe(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Describe files, given by name.
-
-    Returns:
-        `{name: {"sha256": hex, "bytes": int}}`
-    """
-    return {
-        name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in paths.items()
-    }
-
-
-def difference(folder: Path, files: DescribedFiles, described: int, *, complete: bool) -> str:
-    """Compare the files of a folder with their description.
-
-    Args:
-        folder: The folder.
-        files: Description of its files.
-        described: Time of the description in nanoseconds. Only files that were changed later are
-            read; programs cannot set the time of a change (ctime), as `cp -p` and others set that
-            of a modification.
-        complete: Whether to read every file instead.
-
-    Returns:
-        The first difference, as a sentence without its full stop; "" if there is none.
-
-    Raises:
-        OSError: The disk fails.
-        ValueError, KeyError, TypeError, AttributeError: The description is damaged.
-    """
-    try:
-        for name, facts in files.items():
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                return f"{name!r} leads out of the folder"
-            if not isinstance(facts["sha256"], str):
-                return f"there is no digest of {name}"
-            stat = (folder / name).stat()
-            if stat.st_size != facts["bytes"]:
-                return f"{name} has {stat.st_size} bytes, expected {facts['bytes']}"
-            changed = complete or stat.st_ctime_ns > described
-            if changed and sha256(folder / name) != facts["sha256"]:
-                return f"{name} has changed since it was written"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).relative_to(folder)} is missing"
-    except PermissionError as error:
-        return f"this user may not read {Path(error.filename).relative_to(folder)}"
-    return ""
 
 
 def seal_file(folder: Path) -> Path:
@@ -149,7 +81,7 @@ def damage(folder: Path, *, complete: bool) -> str:
             return EMPTIED
         sealed = sealed["files"]
         written = seal_file(folder).stat().st_ctime_ns
-        wrong = difference(folder, sealed, written, complete=complete)
+        wrong = difference(folder, sealed, written, "all" if complete else "changed")
         if wrong:
             return wrong
         added = sorted(_files(folder).keys() - sealed.keys())

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.common.storage import integrity
-from imgpipe.models.files import json_object
+from imgpipe.models.files import described_files, json_object
+from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.version_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL
 
 #: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
@@ -32,10 +32,10 @@ _ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/
 
 
 def describe(directory: Path) -> dict[str, dict[str, Any]]:
-    """Describe every file below `directory` except the manifest; see `integrity.describe`."""
-    files = integrity.files_below(directory)
+    """Describe every file below `directory` except the manifest; see `described_files`."""
+    files = described_files.files_below(directory)
     files.pop(MANIFEST, None)
-    return integrity.describe(files)
+    return described_files.describe(files)
 
 
 def is_guarded(name: str) -> bool:
@@ -109,28 +109,6 @@ def version_numbers(base: Path) -> list[int]:
     return sorted(int(name) for name in names if str(int(name)) == name)
 
 
-def damage(path: Path, *, complete: bool = False) -> str:
-    """Compare the guarded files of a version directory with its manifest.
-
-    Args:
-        path: Version directory.
-        complete: Whether to read every one of them. If False, only those that were changed after
-            the manifest was written are read; it is written last.
-
-    Returns:
-        What is wrong, as a sentence without its full stop; "" when the version is intact.
-    """
-    file = path / MANIFEST
-    try:
-        content = json_object.read(file)
-        written = file.stat().st_ctime_ns
-        return integrity.difference(path, content["files"], written, complete=complete)
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"its {MANIFEST} cannot be compared ({type(error).__name__}: {error})"
-
-
 def readable(base: Path) -> Iterator[PublishedVersion]:
     """Iterate over the versions whose manifest can be read, newest first, also over damaged ones.
 
@@ -143,8 +121,8 @@ def readable(base: Path) -> Iterator[PublishedVersion]:
 
 
 def versions(base: Path) -> Iterator[PublishedVersion]:
-    """Iterate over the intact versions below `base`, newest first; see `damage`."""
-    return (version for version in readable(base) if not damage(version.path))
+    """Iterate over the intact versions below `base`, newest first; see `version_damage`."""
+    return (version for version in readable(base) if not version_damage(version.path))
 
 
 def latest(base: Path) -> PublishedVersion | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.push import Candidate, push
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.described_files import sha256, version_damage
 from imgpipe.pipeline.commands import rollback
 from imgpipe.serving.server import storage
 from tests import python_program
@@ -43,7 +44,7 @@ def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_mod
     assert manifest.baseline_for(base, "k") is None, "a version of the same run"
     assert manifest.baseline_for(base, "other").number == 1
     assert found.manifest["files"]["saved_model.pb"]["bytes"] == 5
-    assert found.manifest["files"]["saved_model.pb"]["sha256"] == integrity.sha256(
+    assert found.manifest["files"]["saved_model.pb"]["sha256"] == sha256(
         base / "1" / "saved_model.pb"
     )
     assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
@@ -72,9 +73,9 @@ def test_of_a_copy_only_the_files_that_compute_answers_have_to_stay(
     (saved_model / file).write_bytes(b"published")
     path = versions.publish(base, {"": saved_model}, {}).path
     (path / file).write_bytes(b"changed")
-    assert bool(manifest.damage(path)) == bool(storage.look(path).missing) == guarded
+    assert bool(version_damage(path)) == bool(storage.look(path).missing) == guarded
     (path / file).unlink()
-    assert bool(manifest.damage(path)) == bool(storage.look(path).missing) == guarded
+    assert bool(version_damage(path)) == bool(storage.look(path).missing) == guarded
 
 
 def test_where_folders_cannot_be_renamed_a_server_waits_for_all_files_of_a_version(
@@ -93,7 +94,7 @@ def test_where_folders_cannot_be_renamed_a_server_waits_for_all_files_of_a_versi
     files = set(version.manifest["files"])
     assert [files - names for complete, names in seen if complete] == [set()]
     assert not files <= seen[0][1], "the files appear one by one"
-    assert manifest.damage(base / "1", complete=True) == ""
+    assert version_damage(base / "1", "all") == ""
     assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
 
 
@@ -151,15 +152,15 @@ def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
     damaged, listed = base / "1" / "variables" / "variables.data", base / "1" / manifest.MANIFEST
     damaged.write_bytes(b"Weights" * 1000)  # the same number of bytes
     assert manifest.latest(base) is None
-    assert manifest.damage(base / "1") == (
+    assert version_damage(base / "1") == (
         "variables/variables.data has changed since it was written"
     )
     outcome = push(base, Candidate(saved_model), GATES, 5)
     assert (outcome["status"], outcome["version"]) == ("pushed", "2")
     assert manifest.latest(base).number == 2
     listed.write_text(listed.read_text())  # the manifest is now the newest file
-    assert manifest.damage(base / "1") == ""
-    assert "variables.data has changed" in manifest.damage(base / "1", complete=True)
+    assert version_damage(base / "1") == ""
+    assert "variables.data has changed" in version_damage(base / "1", "all")
 
 
 def test_a_model_is_published_above_a_damaged_higher_number(tmp_path: Path, saved_model: Path):

@@ -126,7 +126,7 @@ def test_a_version_that_stays_incomplete_says_that_it_cannot_be_loaded_until_it_
     (base / "1" / "manifest.json").write_text(json.dumps({"files": files}))
     server, client = serve()
     eventually(lambda: states(client) == [(1, "END")])
-    with pytest.raises(NotFound, match=r"vocabulary\.txt .* is not there, .* cannot be loaded"):
+    with pytest.raises(NotFound, match=r"vocabulary\.txt is missing, .* cannot be loaded"):
         ask(server)
     assert "Copy or publish the version again" in caplog.text
     (base / "1" / "manifest.json").write_text(json.dumps({"files": {"saved_model.pb": entry}}))
@@ -230,7 +230,8 @@ def test_at_start_the_newest_undamaged_version_is_served(
     assert ask(server) == (1, 3.0)
     failed = "LOADING" if retries else "END"
     assert states(client) == [(3, failed), (2, failed), (1, "AVAILABLE")]
-    assert "is not the file that was published" in client.status(3)[0].error_message
+    said = client.status(3)[0].error_message
+    assert "is not the version that was published: saved_model.pb has changed" in said
     push("half_plus_three", base, 4)
     eventually(lambda: states(client)[0] == (4, "AVAILABLE"))
     assert ask(server) == (4, 4.0)
