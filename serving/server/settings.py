@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class Distribution(Protocol):
     """The distribution of the features of a version's training images."""
 
-    far: float
-    """Score above which an image is far from all training images."""
+    @property
+    def far(self) -> float:
+        """Score above which an image is far from all training images."""
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return the distance of each image from the training images, [n], for features [n, D]."""

@@ -110,9 +110,7 @@ def server(base):
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 255
     examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
-    settings = paged(
-        num_versions=2, examples=examples, read_distribution=feature_distribution.load
-    )
+    settings = paged(num_versions=2, examples=examples, read_distribution=feature_distribution.load)
     with ModelServer("colours", base, settings) as server:
         server.wait_until_available(120)
         yield server
