@@ -15,6 +15,7 @@ from imgpipe.pipeline.command_line import browser
 from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
+    from imgpipe.components.image_evaluator.decision import DecidingAccuracy
     from imgpipe.components.run_record.commands import NextCommand
 
 
@@ -40,7 +41,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How the run ended: `blessed`, `not_blessed`, `refused` or `failed`."""
+        """How the run ended: `blessed`, `not_blessed`, `not_published`, `refused` or `failed`."""
         return str(self.summary["status"])
 
     @property
@@ -50,17 +51,34 @@ class Run:
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """Metrics by split, such as `accuracy` and `per_class`; empty without a model."""
+        """Metrics such as `accuracy` and `per_class`, of what decided and of the test split.
+
+        Their keys are `folds` or `validation`, whichever decided, and `test`. It is empty without a
+        model.
+        """
         return self.summary["metrics"] or {}
 
     @property
     def accuracy(self) -> float | None:
-        """Accuracy on validation; None if no model was evaluated.
+        """The accuracy that decided about the model, from 0 to 1; None if none was evaluated.
 
-        Where folds decide instead, the verdict rests on `summary["cross_validation"]["mean"]`.
+        `summary["gate"]["decided_by"]` says whether it is that of the folds or of the validation
+        split, and on how many images.
         """
-        value = (self.summary["gate"] or {}).get("value")
-        return None if value is None else float(value)
+        return self._decided_by["accuracy"] if self._decided_by is not None else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson interval of this accuracy, 95 %; None if no model was evaluated."""
+        if self._decided_by is None:
+            return None
+        low, high = self._decided_by["ci95"]
+        return float(low), float(high)
+
+    @property
+    def _decided_by(self) -> DecidingAccuracy | None:
+        gate = self.summary["gate"]
+        return None if gate is None else gate["decided_by"]
 
     @property
     def model(self) -> Path | None:
@@ -174,6 +192,16 @@ class Evaluation(_Page):
         """Wilson interval of the accuracy, 95 %."""
         low, high = self.summary["ci95"]
         return float(low), float(high)
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Metrics such as `accuracy` and `per_class`, by the names that `Run.metrics` has for them.
+
+        Its only key is `evaluation`.
+        """
+        from imgpipe.components.run_record.metrics import SplitMetrics
+
+        return {"evaluation": {name: self.summary[name] for name in SplitMetrics.__annotations__}}
 
     @property
     def passed(self) -> bool:

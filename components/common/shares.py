@@ -19,7 +19,10 @@ class AccuracyFigures(TypedDict):
     count: Annotated[int, "Number of images."]
     correct: Annotated[int, "Images that are predicted correctly."]
     accuracy: Annotated[float | None, "Share of correct predictions; null without an image."]
-    ci95: Annotated[list[float], "Wilson interval of the accuracy, 95 %."]
+    ci95: Annotated[
+        list[float],
+        "Wilson interval of the accuracy, 95 %; in a run, the images of a family count once.",
+    ]
 
 
 class PairedAnswers(TypedDict):
@@ -62,12 +65,14 @@ def wilson(correct: float, count: int) -> tuple[float, float]:
     return low, high
 
 
-def accuracy_figures(correct: int, count: int) -> AccuracyFigures:
+def accuracy_figures(correct: int, count: int, independent: int = 0) -> AccuracyFigures:
     """Return the accuracy on some images with its interval.
 
     Args:
         correct: Number of images that are predicted correctly.
         count: Number of images.
+        independent: Number of independent images, where those of a family count once because they
+            are mostly right or wrong together; 0 if all images are independent.
 
     Examples:
         >>> figures = accuracy_figures(93, 100)
@@ -78,8 +83,13 @@ def accuracy_figures(correct: int, count: int) -> AccuracyFigures:
         "count": count,
         "correct": correct,
         "accuracy": correct / count if count else None,
-        "ci95": list(wilson(correct, count)),
+        "ci95": list(_interval(correct, count, independent or count)),
     }
+
+
+def _interval(correct: int, count: int, independent: int) -> tuple[float, float]:
+    """Return the interval of a share that was measured on so many independent images."""
+    return wilson(correct * independent / count if count else 0, independent)
 
 
 def correct_text(correct: int, count: int) -> str:

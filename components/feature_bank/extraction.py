@@ -5,7 +5,7 @@ For a head that is solved, heads on a sample decide which features it reads.
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import apache_beam as beam
 import numpy as np
@@ -161,7 +161,7 @@ class ImageFeatures:
         images: Number of images by split.
         origin: What the bank is made with.
         tried: Features of which those of the bank were chosen.
-        sampled: Forward passes for samples.
+        sampled: Views of samples, by the size of their images.
     """
 
     plan: StoragePlan
@@ -170,7 +170,7 @@ class ImageFeatures:
     images: Mapping[str, int]
     origin: BankOrigin
     tried: Sequence[JudgedFeatures] = ()
-    sampled: int = 0
+    sampled: Mapping[int, _Views] = field(default_factory=dict)
 
     def extract(self, pipeline: beam.Pipeline, share: float | None = None) -> None:
         """Extract the features of all images, or of a share of the training images."""
@@ -183,10 +183,11 @@ class ImageFeatures:
             **self.origin,
             **_stored(self.plan, self.images),
             "tried": list(self.tried),
-            "forward_passes": self.sampled,
+            "forward_passes": 0,
             "reused": 0,
         }
         uri = self.features
+        sampled = self.sampled
         with pipeline as root:
             _ = (
                 root
@@ -194,7 +195,7 @@ class ImageFeatures:
                 | "Extract" >> beam.ParDo(extract)
                 | "Gather" >> beam.combiners.ToList()
                 # Beam takes a typed dictionary for a class when it checks the types of arguments.
-                | "Facts" >> beam.Map(lambda views: _write_facts(views, uri, facts))
+                | "Facts" >> beam.Map(lambda views: _write_facts(views, uri, facts, sampled))
             )
         records.remove_temporary(uri)  # of attempts that died
 
@@ -211,10 +212,11 @@ class ImageFeatures:
         larger from plan to plan, each is made and tried only where this is worth it; see
         `feature_choice`.
         """
-        rows, passes = self._sample(pipeline, self.plan, classes)
+        rows, views = self._sample(pipeline, self.plan, classes)
         images = sum(self.images.values())
         choice = feature_choice.choose_blocks(rows, classes, head, images)
         plans = {choice.chosen.image_size: self.plan}
+        sampled = {choice.chosen.image_size: views}
         while choice.size_may_help:
             plan = next(larger, None)
             if plan is None:
@@ -222,8 +224,11 @@ class ImageFeatures:
             size = _stored(plan, self.images)["image_size"]
             plans[size] = plan
             progress.part(f"images of {size} pixels")
-            rows, further_passes = self._sample(pipeline, plan, classes)
-            passes += further_passes
+            progress.say(
+                f"Features of images of {size} pixels are tried, too, because the head makes "
+                "mistakes that details may tell apart."
+            )
+            rows, sampled[size] = self._sample(pipeline, plan, classes)
             choice = feature_choice.choose_size(choice, rows, size, classes, head)
         tried: list[JudgedFeatures] = [
             {
@@ -240,7 +245,7 @@ class ImageFeatures:
             settings, precision = parse_description(chosen.network)
             network = describe(replace(settings, features=chosen.kept), precision)
             chosen = replace(chosen, network=network, sizes=chosen.recorded, kept="")
-        replace(self, plan=chosen, tried=tried, sampled=passes).extract(pipeline)
+        replace(self, plan=chosen, tried=tried, sampled=sampled).extract(pipeline)
 
     def _expect(self, splits: Sequence[str], share: float | None) -> None:
         """Tell the display how many images there are, and the extractor how many views at most."""
@@ -252,15 +257,15 @@ class ImageFeatures:
 
     def _sample(
         self, pipeline: beam.Pipeline, plan: StoragePlan, classes: int
-    ) -> tuple[BankRows, int]:
-        """Return the rows of the sample, and the number of forward passes that they needed."""
+    ) -> tuple[BankRows, _Views]:
+        """Return the rows of the sample, and how many views were computed and reused for them."""
         bank = replace(self, plan=plan, features=f"{self.features}/sample")
         share = _SAMPLE / max(1, self.images.get(names.TRAIN, 0))
         bank.extract(beam.Pipeline(runner=pipeline.runner, options=pipeline.options), share)
         rows = read_rows(bank.features, names.TRAIN, classes)
-        passes = read_facts(bank.features)["forward_passes"]
+        facts = read_facts(bank.features)
         tf.io.gfile.rmtree(bank.features)
-        return rows, passes
+        return rows, _Views(facts["forward_passes"], facts["reused"])
 
 
 def _plan_for(head_input: HeadInput, plans: Mapping[int, StoragePlan]) -> StoragePlan:
@@ -288,14 +293,17 @@ def _stored(plan: StoragePlan, images: Mapping[str, int]) -> StoredFeatures:
     }
 
 
-def _write_facts(views: Sequence[_Views], uri: str, facts: BankFacts) -> None:
-    """Write `bank.json`; `facts` has the forward passes of samples, which are reused here."""
+def _write_facts(
+    views: Sequence[_Views], uri: str, facts: BankFacts, sampled: Mapping[int, _Views]
+) -> None:
+    """Write `bank.json`; the views of samples of the chosen size are found again here."""
     computed = sum(some.computed for some in views)
     reused = sum(some.reused for some in views)
-    sampled = facts["forward_passes"]
+    chosen = sampled.get(facts["image_size"], _Views(0, 0))
+    again = chosen.computed + chosen.reused
     content: BankFacts = {
         **facts,
-        "forward_passes": computed + sampled,
-        "reused": max(0, reused - sampled),
+        "forward_passes": computed + sum(some.computed for some in sampled.values()),
+        "reused": max(0, reused - again) + sum(some.reused for some in sampled.values()),
     }
     records.write_json(f"{uri}/{BANK_FILE}", content)

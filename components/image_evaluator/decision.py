@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.shares import AccuracyFigures
 
 DECISION_FILE = "decision.json"
+#: Name of what decided where it was the folds, beside the names of the splits.
+FOLDS: Final = "folds"
 
 
 class LabelledImage(TypedDict):
@@ -43,14 +45,20 @@ class Ruling(TypedDict):
     ]
 
 
-class DecidingFolds(TypedDict):
-    """The figures of the folds that decided."""
+class DecidingAccuracy(AccuracyFigures):
+    """The accuracy that decided about a model. All that tell an accuracy of a run read it here."""
 
-    folds: Annotated[int, "Number of folds."]
-    mean: Annotated[float, "Mean accuracy of the folds."]
-    std: Annotated[float, "Standard deviation of the accuracies of the folds."]
-    images: Annotated[int, "Images in all folds."]
-    correct: Annotated[int, "Images that are predicted correctly."]
+    kind: Annotated[
+        Literal["folds", "validation"],
+        "What decided: `folds`, where a model that has not seen it answered for each image of "
+        "train and validation, or the `validation` split.",
+    ]
+    folds: Annotated[int | None, "Number of folds; null where the validation split decided."]
+    std: Annotated[
+        float | None,
+        "Standard deviation of the accuracies of the folds; null where the validation split "
+        "decided.",
+    ]
 
 
 class Decision(TypedDict):
@@ -63,16 +71,11 @@ class Decision(TypedDict):
         list[Ruling], "What every rule says: first those that refuse, then the nearest to a limit."
     ]
     figures: Annotated[str, "The accuracy that decided, in words."]
-    split: Annotated[str, "Split on which the model is evaluated."]
     threshold: Annotated[float, "Accuracy that the model has to reach."]
-    value: Annotated[float | None, "Accuracy of the model; null without an image."]
-    balanced: Annotated[float | None, "Mean recall of the classes, of the answers that decide."]
-    count: Annotated[int, "Number of images of the split."]
-    correct: Annotated[int | None, "Images that are predicted correctly; null without an image."]
-    ci95: Annotated[
-        list[float],
-        "Wilson interval of the accuracy, 95 %, for which the images of a family count once.",
+    decided_by: Annotated[
+        DecidingAccuracy, "The accuracy that decided, with its kind, its count and its interval."
     ]
+    balanced: Annotated[float | None, "Mean recall of the classes, of the answers that decide."]
     unseen: Annotated[
         AccuracyFigures | None,
         "The accuracy on the images of families of which train has no image; null if train has no "
@@ -84,7 +87,4 @@ class Decision(TypedDict):
     ]
     unlike: Annotated[
         list[UnlikeImages], "New images that are surely unlike the old ones of their class."
-    ]
-    folds: Annotated[
-        DecidingFolds | None, "The folds, where they decided; null where the split decided."
     ]

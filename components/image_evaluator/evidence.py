@@ -8,7 +8,8 @@ from typing import Any
 
 from imgpipe.components.common import shares
 from imgpipe.components.common.shares import AccuracyFigures
-from imgpipe.components.image_evaluator.decision import UnlikeImages
+from imgpipe.components.image_evaluator.decision import FOLDS, DecidingAccuracy, UnlikeImages
+from imgpipe.models import feature_names as names
 from imgpipe.models.training.cross_validation import Folds
 
 
@@ -54,8 +55,8 @@ class Counts:
         """
         right = self.correct if label is None else self.right[label]
         images = self.images if label is None else self.labels[label]
-        count = self.independent_of(label)
-        return shares.wilson(right / images * count if images else 0, count)
+        low, high = shares.accuracy_figures(right, images, self.independent_of(label))["ci95"]
+        return low, high
 
     def independent_of(self, label: int | None = None) -> int:
         """Return the number of independent images, of all classes or of one."""
@@ -65,12 +66,7 @@ class Counts:
 
     def figures(self) -> AccuracyFigures:
         """Return the number of images, and how many are right, as they are written as JSON."""
-        return {
-            "count": self.images,
-            "correct": self.correct,
-            "accuracy": self.accuracy,
-            "ci95": list(self.interval()),
-        }
+        return shares.accuracy_figures(self.correct, self.images, self.independent_of())
 
     @property
     def balanced(self) -> float | None:
@@ -157,6 +153,12 @@ class Evidence:
         )
 
     @property
-    def accuracy(self) -> float | None:
+    def decided_by(self) -> DecidingAccuracy:
         """The accuracy that is compared with the threshold."""
-        return self.validation.accuracy if self.folds is None else float(self.folds["mean"])
+        folds = self.folds
+        return {
+            "kind": names.VALIDATION if folds is None else FOLDS,
+            **self.deciding.figures(),
+            "folds": None if folds is None else folds["folds"],
+            "std": None if folds is None else folds["std"],
+        }

@@ -14,10 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 from imgpipe.components.common import shares
-from imgpipe.components.image_evaluator.decision import DecidingFolds, Decision, Ruling
+from imgpipe.components.image_evaluator.decision import Decision, Ruling
 from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
-from imgpipe.models import feature_names as names
-from imgpipe.models.training.cross_validation import Folds
 
 #: Tolerance of every comparison with a limit: 0.97 - 0.01 is less than 0.96 in float64.
 SLACK = 1e-6
@@ -35,7 +33,7 @@ def _ruling(text: str, reason: str = "", margin: float | None = None) -> Ruling:
 
 def _threshold(evidence: Evidence) -> Ruling:
     threshold = evidence.settings["threshold"]
-    accuracy = evidence.accuracy
+    accuracy = evidence.decided_by["accuracy"]
     if evidence.validation.accuracy is None or accuracy is None:
         return _ruling("no accuracy", "no validation image was evaluated")
     missed = accuracy < threshold - SLACK
@@ -186,24 +184,18 @@ def decide(evidence: Evidence) -> Decision:
         if ruling is not None:
             rulings.append({**ruling, "rule": name})
     refusals = [ruling for ruling in rulings if ruling["reason"]]
-    validation = evidence.validation
     return {
         "blessed": not refusals,
         "failed": [ruling["rule"] for ruling in refusals],
         "reasons": [ruling["reason"] for ruling in refusals],
         "rulings": sorted(rulings, key=_order),
         "figures": _figures(evidence),
-        "split": names.VALIDATION,
         "threshold": evidence.settings["threshold"],
-        "value": validation.accuracy,
+        "decided_by": evidence.decided_by,
         "balanced": evidence.deciding.balanced,
-        "count": validation.images,
-        "correct": validation.correct if validation.images else None,
-        "ci95": list(validation.interval()),
         "unseen": None if evidence.unseen is None else evidence.unseen.figures(),
         "baseline": _accuracy_of_last_version(evidence.pairs),
         "unlike": list(evidence.unlike),
-        "folds": None if evidence.folds is None else _deciding_folds(evidence.folds),
     }
 
 
@@ -219,22 +211,11 @@ def _accuracy_of_last_version(pairs: Pairs | None) -> float | None:
     return sum(pairs.before) / sum(pairs.images)
 
 
-def _deciding_folds(folds: Folds) -> DecidingFolds:
-    """Return the figures of the folds that the decision repeats."""
-    return {
-        "folds": folds["folds"],
-        "mean": folds["mean"],
-        "std": folds["std"],
-        "images": folds["images"],
-        "correct": folds["correct"],
-    }
-
-
 def _recall_of(counts: Counts, label: int) -> str:
     """Describe the recall of a class."""
-    low, high = counts.interval(label)
     images = f"{counts.labels[label]:,} images{_in_families(counts, label)}"
-    return f"{counts.right[label]:,} of {images}, 95 % interval {low:.2f}–{high:.2f}"
+    interval = shares.interval_text(counts.interval(label))
+    return f"{counts.right[label]:,} of {images}, {interval}"
 
 
 def _in_families(counts: Counts, label: int | None = None) -> str:
@@ -246,20 +227,18 @@ def _in_families(counts: Counts, label: int | None = None) -> str:
 
 def _figures(evidence: Evidence) -> str:
     """Describe the accuracy that decides; a text of one below the threshold is below it, too."""
-    accuracy = evidence.accuracy
+    decided_by = evidence.decided_by
+    accuracy = decided_by["accuracy"]
     folds = evidence.folds
-    counts = evidence.deciding
     if accuracy is None:
         return "no validation accuracy is known"
     text = f"{accuracy:.3f}"
     if accuracy < (threshold := evidence.settings["threshold"]) - SLACK:
         text = shares.text_below(accuracy, threshold)
-    of = f"{counts.correct:,} of {counts.images:,} images correct"
-    if folds is not None:
-        return (
-            f"mean accuracy {text} ± {folds['std']:.3f} over {folds['folds']} folds of train and "
-            f"validation ({folds['min']:.3f} to {folds['max']:.3f}; {of})"
-        )
-    low, high = counts.interval()
-    of += _in_families(counts)
-    return f"validation accuracy {text} ({of}, 95 % interval {low:.2f}–{high:.2f})"
+    images = f"{decided_by['count']:,} images{_in_families(evidence.deciding)}"
+    interval = shares.interval_text(decided_by["ci95"])
+    of = f"{decided_by['correct']:,} of {images} correct, {interval}"
+    if folds is None:
+        return f"validation accuracy {text} ({of})"
+    spread = f"{folds['folds']} folds from {folds['min']:.3f} to {folds['max']:.3f}"
+    return f"cross-validation accuracy {text} ({of}; {spread})"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from imgpipe.components.image_evaluator.decision import Decision
+from imgpipe.components.image_evaluator.decision import FOLDS, Decision
 
 #: Characters that Markdown gives a meaning to, so that a class name is shown as it is.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")
@@ -47,7 +47,7 @@ def model_card(facts: Mapping[str, Any], decision: Decision | None = None) -> st
         "server's TensorFlow decodes it) and answers with class names and probabilities. Decoding "
         "and resizing are part of the model.",
         _list("Classes", map(_text, facts.get("vocabulary") or [])),
-        _evaluation(decision) if decision and decision["value"] is not None else "",
+        _evaluation(decision) if decision and decision["decided_by"]["accuracy"] else "",
         _list("Origin", (f"{key}: {_text(str(value))}" for key, value in origin.items() if value)),
         "## Limits\n\nThe model knows only its classes. An image that shows none of them may be "
         "given the name of one. The figures hold for images like those that it was evaluated on.",
@@ -61,20 +61,18 @@ def _list(title: str, rows: Iterable[str]) -> str:
 
 
 def _evaluation(decision: Decision) -> str:
-    by_folds = ""
-    folds = decision["folds"]
-    if folds is not None:
-        by_folds = (
-            f"Mean accuracy over {folds['folds']} folds: {folds['mean']:.3f} ± {folds['std']:.3f} "
-            f"({folds['correct']:,} of {folds['images']:,} correct). Each image of train and "
-            "validation was classified by a network that was not trained on it, and this mean "
-            "decided whether the model was published.\n\n"
+    how = (
+        "The exported model itself was evaluated, on the encoded images of the validation split. "
+        "These images were also used to choose and calibrate the model"
+    )
+    if decision["decided_by"]["kind"] == FOLDS:
+        how = (
+            "Each image of train and validation was classified by a model that was trained in the "
+            "same way without it. The same images were also used to choose and calibrate the model"
         )
     return (
-        f"## Evaluation\n\n{by_folds}Accuracy on the validation split: {decision['value']:.3f} "
-        f"({decision['count']:,} images). The exported model itself was evaluated, on encoded "
-        "images. Held-out images were also used for calibration and for the decision to publish, "
-        "so that a new set of images may give a lower figure."
+        f"## Evaluation\n\n{decision['figures'].capitalize()}. This accuracy decided whether the "
+        f"model was published. {how}, so that new images may give a lower figure."
     )
 
 

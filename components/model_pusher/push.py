@@ -33,6 +33,21 @@ class Push(TypedDict):
         "rollback withdrew this model, `other_version` if it was compared with another version "
         "than the one to compare with now.",
     ]
+    withdrawn: Annotated[
+        str | None,
+        "Number of a version that still holds the model which a rollback withdrew, as text; null "
+        "if there is none.",
+    ]
+
+
+#: What a run without a published model says.
+NOT_PUBLISHED: Push = {
+    "status": "refused",
+    "version": None,
+    "path": None,
+    "refused_by": [],
+    "withdrawn": None,
+}
 
 
 @dataclass(frozen=True)
@@ -104,14 +119,22 @@ def push(base: Path, candidate: Candidate, gates: Mapping[str, bool], keep: int)
             texts=_texts(candidate),
         )
     if refused:
-        return {"status": "refused", "version": None, "path": None, "refused_by": refused}
+        withdrawn = _version_of(base, identity) if "rollback" in refused else None
+        return {**NOT_PUBLISHED, "refused_by": refused, "withdrawn": withdrawn}
     held_by = published or current
     return {
         "status": "pushed" if published else "unchanged",
         "version": str(held_by.number) if held_by else None,
         "path": str(held_by.path) if held_by else None,
         "refused_by": [],
+        "withdrawn": None,
     }
+
+
+def _version_of(base: Path, identity: str) -> str | None:
+    """Return the number of the oldest intact version that holds a model; None without one."""
+    numbers = [one.number for one in manifest.versions(base) if one.identity == identity]
+    return str(min(numbers)) if numbers else None
 
 
 def _beside(provenance: Mapping[str, Path]) -> dict[str, Path]:

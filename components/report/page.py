@@ -38,6 +38,7 @@ _UNPRINTABLE = re.compile(
 STATUS = {
     "blessed": ("Blessed", "✓"),
     "not_blessed": ("Not blessed", "✕"),
+    "not_published": ("Not published", "✕"),
     "refused": ("Data refused", "✕"),
     "failed": ("Failed", "!"),
     "interrupted": ("Interrupted", "–"),

@@ -135,12 +135,10 @@ def _add_answers(facts: Facts, uris: Mapping[str, str]) -> list[SampledAnswer]:
     vocabulary = facts["settings"]["vocabulary"]
     kinds = Slices()
     counter = AnswerCounter()
-    validation = counter.counted(kinds.counted(_labelled(uris, names.VALIDATION)))
-    tables = {
-        names.VALIDATION: metrics.Table(vocabulary, validation),
-        names.TEST: metrics.Table(vocabulary, kinds.counted(_labelled(uris, names.TEST))),
-    }
-    facts["metrics"] = {split: table.summary() for split, table in tables.items() if len(table)}
+    validation = metrics.Table(
+        vocabulary, counter.counted(kinds.counted(_labelled(uris, names.VALIDATION)))
+    )
+    test = metrics.Table(vocabulary, kinds.counted(_labelled(uris, names.TEST)))
     facts["slices"] = kinds.summary()
     threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
     folds = facts["training"]["cross_validation"] if facts["training"] is not None else None
@@ -150,11 +148,15 @@ def _add_answers(facts: Facts, uris: Mapping[str, str]) -> list[SampledAnswer]:
         paths = records.places(uris["bank"], answers.hashes)
         table = metrics.Table(vocabulary, counter.counted(fold_predictions(answers, paths)))
         judge = Judge("folds", threshold, folds["families"], folds["groups"])
-        facts["deciding"] = summarise(judge, vocabulary, table, counter)
-    elif len(tables[names.VALIDATION]):
-        table = tables[names.VALIDATION]
+    else:
+        table = validation
         judge = Judge("validation", threshold, *counter.independent(len(vocabulary)))
+    if len(table):
         facts["deciding"] = summarise(judge, vocabulary, table, counter)
+        # The images of validation are among those of the folds, and say nothing by themselves.
+        facts["metrics"][judge.judged_by] = table.summary(judge.independent)
+    if len(test):
+        facts["metrics"][names.TEST] = test.summary()
     return counter.sample()
 
 

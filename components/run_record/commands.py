@@ -77,6 +77,9 @@ def next_commands(
         commands.append(_next("use", "use the model", serve_command(push["path"], name)))
     elif folder and status in ("failed", "interrupted"):
         commands.append(_next("again", "run it again", run_command(folder, moved)))
+    elif folder and push is not None and push["withdrawn"]:
+        command = f"imgpipe rollback {out} --to {push['withdrawn']}"
+        commands.append(_next("publish", "publish it again", command))
     elif folder:
         arguments = _publishing(facts)
         if arguments is not None:
@@ -143,7 +146,7 @@ def _publishing(facts: Facts) -> list[str] | None:
     rollback withdrew: `imgpipe rollback --to` serves that one again.
     """
     gate, push = facts["gate"], facts["push"]
-    if gate is None or push is None or gate["value"] is None:
+    if gate is None or push is None or gate["decided_by"]["accuracy"] is None:
         return None
     if "rollback" in push["refused_by"] or "serving" in push["refused_by"]:
         return None
@@ -159,8 +162,7 @@ def _publishing(facts: Facts) -> list[str] | None:
 
 def _reached(gate: Decision) -> float:
     """Return the accuracy that decided, rounded down to two decimal places."""
-    accuracy = gate["folds"]["mean"] if gate["folds"] is not None else gate["value"]
-    return math.floor(100 * (accuracy or 0.0)) / 100
+    return math.floor(100 * (gate["decided_by"]["accuracy"] or 0.0)) / 100
 
 
 def _duration(timings: Timings | None, cached: Sequence[str], arguments: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.prediction import StoredPrediction
-from imgpipe.components.common.shares import wilson
+from imgpipe.components.common.shares import AccuracyFigures, accuracy_figures
 from imgpipe.components.run_record.metrics import Cell, Mistake, Table
 from imgpipe.models.head.out_of_fold import OutOfFold
 
@@ -28,17 +28,10 @@ _SAMPLE = 400  # images of the map, so that it takes two seconds
 AnsweredBy = Literal["folds", "validation", "evaluation"]
 
 
-class ClassAnswers(TypedDict):
+class ClassAnswers(AccuracyFigures):
     """The answers for the images of one class."""
 
     name: Annotated[str, "The class."]
-    count: Annotated[int, "Number of its images."]
-    right: Annotated[int, "Images for which the class was predicted."]
-    ci95: Annotated[
-        list[float],
-        "Wilson interval of the share of right answers, 95 %, for which the images of a family "
-        "count once.",
-    ]
 
 
 class CellImage(TypedDict):
@@ -55,7 +48,10 @@ class DecidingAnswers(TypedDict):
 
     judged_by: Annotated[AnsweredBy, "Whose answers they are."]
     threshold: Annotated[float | None, "Accuracy that is asked for; null if none is."]
-    every: Annotated[ClassAnswers, "All classes together, with an empty name."]
+    every: Annotated[
+        AccuracyFigures,
+        "All classes together, as they decided about the model.",
+    ]
     classes: Annotated[list[ClassAnswers], "Every class, in the order of the vocabulary."]
     confusion: Annotated[list[Cell], "Cells of the confusion matrix that are not 0."]
     matrix: Annotated[list[int], "Indices of the classes of the matrix, in ascending order."]
@@ -194,11 +190,10 @@ def of_cells(
         }
         for mistake in mistakes
     ]
-    total = int(counts.sum())
     return {
         "judged_by": judge.judged_by,
         "threshold": judge.threshold,
-        "every": class_answers("", total, int(right.sum()), judge.independent or total),
+        "every": accuracy_figures(int(right.sum()), int(counts.sum()), judge.independent),
         "classes": [class_answers(*row) for row in rows],
         "confusion": list(confusion),
         "matrix": matrix,
@@ -209,9 +204,7 @@ def of_cells(
 
 def class_answers(name: str, count: int, right: int, independent: int) -> ClassAnswers:
     """Return the answers for images of which some may not be independent, with their interval."""
-    share = right / count if count else 0.0
-    interval = wilson(share * independent, independent)
-    return {"name": name, "count": count, "right": right, "ci95": list(interval)}
+    return {"name": name, **accuracy_figures(right, count, independent)}
 
 
 def most_confused(confusion: Sequence[Cell], classes: int) -> list[int]:

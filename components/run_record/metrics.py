@@ -11,12 +11,14 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.prediction import StoredPrediction
-from imgpipe.components.common.shares import AccuracyFigures, wilson
+from imgpipe.components.common.shares import AccuracyFigures, accuracy_figures
+from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.models import feature_names as names
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 
-#: Splits on which the model is evaluated for the page.
-MEASURED = (names.VALIDATION, names.TEST)
+#: What metrics are computed for, in their order: what decided, either the folds or the validation
+#: split, and the test split.
+MEASURED = (FOLDS, names.VALIDATION, names.TEST)
 #: (label, predicted, count), with classes as indices in the vocabulary.
 Cell = tuple[int, int, int]
 
@@ -33,16 +35,10 @@ class ClassMetrics(TypedDict):
     f1: Annotated[float, "Harmonic mean of recall and precision; 0 if one is missing."]
 
 
-class SplitMetrics(TypedDict):
-    """Metrics of a split."""
+class SplitMetrics(AccuracyFigures):
+    """Metrics of the folds, or of a split."""
 
-    count: Annotated[int, "Number of images."]
-    correct: Annotated[int, "Images that are predicted correctly."]
-    accuracy: Annotated[float, "Share of correct predictions."]
     loss: Annotated[float, "Cross-entropy."]
-    independent: Annotated[
-        int, "Number of independent images, where the images of a family count once."
-    ]
     unseen: Annotated[
         AccuracyFigures | None,
         "The accuracy to believe, where the source's splits divide families of images: that on the "
@@ -67,7 +63,7 @@ class Mistake(TypedDict):
 
 
 class Table:
-    """The predictions of one split: 32 bytes an image, and the worst ones.
+    """The predictions of the folds or of a split: 32 bytes an image, and the worst ones.
 
     Args:
         vocabulary: Class names in sorted order.
@@ -124,8 +120,12 @@ class Table:
         """Compute the expected calibration error of the predicted class (Guo et al. 2017)."""
         return confidence_error(self._confidence, self._predicted == self._labels)
 
-    def summary(self) -> SplitMetrics:
-        """Compute accuracy, log loss, calibration error and the per-class metrics."""
+    def summary(self, independent: int = 0) -> SplitMetrics:
+        """Compute accuracy, log loss, calibration error and the per-class metrics.
+
+        Args:
+            independent: Number of independent images, where the rows do not tell their groups.
+        """
         size = len(self._vocabulary)
         correct = self._labels[self._predicted == self._labels]
         right, of_label, of_guess = (
@@ -144,11 +144,8 @@ class Table:
                 "f1": float(2 * (recall or 0) * (precision or 0) / both) if both else 0.0,
             }
         return {
-            "count": len(self),
-            "correct": int(right.sum()),
-            "accuracy": float(right.sum() / len(self)),
+            **accuracy_figures(int(right.sum()), len(self), independent or self._independent),
             "loss": float(-np.log(np.maximum(self._of_label, _TINY)).mean()),
-            "independent": self._independent,
             "unseen": self._of_unseen_families(),
             "ece": self.ece(),
             "ece_by_chance": error_by_chance(self._confidence),
@@ -160,14 +157,7 @@ class Table:
         if self._unseen.all():
             return None
         right = (self._labels == self._predicted)[self._unseen]
-        count = len(right)
-        correct = int(right.sum())
-        return {
-            "count": count,
-            "correct": correct,
-            "accuracy": correct / count if count else None,
-            "ci95": list(wilson(correct, count)),
-        }
+        return accuracy_figures(int(right.sum()), len(right))
 
     def mistakes(self) -> list[Mistake]:
         """Return the wrong predictions, the most confident first."""

@@ -14,9 +14,12 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from imgpipe.components.image_evaluator.decision import Decision
     from imgpipe.components.image_filter.file_clues import FileClues
     from imgpipe.components.run_record.facts import Facts
+    from imgpipe.components.run_record.metrics import SplitMetrics
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def state(
         text = error
     elif not error:
         status = "blessed" if is_blessed(facts) else "not_blessed"
+        status = "not_published" if _unpublished(facts) else status
         text = sentence(facts)
     elif failed == "DataGate" and gate is not None and not gate["blessed"]:
         status = "refused"
@@ -102,12 +106,14 @@ def sentence(facts: Facts) -> str:
     gate = facts["gate"]
     if gate is None:
         return "not blessed: the model was not evaluated"
-    if gate["blessed"]:
-        reached = f"{gate['figures']} reaches the threshold {gate['threshold']:g}"
-        text = f"blessed{_for_what(facts)}: {reached}{_why_folds(facts)}{_why_unpublished(facts)}"
+    reached = f"{gate['figures']} reaches the threshold {gate['threshold']:g}"
+    unpublished = _unpublished(facts)
+    if unpublished:
+        text = f"not published: {unpublished}; its {reached}"
+    elif gate["blessed"]:
+        text = f"blessed{_for_what(facts)}: {reached}"
     else:
-        text = f"not blessed: {gate['figures']}{_reasons(gate)}{_why_folds(facts)}"
-        text += _published_before(facts)
+        text = f"not blessed: {gate['figures']}{_reasons(gate)}{_published_before(facts)}"
     text += _time_decided(facts) + _believable(facts)
     told = file_clues.sentence(*_file_clues(facts))
     if told:
@@ -146,22 +152,24 @@ def _reasons(gate: Decision) -> str:
     return f": {'; '.join(gate['reasons'])}" if gate["reasons"] else ""
 
 
+def test_line(metrics: Mapping[str, SplitMetrics]) -> str:
+    """Return the accuracy on the test split in a line; "" without a test split.
+
+    Args:
+        metrics: Metrics of the run by what was measured.
+    """
+    if names.TEST not in metrics:
+        return ""
+    test = metrics[names.TEST]
+    low, high = test["ci95"]
+    of = f"{test['correct']:,} of {test['count']:,}, {low:.2f}–{high:.2f}"
+    return f"{test['accuracy']:.3f} ({of}); it decided nothing"
+
+
 def _published_before(facts: Facts) -> str:
     """Say that a version that was published before is still served."""
     version = facts["baseline"]["version"] if facts["baseline"] is not None else 0
     return f"; version {version} stays published" if version else ""
-
-
-def _why_folds(facts: Facts) -> str:
-    """Say why the folds decide, if nobody asked for them."""
-    folds = facts["cross_validation"]
-    training = facts["training"]
-    if folds is None or not folds["automatic"]:
-        return ""
-    images = plural(folds["validation_images"], "image")
-    if training is not None and names.VALIDATION in (training["learned"] or {}):
-        return f"; the folds decide, so that the model learns from the {images} of validation, too"
-    return f"; the folds decide, because the validation split has only {images}"
 
 
 def _time_decided(facts: Facts) -> str:
@@ -173,29 +181,26 @@ def _time_decided(facts: Facts) -> str:
     return "; the minutes that were given for the search have decided what was trained"
 
 
-def _why_unpublished(facts: Facts) -> str:
-    """Say why a blessed model was not published."""
-    refused_by = facts["push"]["refused_by"] if facts["push"] is not None else []
-    if "rollback" in refused_by:
-        return (
-            "; not published, because a rollback withdrew this model (imgpipe rollback --to "
-            "serves it again)"
-        )
-    if "other_version" in refused_by:
+def _unpublished(facts: Facts) -> str:
+    """Say why a blessed model was not published; "" if it was, or is not blessed."""
+    push = facts["push"]
+    if push is None:
+        return ""
+    if "rollback" in push["refused_by"]:
+        version = f"version {push['withdrawn']}" if push["withdrawn"] else "an earlier version"
+        return f"a rollback has withdrawn this model, which is that of {version}"
+    if "other_version" in push["refused_by"]:
         compared = facts["baseline"]["version"] if facts["baseline"] is not None else 0
-        why = "another version was published meanwhile"
         if compared:
-            why = f"version {compared}, which it was compared with, is no longer the served one"
-        return f"; not published, because {why}: run again"
+            return f"version {compared}, which it was compared with, is no longer the served one"
+        return "another version was published meanwhile"
     return ""
 
 
 def _file_clues(facts: Facts) -> tuple[FileClues | None, float | None]:
     """Return what the files tell, and the accuracy that decided about the model."""
     clues = facts["data"]["file_clues"] if facts["data"] is not None else None
-    every = facts["deciding"]["every"] if facts["deciding"] is not None else None
-    accuracy = every["right"] / every["count"] if every is not None and every["count"] else None
-    return clues, accuracy
+    return clues, facts["deciding"]["every"]["accuracy"] if facts["deciding"] is not None else None
 
 
 def _believable(facts: Facts) -> str:
@@ -245,7 +250,7 @@ def warnings(facts: Facts) -> list[str]:
 
 def _few_images(facts: Facts, gate: Decision) -> str:
     """Say how much one image of a small validation split changes the accuracy."""
-    count = gate["count"]
+    count = gate["decided_by"]["count"]
     training = facts["training"]
     if not 0 < count < FEW_IMAGES or facts["cross_validation"] is not None:
         return ""
@@ -277,7 +282,10 @@ def expected(facts: Facts) -> Expected | None:
     high = expect["high"]
     if not expect["text"] and low is None and high is None:
         return None
-    split = expect["split"] if expect["split"] in facts["metrics"] else names.VALIDATION
+    gate = facts["gate"]
+    split = expect["split"]
+    if split not in facts["metrics"]:
+        split = gate["decided_by"]["kind"] if gate is not None else names.VALIDATION
     value = facts["metrics"][split]["accuracy"] if split in facts["metrics"] else None
     compared: Literal["within", "above", "below"] | None = None
     if value is not None and (low, high) != (None, None):

@@ -33,6 +33,7 @@ from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
 from imgpipe.models.training.head_from_both_splits import head_from_both_splits
 from imgpipe.models.training.history import (
+    JUDGES,
     Epoch,
     JudgedBy,
     NetworkHistory,
@@ -226,7 +227,7 @@ class _Search:
 
     def _say(self, training: str) -> None:
         """Say why a network is tried, how, and who judges it."""
-        reached = f"{self._accuracy_in_folds:.3f} in cross-validation"
+        reached = f"{JUDGES[self._judged_by]} {self._before.accuracy:.3f}"
         text = f"The head alone reaches {reached}. {training}"
         if self._by_folds:
             text += (

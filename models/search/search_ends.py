@@ -26,8 +26,8 @@ def few_images(most: int) -> SearchEnd:
     """Say that there are at most `most` images to learn from, and nobody has given minutes."""
     return SearchEnd(
         reason="few_images",
-        text=f"Nothing else was tried, because up to {most} images are too few for the time of an "
-        "ordinary run. With --minutes 15, a network is trained, too.",
+        text=f"With up to {most} images, only the head is trained. A network is tried, too, with "
+        "--minutes 15.",
     )
 
 

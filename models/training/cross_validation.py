@@ -29,7 +29,6 @@ class FoldFigures(TypedDict):
     """The figures of a cross-validation. The lists have a number for each class."""
 
     folds: Annotated[int, "Number of folds."]
-    mean: Annotated[float, "Mean accuracy of the folds."]
     std: Annotated[float, "Standard deviation of the accuracies of the folds."]
     min: Annotated[float, "Lowest accuracy of a fold."]
     max: Annotated[float, "Highest accuracy of a fold."]
@@ -62,7 +61,7 @@ class Folds(FoldFigures):
 
 
 def summary(folds: Sequence[tuple[Answers, int]]) -> FoldFigures:
-    """Return the mean, the spread and every fold as values that can be written as JSON.
+    """Return the spread and every fold as values that can be written as JSON.
 
     Args:
         folds: The answers of the network of each fold for the images of the fold, and the number
@@ -83,7 +82,6 @@ def summary(folds: Sequence[tuple[Answers, int]]) -> FoldFigures:
     classes = joined.logits.shape[1]
     return {
         "folds": len(per_fold),
-        "mean": statistics.fmean(accuracies),
         "std": statistics.stdev(accuracies),
         "min": min(accuracies),
         "max": max(accuracies),

@@ -16,10 +16,11 @@ FAILURES: Final = {
     "memory": "memory ran out",
     "disk": "the disk was full",
 }
-#: Names of the accuracies by what judges, as `Tried` holds it.
+#: Names of the accuracies by what judges, as `Tried` holds it. A run that is not judged by folds
+#: measures them with the network that was trained, and its verdict with the exported one.
 JUDGES: Final = {
-    "validation": "validation accuracy",
-    "held_out": "held-out accuracy",
+    "validation": "validation accuracy in training",
+    "held_out": "held-out accuracy in training",
     "folds": "cross-validation accuracy",
 }
 

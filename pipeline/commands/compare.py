@@ -68,7 +68,7 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
     if second is not None:
         return places.run(first), last
     before = itertools.takewhile(lambda run: run.folder != last.folder, past_runs.read(last.out))
-    judged = [run for run in before if run.accuracy is not None]
+    judged = [run for run in before if run.decided_by is not None]
     if not judged:
         raise ResourceError(
             f"no run in {last.out} evaluated a model before {last.name}. Run again, or name the "

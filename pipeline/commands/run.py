@@ -134,6 +134,9 @@ def tell(outcome: Run, console: Console, settings: RunSection) -> None:
     for passed, text in verdict.rule_lines(gate) if gate is not None else []:
         heading = "passed  " if passed else "[bold]failed[/]  "
         console.print(f"  {heading} {escape(text)}")
+    test = verdict.test_line(outcome.summary["metrics"])
+    if test:
+        console.print(f"  test     {escape(test)}")
     console.print(f"  data     {escape(_data(outcome.summary['data']))}")
     for sentence in aside(outcome.summary["set_aside"]):
         console.print(f"           {sentence}")
@@ -157,9 +160,8 @@ def tell(outcome: Run, console: Console, settings: RunSection) -> None:
         console.print(f"  report   {escape(outcome.summary['report'])}")
     console.print(f"  summary  {escape(str(outcome.folder / SUMMARY))}")
     if outcome.freed:
-        kept = f"the last {settings.keep} runs and the published versions (run.keep)"
-        size = f"{outcome.freed / 1e6:,.1f} MB of artifacts"
-        console.print(f"  removed  {size} that are not needed for {kept}")
+        size = f"{outcome.freed / 1e6:,.1f} MB of files"
+        console.print(f"  removed  {size} that no later run reads (run.keep = {settings.keep})")
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
 
@@ -192,8 +194,8 @@ def _changed_choices(outcome: Run) -> Iterator[str]:
 
     runs = past_runs.read(outcome.folder.parent.parent)
     this = next((run for run in runs if run.name == outcome.folder.name), None)
-    before = [run for run in runs if run.accuracy is not None and run.name < outcome.folder.name]
-    if this is None or this.accuracy is None or not before:
+    before = [run for run in runs if run.decided_by is not None and run.name < outcome.folder.name]
+    if this is None or this.decided_by is None or not before:
         return
     for change in choice_changes(before[-1], this):
         yield f"{described(change)} since the run {before[-1].name}"

@@ -55,13 +55,6 @@ def _print(listed: RunList, total: int) -> None:
     console = new_console()
     runs = listed["runs"]
     _print_table(console, runs)
-    accuracies = [
-        run["folds"]["mean"] if run["folds"] else run["accuracy"]
-        for run in runs
-        if run["accuracy"] is not None
-    ]
-    if len(accuracies) > 1:
-        console.print(f"accuracy between {min(accuracies):.3f} and {max(accuracies):.3f}")
     counted = plural(total, "run") if len(runs) == total else f"{len(runs)} of {total:,} runs"
     console.print(f"{counted} in {escape(listed['out'])}")
     newest = listed["newest_version"]
@@ -100,13 +93,11 @@ def _print_table(console: Console, runs: list[ListedRun]) -> None:
 def _cells(run: ListedRun) -> tuple[str, ...]:
     from imgpipe.components.common.formatting import NONE, plural, seconds, share
 
-    accuracy = share(run["accuracy"])
-    folds = run["folds"]
-    if folds:
-        accuracy = f"{folds['mean']:.3f} ± {folds['std']:.3f} ({folds['folds']} folds)"
-    elif run["ci95"]:
-        low, high = run["ci95"]
-        accuracy += f" (95 %: {low:.2f}–{high:.2f})"
+    decided_by = run["decided_by"]
+    accuracy = NONE
+    if decided_by is not None:
+        low, high = decided_by["ci95"]
+        accuracy = f"{share(decided_by['accuracy'])} ({low:.2f}–{high:.2f}, {decided_by['kind']})"
     images = NONE
     if run["images"] is not None:
         images = f"{run['images']:,} in {plural(run['classes'] or 0, 'class', 'classes')}"

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import TypeAdapter
 
-from imgpipe.components.image_evaluator.decision import Decision
+from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision
 from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.run_record.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
@@ -25,7 +25,6 @@ from imgpipe.components.run_record.run_files import CONFIG, FACTS, PAGE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MANIFEST
-from imgpipe.models.training.cross_validation import Folds
 from imgpipe.pipeline.configuration.config import VERSIONS
 from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output import run_folders
@@ -95,19 +94,10 @@ class PastRun:
         return self.summary["gate"] if self.summary is not None else None
 
     @property
-    def accuracy(self) -> float | None:
-        """Validation accuracy, None for a run that evaluated no model."""
-        return self.decision["value"] if self.decision is not None else None
-
-    @property
-    def interval(self) -> list[float] | None:
-        """The 95 % interval of this accuracy; None without one."""
-        return self.decision["ci95"] if self.decision is not None else None
-
-    @property
-    def folds(self) -> Folds | None:
-        """The result of the folds where they decide instead of validation, otherwise None."""
-        return self.summary["cross_validation"] if self.summary is not None else None
+    def decided_by(self) -> DecidingAccuracy | None:
+        """The accuracy that decided about the model; None for a run that evaluated none."""
+        decided_by = self.decision["decided_by"] if self.decision is not None else None
+        return decided_by if decided_by is not None and decided_by["count"] else None
 
     @property
     def version(self) -> int | None:

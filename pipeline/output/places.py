@@ -60,7 +60,7 @@ def output_folder(path: Path) -> Path:
 
 def run(
     path: Path,
-    fit: Callable[[PastRun], object] = lambda run: run.accuracy is not None,
+    fit: Callable[[PastRun], object] = lambda run: run.decided_by is not None,
     done: str = "has evaluated a model",
 ) -> PastRun:
     """Find one run.
@@ -179,7 +179,7 @@ def _unpublished(path: Path) -> str:
         return ""
     said = f"no model is published in {path}, although {out} has {plural(len(runs), 'run')}. "
     name = shlex.quote(str(out))
-    evaluated = [run for run in runs if run.accuracy is not None]
+    evaluated = [run for run in runs if run.decided_by is not None]
     if not evaluated:
         ended = runs[-1].summary
         how = ended["verdict"].splitlines()[0] if ended is not None else runs[-1].status

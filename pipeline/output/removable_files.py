@@ -49,7 +49,7 @@ def find(out: Path, last: int = 0) -> tuple[dict[str, list[Path]], str]:
     found = {TEMPORARY: temporary_files.leftovers(out)}
     runs = past_runs.read(out)
     # The default is the first run, so that every run counts where none has judged a model.
-    newest = max((i for i, run in enumerate(runs) if run.accuracy is not None), default=0)
+    newest = max((i for i, run in enumerate(runs) if run.decided_by is not None), default=0)
     recent = [*runs[newest:][:1], *(runs[-last:] if last else runs[newest:])]
     published = [run for run in runs if run not in recent and _may_be_published(run)]
     unknown = [run.name for run in (*published, *recent) if run.artifacts is None]

@@ -225,8 +225,10 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
     """
     if (run := model.run) is None or (uri := model.training_images) is None:
         return None
+    decision = run.decision
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
-    threshold = 0.0 if run.folds or run.decision is None else run.decision["threshold"]
+    by_validation = decision is not None and decision["decided_by"]["kind"] == names.VALIDATION
+    threshold = decision["threshold"] if decision is not None and by_validation else 0.0
     right = 0
     right_model = 0
     same = 0

@@ -82,7 +82,7 @@ def notice(run: PastRun) -> str:
     if run.summary is None:
         return ""
     verdict = run.summary["verdict"]
-    if run.status in ("blessed", "not_blessed"):  # with which the verdict begins
+    if run.status in ("blessed", "not_blessed", "not_published"):  # with which the verdict begins
         return f"This model was {verdict}."
     return f"This model was not published. Its run ended: {verdict}."
 

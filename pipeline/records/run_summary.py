@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
 from imgpipe.components.run_record.commands import NextCommand
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.metrics import SplitMetrics
@@ -23,8 +23,7 @@ from imgpipe.models.training.cross_validation import Folds
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.records.base import checked
 
-Status = Literal["blessed", "not_blessed", "refused", "failed", "interrupted"]
-_NOT_PUSHED: Push = {"status": "refused", "version": None, "path": None, "refused_by": []}
+Status = Literal["blessed", "not_blessed", "not_published", "refused", "failed", "interrupted"]
 
 
 class RunModel(TypedDict):
@@ -55,7 +54,11 @@ class RunSummary(TypedDict):
     """
 
     schema: Annotated[int, "Version of this format, 2."]
-    status: Annotated[Status, "How the run ended."]
+    status: Annotated[
+        Status,
+        "How the run ended. not_published: the model is blessed, but a rollback has withdrawn it, "
+        "or another version was published meanwhile.",
+    ]
     blessed: Annotated[bool, "Whether the model passed all gates."]
     verdict: Annotated[str, "The decision as a sentence."]
     gate: Annotated[Decision | None, "The evaluation; null if no model was evaluated."]
@@ -120,13 +123,13 @@ def summarised(
         {
             "schema": 2,
             "status": state.status,
-            "blessed": state.status == "blessed",
+            "blessed": state.status in ("blessed", "not_published"),
             "verdict": state.verdict,
             "gate": facts["gate"],
             "cross_validation": facts["cross_validation"],
             "warnings": warnings(facts),
             "expected": expected(facts),
-            "push": facts["push"] or _NOT_PUSHED,
+            "push": facts["push"] or NOT_PUBLISHED,
             "model": {
                 "name": settings["name"],
                 "backbone": settings["backbone"],

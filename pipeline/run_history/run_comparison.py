@@ -12,7 +12,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common import prediction, shares
 from imgpipe.components.common.shares import PairedAnswers
 from imgpipe.components.common.storage import integrity, records
-from imgpipe.components.run_record.metrics import SplitMetrics
+from imgpipe.components.image_evaluator.decision import DecidingAccuracy
+from imgpipe.components.run_record.metrics import MEASURED, SplitMetrics
 from imgpipe.models import feature_names as names
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.limits import OUTPUT
@@ -22,7 +23,6 @@ from imgpipe.pipeline.output.run_folders import ARTIFACTS
 
 IMAGE_SIZE = "side of the images in pixels"  # name of a choice
 _SPLITS = (names.VALIDATION, names.TEST)
-_FOLDS = "folds"  # name of the folds beside those of the splits
 
 
 class Change(TypedDict):
@@ -40,8 +40,10 @@ class ComparedRun(TypedDict):
     folder: Annotated[str, "Path of the folder of the run."]
     status: Annotated[RunStatus, "How the run ended."]
     verdict: Annotated[str | None, "The decision as a sentence."]
-    accuracy: Annotated[float | None, "Accuracy of the gate."]
-    ci95: Annotated[list[float] | None, "Wilson interval of the accuracy, 95 %."]
+    decided_by: Annotated[
+        DecidingAccuracy | None,
+        "The accuracy that decided about the model; null if none was evaluated.",
+    ]
     version: Annotated[int | None, "Version that the run published."]
 
 
@@ -78,7 +80,7 @@ class RunComparison(TypedDict):
         list[Change], "What the images of the runs decided in two ways; see `model` and `training`."
     ]
     metrics: Annotated[
-        MetricPairs, "Metrics by split and name; if folds decided, `folds` is one of the splits."
+        MetricPairs, "Metrics by name, of what decided (`folds` or `validation`) and of `test`."
     ]
     paired: Annotated[
         dict[str, PairedAnswers], "The accuracies of both models on the same images, by split."
@@ -192,24 +194,17 @@ def _compared_run(run: PastRun) -> ComparedRun:
         "folder": str(run.folder),
         "status": run.status,
         "verdict": run.summary["verdict"] if run.summary else None,
-        "accuracy": run.accuracy,
-        "ci95": run.interval,
+        "decided_by": run.decided_by,
         "version": run.version,
     }
 
 
 def _metrics(first: PastRun, second: PastRun) -> MetricPairs:
-    """Return the values of both runs by split and metric, for the splits that one run has.
-
-    Where the folds decided about a run, "folds" stands among the splits, with their mean accuracy.
-    """
+    """Return the values of both runs by what was measured, and by the name of the metric."""
     pairs: MetricPairs = {}
-    means = [run.folds["mean"] if run.folds else None for run in (first, second)]
-    if any(means):
-        pairs[_FOLDS] = {"accuracy": {"a": means[0], "b": means[1]}}
     a = first.summary["metrics"] if first.summary else {}
     b = second.summary["metrics"] if second.summary else {}
-    for split in _SPLITS:
+    for split in MEASURED:
         if split in a or split in b:
             values_of_a = _values(a, split)
             values_of_b = _values(b, split)

@@ -9,6 +9,7 @@ from typing import Annotated
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import manifest
+from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.run_record.commands import NextCommand
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
@@ -26,14 +27,6 @@ class ChangesOfRun(TypedDict):
     data: Annotated[list[Change], "Numbers of images that changed."]
 
 
-class FoldsOfRun(TypedDict):
-    """The folds, where they decided."""
-
-    folds: Annotated[int, "Number of folds."]
-    mean: Annotated[float, "Mean accuracy of the folds."]
-    std: Annotated[float, "Standard deviation of the accuracies of the folds."]
-
-
 class ListedRun(TypedDict):
     """A run."""
 
@@ -46,10 +39,10 @@ class ListedRun(TypedDict):
         "summary cannot be read.",
     ]
     verdict: Annotated[str | None, "The decision as a sentence."]
-    accuracy: Annotated[float | None, "Accuracy of the gate; null if no model was evaluated."]
-    ci95: Annotated[list[float] | None, "Wilson interval of the accuracy, 95 %."]
-    split: Annotated[str | None, "Split of this accuracy."]
-    folds: Annotated[FoldsOfRun | None, "The folds; null where validation decided."]
+    decided_by: Annotated[
+        DecidingAccuracy | None,
+        "The accuracy that decided about the model; null if none was evaluated.",
+    ]
     images: Annotated[int | None, "Number of images."]
     classes: Annotated[int | None, "Number of classes."]
     changed: Annotated[ChangesOfRun, "What changed since the previous run."]
@@ -121,26 +114,13 @@ def _listed_run(run: PastRun, earlier: Sequence[PastRun]) -> ListedRun:
         "started": run.started,
         "status": run.status,
         "verdict": summary["verdict"] if summary else None,
-        "accuracy": run.accuracy,
-        "ci95": run.interval,
-        "split": run.decision["split"] if run.decision else None,
-        "folds": _folds(run),
+        "decided_by": run.decided_by,
         "images": sum(counts.values()) if counts else None,
         "classes": len(counts) if counts else None,
         "changed": _changes(run, earlier),
         "version": run.version,
         "seconds": summary["timings"]["total_s"] if summary else None,
         "report": summary["report"] if summary else None,
-    }
-
-
-def _folds(run: PastRun) -> FoldsOfRun | None:
-    if run.folds is None:
-        return None
-    return {
-        "folds": run.folds["folds"],
-        "mean": run.folds["mean"],
-        "std": run.folds["std"],
     }
 
 

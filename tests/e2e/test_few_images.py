@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components.common import prediction
 from imgpipe.components.common.storage import records
 from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models import feature_names as names
@@ -53,7 +52,6 @@ def test_at_least_20_of_24_images_teach(few: tuple[Case, Any]):
     assert learned == {split: counts[split] for split in (names.TRAIN, names.VALIDATION)}
     assert sum(learned.values()) >= 20
     assert outcome.summary["cross_validation"]["images"] == sum(learned.values())
-    assert "so that the model learns from the" in outcome.verdict
 
 
 def test_the_pictures_of_the_report_are_of_all_images_that_teach(few: tuple[Case, Any]):
@@ -62,14 +60,14 @@ def test_the_pictures_of_the_report_are_of_all_images_that_teach(few: tuple[Case
     deciding = facts["deciding"]
     assert deciding["judged_by"] == "folds"
     assert deciding["every"]["count"] == outcome.summary["cross_validation"]["images"] > 15
-    assert deciding["every"]["right"] == outcome.summary["cross_validation"]["correct"]
+    assert deciding["every"]["correct"] == outcome.summary["cross_validation"]["correct"]
     assert all(image["path"] for image in deciding["images"])
     assert [row["name"] for row in facts["galleries"]] == list(_CLASSES)
     assert facts["map"]["images"]
 
 
 def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any]):
-    case, outcome = few
+    case, _ = few
     with np.load(case.out / "model" / "1" / OUT_OF_FOLD_FILE) as file:
         found = dict(zip(file["image_hash"].tolist(), file["probabilities"], strict=True))
     served = Served(str(case.out / "model" / "1"), outputs=(names.PROBABILITIES,))
@@ -80,19 +78,15 @@ def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any
         )
     }
     predictions = str(_newest(case.out, "Predictor", "predictions"))
-    right, differences = 0, []
+    differences = []
     for example in records.iterate(predictions, names.VALIDATION):
         image_hash = records.raw(example, names.IMAGE_HASH)
         stored = records.floats(example, names.PROBABILITIES)
         np.testing.assert_allclose(stored, found[image_hash], atol=1e-6)
         answer = served.run(image_bytes=[images[image_hash]])[names.PROBABILITIES][0]
         differences.append(np.abs(answer - stored).max())
-        one = prediction.read(example)
-        right += one.label_index == one.predicted
     served.close()
     assert max(differences) > 1e-4, "the served model has learned from them"
-    accuracy = outcome.summary["metrics"][names.VALIDATION]["accuracy"]
-    assert accuracy == pytest.approx(right / len(differences))
 
 
 def test_the_second_version_is_compared_by_the_folds_of_both(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from imgpipe.components.common.shares import AccuracyFigures
+from imgpipe.components.common.storage.manifest import CARD
 from imgpipe.components.image_filter.overrides import Override, to_toml
+from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.pipeline.commands import rollback
+from imgpipe.pipeline.output import past_runs
+from imgpipe.pipeline.run_history.run_list import list_runs
 from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
@@ -25,6 +30,29 @@ def gated(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, A
     return own, own.run(*FOLDS)
 
 
+def test_the_accuracy_that_decided_is_the_one_that_is_told_everywhere(gated: tuple[Case, Any]):
+    case, outcome = gated
+    folds = outcome.summary["cross_validation"]
+    decided_by = outcome.summary["gate"]["decided_by"]
+    accuracy = folds["correct"] / folds["images"]
+    assert (decided_by["kind"], decided_by["accuracy"]) == ("folds", accuracy)
+    assert (decided_by["count"], decided_by["correct"]) == (folds["images"], folds["correct"])
+    assert (outcome.accuracy, outcome.interval) == (accuracy, tuple(decided_by["ci95"]))
+    metrics = outcome.metrics
+    assert list(metrics) == ["folds", "test"]
+    assert {name: metrics["folds"][name] for name in AccuracyFigures.__annotations__} == {
+        name: decided_by[name] for name in AccuracyFigures.__annotations__
+    }
+    facts = json.loads((outcome.folder / FACTS).read_text("utf-8"))
+    assert facts["deciding"]["every"].items() <= decided_by.items()
+    (listed,) = list_runs(case.out, past_runs.read(case.out), 1)["runs"]
+    assert listed["decided_by"] == decided_by
+    said = f"cross-validation accuracy {accuracy:.3f} ({folds['correct']} of {folds['images']}"
+    assert said in outcome.verdict
+    assert said[1:] in (outcome.model / CARD).read_text("utf-8")
+    assert f"{folds['correct']} of {folds['images']}" in outcome.report.read_text("utf-8")
+
+
 def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
     _, outcome = gated
     assert outcome.exit_code == 0, outcome.verdict
@@ -33,8 +61,7 @@ def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
     assert folds["folds"] == len(folds["per_fold"]) == 3
     data = outcome.summary["data"]["by_split"]
     assert folds["images"] == sum(sum(data[split].values()) for split in ("train", "validation"))
-    assert folds["mean"] == pytest.approx(np.mean([f["accuracy"] for f in folds["per_fold"]]))
-    assert f"mean accuracy {folds['mean']:.3f}" in outcome.verdict
+    assert folds["correct"] == sum(one["correct"] for one in folds["per_fold"])
     (warning,) = outcome.summary["warnings"]
     unreadable = "1 of the 76 kept images is in a file that the served model cannot decode"
     assert warning.startswith(unreadable)

@@ -110,7 +110,7 @@ def test_a_preset_publishes_a_model(
     outcome = execute(config)
     assert outcome.exit_code == 0, outcome.verdict
     summary = outcome.summary
-    assert summary["metrics"]["validation"]["accuracy"] >= 0
+    assert summary["gate"]["decided_by"]["accuracy"] >= 0
     assert summary["expected"]["value"] is not None
     for path, value in told.items():
         found = functools.reduce(lambda part, key: part[key], path.split("."), summary)

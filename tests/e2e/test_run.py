@@ -91,8 +91,8 @@ def test_the_feature_bank_makes_one_forward_pass_for_each_image_and_view(first: 
 def test_evaluator_and_predictor_report_the_same_accuracy(case: Case, first: Any):
     """TFMA and the report count the same number of correct predictions."""
     accuracy = first.summary["metrics"]["validation"]["accuracy"]
-    assert first.summary["gate"]["value"] == pytest.approx(accuracy, abs=1e-6)
-    low, high = first.summary["gate"]["ci95"]
+    assert first.summary["gate"]["decided_by"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    low, high = first.summary["gate"]["decided_by"]["ci95"]
     assert low <= accuracy <= high
 
 
@@ -149,8 +149,10 @@ def test_the_python_function_gives_the_outcome_of_the_command(case: Case, first:
     run = imgpipe.run(case.photos, case.out, **SETTINGS)
     assert run.repeated and run.folder == first.folder
     assert run.status == "blessed" and run.blessed and run.exit_code == 0
-    assert (run.verdict, run.accuracy) == (first.verdict, first.summary["gate"]["value"])
-    assert run.metrics["validation"]["accuracy"] == pytest.approx(run.accuracy, abs=1e-6)
+    decided_by = first.summary["gate"]["decided_by"]
+    assert (run.verdict, run.accuracy) == (first.verdict, decided_by["accuracy"])
+    assert run.interval == tuple(decided_by["ci95"])
+    assert run.metrics["validation"]["accuracy"] == run.accuracy
     assert run.model == case.out / "model" / "1"
     assert run.raise_for_status() is run
     assert html.escape(run.report.read_text("utf-8")) in run._repr_html_()
@@ -365,7 +367,10 @@ def test_from_executes_the_component_and_those_after_it_again(case: Case, first:
     outcome = case.run(start="ImageTrainer")
     assert {"FeatureBank", "Baseline"} <= set(outcome.summary["cached"])
     assert "ImageTrainer" not in outcome.summary["cached"]
-    assert outcome.summary["gate"]["value"] == first.summary["gate"]["value"], "same seed"
+    assert (
+        outcome.summary["gate"]["decided_by"]["accuracy"]
+        == first.summary["gate"]["decided_by"]["accuracy"]
+    ), "same seed"
     assert outcome.summary["push"]["status"] == "unchanged", "the same model, exported again"
     assert outcome.summary["bank"]["forward_passes"] == 0
 

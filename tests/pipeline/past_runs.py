@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher.push import Push
@@ -14,12 +13,12 @@ from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.features.bank import BankFacts
-from imgpipe.models.training.cross_validation import Folds
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import toml_text
 from imgpipe.pipeline.records.run_summary import summarised
 from tests.declared import made
+from tests.run_facts import decided_by
 
 CLASSES = ("cat", "dog")
 _THRESHOLD = 0.9
@@ -36,7 +35,7 @@ def leave(
     version: int | None = None,
     settings: tuple[str, ...] = (),
     artifacts: dict[str, dict[str, str]] | None = None,
-    folds: float | None = None,
+    by_folds: bool = False,
     chosen: tuple[str, int] | None = None,
 ) -> Path:
     """Write the folder of a past run and return it.
@@ -51,7 +50,7 @@ def leave(
         version: Number of the version that the run published, or None.
         settings: Settings of the run, such as `train.epochs=33`.
         artifacts: Paths of the artifacts by component and output; None if they were not recorded.
-        folds: Mean accuracy of the cross-validation; None if there was none.
+        by_folds: Whether these are the images of folds, which decided, and not of validation.
         chosen: What the head reads, and the size of its images; None if none was trained.
     """
     folder = out / "runs" / name
@@ -70,16 +69,10 @@ def leave(
     if correct is not None:
         facts["gate"] = made(
             Decision,
-            split="validation",
             threshold=_THRESHOLD,
-            value=correct / of,
-            count=of,
-            correct=correct,
-            ci95=list(wilson(correct, of)),
+            decided_by=decided_by(correct, of, "folds" if by_folds else "validation"),
             failed=[] if correct / of >= _THRESHOLD else ["threshold"],
         )
-    if folds is not None:
-        facts["cross_validation"] = made(Folds, folds=5, mean=folds, std=0.02)
     if chosen is not None:
         facts["bank"] = made(BankFacts, features=chosen[0])
         facts["settings"]["image_size"] = chosen[1]

@@ -52,7 +52,7 @@ def _summary(**changes: dict[str, Any]) -> bytes:
         (b'{"status": ', "Expecting value"),
         (b'{"schema": 2, "status": "fine"}', "status: input should be 'blessed'"),
         (b'{"schema": 2, "status": "blessed"}', "blessed: field required"),
-        (_summary(gate={"value": "high"}), r"gate\.value: input should be"),
+        (_summary(gate={"threshold": "high"}), r"gate\.threshold: input should be"),
         (_summary(push={"version": "two"}), r"push\.version"),
     ],
 )

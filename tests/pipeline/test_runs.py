@@ -11,6 +11,7 @@ from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import rollback
 from tests import json_formats, python_program
 from tests.pipeline.past_runs import leave
+from tests.run_facts import decided_by
 
 
 def invoke(*arguments):
@@ -36,7 +37,7 @@ def test_the_table_shows_each_run_and_what_changed_since_the_last(out):
     lines = result.stdout.splitlines()
     rows = {line[:10]: line for line in lines}
     assert (
-        "blessed       0.750 (95 %: 0.53–0.89)  80 in 2 classes  1        1 min 03 s"
+        "blessed       0.750 (0.53–0.89, validation)  80 in 2 classes  1        1 min 03 s"
         in (rows["2026-01-01"])
     )
     assert "data refused" in rows["2026-01-02"] and "interrupted" in rows["2026-01-03"]
@@ -45,7 +46,6 @@ def test_the_table_shows_each_run_and_what_changed_since_the_last(out):
     assert "  changed: images of dog -2, rejected +2" in lines
     assert "  changed: images of cat +4, images of dog -2, rejected -2" in lines
     assert any("changed: train.epochs 60 → 33" in line for line in lines), result.stdout
-    assert "accuracy between 0.750 and 0.950" in result.stdout
     assert f"6 runs in {out}" in result.stdout
 
 
@@ -67,23 +67,19 @@ def test_runs_writes_json_with_every_field_and_nothing_else(out):
     answer = json.loads(result.stdout)
     json_formats.conform("runs", answer)
     judged, killed = answer["runs"]
-    assert (judged["version"], judged["accuracy"], killed["status"]) == (2, 0.95, "killed")
+    assert (judged["version"], killed["status"]) == (2, "killed")
+    assert judged["decided_by"] == decided_by(19, 20, "validation")
     change = {"name": "train.epochs", "before": 60, "after": 33}
     assert change in judged["changed"]["configuration"]
-    assert killed["accuracy"] is None and killed["changed"]["data"] == []
+    assert killed["decided_by"] is None and killed["changed"]["data"] == []
 
 
-def test_the_accuracy_of_cross_validation_is_shown_where_it_decides(tmp_path):
+def test_the_accuracy_that_decided_is_shown_with_its_interval_and_kind(tmp_path):
     leave(tmp_path, "20260101-100000", correct=15)
-    leave(tmp_path, "20260102-100000", correct=20, folds=0.95)
-    assert "0.950 ± 0.020 (5 folds)" in invoke(tmp_path).stdout
-    assert "between 0.750 and 0.950" in invoke(tmp_path).stdout
-    answer = json.loads(invoke(tmp_path, "--json", "-").stdout)
-    json_formats.conform("runs", answer)
-    first, second = answer["runs"]
-    assert first["folds"] is None
-    assert second["folds"] == {"folds": 5, "mean": 0.95, "std": 0.02}
-    assert second["accuracy"] == 1.0, "that of the validation split"
+    leave(tmp_path, "20260102-100000", correct=19, by_folds=True)
+    first, second = invoke(tmp_path).stdout.splitlines()[1:3]
+    assert "0.750 (0.53–0.89, validation)" in first
+    assert "0.950 (0.76–0.99, folds)" in second
 
 
 def test_the_newest_run_is_working_while_the_folder_is_locked(out):

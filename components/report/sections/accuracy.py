@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.common.shares import wilson
+from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.report.thumbnails import cam_key
-from imgpipe.components.run_record.metrics import MEASURED, ClassMetrics, SplitMetrics
+from imgpipe.components.run_record.metrics import MEASURED, ClassMetrics
 from imgpipe.components.run_record.slices import Slice
 from imgpipe.models import feature_names as names
 
@@ -17,50 +18,45 @@ _Part = TypeVar("_Part")
 
 
 def build_figures(context: Context) -> SectionContent:
-    """Return one row for each split, with its Wilson interval."""
+    """Return one row for what decided, and one for the test split, each with its interval."""
     roles = {
+        FOLDS: _role_of_folds(context),
         names.VALIDATION: _role_of_validation(context),
-        names.TEST: "used only for this evaluation",
+        names.TEST: "the exported model; it decided nothing",
     }
     rows = [
-        {
-            "split": split,
-            "role": roles[split],
-            "interval": _interval(summary),
-            **summary,
-        }
+        {"split": split, "role": roles[split], **summary}
         for split, summary in _by_split(context.facts["metrics"]).items()
     ]
     return {"rows": rows} if rows else context.absent("No image was classified by a trained model")
 
 
 def _by_split(part: Mapping[str, _Part]) -> dict[str, _Part]:
-    """Return a part of the facts for the evaluated splits that it has, in their order."""
+    """Return a part of the facts for what was measured, in its order."""
     return {split: part[split] for split in MEASURED if split in part}
 
 
-def _interval(summary: SplitMetrics) -> tuple[float, float]:
-    """Return the interval of the accuracy, for which the images of a family count once."""
-    independent = summary["independent"]
-    return wilson(summary["accuracy"] * independent, independent)
+def _role_of_folds(context: Context) -> str:
+    """Say what the folds were used for."""
+    folds = context.facts["cross_validation"]
+    count = folds["folds"] if folds is not None else 0
+    return (
+        f"{count} models, each for the images of train and validation that it has not seen; they "
+        "decided whether the exported model is blessed"
+    )
 
 
 def _role_of_validation(context: Context) -> str:
     """Say what the validation split was used for."""
     training = context.facts["training"]
-    task = "selects the epoch and calibrates the probabilities"
+    task = "selected the epoch and calibrated the probabilities"
     if training is None:
         pass
-    elif names.VALIDATION in training["learned"]:
-        task = "teaches as train does, and a network without the image answered for each of them"
-    elif training["calibration"]["chosen_on"] == "folds":
-        task = "selects nothing, because the folds select the network and calibrate it"
     elif len(training["search"] or ()) > 1:
-        task = "selects the network and the epoch, and calibrates the probabilities"
+        task = "selected the network and the epoch, and calibrated the probabilities"
     elif training["solution"] and not training["fine_tune"]:
-        task = "calibrates the probabilities"
-    who = "the folds decide" if context.facts["cross_validation"] else "it decides"
-    return f"{task}; {who} whether the model is blessed"
+        task = "calibrated the probabilities"
+    return f"the exported model; it {task}, and decided whether the model is blessed"
 
 
 FIGURES = Section("figures", "Accuracy and calibration", build_figures, order=130, numbers=True)
@@ -83,10 +79,11 @@ def build_folds(context: Context) -> SectionContent:
         "tuned": training["fine_tune"] is not None,
         "learned": names.VALIDATION in training["learned"],
         "apart": plural(apart, "image") if apart else "",
+        "few": plural(folds["validation_images"], "image") if folds["automatic"] else "",
     }
 
 
-FOLDS = Section("folds", "Cross-validation", build_folds, order=132, numbers=True)
+CROSS_VALIDATION = Section("folds", "Cross-validation", build_folds, order=132, numbers=True)
 
 
 def build_per_class(context: Context) -> SectionContent:
@@ -154,7 +151,7 @@ def build_mistakes(context: Context) -> SectionContent:
         same.append(context.with_image(row) | {"cam": cam})
     return {
         "rows": [row for rows in by_pair.values() for row in rows],
-        "wrong": deciding["every"]["count"] - deciding["every"]["right"],
+        "wrong": deciding["every"]["count"] - deciding["every"]["correct"],
         "count": deciding["every"]["count"],
     }
 

@@ -13,7 +13,7 @@ from imgpipe.components.run_record.advice import advice
 from imgpipe.components.run_record.commands import NextCommand, next_commands
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
-_HEADING = ("blessed: ", "not blessed: ", "data refused: ")
+_HEADING = ("blessed: ", "not blessed: ", "not published: ", "data refused: ")
 
 
 def build_verdict(context: Context) -> Mapping[str, Any]:
@@ -26,6 +26,7 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
         "reasons": context.data_reasons,
         "keys": _keys(context),
         "warnings": verdict.warnings(context.facts),
+        "test": verdict.test_line(context.facts["metrics"]),
         "expected": verdict.expected_lines(verdict.expected(context.facts)),
         "commands": _commands(context),
     }
@@ -61,9 +62,9 @@ def _keys(context: Context) -> list[tuple[str, str]]:
         keys.append(("classes", count(len(context.vocabulary))))
     if deciding is not None:
         every = deciding["every"]
-        keys.append(("answered right", f"{every['right']:,} of {every['count']:,}"))
+        keys.append(("answered right", f"{every['correct']:,} of {every['count']:,}"))
     if context.timings is not None:
-        keys.append(("total time", seconds(context.timings["total_s"])))
+        keys.append(("time to this page", seconds(context.timings["total_s"])))
     if push is not None and push["version"]:
         keys.append(("served version", push["version"]))
     return keys

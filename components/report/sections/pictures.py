@@ -69,9 +69,9 @@ def build_by_class(context: Context) -> SectionContent:
     if deciding is None:
         return context.absent(_NO_ANSWERS)
     rows = [row for row in deciding["classes"] if row["count"]]
-    rows.sort(key=lambda row: (row["right"] / row["count"], row["name"]))
+    rows.sort(key=lambda row: (row["correct"] / row["count"], row["name"]))
     note = f"The {_BARS} lowest of {len(rows):,} classes." if len(rows) > _BARS else ""
-    every: ClassAnswers = {**deciding["every"], "name": "all classes"}
+    every: ClassAnswers = {"name": "all classes", **deciding["every"]}
     return {
         "rows": [_bar(row) for row in rows[:_BARS]],
         "every": _bar(every),
@@ -84,9 +84,9 @@ def build_by_class(context: Context) -> SectionContent:
 
 def _bar(row: ClassAnswers) -> _Bar:
     low, high = row["ci95"]
-    share = row["right"] / row["count"] if row["count"] else 0.0
+    share = _percent(row["accuracy"] or 0.0)
     width = _percent(high - low)
-    return {**row, "share": _percent(share), "low": _percent(low), "width": width}
+    return {**row, "share": share, "low": _percent(low), "width": width}
 
 
 def _percent(share: float) -> str:
@@ -133,7 +133,7 @@ def build_taken_for(context: Context) -> SectionContent:
     if deciding is None:
         return context.absent(_NO_ANSWERS)
     classes = context.vocabulary
-    wrong = deciding["every"]["count"] - deciding["every"]["right"]
+    wrong = deciding["every"]["count"] - deciding["every"]["correct"]
     if not deciding["matrix"]:
         return context.absent("No image was taken for another class")
     return {

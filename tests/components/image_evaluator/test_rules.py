@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
 from imgpipe.components.image_evaluator.rules import RULES, decide
 from imgpipe.models.training.cross_validation import Folds
@@ -21,7 +22,6 @@ _GOOD = Evidence(
 )
 _FOLDS = {
     "folds": 5,
-    "mean": 0.948,
     "std": 0.021,
     "min": 0.92,
     "max": 0.975,
@@ -47,14 +47,21 @@ def test_a_model_that_passes_every_rule_is_blessed_with_its_figures() -> None:
     assert decision["figures"] == (
         "validation accuracy 0.950 (57 of 60 images correct, 95 % interval 0.86–0.98)"
     )
-    assert (decision["value"], decision["count"], decision["correct"]) == (0.95, 60, 57)
+    decided_by = decision["decided_by"]
+    assert (decided_by["kind"], decided_by["folds"]) == ("validation", None)
+    assert (decided_by["accuracy"], decided_by["count"], decided_by["correct"]) == (0.95, 60, 57)
     by_folds = decide(_folds())
     assert by_folds["blessed"] is True
     assert by_folds["figures"] == (
-        "mean accuracy 0.948 ± 0.021 over 5 folds of train and validation (0.920 to 0.975; 142 of "
-        "150 images correct)"
+        "cross-validation accuracy 0.947 (142 of 150 images correct, 95 % interval 0.90–0.97; 5 "
+        "folds from 0.920 to 0.975)"
     )
-    assert by_folds["folds"] == {key: _FOLDS[key] for key in by_folds["folds"]}
+    assert by_folds["decided_by"] == {
+        "kind": "folds",
+        **accuracy_figures(142, 150),
+        "folds": 5,
+        "std": 0.021,
+    }
 
 
 def _refused(evidence: Evidence) -> tuple[list[str], list[str]]:
@@ -72,7 +79,7 @@ def _refused(evidence: Evidence) -> tuple[list[str], list[str]]:
             "threshold",
             "it is below the threshold 0.9",
         ),
-        (_folds(mean=0.8998), "threshold", "it is below the threshold 0.9"),
+        (_folds(right=[90, 44], correct=134), "threshold", "it is below the threshold 0.9"),
         (
             replace(_GOOD, validation=Counts([0, 0], [0, 0], [0, 0]), pairs=None),
             "threshold",
@@ -159,7 +166,7 @@ def test_a_model_that_is_surely_worse_than_the_last_version_is_refused() -> None
 
 def test_rulings_name_what_was_measured_the_worst_first() -> None:
     evidence = replace(
-        _folds(mean=0.95, images=360, labels=[342, 18], predicted=[360, 0], right=[342, 0]),
+        _folds(images=360, labels=[342, 18], predicted=[360, 0], right=[342, 0]),
         pairs=None,
         not_compared="there is no earlier blessed model to compare with",
     )
@@ -220,7 +227,8 @@ def test_with_a_threshold_of_zero_any_accuracy_is_blessed() -> None:
 def test_figures_that_just_miss_a_limit_have_enough_digits() -> None:
     missed = replace(_GOOD, validation=Counts([5000, 5000], [5000, 5000], [4500, 4496]))
     assert "validation accuracy 0.8996 (" in decide(missed)["figures"]
-    assert "mean accuracy 0.8998 ± " in decide(_folds(mean=0.8998))["figures"]
+    by_folds = decide(_folds(labels=[5000, 5000], right=[4500, 4498], groups=10_000))
+    assert "cross-validation accuracy 0.8998 (" in by_folds["figures"]
 
 
 def test_images_unlike_their_class_refuse_the_model_until_they_are_accepted() -> None:

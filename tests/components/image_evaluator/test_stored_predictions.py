@@ -152,10 +152,14 @@ def test_metrics_and_decision_are_those_of_the_stored_predictions(tmp_path: Path
     answers = _answers(classes, right=34, seed=classes)
     decision = _evaluated(tmp_path, _stored(tmp_path / "predictions", answers), classes)
     assert decision["blessed"] is True
-    assert (decision["correct"], decision["count"], decision["baseline"]) == (34, _IMAGES, None)
+    decided_by = decision["decided_by"]
+    assert (decided_by["correct"], decided_by["count"]) == (34, _IMAGES)
+    assert decision["baseline"] is None
     (metrics,) = _tfma(tmp_path).values()
     assert metrics["example_count"] == _IMAGES
-    assert metrics["sparse_categorical_accuracy"] == pytest.approx(decision["value"])
+    assert metrics["sparse_categorical_accuracy"] == pytest.approx(
+        decision["decided_by"]["accuracy"]
+    )
     assert metrics["sparse_categorical_crossentropy"] == pytest.approx(_loss(answers), rel=1e-4)
 
 
@@ -180,7 +184,7 @@ def test_images_of_families_that_train_has_are_counted_apart(tmp_path: Path):
     assert (unseen["count"], unseen["correct"]) == (_IMAGES - 24, right)
     assert f"in {_IMAGES - 24 + 6} independent groups" in decision["figures"]
     low, high = shares.wilson(36 / _IMAGES * (_IMAGES - 18), _IMAGES - 18)
-    assert decision["ci95"] == pytest.approx([low, high])
+    assert decision["decided_by"]["ci95"] == pytest.approx([low, high])
 
 
 def test_a_model_without_predictions_is_not_blessed(tmp_path: Path):

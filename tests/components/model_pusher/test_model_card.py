@@ -6,6 +6,7 @@ from imgpipe.components.common.storage import manifest
 from imgpipe.components.model_pusher import push as pusher
 from imgpipe.components.model_pusher.model_card import model_card
 from imgpipe.components.model_pusher.push import Candidate
+from tests.run_facts import decided_by, decision
 
 FACTS = {
     "name": "hands",
@@ -15,7 +16,7 @@ FACTS = {
     "fingerprint": "5e1f",
     "baseline_version": 3,
 }
-DECISION = {"value": 0.95, "count": 60, "folds": None}
+DECISION = decision(decided_by(57, 60, "validation"))
 
 
 def test_the_text_names_the_classes_the_metrics_and_the_origin():
@@ -25,7 +26,7 @@ def test_the_text_names_the_classes_the_metrics_and_the_origin():
     for words in (
         "# hands",
         "- paper\n",
-        "Accuracy on the validation split: 0.950 (60 images)",
+        "This accuracy decided whether the model was published. The exported model itself was",
         "- Backbone: efficientnet\\_lite0",
         "- Image size: 224 × 224 pixels",
         "- Fingerprint of the data: 5e1f",
@@ -37,11 +38,11 @@ def test_the_text_names_the_classes_the_metrics_and_the_origin():
 
 
 def test_the_card_states_the_accuracy_over_folds_if_they_decided():
-    folds = {"folds": 5, "mean": 0.971, "std": 0.012, "correct": 1080, "images": 1112}
-    text = model_card(FACTS, DECISION | {"folds": folds})
-    assert "Mean accuracy over 5 folds: 0.971 ± 0.012 (1,080 of 1,112 correct)" in text
+    text = model_card(FACTS, decision(decided_by(1080, 1112)))
+    assert "Cross-validation accuracy 0.948. This accuracy decided whether the model was" in text
+    assert "classified by a model that was trained in the same way without it" in text
     text = model_card(FACTS, DECISION)
-    assert "calibration and for the decision to publish" in text and "folds" not in text
+    assert "encoded images of the validation split" in text and "without it" not in text
 
 
 def test_every_pushed_version_has_a_card_that_is_not_part_of_the_identity(tmp_path):
@@ -58,5 +59,5 @@ def test_every_pushed_version_has_a_card_that_is_not_part_of_the_identity(tmp_pa
     version = manifest.latest(tmp_path / "model")
     card = version.path / manifest.CARD
     assert card.read_text(encoding="utf-8") == model_card(FACTS, DECISION)
-    assert push(DECISION | {"value": 0.94})["status"] == "unchanged"
+    assert push(DECISION | {"threshold": 0.94})["status"] == "unchanged"
     assert version.identity == manifest.identity(manifest.describe(model))

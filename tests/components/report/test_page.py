@@ -138,12 +138,12 @@ class Everything(dict):
 def test_where_folds_decide_the_pictures_and_the_head_are_of_the_folds():
     found = facts(accuracy=0.8)
     every = found["deciding"]["every"]
-    assert every["count"] == 150 and found["metrics"]["validation"]["count"] == 60
+    assert found["metrics"]["folds"]["correct"] == every["correct"]
     text = render(found, None, {}, BLESSED).partition('<details id="numbers"')[0]
-    assert f"{every['right']} of 150" in text
-    assert f"{150 - every['right']} of 150 images are taken for another class" in text
+    assert f"{every['correct']} of 150" in text
+    assert f"{150 - every['correct']} of 150 images are taken for another class" in text
     for row in found["deciding"]["classes"]:
-        assert f"{row['right']} of {row['count']}" in text
+        assert f"{row['correct']} of {row['count']}" in text
     assert "of 60" not in text and "cross-validation" in text
 
 
@@ -212,7 +212,7 @@ def test_the_sections_with_figures_have_their_content(timings):
         "3 of 180 labels are doubtful, 1 of them clearly",
         "2 of 2 passed",
         "✕ It does not.",
-        "0.948 ± 0.021 over 5 folds",
+        "are 0.920 to 0.975, with a standard deviation of 0.021",
         "7 images in chains of near-duplicates too long for one fold",
         "format PNG 20 0.600 weaker 0.387–0.781",
         "Date 2026-01-31 14:05:59 +0100",
@@ -403,9 +403,7 @@ def test_of_many_classes_those_that_are_confused_most_are_shown():
     assert f"{60 - shown} more classes" in parsed.text
     assert "190 classes have no row." in parsed.text
     assert "other classes" in parsed.text
-    assert (
-        "The classes with the lowest F1 on validation: 30 of 250 classes are shown;" in parsed.text
-    )
+    assert "The classes with the lowest F1 on folds: 30 of 250 classes are shown;" in parsed.text
 
 
 def test_an_error_in_one_section_leaves_the_others_on_the_page(monkeypatch):
@@ -446,7 +444,7 @@ def test_the_networks_that_were_tried_and_the_stages_are_listed():
         "layers above block8 0.995 +0.097 0.015 2 min 30 s yes",
         "layers above block3 diverged",
         "Everything was tried.",
-        "Validation accuracy Gain",
+        "Validation accuracy in training Gain",
         "had not improved for fine_tune.patience epochs",
         "The best epoch has the lowest validation loss after calibration",
     ):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.image_evaluator.decision import DecidingFolds
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record import commands
 from imgpipe.components.run_record.commands import NextCommand, next_commands
@@ -35,7 +34,8 @@ def facts(
     found["identity"] = {**found["identity"], "folder": FOLDER}
     if failed or refused_by != ("model",):
         found["push"] = made(Push, status="refused", refused_by=list(refused_by))
-        found["gate"] = {**found["gate"], "failed": list(failed), "value": 0.868, "folds": None}
+        decided_by = run_facts.decided_by(434, 500, "validation")
+        found["gate"] = {**found["gate"], "failed": list(failed), "decided_by": decided_by}
     return found
 
 
@@ -135,7 +135,12 @@ def test_the_lines_end_in_commands_that_a_shell_divides_as_they_are_meant():
 def test_an_accuracy_of_folds_counts_where_they_decide():
     refused = facts(("threshold",))
     assert refused["gate"] is not None
-    deciding = made(DecidingFolds, folds=5, mean=0.799)
-    refused["gate"] = {**refused["gate"], "folds": deciding}
+    refused["gate"] = {**refused["gate"], "decided_by": run_facts.decided_by(799, 1000)}
     found = by_purpose(next_commands(refused, "not_blessed"))
     assert found["publish"].endswith(" --set evaluate.threshold=0.79")
+
+
+def test_a_model_that_a_rollback_withdrew_is_published_again_with_a_whole_command():
+    push = made(Push, status="refused", refused_by=["rollback"], withdrawn="2")
+    found = next_commands({**facts(), "push": push}, "not_published")
+    assert by_purpose(found)["publish"] == "imgpipe rollback '/my out' --to 2"

@@ -39,8 +39,8 @@ def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
     wrong = [answer(number, 0, 1, 0.5 + number / 100) for number in range(9)]
     right = [answer(100 + number, 2, 2) for number in range(3)]
     found = summary([*wrong, *right])
-    assert found["every"]["count"] == 12 and found["every"]["right"] == 3
-    assert [row["right"] for row in found["classes"]] == [0, 0, 3]
+    assert found["every"]["count"] == 12 and found["every"]["correct"] == 3
+    assert [row["correct"] for row in found["classes"]] == [0, 0, 3]
     assert found["confusion"] == [(0, 1, 9), (2, 2, 3)]
     cell = [image["path"] for image in found["images"] if image["predicted"] == 1]
     assert cell == ["8.jpg", "7.jpg", "6.jpg", "5.jpg"]

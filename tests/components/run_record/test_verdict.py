@@ -2,6 +2,7 @@
 
 import pytest
 
+from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.image_evaluator.decision import Ruling
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.report import page
@@ -11,39 +12,51 @@ from imgpipe.components.run_record.verdict import warnings
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FineTuned, SearchEnd
 from tests.declared import made
-from tests.run_facts import BLESSED, data_summary, facts, history, settings
-
-
-def by_validation():
-    """Return facts of a run without cross-validation."""
-    found = facts() | {"cross_validation": None}
-    found["settings"] = found["settings"] | {"cross_validate": 0}
-    return found
+from tests.run_facts import BLESSED, by_validation, data_summary, facts, history, settings
 
 
 def test_the_verdict_of_a_blessed_model_names_the_figures_and_the_threshold():
     found = facts()
     state = verdict.state(found)
     assert state.status == "blessed"
-    assert state.verdict == (
-        "blessed: mean accuracy 0.948 ± 0.021 over 5 folds reaches the threshold 0.9"
+    assert state.verdict == ("blessed: cross-validation accuracy 0.948 reaches the threshold 0.9")
+
+
+def test_the_accuracy_on_test_stands_in_one_line():
+    found = facts()
+    found["metrics"]["test"] |= accuracy_figures(68, 73)
+    assert verdict.test_line(found["metrics"]) == (
+        "0.932 (68 of 73, 0.85–0.97); it decided nothing"
     )
-    found["cross_validation"] |= {"automatic": True, "validation_images": 14}
-    why = "; the folds decide, because the validation split has only 14 images"
-    assert why in verdict.sentence(found)
+    assert verdict.test_line({}) == ""
+    head = page.render(found, None, {}, BLESSED).partition('<details id="numbers"')[0]
+    assert "accuracy 0.932 (68 of 73, 0.85–0.97); it decided nothing." in head
 
 
 def test_the_verdict_names_the_version_that_is_no_longer_served():
     found = facts()
     found["push"] |= {"status": "refused", "refused_by": ["other_version"]}
-    assert verdict.sentence(found).endswith(
-        "; not published, because version 3, which it was compared with, is no longer the served "
-        "one: run again"
+    state = verdict.state(found)
+    assert (state.status, state.verdict) == (
+        "not_published",
+        "not published: version 3, which it was compared with, is no longer the served one; its "
+        "cross-validation accuracy 0.948 reaches the threshold 0.9",
     )
     found["baseline"]["version"] = 0
-    assert verdict.sentence(found).endswith(
-        "; not published, because another version was published meanwhile: run again"
+    assert verdict.sentence(found).startswith(
+        "not published: another version was published meanwhile; its cross-validation accuracy"
     )
+
+
+def test_the_verdict_begins_with_the_rollback_that_withdrew_the_model():
+    found = facts()
+    found["push"] |= {"status": "refused", "refused_by": ["rollback"], "withdrawn": "2"}
+    state = verdict.state(found)
+    assert state.status == "not_published"
+    assert state.verdict.startswith(
+        "not published: a rollback has withdrawn this model, which is that of version 2; its "
+    )
+    assert ">✕</span> Not published</h1>" in page.render(found, None, {}, state)
 
 
 def test_the_verdict_of_a_refused_model_gives_every_reason():
@@ -113,7 +126,7 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
 def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints):
     found = by_validation()
-    found["gate"] |= {"count": count}
+    found["gate"]["decided_by"]["count"] = count
     assert len(warnings(found)) == hints
     assert warnings(facts()) == [], "folds decide already"
 
@@ -151,7 +164,7 @@ def test_a_run_without_evaluation_has_no_hint():
 def run_of(accuracy, **expect):
     """Return facts of a run whose splits all have this accuracy, and which expects something."""
     course = {"text": "the course, after 20 epochs", "low": 0.95, "high": 0.97}
-    found = facts()
+    found = by_validation()
     found["settings"]["expect"] = course | {"split": "validation"} | expect
     for split in found["metrics"]:
         found["metrics"][split]["accuracy"] = accuracy
