@@ -308,7 +308,7 @@ def facts(
             radius=48,
             rows=[made(ShownGroup, size=2, members=[again])],
         ),
-        "suspects": made(DoubtfulLabels, images=180, folds=5, disagree=3, rows=[doubtful]),
+        "suspects": made(DoubtfulLabels, images=180, disagree=3, rows=[doubtful]),
         "training": history(),
         "baseline": made(BaselineState, version=3, compared=True),
         "serving": [

@@ -98,11 +98,11 @@ def _doubtful_labels(facts: Facts) -> str:
     if suspects is None or not doubtful:
         return ""
     verb = "is" if len(doubtful) == 1 else "are"
-    accuracy = weak_accuracy(facts["training"])
+    accuracy = weak_accuracy(facts["deciding"])
     weak = ""
     if accuracy is not None:
         weak = (
-            " Many of these labels may be right: the head that flagged them has an accuracy of "
+            " Many of these labels may be right: the models that doubt them have an accuracy of "
             f"only {accuracy:.2f}."
         )
     return (

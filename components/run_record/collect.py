@@ -7,6 +7,7 @@ Any artifact may be missing. A part from a new artifact needs a field of `Facts`
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from imgpipe.components.run_record.deciding_answers import (
     fold_predictions,
     summarise,
 )
-from imgpipe.components.run_record.doubtful_labels import doubtful_labels
+from imgpipe.components.run_record.doubtful_labels import UnseenAnswers, doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
 from imgpipe.components.run_record.galleries import galleries
 from imgpipe.components.run_record.image_map import image_map
@@ -100,9 +101,10 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
     facts["rejects"] = _lines(uris, "quarantine", quarantine_files.MANIFEST) or []
     facts["quarantine"] = uris.get("quarantine", "")
     facts["near"] = None if groups is None else condensed(groups)
-    sample = _add_answers(facts, uris)
+    unseen = UnseenAnswers()
+    sample = _add_answers(facts, uris, unseen)
     if facts["bank"] is not None and facts["bank"]["dim"]:
-        _add_features(facts, uris, sample)
+        _add_features(facts, uris, sample, unseen)
     training = facts["training"]
     if training is not None:
         facts["cross_validation"] = training["cross_validation"]
@@ -130,27 +132,31 @@ def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[Any] | Non
     return None if text is None else [json.loads(line) for line in text.splitlines()]
 
 
-def _add_answers(facts: Facts, uris: Mapping[str, str]) -> list[SampledAnswer]:
-    """Add what is known of the answers of the model, and return a sample of those that decide."""
+def _add_answers(
+    facts: Facts, uris: Mapping[str, str], unseen: UnseenAnswers
+) -> list[SampledAnswer]:
+    """Add what is known of the answers of the model, and return a sample of those that decide.
+
+    `unseen` is told the answers that decide, and those for the test split.
+    """
     vocabulary = facts["settings"]["vocabulary"]
     kinds = Slices()
     counter = AnswerCounter()
-    validation = metrics.Table(
-        vocabulary, counter.counted(kinds.counted(_labelled(uris, names.VALIDATION)))
-    )
-    test = metrics.Table(vocabulary, kinds.counted(_labelled(uris, names.TEST)))
-    facts["slices"] = kinds.summary()
+    validation = kinds.counted(_labelled(uris, names.VALIDATION))
+    test = metrics.Table(vocabulary, unseen.counted(kinds.counted(_labelled(uris, names.TEST))))
     threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
     folds = facts["training"]["cross_validation"] if facts["training"] is not None else None
     answers = _out_of_fold(uris) if folds is not None else None
     if folds is not None and answers is not None:
-        counter = AnswerCounter()
+        deque(validation, maxlen=0)  # only its slices are of interest
         paths = records.places(uris["bank"], answers.hashes)
-        table = metrics.Table(vocabulary, counter.counted(fold_predictions(answers, paths)))
+        deciding = fold_predictions(answers, paths)
+        table = metrics.Table(vocabulary, counter.counted(unseen.counted(deciding)))
         judge = Judge("folds", threshold, folds["families"], folds["groups"])
     else:
-        table = validation
+        table = metrics.Table(vocabulary, counter.counted(unseen.counted(validation)))
         judge = Judge("validation", threshold, *counter.independent(len(vocabulary)))
+    facts["slices"] = kinds.summary()
     if len(table):
         facts["deciding"] = summarise(judge, vocabulary, table, counter)
         # The images of validation are among those of the folds, and say nothing by themselves.
@@ -169,7 +175,9 @@ def _out_of_fold(uris: Mapping[str, str]) -> OutOfFold | None:
     return OutOfFold.read(path_utils.serving_model_path(uris["model"]))
 
 
-def _add_features(facts: Facts, uris: Mapping[str, str], sample: Sequence[SampledAnswer]) -> None:
+def _add_features(
+    facts: Facts, uris: Mapping[str, str], sample: Sequence[SampledAnswer], unseen: UnseenAnswers
+) -> None:
     """Add what the features of the bank tell: doubtful labels, a gallery and a map."""
     uri = uris["bank"]
     vocabulary = facts["settings"]["vocabulary"]
@@ -177,11 +185,13 @@ def _add_features(facts: Facts, uris: Mapping[str, str], sample: Sequence[Sample
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = _lines(uris, "quarantine", quarantine_files.REVIEWS) or []
     settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
+    folds = facts["training"]["cross_validation"] if facts["training"] is not None else None
+    unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
     # The map takes as long as the rest. The limit of one BLAS thread is set here too, because both
     # threads enter and leave it.
     with one_blas_thread(), ThreadPoolExecutor(1) as threads:
         placed = threads.submit(image_map, rows, sample)
-        facts["suspects"] = doubtful_labels(rows, uri, vocabulary, settled)
+        facts["suspects"] = doubtful_labels(rows, uri, vocabulary, unseen, unlearned, settled)
         facts["galleries"] = galleries(rows, uri, vocabulary)
         facts["map"] = placed.result()
 

@@ -68,7 +68,7 @@ def next_commands(
         doubtful = facts["suspects"]["rows"] if facts["suspects"] is not None else []
         if clear(doubtful):
             text = f"decide about {plural(len(doubtful), 'doubtful label')}"
-            if weak_accuracy(facts["training"]) is not None:
+            if weak_accuracy(facts["deciding"]) is not None:
                 text += " (many may be right)"
             commands.append(_next("mend", text, review_command(facts)))
     push = facts["push"]

@@ -1,13 +1,15 @@
 """Labels that look wrong: a ranking of the images of a feature bank.
 
-Every image is scored by a head that was fitted without it (k folds). The images are ranked by the
-difference between the score of the best other class and that of their label, which is the simplest
-form of confident learning (Northcutt et al. 2021).
+They are the mistakes of models that have not seen the image: those of the folds, where these decide
+about the model, and otherwise those of the model for validation; and those of the model for test.
+An image of train that no such model has answered is scored by heads that were fitted without it (k
+folds). The images are ranked by how much more probable the best other class is than the label,
+which is the simplest form of confident learning (Northcutt et al. 2021).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -20,13 +22,14 @@ from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.label_margins import label_margins
 
 if TYPE_CHECKING:
-    from imgpipe.models.training.history import History
+    from imgpipe.components.common.prediction import StoredPrediction
+    from imgpipe.components.run_record.deciding_answers import DecidingAnswers
 
-#: Smallest margin of a label that is clearly doubtful. The score of a class is between about 0 and
-#: 1, so the score of the other class is higher by three tenths of this range.
+#: Smallest margin of a label that is clearly doubtful. Probabilities are between 0 and 1, and the
+#: scores of heads about so.
 CLEAR = 0.3
-#: Below this accuracy of the head in cross-validation, many of its doubts are its own mistakes.
-_WEAK_HEAD = 0.85
+#: Below this accuracy of the models, many of their doubts are their own mistakes.
+_WEAK = 0.85
 LIMIT = 500  # doubtful labels that are listed
 _FEWEST = 20  # number of images for which folds are meaningful
 
@@ -38,23 +41,41 @@ class DoubtfulLabel(TypedDict):
     label: Annotated[str, "Its label."]
     image_hash: Annotated[str, "SHA-256 of the file."]
     split: Annotated[str, "Its split."]
-    looks_like: Annotated[str, "The class with the highest score."]
-    margin: Annotated[float, "By how much the score of this class exceeds that of the label."]
+    looks_like: Annotated[str, "The class that a model which has not seen the image answers."]
+    margin: Annotated[float, "By how much this class is more probable than the label."]
 
 
 class DoubtfulLabels(TypedDict):
     """The labels that look wrong."""
 
     images: Annotated[int, "Number of images that were compared with their labels."]
-    folds: Annotated[int, "Number of folds."]
     disagree: Annotated[int, "Number of images that look like another class."]
     rows: Annotated[list[DoubtfulLabel], "The first of these, the most likely label errors first."]
+
+
+class UnseenAnswers:
+    """Answers of models for images that they have not seen: which these are, and the mistakes."""
+
+    def __init__(self) -> None:
+        self.hashes: list[bytes] = []
+        self.mistakes: dict[bytes, tuple[int, float]] = {}  # predicted class and margin, by hash
+
+    def counted(self, rows: Iterable[StoredPrediction]) -> Iterator[StoredPrediction]:
+        """Pass rows through and remember them."""
+        for row in rows:
+            image_hash = row.image_hash.encode()
+            self.hashes.append(image_hash)
+            if not row.correct:
+                self.mistakes[image_hash] = (row.predicted, row.confidence - row.of_label)
+            yield row
 
 
 def doubtful_labels(
     rows: BankRows,
     bank_uri: str,
     vocabulary: Sequence[str],
+    answers: UnseenAnswers,
+    unlearned: Sequence[int] = (),
     confirmed: Set[str] = frozenset(),
     limit: int = LIMIT,
 ) -> DoubtfulLabels | None:
@@ -64,6 +85,8 @@ def doubtful_labels(
         rows: Rows of view 0 of all splits.
         bank_uri: URI of the bank, which tells the paths.
         vocabulary: Class names in sorted order.
+        answers: The answers that decided about the model, and those for the test split.
+        unlearned: Labels that no fold could learn; these mistakes say nothing about the labels.
         confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
         limit: Largest number of rows in the result.
 
@@ -72,13 +95,23 @@ def doubtful_labels(
     """
     if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
         return None
-    folds = rows.folds(FOLDS)
-    if len(np.unique(folds)) < 2:  # one large group, such as a film
-        return None
-    features = rows.first_block().features
-    margins, best = label_margins(features, rows.labels, folds, len(vocabulary))
+    margins = np.zeros(len(rows), np.float32)
+    looks_like = np.asarray(rows.labels).copy()
+    others = ~np.isin(rows.hashes, answers.hashes)
+    if others.any():  # images of train, where the validation split decides
+        folds = rows.folds(FOLDS)
+        if len(np.unique(folds)) < 2:  # one large group, such as a film
+            return None
+        features = rows.first_block().features
+        scored, best = label_margins(features, rows.labels, folds, len(vocabulary))
+        others &= ~_alone(rows.labels, folds)
+        margins[others] = scored[others]
+        looks_like[others] = best[others]
+    for place in np.flatnonzero(np.isin(rows.hashes, list(answers.mistakes))):
+        looks_like[place], margins[place] = answers.mistakes[rows.hashes[place]]
     settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
-    disagreeing = np.flatnonzero((margins > 0) & ~settled & ~_alone(rows.labels, folds))
+    settled |= np.isin(rows.labels, unlearned)
+    disagreeing = np.flatnonzero((looks_like != rows.labels) & ~settled)
     worst = disagreeing[np.argsort(-margins[disagreeing], kind="stable")][:limit]
     split_and_path = records.places(bank_uri, rows.hashes[worst])
     listed: list[DoubtfulLabel] = [
@@ -87,12 +120,12 @@ def doubtful_labels(
             "label": vocabulary[rows.labels[place]],
             "image_hash": rows.hashes[place].decode(),
             "split": split_and_path[rows.hashes[place]][0],
-            "looks_like": vocabulary[best[place]],
+            "looks_like": vocabulary[looks_like[place]],
             "margin": round(float(margins[place]), 4),
         }
         for place in worst
     ]
-    return {"images": len(rows), "folds": FOLDS, "disagree": len(disagreeing), "rows": listed}
+    return {"images": len(rows), "disagree": len(disagreeing), "rows": listed}
 
 
 def _alone(labels: Integers, folds: Integers) -> Flags:
@@ -107,8 +140,7 @@ def clear(rows: Sequence[DoubtfulLabel]) -> list[DoubtfulLabel]:
     return [row for row in rows if row["margin"] >= CLEAR]
 
 
-def weak_accuracy(training: History | None) -> float | None:
-    """Return the accuracy of a head many of whose doubts are mistakes; None for a better one."""
-    solution = training["solution"] if training is not None else None
-    accuracy = solution["accuracy"] if solution is not None else None
-    return accuracy if accuracy is not None and accuracy < _WEAK_HEAD else None
+def weak_accuracy(deciding: DecidingAnswers | None) -> float | None:
+    """Return the accuracy of models many of whose doubts are mistakes; None for better ones."""
+    accuracy = deciding["every"]["accuracy"] if deciding is not None else None
+    return accuracy if accuracy is not None and accuracy < _WEAK else None

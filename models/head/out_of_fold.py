@@ -46,6 +46,9 @@ class OutOfFold:
             calibration: Calibration of the model that is served.
         """
         probabilities = softmax(answers.logits / calibration["temperature"])
+        # What a network could not learn is not predicted by chance either; see `Answers.right`.
+        places = np.flatnonzero(~answers.answerable)
+        probabilities[places, answers.labels[places]] = 0
         classes = np.array([name.encode() for name in vocabulary])[probabilities.argmax(axis=1)]
         unknown = probabilities.max(axis=1) < calibration["unknown_below"]
         predicted = np.where(unknown, names.UNKNOWN.encode(), classes)

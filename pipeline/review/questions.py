@@ -157,13 +157,10 @@ def _question(row: _Image, kind: QuestionKind, why: str, **more: Any) -> Questio
 
 
 def _doubtful(facts: Facts) -> Iterator[Question]:
-    """Ask about the labels that another head doubts."""
+    """Ask about the images that models which have not seen them take for another class."""
     for row in facts["suspects"]["rows"] if facts["suspects"] is not None else []:
         label = row["looks_like"]
-        why = (
-            f"A model that has not learned from this image says {label} "
-            f"(margin {row['margin']:.2f})."
-        )
+        why = f"A model that has not seen this image says {label}."
         yield _question(row, "doubtful", why, suggestion=label)
 
 

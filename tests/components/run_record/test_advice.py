@@ -74,7 +74,7 @@ LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
         (doubted(0.9), "1 of 373 labels is clearly doubtful"),
         (
             doubted(0.9) | {"training": solved(accuracy=0.646)["training"]},
-            "Many of these labels may be right: the head that flagged them has an accuracy of "
+            "Many of these labels may be right: the models that doubt them have an accuracy of "
             "only 0.65.",
         ),
         (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.components.run_record.doubtful_labels import doubtful_labels
+from imgpipe.components.common.prediction import StoredPrediction
+from imgpipe.components.common.storage import records
+from imgpipe.components.run_record.doubtful_labels import UnseenAnswers, doubtful_labels
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import read_rows
 
@@ -32,9 +34,39 @@ def flipped(labels, share, seed=1):
     return out, set(wrong.tolist())
 
 
-def ranked(uri, **confirmed):
-    """Return the doubtful labels of a bank."""
-    return doubtful_labels(read_rows(uri, names.SPLITS, len(CLASSES), 0), uri, CLASSES, **confirmed)
+def ranked(uri, answers=None, **more):
+    """Return the doubtful labels of a bank; without answers, heads are fitted."""
+    rows = read_rows(uri, names.SPLITS, len(CLASSES), 0)
+    return doubtful_labels(rows, uri, CLASSES, answers or UnseenAnswers(), **more)
+
+
+def answered(uri, labels, mistakes):
+    """Return answers for all images of a bank, of which some, with these margins, are wrong."""
+    rows = read_rows(uri, names.SPLITS, len(CLASSES), 0)
+    places = records.places(uri, rows.hashes)
+    answers = UnseenAnswers()
+    for image_hash, label in zip(rows.hashes.tolist(), rows.labels.tolist(), strict=True):
+        path = places[image_hash][1]
+        margin = mistakes.get(number({"path": path}))
+        guess = label if margin is None else (label + 1) % len(CLASSES)
+        shares = (0.9, 0.9) if margin is None else (0.5 + margin / 2, 0.5 - margin / 2)
+        prediction = StoredPrediction(path, image_hash.decode(), label, guess, *shares)
+        assert list(answers.counted([prediction])) == [prediction]
+    return answers
+
+
+def test_the_mistakes_of_models_that_have_not_seen_the_images_are_the_ranking(bank, monkeypatch):
+    features, truth = clouds()
+    uri = bank(features, truth)
+    mistakes = {7: 0.2, 19: 0.9, 33: 0.5}
+    monkeypatch.setattr("imgpipe.components.run_record.doubtful_labels.label_margins", None)
+    found = ranked(uri, answered(uri, truth, mistakes))
+    assert [number(row) for row in found["rows"]] == [19, 33, 7] and found["disagree"] == 3
+    assert [row["margin"] for row in found["rows"]] == [0.9, 0.5, 0.2]
+    assert all(row["looks_like"] != row["label"] for row in found["rows"])
+    unlearned = [int(truth[19])]
+    left = ranked(uri, answered(uri, truth, mistakes), unlearned=unlearned)
+    assert 19 not in {number(row) for row in left["rows"]}
 
 
 def number(row):

@@ -37,7 +37,7 @@ def test_each_image_is_asked_about_once(asked):
     assert asked.classes == ("cat", "dog")
     first = asked.asked[0]
     assert first.why == (
-        "A model that has not learned from this image says dog (margin 1.02).",
+        "A model that has not seen this image says dog.",
         "Nearly the same image with another label: similar to dog/0.png.",
     )
     assert [image.path for image in first.beside] == ["dog/0.png"]
