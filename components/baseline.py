@@ -14,10 +14,10 @@ from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
 from typing_extensions import TypedDict
 
-from imgpipe.components.baseline_settings import (
+from imgpipe.components.baseline_plan import (
     ANSWERS_FOLDER,
     BASELINE_FILE,
-    BaselineSettings,
+    BaselinePlan,
 )
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models.errors import ResourceError
@@ -55,12 +55,12 @@ def Baseline(
             list of the images that it knows, and its answers for some of them.
         statistics: Output: statistics of the data that the baseline was trained on.
         schema: Output: schema that this data was validated against.
-        settings: Which version, and the classes of this run, as `BaselineSettings` writes them.
+        settings: Which version, and the classes of this run, as `BaselinePlan` writes them.
 
     Raises:
         ResourceError: The version has been removed or damaged since the run began.
     """
-    given = BaselineSettings.from_json(settings)
+    given = BaselinePlan.from_json(settings)
     version = given.version
     state: BaselineState = {
         "version": version,

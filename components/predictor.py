@@ -22,7 +22,7 @@ from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
 from imgpipe.components.baseline import is_empty
-from imgpipe.components.baseline_settings import ANSWERS_FOLDER, BASELINE_FILE
+from imgpipe.components.baseline_plan import ANSWERS_FOLDER, BASELINE_FILE
 from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.prediction import DESCRIBED

@@ -9,6 +9,7 @@ shifts, shear, zoom, scale and flip.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import STRICT, declared
 
 if TYPE_CHECKING:
@@ -68,6 +70,24 @@ class ViewSpec:
         """Return a stable string of all settings of a view; `count` is not part of it."""
         settings = {name: getattr(self, name) for name in declared(self) if name != "count"}
         return json.dumps(settings, sort_keys=True)
+
+
+@dataclass(frozen=True, config=STRICT)
+class ViewSettings(ViewSpec):
+    """Augmented views of each training image, in addition to the image itself."""
+
+    count: int = Field(
+        default=AUTOMATIC,
+        ge=AUTOMATIC,
+        le=32,
+        description="Augmented views per image. -1: 4, but none for a head that is solved.",
+    )
+
+    @property
+    def spec(self) -> ViewSpec:
+        """Settings of the views themselves; `count` is the most that are made."""
+        count = ViewSpec.count if self.count == AUTOMATIC else self.count
+        return ViewSpec(**{**dataclasses.asdict(self), "count": count})
 
 
 def seeds(hashes: Sequence[str]) -> list[int]:

@@ -154,8 +154,8 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         settings=config.checks,
         options=config.data.options,
         rule=config.split_rule,
-        overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
-        store=str(config.judge_store) if config.judge.store else "",
+        overrides=overrides.load(config.places.overrides) if config.places.overrides else (),
+        store=str(config.places.judge) if config.judge.store else "",
     )
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
@@ -163,7 +163,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         with display.step("inspecting images"):
             judged = source_check.judge(plan)
         known = _accepted_classes(config)
-        demanded = rules.GateSettings.of(config.gate.model_dump(), judged.scan.vocabulary, known)
+        demanded = rules.Requirements(config.gate, judged.scan.vocabulary, known)
         refused = [
             # DataGate's advice names the quarantine, which a check does not write.
             dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))
@@ -177,7 +177,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
 
 
 def _accepted_classes(config: Config) -> dict[str, int | None]:
-    """Return the classes that the output folder accepts; see `GateSettings.accepted`.
+    """Return the classes that the output folder accepts; see `Requirements.accepted`.
 
     The folder of that name may belong to other images. If nobody chose it, it therefore counts only
     if a run into it had the same source.
@@ -185,10 +185,10 @@ def _accepted_classes(config: Config) -> dict[str, int | None]:
     from imgpipe.components.data_gate import accepted, schema
     from imgpipe.pipeline.output import past_runs
 
-    file = config.schema_file
+    file = config.places.schema
     source = config.with_absolute_paths().data.source
     chosen = "out" in config.run.model_fields_set or any(
-        run.config.get("data.source") == source for run in past_runs.read(config.out)
+        run.config.get("data.source") == source for run in past_runs.read(config.places.out)
     )
     if not chosen or not file.is_file():
         return {}

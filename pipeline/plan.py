@@ -39,18 +39,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
-from imgpipe.components.baseline_settings import BaselineSettings
+from imgpipe.components.baseline_plan import BaselinePlan
+from imgpipe.components.common.settings import Settings
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
-from imgpipe.components.data_gate.gate_settings import DataGateSettings
-from imgpipe.components.example_gen.ingest_settings import IngestSettings
+from imgpipe.components.data_gate.settings import GatePlan
+from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import Scan
-from imgpipe.components.feature_bank.bank_settings import FREE_DISK, FeatureBankSettings
-from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
+from imgpipe.components.feature_bank.settings import BankPlan
+from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.filter_settings import FilterSettings
-from imgpipe.components.model_pusher.pusher_settings import PusherSettings
+from imgpipe.components.image_filter.settings import FilterPlan, JudgeSection
+from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.extractor import describe, weights_key
@@ -60,6 +62,7 @@ from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config, changed
 from imgpipe.pipeline.configuration.dotted_keys import flat, put
 
+SettingsOf = TypeVar("SettingsOf", bound=Settings)
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"
 #: Settings that a run of a compiled pipeline may change, by the name of the parameter.
@@ -76,7 +79,6 @@ _PLACES = ("source", "follow_links", "root", "tfds_dir")
 #: Sections of the configuration that decide the result of a run, without `_PATHS`. Of `[data]`
 #: and `[bank]` only some settings do; see `_deciding`.
 _DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate"}
-_GIBIBYTE = 2**30
 #: Settings of a training by epochs, in [train] and in [fine_tune].
 _BY_EPOCHS = ("epochs", "learning_rate", "schedule", "batch_size", "patience")
 
@@ -88,15 +90,15 @@ class Plan:
     Attributes:
         fingerprint: Fingerprint of all files of the source, by path and content.
         code: Fingerprint of the package's source code and of the libraries that compute.
-        baseline: `BaselineSettings`, with the version to compare with.
-        examples: `IngestSettings` of ImageExampleGen.
-        image_filter: `FilterSettings`, with people's decisions about single images.
+        baseline: `BaselinePlan`, with the version to compare with.
+        examples: `ReadPlan` of ImageExampleGen.
+        image_filter: `FilterPlan`, with people's decisions about single images.
         accepted_schema: Schema by which the data is judged, "" to infer a schema.
-        gate: `DataGateSettings`, with what was accepted earlier.
-        bank: `FeatureBankSettings`.
+        gate: `GatePlan`, with what was accepted earlier.
+        bank: `BankPlan`.
         training: Arguments of the training function.
-        evaluator: `EvaluatorSettings`, by which a model is blessed.
-        pusher: `PusherSettings`, with what the manifest of a version says about its run.
+        evaluator: `EvaluatorPlan`, by which a model is blessed.
+        pusher: `PusherPlan`, with what the manifest of a version says about its run.
         report: Settings that the report shows.
     """
 
@@ -134,54 +136,77 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     """
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
-    facts = _facts(config, scan)
-    examples = _ingest_settings(config, scan)
+    places = config.places
+    examples = _read_plan(config, scan)
     report = _json(report_settings(config, vocabulary, scan.fingerprint))
-    decisions = overrides.read(config.overrides_file, vocabulary)
-    decided = overrides.to_json(decisions)
-    data_key = _data_key(config, scan, decided)
+    decisions = overrides.decisions(overrides.read(places.overrides, vocabulary))
+    data_key = _data_key(config, scan, decisions)
     training = _training(config, vocabulary, code)
     deciding = _deciding(config, vocabulary)
-    bank = _bank_settings(config, vocabulary)
+    bank = _bank_plan(config, vocabulary)
+    decided = [one.decision for one in decisions]
     run_key = _fingerprint(deciding, scan.fingerprint, code, decided, bank.weights_key)
-    baseline = manifest.baseline_for(config.push_directory, run_key, vocabulary)
-    judged_by = accepted.parameters(config.schema_file, data_key)
+    baseline = manifest.baseline_for(places.versions, run_key, vocabulary)
+    judged_by = accepted.parameters(places.schema, data_key)
     judged_by["accept_changes"] |= int(accept)
     number = baseline.number if baseline else 0
-    digest = baseline.digest if baseline else ""
-    push_directory = str(config.push_directory)
-    facts = {**facts, "run_key": run_key, "baseline_version": number}
-    evaluate = config.evaluate.model_dump()
+    facts = {**_facts(config, scan), "run_key": run_key, "baseline_version": number}
     return Plan(
         fingerprint=scan.fingerprint,
         code=code,
-        baseline=BaselineSettings(push_directory, number, digest, vocabulary).to_json(),
+        baseline=BaselinePlan(
+            push_directory=str(places.versions),
+            version=number,
+            digest=baseline.digest if baseline else "",
+            vocabulary=vocabulary,
+        ).to_json(),
         examples=examples.to_json(),
-        image_filter=FilterSettings(vocabulary, config.checks, decisions).to_json(),
+        image_filter=FilterPlan(
+            settings=_without_paths(config.judge),
+            groups=config.split.groups,
+            vocabulary=vocabulary,
+            overrides=decisions,
+        ).to_json(),
         accepted_schema=judged_by["accepted_schema"],
-        gate=DataGateSettings(
-            vocabulary,
-            config.gate.model_dump(),
+        gate=GatePlan(
+            settings=config.gate,
+            vocabulary=vocabulary,
             **judged_by,
-            accept_schema_to=str(config.schema_file),
+            accept_schema_to=str(places.schema),
             data_key=data_key,
-            decision_to=str(config.decision_file),
+            decision_to=str(places.decision),
         ).to_json(),
         bank=bank.to_json(),
         training=training,
-        evaluator=EvaluatorSettings(vocabulary, evaluate, judged_by["accept_changes"]).to_json(),
-        pusher=PusherSettings(push_directory, config.push.keep, facts).to_json(),
+        evaluator=EvaluatorPlan(
+            settings=config.evaluate,
+            vocabulary=vocabulary,
+            accept_changes=judged_by["accept_changes"],
+        ).to_json(),
+        pusher=PusherPlan(
+            settings=_at(config.push, directory=places.versions), facts=facts
+        ).to_json(),
         report=report,
     )
 
 
-def _data_key(config: Config, scan: Scan, decisions: str) -> str:
+def _at(settings: SettingsOf, **folders: Path) -> SettingsOf:
+    """Return settings with absolute paths."""
+    return settings.model_copy(update={name: str(path) for name, path in folders.items()})
+
+
+def _without_paths(judge: JudgeSection) -> JudgeSection:
+    """Return the rules of the checks without paths, which change no result."""
+    return judge.model_copy(update=dict.fromkeys(_PATHS["judge"], ""))
+
+
+def _data_key(config: Config, scan: Scan, decisions: Sequence[overrides.Override]) -> str:
     """Return the fingerprint of the data, its division into splits and its checks."""
     return _fingerprint(
         config.model_dump(include={"split", "judge"}, exclude=_PATHS),
         asdict(config.split_rule),
         scan.fingerprint,
-        decisions,
+        [one.decision for one in decisions],
     )
 
 
@@ -196,26 +221,23 @@ def _facts(config: Config, scan: Scan) -> dict[str, object]:
     }
 
 
-def _ingest_settings(config: Config, scan: Scan) -> IngestSettings:
-    return IngestSettings(
-        config.data.source,
-        tuple(scan.vocabulary),
-        config.split_rule,
-        config.judge.pixel_limit,
-        scan.fingerprint,
+def _read_plan(config: Config, scan: Scan) -> ReadPlan:
+    return ReadPlan(
+        source=config.data.source,
+        vocabulary=tuple(scan.vocabulary),
+        rule=config.split_rule,
+        pixel_limit=config.judge.pixel_limit,
+        fingerprint=scan.fingerprint,
         options=config.data.options,
-        store=str(config.judge_store),
+        store=str(config.places.judge),
     )
 
 
-def _bank_settings(config: Config, vocabulary: tuple[str, ...]) -> FeatureBankSettings:
-    budget = config.bank.budget
-    return FeatureBankSettings(
-        network=describe(config.bank_settings, config.bank.precision),
-        weights_key=weights_key(config.bank_settings, config.bank.precision),
-        store=str(config.bank_store),
-        # Free space changes from run to run, so FeatureBank itself asks for it.
-        budget=FREE_DISK if budget is None else budget * _GIBIBYTE,
+def _bank_plan(config: Config, vocabulary: tuple[str, ...]) -> BankPlan:
+    return BankPlan(
+        settings=_at(config.bank, store=config.places.bank),
+        network=describe(config.stored_features, config.bank.precision),
+        weights_key=weights_key(config.stored_features, config.bank.precision),
         vocabulary=vocabulary,
         # Without a choice of features, another setting of the head must not miss the cache.
         head=_json(asdict(config.settings)) if config.settings.chooses_features else "",

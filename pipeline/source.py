@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from imgpipe.components.example_gen.settings import DataSettings
 from imgpipe.components.example_gen.sources import (
     Scan,
     Source,
@@ -21,10 +22,9 @@ from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
-from imgpipe.pipeline.configuration.sections import DataSection
 
 
-def opened(data: DataSection, store: Path, least_classes: int = 2) -> Source:
+def opened(data: DataSettings, store: Path, least_classes: int = 2) -> Source:
     """Open the source of images.
 
     Args:
@@ -69,17 +69,17 @@ def require_classes(config: Config) -> None:
     Raises:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
-    listing = opened(config.data, config.judge_store).listing()
+    listing = opened(config.data, config.places.judge).listing()
     config.settings.check_classes(listing.vocabulary)
 
 
 def outputs(config: Config) -> dict[str, Path]:
     """Return the folders to which a run writes, by the setting that names each of them."""
     return {
-        "run.out": config.out,
-        "push.directory": config.push_directory,
-        "bank.store": config.bank_store,
-        "judge.store": config.judge_store,
+        "run.out": config.places.out,
+        "push.directory": config.places.versions,
+        "bank.store": config.places.bank,
+        "judge.store": config.places.judge,
     }
 
 
@@ -90,8 +90,8 @@ def check_files(config: Config) -> None:
         ConfigError: The overrides are missing or malformed, or a preset does not fit.
         ResourceError: The weights or the preset are missing or damaged.
     """
-    if config.overrides_file is not None:
-        overrides.load(config.overrides_file)
+    if config.places.overrides is not None:
+        overrides.load(config.places.overrides)
     weights = config.settings.weights
     if weights.endswith(WEIGHT_FILES) and not Path(weights).is_file():
         raise ResourceError(f"model.weights: there is no file {weights}.")
@@ -137,6 +137,6 @@ def scan(config: Config) -> Scan:
     Raises:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
-    listed = opened(config.data, config.judge_store).scan()
+    listed = opened(config.data, config.places.judge).scan()
     config.settings.check_classes(listed.vocabulary)
     return listed

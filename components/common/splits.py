@@ -8,32 +8,85 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Self
 
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from imgpipe.components.common.settings import LARGEST
 from imgpipe.models import feature_names as names
+from imgpipe.models.limits import STRICT
 
 #: Where several splits claim an image or a group, it stays in the first of these, so that no model
 #: is evaluated on an image that it was trained on.
 HELD_OUT_FIRST = (names.TEST, names.VALIDATION, names.TRAIN)
 
 
-@dataclass(frozen=True)
-class SplitRule:
+#: How images that belong together are found, where the source gives no groups.
+Groups = Literal["auto", "none"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class SplitShares:
+    """What part of the images is in which split; all others are in train."""
+
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=LARGEST,
+        description="Salt of the content hash. Another seed gives other splits.",
+    )
+    validation: float = Field(
+        default=0.1, gt=0, lt=1, description="Share of images for validation."
+    )
+    test: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of images for test. 0: no test split."
+    )
+
+
+@dataclass(frozen=True, config=STRICT)
+class SplitSettings(SplitShares):
+    """How images are divided for training, validation and test; new images rarely move others."""
+
+    groups: Groups = Field(
+        default="auto",
+        description="How images that belong together are found if neither `data.group_pattern` "
+        "nor a column names them. auto: by the names of the files (frames of one film, visits of "
+        "one patient, copies that an augmentation program has written) and by the camera and time "
+        "of the photographs (bursts). none: not at all. Similar images are found in any case; see "
+        "`judge.threshold.near_duplicate`.",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_training_images(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test must leave something to train on, received "
+                f"{self.validation} + {self.test}"
+            )
+        return self
+
+    def rule(self, min_validation: int) -> SplitRule:
+        """Return the rule by which a run divides its images.
+
+        Args:
+            min_validation: Number of images of each class that the gate requires in validation. It
+                requires none in test, but a class with enough images gets one.
+        """
+        shares = (self.seed, self.validation, self.test)
+        return SplitRule(*shares, min_validation=min_validation, min_test=1)
+
+
+@dataclass(frozen=True, config=STRICT)
+class SplitRule(SplitShares):
     """The rule by which images are assigned to splits.
 
     Attributes:
-        seed: Salt of the hash.
-        validation: Share of the images in validation, 0 to 1.
-        test: Share of the images in test, 0 to 1. All other images are in train.
         given: Splits that the source itself names.
         min_validation: Number of images of each class that validation gets if the class has enough.
         min_test: Number of images of each class that test gets if the class has enough.
     """
 
-    seed: int = 0
-    validation: float = 0.1
-    test: float = 0.1
     given: tuple[str, ...] = ()
     min_validation: int = 0
     min_test: int = 0

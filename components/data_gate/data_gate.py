@@ -24,7 +24,7 @@ from imgpipe.components.common.storage.records import write_text
 from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import schema as schemas
-from imgpipe.components.data_gate.gate_settings import GATE_FILE, DataGateSettings
+from imgpipe.components.data_gate.settings import GATE_FILE, GatePlan
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
@@ -129,7 +129,7 @@ def DataGate(
         anomalies: Anomalies that ExampleValidator found.
         quarantine: Quarantine of ImageFilter.
         blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
-        settings: Requirements, and what was accepted before, as `DataGateSettings` writes them.
+        settings: Requirements, and what was accepted before, as `GatePlan` writes them.
         baseline_statistics: Statistics of the last blessed run; may be empty.
         code: Fingerprint of the source code of the decision, which is part of TFX's cache key.
 
@@ -137,19 +137,19 @@ def DataGate(
         DataRefused: There are reasons against the data. The message names them; `gate.json` has
             been written.
     """
-    given = DataGateSettings.from_json(settings)
-    levels = given.section
+    given = GatePlan.from_json(settings)
+    levels = {"drift": given.settings.drift, "skew": given.settings.skew}
     now = read_statistics(statistics.uri)
     current = read_schema(schema.uri)
     known = schemas.classes(current, json.loads(given.accepted_data).get("classes", {}))
-    requirements = rules.GateSettings.of(levels, given.vocabulary, known)
+    required = rules.Requirements(given.settings, given.vocabulary, known)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
     changes = comparison.changes(now, before, current)
     warned = [one for one in changes if levels[one.kind] == "warn"]
     found = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
     examples = {split: comparison.image_count(one) for split, one in now.items()}
     summary = read_summary(quarantine.uri)
-    reasons = rules.reasons_against(summary, found, examples, requirements)
+    reasons = rules.reasons_against(summary, found, examples, required)
     reasons += [one for one in changes if levels[one.kind] == "reject"]
     if given.accept_changes:
         changed = [one for one in reasons if rules.ACCEPT in one.advice]
@@ -173,7 +173,7 @@ def DataGate(
         raise DataRefused(rules.refusal(reasons))
 
 
-def _accept(given: DataGateSettings, schema: schema_pb2.Schema, classes: Mapping[str, int]) -> str:
+def _accept(given: GatePlan, schema: schema_pb2.Schema, classes: Mapping[str, int]) -> str:
     """Record the data, and return the path of the accepted schema if there was none before."""
     written = ""
     if not tf.io.gfile.exists(given.accept_schema_to):

@@ -10,11 +10,12 @@ import collections
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.shares import wilson
+from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.checks import METADATA, decodable, whole_set
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.models import feature_names as names
@@ -30,39 +31,27 @@ _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of t
 
 
 @dataclass(frozen=True)
-class GateSettings:
-    """The requirements of the gate.
+class Requirements:
+    """What the gate requires of the images of a run.
 
     Attributes:
+        settings: The requirements that the configuration sets.
         vocabulary: Class names in sorted order.
-        minimum: Minimum number of images of each class, by split.
-        allow_missing_classes: Whether classes of the vocabulary may have no image.
-        max_rejected_share: Largest accepted share of rejected images, 0 to 1.
         accepted: Classes of the accepted schema, with their number of images in the data that was
             accepted last, None where it is unknown; empty if nothing was accepted yet.
     """
 
-    vocabulary: tuple[str, ...]
-    minimum: Mapping[str, int] = field(default_factory=dict)
-    allow_missing_classes: bool = False
-    max_rejected_share: float = 0.1
+    settings: GateSettings
+    vocabulary: Sequence[str]
     accepted: Mapping[str, int | None] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls,
-        section: Mapping[str, Any],
-        vocabulary: Sequence[str],
-        accepted: Mapping[str, int | None],
-    ) -> GateSettings:
-        """Return the requirements of the section `[gate]` of a configuration."""
-        return cls(
-            tuple(vocabulary),
-            {split: section[f"min_{split}"] for split in (names.TRAIN, names.VALIDATION)},
-            section["allow_missing_classes"],
-            section["max_rejected_share"],
-            accepted,
-        )
+    def least(self, split: str) -> int:
+        """Return the minimum number of images of each class in a split."""
+        minimum = {
+            names.TRAIN: self.settings.min_train,
+            names.VALIDATION: self.settings.min_validation,
+        }
+        return minimum.get(split, 0)
 
 
 @dataclass(frozen=True)
@@ -107,14 +96,14 @@ class DataDecision(TypedDict):
     warnings: list[ReasonRow]
 
 
-def too_few(summary: DataSummary, settings: GateSettings) -> list[Reason]:
+def too_few(summary: DataSummary, required: Requirements) -> list[Reason]:
     """Find the classes with too few images in a split; a class without images is one reason."""
     kept = summary["by_split"]
     reasons = []
-    for name in settings.vocabulary:
+    for name in required.vocabulary:
         counts = {split: kept.get(split, {}).get(name, 0) for split in names.SPLITS}
         if not any(counts.values()):
-            if not settings.allow_missing_classes:
+            if not required.settings.allow_missing_classes:
                 advice = (
                     "add images, remove its folder, or accept classes without images with "
                     "--set gate.allow_missing_classes=true"
@@ -122,7 +111,7 @@ def too_few(summary: DataSummary, settings: GateSettings) -> list[Reason]:
                 reasons.append(Reason("missing_class", name, "", "images", "none", advice))
             continue
         for split, count in counts.items():
-            least = settings.minimum.get(split, 0)
+            least = required.least(split)
             if count < least:
                 fewer = f"accept fewer with --set gate.min_{split}={count}"
                 advice = f"add images of {name}, or {fewer if count else f'lower gate.min_{split}'}"
@@ -139,13 +128,14 @@ def by_class(summary: DataSummary) -> dict[str, int]:
     return dict(counts)
 
 
-def changed_classes(summary: DataSummary, settings: GateSettings) -> list[Reason]:
+def changed_classes(summary: DataSummary, required: Requirements) -> list[Reason]:
     """Find the classes that are new, gone, or much smaller than in the data accepted last.
 
     A class is much smaller if its number of images fell by more than half and by more than chance,
     or if its share of the images of those classes that are in both did; see `_fell`.
     """
-    accepted = settings.accepted
+    accepted = required.accepted
+    may_be_missing = required.settings.allow_missing_classes
     counts = by_class(summary)
     new = sorted(name for name, count in counts.items() if count and name not in accepted)
     reasons = []
@@ -166,7 +156,7 @@ def changed_classes(summary: DataSummary, settings: GateSettings) -> list[Reason
                 seen = f"{now:,} ({share:.1%})"
                 reasons.append(Reason("shrunken_class", name, "", expected, seen, advice))
         # A class that still has a folder is a `too_few`, unless it may be without images.
-        elif name not in settings.vocabulary or (before and settings.allow_missing_classes):
+        elif name not in required.vocabulary or (before and may_be_missing):
             expected = "images as in the last accepted data" + (f" ({before:,})" if before else "")
             reasons.append(Reason("lost_class", name, "", expected, "none", advice))
     return reasons
@@ -184,7 +174,7 @@ def _fell(counts: tuple[int, int], totals: tuple[int, int]) -> bool:
     return fell and wilson(now, before + now)[1] < total_now / (total + total_now)
 
 
-def rejected_share(summary: DataSummary, settings: GateSettings) -> list[Reason]:
+def rejected_share(summary: DataSummary, required: Requirements) -> list[Reason]:
     """Find out whether too many images were rejected, or all of them."""
     others = summary["by_reason"].get(decodable.OTHER_FILE, 0)  # by their names, no images
     images = summary["in"] - others
@@ -194,7 +184,7 @@ def rejected_share(summary: DataSummary, settings: GateSettings) -> list[Reason]
         advice = SEE_REASONS
         seen = f"{images} images, all rejected ({by_reason})" if images else "an empty source"
         return [Reason("no_images", "", "", "at least one good image", seen, advice)]
-    if rejected / images <= settings.max_rejected_share:
+    if rejected / images <= required.settings.max_rejected_share:
         return []
     accepted = math.ceil(100 * rejected / images) / 100
     leaks = ""
@@ -205,7 +195,7 @@ def rejected_share(summary: DataSummary, settings: GateSettings) -> list[Reason]
             "rejected_share",
             "",
             "",
-            f"at most {settings.max_rejected_share:.1%} of the images",
+            f"at most {required.settings.max_rejected_share:.1%} of the images",
             f"{rejected / images:.1%} ({rejected} of {images}: {by_reason})",
             f"{SEE_REASONS}, or allow this share with --set gate.max_rejected_share={accepted:g}"
             + leaks,
@@ -260,19 +250,19 @@ def lost(examples: Mapping[str, int], summary: DataSummary) -> list[Reason]:
     return reasons
 
 
-def counted(summary: DataSummary, settings: GateSettings) -> list[Reason]:
+def counted(summary: DataSummary, required: Requirements) -> list[Reason]:
     """Find the reasons that follow from the counts of images alone, for `imgpipe check`."""
-    shares = rejected_share(summary, settings)
+    shares = rejected_share(summary, required)
     if not summary["kept"]:
         return shares
-    return [*shares, *too_few(summary, settings), *changed_classes(summary, settings)]
+    return [*shares, *too_few(summary, required), *changed_classes(summary, required)]
 
 
 def reasons_against(
     summary: DataSummary,
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
     examples: Mapping[str, int],
-    settings: GateSettings,
+    required: Requirements,
 ) -> list[Reason]:
     """Find all reasons against the data; without one it is accepted.
 
@@ -280,9 +270,9 @@ def reasons_against(
         summary: Summary of the quarantine.
         anomalies: TFDV's anomalies by split.
         examples: Number of examples in the statistics, by split.
-        settings: Requirements of the gate.
+        required: What the gate requires.
     """
-    found = counted(summary, settings)
+    found = counted(summary, required)
     if summary["kept"]:
         found = [*lost(examples, summary), *found, *anomalous(anomalies, summary)]
     return found

@@ -35,8 +35,8 @@ from imgpipe.components.common.storage.records import (
     shard_path,
     write_text,
 )
-from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, Note, fingerprint
 from imgpipe.models import feature_names as names
@@ -59,18 +59,18 @@ class _Written(TypedDict):
     splits: dict[str, int]  # numbers of images
 
 
-def _write_shard(shard: _Shard, settings: IngestSettings, uri: str) -> _Written:
+def _write_shard(shard: _Shard, plan: ReadPlan, uri: str) -> _Written:
     """Read the files of a shard, write one file for each split, and return keys and counts."""
     keys: list[bytes] = []
     paths = {split: shard_path(uri, split, shard.number, shard.of) for split in names.SPLITS}
     with ShardWriter(paths) as writer:
         records = inspect(
-            open_source(settings.source, settings.options),
+            open_source(plan.source, plan.options),
             shard.items,
-            settings.pixel_limit,
-            settings.store,
-            settings.rule,
-            settings.vocabulary,
+            plan.pixel_limit,
+            plan.store,
+            plan.rule,
+            plan.vocabulary,
         )
         for item, record in zip(shard.items, records, strict=True):
             writer.write(record.split, record.to_example())
@@ -100,13 +100,13 @@ def _write_summary(results: list[_Written], uri: str, notes: list[Note], rule: S
     write_text(f"{uri}/{INGEST_SUMMARY}", json.dumps(summary, indent=1))
 
 
-def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> IngestSummary:
+def ingest(pipeline: beam.Pipeline, uri: str, plan: ReadPlan) -> IngestSummary:
     """Read a whole source into an Examples artifact.
 
     Args:
         pipeline: Beam pipeline.
         uri: URI of the artifact.
-        settings: What is read, and how.
+        plan: What is read, and how.
 
     Returns:
         The summary: numbers of images and splits, the fingerprint, and notes of the source.
@@ -115,32 +115,32 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> Inges
         ConfigError: The source is not laid out as expected.
         ResourceError: The source has changed since the run was planned.
     """
-    folder = str(local_path(settings.store, "judge.store")) if settings.store else ""
-    settings = replace(settings, options=replace(settings.options, store=folder))
-    scan = open_source(settings.source, settings.options).listing()
-    settings = replace(settings, rule=replace(settings.rule, given=scan.given_splits))
+    folder = str(local_path(plan.store, "judge.store")) if plan.store else ""
+    plan = plan.model_copy(update={"options": replace(plan.options, store=folder)})
+    scan = open_source(plan.source, plan.options).listing()
+    plan = plan.model_copy(update={"rule": replace(plan.rule, given=scan.given_splits)})
     progress.total(len(scan.items), "images")
-    shards = _shards(scan.items, settings.shard_size)
+    shards = _shards(scan.items, plan.shard_size)
     with pipeline as root:
         (
             root
             # A runner may fuse this step with the next one, which would leave all shards to one
             # worker; a reshuffle prevents it (https://beam.apache.org/documentation/runtime/model).
             | "Shards" >> beam.Create(shards, reshuffle=True)
-            | "Read, decode, write" >> beam.Map(_write_shard, settings, uri)
+            | "Read, decode, write" >> beam.Map(_write_shard, plan, uri)
             | "Gather" >> beam.combiners.ToList()
             # Values do not return from the workers of a cluster, so a step writes them to a file.
-            | "Summary" >> beam.Map(_write_summary, uri, list(scan.notes), settings.rule)
+            | "Summary" >> beam.Map(_write_summary, uri, list(scan.notes), plan.rule)
         )
     remove_temporary(uri)
     summary = read_ingest_summary(uri)
     if summary is None:
         raise RuntimeError(f"the summary of the images in {uri} was not written; this is a defect")
-    _check(settings, len(scan.items), summary)
+    _check(plan, len(scan.items), summary)
     return summary
 
 
-def _check(settings: IngestSettings, listed: int, summary: IngestSummary) -> None:
+def _check(plan: ReadPlan, listed: int, summary: IngestSummary) -> None:
     """Check that every listed file has a record, and that the source has not changed."""
     records = sum(summary["splits"].values())
     if not listed == summary["images"] == records:
@@ -148,10 +148,10 @@ def _check(settings: IngestSettings, listed: int, summary: IngestSummary) -> Non
             f"images were lost while reading: {listed} listed, {summary['images']} read, "
             f"{records} written; this is a defect"
         )
-    if settings.fingerprint and settings.fingerprint != summary["fingerprint"]:
+    if plan.fingerprint and plan.fingerprint != summary["fingerprint"]:
         raise ResourceError(
-            f"the images in {settings.source!r} changed while the run was reading them "
-            f"(fingerprint {settings.fingerprint[:12]} when planned, "
+            f"the images in {plan.source!r} changed while the run was reading them "
+            f"(fingerprint {plan.fingerprint[:12]} when planned, "
             f"{summary['fingerprint'][:12]} now); wait until nothing writes to it and run again"
         )
 
@@ -168,9 +168,9 @@ def ImageExampleGen(
     Args:
         examples: Output: splits train, validation and test with the features of an
             `ImageRecord`, and `ingest.json` with a summary.
-        settings: What is read, and how, as `IngestSettings` writes it.
+        settings: What is read, and how, as `ReadPlan` writes it.
         code: Fingerprint of the source code that is used, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
-    ingest(beam_pipeline, examples.uri, IngestSettings.from_json(settings))
+    ingest(beam_pipeline, examples.uri, ReadPlan.from_json(settings))
     mark_examples(examples)

@@ -26,8 +26,8 @@ from imgpipe.components.common.blessings import require_data_blessing
 from imgpipe.components.common.ingest_summary import read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank.bank_settings import FREE_DISK, FeatureBankSettings
 from imgpipe.components.feature_bank.extraction import ImageFeatures
+from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.feature_bank.storage import StoragePlan, free_budget, make_plan
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -36,6 +36,8 @@ from imgpipe.models.feature_kinds import one_block
 from imgpipe.models.features.bank import BankOrigin
 from imgpipe.models.features.extractor import describe, parse_description, resolve_precision
 from imgpipe.models.settings import ModelSettings
+
+_GIBIBYTE = 2**30
 
 
 @component(use_beam=True)
@@ -56,7 +58,7 @@ def FeatureBank(
         data_blessing: Blessing of DataGate; without it nothing is computed.
         features: Output: feature records and `bank.json` (see
             `imgpipe.models.features.bank.BankFacts`).
-        settings: Backbone, storage and head, as `FeatureBankSettings` writes them.
+        settings: Backbone, storage and head, as `BankPlan` writes them.
         code: Fingerprint of the code that extracts, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.
 
@@ -67,17 +69,18 @@ def FeatureBank(
     mark_examples(features)
     images = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
-    given = FeatureBankSettings.from_json(settings)
+    given = BankPlan.from_json(settings)
     network = given.network
     head = given.head
-    free = given.budget == FREE_DISK
-    allowed = free_budget(given.store, features.uri) if free else given.budget
-    plan, note = make_plan(network, given.store, images, allowed)
+    store, budget = given.settings.store, given.settings.budget
+    # Free space changes from run to run, so it is asked for here.
+    allowed = free_budget(store, features.uri) if budget is None else budget * _GIBIBYTE
+    plan, note = make_plan(network, store, images, allowed)
     backbone, precision = parse_description(network)
     if head and note and not plan.sizes:  # those of one block may fit
         head = ""
         network = describe(replace(backbone, features=one_block(backbone.widest)), precision)
-        plan, note = make_plan(network, given.store, images, allowed)
+        plan, note = make_plan(network, store, images, allowed)
     origin: BankOrigin = {
         "note": note,
         "budget_bytes": int(allowed),

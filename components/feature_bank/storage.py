@@ -19,8 +19,6 @@ from imgpipe.models.features.extractor import FeatureExtractor, parse_descriptio
 
 #: Name of the `BlobStore`.
 STORE = "features"
-#: Value of the parameter `budget` for a share of the free disk space.
-FREE_DISK = -1.0
 _FREE_SHARE = 0.25  # three copies and some room; see `free_budget`
 
 

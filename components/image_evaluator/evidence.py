@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from imgpipe.components.common import shares
 from imgpipe.components.common.shares import AccuracyFigures
 from imgpipe.components.image_evaluator.decision import FOLDS, DecidingAccuracy, UnlikeImages
+from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import feature_names as names
 from imgpipe.models.training.cross_validation import Folds
 
@@ -108,7 +108,7 @@ class Evidence:
 
     Attributes:
         vocabulary: Class names in the order of the counts.
-        settings: The section `[evaluate]` of the configuration.
+        settings: Requirements on the model.
         validation: Answers of the served signature to the validation images.
         pairs: Comparison with the last version; None if they are not compared.
         version: Number of that version.
@@ -123,7 +123,7 @@ class Evidence:
     """
 
     vocabulary: Sequence[str]
-    settings: Mapping[str, Any]
+    settings: EvaluateSettings
     validation: Counts
     pairs: Pairs | None = None
     version: int = 0
@@ -137,7 +137,7 @@ class Evidence:
     @property
     def demands_nothing(self) -> bool:
         """Whether a person asks for any model, however inaccurate, as in a trial of a pipeline."""
-        return self.settings["threshold"] == 0
+        return self.settings.threshold == 0
 
     @property
     def deciding(self) -> Counts:

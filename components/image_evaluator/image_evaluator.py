@@ -32,13 +32,13 @@ from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils
 
 from imgpipe.components.baseline import is_empty
-from imgpipe.components.baseline_settings import BASELINE_FILE
+from imgpipe.components.baseline_plan import BASELINE_FILE
 from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
-from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
 from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
+from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_names import HISTORY_FILE
 from imgpipe.models.training.cross_validation import Folds
@@ -107,29 +107,29 @@ class ImageEvaluatorExecutor(stock.Executor):
         properties = dict(exec_properties)
         outputs = {key: value for key, value in output_dict.items() if key != specs.BLESSING_KEY}
         uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
-        settings = EvaluatorSettings.from_json(properties.pop("settings"))
+        plan = EvaluatorPlan.from_json(properties.pop("settings"))
         properties.pop("code", None)
         for ours in (MODEL_RUN, INFRA_BLESSING, BANK):
             inputs.pop(ours, None)
         compared = specs.BASELINE_MODEL_KEY in uris and not is_empty(uris[specs.BASELINE_MODEL_KEY])
         if not compared:
             inputs.pop(specs.BASELINE_MODEL_KEY, None)
-        config = json.dumps(eval_config(len(settings.vocabulary), compared))
+        config = json.dumps(eval_config(len(plan.vocabulary), compared))
         properties[specs.EVAL_CONFIG_KEY] = config
         super().Do(inputs, outputs, properties)
-        decision = rules.decide(evidence(uris, settings))
+        decision = rules.decide(evidence(uris, plan))
         blessing = artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY])
         _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
 
 
-def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> Evidence:
+def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
     """Collect what is known about the model.
 
     Args:
         uris: URIs of the artifacts by the names of the component's inputs.
-        settings: The settings of the component.
+        plan: What the component gets.
     """
-    vocabulary = list(settings.vocabulary)
+    vocabulary = list(plan.vocabulary)
     uri = uris[specs.BASELINE_MODEL_KEY]
     state = records.read_json(f"{uri}/{BASELINE_FILE}")
     known = known_images.read(Path(uri, known_images.FILE)) or {}
@@ -155,7 +155,7 @@ def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> Evidence:
     validation, unseen = map(_counts, counts, families)
     return Evidence(
         vocabulary=vocabulary,
-        settings=settings.section,
+        settings=plan.settings,
         validation=validation,
         pairs=None if both is None else Pairs(*pairs.tolist()),
         version=state["version"],
@@ -164,7 +164,7 @@ def evidence(uris: dict[str, str], settings: EvaluatorSettings) -> Evidence:
         unserved=_unserved(uris.get(INFRA_BLESSING)),
         unlike=new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
         unseen=None if unseen == validation else unseen,
-        accepted=bool(settings.accept_changes),
+        accepted=bool(plan.accept_changes),
     )
 
 
@@ -225,7 +225,7 @@ class ImageEvaluator(BaseBeamComponent):
             predictions: Predictions of Predictor for the model and for the baseline.
             model: Exported model of ImageTrainer, which the blessing names.
             baseline_model: Model of Baseline, which may be empty.
-            settings: Requirements on the model, as `EvaluatorSettings` writes them.
+            settings: Requirements on the model, as `EvaluatorPlan` writes them.
             model_run: ModelRun of ImageTrainer, whose folds decide on the threshold if it has any.
             infra_blessing: Blessing of ServingValidator; without it the model counts as served.
             bank: Features of FeatureBank, by which new images are compared with the old ones of

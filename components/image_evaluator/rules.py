@@ -32,7 +32,7 @@ def _ruling(text: str, reason: str = "", margin: float | None = None) -> Ruling:
 
 
 def _threshold(evidence: Evidence) -> Ruling:
-    threshold = evidence.settings["threshold"]
+    threshold = evidence.settings.threshold
     accuracy = evidence.decided_by["accuracy"]
     if evidence.validation.accuracy is None or accuracy is None:
         return _ruling("no accuracy", "no validation image was evaluated")
@@ -47,8 +47,8 @@ def _threshold(evidence: Evidence) -> Ruling:
 
 def _class_recall(evidence: Evidence) -> Ruling | None:
     """Refuse a class whose recall is surely below a floor, or that is never predicted."""
-    floor = evidence.settings["min_recall"]
-    floor = _FLOOR * evidence.settings["threshold"] if floor is None else floor
+    floor = evidence.settings.min_recall
+    floor = _FLOOR * evidence.settings.threshold if floor is None else floor
     # The head of a fold cannot have learnt a class that lies in this fold as a whole.
     exempt = {label for label, _ in evidence.folds["unlearned"]} if evidence.folds else set()
     counts = evidence.deciding
@@ -116,7 +116,7 @@ def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float
     """Refuse a drop of more than `max_drop` that has a smaller probability than `chance`."""
     images, right, before, gained = pairs.totals(label)
     lost = gained + before - right
-    most = evidence.settings["max_drop"]
+    most = evidence.settings.max_drop
     low, high = shares.difference(lost, gained, images)
     of = "" if label is None else f" of {evidence.vocabulary[label]!r}"
     text = (
@@ -190,7 +190,7 @@ def decide(evidence: Evidence) -> Decision:
         "reasons": [ruling["reason"] for ruling in refusals],
         "rulings": sorted(rulings, key=_order),
         "figures": _figures(evidence),
-        "threshold": evidence.settings["threshold"],
+        "threshold": evidence.settings.threshold,
         "decided_by": evidence.decided_by,
         "balanced": evidence.deciding.balanced,
         "unseen": None if evidence.unseen is None else evidence.unseen.figures(),
@@ -233,7 +233,7 @@ def _figures(evidence: Evidence) -> str:
     if accuracy is None:
         return "no validation accuracy is known"
     text = f"{accuracy:.3f}"
-    if accuracy < (threshold := evidence.settings["threshold"]) - SLACK:
+    if accuracy < (threshold := evidence.settings.threshold) - SLACK:
         text = shares.text_below(accuracy, threshold)
     images = f"{decided_by['count']:,} images{_in_families(evidence.deciding)}"
     interval = shares.interval_text(decided_by["ci95"])

@@ -8,7 +8,6 @@ neither Beam nor TFX.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -17,7 +16,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.image_file.pixels import Measurement
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.splits import Groups, SplitRule
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 Severity = Literal["reject", "repair", "warn", "ignore"]
 #: Severities of a check that warns: what it finds is still usable.
 WARN: tuple[Severity, ...] = ("warn", "reject", "ignore")
-#: How images that belong together are found, where the source gives no groups.
-Groups = Literal["auto", "none"]
 #: What a check needs: the header and the bytes, the decoded pixels, or the whole set of images.
 Needs = Literal["header", "pixels", "set"]
 
@@ -49,19 +46,6 @@ class JudgeSettings:
     splits: SplitRule | None = None
     #: "auto": families of images are found by name and capture time; "none": they are not.
     groups: Groups = "auto"
-
-    def to_json(self) -> str:
-        """Write what the configuration decides, for the settings of ImageFilter."""
-        return json.dumps({name: getattr(self, name) for name in _CONFIGURED}, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> JudgeSettings:
-        """Convert back from `to_json`."""
-        return cls(**json.loads(text))
-
-
-#: Fields of `JudgeSettings` that the configuration decides.
-_CONFIGURED = ("min_side", "pixel_limit", "severity", "threshold", "groups")
 
 
 class Row(TypedDict):

@@ -37,9 +37,9 @@ from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import ImageComparison
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.filter_settings import FilterSettings
 from imgpipe.components.image_filter.overrides import resolve
 from imgpipe.components.image_filter.quarantine import Outcomes, check_conservation
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 
@@ -226,14 +226,14 @@ def ImageFilter(
         examples: The kept images, with all features.
         metadata: The same records with only `METADATA` and `SPLIT`, for StatisticsGen.
         quarantine: The rejected files; see `imgpipe.components.image_filter.quarantine`.
-        settings: Settings of the checks and decisions about single images, as `FilterSettings`
+        settings: Settings of the checks and decisions about single images, as `FilterPlan`
             writes them.
         code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
             check never gets a cached result.
     """
-    given = FilterSettings.from_json(settings)
+    given = FilterPlan.from_json(settings)
     overrides = resolve(given.overrides, given.vocabulary)
-    judging = dataclasses.replace(given.checks, overrides=overrides)
+    judging = dataclasses.replace(given.settings.checks(given.groups), overrides=overrides)
     uris = Uris(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
     filter_examples(beam_pipeline, uris, judging, given.vocabulary)
     mark_examples(examples)

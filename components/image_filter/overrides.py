@@ -14,7 +14,6 @@ and is reported as unknown.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -195,14 +194,10 @@ def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, 
     return tuple(o for o in overrides if image_hash.startswith(o.image_hash))
 
 
-def to_json(overrides: Iterable[Override]) -> str:
-    """Return the overrides as JSON without notes and paths, for a component."""
-    return json.dumps(sorted(o.decision for o in overrides), separators=(",", ":"))
-
-
-def from_json(text: str) -> tuple[Override, ...]:
-    """Return the overrides that `to_json` wrote."""
-    return tuple(Override(*decision) for decision in json.loads(text))
+def decisions(overrides: Iterable[Override]) -> tuple[Override, ...]:
+    """Return the overrides in order and without what is for the reader, for a component."""
+    alone = (dataclasses.replace(one, path="", note="") for one in overrides)
+    return tuple(sorted(alone, key=lambda one: one.decision))
 
 
 def to_toml(overrides: Iterable[Override]) -> str:

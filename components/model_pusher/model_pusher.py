@@ -22,12 +22,12 @@ from tfx.types.standard_artifacts import (
 )
 from tfx.utils import io_utils, path_utils
 
-from imgpipe.components.baseline_settings import ANSWERS_FOLDER
+from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common import blessings
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.model_pusher.push import Candidate, Push, push
-from imgpipe.components.model_pusher.pusher_settings import PUSH_FILE, PusherSettings
+from imgpipe.components.model_pusher.settings import PUSH_FILE, PusherPlan
 from imgpipe.models.files.regular_files import local_path
 
 
@@ -55,7 +55,7 @@ def ModelPusher(
         pushed_model: Output: `push.json` with status, version and path, and, unless a gate
             refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
             it.
-        settings: Where the model is published, as `PusherSettings` writes it.
+        settings: Where the model is published, as `PusherPlan` writes it.
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
         images: Examples of the kept images, which are listed beside the model for Baseline.
@@ -68,7 +68,7 @@ def ModelPusher(
             validated.
     """
     local_path(model.uri, "ModelPusher")
-    given = PusherSettings.from_json(settings)
+    given = PusherPlan.from_json(settings)
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
     decision = f"{model_blessing.uri}/{DECISION_FILE}"  # TFX's Evaluator writes none
     exported = path_utils.serving_model_path(model.uri)
@@ -85,7 +85,8 @@ def ModelPusher(
         "model": blessings.is_blessed(model_blessing.uri),
         "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
     }
-    outcome = push(local_path(given.push_directory, "ModelPusher"), candidate, gates, given.keep)
+    versions = local_path(given.settings.directory, "ModelPusher")
+    outcome = push(versions, candidate, gates, given.settings.keep)
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
     _record(pushed_model, outcome)

@@ -15,13 +15,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from imgpipe.components.baseline_settings import BASELINE_FILE
+from imgpipe.components.baseline_plan import BASELINE_FILE
 from imgpipe.components.common import blessings, prediction
 from imgpipe.components.common.storage import records
-from imgpipe.components.data_gate.gate_settings import GATE_FILE
+from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.model_pusher.pusher_settings import PUSH_FILE
+from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record import metrics
 from imgpipe.components.run_record.deciding_answers import (
     AnswerCounter,

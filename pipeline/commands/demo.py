@@ -120,7 +120,7 @@ def _ask(console: Console, config: Config) -> None:
         image = folder / f"{label}.jpg"
         draw_hand(label, seed, 200).save(image, quality=90)
         # In this process; `start` takes any free port, so that a server on 8500 is not in the way.
-        server = ModelServer(config.run.name, config.push_directory)
+        server = ModelServer(config.run.name, config.places.versions)
         port = server.start()
         try:
             server.wait_until_available(60.0)

@@ -137,14 +137,15 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     from imgpipe.components.run_record.run_files import CONFIG
     from imgpipe.pipeline import source
     from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.configuration.places import DECISIONS
     from imgpipe.pipeline.review import decisions, questions
     from imgpipe.pipeline.review.web import Images, Review
 
     asked = questions.read(run)
     kept = run.folder / CONFIG
     config = configs.load(kept)
-    out = config.out
-    file = config.overrides_file or out / configs.DECISIONS
+    out = config.places.out
+    file = config.places.overrides or out / DECISIONS
     if file.is_relative_to(out):  # which may have been moved or copied since
         file = run.out / file.relative_to(out)
     file = (to or file).expanduser().absolute()
@@ -154,7 +155,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
         run.name,
         run_command(str(run.folder), [*run.moved, *named]),
         decisions.Decisions(asked, file),
-        Images(source.opened(config.data, config.judge_store), asked.images()),
+        Images(source.opened(config.data, config.places.judge), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits
     )
 

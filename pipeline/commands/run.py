@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from imgpipe.components.image_filter.data_summary import DataSummary
     from imgpipe.models.training.history import History
     from imgpipe.pipeline.configuration.config import Config
-    from imgpipe.pipeline.configuration.sections import RunSection
+    from imgpipe.pipeline.configuration.run import RunSettings
     from imgpipe.pipeline.results import Run
 
 app = typer.Typer()
@@ -109,7 +109,7 @@ def run_config(
     return outcome.exit_code
 
 
-def tell(outcome: Run, console: Console, settings: RunSection) -> None:
+def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
     """Print the outcome of a run.
 
     Args:

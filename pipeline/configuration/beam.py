@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from imgpipe.components.common.beam import worker_start
-from imgpipe.pipeline.configuration.sections import SettingsSection
+from imgpipe.components.common.settings import Settings
 
 _CLUSTERS = ("flink", "spark", "portable")
 #: The types of the steps of our components and of TFX's are checked by the tests, which run them on
@@ -19,7 +19,7 @@ _TYPES_KNOWN = "--no_pipeline_type_check"
 _KEEP_WORKERS = "--environment_cache_millis=60000"
 
 
-class BeamSection(SettingsSection):
+class BeamSettings(Settings):
     """Apache Beam, which runs the data components."""
 
     runner: Literal["local", "processes", "flink", "spark", "portable"] = Field(
@@ -54,7 +54,7 @@ class BeamSection(SettingsSection):
         return self
 
 
-def arguments(beam: BeamSection) -> list[str]:
+def arguments(beam: BeamSettings) -> list[str]:
     """Return the pipeline options of all components, as they are written on a command line.
 
     Those of `beam.args` come last, so that they win over the others; TFX puts the options of a
@@ -75,7 +75,7 @@ def _names(options: tuple[str, ...], prefix: str) -> bool:
     return any(option.startswith(prefix) for option in options)
 
 
-def _runner(beam: BeamSection) -> list[str]:
+def _runner(beam: BeamSettings) -> list[str]:
     """Return the options for the runner, its address and its Python workers."""
     if beam.runner in _CLUSTERS:
         options = ["--runner=PortableRunner", f"--job_endpoint={beam.job_endpoint}", _KEEP_WORKERS]

@@ -1,7 +1,8 @@
 """Reads and validates the configuration; `toml_text.py` writes it.
 
-`sections.py`, `beam.py` and `kubeflow.py` declare the settings. An unknown key is an error that
-names the most similar known key, so that a typo never leads to a default without notice.
+Each section is declared where it acts: beside its component, in `models/settings.py`, or in this
+folder. An unknown key is an error that names the most similar known key, so that a typo never leads
+to a default without notice.
 """
 
 from __future__ import annotations
@@ -17,47 +18,53 @@ from pathlib import Path
 
 from pydantic import ValidationError, model_validator
 
-from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.data_gate.accepted import SCHEMA_FILE
-from imgpipe.components.data_gate.gate_settings import GATE_FILE
+from imgpipe.components.common.settings import Settings
+from imgpipe.components.common.splits import SplitRule, SplitSettings
+from imgpipe.components.data_gate.settings import GateSettings
+from imgpipe.components.example_gen.settings import DataSettings
 from imgpipe.components.example_gen.sources import absolute
+from imgpipe.components.feature_bank.settings import BankSettings
+from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.components.image_filter.check import JudgeSettings
+from imgpipe.components.image_filter.settings import JudgeSection
+from imgpipe.components.model_pusher.settings import PushSettings
+from imgpipe.models.augmentation import ViewSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import INPUT, OUTPUT, PLACE, declared, describe
 from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
-from imgpipe.pipeline.configuration import sections
-from imgpipe.pipeline.configuration.beam import BeamSection
+from imgpipe.pipeline.configuration.beam import BeamSettings
 from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
-from imgpipe.pipeline.configuration.kubeflow import KubeflowSection
+from imgpipe.pipeline.configuration.kubeflow import KubeflowSettings
+from imgpipe.pipeline.configuration.places import Places
+from imgpipe.pipeline.configuration.places import absolute as absolute_path
+from imgpipe.pipeline.configuration.run import ExpectSettings, RunSettings
 
 _TOO_DEEP = "is nested too deeply"  # the parser of TOML calls itself for each bracket
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
-DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
-VERSIONS = "model"  # in the output folder: the published versions
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
 
 
-class Config(sections.SettingsSection):
-    """A complete configuration. The sections are described in `sections.py`."""
+class Config(Settings):
+    """A complete configuration."""
 
-    run: sections.RunSection = sections.RunSection()
-    data: sections.DataSection = sections.DataSection()
-    split: sections.SplitSection = sections.SplitSection()
-    judge: sections.JudgeSection = sections.JudgeSection()
-    gate: sections.GateSection = sections.GateSection()
-    views: sections.Views = sections.Views()
-    bank: sections.BankSection = sections.BankSection()
+    run: RunSettings = RunSettings()
+    data: DataSettings = DataSettings()
+    split: SplitSettings = SplitSettings()
+    judge: JudgeSection = JudgeSection()
+    gate: GateSettings = GateSettings()
+    views: ViewSettings = ViewSettings()
+    bank: BankSettings = BankSettings()
     model: NetworkSettings = NetworkSettings()
     train: TrainSettings = TrainSettings()
     fine_tune: FineTune = FineTune()
-    evaluate: sections.EvaluateSection = sections.EvaluateSection()
-    push: sections.PushSection = sections.PushSection()
-    beam: BeamSection = BeamSection()
-    kubeflow: KubeflowSection = KubeflowSection()
-    expect: sections.ExpectSection = sections.ExpectSection()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    push: PushSettings = PushSettings()
+    beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
+    expect: ExpectSettings = ExpectSettings()
 
     @model_validator(mode="after")
     def _go_together(self) -> Config:
@@ -98,10 +105,10 @@ class Config(sections.SettingsSection):
         if self.evaluate.cross_validate > 0 and fine_tune.mode == "search":
             fine_tune = dataclasses.replace(fine_tune, mode="off")
         if model["weights"].endswith(WEIGHT_FILES):
-            model["weights"] = str(_path(model["weights"]))
+            model["weights"] = str(absolute_path(model["weights"]))
         folder = presets.folder_of(model["backbone"])
         if folder:
-            model["backbone"] = presets.PREFIX + str(_path(folder))
+            model["backbone"] = presets.PREFIX + str(absolute_path(folder))
         return ModelSettings(
             name=self.run.name,
             **model,
@@ -120,7 +127,7 @@ class Config(sections.SettingsSection):
         return given if self.settings.head_alone or given != AUTOMATIC else 0
 
     @functools.cached_property
-    def bank_settings(self) -> ModelSettings:
+    def stored_features(self) -> ModelSettings:
         """Settings of the features that FeatureBank stores.
 
         A solved head gains nothing from augmented views beside covariances, so that it has them
@@ -131,64 +138,27 @@ class Config(sections.SettingsSection):
             return settings
         return dataclasses.replace(settings, views=dataclasses.replace(settings.views, count=0))
 
-    @property
+    @functools.cached_property
     def split_rule(self) -> SplitRule:
         """Rule by which images are assigned to splits."""
-        split = self.split
-        return SplitRule(
-            seed=split.seed,
-            validation=split.validation,
-            test=split.test,
-            min_validation=self.gate.min_validation,
-            min_test=1,  # nothing is required of test, but a class with enough images gets one
-        )
+        return self.split.rule(self.gate.min_validation)
 
-    @property
+    @functools.cached_property
     def checks(self) -> JudgeSettings:
         """Settings of the checks of images."""
-        judge = self.judge
-        return JudgeSettings(
-            min_side=judge.min_side,
-            pixel_limit=judge.pixel_limit,
-            severity=judge.severity.model_dump(exclude_defaults=True),
-            threshold=judge.threshold.model_dump(exclude_defaults=True),
-            groups=self.split.groups,
+        return self.judge.checks(self.split.groups)
+
+    # Not cached: a review may begin the file of overrides while the configuration is in use.
+    @property
+    def places(self) -> Places:
+        """Absolute paths of the run."""
+        return Places.of(
+            self.run.out,
+            self.push.directory,
+            self.bank.store,
+            self.judge.store,
+            self.judge.overrides,
         )
-
-    @property
-    def out(self) -> Path:
-        """Absolute output folder."""
-        return _path(self.run.out)
-
-    @property
-    def push_directory(self) -> Path:
-        """Absolute serving base path."""
-        return self._absolute(self.push.directory, VERSIONS)
-
-    @property
-    def bank_store(self) -> Path:
-        """Absolute path of the folder of stored features."""
-        return self._absolute(self.bank.store, "bank")
-
-    @property
-    def judge_store(self) -> Path:
-        """Absolute path of the folder of the inspection cache."""
-        return self._absolute(self.judge.store, "judge")
-
-    @property
-    def overrides_file(self) -> Path | None:
-        """Absolute path of the file of overrides, None if there is none."""
-        file = self._absolute(self.judge.overrides, DECISIONS)
-        return file if self.judge.overrides or file.is_file() else None
-
-    @property
-    def schema_file(self) -> Path:
-        """Absolute path of the accepted schema, whether or not it exists yet."""
-        return self.out / "schema" / SCHEMA_FILE
-
-    def _absolute(self, given: str, usual: str) -> Path:
-        """Return the absolute path of a setting; if it is empty, that of a usual name in `out`."""
-        return _path(given) if given else self.out / usual
 
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
@@ -201,11 +171,6 @@ class Config(sections.SettingsSection):
         for name, value in values.items():
             put(tree, name, value)
         return Config.model_validate(tree)
-
-    @property
-    def decision_file(self) -> Path:
-        """Path of a copy of DataGate's decision, as TFX removes the outputs after an error."""
-        return self.out / GATE_FILE
 
 
 def known_keys() -> list[str]:
@@ -232,7 +197,7 @@ def unknown(key: str) -> str:
     if inside:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
     if key.startswith("kubeflow."):
-        section = ", ".join(declared(KubeflowSection))
+        section = ", ".join(declared(KubeflowSettings))
         return (
             f"unknown key {key!r}; the section has {section}. Write other settings of the pods, "
             "such as tolerations and pull secrets, into the compiled file: see 'Other settings of "
@@ -387,7 +352,3 @@ def _read(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
-
-
-def _path(given: str) -> Path:
-    return Path(given).expanduser().absolute()

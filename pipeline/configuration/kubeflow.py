@@ -7,13 +7,13 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from imgpipe.pipeline.configuration.sections import SettingsSection
+from imgpipe.components.common.settings import Settings
 
 #: Folders below / of a container that the launcher of Kubeflow Pipelines uses for artifacts.
 _ARTIFACT_FOLDERS = ("minio", "s3", "gcs")
 
 
-class Volume(SettingsSection):
+class Volume(Settings):
     """A folder that every container of a pipeline shares: a volume claim, or a bucket."""
 
     claim: str = Field(
@@ -51,7 +51,7 @@ class Volume(SettingsSection):
         return self
 
 
-class Resources(SettingsSection):
+class Resources(Settings):
     """Limits of a container, in the notation of Kubernetes."""
 
     # `cpu = 2` is as good as `cpu = "2"`; Kubernetes takes quantities as texts.
@@ -73,7 +73,7 @@ class Resources(SettingsSection):
     )
 
 
-class KubeflowSection(SettingsSection):
+class KubeflowSettings(Settings):
     """Kubeflow Pipelines: image, volumes and resources of the containers."""
 
     image: str = Field(

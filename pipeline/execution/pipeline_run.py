@@ -55,7 +55,7 @@ def execute(
     try:
         return _execute(config, start, to_stderr, accept)
     except Exception as error:
-        known = failures.known(error, config.out)
+        known = failures.known(error, config.places.out)
         if known is error:
             raise
         raise known from error
@@ -74,7 +74,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
     source.require_usable(config)
-    out = config.out
+    out = config.places.out
     with run_folders.created_and_locked(out):
         note = metadata_file.make_usable(out)
         if note:
@@ -116,12 +116,12 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
 def _repeated(config: Config, began: float) -> tuple[_Planned | None, Run | None]:
     """Return the plan, if the images had to be listed for it, and the run that this one repeats."""
     settings_key = plans.settings_key(config)
-    directory = repetition.candidate(config.out, settings_key)
+    directory = repetition.candidate(config.places.out, settings_key)
     if directory is None:
         return None, None
     planned = _planned(config, source.scan(config), accept=False)
-    outcome_key = plans.outcome_key(planned.plan, config.schema_file)
-    summary = repetition.summary(directory, config.push_directory, outcome_key)
+    outcome_key = plans.outcome_key(planned.plan, config.places.schema)
+    summary = repetition.summary(directory, config.places.versions, outcome_key)
     if summary is None:
         return planned, None
     total = round(time.monotonic() - began, 3)
@@ -194,17 +194,17 @@ def _run_components(config: Config, record: RunRecord, plan: Plan, start: str | 
     from imgpipe.pipeline.runners import local
 
     # What an earlier run decided must not be taken for the decision of this one.
-    config.decision_file.unlink(missing_ok=True)
+    config.places.decision.unlink(missing_ok=True)
     storage = graph.Storage(
-        root=str(config.out / ARTIFACT_ROOT),
-        metadata=local.metadata_config(config.out / metadata_file.NAME),
+        root=str(config.places.out / ARTIFACT_ROOT),
+        metadata=local.metadata_config(config.places.out / metadata_file.NAME),
         run_directory=str(record.directory),
     )
     pipeline = graph.create_pipeline(config, plan, storage)
     fresh = graph.from_component(pipeline, start)
-    if not config.schema_file.is_file():  # which DataGate writes
+    if not config.places.schema.is_file():  # which DataGate writes
         fresh.add("DataGate")
     if plan.accepted_schema:  # before time is spent on the images
-        schema.parse(plan.accepted_schema, str(config.schema_file))
+        schema.parse(plan.accepted_schema, str(config.places.schema))
     worker_start.prepare_local(pipeline.beam_pipeline_args, record.directory)
     local.run(pipeline, record, fresh)

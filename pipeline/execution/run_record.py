@@ -117,7 +117,7 @@ class RunRecord:
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             unwritten = f"the report could not be written: {failures.cause(caught)}"
-            error = error or failures.known(caught, self._config.out)
+            error = error or failures.known(caught, self._config.places.out)
         state = self._state(error, facts)
         timings = self._timings()
         commands = next_commands(facts, state.status, timings, self._cached)
@@ -127,7 +127,7 @@ class RunRecord:
         # Where another version is served now, the verdict asks for a new run.
         outdated = "other_version" in content["push"]["refused_by"]
         if error is None and self.plan is not None and not outdated:
-            outcome_key = plans.outcome_key(self.plan, self._config.schema_file)
+            outcome_key = plans.outcome_key(self.plan, self._config.places.schema)
             repetition.remember(self.directory, self._settings_key, outcome_key)
         code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)
@@ -141,9 +141,9 @@ class RunRecord:
             for name, row in REPORTED.items()
             if row.output in self.outputs.get(row.component, {})
         }
-        if self._failed_step == "DataGate" and self._config.decision_file.exists():
+        if self._failed_step == "DataGate" and self._config.places.decision.exists():
             # The copy of its decision, since the output of a component that failed is not kept.
-            uris["data_blessing"] = str(self._config.out)
+            uris["data_blessing"] = str(self._config.places.out)
         return uris
 
     def _facts(

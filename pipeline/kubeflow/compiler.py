@@ -35,7 +35,7 @@ _TFX_FILE = "pipeline.yaml"  # TFX's part, which would replace an earlier file b
 
 def run_directory(config: Config) -> str:
     """Folder of a run on a volume, in which `mounts.RUN` stands for the id of the run."""
-    return f"{config.out}/runs/{mounts.RUN}"
+    return f"{config.places.out}/runs/{mounts.RUN}"
 
 
 def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Path) -> Path:

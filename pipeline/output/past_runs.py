@@ -25,8 +25,8 @@ from imgpipe.components.run_record.run_files import CONFIG, FACTS, PAGE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MANIFEST
-from imgpipe.pipeline.configuration.config import VERSIONS
 from imgpipe.pipeline.configuration.dotted_keys import flat
+from imgpipe.pipeline.configuration.places import VERSIONS
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, LOCK, RUNS, SUMMARY
 from imgpipe.pipeline.records import run_summary

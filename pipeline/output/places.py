@@ -18,7 +18,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.files.version_files import SAVED_MODEL
-from imgpipe.pipeline.configuration.config import VERSIONS
+from imgpipe.pipeline.configuration.places import VERSIONS
 from imgpipe.pipeline.output import past_runs
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import RUNS

@@ -85,7 +85,7 @@ def prepare(
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
     model = Model.of(path, version, run)
     # A recall needs images of one class only.
-    source = opened(config.data, config.judge_store, least_classes=1)
+    source = opened(config.data, config.places.judge, least_classes=1)
     scan = source.listing()
     labels = {item.label for item in scan.items if item.label}
     answered = (*model.vocabulary, *([names.UNKNOWN] if model.unknown_below else []))

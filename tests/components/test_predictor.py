@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components import predictor
-from imgpipe.components.baseline_settings import ANSWERS_FOLDER
+from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.serving_validator import validate

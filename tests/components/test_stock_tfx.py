@@ -13,7 +13,7 @@ import pytest
 from imgpipe import components
 from imgpipe.components.common.artifacts import DataBlessing
 from imgpipe.components.common.storage import records
-from imgpipe.components.model_pusher.pusher_settings import PusherSettings
+from imgpipe.components.model_pusher.settings import PusherPlan, PushSettings
 from imgpipe.models import feature_names as names
 from tests.images import encoded, soft
 
@@ -99,7 +99,7 @@ def ran(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     to_stock = pusher_pb2.PushDestination(filesystem=filesystem)
     blessings = {name: given[name] for name in ("model_blessing", "infra_blessing")}
     stock = tfx.components.Pusher(model=model, push_destination=to_stock, **blessings)
-    pushing = PusherSettings(str(folder / "ours")).to_json()
+    pushing = PusherPlan(settings=PushSettings(directory=str(folder / "ours"))).to_json()
     ours = components.ModelPusher(model=model, settings=pushing, **blessings)
     pipeline = tfx.dsl.Pipeline(
         "stock",

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import imgpipe
-from imgpipe.components.baseline_settings import ANSWERS_FOLDER
+from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ImgpipeError

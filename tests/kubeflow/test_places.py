@@ -26,13 +26,13 @@ def test_relative_paths_are_below_the_first_volume_and_others_on_any(
     found = places.on_volumes(_config(data={"source": "photos"}))
     assert found.data.source == "/data/photos"
     assert str(found.out) == "/data/imgpipe-out"
-    assert str(found.bank_store) == "/data/imgpipe-out/bank"
-    assert str(found.schema_file) == "/data/imgpipe-out/schema/schema.pbtxt"
+    assert str(found.places.bank) == "/data/imgpipe-out/bank"
+    assert str(found.places.schema) == "/data/imgpipe-out/schema/schema.pbtxt"
 
     volumes = [*VOLUMES["volumes"], {"claim": "models", "path": "/models/"}]
     push, source = {"directory": "/models/hands"}, {"source": "gs://bucket/photos"}
     found = places.on_volumes(_config(kubeflow={"volumes": volumes}, push=push, data=source))
-    assert str(found.push_directory) == "/models/hands"
+    assert str(found.places.versions) == "/models/hands"
     assert found.data.source == "gs://bucket/photos", "an object store is no volume"
 
     monkeypatch.delenv(mounts.ROOT, raising=False)
@@ -40,7 +40,7 @@ def test_relative_paths_are_below_the_first_volume_and_others_on_any(
     images, run = {"source": "/gcs/photos/hands"}, {"out": "out"}
     found = places.on_volumes(_config(data=images, run=run, kubeflow=buckets))
     assert found.data.source == "/gcs/photos/hands"
-    assert str(found.push_directory) == "/gcs/results/out/model"
+    assert str(found.places.versions) == "/gcs/results/out/model"
     with pytest.raises(ConfigError, match="Mounted: /gcs/results, /gcs/photos"):
         places.on_volumes(_config(run={"out": "/gcs/other/out"}, kubeflow=buckets))
     with pytest.raises(ConfigError, match=r"Mounted: none\.") as refused:

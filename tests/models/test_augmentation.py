@@ -184,4 +184,4 @@ def test_the_section_views_has_the_settings_of_views() -> None:
 def test_the_head_that_is_solved_has_no_views_unless_they_are_set(changed, count, stored) -> None:
     config = build(changed)
     assert config.settings.views.count == count
-    assert config.bank_settings.views.count == stored
+    assert config.stored_features.views.count == stored

@@ -20,9 +20,8 @@ from imgpipe.components import source_check
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted, rules
-from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.ingest_settings import IngestSettings
+from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.image_filter.check import JudgeSettings
@@ -85,7 +84,7 @@ def films(tmp_path):
 
 
 def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
-    rules = IngestSettings(str(films), ("paper", "rock"), rule=RULE)
+    rules = ReadPlan(source=str(films), vocabulary=("paper", "rock"), rule=RULE)
     judged = assert_same(tmp_path, films, JudgeSettings(groups="none"), ingested=rules)
     assert judged.outcomes.rejects == [] and judged.summary["moved"]["near_duplicates_together"] > 0
     assert judged.near is not None and judged.near != ()
@@ -118,7 +117,10 @@ def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
         severity={"low_information": "ignore", "dark": "ignore"}, groups="none"
     )
     judged = assert_same(
-        tmp_path, photos, settings, ingested=IngestSettings(str(photos), ("a", "b"), rule=RULE)
+        tmp_path,
+        photos,
+        settings,
+        ingested=ReadPlan(source=str(photos), vocabulary=("a", "b"), rule=RULE),
     )
     assert judged.outcomes.rejects == [] and len(judged.near) == 12
     for group in judged.near:
@@ -141,7 +143,7 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
         return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
 
     scan = open_source(str(photos)).scan()
-    ingested = ingested or IngestSettings(str(photos), scan.vocabulary)
+    ingested = ingested or ReadPlan(source=str(photos), vocabulary=scan.vocabulary)
     ingest(pipeline(), f"{root}/examples", ingested)
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
     known = resolve(overrides, scan.vocabulary)
@@ -303,11 +305,9 @@ def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
     found = json.loads((tmp_path / "c.json").read_text())
     assert found["refused"] and found["reasons"] == found["thin"]
     by_split = found["by_split"]
-    gate = Config().gate
-    minimum = {"train": gate.min_train, "validation": gate.min_validation}
-    settings = GateSettings(("paper", "rock"), minimum)
+    required = rules.Requirements(Config().gate, ("paper", "rock"))
     counts = {split: sum(labels.values()) for split, labels in by_split.items()}
-    reasons = rules.reasons_against(found, {}, counts, settings)
+    reasons = rules.reasons_against(found, {}, counts, required)
     assert found["reasons"] == [reason.sentence() for reason in reasons]
 
 

@@ -8,30 +8,31 @@ import pytest
 
 from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.filter_settings import FilterSettings
 from imgpipe.components.image_filter.overrides import Override
-from imgpipe.components.model_pusher.pusher_settings import PusherSettings
+from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import plan
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration.places import DECISIONS
 
 SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
 
 
 def run_key(found: plan.Plan) -> str:
     """Return the fingerprint of a run, which its published version keeps."""
-    return str(PusherSettings.from_json(found.pusher).facts["run_key"])
+    return str(PusherPlan.from_json(found.pusher).facts["run_key"])
 
 
 @pytest.fixture
 def find(tmp_path):
     """Return a function that gives the inputs of a run with certain overrides and settings."""
 
-    def make(*decisions, place=configs.DECISIONS, settings=()):
+    def make(*decisions, place=DECISIONS, settings=()):
         file = tmp_path / "out" / place
         file.parent.mkdir(exist_ok=True)
         file.write_text(overrides.to_toml(decisions), encoding="utf-8")
-        chosen = [] if place == configs.DECISIONS else [f"judge.overrides={file}"]
+        chosen = [] if place == DECISIONS else [f"judge.overrides={file}"]
         config = configs.build({"run": {"out": str(tmp_path / "out")}}, [*chosen, *settings])
         return plan.make(config, SCAN)
 
@@ -40,8 +41,8 @@ def find(tmp_path):
 
 def test_an_override_changes_the_run_key_but_its_note_does_not(find):
     none, decided = find(), find(Override("0" * 64, "accept"))
-    assert FilterSettings.from_json(none.image_filter).overrides == ()
-    given = FilterSettings.from_json(decided.image_filter).overrides
+    assert FilterPlan.from_json(none.image_filter).overrides == ()
+    given = FilterPlan.from_json(decided.image_filter).overrides
     assert given == (Override("0" * 64, "accept"),)
     assert run_key(none) != run_key(decided)
     moved = find(Override("0" * 64, "accept", note="seen", path="a/1.jpg"), place="other.toml")

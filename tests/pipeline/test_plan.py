@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.data_gate import accepted
-from imgpipe.components.data_gate.gate_settings import DataGateSettings
-from imgpipe.components.feature_bank.bank_settings import FeatureBankSettings
-from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
-from imgpipe.components.model_pusher.pusher_settings import PusherSettings
+from imgpipe.components.data_gate.settings import GatePlan
+from imgpipe.components.feature_bank.settings import BankPlan
+from imgpipe.components.image_evaluator.settings import EvaluatorPlan
+from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import config as configs
@@ -50,12 +50,10 @@ def test_parameters_of_a_run_change_what_depends_on_them(config: configs.Config)
     before = _planned(config)
     after = _planned(config, threshold=0.75, epochs=3, image_size=64)
     assert json.loads(after["training"])["model"]["epochs"] == 3
-    network = FeatureBankSettings.from_json(after["bank"]).network
+    network = BankPlan.from_json(after["bank"]).network
     assert json.loads(network)["model"]["image_size"] == 64
     assert json.loads(after["report"])["changed"]["evaluate.threshold"] == 0.75
-    keys = [
-        PusherSettings.from_json(values["pusher"]).facts["run_key"] for values in (before, after)
-    ]
+    keys = [PusherPlan.from_json(values["pusher"]).facts["run_key"] for values in (before, after)]
     assert keys[0] != keys[1]
     assert _changed(before, after) == {"bank", "training", "evaluator", "pusher", "report"}
 
@@ -174,11 +172,11 @@ def test_a_wrong_parameter_of_a_run_is_named(config: configs.Config):
 
 def test_the_accepted_schema_is_part_of_the_plan(config: configs.Config):
     assert _planned(config)["accepted_schema"] == ""
-    config.schema_file.parent.mkdir(parents=True)
+    config.places.schema.parent.mkdir(parents=True)
     text = 'feature { name: "label" }\n'
-    config.schema_file.write_text(text)
+    config.places.schema.write_text(text)
     before = _planned(config)
-    gate = DataGateSettings.from_json(before["gate"])
+    gate = GatePlan.from_json(before["gate"])
     assert before["accepted_schema"] == gate.accepted_schema == text
     assert gate.accept_changes == 0
     judged_by: accepted.AcceptedState = {
@@ -186,8 +184,8 @@ def test_the_accepted_schema_is_part_of_the_plan(config: configs.Config):
         "accepted_data": gate.accepted_data,
         "accept_changes": 1,
     }
-    accepted.write(config.schema_file, gate.data_key, {"a": 1, "b": 1}, judged_by)
+    accepted.write(config.places.schema, gate.data_key, {"a": 1, "b": 1}, judged_by)
     after = _planned(config)
-    assert DataGateSettings.from_json(after["gate"]) == replace(gate, accept_changes=1)
-    assert EvaluatorSettings.from_json(after["evaluator"]).accept_changes == 1
+    assert GatePlan.from_json(after["gate"]) == gate.model_copy(update={"accept_changes": 1})
+    assert EvaluatorPlan.from_json(after["evaluator"]).accept_changes == 1
     assert _changed(before, after) == {"gate", "evaluator"}, "what was accepted stays so"

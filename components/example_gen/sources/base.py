@@ -21,7 +21,7 @@ from pydantic import Field
 
 from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.models import progress
-from imgpipe.models.limits import PLACE, STRICT, declared
+from imgpipe.models.limits import PLACE, STRICT
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
@@ -95,18 +95,6 @@ class SourceOptions(SourceSettings):
 
     least_classes: int = 2  # with fewer the source is refused; one is enough for an evaluation
     store: str = ""  # folder in which compressed files are unpacked, "" for a temporary one
-
-    def to_json(self) -> str:
-        """Convert to JSON without default values, so that a new option changes no cache key."""
-        values = dataclasses.asdict(self)
-        options = declared(self).items()
-        changed = {name: values[name] for name, one in options if values[name] != one.default}
-        return json.dumps(changed, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> SourceOptions:
-        """Convert back from `to_json`."""
-        return cls(**json.loads(text or "{}"))
 
 
 #: Length of an `Item.key`, which is a SHA-256.

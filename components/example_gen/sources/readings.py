@@ -9,9 +9,10 @@ import shlex
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from imgpipe.components.example_gen.sources.base import Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Scan, SourceOptions, SourceSettings
 from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.limits import declared
 
 _MOST = 6  # readings that a message shows
 #: Values of options that differ from those of the user, by name.
@@ -64,8 +65,9 @@ def described(scan: Scan) -> str:
 def command(where: str, options: SourceOptions) -> str:
     """Return the command that checks a source with all options that differ from the defaults."""
     settings = []
-    for name, value in json.loads(options.to_json()).items():
-        if name not in ("least_classes", "store"):
+    for name, declaration in declared(SourceSettings).items():
+        value = getattr(options, name)
+        if value != declaration.default:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             settings.append(f"--set {shlex.quote(f'data.{name}={text}')}")
     return " ".join(["imgpipe check", shlex.quote(where), *settings])

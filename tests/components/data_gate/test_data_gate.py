@@ -11,23 +11,17 @@ import pytest
 
 from imgpipe import components
 from imgpipe.components.data_gate import accepted
-from imgpipe.components.data_gate.gate_settings import DataGateSettings
-from imgpipe.components.example_gen.ingest_settings import IngestSettings
+from imgpipe.components.data_gate.settings import GatePlan, GateSettings
+from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter.filter_settings import FilterSettings
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.errors import DataRefused, ResourceError
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-_SECTION = {
-    **dict.fromkeys(("min_train", "min_validation"), 0),
-    "allow_missing_classes": False,
-    "max_rejected_share": 0.1,
-    "drift": "reject",
-    "skew": "warn",
-}
+_LOOSE = {"min_train": 1, "min_validation": 1}
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +46,10 @@ def run(tmp_path, tfx):
     def make(folder, accept_changes=0, **section):
         scan = open_source(str(folder)).scan()
         names = tuple(scan.vocabulary)
-        reading = IngestSettings(str(folder), names, fingerprint=scan.fingerprint)
+        reading = ReadPlan(source=str(folder), vocabulary=names, fingerprint=scan.fingerprint)
         read = components.ImageExampleGen(settings=reading.to_json())
         judged = components.ImageFilter(
-            ingested=read.outputs["examples"], settings=FilterSettings(names).to_json()
+            ingested=read.outputs["examples"], settings=FilterPlan(vocabulary=names).to_json()
         )
         statistics = components.StatisticsGen(examples=judged.outputs["metadata"])
         judged_by = accepted.parameters(schema, scan.fingerprint)
@@ -66,9 +60,9 @@ def run(tmp_path, tfx):
         anomalies = tfx.components.ExampleValidator(
             statistics=statistics.outputs["statistics"], schema=known.outputs["schema"]
         )
-        settings = DataGateSettings(
-            names,
-            {**_SECTION, **section},
+        settings = GatePlan(
+            settings=GateSettings(**{**_LOOSE, **section}),
+            vocabulary=names,
             **{**judged_by, "accept_changes": accept_changes or judged_by["accept_changes"]},
             accept_schema_to=str(schema),
             data_key=scan.fingerprint,

@@ -8,9 +8,12 @@ import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from imgpipe.components.data_gate import rules
+from imgpipe.components.data_gate.rules import Requirements
 from imgpipe.components.data_gate.schema import MIN_KNOWN_SHARE, accepted
+from imgpipe.components.data_gate.settings import GateSettings
 
-SETTINGS = rules.GateSettings(("cat", "dog"), {"train": 10, "validation": 2})
+LEAST = {"min_train": 10, "min_validation": 2}
+REQUIRED = Requirements(GateSettings(**LEAST), ("cat", "dog"))
 
 
 def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=None):
@@ -31,10 +34,10 @@ def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=
     }
 
 
-def decide(found, settings=SETTINGS, anomalies=None):
+def decide(found, required=REQUIRED, anomalies=None):
     """Return the reasons against data whose statistics count the images of the summary."""
     counts = {split: sum(labels.values()) for split, labels in found["by_split"].items()}
-    return rules.reasons_against(found, anomalies or {}, counts, settings)
+    return rules.reasons_against(found, anomalies or {}, counts, required)
 
 
 def anomaly(feature, description):
@@ -57,7 +60,7 @@ def test_a_class_without_images_is_one_reason_unless_a_setting_allows_it():
     (reason,) = decide(found)
     assert (reason.kind, reason.subject) == ("missing_class", "dog")
     assert "gate.allow_missing_classes" in reason.advice
-    allowed = rules.GateSettings(("cat", "dog"), {"train": 10}, allow_missing_classes=True)
+    allowed = Requirements(GateSettings(min_train=10, allow_missing_classes=True), ("cat", "dog"))
     assert decide(found, allowed) == []
 
 
@@ -70,7 +73,7 @@ def test_the_share_of_rejected_images_is_limited_by_a_setting():
     assert (
         decide(
             summary(rejected=10, reasons={"truncated": 10}),
-            dataclasses.replace(SETTINGS, max_rejected_share=0.17),
+            dataclasses.replace(REQUIRED, settings=GateSettings(max_rejected_share=0.17, **LEAST)),
         )
         == []
     ), "the setting that is proposed suffices"
@@ -97,7 +100,7 @@ def test_new_classes_are_named_once_for_all_splits():
     found = anomaly("label", "Examples contain values missing from the schema: cat (~50%), dog. ")
     kind = found.anomaly_info["label"].ENUM_TYPE_UNEXPECTED_STRING_VALUES
     found.anomaly_info["label"].reason.add(type=kind)
-    known = dataclasses.replace(SETTINGS, accepted={"big, grey cat": None})
+    known = dataclasses.replace(REQUIRED, accepted={"big, grey cat": None})
     new, lost = decide(summary(), known, {"train": found, "validation": found})
     assert new.sentence() == (
         "anomaly 'label': expected the classes of the accepted data, found new ones: cat, dog; "
@@ -114,9 +117,9 @@ def changed(before, now, allowed=False):
 
     Both are numbers of images by class; a class without a number has no folder.
     """
-    settings = rules.GateSettings(tuple(now), {}, allowed, accepted=before)
+    required = Requirements(GateSettings(allow_missing_classes=allowed), tuple(now), before)
     found = {"by_split": {"train": now, "test": dict.fromkeys(now, 0)}}
-    return [(one.kind, one.subject) for one in rules.changed_classes(found, settings)]
+    return [(one.kind, one.subject) for one in rules.changed_classes(found, required)]
 
 
 FLOWERS = {"daisy": 85, "rose": 100, "tulip": 97}
@@ -153,8 +156,8 @@ def test_a_class_that_is_gone_or_much_smaller_is_named(now, reasons):
 
 
 def test_a_shrunken_class_has_its_numbers_and_shares_before_and_now():
-    settings = rules.GateSettings(("cat", "dog"), accepted={"cat": 100, "dog": 100})
-    (reason,) = rules.changed_classes(summary(train=(15, 80), validation=(5, 20)), settings)
+    required = Requirements(GateSettings(), ("cat", "dog"), {"cat": 100, "dog": 100})
+    (reason,) = rules.changed_classes(summary(train=(15, 80), validation=(5, 20)), required)
     assert reason.sentence() == (
         "shrunken class 'cat': expected 100 images (50.0%) as in the last accepted data, "
         "found 20 (16.7%); restore its images; to accept it, run again with --accept"
@@ -167,7 +170,7 @@ def test_anomalies_of_an_empty_split_are_ignored():
 
 def test_statistics_with_another_number_of_images_are_refused():
     reasons = rules.reasons_against(
-        summary(), {}, {"train": 39, "validation": 10, "test": 0}, SETTINGS
+        summary(), {}, {"train": 39, "validation": 10, "test": 0}, REQUIRED
     )
     assert [(r.kind, r.split, r.seen) for r in reasons] == [("lost", "train", "39")]
 
@@ -176,7 +179,7 @@ def test_a_refusal_of_thousands_of_classes_is_a_few_lines():
     names = tuple(f"c{n:04}" for n in range(5000))
     by_split = {split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")}
     found = {"in": 15_000, "kept": 15_000, "rejected": 0, "by_reason": {}, "by_split": by_split}
-    reasons = decide(found, rules.GateSettings(names, {"train": 10, "validation": 3}))
+    reasons = decide(found, Requirements(GateSettings(min_train=10, min_validation=3), names))
     text = rules.refusal(reasons)
     assert text.startswith("the data was refused for 10,000 reasons:\n- too few 'c0000' in train")
     assert text.endswith("too few: 9,995 more such reasons")

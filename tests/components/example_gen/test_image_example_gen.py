@@ -13,7 +13,7 @@ import pytest
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import first, read_examples, shard_files, text
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.ingest_settings import IngestSettings
+from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
@@ -24,14 +24,14 @@ from imgpipe.models.files.atomic_write import TEMPORARY
 def read(tmp_path, beam_pipeline):
     """Return a function that ingests a folder and returns the Examples written, by path.
 
-    Its options are those of IngestSettings. `read.summary` is the summary of the last call.
+    Its options are those of ReadPlan. `read.summary` is the summary of the last call.
     """
 
     def make(folder, name="examples", **options):
         scan = open_source(str(folder), options.get("options")).scan()
         settings = {"vocabulary": scan.vocabulary, "fingerprint": scan.fingerprint} | options
         uri = str(tmp_path / name)
-        make.summary = ingest(beam_pipeline(), uri, IngestSettings(str(folder), **settings))
+        make.summary = ingest(beam_pipeline(), uri, ReadPlan(source=str(folder), **settings))
         found = {}
         for split in names.SPLITS:
             for path in shard_files(uri, split):

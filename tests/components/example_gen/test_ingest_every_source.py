@@ -16,7 +16,7 @@ import pytest
 
 from imgpipe.components.common.storage.records import iterate, make, raw, text
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.ingest_settings import IngestSettings
+from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
@@ -83,9 +83,9 @@ def run(beam_pipeline, root, spec, options=None):
     The kept images are {image hash: (label, bytes)}; the rejected ones are {path: reason}.
     """
     scan = open_source(spec, options).scan()
-    settings = IngestSettings(
-        spec,
-        scan.vocabulary,
+    settings = ReadPlan(
+        source=spec,
+        vocabulary=scan.vocabulary,
         fingerprint=scan.fingerprint,
         shard_size=5,
         options=options or SourceOptions(),

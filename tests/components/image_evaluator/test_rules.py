@@ -9,13 +9,13 @@ import pytest
 from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
 from imgpipe.components.image_evaluator.rules import RULES, decide
+from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models.training.cross_validation import Folds
-from imgpipe.pipeline.configuration.sections import EvaluateSection
 from tests.declared import made
 
 _GOOD = Evidence(
     ["good", "defect"],
-    EvaluateSection(threshold=0.9, max_drop=0.01).model_dump(),
+    EvaluateSettings(threshold=0.9, max_drop=0.01),
     Counts([40, 20], [39, 21], [38, 19]),
     Pairs([40, 20], [38, 19], [38, 20], [0, 0]),
     version=3,
@@ -158,7 +158,10 @@ def test_a_model_that_is_surely_worse_than_the_last_version_is_refused() -> None
     )
     of_a_class = replace(_GOOD, pairs=Pairs([90, 20], [90, 12], [80, 20], [10, 0]))
     assert "of 20 validation images of 'defect', by" in _refused(of_a_class)[1][0]
-    assert _refused(replace(worse, settings={**worse.settings, "max_drop": 0.5}))[0] == []
+    assert (
+        _refused(replace(worse, settings=worse.settings.model_copy(update={"max_drop": 0.5})))[0]
+        == []
+    )
     # One image of 31 may be chance, and so may four.
     for right in (27, 24):
         assert _refused(replace(_GOOD, pairs=Pairs([31, 0], [right, 0], [28, 0], [0, 0])))[0] == []
@@ -221,7 +224,9 @@ def test_with_a_threshold_of_zero_any_accuracy_is_blessed() -> None:
     constant = Counts([38, 2, 7], [47, 0, 0], [38, 0, 0])
     evidence = replace(_GOOD, vocabulary=["a", "b", "c"], validation=constant, pairs=None)
     assert len(decide(evidence)["failed"]) == 3
-    assert decide(replace(evidence, settings={**_GOOD.settings, "threshold": 0.0}))["blessed"]
+    assert decide(replace(evidence, settings=_GOOD.settings.model_copy(update={"threshold": 0.0})))[
+        "blessed"
+    ]
 
 
 def test_figures_that_just_miss_a_limit_have_enough_digits() -> None:

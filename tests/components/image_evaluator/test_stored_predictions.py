@@ -13,9 +13,8 @@ from imgpipe.components.common import blessings, shares
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator import image_evaluator
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
-from imgpipe.components.image_evaluator.evaluator_settings import EvaluatorSettings
+from imgpipe.components.image_evaluator.settings import EvaluateSettings, EvaluatorPlan
 from imgpipe.models import feature_names as names
-from imgpipe.pipeline.configuration.sections import EvaluateSection
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -112,9 +111,9 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
         unique_id="1",
     )
     vocabulary = tuple(f"class {i}" for i in range(classes))
-    section = EvaluateSection(threshold=0.8, max_drop=0.05).model_dump()
+    settings = EvaluateSettings(threshold=0.8, max_drop=0.05)
     properties = {
-        "settings": EvaluatorSettings(vocabulary, section).to_json(),
+        "settings": EvaluatorPlan(settings=settings, vocabulary=vocabulary).to_json(),
         "example_splits": json_utils.dumps([names.VALIDATION, names.TEST]),
     }
     image_evaluator.ImageEvaluatorExecutor(context).Do(inputs, outputs, properties)

@@ -9,8 +9,8 @@ import pytest
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import read_examples, shard_files, text
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.ingest_settings import IngestSettings
 from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.image_filter import quarantine_files
@@ -47,7 +47,9 @@ class Run:
     ):
         scan = open_source(str(photos)).scan()
         rule = rule or SplitRule()
-        plan = IngestSettings(str(photos), scan.vocabulary, rule, shard_size=shard_size)
+        plan = ReadPlan(
+            source=str(photos), vocabulary=scan.vocabulary, rule=rule, shard_size=shard_size
+        )
         ingest(beam_pipeline(), f"{root}/examples", plan)
         uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
         self.root = root

@@ -41,7 +41,7 @@ def test_absolute_paths_replace_only_those_that_are_given(tmp_path: Path, monkey
     assert absolute.push.directory == str(tmp_path / "served")
     assert absolute.run.out == str(tmp_path / "o")
     assert absolute.bank.store == ""
-    assert absolute.push_directory == config.push_directory
+    assert absolute.places.versions == config.places.versions
 
 
 def test_the_configuration_of_a_run_can_be_read_in_another_folder(tmp_path: Path, monkeypatch):
@@ -57,7 +57,7 @@ def test_the_configuration_of_a_run_can_be_read_in_another_folder(tmp_path: Path
     assert read.data.root == str(tmp_path / "images")
     assert read.data.tfds_dir == str(tmp_path / "td")
     assert read.model.weights == str(tmp_path / "w.keras")
-    assert read.overrides_file == tmp_path / "o.toml"
+    assert read.places.overrides == tmp_path / "o.toml"
 
 
 @pytest.mark.parametrize("name", ["tfds:cats_vs_dogs", "gs://bucket/images"])
@@ -209,9 +209,9 @@ def test_relative_files_of_decisions_start_at_the_folder_of_the_file(tmp_path: P
     file = tmp_path / "c.toml"
     file.write_text('[judge]\noverrides = "mine.toml"\n[push]\ndirectory = "served"\n')
     loaded = configs.load(file)
-    assert loaded.overrides_file == tmp_path / "mine.toml"
-    assert loaded.push_directory == Path.cwd() / "served", "outputs start at the current folder"
-    assert configs.Config().overrides_file is None
+    assert loaded.places.overrides == tmp_path / "mine.toml"
+    assert loaded.places.versions == Path.cwd() / "served", "outputs start at the current folder"
+    assert configs.Config().places.overrides is None
 
 
 @pytest.mark.parametrize("name", ["run.out", "push.directory", "judge.overrides"])

@@ -21,7 +21,7 @@ def config(tmp_path):
 
 def ended(config, name, changed, images=3):
     """Write the folder of a finished run, whose record was modified at `changed` seconds."""
-    folder = config.out / "runs" / name
+    folder = config.places.out / "runs" / name
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps({"data": {"in": images}}))
     (folder / "artifacts.json").write_text("{}")
@@ -32,7 +32,7 @@ def ended(config, name, changed, images=3):
 
 
 def _candidate(config):
-    return repetition.candidate(config.out, settings_key(config))
+    return repetition.candidate(config.places.out, settings_key(config))
 
 
 def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(config):
@@ -43,7 +43,7 @@ def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(config):
 
 def test_no_run_is_repeated_after_another_one_that_was_refused(config):
     ended(config, "20260101-120000", 1)
-    refused = config.out / "runs" / "20260101-120001"
+    refused = config.places.out / "runs" / "20260101-120001"
     refused.mkdir()
     (refused / "config.toml").write_text("")
     assert _candidate(config) is None

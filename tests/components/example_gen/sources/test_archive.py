@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.ingest_settings import IngestSettings
+from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
 
@@ -188,7 +188,7 @@ def test_files_that_are_no_archive_are_refused_with_the_cause(tmp_path, name, co
 
 def test_a_compressed_tar_is_unpacked_once_into_the_store(pack, tmp_path, beam_pipeline):
     spec, store = str(pack("tar.gz", FILES)), tmp_path / "store"
-    settings = IngestSettings(spec, ("cat", "dog"), shard_size=2, store=str(store))
+    settings = ReadPlan(source=spec, vocabulary=("cat", "dog"), shard_size=2, store=str(store))
     assert ingest(beam_pipeline(), str(tmp_path / "in"), settings)["images"] == 4
     (unpacked,) = (store / "unpacked").iterdir()
     before = unpacked.stat()

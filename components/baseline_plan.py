@@ -1,10 +1,8 @@
-"""Settings of Baseline."""
+"""What Baseline gets."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from imgpipe.components.common.component_settings import ComponentSettings
+from imgpipe.components.common.settings import ComponentPlan
 
 #: File in the model artifact of Baseline, which says whether there is a model and why not.
 BASELINE_FILE = "baseline.json"
@@ -13,9 +11,8 @@ BASELINE_FILE = "baseline.json"
 ANSWERS_FOLDER = "answers"
 
 
-@dataclass(frozen=True)
-class BaselineSettings(ComponentSettings):
-    """Settings of Baseline.
+class BaselinePlan(ComponentPlan):
+    """What Baseline gets.
 
     Attributes:
         push_directory: Base path of the published versions.

@@ -1,0 +1,75 @@
+"""The section `[gate]` of the configuration, and what DataGate gets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from imgpipe.components.common.settings import LARGEST, ComponentPlan, Settings
+
+#: File with the decision of DataGate, in its artifact.
+GATE_FILE = "gate.json"
+
+
+class GateSettings(Settings):
+    """Requirements that the images must meet before training starts."""
+
+    min_train: int = Field(
+        4, ge=1, le=LARGEST, description="Minimum number of images of each class in train."
+    )
+    min_validation: int = Field(
+        3,
+        ge=1,
+        le=LARGEST,
+        description="Minimum number of images of each class in validation. Where the splits are "
+        "drawn, a class with enough images gets as many, and at least 1 in test.",
+    )
+    allow_missing_classes: bool = Field(
+        False,
+        description="Whether classes of the vocabulary may have no image, as in sign language, "
+        "where two of 26 letters have none.",
+    )
+    max_rejected_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Maximum share of rejected images; above it, the run stops.",
+    )
+    drift: Literal["reject", "warn", "ignore"] = Field(
+        "reject",
+        description="What happens when the data differs from that of the last blessed model: "
+        "reject, warn or ignore. The limits are in the accepted schema, a text file.",
+    )
+    skew: Literal["reject", "warn", "ignore"] = Field(
+        "warn",
+        description="What happens when validation or test differs from train: reject, warn or "
+        "ignore.",
+    )
+
+
+class GatePlan(ComponentPlan):
+    """What DataGate gets.
+
+    Attributes:
+        settings: Requirements on the images.
+        vocabulary: Class names in sorted order.
+        accept_changes: 1 when a person accepts how this data differs from earlier data, otherwise
+            0. The accepted schema is then changed to allow the anomalies and the classes.
+        accepted_schema: The accepted schema as text, "" if the schema was inferred from this data.
+        accepted_data: JSON of the data that was accepted last; see `accepted.write`.
+        accept_schema_to: Path of the accepted schema, which the first blessed run writes; each
+            blessed run records its data beside it. "" writes nothing.
+        data_key: Fingerprint of the data, its division into splits and its checks, for this record.
+        decision_to: Path of a copy of the decision, "" for none. TFX removes the outputs of a
+            component that raised an error, and the report of a refused run needs them.
+    """
+
+    settings: GateSettings
+    vocabulary: tuple[str, ...]
+    accept_changes: int = 0
+    accepted_schema: str = ""
+    accepted_data: str = "{}"
+    accept_schema_to: str = ""
+    data_key: str = ""
+    decision_to: str = ""

@@ -1,0 +1,51 @@
+"""The section `[bank]` of the configuration, and what FeatureBank gets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from imgpipe.components.common.settings import ComponentPlan, Settings
+from imgpipe.models.limits import OUTPUT
+
+
+class BankSettings(Settings):
+    """The feature bank: the frozen backbone's output, computed once for each image and view."""
+
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto",
+        description="Precision of the computation. auto: bfloat16 if the CPU supports it, "
+        "otherwise float32.",
+    )
+    store: Annotated[str, OUTPUT] = Field(
+        "", description="Folder of the features, which are kept across runs. Empty: <out>/bank."
+    )
+    budget: float | None = Field(
+        None,
+        ge=0,
+        examples=[20],
+        description="Maximum size in GiB of the features of a run. Above it, fewer augmented views "
+        "are stored; if not even the images themselves fit, layers are trained on images "
+        "instead. Not set: a quarter of the free disk space.",
+    )
+
+
+class BankPlan(ComponentPlan):
+    """What FeatureBank gets.
+
+    Attributes:
+        settings: Storage, with the absolute path of its folder.
+        network: Description of the backbone, as `models.features.extractor.describe` returns it.
+        weights_key: Fingerprint of weights and preprocessing: everything but the images that
+            decides the features.
+        vocabulary: Class names in sorted order.
+        head: JSON of the `ModelSettings` of a head that is solved, for which the features are
+            chosen; "" when they are not.
+    """
+
+    settings: BankSettings
+    network: str
+    weights_key: str
+    vocabulary: tuple[str, ...]
+    head: str = ""

@@ -1,0 +1,68 @@
+"""The section `[evaluate]` of the configuration, and what ImageEvaluator gets."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from imgpipe.components.common.settings import ComponentPlan, Settings
+from imgpipe.models.features.folds import AUTOMATIC
+
+
+class EvaluateSettings(Settings):
+    """Requirements on a model to be blessed."""
+
+    threshold: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Minimum validation accuracy of a blessed model. 0 demands nothing, not even "
+        "that it is better than always answering the most frequent class.",
+    )
+    max_drop: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Maximum drop in accuracy compared with the last version, on the validation "
+        "images that neither was trained on, all of them and those of each class. A drop that may "
+        "be chance does not count.",
+    )
+    min_recall: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        examples=[0.5],
+        description="Recall that each class must be able to have: the upper end of its 95 % "
+        "interval must reach it. If it is not set, a quarter of the threshold.",
+    )
+    cross_validate: int = Field(
+        AUTOMATIC,
+        ge=AUTOMATIC,
+        le=20,
+        description="Number of folds over train and validation. Their mean accuracy must then "
+        "reach the threshold, instead of the validation accuracy. 0: no folds. -1: 5 folds where "
+        "a solved head is published and validation has fewer than 200 images or, unless the source "
+        "names it, train and validation have at most 2,000; for a network that folds of the search "
+        "have judged, those.",
+    )
+
+    @model_validator(mode="after")
+    def _more_than_one_fold(self) -> EvaluateSettings:
+        if self.cross_validate == 1:
+            raise ValueError(
+                "cross_validate must be -1 (automatic), 0 (off) or 2 to 20 folds, received 1"
+            )
+        return self
+
+
+class EvaluatorPlan(ComponentPlan):
+    """What ImageEvaluator gets.
+
+    Attributes:
+        settings: Requirements on the model.
+        vocabulary: Class names in sorted order.
+        accept_changes: 1 if a person accepts how the images differ from earlier ones, otherwise 0.
+    """
+
+    settings: EvaluateSettings
+    vocabulary: tuple[str, ...]
+    accept_changes: int = 0

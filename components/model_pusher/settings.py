@@ -1,0 +1,44 @@
+"""The section `[push]` of the configuration, and what ModelPusher gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from imgpipe.components.common.settings import LARGEST, ComponentPlan, Settings
+from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
+from imgpipe.models.limits import OUTPUT
+
+#: File with the outcome, in the artifact of ModelPusher.
+PUSH_FILE = "push.json"
+
+
+class PushSettings(Settings):
+    """Destination of blessed models."""
+
+    directory: Annotated[str, OUTPUT] = Field(
+        "", description="Folder of the versions, from which a server reads. Empty: <out>/model."
+    )
+    keep: int = Field(
+        KEPT_VERSIONS,
+        ge=1,
+        le=LARGEST,
+        description="Number of versions that are kept; older ones are removed "
+        "when a model is published.",
+    )
+
+
+class PusherPlan(ComponentPlan):
+    """What ModelPusher gets.
+
+    Attributes:
+        settings: Destination, with the absolute path of the folder.
+        facts: Further fields of the manifest, such as run key and vocabulary. With `run_key` and
+            `baseline_version`, the model is only published while that version is still the one to
+            compare with.
+    """
+
+    settings: PushSettings
+    facts: Mapping[str, Any] = {}
