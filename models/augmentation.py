@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from imgpipe.models.features.folds import AUTOMATIC
-from imgpipe.models.limits import STRICT, declared
+from imgpipe.models.limits import AUTOMATIC, STRICT, declared
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 INPUT = "input"
 OUTPUT = "output"
 PLACE = "place"
+#: Value of a number of folds or views that leaves it to the run.
+AUTOMATIC: Final = -1
 #: A setting with an unknown name is an error, and defaults are checked against the limits too.
 STRICT: Final = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 

@@ -39,10 +39,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TypeVar
 
 from imgpipe.components.baseline_plan import BaselinePlan
-from imgpipe.components.common.settings import Settings
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
 from imgpipe.components.data_gate.settings import GatePlan
@@ -51,7 +49,7 @@ from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.settings import FilterPlan, JudgeSection
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.models.augmentation import ViewSpec
@@ -62,7 +60,6 @@ from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config, changed
 from imgpipe.pipeline.configuration.dotted_keys import flat, put
 
-SettingsOf = TypeVar("SettingsOf", bound=Settings)
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"
 #: Settings that a run of a compiled pipeline may change, by the name of the parameter.
@@ -161,21 +158,9 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
             vocabulary=vocabulary,
         ).to_json(),
         examples=examples.to_json(),
-        image_filter=FilterPlan(
-            settings=_without_paths(config.judge),
-            groups=config.split.groups,
-            vocabulary=vocabulary,
-            overrides=decisions,
-        ).to_json(),
+        image_filter=_filter_plan(config, vocabulary, decisions).to_json(),
         accepted_schema=judged_by["accepted_schema"],
-        gate=GatePlan(
-            settings=config.gate,
-            vocabulary=vocabulary,
-            **judged_by,
-            accept_schema_to=str(places.schema),
-            data_key=data_key,
-            decision_to=str(places.decision),
-        ).to_json(),
+        gate=_gate_plan(config, vocabulary, data_key, judged_by).to_json(),
         bank=bank.to_json(),
         training=training,
         evaluator=EvaluatorPlan(
@@ -183,21 +168,9 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
             vocabulary=vocabulary,
             accept_changes=judged_by["accept_changes"],
         ).to_json(),
-        pusher=PusherPlan(
-            settings=_at(config.push, directory=places.versions), facts=facts
-        ).to_json(),
+        pusher=_pusher_plan(config, facts).to_json(),
         report=report,
     )
-
-
-def _at(settings: SettingsOf, **folders: Path) -> SettingsOf:
-    """Return settings with absolute paths."""
-    return settings.model_copy(update={name: str(path) for name, path in folders.items()})
-
-
-def _without_paths(judge: JudgeSection) -> JudgeSection:
-    """Return the rules of the checks without paths, which change no result."""
-    return judge.model_copy(update=dict.fromkeys(_PATHS["judge"], ""))
 
 
 def _data_key(config: Config, scan: Scan, decisions: Sequence[overrides.Override]) -> str:
@@ -233,9 +206,41 @@ def _read_plan(config: Config, scan: Scan) -> ReadPlan:
     )
 
 
+def _filter_plan(
+    config: Config, vocabulary: tuple[str, ...], decisions: tuple[overrides.Override, ...]
+) -> FilterPlan:
+    return FilterPlan(
+        settings=config.judge.model_copy(update=dict.fromkeys(_PATHS["judge"], "")),
+        groups=config.split.groups,
+        vocabulary=vocabulary,
+        overrides=decisions,
+    )
+
+
+def _gate_plan(
+    config: Config,
+    vocabulary: tuple[str, ...],
+    data_key: str,
+    judged_by: accepted.AcceptedState,
+) -> GatePlan:
+    return GatePlan(
+        settings=config.gate,
+        vocabulary=vocabulary,
+        **judged_by,
+        accept_schema_to=str(config.places.schema),
+        data_key=data_key,
+        decision_to=str(config.places.decision),
+    )
+
+
+def _pusher_plan(config: Config, facts: Mapping[str, object]) -> PusherPlan:
+    place = {"directory": str(config.places.versions)}
+    return PusherPlan(settings=config.push.model_copy(update=place), facts=facts)
+
+
 def _bank_plan(config: Config, vocabulary: tuple[str, ...]) -> BankPlan:
     return BankPlan(
-        settings=_at(config.bank, store=config.places.bank),
+        settings=config.bank.model_copy(update={"store": str(config.places.bank)}),
         network=describe(config.stored_features, config.bank.precision),
         weights_key=weights_key(config.stored_features, config.bank.precision),
         vocabulary=vocabulary,

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 LARGEST = 2**63 - 1  # integer that a parameter of a component can be: they are stored as int64
 
 
-class Settings(BaseModel):
+class SettingsSection(BaseModel):
     """Base class of the sections: instances are frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(

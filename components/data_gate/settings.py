@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from imgpipe.components.common.settings import LARGEST, ComponentPlan, Settings
+from imgpipe.components.common.settings import LARGEST, ComponentPlan, SettingsSection
 
 #: File with the decision of DataGate, in its artifact.
 GATE_FILE = "gate.json"
 
 
-class GateSettings(Settings):
+class GateSettings(SettingsSection):
     """Requirements that the images must meet before training starts."""
 
     min_train: int = Field(

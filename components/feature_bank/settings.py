@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from imgpipe.components.common.settings import ComponentPlan, Settings
+from imgpipe.components.common.settings import ComponentPlan, SettingsSection
 from imgpipe.models.limits import OUTPUT
 
 
-class BankSettings(Settings):
+class BankSettings(SettingsSection):
     """The feature bank: the frozen backbone's output, computed once for each image and view."""
 
     precision: Literal["auto", "bfloat16", "float32"] = Field(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from imgpipe.components.common.settings import ComponentPlan, Settings
-from imgpipe.models.features.folds import AUTOMATIC
+from imgpipe.components.common.settings import ComponentPlan, SettingsSection
+from imgpipe.models.limits import AUTOMATIC
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(SettingsSection):
     """Requirements on a model to be blessed."""
 
     threshold: float = Field(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, create_model
 
-from imgpipe.components.common.settings import LARGEST, ComponentPlan, Settings
+from imgpipe.components.common.settings import LARGEST, ComponentPlan, SettingsSection
 from imgpipe.components.common.splits import Groups
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
@@ -17,12 +17,12 @@ from imgpipe.serving.refused_image import PIXEL_LIMIT
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    Severities: TypeAlias = Settings  # mypy cannot follow `create_model`
-    Thresholds: TypeAlias = Settings
+    Severities: TypeAlias = SettingsSection  # mypy cannot follow `create_model`
+    Thresholds: TypeAlias = SettingsSection
 else:  # from the checks themselves, so that a new check needs no line here
     Severities = create_model(
         "Severities",
-        __base__=Settings,
+        __base__=SettingsSection,
         __doc__="What happens to an image with a finding: reject, repair, warn or ignore.",
         **{
             name: (
@@ -34,7 +34,7 @@ else:  # from the checks themselves, so that a new check needs no line here
     )
     Thresholds = create_model(
         "Thresholds",
-        __base__=Settings,
+        __base__=SettingsSection,
         __doc__="The values with which the checks compare their measurements.",
         **{
             name: (float, Field(usual, ge=0, description=f"{about[:1].upper()}{about[1:]}."))
@@ -43,7 +43,7 @@ else:  # from the checks themselves, so that a new check needs no line here
     )
 
 
-class JudgeSection(Settings):
+class JudgeSection(SettingsSection):
     """Rules by which ImageFilter rejects, repairs and warns about images."""
 
     min_side: int = Field(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from imgpipe.components.common.settings import LARGEST, ComponentPlan, Settings
+from imgpipe.components.common.settings import LARGEST, ComponentPlan, SettingsSection
 from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
 from imgpipe.models.limits import OUTPUT
 
@@ -15,7 +15,7 @@ from imgpipe.models.limits import OUTPUT
 PUSH_FILE = "push.json"
 
 
-class PushSettings(Settings):
+class PushSettings(SettingsSection):
     """Destination of blessed models."""
 
     directory: Annotated[str, OUTPUT] = Field(

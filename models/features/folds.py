@@ -31,8 +31,6 @@ _MOST_IN_FOLDS: Final = 700
 #: If the head over its folds reaches this accuracy, no better network is searched for: the minutes
 #: would bring little, or nothing that a few hundred images could distinguish from noise.
 ENOUGH: Final = 0.985
-#: Value of a number of folds or views that leaves it to the run.
-AUTOMATIC: Final = -1
 
 
 def network_folds(train: int, validation: int) -> int:

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from imgpipe.components.common.beam import worker_start
-from imgpipe.components.common.settings import Settings
+from imgpipe.components.common.settings import SettingsSection
 
 _CLUSTERS = ("flink", "spark", "portable")
 #: The types of the steps of our components and of TFX's are checked by the tests, which run them on
@@ -19,7 +19,7 @@ _TYPES_KNOWN = "--no_pipeline_type_check"
 _KEEP_WORKERS = "--environment_cache_millis=60000"
 
 
-class BeamSettings(Settings):
+class BeamSettings(SettingsSection):
     """Apache Beam, which runs the data components."""
 
     runner: Literal["local", "processes", "flink", "spark", "portable"] = Field(

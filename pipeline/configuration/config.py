@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError, model_validator
 
-from imgpipe.components.common.settings import Settings
+from imgpipe.components.common.settings import SettingsSection
 from imgpipe.components.common.splits import SplitRule, SplitSettings
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.example_gen.settings import DataSettings
@@ -31,8 +31,7 @@ from imgpipe.components.model_pusher.settings import PushSettings
 from imgpipe.models.augmentation import ViewSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.features.folds import AUTOMATIC
-from imgpipe.models.limits import INPUT, OUTPUT, PLACE, declared, describe
+from imgpipe.models.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, declared, describe
 from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
 from imgpipe.pipeline.configuration.beam import BeamSettings
 from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
@@ -47,7 +46,7 @@ WEIGHT_FILES = (".h5", ".keras")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
 
 
-class Config(Settings):
+class Config(SettingsSection):
     """A complete configuration."""
 
     run: RunSettings = RunSettings()

@@ -7,13 +7,13 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from imgpipe.components.common.settings import Settings
+from imgpipe.components.common.settings import SettingsSection
 
 #: Folders below / of a container that the launcher of Kubeflow Pipelines uses for artifacts.
 _ARTIFACT_FOLDERS = ("minio", "s3", "gcs")
 
 
-class Volume(Settings):
+class Volume(SettingsSection):
     """A folder that every container of a pipeline shares: a volume claim, or a bucket."""
 
     claim: str = Field(
@@ -51,7 +51,7 @@ class Volume(Settings):
         return self
 
 
-class Resources(Settings):
+class Resources(SettingsSection):
     """Limits of a container, in the notation of Kubernetes."""
 
     # `cpu = 2` is as good as `cpu = "2"`; Kubernetes takes quantities as texts.
@@ -73,7 +73,7 @@ class Resources(Settings):
     )
 
 
-class KubeflowSettings(Settings):
+class KubeflowSettings(SettingsSection):
     """Kubeflow Pipelines: image, volumes and resources of the containers."""
 
     image: str = Field(

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from imgpipe.components.common.settings import LARGEST, Settings
+from imgpipe.components.common.settings import LARGEST, SettingsSection
 from imgpipe.models.limits import OUTPUT
 
 
-class RunSettings(Settings):
+class RunSettings(SettingsSection):
     """Name of the pipeline, and folder of its results."""
 
     # The name is part of URLs, such as /v1/models/NAME:predict, in which these are plain.
@@ -35,7 +35,7 @@ class RunSettings(Settings):
     )
 
 
-class ExpectSettings(Settings):
+class ExpectSettings(SettingsSection):
     """The expected result, which is shown next to the actual one and decides nothing."""
 
     text: str = Field(

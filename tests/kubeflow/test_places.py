@@ -25,7 +25,7 @@ def test_relative_paths_are_below_the_first_volume_and_others_on_any(
 ):
     found = places.on_volumes(_config(data={"source": "photos"}))
     assert found.data.source == "/data/photos"
-    assert str(found.out) == "/data/imgpipe-out"
+    assert str(found.places.out) == "/data/imgpipe-out"
     assert str(found.places.bank) == "/data/imgpipe-out/bank"
     assert str(found.places.schema) == "/data/imgpipe-out/schema/schema.pbtxt"
 

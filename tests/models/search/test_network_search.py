@@ -20,9 +20,10 @@ from imgpipe.models import progress
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.examples import Labelled
-from imgpipe.models.features.folds import AUTOMATIC, network_folds
+from imgpipe.models.features.folds import network_folds
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
+from imgpipe.models.limits import AUTOMATIC
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.search import judging, network_search
 from imgpipe.models.search.judging import fold_parts

@@ -7,8 +7,7 @@ import pytest
 
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.features.folds import AUTOMATIC
-from imgpipe.models.limits import declared
+from imgpipe.models.limits import AUTOMATIC, declared
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import toml_text
 
