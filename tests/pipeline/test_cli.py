@@ -385,7 +385,7 @@ def test_a_misspelt_command_and_option_are_named_with_similar_ones():
     assert result.returncode == 2 and "No such command 'serv'. Did you mean" in result.stderr
     result = imgpipe("run", "photos", "--ouput", "5")
     words = " ".join(result.stderr.replace("│", " ").split())
-    assert result.returncode == 2 and "No such option: --ouput Possible options: --out" in words
+    assert result.returncode == 2 and "No such option: --ouput (Possible options: --out)" in words
 
 
 def test_outputs_among_the_images_are_refused_and_nothing_is_written(photos: Path):
