@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from imgpipe.components.common.settings import SettingsSection
 
@@ -14,41 +13,27 @@ _ARTIFACT_FOLDERS = ("minio", "s3", "gcs")
 
 
 class Volume(SettingsSection):
-    """A folder that every container of a pipeline shares: a volume claim, or a bucket."""
+    """A volume that every container of a pipeline mounts."""
 
     claim: str = Field(
-        "",
-        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$",
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
         description="Name of a persistent volume claim in lower-case letters, digits, hyphens and "
-        "dots, on Kubeflow Pipelines.",
+        "dots.",
     )
-    path: str = Field("", description="Absolute path at which the containers mount the claim.")
-    bucket: str = Field(
-        "",
-        pattern=r"^([a-z0-9][-_.a-z0-9]{1,220}[a-z0-9])?$",
-        description="Name of a bucket of Cloud Storage, without gs://, instead of a claim, on "
-        "Vertex AI Pipelines. The containers see it as /gcs/BUCKET.",
-    )
+    path: str = Field(description="Absolute path at which the containers mount the claim.")
 
-    @model_validator(mode="after")
-    def _is_a_claim_or_a_bucket(self) -> Self:
-        given = {name: value for name, value in self if value}
-        if set(given) not in ({"claim", "path"}, {"bucket"}):
-            raise ValueError(
-                "expected {claim, path} for a volume of Kubernetes, or {bucket} for a bucket on "
-                f"Vertex AI, received {', '.join(given) or 'nothing'}"
-            )
-        parts = PurePosixPath(self.path).parts
-        if self.path and (parts[0] != "/" or len(parts) < 2 or ".." in parts):
-            raise ValueError(
-                f"path must be an absolute folder such as /data, received {self.path!r}"
-            )
-        if self.path and parts[1] in _ARTIFACT_FOLDERS:
+    @field_validator("path")
+    @classmethod
+    def _is_a_folder_of_its_own(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if len(parts) < 2 or parts[0] != "/" or ".." in parts:
+            raise ValueError(f"path must be an absolute folder such as /data, received {path!r}")
+        if parts[1] in _ARTIFACT_FOLDERS:
             raise ValueError(
                 f"path must not lie below /{parts[1]}, where Kubeflow Pipelines puts the "
-                f"artifacts, received {self.path!r}"
+                f"artifacts, received {path!r}"
             )
-        return self
+        return path
 
 
 class Resources(SettingsSection):
@@ -83,9 +68,8 @@ class KubeflowSettings(SettingsSection):
     )
     volumes: tuple[Volume, ...] = Field(
         (),
-        description="Volumes that every container mounts, as tables {claim, path}; for Vertex AI "
-        "Pipelines, buckets as tables {bucket}, each of which is the folder /gcs/BUCKET. Relative "
-        "paths of other settings, such as run.out, are relative to the first of them.",
+        description="Volumes that every container mounts, as tables {claim, path}. Relative paths "
+        "of other settings, such as run.out, are relative to the first of them.",
     )
     resources: dict[str, Resources] = Field(
         {},
@@ -95,16 +79,8 @@ class KubeflowSettings(SettingsSection):
 
     @field_validator("volumes")
     @classmethod
-    def _belong_together(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
-        names = {volume.path or volume.bucket for volume in volumes}
-        if len({bool(volume.bucket) for volume in volumes}) > 1 or len(names) < len(volumes):
-            raise ValueError(
-                "volumes must be all claims with different paths, for Kubeflow Pipelines, or all "
-                f"different buckets, for Vertex AI, received {', '.join(sorted(names))}"
-            )
+    def _have_different_paths(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
+        paths = [volume.path for volume in volumes]
+        if len(set(paths)) < len(paths):
+            raise ValueError(f"volumes must have different paths, received {', '.join(paths)}")
         return volumes
-
-    @property
-    def on_vertex(self) -> bool:
-        """Whether the containers run on Vertex AI Pipelines, because they share buckets."""
-        return any(volume.bucket for volume in self.volumes)

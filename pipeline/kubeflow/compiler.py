@@ -1,8 +1,7 @@
-"""Compiles the graph for open-source Kubeflow Pipelines, or for Vertex AI Pipelines.
+"""Compiles the graph for open-source Kubeflow Pipelines.
 
 The API server of Kubeflow Pipelines accepts only schema 2.1. TFX writes a bare
-PipelineSpec if the name of the file ends in `.yaml`. Volumes stand in a second YAML document,
-which Vertex AI does not read: there, the containers share buckets and mount nothing.
+PipelineSpec if the name of the file ends in `.yaml`. Volumes stand in a second YAML document.
 
 The graph is compiled with a runtime parameter of TFX for each value that a run is given, such as
 the source, and for each value that the task Plan determines. In the PipelineSpec, the first become
@@ -68,14 +67,14 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
         )
         runner.run(pipeline, write_out=True)
         spec = yaml.safe_load(Path(folder, _TFX_FILE).read_text(encoding="utf-8"))
-    # TFX writes the root only into a file that describes a job of Vertex AI.
+    # TFX does not write the root into this form of the file.
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
     _connect(spec, pipeline)
     groups.group(spec, run_directory(config))
     containers.set_resources(spec, kubeflow.resources)
-    mounted = [] if kubeflow.on_vertex else [containers.platforms(spec, kubeflow.volumes)]
+    mounted = containers.platforms(spec, kubeflow.volumes)
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(target, yaml.safe_dump_all([spec, *mounted], sort_keys=False))
+    atomic_write(target, yaml.safe_dump_all([spec, mounted], sort_keys=False))
     return target
 
 

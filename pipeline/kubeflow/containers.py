@@ -44,7 +44,7 @@ def set_resources(spec: Spec, resources: Mapping[str, Resources]) -> None:
 
 
 def _limits(given: Resources) -> Spec:
-    """Limits as texts, and as the numbers that older servers and Vertex AI read."""
+    """Limits as texts, and as the numbers that older servers read."""
     limits: Spec = {}
     if given.cpu:
         limits |= {"resourceCpuLimit": given.cpu, "cpuLimit": _number(given.cpu)}

@@ -2,8 +2,7 @@
 
 The launcher of Kubeflow Pipelines copies each input artifact to a folder before the task runs, and
 each output artifact back to its URI afterwards. TensorFlow's file system has no `minio://` or
-`s3://`, so that a component has to work in these folders. On Vertex AI, the folder of a `gs://`
-URI is the bucket itself, mounted with Cloud Storage FUSE.
+`s3://`, so that a component has to work in these folders.
 """
 
 from __future__ import annotations
@@ -62,9 +61,7 @@ def in_run(path: str, output_uri: str) -> str:
 
     Kubeflow Pipelines makes the URI of an output of the root, the name of the pipeline, the id of
     the run, the name of the task, a random UUID and the name of the output. Up to 2.3 there is no
-    UUID (https://github.com/kubeflow/pipelines/pull/11243). Vertex AI makes it of the root, the
-    number of the project, the id of the job, the name of the task with the id of its execution, and
-    the name of the output.
+    UUID (https://github.com/kubeflow/pipelines/pull/11243).
 
     Args:
         path: For example `/data/runs/<run>`.

@@ -1,8 +1,7 @@
 """Folders and files that the containers of a pipeline share, and whether they can reach them.
 
 A container keeps nothing of its own. What one task leaves for another beside its artifacts, such as
-published versions and stored features, must lie on a volume that every container mounts, or in a
-bucket that it sees as a folder.
+published versions and stored features, must lie on a volume that every container mounts.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from imgpipe.models.limits import INPUT, OUTPUT, PLACE
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, marked
 from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.configuration.kubeflow import Volume
-from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.source import among_images, outputs
 
 #: Beginnings of sources that are read from the network instead of a volume.
@@ -90,30 +88,24 @@ def _paths(config: Config) -> dict[str, str]:
     return found
 
 
-def _folder(volume: Volume) -> str:
-    """Folder at which the containers see a volume."""
-    return volume.path or mounts.to_path(f"gs://{volume.bucket}")
-
-
 def _absolute(path: str, volumes: tuple[Volume, ...]) -> str:
     # An absolute path stays as it is: joining one discards what is before it.
-    return str(PurePosixPath(_folder(volumes[0])) / path) if path and volumes else path
+    return str(PurePosixPath(volumes[0].path) / path) if path and volumes else path
 
 
 def _reachable(path: str, volumes: tuple[Volume, ...]) -> bool:
     place = PurePosixPath(path)
-    below = any(place.is_relative_to(_folder(volume)) for volume in volumes)
+    below = any(place.is_relative_to(volume.path) for volume in volumes)
     return below and ".." not in place.parts  # such as /data/../etc, which is not below /data
 
 
 def _unreachable(outside: dict[str, str], volumes: tuple[Volume, ...]) -> str:
-    mounted = ", ".join(map(_folder, volumes)) or "none"
+    mounted = ", ".join(volume.path for volume in volumes) or "none"
     return "\n".join(
         [
             f"the containers of a pipeline share no folder but volumes. Mounted: {mounted}.",
             *(f"{name} lies on no volume. Received: {path!r}." for name, path in outside.items()),
             "Choose paths below a volume, or mount one with kubeflow.volumes: "
-            '--set \'kubeflow.volumes=[{claim = "NAME", path = "/data"}]\', or on Vertex AI '
-            '[{bucket = "NAME"}]',
+            '--set \'kubeflow.volumes=[{claim = "NAME", path = "/data"}]\'',
         ]
     )

@@ -1,8 +1,7 @@
-"""Tests that the compiled PipelineSpec is valid and that Kubeflow and Vertex AI accept it."""
+"""Tests that the compiled PipelineSpec is valid and that Kubeflow accepts it."""
 
 from __future__ import annotations
 
-import json
 import sys
 import tomllib
 from pathlib import Path
@@ -15,9 +14,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.commands.kubeflow import app, submit
+from imgpipe.pipeline.commands.kubeflow import app
 from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
-from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.kubeflow.groups import GROUPS
 from tests.conftest import REPOSITORY
 from tests.document_blocks import blocks
@@ -31,14 +29,6 @@ def _compiled(
     given = [f"kubeflow.volumes=[{{claim = 'photos', path = '{folder}'}}]", *settings]
     compile_(None, data and str(folder / data), output, "image:1", root, given)
     return output
-
-
-def _for_buckets(folder: Path, root: str = "gs://bucket/root") -> Path:
-    """Compile a pipeline whose containers share the bucket `bucket`, and return its file."""
-    file = folder / "pipeline.yaml"
-    given = ["kubeflow.volumes=[{bucket = 'bucket'}]", "run.out='out'"]
-    compile_(None, "gs://bucket/photos", file, "image:1", root, given)
-    return file
 
 
 def _spec(file: Path) -> dict[str, Any]:
@@ -172,28 +162,6 @@ def test_the_document_shows_how_other_settings_of_the_pods_are_added(
         assert config.pvc_mount
 
 
-def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import aiplatform
-
-    monkeypatch.delenv(mounts.ROOT, raising=False)
-    file = _for_buckets(tmp_path)
-    assert len(list(yaml.safe_load_all(file.read_text()))) == 1
-    container = _spec(file)["deploymentSpec"]["executors"]["Plan_executor"]["container"]
-    [planning] = json.loads(container["args"][1])
-    assert json.loads(planning["constants"]["config"])["run"]["out"] == "/gcs/bucket/out"
-    place = {"project": "p", "location": "us-central1", "credentials": AnonymousCredentials()}
-    job = aiplatform.PipelineJob("hands", str(file), parameter_values={"epochs": 3}, **place)
-    described = job.to_dict()
-    assert described["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/root"
-    assert described["runtimeConfig"]["parameterValues"] == {"epochs": 3.0}
-    assert "Training" in described["pipelineSpec"]["root"]["dag"]["tasks"]
-    with pytest.raises(ConfigError, match=r"is compiled for Vertex AI: .*aiplatform\.PipelineJob"):
-        submit.command(file)
-
-
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -221,8 +189,6 @@ def test_a_root_that_is_not_in_an_object_store_is_refused(tmp_path: Path, root: 
     with pytest.raises(ConfigError, match=r"beginning with minio://, s3://, gs://") as raised:
         _compiled(tmp_path, root=root)
     assert str(raised.value).startswith(f"--root {root}: ")
-    with pytest.raises(ConfigError, match=r"expected a URI that begins with gs://"):
-        _for_buckets(tmp_path, root="minio://bucket/root")
     assert not list(tmp_path.iterdir())
 
 

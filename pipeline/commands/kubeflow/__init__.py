@@ -1,4 +1,4 @@
-"""`imgpipe kubeflow`: runs the pipeline on Kubeflow Pipelines, or compiles it for Vertex AI."""
+"""`imgpipe kubeflow`: runs the pipeline on Kubeflow Pipelines."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.commands.kubeflow import compile, submit
 
 _EXAMPLES = """Examples:\n
-  imgpipe kubeflow compile photos.toml --root gs://bucket/root\n
+  imgpipe kubeflow compile photos.toml -o pipeline.yaml\n
   imgpipe kubeflow submit imgpipe-pipeline.yaml --host https://kfp.example.com --wait
 """
 
 app = typer.Typer(
     name="kubeflow",
-    help="Compile and submit the pipeline for Kubeflow Pipelines, or compile it for "
-    "Vertex AI Pipelines.\n\n"
+    help="Compile and submit the pipeline for Kubeflow Pipelines.\n\n"
     "docs/kubeflow.md says on what the compiled pipeline was run.",
     epilog=_EXAMPLES,
     rich_help_panel=options.DATA_AND_TRAINING,

@@ -1,4 +1,4 @@
-"""`imgpipe kubeflow compile`: compiles the pipeline for Kubeflow or Vertex AI Pipelines."""
+"""`imgpipe kubeflow compile`: compiles the pipeline for Kubeflow Pipelines."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def command(
         typer.Option(
             "--root",
             help="Folder of all artifacts, unless a run is submitted with another one, such as "
-            "minio://bucket/imgpipe, or gs://BUCKET/FOLDER for Vertex AI.",
+            "minio://bucket/imgpipe.",
         ),
     ] = DEFAULT_ROOT,
     settings: options.SettingsOption = None,
 ) -> None:
-    """Write the PipelineSpec that Kubeflow Pipelines or Vertex AI Pipelines runs."""
+    """Write the PipelineSpec that Kubeflow Pipelines runs."""
     require_kfp()
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
@@ -57,12 +57,6 @@ def command(
     if image:
         settings = [*(settings or []), f"kubeflow.image={json.dumps(image)}"]
     placed = places.on_volumes(configuration(config, data, None, settings or []))
-    if placed.kubeflow.on_vertex and not root.startswith("gs://"):
-        raise ConfigError(
-            f"--root {root}: expected a URI that begins with gs://, because kubeflow.volumes names "
-            "buckets, which containers have only on Vertex AI. For example: "
-            f"--root gs://{placed.kubeflow.volumes[0].bucket}/root"
-        )
     with consoles.quiet():
         with quick_imports():
             from imgpipe.pipeline import graph

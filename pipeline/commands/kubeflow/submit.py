@@ -75,7 +75,7 @@ def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
     from imgpipe.pipeline.configuration import config
 
     try:
-        spec, *volumes = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+        spec, _ = yaml.safe_load_all(file.read_text(encoding="utf-8"))
         root = spec["defaultPipelineRoot"]
         known = spec["root"]["inputDefinitions"]["parameters"]
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
@@ -83,10 +83,6 @@ def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
             f"{file} is not a compiled pipeline ({' '.join(str(error).split())[:200]}). Write one "
             "with `imgpipe kubeflow compile`."
         ) from error
-    if not volumes:
-        raise ConfigError(
-            f"{file} is compiled for Vertex AI: submit it with google.cloud.aiplatform.PipelineJob."
-        )
     values = {name: value for name, _, value in (text.partition("=") for text in given)}
     if unknown := values.keys() - known:
         raise ConfigError(
