@@ -31,7 +31,7 @@ from benchmarks.common import Figure
 from imgpipe.components import source_check
 from imgpipe.components.common.image_file.content import Content, decode
 from imgpipe.components.common.image_file.pixels import Pixels
-from imgpipe.components.image_filter.check import Finding
+from imgpipe.components.image_filter.check import ImageFinding
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.near_search import near_duplicates
@@ -206,7 +206,7 @@ def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
 def reported(judged: source_check.JudgedSource) -> dict[str, set[str]]:
     """Return the paths of rejected files and of files with a warning, by reason."""
     found: dict[str, set[str]] = {}
-    rows: tuple[Finding, ...] = (*judged.outcomes.rejects, *judged.outcomes.warnings)
+    rows: tuple[ImageFinding, ...] = (*judged.outcomes.rejects, *judged.outcomes.warnings)
     for row in rows:
         found.setdefault(row.reason, set()).add(row.path)
     return found

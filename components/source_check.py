@@ -105,7 +105,7 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
                     sample.add(record.label, record.path, record.image_hash)
     notes = [note.as_written() for note in scan.notes]
     outcomes = Outcomes.joined([outcomes])
-    summary = outcomes.summary(scan.vocabulary, notes, settings)
+    summary = outcomes.summary(scan.vocabulary, notes, settings, compared.near)
     check_conservation(summary, len(scan.items))
     return JudgedSource(
         scan=scan,

@@ -13,7 +13,6 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components import source_check
 from imgpipe.components.data_gate import rules
-from imgpipe.components.image_filter import file_clues, near_groups
 from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.near_groups import NearGroup
@@ -45,11 +44,6 @@ class CheckSummary(DataSummary):
     reasons: Annotated[list[str], "Why a run would refuse the data."]
     thin: Annotated[list[str], "The reasons that are about classes with too few images."]
     files: Annotated[CheckedFiles, "All files with a finding."]
-    set_aside: Annotated[
-        dict[str, int],
-        "Number of training images that are rejected as near-duplicates of held-out images, by the "
-        "split of the held-out images.",
-    ]
     near_duplicates: Annotated[
         list[NearGroup] | None, "Groups of near-duplicates; null if they were not searched for."
     ]
@@ -99,7 +93,6 @@ class ExaminedSource:
                 "warned": found["warned"],
                 "reviewed": [finding.row() for finding in judged.outcomes.reviews],
             },
-            "set_aside": near_groups.set_aside(judged.near or ()),
             "near_duplicates": None if judged.near is None else list(judged.near),
             "seconds": round(judged.seconds, 3),
         }
@@ -197,8 +190,7 @@ def _accepted_classes(config: Config) -> dict[str, int | None]:
 
 def _verdict(judged: JudgedSource, refused: bool) -> str:
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.image_filter import unused
-    from imgpipe.components.image_filter.summary_sentences import overridden
+    from imgpipe.components.image_filter.findings import titles
 
     summary = judged.summary
     warned = len({finding.path for finding in judged.outcomes.warnings})
@@ -206,11 +198,9 @@ def _verdict(judged: JudgedSource, refused: bool) -> str:
     changed = [f"{count:,} {what}" for what, count in counts.items() if count]
     if warned:
         changed.append(f"{plural(warned, 'image')} with warnings")
-    told = file_clues.sentence(summary["file_clues"])
-    clauses = [clause for clause in (", ".join(changed), overridden(summary), told) if clause]
+    clauses = [", ".join(changed)] if changed else []
+    clauses += titles(summary["findings"])
     images = plural(summary["in"], "image")
-    if unused.is_much(summary["in"], summary["left_out"]):
-        clauses.append(f"{plural(summary['left_out'], 'image')} not used")
     if not clauses and not refused:
         return f"clean: {images}, no problems found"
     outcome = "; ".join((f"{summary['kept']:,} of {images} kept", *clauses))

@@ -10,13 +10,16 @@ import numpy as np
 from PIL import Image
 
 from imgpipe.components.baseline import BaselineState
+from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
 from imgpipe.components.image_filter.check import Row
-from imgpipe.components.image_filter.data_summary import DataSummary, Families, Noted, Warned
+from imgpipe.components.image_filter.data_summary import DataSummary, Families
+from imgpipe.components.image_filter.findings import Example, Fate, Finding, finding, in_files
 from imgpipe.components.image_filter.near_groups import Listed
+from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.deciding_answers import (
     AnswerCounter,
@@ -114,37 +117,53 @@ def reject(i: int, reason: str = "too_small", **values: Any) -> Row:
     return made(Row, **line | values)
 
 
+def note(kind: str, path: str, count: int = 1, detail: str = "", remedy: str = "") -> SourceNote:
+    """Return a note of a source."""
+    return {"kind": kind, "path": path, "detail": detail, "remedy": remedy, "count": count}
+
+
+def in_file(
+    fate: Fate, reason: str, path: str, detail: str = "", image_hash: str = "", count: int = 1
+) -> Finding:
+    """Return a finding in some files, of which one is an example."""
+    example: Example = {"path": path, "detail": detail, "image_hash": image_hash}
+    return in_files(fate, finding(reason, "", count=count), [example])
+
+
 def data_summary(
     classes: Sequence[str] = ("paper", "rock", "scissors"),
     rejects: Sequence[Row] = (),
     **values: Any,
 ) -> DataSummary:
-    """Return the summary of 180 kept images of these classes and of rejected files."""
+    """Return the summary of 180 kept images of these classes and of rejected files.
+
+    The findings are those of `values`, or some usual ones, and those that follow from the counts.
+    """
+    usual = [
+        in_file("repaired", "transcoded", "a/b.tif", "TIFF"),
+        in_file("warned", "dark", "rock/p.jpg", "brightness 0.02", "dark"),
+        in_file("noted", "hidden", ".DS_Store"),
+    ]
+    rejected = Counter(row["reason"] for row in rejects)
+    usual += [
+        in_file("rejected", reason, "rock/bad-1.jpg", count=n) for reason, n in rejected.items()
+    ]
+    found = values.pop("findings", usual)
     fields = {
         "in": 180 + len(rejects),
         "kept": 180,
         "rejected": len(rejects),
         "repaired": 2,
         "repaired_by": {"transcoded": 2},
-        "by_reason": dict(Counter(row["reason"] for row in rejects)),
+        "by_reason": dict(rejected),
         "by_split": {
             split: dict.fromkeys(classes, count)
             for split, count in (("train", 41), ("validation", 12), ("test", 7))
         },
         "families": made(Families, independent={"train": 123, "validation": 36, "test": 21}),
-        "warnings": [
-            made(
-                Warned,
-                reason="dark",
-                count=1,
-                details={"brightness 0.02": 1},
-                paths=["rock/p.jpg"],
-                image_hashes=["dark"],
-            )
-        ],
-        "notes": [made(Noted, kind="hidden", count=1, paths=[".DS_Store"])],
     }
-    return made(DataSummary, **fields | values)
+    counts = made(DataSummary, **fields | values)
+    return {**counts, "findings": [*found, *of_counts(counts)]}
 
 
 def history(**values: Any) -> History:

@@ -12,11 +12,12 @@ INGEST_SUMMARY: Final = "ingest.json"
 
 
 class SourceNote(TypedDict):
-    """Something that a source found and did not use."""
+    """Something that a source found, and most often did not use."""
 
     kind: Annotated[str, "Kind of note."]
     path: Annotated[str, "Path of the file or folder."]
     detail: Annotated[str, "What was noticed; empty if the kind says all."]
+    remedy: Annotated[str, "What to do; empty if nothing."]
     count: Annotated[int, "Number of files or folders; more in a note for all further ones."]
 
 

@@ -64,7 +64,7 @@ class Row(TypedDict):
 
 
 @dataclass(frozen=True)
-class Finding:
+class ImageFinding:
     """What a check or the comparison with other images found in one image.
 
     A check sets the reason, the detail and the score; the passes set the other fields.
@@ -83,7 +83,7 @@ class Finding:
     stored: str = ""  # path relative to the quarantine; "" when there are no bytes
     repaired: bytes | None = field(default=None, repr=False)  # the repaired file
 
-    def about(self, record: ImageRecord, **changes: Any) -> Finding:
+    def about(self, record: ImageRecord, **changes: Any) -> ImageFinding:
         """Return the finding with the path, label, split and hash of the image that it is about."""
         return dataclasses.replace(
             self,
@@ -114,7 +114,7 @@ class Finding:
 
 #: What the function of a check returns: what was found in words, a finding if it has a score or
 #: another reason than the name of the check, or None if there is no problem.
-Result = Finding | str | None
+Result = ImageFinding | str | None
 #: Function from a record to repaired bytes. It raises whatever Pillow raises.
 Repair = Callable[[ImageRecord], bytes]
 
@@ -150,6 +150,7 @@ class ImageCheck:
         limits: For a check that needs the set: function that computes the limits from the counts
             and the threshold.
         choices: Further kinds of findings that the configuration may set.
+        titles: In a few words, the findings whose reasons do not say what a person would see.
         unusable: Reasons of findings that no override can change, because the file cannot be used.
     """
 
@@ -167,6 +168,7 @@ class ImageCheck:
     counted: Callable[[ImageRecord], int] | None = None
     limits: Callable[[Mapping[int, int], float], Any] | None = None
     choices: Mapping[str, SeverityChoice] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
 
     def severity_in(self, settings: JudgeSettings) -> Severity:
@@ -177,10 +179,10 @@ class ImageCheck:
         """Return the threshold that these settings give."""
         return settings.threshold.get(self.name, self.threshold or 0.0)
 
-    def run(self, record: ImageRecord, settings: JudgeSettings) -> Finding | None:
+    def run(self, record: ImageRecord, settings: JudgeSettings) -> ImageFinding | None:
         """Return what the check finds in an image; it sets neither severity nor remedy."""
         found = self.judge(record, settings) if self.judge is not None else None
-        return Finding(self.name, found) if isinstance(found, str) else found
+        return ImageFinding(self.name, found) if isinstance(found, str) else found
 
 
 def check(

@@ -25,7 +25,7 @@ from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.common.storage.records import write_bytes
 from imgpipe.components.image_filter import families, near_groups, placement
-from imgpipe.components.image_filter.check import Finding, JudgeSettings
+from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings
 from imgpipe.components.image_filter.checks import CHECKS, whole_set
 from imgpipe.components.image_filter.decision import ImageDecision, Relatives, decide
 from imgpipe.components.image_filter.families import Named
@@ -102,7 +102,7 @@ class ImageComparison:
         limits: Limits of the checks that need the set, by check.
     """
 
-    findings: Mapping[str, Finding] = field(default_factory=dict)
+    findings: Mapping[str, ImageFinding] = field(default_factory=dict)
     near: tuple[NearGroup, ...] = ()
     groups: Mapping[str, int] = field(default_factory=dict)
     families: Mapping[str, str] = field(default_factory=dict)
@@ -220,13 +220,13 @@ def _read_images(parts: Sequence[str], settings: JudgeSettings) -> _Images:
 
 def _decide_groups(
     copies: Mapping[str, Sequence[Member]], groups: Mapping[str, int], settings: JudgeSettings
-) -> tuple[dict[str, Finding], tuple[NearGroup, ...]]:
+) -> tuple[dict[str, ImageFinding], tuple[NearGroup, ...]]:
     """Decide about identical files, and about the near-duplicates that are left.
 
     Returns:
         The findings by path, and the groups of near-duplicates about which there is one.
     """
-    findings: dict[str, Finding] = {}
+    findings: dict[str, ImageFinding] = {}
     near: dict[int, list[Member]] = collections.defaultdict(list)
     for content, members in copies.items():
         rejected = {finding.path: finding for finding in identical(members)}
@@ -266,7 +266,7 @@ def _copies(
     return copies
 
 
-def identical(copies: Sequence[Member]) -> list[Finding]:
+def identical(copies: Sequence[Member]) -> list[ImageFinding]:
     """Decide which copies of one content are rejected.
 
     Args:
@@ -282,20 +282,20 @@ def identical(copies: Sequence[Member]) -> list[Finding]:
     return [_drop(copy, kept) for copy in group if copy != kept]
 
 
-def _conflict(copy: Member, group: Sequence[Member]) -> Finding:
+def _conflict(copy: Member, group: Sequence[Member]) -> ImageFinding:
     others = [f"{c.path} ({c.label})" for c in group if c != copy]
     shown = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
     detail = f"labelled {copy.label}, but identical to {shown}"
-    return Finding(
+    return ImageFinding(
         DUPLICATE_LABEL_CONFLICT, detail, remedy=_REMEDIES[DUPLICATE_LABEL_CONFLICT], path=copy.path
     )
 
 
-def _drop(copy: Member, kept: Member) -> Finding:
+def _drop(copy: Member, kept: Member) -> ImageFinding:
     reason = DUPLICATE
     detail = f"same bytes as {kept.path}"
     if copy.split != kept.split:
         reason = DUPLICATE_ACROSS_SPLITS
         detail += f", which is in {kept.split}; this one is in {copy.split}"
     remedy = _REMEDIES[reason]
-    return Finding(reason, detail, remedy=remedy, path=copy.path, kept_copy=kept.path)
+    return ImageFinding(reason, detail, remedy=remedy, path=copy.path, kept_copy=kept.path)

@@ -1,4 +1,4 @@
-"""What is recorded about the images of a source: counts, warnings, notes and families."""
+"""What is recorded about the images of a source: counts, families and findings."""
 
 from __future__ import annotations
 
@@ -7,25 +7,7 @@ from typing import Annotated
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_filter.file_clues import FileClues
-
-
-class Warned(TypedDict):
-    """Warnings with the same reason."""
-
-    reason: Annotated[str, "Name of the check."]
-    count: Annotated[int, "Number of findings."]
-    details: Annotated[dict[str, int], "Number of findings by detail, of the first details."]
-    paths: Annotated[list[str], "Paths of the worst images."]
-    image_hashes: Annotated[list[str], "SHA-256 of the files of these images."]
-
-
-class Noted(TypedDict):
-    """Something that was noticed about files or folders of the source."""
-
-    kind: Annotated[str, "Kind of note."]
-    count: Annotated[int, "Number of files or folders."]
-    detail: Annotated[str, "What was noticed about the first of them; empty if the kind says all."]
-    paths: Annotated[list[str], "Paths of the first files or folders."]
+from imgpipe.components.image_filter.findings import Finding
 
 
 class Overrides(TypedDict):
@@ -62,9 +44,9 @@ class Families(TypedDict):
     ]
 
 
-#: The counts of a set of images, and its warnings and notes with their first paths.
-DataSummary = TypedDict(
-    "DataSummary",
+#: The counts of a set of images.
+DataCounts = TypedDict(
+    "DataCounts",
     {
         "in": Annotated[int, "Files that were read."],
         "kept": Annotated[int, "Images that a run would use."],
@@ -85,16 +67,26 @@ DataSummary = TypedDict(
             "Images in another split than the one drawn, by reason: `near_duplicates_together` or "
             "`class_minimum`.",
         ],
+        "set_aside": Annotated[
+            dict[str, int],
+            "Training images that are rejected as near-duplicates of held-out images, by the split "
+            "of the held-out images.",
+        ],
         "families": Annotated[Families, "Images that belong together."],
         "file_clues": Annotated[
             FileClues | None,
             "How well properties of the files tell the classes apart; null if there are too few "
             "images, or a single class.",
         ],
-        "warnings": Annotated[list[Warned], "Warnings by check."],
-        "notes": Annotated[list[Noted], "Notes of the source."],
-        "unused": Annotated[str, "What the source holds and nothing used; empty for nothing."],
-        "left_out": Annotated[int, "Number of images in it."],
         "overrides": Annotated[Overrides, "Effects of the overrides."],
     },
 )
+
+
+class DataSummary(DataCounts):
+    """The counts of a set of images, and what was found out about it."""
+
+    findings: Annotated[
+        list[Finding],
+        "Findings in the files, notes of the source, and what follows from the counts.",
+    ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.check import Finding, ImageCheck, JudgeSettings, Repair
+from imgpipe.components.image_filter.check import ImageCheck, ImageFinding, JudgeSettings, Repair
 from imgpipe.components.image_filter.checks import CHECKS, MEASUREMENTS, decodable, files
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_filter.placement import Move
@@ -61,10 +61,10 @@ class ImageDecision:
     override: Override | None = None
     perceptual_hash: bytes = field(default=b"", repr=False)
     move: Move | None = None
-    rejection: Finding | None = None
+    rejection: ImageFinding | None = None
     order: int = _LAST
-    repairs: list[Finding] = field(default_factory=list)
-    warnings: list[Finding] = field(default_factory=list)
+    repairs: list[ImageFinding] = field(default_factory=list)
+    warnings: list[ImageFinding] = field(default_factory=list)
     repaired: ImageRecord | None = None
     has_found_family: bool = False
 
@@ -78,7 +78,7 @@ class ImageDecision:
         """Whether an override gives the image another label than the source."""
         return self.record.label_index != self.source_index
 
-    def add(self, finding: Finding, order: int = _LAST) -> None:
+    def add(self, finding: ImageFinding, order: int = _LAST) -> None:
         """Add a finding, which rejects the image or is reported."""
         if finding.severity == "reject":
             self.rejection = finding
@@ -107,7 +107,7 @@ class ImageDecision:
         self.move = move
 
     def complete(
-        self, settings: JudgeSettings, compared: Finding | None, related: Relatives
+        self, settings: JudgeSettings, compared: ImageFinding | None, related: Relatives
     ) -> None:
         """Add what is known when all images were seen.
 
@@ -156,7 +156,7 @@ class ImageDecision:
 
     def found(
         self, check: ImageCheck, record: ImageRecord, settings: JudgeSettings
-    ) -> Finding | None:
+    ) -> ImageFinding | None:
         """Run a check; None when it finds nothing, is ignored or is overridden."""
         severity = check.severity_in(settings)
         accepted = self.override is not None and self.override.accepts(record.split)
@@ -172,7 +172,7 @@ class ImageDecision:
         remedy = finding.remedy or check.remedy
         return dataclasses.replace(finding, severity=severity, remedy=remedy)
 
-    def repair(self, todo: Sequence[tuple[Finding, Repair | None]]) -> None:
+    def repair(self, todo: Sequence[tuple[ImageFinding, Repair | None]]) -> None:
         """Make the repairs. A repair that fails becomes a warning."""
         data = self.record.image_bytes
         for finding, repair in todo:
@@ -183,7 +183,7 @@ class ImageDecision:
                     data = repair(self.record)
             except Exception as error:  # Pillow's plugins raise exceptions of any type
                 detail = f"{finding.detail}; not repaired: {error or type(error).__name__}"
-                self.warnings.append(Finding(finding.reason, detail, "warn"))
+                self.warnings.append(ImageFinding(finding.reason, detail, "warn"))
             else:
                 self.repairs.append(dataclasses.replace(finding, repaired=None))
         if self.repairs:
@@ -223,7 +223,7 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
     hashes = record.content.perceptual_hash or b""
     decision = ImageDecision(record, inspected.label, inspected.label_index, override, hashes)
     seen = record  # with the measurements of the transcoded file
-    todo: list[tuple[Finding, Repair | None]] = []
+    todo: list[tuple[ImageFinding, Repair | None]] = []
     for order, check in enumerate(CHECKS):
         finding = decision.found(check, seen, settings)
         if finding is None:
@@ -234,7 +234,7 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
             transcoded = content.rewritten(finding.repaired, MEASUREMENTS, alpha)
             if not transcoded.is_measured:
                 detail = f"even as PNG: {transcoded.decode_error}"
-                finding = Finding(decodable.UNDECODABLE, detail, remedy=check.remedy)
+                finding = ImageFinding(decodable.UNDECODABLE, detail, remedy=check.remedy)
             else:
                 content = dataclasses.replace(content, figures=transcoded.figures)
                 seen = dataclasses.replace(record, content=content)
@@ -247,7 +247,7 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
             return decision
     # The checks come first, so that a file that cannot be used keeps the reason for it.
     if override is not None and override.verdict == "reject":
-        decision.add(Finding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY))
+        decision.add(ImageFinding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY))
     else:
         decision.repair(todo)
     return decision

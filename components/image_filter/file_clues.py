@@ -39,7 +39,8 @@ _NEAR: Final = 0.9
 _FAR: Final = 1 / 3
 _NAMED: Final = 3  # classes that a sentence names
 
-_REMEDY: Final = (
+#: What to do where `sentence` says something.
+REMEDY: Final = (
     "if each class comes from a source of its own, a model may learn the source and not what the "
     "images show: take images of all classes from the same sources, and test the model on images "
     "from another source before you trust it"
@@ -319,11 +320,6 @@ def sentence(clues: FileClues | None, accuracy: float | None = None) -> str:
     if not _is_told(share, clues["commonest"], clues["ci95"][0], best):
         return ""
     return f"{properties} alone {verb} {math.floor(100 * share)} % of the images apart"
-
-
-def remedy(clues: FileClues | None, accuracy: float | None = None) -> str:
-    """Say what to do where `sentence` says something, without a full stop; otherwise ""."""
-    return _REMEDY if sentence(clues, accuracy) else ""
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -205,7 +205,7 @@ def _write_quarantine(
     source: _Source,
     settings: JudgeSettings,
 ) -> None:
-    summary = outcomes.summary(source.vocabulary, source.notes, settings)
+    summary = outcomes.summary(source.vocabulary, source.notes, settings, compared.near)
     quarantine.write(uri, outcomes, summary, compared.near)
 
 

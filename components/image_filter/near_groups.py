@@ -20,7 +20,7 @@ import numpy.typing as npt
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
-from imgpipe.components.image_filter.check import Finding, JudgeSettings, Severity
+from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings, Severity
 from imgpipe.components.image_filter.checks.whole_set import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ACROSS_SPLITS,
@@ -83,7 +83,7 @@ class Member:
     altered: Mapping[str, str] = field(default_factory=dict)
 
 
-def resolve(members: Iterable[Member], settings: JudgeSettings) -> list[Finding]:
+def resolve(members: Iterable[Member], settings: JudgeSettings) -> list[ImageFinding]:
     """Decide about the images of one group.
 
     The rejection of an image that an override accepts becomes a warning. Relabelled images stay
@@ -99,7 +99,7 @@ def resolve(members: Iterable[Member], settings: JudgeSettings) -> list[Finding]
     """
     levels = {**NEAR_DUPLICATE_SEVERITIES, **settings.severity}
     near = _Near(sorted(members, key=lambda member: member.path), radius(settings))
-    findings: dict[str, Finding] = {}
+    findings: dict[str, ImageFinding] = {}
     gone = np.zeros(len(near.members), bool)
     for reason in _RULES:
         if levels[reason] == "ignore":
@@ -125,7 +125,7 @@ def resolve(members: Iterable[Member], settings: JudgeSettings) -> list[Finding]
     return [findings[path] for path in sorted(findings)]
 
 
-def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> NearGroup:
+def line(members: Iterable[Member], radius: int, findings: Iterable[ImageFinding]) -> NearGroup:
     """Return a group as it is listed in the quarantine and by `imgpipe check --json`.
 
     Args:
@@ -157,7 +157,7 @@ def set_aside(groups: Iterable[NearGroup]) -> dict[str, int]:
     return {split: counts[split] for split in names.SPLITS if counts[split]}
 
 
-def _row(member: Member, finding: Finding | None) -> Listed:
+def _row(member: Member, finding: ImageFinding | None) -> Listed:
     return {
         "path": member.path,
         "split": member.split,
@@ -246,7 +246,9 @@ def _crops(one: Indices, other: Indices, bits: npt.NDArray[np.int64]) -> HashPai
     return HashPairs(one, other, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))
 
 
-def _finding(member: Member, other: Member, match: _Match, reason: str, severity: str) -> Finding:
+def _finding(
+    member: Member, other: Member, match: _Match, reason: str, severity: str
+) -> ImageFinding:
     """Describe which image a member is similar to, and the distance."""
     labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
     detail = f"similar to {other.path}{labels}: {match.how}"
@@ -254,7 +256,7 @@ def _finding(member: Member, other: Member, match: _Match, reason: str, severity
         detail += f"; that one is in {other.split}, this one in {member.split}"
         if member.split != names.TRAIN and severity == "reject":
             severity = "warn"  # the model is not trained on this image
-    return Finding(
+    return ImageFinding(
         reason,
         detail,
         cast(Severity, severity),

@@ -2,7 +2,7 @@
 
 Layout below the artifact's URI:
 
-    manifest.jsonl   one line for each rejected file (`Finding.row`)
+    manifest.jsonl   one line for each rejected file (`ImageFinding.row`)
     repaired.jsonl   one line for each repair
     warnings.jsonl   one line for each warning about a file that is kept
     reviewed.jsonl   one line for each file with an override
@@ -13,8 +13,6 @@ Layout below the artifact's URI:
 
 from __future__ import annotations
 
-import collections
-import itertools
 import json
 import operator
 import re
@@ -26,18 +24,19 @@ from pathlib import Path
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
-from imgpipe.components.image_filter import file_clues, placement, quarantine_files, unused
-from imgpipe.components.image_filter.check import Finding, JudgeSettings
-from imgpipe.components.image_filter.checks.decodable import TRANSCODED
-from imgpipe.components.image_filter.data_summary import (
-    DataSummary,
-    Families,
-    Noted,
-    Warned,
+from imgpipe.components.image_filter import (
+    file_clues,
+    findings,
+    placement,
+    quarantine_files,
+    summary_findings,
 )
+from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings
+from imgpipe.components.image_filter.checks.decodable import TRANSCODED
+from imgpipe.components.image_filter.data_summary import DataCounts, DataSummary, Families
 from imgpipe.components.image_filter.decision import ImageDecision
 from imgpipe.components.image_filter.file_clues import FileSample
-from imgpipe.components.image_filter.near_groups import NearGroup
+from imgpipe.components.image_filter.near_groups import NearGroup, set_aside
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.models import feature_names as names
 from imgpipe.serving.refused_image import PIXEL_LIMIT
@@ -46,10 +45,7 @@ from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 _OWNER_FOLDER = 0o700
 _OWNER_FILE = 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
-#: Reason of an override that was not applied because it would change a label of the test split.
-NOT_RELABELLED = "kept_test_label"
 _FAMILIES_SHOWN = 10
-_EXAMPLES_SHOWN = 20  # paths and details per kind of warning; the quarantine has all of them
 
 
 @dataclass
@@ -58,10 +54,10 @@ class Outcomes:
 
     read: int = 0
     kept: Counter[tuple[str, str]] = field(default_factory=Counter)  # images by split and label
-    rejects: list[Finding] = field(default_factory=list)
-    repairs: list[Finding] = field(default_factory=list)
-    warnings: list[Finding] = field(default_factory=list)
-    reviews: list[Finding] = field(default_factory=list)  # images with an override
+    rejects: list[ImageFinding] = field(default_factory=list)
+    repairs: list[ImageFinding] = field(default_factory=list)
+    warnings: list[ImageFinding] = field(default_factory=list)
+    reviews: list[ImageFinding] = field(default_factory=list)  # images with an override
     relabelled: Counter[str] = field(default_factory=Counter)  # kept with a new label, by split
     moved: Counter[str] = field(default_factory=Counter)  # images in another split, by reason
     #: Images by family and split; those without a family have the family "".
@@ -118,7 +114,7 @@ class Outcomes:
         verdict: str = override.verdict
         detail = ""
         if verdict == "relabel" and record.split == names.TEST:
-            verdict = NOT_RELABELLED
+            verdict = summary_findings.NOT_RELABELLED
             detail = f"keeps {before or 'no label'}: overrides never change a label of test"
         elif verdict == "relabel":
             detail = f"{before or 'no label'} → {record.label}"
@@ -126,18 +122,39 @@ class Outcomes:
             detail = f"stays rejected: {reject.reason}, {reject.detail}"
         elif record.label != before:
             self.relabelled[record.split] += 1
-        self.reviews.append(Finding(verdict, detail, "warn").about(record))
+        self.reviews.append(ImageFinding(verdict, detail, "warn").about(record))
 
     def summary(
-        self, vocabulary: Sequence[str], notes: Sequence[SourceNote], settings: JudgeSettings
+        self,
+        vocabulary: Sequence[str],
+        notes: Sequence[SourceNote],
+        settings: JudgeSettings,
+        near: Iterable[NearGroup] = (),
     ) -> DataSummary:
-        """Count the images, and list warnings and notes with their first paths.
+        """Count the images, and say what was found out about them.
 
         Args:
             vocabulary: Class names in sorted order.
             notes: Notes of the source, most of them about files that were not read as images.
             settings: Settings of the checks, whose unknown overrides are named.
+            near: Groups of near-duplicates.
         """
+        counts = self._counts(vocabulary, settings, near)
+        read = Counter(one.label for one in self.rejects)
+        for (_, label), count in self.kept.items():
+            read[label] += count
+        found = [
+            *findings.of_images("rejected", self.rejects),
+            *findings.of_images("repaired", self.repairs),
+            *findings.of_images("warned", self.warnings),
+            *findings.of_source(notes, read),
+            *summary_findings.of_counts(counts),
+        ]
+        return {**counts, "findings": found}
+
+    def _counts(
+        self, vocabulary: Sequence[str], settings: JudgeSettings, near: Iterable[NearGroup]
+    ) -> DataCounts:
         known = {override.image_hash for override in settings.overrides.values()}
         used = (find(settings.overrides, review.image_hash) for review in self.reviews)
         kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
@@ -155,12 +172,9 @@ class Outcomes:
             "by_reason": _by_reason(self.rejects),
             "by_split": kept,
             "moved": {reason: self.moved[reason] for reason in placement.REASONS},
+            "set_aside": set_aside(near),
             "families": self._families(),
             "file_clues": file_clues.find(self.files),
-            "warnings": _grouped(self.warnings),
-            "notes": _counted(notes),
-            "unused": unused.sentence(notes),
-            "left_out": unused.images(notes),
             "overrides": {
                 "applied": _by_reason(self.reviews),
                 "relabelled": {split: self.relabelled[split] for split in names.SPLITS},
@@ -208,44 +222,8 @@ def check_conservation(summary: DataSummary, ingested: int | None) -> None:
         )
 
 
-def _by_reason(findings: Iterable[Finding]) -> dict[str, int]:
+def _by_reason(findings: Iterable[ImageFinding]) -> dict[str, int]:
     return dict(sorted(Counter(finding.reason for finding in findings).items()))
-
-
-def _grouped(warnings: Iterable[Finding]) -> list[Warned]:
-    """Group warnings by reason, with counts by detail and the paths of the worst."""
-    groups: dict[str, list[Finding]] = collections.defaultdict(list)
-    for warning in sorted(warnings, key=lambda one: (one.reason, one.score, one.path)):
-        groups[warning.reason].append(warning)
-    return [
-        {
-            "reason": reason,
-            "count": len(found),
-            # Details with measurements differ from file to file, so only the first ones count.
-            "details": dict(
-                itertools.islice(Counter(one.detail for one in found).items(), _EXAMPLES_SHOWN)
-            ),
-            "paths": [warning.path for warning in found[:_EXAMPLES_SHOWN]],
-            "image_hashes": [warning.image_hash for warning in found[:_EXAMPLES_SHOWN]],
-        }
-        for reason, found in groups.items()
-    ]
-
-
-def _counted(notes: Sequence[SourceNote]) -> list[Noted]:
-    """Group notes of the source by kind, with their first paths; ingest.json has a hundred."""
-    by_kind: dict[str, list[SourceNote]] = collections.defaultdict(list)
-    for note in notes:
-        by_kind[note["kind"]].append(note)
-    return [
-        {
-            "kind": kind,
-            "count": sum(note["count"] for note in found),
-            "detail": found[0]["detail"],
-            "paths": [note["path"] for note in found[:_EXAMPLES_SHOWN]],
-        }
-        for kind, found in sorted(by_kind.items())
-    ]
 
 
 def store(uri: str, record: ImageRecord, reason: str) -> str:

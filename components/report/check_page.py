@@ -10,7 +10,6 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from imgpipe.components.image_filter import file_clues
 from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.near_groups import Listed
 from imgpipe.components.report import page
@@ -43,7 +42,7 @@ def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> 
     return {
         "sentence": words[:1].upper() + words[1:],
         "reasons": reasons,
-        "remedy": file_clues.remedy(summary["file_clues"]),
+        "findings": [one for one in summary["findings"] if one["decides"]],
         "keys": list(keys.items()),
     }
 
@@ -51,7 +50,10 @@ def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> 
 def _data(context: Context) -> SectionContent:
     """Build the section of the run's report without warnings, which are shown as findings."""
     data = context.facts["data"]
-    facts: Facts = {**context.facts, "data": data and {**data, "warnings": []}}
+    if data is not None:
+        others = [one for one in data["findings"] if one["fate"] != "warned"]
+        data = {**data, "findings": others}
+    facts: Facts = {**context.facts, "data": data}
     return sections.build_data(dataclasses.replace(context, facts=facts))
 
 

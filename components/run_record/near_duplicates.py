@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.image_filter.near_groups import Listed, NearGroup, set_aside
+from imgpipe.components.image_filter.near_groups import Listed, NearGroup
 
 #: Number of groups on the page, and of images of each; the quarantine lists all.
 GROUPS = 24
@@ -23,7 +23,6 @@ class ShownGroup(TypedDict):
 class ShownNearDuplicates(TypedDict):
     """The groups of near-duplicates, condensed to what the page shows."""
 
-    set_aside: dict[str, int]  # images of train that are not used, by split of their duplicates
     groups: int
     images: int  # in all groups
     radius: int | None  # largest number of differing bits; None without a group
@@ -37,7 +36,6 @@ def condensed(groups: Iterable[NearGroup]) -> ShownNearDuplicates:
     """
     ordered = sorted(groups, key=_urgency)
     return {
-        "set_aside": set_aside(ordered),
         "groups": len(ordered),
         "images": sum(len(group["members"]) for group in ordered),
         "radius": ordered[0]["radius"] if ordered else None,

@@ -1,4 +1,4 @@
-"""The verdict of a run as a status and a sentence, its limits, and the expected result."""
+"""The verdict of a run as a status and a sentence, and the expected result."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.image_filter import file_clues, unused
-from imgpipe.components.image_filter.summary_sentences import not_served, overridden
+from imgpipe.components.image_filter.findings import not_used, titles
+from imgpipe.components.image_filter.summary_findings import DIVIDED_FAMILIES
+from imgpipe.components.run_record.run_findings import all_findings
 from imgpipe.models import feature_names as names
-from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from imgpipe.components.image_evaluator.decision import Decision
-    from imgpipe.components.image_filter.file_clues import FileClues
     from imgpipe.components.run_record.facts import Facts
     from imgpipe.components.run_record.metrics import SplitMetrics
 
@@ -115,19 +114,14 @@ def sentence(facts: Facts) -> str:
     else:
         text = f"not blessed: {gate['figures']}{_reasons(gate)}{_published_before(facts)}"
     text += _time_decided(facts) + _believable(facts)
-    told = file_clues.sentence(*_file_clues(facts))
-    if told:
-        text += f"; {told}, and the model may have learned where the images come from"
-    changed = overridden(facts["data"]) if facts["data"] is not None else ""
-    return text + (f"; {changed}" if changed else "")
+    other = [one for one in all_findings(facts) if one["fate"] != "not_used"]
+    return "; ".join([text, *titles(other, but=[DIVIDED_FAMILIES])])
 
 
 def _for_what(facts: Facts) -> str:
     """Say what the model does not stand for, where much of the source was not used."""
-    data = facts["data"]
-    if data is None or not unused.is_much(data["in"], data["left_out"]):
-        return ""
-    return f" for the images that were used (not used: {data['unused']})"
+    unused = not_used(all_findings(facts), decides=True)
+    return f" for the images that were used (not used: {unused})" if unused else ""
 
 
 def headline(sentence: str, gate: Decision | None) -> str:
@@ -197,12 +191,6 @@ def _unpublished(facts: Facts) -> str:
     return ""
 
 
-def _file_clues(facts: Facts) -> tuple[FileClues | None, float | None]:
-    """Return what the files tell, and the accuracy that decided about the model."""
-    clues = facts["data"]["file_clues"] if facts["data"] is not None else None
-    return clues, facts["deciding"]["every"]["accuracy"] if facts["deciding"] is not None else None
-
-
 def _believable(facts: Facts) -> str:
     """Say which accuracy to believe if the source's splits divide families of images."""
     clauses = []
@@ -223,49 +211,6 @@ def _believable(facts: Facts) -> str:
                 f"{summary['accuracy']:.3f} says little about new ones"
             )
     return "".join(f"; {clause}" for clause in clauses)
-
-
-def warnings(facts: Facts) -> list[str]:
-    """Return warnings about the limits of a verdict, one sentence each."""
-    sentences = []
-    if facts["gate"] is not None:
-        sentences.append(_few_images(facts, facts["gate"]))
-    if facts["data"] is not None:
-        sentences += not_served(facts["data"])
-        sentences.append(file_clues.remedy(*_file_clues(facts)))
-    classes = facts["settings"]["vocabulary"]
-    # Where all images of a class are in one fold, none of them can be right.
-    if facts["cross_validation"] is not None:
-        sentences += [
-            f"no fold could learn {classes[label]}, because all of its images are in one fold, as "
-            f"the images of one group always are: {plural(count, 'image')} of it counted as wrong; "
-            "add images of it in other groups, or let the validation split decide with "
-            "evaluate.cross_validate = 0"
-            for label, count in facts["cross_validation"]["unlearned"]
-        ]
-    if facts["bank"] is not None and "bank.budget" in facts["bank"]["note"]:
-        sentences.append(facts["bank"]["note"])  # the bank holds less than was asked for
-    return list(filter(None, sentences))
-
-
-def _few_images(facts: Facts, gate: Decision) -> str:
-    """Say how much one image of a small validation split changes the accuracy."""
-    count = gate["decided_by"]["count"]
-    training = facts["training"]
-    if not 0 < count < FEW_IMAGES or facts["cross_validation"] is not None:
-        return ""
-    text = (
-        f"the validation split has only {count} images, so each of them changes the accuracy by "
-        f"{100 / count:.1f} percentage points; "
-    )
-    # Folds evaluate solved heads, and automatic ones lack independent images.
-    solved = training is not None and training["solution"] and not training["fine_tune"]
-    if not solved or facts["settings"]["cross_validate"]:
-        return text + "add images, or give more of them to validation with split.validation"
-    return (
-        text + f"evaluate.cross_validate = {FOLDS} evaluates on all images of train and validation "
-        "instead, which takes a few seconds"
-    )
 
 
 def expected(facts: Facts) -> Expected | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,10 +18,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
 _MOST_CLASSES = 12  # of more, the table shows only those with the fewest images
 _FEWEST_CLASSES = 5
-_MOST_REMEDIES = 2  # of one reason, whose files may be of several formats
 _NAME_WIDTH = 44  # characters of a class in the table, which fits a terminal of 80 columns
 _EXAMPLES = """Examples:\n
   imgpipe check photos\n
@@ -64,30 +61,14 @@ def check(
 
 
 def _print(console: Console, examined: ExaminedSource) -> None:
-    from imgpipe.components.image_filter import file_clues
-    from imgpipe.components.image_filter.near_groups import set_aside
-    from imgpipe.components.image_filter.summary_sentences import (
-        aside,
-        family_sentences,
-        moves,
-        not_served,
-    )
+    from imgpipe.pipeline.command_line.findings import print_deciding, print_notes, print_rows
 
-    judged = examined.judged
-    _print_findings(console, judged)
-    _print_classes(console, judged)
-    sentences = family_sentences(judged.summary["families"])
-    sentences += moves(judged.summary["moved"])
-    sentences += aside(set_aside(judged.near or ()))
-    sentences += not_served(judged.summary)
-    sentences.append(file_clues.remedy(judged.summary["file_clues"]))
-    for sentence in filter(None, sentences):
-        console.print(f"  {escape(sentence)}")
-    unknown = judged.summary["overrides"]["unknown"]
-    if unknown:
-        console.print(f"  overrides that match no file: {', '.join(key[:12] for key in unknown)}")
-    if judged.summary["unused"]:
-        console.print(f"  not used: {escape(judged.summary['unused'])}")
+    found = examined.judged.summary["findings"]
+    print_rows(console, found)
+    console.print()
+    _print_classes(console, examined.judged)
+    print_notes(console, found)
+    print_deciding(console, found)
     colour = "yellow" if examined.refused else "green"
     console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
     for reason in examined.reasons():
@@ -116,30 +97,3 @@ def _print_classes(console: Console, judged: JudgedSource) -> None:
     for name, cells in lines:
         columns = "".join(f" {cell:>10}" for cell in cells)
         console.print(f"  {escape(set_cell_size(name, width))}{columns}")
-
-
-def _print_findings(console: Console, judged: JudgedSource) -> None:
-    """Print what happens to files, why, to how many, an example, and what to do."""
-    outcomes = judged.outcomes
-    fates = {"rejected": outcomes.rejects, "repaired": outcomes.repairs}
-    # The worst of each reason is the example.
-    fates["warned"] = sorted(outcomes.warnings, key=lambda found: (found.score, found.path))
-    for fate, found in fates.items():
-        counts = collections.Counter(one.reason for one in found)
-        for reason, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
-            first = next(one for one in found if one.reason == reason)
-            _print_row(console, fate, reason, count, f"{first.path}: {first.detail}")
-            remedies = collections.Counter(one.remedy for one in found if one.reason == reason)
-            del remedies[""]
-            for remedy, _ in remedies.most_common(_MOST_REMEDIES) if fate != "repaired" else ():
-                for way in remedy.split("; "):  # a line each, whose commands can be copied
-                    console.print(f"          → {escape(way)}")
-    for note in judged.summary["notes"]:
-        example = ": ".join(filter(None, (note["paths"][0], note["detail"])))
-        _print_row(console, "noted", note["kind"], note["count"], example)
-    console.print()
-
-
-def _print_row(console: Console, fate: str, reason: str, count: int, example: str) -> None:
-    columns = f"[{_STYLES[fate]}]{fate:<9}[/] {escape(reason):<24} {count:>8,}"
-    console.print(f"{columns}  [dim]{escape(example)}[/]")

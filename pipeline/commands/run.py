@@ -117,15 +117,17 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
         console: Where it is printed.
         settings: The section [run] of its configuration.
     """
-    from imgpipe.components.image_filter.summary_sentences import aside
+    from imgpipe.components.image_filter.findings import joined
     from imgpipe.components.run_record import verdict
     from imgpipe.components.run_record.learning_curve import images_to_threshold
+    from imgpipe.pipeline.command_line.findings import print_deciding, print_notes
     from imgpipe.pipeline.output.run_folders import SUMMARY
 
     colour = _COLOURS.get(outcome.exit_code, "red")
     data = outcome.summary["data"]
-    if data is not None and data["unused"]:
-        console.print(f"not used: {escape(data['unused'])}")
+    about_images = data["findings"] if data is not None else ()
+    findings = joined(about_images, outcome.summary["findings"])
+    print_deciding(console, findings)
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
     gate = outcome.summary["gate"]
@@ -138,8 +140,6 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
     if test:
         console.print(f"  test     {escape(test)}")
     console.print(f"  data     {escape(_data(outcome.summary['data']))}")
-    for sentence in aside(outcome.summary["set_aside"]):
-        console.print(f"           {sentence}")
     push = outcome.summary["push"]
     if push["status"] in ("pushed", "unchanged"):
         state = "unchanged" if push["status"] == "unchanged" else "published"
@@ -154,8 +154,7 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
         console.print(f"  images   {enough}")
     for heading, text in verdict.expected_lines(outcome.summary["expected"]):
         console.print(f"  {heading} {escape(text)}")
-    for warning in outcome.summary["warnings"]:
-        console.print(f"  note     {escape(warning)}")
+    print_notes(console, findings)
     if outcome.summary["report"]:
         console.print(f"  report   {escape(outcome.summary['report'])}")
     console.print(f"  summary  {escape(str(outcome.folder / SUMMARY))}")
@@ -178,12 +177,11 @@ def _data(data: DataSummary | None) -> str:
     """Count the files that were kept, repaired and rejected."""
     if data is None or not data["in"]:
         return "no file was inspected"
-    reasons = ", ".join(
-        f"{count:,} {reason}" for reason, count in sorted(data["by_reason"].items())
-    )
-    rejected = f"{data['rejected']:,} in quarantine" + (f" ({reasons})" if reasons else "")
+    rejected = (one for one in data["findings"] if one["fate"] == "rejected")
+    reasons = ", ".join(f"{one['count']:,} {one['title']}" for one in rejected)
+    quarantine = f"{data['rejected']:,} in quarantine" + (f" ({reasons})" if reasons else "")
     repaired = f", {data['repaired']:,} repaired" if data["repaired"] else ""
-    return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {rejected}"
+    return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {quarantine}"
 
 
 def _changed_choices(outcome: Run) -> Iterator[str]:

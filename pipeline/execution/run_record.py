@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgpipe.components.image_filter.findings import finding
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.commands import next_commands
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
@@ -122,7 +123,7 @@ class RunRecord:
         timings = self._timings()
         commands = next_commands(facts, state.status, timings, self._cached)
         content = summarised(facts, timings, self._cached, page, state, commands)
-        content["warnings"] += [unwritten] if unwritten else []
+        content["findings"] += [finding("no_report", unwritten)] if unwritten else []
         self._write(SUMMARY, content)
         # Where another version is served now, the verdict asks for a new run.
         outdated = "other_version" in content["push"]["refused_by"]

@@ -13,12 +13,14 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.findings import Finding
 from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
 from imgpipe.components.run_record.commands import NextCommand
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.metrics import SplitMetrics
+from imgpipe.components.run_record.run_findings import run_findings
 from imgpipe.components.run_record.timings import Timings
-from imgpipe.components.run_record.verdict import Expected, RunState, expected, warnings
+from imgpipe.components.run_record.verdict import Expected, RunState, expected
 from imgpipe.models.training.cross_validation import Folds
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.records.base import checked
@@ -63,16 +65,13 @@ class RunSummary(TypedDict):
     verdict: Annotated[str, "The decision as a sentence."]
     gate: Annotated[Decision | None, "The evaluation; null if no model was evaluated."]
     cross_validation: Annotated[Folds | None, "The folds; null without cross-validation."]
-    warnings: Annotated[list[str], "Warnings, as sentences."]
+    findings: Annotated[
+        list[Finding], "Findings about the result; those about the images are in `data`."
+    ]
     expected: Annotated[Expected | None, "The expected result; null if nothing is expected."]
     push: Annotated[Push, "Whether the model was published, and where it is."]
     model: Annotated[RunModel, "The model."]
     data: Annotated[DataSummary | None, "The images; null if none was inspected."]
-    set_aside: Annotated[
-        dict[str, int],
-        "Number of training images that were rejected as near-duplicates of held-out images, by "
-        "the split of the held-out images.",
-    ]
     training: Annotated[History | None, "The training; null if there was none."]
     metrics: Annotated[dict[str, SplitMetrics], "Metrics by split."]
     timings: Annotated[Timings, "Times in seconds."]
@@ -127,7 +126,7 @@ def summarised(
             "verdict": state.verdict,
             "gate": facts["gate"],
             "cross_validation": facts["cross_validation"],
-            "warnings": warnings(facts),
+            "findings": run_findings(facts),
             "expected": expected(facts),
             "push": facts["push"] or NOT_PUBLISHED,
             "model": {
@@ -138,7 +137,6 @@ def summarised(
                 "features": facts["bank"]["features"] if facts["bank"] is not None else "",
             },
             "data": facts["data"],
-            "set_aside": facts["near"]["set_aside"] if facts["near"] is not None else {},
             "training": facts["training"],
             "metrics": facts["metrics"],
             "timings": timings,

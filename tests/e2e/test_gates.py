@@ -62,9 +62,10 @@ def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
     data = outcome.summary["data"]["by_split"]
     assert folds["images"] == sum(sum(data[split].values()) for split in ("train", "validation"))
     assert folds["correct"] == sum(one["correct"] for one in folds["per_fold"])
-    (warning,) = outcome.summary["warnings"]
+    assert outcome.summary["findings"] == []
+    found = {one["reason"]: one for one in outcome.summary["data"]["findings"]}
     unreadable = "1 of the 76 kept images is in a file that the served model cannot decode"
-    assert warning.startswith(unreadable)
+    assert found["not_served"]["sentence"].startswith(unreadable)
     page = Path(outcome.summary["report"]).read_text(encoding="utf-8")
     assert "Cross-validation" in page
 

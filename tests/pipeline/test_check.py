@@ -256,6 +256,21 @@ def test_a_source_without_problems_is_reported_as_clean(clean, tmp_path):
     assert found["files"] == {"rejected": [], "repaired": [], "warned": [], "reviewed": []}
 
 
+def test_clean_is_not_said_beside_images_that_were_left_out(clean, tmp_path):
+    for number in range(8):
+        (clean / "masks").mkdir(exist_ok=True)
+        shutil.copy(clean / f"rock/{number}.png", clean / f"masks/{number}.png")
+    (clean / "rock/notes.txt").write_text("x")
+    skip = ("--set", 'data.skip=["masks"]')
+    code, text, _ = check(clean, *FEW, *skip, "--json", tmp_path / "c.json")
+    unused = "folder masks (8 images)"
+    *_, above, _, last = text.splitlines()
+    assert code == 0 and last == f"usable: 16 of 16 images kept; not used: {unused}"
+    assert above == f"  not used 1 file that is no image, {unused}"
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert [one["reason"] for one in found["findings"] if one["decides"]] == ["skipped_folder"]
+
+
 def test_a_tree_with_two_meanings_is_refused_and_read_by_the_command_that_is_offered(clean):
     for place in ("lisbon", "oslo"):
         shutil.copytree(clean, clean.parent / "places" / place)
@@ -279,9 +294,9 @@ def test_files_that_clients_have_to_convert_are_counted_by_format(clean):
         Image.open(file).convert("RGB").save(file.with_suffix(suffix))
         file.unlink()
     said = (
-        "  7 of the 16 kept images are in files that the served model cannot decode (1 PCX, 6 "
-        "TIFF); its clients must convert such files to PNG or JPEG, which predict --model and "
-        "imgpipe.load do by themselves\n"
+        "  note     7 of the 16 kept images are in files that the served model cannot decode (1 "
+        "PCX, 6 TIFF); its clients must convert such files to PNG or JPEG, which predict --model "
+        "and imgpipe.load do by themselves\n"
     )
     assert said in check(clean, *FEW)[1]
 
@@ -294,7 +309,7 @@ def test_data_is_refused_above_the_limit_of_rejected_images_only(faulty, tmp_pat
     )
     code, text, _ = check(faulty, "--set", "gate.max_rejected_share=0.6", *FEW)
     assert code == 0 and "usable:" in text
-    assert any(line.split()[:3] == ["rejected", "truncated", "3"] for line in text.splitlines())
+    assert any(line.split()[:3] == ["rejected", "cut", "short"] for line in text.splitlines())
 
 
 def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
@@ -362,10 +377,10 @@ def test_an_image_with_two_labels_is_used_once_a_person_chose_one_of_them(clean)
     file.write_text(to_toml([Override(digest, "relabel", "rock")]))
     splits = ("--set", "split.test=0")
     _, text, _ = check(clean, *FEW, *splits)
-    assert re.search(r"rejected\s+label_conflict\s+2 ", text)
+    assert re.search(r"rejected\s+label conflict\s+2 ", text)
     assert "to see these images, add: --html check.html" in text
     _, text, _ = check(clean, *FEW, *splits, "--set", f"judge.overrides={file}")
-    assert "label_conflict" not in text and re.search(r"rejected\s+duplicate\s+1 ", text)
+    assert "label conflict" not in text and re.search(r"rejected\s+duplicate\s+1 ", text)
 
 
 def test_json_to_standard_output_is_the_only_output_there(faulty):
@@ -374,7 +389,7 @@ def test_json_to_standard_output_is_the_only_output_there(faulty):
     assert result.exit_code == 4, result.output
     found = json.loads(result.stdout)
     assert found["in"] == 3 * 8 + len(FAULTS) == found["kept"] + found["rejected"]
-    assert {"paths", "reason", "count"} <= set(found["warnings"][0])
+    assert {"fate", "reason", "title", "count", "remedies"} <= set(found["findings"][0])
     assert "rejected" in result.stderr
 
 
@@ -391,7 +406,7 @@ def test_the_page_shows_images_with_problems_and_loads_nothing(faulty, tmp_path)
 
 def test_settings_change_the_findings_and_are_checked(clean):
     code, text, _ = check(clean, "--set", "judge.min_side=65", *FEW)
-    assert code == 4 and "too_small" in text
+    assert code == 4 and "too small" in text
     _, _, error = check(clean, "--set", "judge.min_sid=65")
     assert isinstance(error, ConfigError) and "did you mean 'judge.min_side'" in str(error)
 

@@ -301,7 +301,7 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     for part in ("gate", "data", "training", "cross_validation", "push", "metrics"):
         assert built[part] == found[part], part
     assert built["bank"] == {"forward_passes": 0, "reused": 680}, "cached: none of this run"
-    assert built["warnings"] == [], "the folds decide, so that few images need no warning"
+    assert built["findings"] == [], "the folds decide, so that few images need no warning"
     assert (built["expected"]["value"], built["expected"]["compared"]) == (0.95, "within")
     written = json.loads(json.dumps(built))
     assert written == built and run_summary.read(written) == built

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.components.image_filter.check import Finding
+from imgpipe.components.image_filter.check import ImageFinding
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import quarantine
 from tests import json_formats
@@ -33,7 +33,7 @@ def write(folder, rows=ROWS):
             stored = f"{reason}/{image_hash[:16]}-x.jpg"
             (folder / reason).mkdir(exist_ok=True)
             (folder / stored).write_bytes(data)
-        finding = Finding(
+        finding = ImageFinding(
             reason, detail, path=path, image_hash=image_hash, stored=stored, remedy="what to do"
         )
         lines.append(json.dumps(finding.row() | {"new_key": 1}))

@@ -18,6 +18,7 @@ _IMAGES = RAW | {
     *(".heic", ".heif", ".hif", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".sgi", ".rgb", ".qoi"),
     *(".tga", ".psd", ".svg", ".ico", ".icns", ".exr", ".hdr", ".dcm", ".eps", ".fits"),
 }
+_SURE = _IMAGES - RAW  # a raw file may also belong to the image that was made of it
 #: Kinds of files that the table of `mimetypes` lacks.
 _OTHERS = {
     *(".md", ".rst", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".jsonl", ".ndjson"),
@@ -86,16 +87,17 @@ def beside_images(paths: Iterable[str]) -> set[str]:
         image beside them, as x.foo and x.jpg.foo beside x.jpg.
     """
     files = list(paths)
-    stems = {_stem(path) for path in files if suffix(path) in _IMAGES - RAW}
+    asked = [path for path in files if suffix(path) not in _SURE]
+    if not asked:
+        return set()
+    stems = {stem(path) for path in files if suffix(path) in _SURE}
+    return {
+        path
+        for path in asked
+        if suffix(path) and (is_other(path) or not stems.isdisjoint((stem(path), stem(stem(path)))))
+    }
 
-    def belongs(path: str) -> bool:
-        ending = suffix(path)
-        if not ending or ending in _IMAGES - RAW:
-            return False
-        return is_other(path) or _stem(path) in stems or _stem(_stem(path)) in stems
 
-    return {path for path in files if belongs(path)}
-
-
-def _stem(path: str) -> str:
+def stem(path: str) -> str:
+    """Return the name of a file in lower case, without its folders and its suffix."""
     return posixpath.splitext(posixpath.basename(path))[0].lower()

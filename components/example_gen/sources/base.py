@@ -143,6 +143,7 @@ class Note:
     path: str
     detail: str = ""
     count: int = 1  # more in a note that stands for all further ones of its kind
+    remedy: str = ""  # what to do, several ways with "; " between them
 
     def as_written(self) -> SourceNote:
         """Return the note as it is written to JSON."""
@@ -150,6 +151,7 @@ class Note:
             "kind": self.kind,
             "path": self.path,
             "detail": self.detail,
+            "remedy": self.remedy,
             "count": self.count,
         }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import collections
-import posixpath
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from imgpipe.components.common.image_file.file_names import stem
 from imgpipe.components.example_gen.sources.base import Item
 
 #: A name with an end that says that it belongs to another file: x_mask and x_mask_1 beside x.
@@ -101,19 +102,16 @@ def companions(classes: Sequence[Folder]) -> str:
     """
     found: collections.Counter[str] = collections.Counter()
     for one in classes:
-        stems = {_stem(item) for folder in one.walk() for item in folder.files}
-        own = {_stem(item) for item in one.files}
-        for folder in one.walk():
-            for stem in map(_stem, folder.files):
-                match = _ENDING.fullmatch(stem)
+        inside = [(folder, [stem(item.path) for item in folder.files]) for folder in one.walk()]
+        own = set(inside[0][1])  # in the folder itself
+        stems = set(itertools.chain.from_iterable(names for _, names in inside))
+        for folder, names in inside:
+            for name in names:
+                match = _ENDING.fullmatch(name)
                 if match and match[1] in stems:
                     found[f"*{match[2]}*"] += 1
-                elif folder is not one and is_word(folder) and stem in own:
+                elif folder is not one and is_word(folder) and name in own:
                     found[folder.name] += 1
     total = sum(folder.total for folder in classes)
-    names = [name for name, count in found.most_common(1) if _MANY * count >= total]
-    return names[0] if names else ""
-
-
-def _stem(item: Item) -> str:
-    return posixpath.splitext(posixpath.basename(item.path))[0].lower()
+    usual = [name for name, count in found.most_common(1) if _MANY * count >= total]
+    return usual[0] if usual else ""

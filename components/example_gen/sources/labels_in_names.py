@@ -63,5 +63,10 @@ def labelled(
     ]
     left_out = [item.path for item, match in matches if not match or not match[1]]
     expected = f"expected labels that data.label_pattern finds. Received: {options.label_pattern}"
-    more = [Note("other_files", path, "no label in its name") for path in left_out]
+    more = [
+        Note("unlabelled_file", path, "no label in its name")
+        if file_names.claims_to_be_image(path)
+        else Note("other_files", path, "is no image by its name")
+        for path in left_out
+    ]
     return listed(where, items, expected, options.least_classes, [*notes, *more])

@@ -1,7 +1,8 @@
 """Names of splits, in the names of folders and files and in the cells of tables.
 
 They are train, validation and test, and their usual longer forms, in any case: training_set,
-valid, dev, eval, TestImages.
+valid, dev, eval, TestImages. The public test of a competition, as that of FER2013, is what people
+validate with; the private one is the test.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ def words(name: str) -> list[str]:
 
 def split_of(name: str) -> str | None:
     """Return the split that the words of a name say; None for none or several."""
-    found = filter(None, map(_WORD.fullmatch, words(name)))
+    parts = words(name)
+    if parts[:2] == ["public", "test"]:
+        return names.VALIDATION
+    found = filter(None, map(_WORD.fullmatch, parts))
     splits = {_SPLITS[match[match.lastindex or 0]] for match in found}
     return splits.pop() if len(splits) == 1 else None
 

@@ -15,8 +15,6 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import charset_normalizer
-
 from imgpipe.components.example_gen.sources.base import Note
 from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.components.example_gen.sources.split_names import split_of
@@ -53,6 +51,13 @@ _SETTINGS = {
     "group": "group_column",
 }
 _REPEATED = 0.5  # values for each row of a column that says more than the row
+_FLAGS = {"0", "1", "true", "false", "yes", "no", "t", "f", "y", "n"}
+_MOST_FOLDS = 20  # different numbers of a column that may number folds
+#: Encodings that programs write besides those of Unicode, as Python and iconv name them.
+_CODE_PAGES = (
+    *("CP1252", "CP1250", "CP1251", "CP1253", "CP1254", "MACINTOSH"),
+    *("GB18030", "BIG5", "SHIFT_JIS", "EUC-KR"),
+)
 _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
 #: Words for an empty cell, as `pandas.read_csv` knows them. "none" and "na" in lower case may be
 #: classes: no gesture, and a syllable.
@@ -151,13 +156,21 @@ def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) 
         values = sorted({cell for cell in map(cell_text, cells) if cell})
         if 1 < len(values) <= _REPEATED * len(cells):
             name = header[number] if header else str(number)
-            command = f"--set {shlex.quote(f'data.group_column={name}')}"
-            detail = (
-                f"{len(values):,} values ({some(values, 3)}). If they say which images belong "
-                f"together: {command}. If they are the split: name it train, validation and test"
-            )
-            notes.append(Note("unused_column", name, detail))
+            detail = f"{len(values):,} values ({some(values, 3)})"
+            notes.append(Note("unused_column", name, detail, remedy=_uses(name, values)))
     return notes
+
+
+def _uses(name: str, values: Sequence[str]) -> str:
+    """Say what a column that nothing reads may be, and how it is read then."""
+    group = f"if it says which images belong together: --set data.group_column={shlex.quote(name)}"
+    label = f"if it is the class: --set data.label_column={shlex.quote(name)}"
+    split = "if it says which images are held out: write train, validation and test into its cells"
+    if all(value.lower() in _FLAGS for value in values):
+        return split
+    if all(map(str.isdecimal, values)) and len(values) <= _MOST_FOLDS:
+        return f"{split}, as test for one of its numbers; {group}; {label}"
+    return f"{group}; {label}"
 
 
 def encoding(path: Path) -> str:
@@ -255,19 +268,30 @@ def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str
     )
 
 
+def _converted(error: UnicodeDecodeError, file: str) -> str:
+    """Return the commands that convert a table, each with the words that it has then.
+
+    No library tells the encodings of short lists apart, but people know their own words.
+    """
+    by_words: dict[str, str] = {}
+    new = f"utf8{Path(file).suffix}"
+    for page in _CODE_PAGES:
+        try:
+            text = error.object.decode(page)
+        except UnicodeDecodeError:
+            continue
+        words = {word for word in re.split(r"[^\w'-]+", text) if not word.isascii()}
+        if words and all(char.isascii() or char.isalpha() for char in text):
+            convert = f"iconv -f {page} -t UTF-8 {shlex.quote(file)} > {new}"
+            by_words.setdefault(some(sorted(words), 3), f"{convert} && imgpipe check {new}")
+    lines = [f"{words}: {command}" for words, command in by_words.items()]
+    return "\n  ".join([". Choose the line whose words are right:", *lines]) if lines else ""
+
+
 def unreadable_table(error: Exception, file: str, expected: str) -> ConfigError:
     """Say why a table cannot be read."""
     if isinstance(error, UnicodeDecodeError):
-        what = f"is not UTF-8 text (byte {error.start}); save it as such"
-        found = charset_normalizer.from_bytes(error.object).best()
-        if found is not None:
-            page = found.encoding.upper()
-            words = [word for word in re.split(r'[\s,;"]+', str(found)) if not word.isascii()]
-            new = f"utf8{Path(file).suffix}"
-            what += (
-                f". It may be {page} ({some(words, 2)}): "
-                f"iconv -f {page} -t UTF-8 {shlex.quote(file)} > {new} && imgpipe check {new}"
-            )
+        what = f"is not UTF-8 text (byte {error.start}); save it as such{_converted(error, file)}"
     elif isinstance(error, OSError):
         what = f"cannot be read: {error.strerror or error}; {expected}"
     else:

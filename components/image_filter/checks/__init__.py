@@ -52,6 +52,10 @@ CHOICES: Mapping[str, SeverityChoice] = {
     },
     **{name: choice for check in CHECKS for name, choice in check.choices.items()},
 }
+#: Findings in a few words, by reason, where the reason itself is no such words.
+TITLES: Mapping[str, str] = {
+    reason: title for check in CHECKS for reason, title in check.titles.items()
+}
 #: Reasons that no override can change, because the file cannot be used.
 UNUSABLE: frozenset[str] = frozenset(reason for check in CHECKS for reason in check.unusable)
 #: Checks that `judge.threshold` may name, with the default threshold and what is compared with it.

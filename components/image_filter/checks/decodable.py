@@ -13,7 +13,7 @@ from imgpipe.components.common.image_file.format_names import described
 from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
 from imgpipe.components.common.image_file.transcoding import PreviewError, transcode
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
+from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings, Result, check
 from imgpipe.serving.image_header import sniff
 from imgpipe.serving.refused_image import HEIC, is_cut_short, other_format
 
@@ -31,6 +31,12 @@ _EXPORT_RAW = (
     "header",
     "save the image again as JPEG or PNG, or download the original again",
     unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE, OTHER_FILE),
+    titles={
+        TRUNCATED: "cut short",
+        UNDECODABLE: "cannot be decoded",
+        TRANSCODED: "stored as PNG",
+        OTHER_FILE: "no image by its name",
+    },
 )
 def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Files that nobody reads, and those that only Pillow reads."""
@@ -43,21 +49,21 @@ def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
     except UnidentifiedImageError:
         problem = "unknown image format"
     except PreviewError as error:
-        return Finding(UNDECODABLE, str(error), remedy=_EXPORT_RAW)
+        return ImageFinding(UNDECODABLE, str(error), remedy=_EXPORT_RAW)
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         problem = str(error) or type(error).__name__
     else:
         detail = f"{original}, which the served model does not decode, is stored as PNG"
-        return Finding(TRANSCODED, detail, "repair", repaired=png)
+        return ImageFinding(TRANSCODED, detail, "repair", repaired=png)
     detail = f"{why.split('. ')[0].removesuffix('.')}. Pillow: {problem}."
     if not sniff(data) and not record.content.format:
         return _unknown(record)
     if is_cut_short(data) or "truncated" in problem or "unexpected end" in problem.lower():
-        return Finding(TRUNCATED, detail)
-    return Finding(UNDECODABLE, detail)
+        return ImageFinding(TRUNCATED, detail)
+    return ImageFinding(UNDECODABLE, detail)
 
 
-def _unknown(record: ImageRecord) -> Finding:
+def _unknown(record: ImageRecord) -> ImageFinding:
     """Name the format of a file that is none of those that are read, and what to do."""
     data = record.image_bytes
     other = other_format(data)
@@ -65,17 +71,17 @@ def _unknown(record: ImageRecord) -> Finding:
         other = ""  # a damaged file
     if other == HEIC:
         heic = f"{other}, a format that is not accepted"
-        return Finding(UNDECODABLE, heic, remedy="; ".join(HEIC_REMEDY))
+        return ImageFinding(UNDECODABLE, heic, remedy="; ".join(HEIC_REMEDY))
     # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
     if data.startswith(b"\x89PNG"):
-        return Finding(NOT_AN_IMAGE, "PNG whose newlines were converted")
+        return ImageFinding(NOT_AN_IMAGE, "PNG whose newlines were converted")
     name, remedy = described(data)
     if file_names.suffix(record.path) in file_names.RAW:
-        return Finding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
+        return ImageFinding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
     if not file_names.claims_to_be_image(record.path):
-        return Finding(OTHER_FILE, name, remedy=f"{remedy}; it does not count as an image")
+        return ImageFinding(OTHER_FILE, name, remedy=f"{remedy}; it does not count as an image")
     if other or name.endswith("Image format") or data[:2] in (b"II", b"MM"):
-        return Finding(
+        return ImageFinding(
             UNDECODABLE, f"{other or name}, a format that is not accepted", remedy=remedy
         )
-    return Finding(NOT_AN_IMAGE, name, remedy=remedy)
+    return ImageFinding(NOT_AN_IMAGE, name, remedy=remedy)

@@ -10,7 +10,7 @@ from imgpipe.components.common.image_record import (
     TWO_SPLITS,
     ImageRecord,
 )
-from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
+from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings, Result, check
 from imgpipe.components.image_filter.checks.quality import remedy
 from imgpipe.serving import image_header
 
@@ -40,6 +40,7 @@ def unreadable(record: ImageRecord, settings: JudgeSettings) -> Result:
     "header",
     "replace the file with the complete image and run again",
     unusable=("zero_byte",),
+    titles={"zero_byte": "empty file"},
 )
 def zero_byte(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Empty files."""
@@ -50,6 +51,7 @@ def zero_byte(record: ImageRecord, settings: JudgeSettings) -> Result:
     "header",
     "resize the image; or raise judge.pixel_limit, and --max_image_pixels of the server",
     unusable=("pixel_limit",),
+    titles={"pixel_limit": "too many pixels"},
 )
 def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More pixels in the header than judge.pixel_limit."""
@@ -65,6 +67,7 @@ def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
     "header",
     "save the image again as JPEG or PNG, without texts and profiles",
     unusable=("hidden_cost",),
+    titles={"hidden_cost": "made to exhaust a decoder"},
 )
 def hidden_cost(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Far more scans, or compressed texts, than any program writes, to exhaust a decoder."""
@@ -97,6 +100,7 @@ def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
     'save the frame that you want as JPEG or PNG, or set judge.severity.animated = "warn" to use '
     "the first frame",
     may_be=("reject", "warn", "ignore"),
+    titles={"animated": "several frames or pages"},
 )
 def animated(record: ImageRecord, settings: JudgeSettings) -> Result:
     """More than one frame or page; only the first one is used."""
@@ -111,7 +115,7 @@ def source_problem(record: ImageRecord, settings: JudgeSettings) -> Result:
     if not record.problem:
         return None
     reason, _, detail = record.problem.partition(": ")
-    return Finding(reason, detail)
+    return ImageFinding(reason, detail)
 
 
 @check(
@@ -131,7 +135,12 @@ def no_label(record: ImageRecord, settings: JudgeSettings) -> Result:
 _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
 
 
-@check("header", "convert the image to sRGB; until then it is used unchanged", **_ONLY_WARN)
+@check(
+    "header",
+    "convert the image to sRGB; until then it is used unchanged",
+    titles={"cmyk": "colours for printing (CMYK)"},
+    **_ONLY_WARN,
+)
 def cmyk(record: ImageRecord, settings: JudgeSettings) -> Result:
     """CMYK colours, decoded without their colour profile."""
     if record.content.mode not in ("CMYK", "YCCK"):
@@ -143,6 +152,7 @@ def cmyk(record: ImageRecord, settings: JudgeSettings) -> Result:
 @check(
     "header",
     "store the image with 8 bits per channel, scaled to the range of its values",
+    titles={"sixteen_bit": "more than 8 bits per channel"},
     **_ONLY_WARN,
 )
 def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
@@ -160,6 +170,7 @@ def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
     severity="warn",
     threshold=0.35,
     about="shorter side / longer side",
+    titles={"odd_aspect_ratio": "very long or very wide"},
 )
 def odd_aspect_ratio(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Very long or very wide, such as strips and banners."""
@@ -169,4 +180,4 @@ def odd_aspect_ratio(record: ImageRecord, settings: JudgeSettings) -> Result:
         return None
     shape = f"1 to {sides[1] / sides[0]:.1f}"
     detail = f"{record.content.size_in_words} pixels, an aspect ratio of {shape}"
-    return Finding("odd_aspect_ratio", detail, score=ratio)
+    return ImageFinding("odd_aspect_ratio", detail, score=ratio)

@@ -18,8 +18,8 @@ from imgpipe.components.common.image_file.pixels import Measurement, Pixels
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.check import (
     WARN,
-    Finding,
     ImageCheck,
+    ImageFinding,
     JudgeSettings,
     Result,
     check,
@@ -62,17 +62,18 @@ def low_value_check(
         threshold: Default threshold of the score.
         about: What the score is, for the configuration file.
         finds: What the check reports, for the configuration file.
-        seen: What a person sees in such a picture.
+        seen: What a person sees in such a picture: in a few words, a colon, and more.
         score: Function from the measurement to the score. The default is the measurement itself.
     """
 
-    def judge(record: ImageRecord, settings: JudgeSettings) -> Finding | None:
+    def judge(record: ImageRecord, settings: JudgeSettings) -> ImageFinding | None:
         value = score(record.content.figures[measurement.name])
         limit = made.threshold_in(settings)
         if value >= limit:
             return None
-        return Finding(name, seen, score=value)
+        return ImageFinding(name, detail, score=value)
 
+    title, _, detail = seen.partition(": ")
     made = ImageCheck(
         name,
         "pixels",
@@ -84,6 +85,7 @@ def low_value_check(
         measurement=measurement,
         threshold=threshold,
         about=about,
+        titles={name: title},
     )
     return made
 
@@ -164,6 +166,7 @@ BLURRY = low_value_check(
     remedy("greyscale"),
     severity="warn",
     measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
+    titles={"greyscale": "grey"},
 )
 def greyscale(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Grey, even if stored with colour channels."""
@@ -173,7 +176,7 @@ def greyscale(record: ImageRecord, settings: JudgeSettings) -> Result:
     if content.mode in _GREY_MODES:
         return f"{content.format} in grey ({content.mode})"
     colour = content.figures[names.COLOUR]
-    return Finding("greyscale", f"grey, stored as {content.mode}", score=colour)
+    return ImageFinding("greyscale", f"grey, stored as {content.mode}", score=colour)
 
 
 def is_grey(content: Content) -> bool:

@@ -16,7 +16,7 @@ from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.header import pillow
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.check import Finding, JudgeSettings, Result, check
+from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings, Result, check
 from imgpipe.models import feature_names as names
 from imgpipe.serving.pillow_pixels import eight_bits
 
@@ -47,6 +47,7 @@ def on_white(record: ImageRecord) -> bytes:
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
     repair=on_white,
+    titles={"alpha": "transparent pixels"},
     measurement=Measurement(names.TRANSPARENCY, transparency),
 )
 def alpha(record: ImageRecord, settings: JudgeSettings) -> Result:
@@ -54,4 +55,4 @@ def alpha(record: ImageRecord, settings: JudgeSettings) -> Result:
     hidden = record.content.figures[names.TRANSPARENCY]
     if not hidden:
         return None
-    return Finding("alpha", f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
+    return ImageFinding("alpha", f"{hidden:.1%} of the pixels are not opaque", score=-hidden)

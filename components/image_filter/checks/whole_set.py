@@ -13,8 +13,8 @@ import numpy as np
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.check import (
     WARN,
-    Finding,
     ImageCheck,
+    ImageFinding,
     JudgeSettings,
     Result,
     Severity,
@@ -88,6 +88,7 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
     about="interquartile ranges below or above the quartiles of the sizes",
     counted=lambda record: record.content.pixels,
     limits=limits,
+    titles={"odd_size": "unusual size"},
 )
 def odd_size(record: ImageRecord, settings: JudgeSettings) -> Result:
     """Much smaller or larger than the rest of the set."""
@@ -104,7 +105,7 @@ def odd_size(record: ImageRecord, settings: JudgeSettings) -> Result:
     sizes = f"{low} x {low}" if low == high else f"{low} x {low} to {high} x {high}"
     detail = f"{record.content.size_in_words} pixels, where about {sizes} is usual"
     middle = (least + greatest) / 2
-    return Finding("odd_size", detail, score=-abs(own - middle))
+    return ImageFinding("odd_size", detail, score=-abs(own - middle))
 
 
 def radius(settings: JudgeSettings) -> int:
@@ -121,4 +122,9 @@ NEAR_DUPLICATE_CHECK = ImageCheck(
     threshold=RADIUS,
     about="bits of 256 in which near-duplicates may differ; 0: do not search",
     choices=_CHOICES,
+    titles={
+        NEAR_DUPLICATE: "near-duplicate",
+        NEAR_DUPLICATE_ACROSS_SPLITS: "near-duplicate in another split",
+        NEAR_DUPLICATE_LABEL_CONFLICT: "near-duplicate with another label",
+    },
 )

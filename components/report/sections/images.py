@@ -9,14 +9,8 @@ from typing import Any
 
 from imgpipe.components.common.formatting import capped
 from imgpipe.components.image_filter.check import Row
-from imgpipe.components.image_filter.data_summary import DataSummary, Noted, Warned
-from imgpipe.components.image_filter.summary_sentences import (
-    aside,
-    family_sentences,
-    moves,
-    not_served,
-    overridden,
-)
+from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.findings import Finding, not_used, title_of
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.commands import review_command
 from imgpipe.components.run_record.doubtful_labels import clear
@@ -27,18 +21,18 @@ IMAGES = 6
 
 
 def build_data(context: Context) -> SectionContent:
-    """Collect counts, images by split and class, warnings, notes and DataGate's decision."""
+    """Collect counts, images by split and class, findings and DataGate's decision."""
     data = context.facts["data"]
     if data is None:
         return context.absent("No file was inspected")
     splits = data["by_split"]
     shown = [*names.SPLITS, *(split for split in splits if split not in names.SPLITS)]
-    found = (name for split in splits.values() for name in split)
-    classes = list(dict.fromkeys([*context.vocabulary, *found]))
+    held = (name for split in splits.values() for name in split)
+    classes = list(dict.fromkeys([*context.vocabulary, *held]))
     rows = [(name, [_count(splits, split, name) for split in shown]) for name in classes]
     totals = [sum(column) for column in zip(*(row[1] for row in rows), strict=True)]
     capped_rows, rows_note = capped(rows, lambda row: sum(row[1]))
-    overrides = data["overrides"]
+    found = data["findings"]
     return {
         "data": data,
         "adds_up": data["in"] == data["kept"] + data["rejected"],
@@ -46,13 +40,17 @@ def build_data(context: Context) -> SectionContent:
         "rows": capped_rows,
         "rows_note": rows_note,
         "totals": totals or [0] * len(shown),
-        "warnings": [_warning(warned, context) for warned in data["warnings"]],
-        "notes": [_note(noted) for noted in data["notes"]],
-        "repairs": _counts(data["repaired_by"]),
-        "overridden": overridden(data),
-        "moved": [*moves(data["moved"]), *not_served(data)],
-        "families": family_sentences(data["families"]),
-        "unknown": overrides["unknown"],
+        "warnings": [_entry(one, context) for one in found if one["fate"] == "warned"],
+        "notes": [
+            _entry(one, context)
+            for one in found
+            if one["fate"] in ("not_used", "noted") and one["examples"]
+        ],
+        "repairs": ", ".join(
+            f"{one['count']:,} {one['title']}" for one in found if one["fate"] == "repaired"
+        ),
+        "not_used": not_used(found),
+        "findings": [one for one in found if one["fate"] == "noted" and not one["decides"]],
         "gate": context.facts["data_gate"],
         "reasons": context.data_reasons,
         "refused": context.state.status == "refused",
@@ -64,39 +62,27 @@ def _count(splits: Mapping[str, Mapping[str, int]], split: str, label: str) -> i
     return splits[split][label] if split in splits and label in splits[split] else 0
 
 
-def _counts(by_kind: Mapping[str, int]) -> str:
-    """Return text such as "2 transcoded, 1 orientation" for the numbers by kind; "" for none."""
-    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in by_kind.items())
-
-
 def shown_hashes(data: DataSummary) -> set[str]:
     """Return the content hashes of the images that are shown beside the warnings."""
     return {
-        image_hash for warned in data["warnings"] for image_hash in warned["image_hashes"][:IMAGES]
+        example["image_hash"]
+        for found in data["findings"]
+        if found["fate"] == "warned"
+        for example in found["examples"][:IMAGES]
     }
 
 
-def _warning(warned: Warned, context: Context) -> dict[str, Any]:
-    """Return the kind, count, details, images and paths of a warning."""
-    uris = map(context.thumbnails.uri, warned["image_hashes"])
-    images = [(uri, path) for uri, path in zip(uris, warned["paths"], strict=False) if uri]
+def _entry(found: Finding, context: Context) -> dict[str, Any]:
+    """Return the title, count, different details, paths and images of a finding."""
+    examples = found["examples"]
+    images = [(context.thumbnails.uri(one["image_hash"]), one["path"]) for one in examples]
     return {
-        "what": warned["reason"],
-        "count": warned["count"],
-        "details": list(warned["details"]),
-        "paths": warned["paths"],
-        "images": images[:IMAGES],
-    }
-
-
-def _note(noted: Noted) -> dict[str, Any]:
-    """Return the kind, count, details and paths of a note of the source."""
-    return {
-        "what": noted["kind"],
-        "count": noted["count"],
-        "details": [noted["detail"]] if noted["detail"] else [],
-        "paths": noted["paths"],
-        "images": [],
+        "what": found["title"],
+        "count": found["count"],
+        "details": list(dict.fromkeys(one["detail"] for one in examples if one["detail"])),
+        "remedies": found["remedies"],
+        "paths": [one["path"] for one in examples],
+        "images": [(uri, path) for uri, path in images if uri][:IMAGES],
     }
 
 
@@ -138,7 +124,7 @@ def grouped(context: Context, rows: Sequence[Row], fate: str = "") -> list[dict[
             for row in here
         ]
         override = advised.pop() if len(advised) == 1 else ""
-        values = {"reason": reason, "count": count, "override": override, "rows": cells}
+        values = {"title": title_of(reason), "count": count, "override": override, "rows": cells}
         groups.append({"fate": fate, "several": len(advised) > 1, **values})
     return groups
 
@@ -169,7 +155,7 @@ def build_near(context: Context) -> SectionContent:
         {**group, "members": [context.with_image(one) for one in group["members"]]}
         for group in found["rows"]
     ]
-    return {"found": found, "rows": rows, "aside": aside(found["set_aside"])}
+    return {"found": found, "rows": rows}
 
 
 NEAR = Section("near", "Near-duplicates", build_near, order=122, numbers=True)

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.common.formatting import count, seconds
+from imgpipe.components.image_filter.findings import Finding
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.advice import advice
 from imgpipe.components.run_record.commands import NextCommand, next_commands
+from imgpipe.components.run_record.run_findings import all_findings, run_findings
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "not published: ", "data refused: ")
@@ -25,11 +27,21 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),
-        "warnings": verdict.warnings(context.facts),
+        "findings": _findings(context),
         "test": verdict.test_line(context.facts["metrics"]),
         "expected": verdict.expected_lines(verdict.expected(context.facts)),
         "commands": _commands(context),
     }
+
+
+def _findings(context: Context) -> list[Finding]:
+    """Return what decides, and what concerns the result."""
+    about_result = {one["reason"] for one in run_findings(context.facts)}
+    return [
+        one
+        for one in all_findings(context.facts)
+        if one["decides"] or one["reason"] in about_result
+    ]
 
 
 def _commands(context: Context) -> list[NextCommand]:

@@ -10,8 +10,8 @@ import pytest
 
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter import file_clues
 from imgpipe.components.image_filter.file_clues import MOST_IMAGES, FileSample, find, sentence
+from imgpipe.components.image_filter.summary_findings import of_file_clues
 
 #: A colour JPEG as a phone stores it.
 USUAL = Content(
@@ -71,7 +71,9 @@ def test_one_property_that_differs_is_named(name, other):
     clues = asked(images("cat", 30), images("dog", 30, other))
     assert (clues["right"], clues["images"], clues["properties"]) == (60, 60, [name])
     assert sentence(clues) == f"{name} alone tells 100 % of the images apart"
-    assert file_clues.remedy(clues).startswith("if each class comes from a source of its own")
+    [said] = of_file_clues(clues)
+    assert said["decides"] and said["title"] == sentence(clues)
+    assert said["remedies"][0].startswith("if each class comes from a source of its own")
 
 
 def test_every_property_that_tells_enough_is_named():
@@ -113,7 +115,7 @@ def test_files_of_one_source_tell_nothing(counts):
     assert clues["properties"] == []
     assert sentence(clues) == ""
     assert sentence(clues, accuracy=max(counts) / sum(counts) + 0.01) == ""
-    assert file_clues.remedy(clues) == ""
+    assert of_file_clues(clues) == []
 
 
 def test_a_rare_class_counts_as_much_as_others():

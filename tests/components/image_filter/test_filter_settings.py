@@ -13,7 +13,6 @@ from imgpipe.components.image_filter import overrides, quarantine, quarantine_fi
 from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
-from imgpipe.components.image_filter.summary_sentences import not_served
 from imgpipe.models import feature_names as names
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 from imgpipe.serving.server.settings import Settings
@@ -38,7 +37,11 @@ def kept(done, path):
 
 def warned(done):
     """Return the paths of the images with warnings by reason."""
-    return {found["reason"]: found["paths"] for found in done.summary["warnings"]}
+    return {
+        found["reason"]: [example["path"] for example in found["examples"]]
+        for found in done.summary["findings"]
+        if found["fate"] == "warned"
+    }
 
 
 def black(size=(60, 40)):
@@ -57,7 +60,7 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
     assert warned(done)["dark"] == ["a/black.png"]
     (found,) = [f for f in lines(done, quarantine_files.WARNINGS) if f["reason"] == "dark"]
     assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))
-    assert found["detail"] == "almost black: even its brightest parts are dark"
+    assert found["detail"] == "even its brightest parts are dark"
 
 
 def test_transparent_images_are_warned_of_or_repaired(photos, run):
@@ -165,11 +168,13 @@ def test_transcoded_images_are_also_checked_by_their_pixels(photos, run):
 
 def test_images_that_a_server_does_not_take_are_counted(photos, run, monkeypatch):
     assert JudgeSettings().pixel_limit == PIXEL_LIMIT == Settings().max_image_pixels
-    assert not_served(run(photos({"a": 3, "b": 3})).summary) == []
+    plain = run(photos({"a": 3, "b": 3})).summary["findings"]
+    assert not [one for one in plain if one["reason"] == "not_served"]
     monkeypatch.setattr(quarantine, "PIXEL_LIMIT", 3_000)
     large = encoded(Image.new("RGB", (61, 50), (9, 99, 9)))
     found = run(photos({"a": 3, "b": 3, "a/large.png": large}), name="large").summary
     assert found["too_large"] == 1
-    [said] = not_served(found)
-    assert said.startswith("1 of the 7 kept images has more pixels or bytes than servers")
-    assert "(125,000,000 pixels, 64 MiB); resize such images" in said
+    [said] = [one for one in found["findings"] if one["reason"] == "not_served"]
+    assert said["sentence"].startswith("1 of the 7 kept images has more pixels or bytes than")
+    assert said["sentence"].endswith("(125,000,000 pixels, 64 MiB)")
+    assert said["remedies"] == ["resize such images, also before they are sent"]

@@ -24,7 +24,11 @@ from tests import images
 
 def near_warnings(done):
     """Return the warnings about near-duplicates, without others about the noise images."""
-    return [found for found in done.summary["warnings"] if found["reason"].startswith("near")]
+    return [
+        found
+        for found in done.summary["findings"]
+        if found["fate"] == "warned" and found["reason"].startswith("near")
+    ]
 
 
 @pytest.fixture
@@ -67,7 +71,8 @@ def test_every_fault_is_named_and_every_image_is_counted(faulty, run):
     assert (summary["in"], summary["kept"], summary["rejected"]) == (35, 27, 8)
     assert summary["repaired"] == 1 and summary["by_reason"]["label_conflict"] == 2
     assert sum(row["cat"] for row in summary["by_split"].values()) == 15
-    assert {note["kind"] for note in summary["notes"]} == {"hidden"}
+    noted = [one for one in summary["findings"] if one["fate"] == "noted" and one["examples"]]
+    assert [one["reason"] for one in noted] == ["hidden"]
     assert done.rejects["cat/two.jpg"]["kept_copy"] == "cat/one.jpg"
     for path, reject in done.rejects.items():
         stored = done.root / "q" / reject["stored"]
@@ -204,7 +209,10 @@ def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned
     assert (done.root / "q" / leak["stored"]).read_bytes() == (
         leaking / "train/a/leak.jpg"
     ).read_bytes()
-    warnings = {found["reason"]: found["paths"] for found in near_warnings(done)}
+    warnings = {
+        found["reason"]: [example["path"] for example in found["examples"]]
+        for found in near_warnings(done)
+    }
     assert warnings == {
         "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
         "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],

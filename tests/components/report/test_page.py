@@ -6,6 +6,7 @@ import re
 import pytest
 
 from imgpipe.components.data_gate.rules import DataDecision, ReasonRow
+from imgpipe.components.image_filter.findings import finding, in_files
 from imgpipe.components.report import page
 from imgpipe.components.report.page import render
 from imgpipe.components.report.section import Section
@@ -18,7 +19,7 @@ from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.training.history import FineTuned, Tried
 from tests import python_program
 from tests.declared import made
-from tests.run_facts import BLESSED, facts, jpeg, reject, solved
+from tests.run_facts import BLESSED, data_summary, facts, in_file, jpeg, reject, solved
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -283,23 +284,20 @@ def with_parts(**parts):
             "refused by ModelPusher, because a rollback has withdrawn the model",
         ),
         (
-            with_parts(
-                data={
-                    "repaired": 3,
-                    "repaired_by": {"transcoded": 3},
-                    "overrides": {
-                        "applied": {"accept": 2, "relabel": 4},
-                        "relabelled": {"train": 3, "validation": 1, "test": 0},
-                        "unknown": ["f" * 64],
-                    },
-                }
-            ),
-            "3 files were repaired (3 transcoded); the original files are "
-            "unchanged. Overrides were applied to 6 images (2 accept, 4 relabel); 4 labels were "
-            "overridden (3 of train, 1 of validation). 1 override does not match any file: ffff",
+            facts()
+            | {
+                "data": data_summary(
+                    repaired=3,
+                    findings=[in_file("repaired", "transcoded", "a/1.tif", count=3)],
+                    overrides={"applied": {}, "relabelled": {}, "unknown": ["f" * 64]},
+                )
+            },
+            "3 files were repaired (3 stored as PNG); the original files are unchanged. "
+            "1 override does not match any file (ffffffffffff): the image was changed or removed. "
+            "Delete the entry from the overrides file, or update its hash.",
         ),
         (
-            with_parts(near={"radius": 40, "set_aside": {"test": 12, "validation": 1}}),
+            facts() | {"data": data_summary(set_aside={"test": 12, "validation": 1})},
             "12 images of train are set aside, because they are near-duplicates of test. 1 image "
             "of train is set aside, because it is a near-duplicate of validation.",
         ),
@@ -311,18 +309,16 @@ def test_a_fact_is_said_in_a_sentence(found, words):
 
 def test_a_warning_shows_its_first_images():
     hashes = [f"{n:064x}" for n in range(9)]
-    warning = {
-        "reason": "blurry",
-        "count": 40,
-        "details": {f"sharpness 0.{n}, under 0.29": 1 for n in range(9)},
-        "paths": [f"cat/{n}.jpg" for n in range(9)],
-        "image_hashes": hashes,
-    }
-    found = with_parts(data={"warnings": [warning]})
+    examples = [
+        {"path": f"cat/{n}.jpg", "detail": f"sharpness 0.{n}", "image_hash": hashes[n]}
+        for n in range(9)
+    ]
+    warning = in_files("warned", finding("blurry", "", count=40), examples)
+    found = facts() | {"data": data_summary(findings=[warning])}
     assert images.shown_hashes(found["data"]) == set(hashes[: images.IMAGES])
     parsed = read(found, images=dict.fromkeys(hashes, jpeg()))
-    assert len([alt for alt in parsed.alts if alt.startswith("blurry: cat/")]) == images.IMAGES
-    assert "40 blurry" in parsed.text and "sharpness 0.8" in parsed.text
+    assert len([alt for alt in parsed.alts if alt.startswith("blurred: cat/")]) == images.IMAGES
+    assert "40 blurred" in parsed.text and "sharpness 0.8" in parsed.text
 
 
 def test_hostile_names_are_escaped():
@@ -357,7 +353,7 @@ def test_rejects_are_grouped_with_image_detail_and_override():
     bad = [reject(1), reject(2), reject(3, "animated", override="add it to judge.skip")]
     parsed = read(facts(rejects=bad), images={"bad1": jpeg(), "bad2": b"no image"})
     assert "file rock/bad-1.jpg" in parsed.alts
-    assert "too_small 2 files" in parsed.text
+    assert "too small 2 files" in parsed.text
     assert "1 x 4 pixels, the shorter side is under 16" in parsed.text
     assert parsed.text.count("What to do: lower judge.min_side") == 1
     assert "no image" in parsed.text

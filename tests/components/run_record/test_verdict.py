@@ -5,14 +5,20 @@ import pytest
 from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.image_evaluator.decision import Ruling
 from imgpipe.components.image_filter.file_clues import FileClues
+from imgpipe.components.image_filter.findings import of_source
 from imgpipe.components.report import page
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty
-from imgpipe.components.run_record.verdict import warnings
+from imgpipe.components.run_record.run_findings import all_findings, run_findings
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FineTuned, SearchEnd
 from tests.declared import made
-from tests.run_facts import BLESSED, by_validation, data_summary, facts, history, settings
+from tests.run_facts import BLESSED, by_validation, data_summary, facts, history, note, settings
+
+
+def said_of(found, reason):
+    """Return the findings of this reason."""
+    return [one for one in all_findings(found) if one["reason"] == reason]
 
 
 def test_the_verdict_of_a_blessed_model_names_the_figures_and_the_threshold():
@@ -84,10 +90,13 @@ def test_the_verdict_says_that_files_tell_the_classes_apart_as_well_as_the_model
         "; format alone tells 98 % of the images apart, and the model may have learned where the "
         "images come from"
     )
-    assert any("take images of all classes from the same sources" in one for one in warnings(found))
+    [said] = said_of(found, "file_clues")
+    assert said["decides"]
+    assert "take images of all classes from the same sources" in said["remedies"][0]
     clues |= {"right": 120, "ci95": [0.73, 0.85]}  # the model reaches more
+    found["data"] = data_summary(file_clues=clues)
     assert "images come from" not in verdict.sentence(found)
-    assert not any("same sources" in one for one in warnings(found))
+    assert not said_of(found, "file_clues")
 
 
 def test_every_rule_has_a_line_but_the_threshold_that_was_reached():
@@ -111,14 +120,18 @@ def test_the_verdict_says_that_given_minutes_have_decided():
 def test_the_verdict_states_the_number_of_overridden_labels():
     found = by_validation()
     assert "overridden" not in verdict.sentence(found)
-    found["data"]["overrides"]["relabelled"] = {"train": 0, "validation": 1, "test": 0}
+    overrides = found["data"]["overrides"]
+    relabelled = {**overrides, "relabelled": {"train": 0, "validation": 1, "test": 0}}
+    found["data"] = data_summary(overrides=relabelled)
     assert verdict.sentence(found).endswith("; 1 label was overridden (1 of validation)")
 
 
 def test_a_class_that_no_fold_could_learn_gives_a_hint():
     found = facts()
     found["cross_validation"]["unlearned"] = [[1, 40]]
-    (class_hint,) = warnings(found)
+    (said,) = run_findings(found)
+    assert said["remedies"][0] == "add images of it in other groups"
+    class_hint = said["sentence"]
     assert class_hint.startswith("no fold could learn rock, because all of its images are in one")
     assert "40 images of it counted as wrong" in class_hint
 
@@ -127,8 +140,8 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
 def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints):
     found = by_validation()
     found["gate"]["decided_by"]["count"] = count
-    assert len(warnings(found)) == hints
-    assert warnings(facts()) == [], "folds decide already"
+    assert len(run_findings(found)) == hints
+    assert run_findings(facts()) == [], "folds decide already"
 
 
 @pytest.mark.parametrize(
@@ -143,22 +156,25 @@ def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints)
 def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(training):
     found = by_validation() | {"training": history(**training)}
     found["settings"] |= {"cross_validate": -1}
-    (hint,) = warnings(found)
-    assert hint.startswith("the validation split has only 60 images")
-    assert hint.endswith("add images, or give more of them to validation with split.validation")
+    (said,) = run_findings(found)
+    assert said["sentence"].startswith("the validation split has only 60 images")
+    assert said["remedies"] == [
+        "add images, or give more of them to validation with split.validation"
+    ]
 
 
 def test_the_hint_states_the_weight_of_an_image_and_the_setting():
     found = by_validation()
     found["training"]["solution"] = made(Solution, l2=1.0)
-    (hint,) = warnings(found)
-    assert "has only 60 images, so each of them changes the accuracy by 1.7" in hint
-    assert "evaluate.cross_validate = 5" in hint
-    assert hint[1:] in page.render(found, None, {}, BLESSED)
+    (said,) = run_findings(found)
+    assert "has only 60 images, so each of them changes the accuracy by 1.7" in said["sentence"]
+    assert "evaluate.cross_validate = 5" in said["remedies"][0]
+    html = page.render(found, None, {}, BLESSED)
+    assert said["sentence"][1:] in html and said["remedies"][0][1:] in html
 
 
 def test_a_run_without_evaluation_has_no_hint():
-    assert warnings(empty(settings(["cat", "dog"]))) == []
+    assert run_findings(empty(settings(["cat", "dog"]))) == []
 
 
 def run_of(accuracy, **expect):
@@ -201,3 +217,15 @@ def test_without_an_expectation_or_a_result_there_are_no_lines():
     stopped = verdict.expected(run_of(0.9) | {"metrics": {}})
     assert [heading for heading, _ in verdict.expected_lines(stopped)] == ["expected"]
     assert "Expected:" not in page.render(facts(), None, {}, BLESSED)
+
+
+def test_blessed_is_not_said_beside_much_that_was_left_out():
+    left_out = of_source([note("skipped_folder", "mask", 60)], {"rock": 60, "paper": 60})
+    found = facts() | {"data": data_summary(findings=left_out)}
+    assert verdict.sentence(found).startswith(
+        "blessed for the images that were used (not used: folder mask (60 images)): mean accuracy"
+    )
+    assert "Not used: folder mask (60 images)." in page.render(found, None, {}, BLESSED)
+    few = of_source([note("skipped_folder", "mask", 9)], {"rock": 60, "paper": 60})
+    found["data"] = data_summary(findings=few)
+    assert verdict.sentence(found).startswith("blessed: ")

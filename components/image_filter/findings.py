@@ -1,0 +1,232 @@
+"""What was found out about the images and the run, in the one form in which it is said.
+
+Terminal, pages, JSON, report and verdict read these records, and add no words of their own: what is
+found in single files and what a source notes becomes a `Finding` here, what follows from counts in
+`summary_findings`, and what concerns the model in `run_record.run_findings`.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Literal
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.ingest_summary import SourceNote
+from imgpipe.components.image_filter.check import ImageFinding
+from imgpipe.components.image_filter.checks import TITLES
+
+#: What a finding means for the files that it is about.
+Fate = Literal["rejected", "repaired", "warned", "not_used", "noted"]
+
+
+class Example(TypedDict):
+    """One of the files, folders or columns of a finding."""
+
+    path: Annotated[str, "Path of the file or folder, or name of the column."]
+    detail: Annotated[str, "What was found in it; empty if the title says all."]
+    image_hash: Annotated[str, "SHA-256 of the file; empty for what is no image."]
+
+
+class Finding(TypedDict):
+    """Something that a person should know about the images or the run."""
+
+    fate: Annotated[
+        Fate,
+        "What happens to the files: `rejected` (quarantine), `repaired`, `warned` (kept), "
+        "`not_used`, or `noted` for what concerns no single file.",
+    ]
+    reason: Annotated[str, "Its name in settings and files, such as that of the check."]
+    title: Annotated[str, "The reason in a few words, as they stand in a list or in a verdict."]
+    sentence: Annotated[str, "What was found, without a full stop; empty if the title says all."]
+    remedies: Annotated[list[str], "What to do, each a way of its own."]
+    decides: Annotated[
+        bool,
+        "Whether to know it before the verdict is believed: it stands above the verdict, which is "
+        "not `clean` then.",
+    ]
+    count: Annotated[int, "Number of files, folders or columns; 0 if it is about none of them."]
+    examples: Annotated[list[Example], "The first or worst of them."]
+
+
+#: Notes of sources about images that nothing used, and how their paths are called.
+_LEFT_OUT = {
+    "skipped_folder": "folder",
+    "unlabelled_folder": "folder",
+    "skipped_files": "files",
+    "unlabelled_file": "file",
+}
+#: Other notes of what nothing used.
+_UNUSED = {"folder_without_images": "folder", "unused_column": "column", "unused_split": "split"}
+_OTHER_FILES = "other_files"
+#: Notes of sources in words, where their kinds are none.
+_NOTES = {
+    "other_files": "no image by its name",
+    "unlabelled_file": "no label in its name",
+    "unlabelled_folder": "folder without a class of train",
+    "unused_column": "column that nothing reads",
+    "unused_split": "split that nothing reads",
+    "single_folder": "folder around all others",
+    "no_group": "no group in its name",
+}
+_SHARE = 3  # where a third of the images is left out, the others do not stand for all
+_NAMED = 4  # folders and columns that the line of what is not used names
+_EXAMPLES = 20  # of each finding; the quarantine has all of them
+_REMEDIES = 2  # of one reason, whose files may be of several formats
+
+
+def finding(
+    reason: str,
+    sentence: str,
+    remedies: Sequence[str] = (),
+    title: str = "",
+    decides: bool = False,
+    count: int = 0,
+) -> Finding:
+    """Return a finding about no single file; see `Finding` for its parts."""
+    return {
+        "fate": "noted",
+        "reason": reason,
+        "title": title or title_of(reason),
+        "sentence": sentence,
+        "remedies": list(remedies),
+        "decides": decides,
+        "count": count,
+        "examples": [],
+    }
+
+
+def in_files(fate: Fate, about: Finding, examples: Iterable[Example]) -> Finding:
+    """Return a finding about some files, of which there are examples."""
+    return {**about, "fate": fate, "examples": list(examples)}
+
+
+def title_of(reason: str) -> str:
+    """Return a reason in words."""
+    return TITLES.get(reason) or _NOTES.get(reason) or reason.replace("_", " ")
+
+
+def of_images(fate: Fate, found: Iterable[ImageFinding]) -> list[Finding]:
+    """Group what was found in single files by reason: the most frequent first, of each the worst.
+
+    Args:
+        fate: What happens to the files.
+        found: What the checks and the comparison found.
+    """
+    by_reason: dict[str, list[ImageFinding]] = collections.defaultdict(list)
+    for one in sorted(found, key=lambda one: (one.score, one.path)):
+        by_reason[one.reason].append(one)
+    groups = sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    return [
+        in_files(
+            fate,
+            finding(
+                reason,
+                "",
+                _ways(one.remedy for one in of_reason) if fate != "repaired" else (),
+                count=len(of_reason),
+            ),
+            (
+                {"path": one.path, "detail": one.detail, "image_hash": one.image_hash}
+                for one in of_reason[:_EXAMPLES]
+            ),
+        )
+        for reason, of_reason in groups
+    ]
+
+
+def _ways(remedies: Iterable[str]) -> list[str]:
+    """Return the ways of the most frequent remedies, whose commands can be copied one by one."""
+    usual = collections.Counter(filter(None, remedies)).most_common(_REMEDIES)
+    return [way for remedy, _ in usual for way in remedy.split("; ")]
+
+
+def of_source(notes: Sequence[SourceNote], classes: Mapping[str, int]) -> list[Finding]:
+    """Group the notes of a source by kind.
+
+    What was left out decides, where it is a third of all images, or as many as a class has.
+
+    Args:
+        notes: The notes; `ingest.json` has the first hundred of them.
+        classes: Number of images that were read by class.
+    """
+    by_kind: dict[str, list[SourceNote]] = collections.defaultdict(list)
+    for note in notes:
+        by_kind[note["kind"]].append(note)
+    left_out = sum(note["count"] for note in notes if note["kind"] in _LEFT_OUT)
+    smallest = min(filter(None, classes.values()), default=0)
+    much = left_out > 0 and (
+        left_out >= smallest or _SHARE * left_out >= sum(classes.values()) + left_out
+    )
+    return [
+        in_files(
+            "not_used" if kind in (*_LEFT_OUT, *_UNUSED, _OTHER_FILES) else "noted",
+            finding(
+                kind,
+                _unused(kind, of_kind),
+                _ways(note["remedy"] for note in of_kind),
+                decides=much and kind in _LEFT_OUT,
+                count=sum(note["count"] for note in of_kind),
+            ),
+            (
+                {"path": note["path"], "detail": note["detail"], "image_hash": ""}
+                for note in of_kind[:_EXAMPLES]
+            ),
+        )
+        for kind, of_kind in sorted(by_kind.items())
+    ]
+
+
+def _unused(kind: str, notes: Sequence[SourceNote]) -> str:
+    """Name what is not used, as in "folder masks (400 images)"; "" for other kinds of notes."""
+    if kind == _OTHER_FILES:
+        count = sum(note["count"] for note in notes)
+        return plural(count, "file that is no image", "files that are no images")
+    parts = []
+    if kind == "unlabelled_file":
+        count = sum(note["count"] for note in notes)
+        return plural(count, "image whose name has no label", "images whose names have no label")
+    for note in notes:
+        if kind in _LEFT_OUT:
+            parts.append(f"{_LEFT_OUT[kind]} {note['path']} ({plural(note['count'], 'image')})")
+        elif kind == "folder_without_images":
+            parts.append(f"folder {note['path']} ({plural(note['count'], 'file')}, no image)")
+        elif kind in _UNUSED:
+            parts.append(f"{_UNUSED[kind]} {note['path']}")
+    more = [f"{len(parts) - _NAMED} more"] if len(parts) > _NAMED else []
+    return ", ".join([*parts[:_NAMED], *more])
+
+
+def not_used(findings: Iterable[Finding], decides: bool = False) -> str:
+    """Say what was not used: "folder masks (400 images), column lesion_id".
+
+    Args:
+        findings: Findings about the images.
+        decides: Whether only what decides is named.
+
+    Returns:
+        A line without a full stop; "" where everything was used.
+    """
+    unused = (one for one in findings if one["fate"] == "not_used")
+    return ", ".join(one["sentence"] for one in unused if one["decides"] or not decides)
+
+
+def titles(findings: Iterable[Finding], but: Iterable[str] = ()) -> list[str]:
+    """Return what decides in a few words each, for a verdict; what is not used is one of them.
+
+    Args:
+        findings: Findings about the images or the run.
+        but: Reasons that the verdict says in other words.
+    """
+    found = [one for one in findings if one["decides"]]
+    unused = not_used(found)
+    others = [one for one in found if one["fate"] != "not_used" and one["reason"] not in but]
+    return [one["title"] for one in others] + ([f"not used: {unused}"] if unused else [])
+
+
+def joined(about_images: Iterable[Finding], about_result: Sequence[Finding]) -> list[Finding]:
+    """Return the findings about the images and the result, which knows more of the same reason."""
+    known = {one["reason"] for one in about_result}
+    return [*(one for one in about_images if one["reason"] not in known), *about_result]

@@ -1,0 +1,183 @@
+"""What follows from the counts of the images: moved images, families, files that give them away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.image_filter import file_clues
+from imgpipe.components.image_filter.data_summary import DataCounts, Families
+from imgpipe.components.image_filter.file_clues import FileClues
+from imgpipe.components.image_filter.findings import Finding, finding
+from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
+
+FILE_CLUES = "file_clues"
+DIVIDED_FAMILIES = "divided_families"
+#: Reason of an override that was not applied because it would change a label of the test split.
+NOT_RELABELLED = "kept_test_label"
+#: With fewer families and single images, an accuracy on held-out images varies much by chance.
+_FEW_FAMILIES = 20
+_HASH = 12  # characters of a hash that tell files apart
+_UNKNOWN = 20  # overrides that are named
+_MOVED = {
+    "near_duplicates_together": "so that near-duplicates and groups stay in one split",
+    "class_minimum": "so that each class has enough images in each split",
+}
+
+
+def of_counts(counts: DataCounts) -> list[Finding]:
+    """Return the findings that follow from the counts of a set of images."""
+    return [
+        *_families(counts["families"]),
+        *_moved(counts["moved"]),
+        *_set_aside(counts["set_aside"]),
+        *_not_served(counts),
+        *_overridden(counts),
+        *of_file_clues(counts["file_clues"]),
+    ]
+
+
+def of_file_clues(clues: FileClues | None, accuracy: float | None = None) -> list[Finding]:
+    """Say that the files tell the classes apart, if they do; see `file_clues.sentence`.
+
+    Args:
+        clues: What was found, if anything was asked.
+        accuracy: Accuracy of the model that has learned from the images, if there is one.
+    """
+    told = file_clues.sentence(clues, accuracy)
+    if not told:
+        return []
+    sentence = f"{told}, and the model may have learned where the images come from"
+    title = sentence
+    if accuracy is None:
+        title = told
+        sentence = f"{told}, so that a model may learn where the images come from"
+    return [finding(FILE_CLUES, sentence, [file_clues.REMEDY], title=title, decides=True)]
+
+
+def _families(families: Families) -> Iterator[Finding]:
+    """Describe the images that belong together."""
+    if not families["families"]:
+        return
+    shown = "; ".join(
+        f"{family['name']}: {plural(family['images'], 'image')}"
+        for family in families["examples"][:2]
+    )
+    source = "file names and capture times" if families["found"] else "the groups of the source"
+    images = plural(families["images"], "image belongs", "images belong")
+    yield finding(
+        "families",
+        f"{images} to {plural(families['families'], 'family', 'families')} of images that show "
+        f"the same thing, as {source} tell ({shown}); each family stays in one fold, and in one "
+        "split where splits are drawn",
+        ["if that is wrong: --set split.groups=none"] if families["found"] else [],
+        count=families["images"],
+    )
+    divided = [
+        f"{plural(number, 'image')} of {split}"
+        for split, number in families["divided"].items()
+        if number
+    ]
+    if divided:
+        held_out = " and ".join(divided)
+        yield finding(
+            DIVIDED_FAMILIES,
+            "the folders of the source divide families: train has images of the families of "
+            f"{held_out}. The accuracy on these is too high; the report of a run gives that on "
+            "unseen families beside it",
+            title=f"train has images of the families of {held_out}",
+            decides=True,
+            count=sum(families["divided"].values()),
+        )
+    for split in ("validation", "test"):
+        number = families["independent"][split]
+        if 0 < number < _FEW_FAMILIES:
+            what = plural(number, "family or single image", "families and single images")
+            yield finding(
+                "few_families",
+                f"{split} has only {what}, so that its accuracy varies much by chance",
+                count=number,
+            )
+
+
+def _moved(moved: Mapping[str, int]) -> Iterator[Finding]:
+    """Describe the images that are in another split than the one drawn, by reason."""
+    for reason, number in moved.items():
+        if number:
+            images = plural(number, "image was", "images were")
+            sentence = f"{images} moved to another split, {_MOVED[reason]}"
+            yield finding(reason, sentence, count=number)
+
+
+def _set_aside(counts: Mapping[str, int]) -> Iterator[Finding]:
+    """Describe the training images that are not trained on, by held-out split."""
+    for split, number in counts.items():
+        is_one = number == 1
+        why = "it is a near-duplicate" if is_one else "they are near-duplicates"
+        yield finding(
+            "set_aside",
+            f"{plural(number, 'image')} of train {'is' if is_one else 'are'} set aside, because "
+            f"{why} of {split}",
+            count=number,
+        )
+
+
+def _not_served(counts: DataCounts) -> Iterator[Finding]:
+    """Say how many kept images a server does not take as they are."""
+    kept = plural(counts["kept"], "kept image")
+    total = sum(counts["transcoded"].values())
+    if total:
+        files = "is in a file" if total == 1 else "are in files"
+        kinds = ", ".join(f"{number:,} {name}" for name, number in counts["transcoded"].items())
+        yield finding(
+            "not_served",
+            f"{total:,} of the {kept} {files} that the served model cannot decode ({kinds}); its "
+            "clients must convert such files to PNG or JPEG, which predict --model and "
+            "imgpipe.load do by themselves",
+            count=total,
+        )
+    large = counts["too_large"]
+    if large:
+        yield finding(
+            "not_served",
+            f"{large:,} of the {kept} {'has' if large == 1 else 'have'} more pixels or bytes than "
+            f"servers and predict --model take ({PIXEL_LIMIT:,} pixels, "
+            f"{DEFAULT_MAX_MESSAGE_BYTES >> 20} MiB)",
+            ["resize such images, also before they are sent"],
+            count=large,
+        )
+
+
+def _overridden(counts: DataCounts) -> Iterator[Finding]:
+    """Count the overrides: `overrides were applied to 2 images (1 accept, 1 reject)`.
+
+    Labels of test that were not overridden are counted, too.
+    """
+    applied = dict(counts["overrides"]["applied"])
+    relabelled = counts["overrides"]["relabelled"]
+    kept_labels = applied.pop(NOT_RELABELLED, 0)
+    clauses = []
+    if applied:
+        parts = [f"{number:,} {verdict}" for verdict, number in applied.items()]
+        images = plural(sum(applied.values()), "image")
+        clauses.append(f"overrides were applied to {images} ({', '.join(parts)})")
+    if any(relabelled.values()):
+        parts = [f"{number:,} of {split}" for split, number in relabelled.items() if number]
+        labels = plural(sum(relabelled.values()), "label was", "labels were")
+        clauses.append(f"{labels} overridden ({', '.join(parts)})")
+    if kept_labels:
+        images = plural(kept_labels, "test image was", "test images were")
+        clauses.append(f"{images} not relabelled, because overrides change no label of test")
+    if clauses:
+        yield finding("overridden", "", title="; ".join(clauses), decides=True)
+    unknown = counts["overrides"]["unknown"]
+    if unknown:
+        matches = plural(len(unknown), "override does", "overrides do")
+        yield finding(
+            "unknown_override",
+            f"{matches} not match any file ({', '.join(key[:_HASH] for key in unknown[:_UNKNOWN])}"
+            f"{', …' if len(unknown) > _UNKNOWN else ''}): the image was changed or removed",
+            ["delete the entry from the overrides file, or update its hash"],
+            count=len(unknown),
+        )

@@ -1,0 +1,87 @@
+"""What a person should know about the result of a run, besides what was found in its images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.image_filter.findings import Finding, finding, joined
+from imgpipe.components.image_filter.summary_findings import of_file_clues
+from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
+
+if TYPE_CHECKING:
+    from imgpipe.components.image_evaluator.decision import Decision
+    from imgpipe.components.run_record.facts import Facts
+
+
+def all_findings(facts: Facts) -> list[Finding]:
+    """Return the findings about the images, and those about the result; see `run_findings`."""
+    data = facts["data"]
+    return joined(data["findings"] if data is not None else (), run_findings(facts))
+
+
+def run_findings(facts: Facts) -> list[Finding]:
+    """Return the findings about the result of a run.
+
+    Args:
+        facts: Facts from `imgpipe.components.run_record.collect.collect`.
+    """
+    return [*_file_clues(facts), *_few_images(facts), *_unlearned(facts), *_bank(facts)]
+
+
+def _file_clues(facts: Facts) -> list[Finding]:
+    """Say that the files tell nearly as much as the model does."""
+    data = facts["data"]
+    deciding = facts["deciding"]
+    if data is None or deciding is None:
+        return []
+    return of_file_clues(data["file_clues"], deciding["every"]["accuracy"])
+
+
+def _few_images(facts: Facts) -> Iterator[Finding]:
+    """Say how much one image of a small validation split changes the accuracy."""
+    gate: Decision | None = facts["gate"]
+    count = gate["decided_by"]["count"] if gate is not None else 0
+    if not 0 < count < FEW_IMAGES or facts["cross_validation"] is not None:
+        return
+    training = facts["training"]
+    # Folds evaluate solved heads, and automatic ones lack independent images.
+    solved = training is not None and training["solution"] and not training["fine_tune"]
+    remedies = ["add images, or give more of them to validation with split.validation"]
+    if solved and not facts["settings"]["cross_validate"]:
+        remedies = [
+            f"evaluate.cross_validate = {FOLDS} evaluates on all images of train and validation "
+            "instead, which takes a few seconds"
+        ]
+    yield finding(
+        "few_images",
+        f"the validation split has only {count} images, so each of them changes the accuracy by "
+        f"{100 / count:.1f} percentage points",
+        remedies,
+        count=count,
+    )
+
+
+def _unlearned(facts: Facts) -> Iterator[Finding]:
+    """Name the classes of which all images are in one fold, so that none of them can be right."""
+    folds = facts["cross_validation"]
+    classes = facts["settings"]["vocabulary"]
+    for label, count in folds["unlearned"] if folds is not None else ():
+        yield finding(
+            "unlearned",
+            f"no fold could learn {classes[label]}, because all of its images are in one fold, as "
+            f"the images of one group always are: {plural(count, 'image')} of it counted as wrong",
+            [
+                "add images of it in other groups",
+                "let the validation split decide with evaluate.cross_validate = 0",
+            ],
+            count=count,
+        )
+
+
+def _bank(facts: Facts) -> Iterator[Finding]:
+    """Say that the feature bank holds less than was asked for."""
+    bank = facts["bank"]
+    if bank is not None and "bank.budget" in bank["note"]:
+        yield finding("bank", bank["note"])

@@ -1,0 +1,60 @@
+"""Prints findings, in the same way for a check and a run: see `image_filter.findings`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from imgpipe.components.image_filter.findings import Finding, not_used
+from imgpipe.pipeline.command_line.terminal import escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Words and colours by what happens to the files.
+_FATES = {
+    "rejected": ("rejected", "red"),
+    "repaired": ("repaired", "green"),
+    "warned": ("warned", "yellow"),
+    "not_used": ("not used", "yellow"),
+    "noted": ("noted", "dim"),
+}
+
+
+def print_rows(console: Console, findings: Iterable[Finding]) -> None:
+    """Print a line for each finding that has examples: how many, the first one, what to do."""
+    for found in findings:
+        if not found["examples"]:
+            continue
+        first = found["examples"][0]
+        example = ": ".join(filter(None, (first["path"], first["detail"])))
+        word, style = _FATES[found["fate"]]
+        columns = f"[{style}]{word:<9}[/] {escape(found['title']):<32} {found['count']:>8,}"
+        console.print(f"{columns}  [dim]{escape(example)}[/]")
+        for way in found["remedies"]:
+            console.print(f"          → {escape(way)}")
+
+
+def print_deciding(console: Console, findings: Sequence[Finding]) -> None:
+    """Print what belongs above the verdict: what decides, and what was not used."""
+    for found in findings:
+        if found["decides"] and found["fate"] != "not_used":
+            _print_sentence(console, "[yellow]note[/]     ", found)
+    unused = not_used(findings)
+    if unused:
+        console.print(f"  [yellow]not used[/] {escape(unused)}")
+
+
+def print_notes(console: Console, findings: Iterable[Finding]) -> None:
+    """Print the sentences of what decides nothing, with what to do."""
+    for found in findings:
+        if found["fate"] == "noted" and not found["decides"]:
+            _print_sentence(console, "note     ", found)
+
+
+def _print_sentence(console: Console, heading: str, found: Finding) -> None:
+    """Print the sentence of a finding behind a heading, and what to do below; nothing if none."""
+    if found["sentence"]:
+        console.print(f"  {heading}{escape(found['sentence'])}")
+        for way in found["remedies"]:
+            console.print(f"           → {escape(way)}")

@@ -1,0 +1,74 @@
+"""How findings are grouped and said, and which of them decide."""
+
+import pytest
+
+from imgpipe.components.image_filter.check import ImageFinding
+from imgpipe.components.image_filter.findings import (
+    finding,
+    joined,
+    not_used,
+    of_images,
+    of_source,
+    titles,
+)
+from tests.run_facts import note
+
+PETS = {"cat": 60, "dog": 90}
+
+
+def test_findings_in_files_are_grouped_with_the_worst_first_and_their_ways():
+    blurred = [
+        ImageFinding("blurry", f"d{n}", "warn", score=0.1 * n, remedy="look; crop", path=f"{n}.jpg")
+        for n in (3, 1, 2)
+    ]
+    dark = ImageFinding("low_information", "a page", "warn", remedy="look", path="9.jpg")
+    first, second = of_images("warned", [dark, *blurred])
+    assert (first["reason"], first["title"], first["count"]) == ("blurry", "blurred", 3)
+    assert [one["path"] for one in first["examples"]] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert first["remedies"] == ["look", "crop"] and not first["decides"]
+    assert second["title"] == "hardly anything to see", "words of people, not of the program"
+    [repaired] = of_images("repaired", blurred)
+    assert repaired["remedies"] == [], "a repaired file needs none"
+
+
+def test_what_is_not_used_is_one_line():
+    notes = [
+        note("skipped_folder", "masks", 400),
+        note("unused_column", "lesion_id"),
+        note("other_files", "a/1.txt", 40),
+        note("hidden", ".DS_Store"),
+    ]
+    found = of_source(notes, {"a": 900, "b": 900})
+    assert not_used(found) == (
+        "40 files that are no images, folder masks (400 images), column lesion_id"
+    )
+    assert not_used(of_source([note("hidden", ".DS_Store")], PETS)) == ""
+    many = [note("unused_column", f"c{n}") for n in range(6)]
+    assert not_used(of_source(many, PETS)) == "column c0, column c1, column c2, column c3, 2 more"
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "decides"),
+    [
+        ("skipped_folder", 60, True),  # as many as a class has
+        ("unlabelled_folder", 75, True),
+        ("unlabelled_file", 80, True),  # a third of all
+        ("skipped_files", 59, False),
+        ("other_files", 400, False),  # no images
+        ("folder_without_images", 400, False),
+    ],
+)
+def test_left_out_images_decide_if_they_are_many(kind, count, decides):
+    found = of_source([note(kind, "x", count)], PETS)
+    assert [one["decides"] for one in found] == [decides]
+    assert bool(titles(found)) is decides
+    if decides:
+        assert titles(found) == [f"not used: {not_used(found)}"]
+
+
+def test_a_finding_about_the_result_replaces_the_one_about_the_images():
+    about_images = [finding("file_clues", "x"), finding("families", "y")]
+    about_result = [finding("file_clues", "z", decides=True, title="format tells")]
+    assert [one["sentence"] for one in joined(about_images, about_result)] == ["y", "z"]
+    assert titles(about_result) == ["format tells"]
+    assert titles(about_result, but=["file_clues"]) == []
