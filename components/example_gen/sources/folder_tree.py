@@ -93,6 +93,27 @@ def standing_again(classes: Sequence[Folder]) -> dict[int, list[Folder]]:
     return dict(sorted(again.items()))
 
 
+def alike(classes: Sequence[Folder]) -> list[Folder]:
+    """Return folders of which most files of one have the names of those of the others.
+
+    Args:
+        classes: Folders that may be classes.
+
+    Returns:
+        A folder of photographs and that of their masks; [] where no two are like that.
+    """
+    stems = [{stem(item.path) for one in each.walk() for item in one.files} for each in classes]
+    for number, own in enumerate(stems):
+        same = [
+            classes[place]
+            for place, other in enumerate(stems)
+            if place != number and 2 * len(own & other) > len(own)
+        ]
+        if same:
+            return sorted([classes[number], *same], key=lambda one: one.path)
+    return []
+
+
 def companions(classes: Sequence[Folder]) -> str:
     """Return what names the files of which each has the name of another one of its class.
 

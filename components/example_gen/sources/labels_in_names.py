@@ -16,16 +16,21 @@ from imgpipe.models.errors import ConfigError
 
 #: The name of a file up to its number, as in cat.12.jpg and Abyssinian_12.jpg.
 BEFORE_NUMBER = r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*\.\w+$"
+#: The name behind its number, as in 12_frog.png.
+_BEHIND_NUMBER = r"(?:^|/)\d+[-_. ]+([^/\d\W][^/\d]*)\.\w+$"
 _LEAST = 3  # files that each label of a guessed pattern needs at least
 
 
 def pattern_in(items: Iterable[Item]) -> str:
     """Return the pattern of labels that most files have in their names; "" for none."""
     paths = [item.path for item in items if file_names.claims_to_be_image(item.path)]
-    found = [match[1] for match in map(re.compile(BEFORE_NUMBER).search, paths) if match]
-    labels = collections.Counter(found)
-    several = len(labels) > 1 and 2 * len(found) > len(paths)
-    return BEFORE_NUMBER if several and min(labels.values()) >= _LEAST else ""
+    for pattern in (BEFORE_NUMBER, _BEHIND_NUMBER):
+        found = [match[1] for match in map(re.compile(pattern).search, paths) if match]
+        labels = collections.Counter(found)
+        several = len(labels) > 1 and 2 * len(found) > len(paths)
+        if several and min(labels.values()) >= _LEAST:
+            return pattern
+    return ""
 
 
 def labelled(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import collections
 import fnmatch
 import itertools
+import posixpath
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from imgpipe.components.common.image_file import file_names
@@ -62,9 +63,14 @@ def lay_out(
     found = frozenset(folders)
 
     def scan(tried: SourceOptions) -> Scan:
+        layout = _Layout(where, items, found, tried, descend, list(notes))
         if tried.label_pattern:
-            return labels_in_names.labelled(where, items, notes, tried)
-        return _Layout(where, items, found, tried, descend, list(notes)).scan()
+            return labels_in_names.labelled(where, layout.not_left_out(), layout.notes, tried)
+        return layout.scan()
+
+    def renamed_scan(renamed: Mapping[str, str]) -> Scan:
+        tried = [replace(item, path=_renamed(item.path, renamed)) for item in items]
+        return _Layout(where, tuple(tried), frozenset(), options, descend).scan()
 
     try:
         return scan(options)
@@ -72,7 +78,8 @@ def lay_out(
         said = no_classes.advice(where, items, options, scan)
         raise ConfigError(f"{error}{said}") from None
     except TwoReadings as error:
-        lines = readings.choices(where, options, error.changes, scan)
+        lines = readings.as_splits(where, error.renamed, renamed_scan)
+        lines += readings.choices(where, options, error.changes, scan)
         choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
         raise ConfigError(f"data source {where!r}: {error}{choose}") from None
 
@@ -110,20 +117,30 @@ class _Layout:
                 self._check_one_reading(classes)
         return self._listed(root, roots, cells)
 
+    def not_left_out(self) -> list[Item]:
+        """Return what is neither hidden nor named by `data.skip`, and note the others."""
+        items: list[Item] = []
+        left_out: collections.Counter[tuple[str, str]] = collections.Counter()
+        for item in self.members:
+            ignored = self._ignored(item.path)
+            if ignored:
+                left_out[ignored] += 1
+            else:
+                items.append(item)
+        for (kind, part), count in left_out.items():
+            hidden = kind == "hidden"  # such a folder counts as one, and is not even entered
+            self._note(kind, part, "" if hidden else "named by data.skip", 1 if hidden else count)
+        return items
+
     def _note(self, kind: str, path: str, detail: str, count: int = 1) -> None:
         self.notes.append(Note(kind, path.rstrip("/"), detail, count))
 
     def _fill(self, root: Folder) -> None:
         """Build the tree of the images, and note what is left out."""
         by_folder: dict[str, list[Item]] = collections.defaultdict(list)
-        left_out: collections.Counter[tuple[str, str]] = collections.Counter()
         others: list[str] = []
-        for item in self.members:
-            ignored = self._ignored(item.path)
-            if ignored:
-                left_out[ignored] += 1
-            else:
-                by_folder[item.path.rpartition("/")[0]].append(item)
+        for item in self.not_left_out():
+            by_folder[item.path.rpartition("/")[0]].append(item)
         for path, files in by_folder.items():
             beside = file_names.beside_images(item.path for item in files)
             images = [item for item in files if item.path not in beside]
@@ -134,9 +151,6 @@ class _Layout:
         for path in sorted(self.folders - filled):  # a class without a file
             if not self._ignored(path):
                 root.at(path)
-        for (kind, part), count in left_out.items():
-            hidden = kind == "hidden"  # such a folder counts as one, and is not even entered
-            self._note(kind, part, "" if hidden else "named by data.skip", 1 if hidden else count)
         self._note_others(root, others)
 
     def _ignored(self, path: str) -> tuple[str, str] | None:
@@ -192,7 +206,9 @@ class _Layout:
         if others and has_train:
             beside = some([folder.name for folder in others])
             why = f"{shown} name splits, and {beside} beside them do not"
-            raise TwoReadings(why, _without(others), _without(given), _CLASSES)
+            renamed = _as_splits(list(splits)) if not is_unique or len(given) == 1 else {}
+            changes = (_without(others), _without(given), _CLASSES)
+            raise TwoReadings(why, *changes, renamed=renamed)
         if others or not given:
             return [(top, None)]  # a class may be called test
         if any(folder.filled() for folder in given) and not (has_train and is_unique):
@@ -220,6 +236,7 @@ class _Layout:
                 f"many files, those of {beside}, are called as others of their class, as masks are"
             )
             raise TwoReadings(why, {"skip": (beside,)}, _CLASSES)
+        self._check_labels_in_names(classes)
         again = folder_tree.standing_again(classes)
         inner = list(itertools.chain.from_iterable(again.values()))
         if not inner:
@@ -236,7 +253,27 @@ class _Layout:
             f"folders of the same names ({some(parts)}) stand at several places, among them in "
             f"{some(sorted(around))}, so that either may be the classes"
         )
-        raise TwoReadings(why, *levels, _CLASSES, *apart, *within)
+        renamed = _as_splits(classes)
+        raise TwoReadings(why, *levels, _CLASSES, *apart, *within, renamed=renamed)
+
+    def _check_labels_in_names(self, classes: Sequence[Folder]) -> None:
+        """Refuse folders of the same files, whose names hold several labels: images and masks."""
+        folders = folder_tree.alike(classes) if len(classes) <= _FEW_FOLDERS else []
+        patterns = [
+            labels_in_names.pattern_in(item for one in folder.walk() for item in one.files)
+            for folder in folders
+        ]
+        if not folders or "" in patterns:
+            return
+        why = (
+            f"the files of {some([one.name for one in folders])} have the same names, which begin "
+            "with several labels, so that either the names or the folders may tell the classes"
+        )
+        apart = [
+            {"label_pattern": patterns[0], **_without(one for one in classes if one is not folder)}
+            for folder in folders
+        ]
+        raise TwoReadings(why, *apart, {"label_pattern": patterns[0]}, _CLASSES)
 
     def _listed(
         self, root: Folder, roots: _Roots, cells: dict[str, tuple[str, str | None]]
@@ -268,6 +305,37 @@ def _above(path: str) -> list[str]:
     """Return the paths of the folders above a file, the outermost first."""
     parts = path.split("/")[:-1]
     return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+
+
+def _as_splits(folders: Sequence[Folder]) -> dict[str, str]:
+    """Return names of splits for two or three folders of the same classes.
+
+    Train is the one that is called so, or holds at least half of all images.
+
+    Returns:
+        The names by the paths of the folders; {} where they are hardly splits.
+    """
+    same = all(len(one.names()) > 1 and one.names() == folders[0].names() for one in folders)
+    if not same or not 2 <= len(folders) <= len(names.SPLITS):
+        return {}
+    ordered = sorted(
+        folders, key=lambda one: (split_of(one.name) != names.TRAIN, -one.total, one.path)
+    )
+    train = ordered[0]
+    half = sum(one.total for one in folders) / 2
+    is_largest = train.total >= half and train.total > ordered[1].total
+    if split_of(train.name) != names.TRAIN and not is_largest:
+        return {}
+    order = ("train", "test") if len(folders) == 2 else ("train", "val", "test")
+    return {one.path.rstrip("/"): name for one, name in zip(ordered, order, strict=True)}
+
+
+def _renamed(path: str, renamed: Mapping[str, str]) -> str:
+    """Return the path of a file in a folder that has another name."""
+    for folder, name in renamed.items():
+        if path.startswith(f"{folder}/"):
+            return posixpath.join(posixpath.dirname(folder), name) + path[len(folder) :]
+    return path
 
 
 def _without(folders: Iterable[Folder]) -> OptionChange:

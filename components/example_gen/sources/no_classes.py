@@ -16,11 +16,13 @@ from imgpipe.components.example_gen.sources import labels_in_names, readings, ta
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.components.example_gen.sources.lists import ListSource
+from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.models.errors import ConfigError
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst")
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
+_READING = "classes "  # a list that gives labels, or may give them by one of its columns
 _MOST_LISTS = 4  # with more, none of them is tried
 
 
@@ -42,8 +44,10 @@ def advice(
     by_suffix = collections.Counter(file_names.suffix(file) for file in files)
     images = [item for item in items if file_names.claims_to_be_image(item.path)]
     pattern = labels_in_names.pattern_in(images)
-    changes = [{"label_pattern": pattern}] if pattern else []
-    lines = readings.choices(where, options, [*changes, {"class_level": 1}], scan)
+    changes: list[readings.OptionChange] = [{"label_pattern": pattern}] if pattern else []
+    if not all(any(map(split_of, image.path.split("/")[:-1])) for image in images):
+        changes.append({"class_level": 1})
+    lines = readings.choices(where, options, changes, scan)
     folder = Path(where).expanduser().absolute()
     if folder.is_dir():
         lines = _lists(folder, files, options) + lines
@@ -69,7 +73,8 @@ def _explained(
     return (
         f". Its images, such as {images[0].path}, are in no folder of a class: make a folder for "
         "each class, and move the images into them; or write a list with the columns path and "
-        "label, and name it instead of the folder"
+        "label, and name it instead of the folder; or say by data.label_pattern which part of the "
+        "names is the label"
     )
 
 
@@ -94,7 +99,7 @@ def check_lists(where: str, items: Sequence[Item], scan: Scan, options: SourceOp
             cells = {part.lower() for cell in row for part in re.split(r"[\\/]", cell)}
             label = next((labels[stem] for stem in map(_stem, row) if stem in labels), None)
             lines = _lists(folder, [file], options) if label and label.lower() not in cells else []
-            if lines and lines[0].startswith("classes"):
+            if lines and _READING in lines[0]:
                 by_folder = readings.command(where, replace(options, class_level=1))
                 lines.append(f"{readings.described(scan)}: {by_folder}")
                 raise ConfigError(

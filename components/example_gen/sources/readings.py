@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import posixpath
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.sources.base import Scan, SourceOptions, SourceSettings
@@ -22,10 +24,19 @@ OptionChange = dict[str, Any]
 class TwoReadings(ConfigError):
     """A source can be read in several ways, each with other settings of [data]."""
 
-    def __init__(self, why: str, *changes: OptionChange) -> None:
-        """Say why, and which changes of the options make each reading."""
+    def __init__(
+        self, why: str, *changes: OptionChange, renamed: Mapping[str, str] | None = None
+    ) -> None:
+        """Say why, and which changes of the options make each reading.
+
+        Args:
+            why: What can be read in two ways.
+            changes: What each reading changes.
+            renamed: New names of folders, by their paths, that make a further one.
+        """
         super().__init__(why)
         self.changes = changes
+        self.renamed = renamed or {}
 
 
 def choices(
@@ -54,6 +65,33 @@ def choices(
             labels = (tried.root, *((item.path, item.label, item.split) for item in found.items))
             lines.setdefault(labels, f"{described(found)}: {command(where, tried)}")
     return list(lines.values())[:_MOST]
+
+
+def as_splits(
+    where: str, renamed: Mapping[str, str], scan: Callable[[Mapping[str, str]], Scan]
+) -> list[str]:
+    """Return what a folder gives when folders in it are called as the splits, with the command.
+
+    Args:
+        where: The source, as the command names it.
+        renamed: Names of splits by paths of folders.
+        scan: Function that reads the source with folders of these names.
+
+    Returns:
+        One line; none where the source is no folder, or that reading does not work either.
+    """
+    if not renamed or not Path(where).expanduser().is_dir():
+        return []
+    with contextlib.suppress(ConfigError):
+        found = scan(renamed)
+        moves = [
+            f"mv {shlex.quote(path)} {shlex.quote(posixpath.join(posixpath.dirname(path), name))}"
+            for path, name in renamed.items()
+        ]
+        commands = [f"(cd {shlex.quote(where)} && {' && '.join(moves)})"]
+        commands.append(f"imgpipe check {shlex.quote(where)}")
+        return [f"{described(found)}, by other names: {' && '.join(commands)}"]
+    return []
 
 
 def described(scan: Scan) -> str:

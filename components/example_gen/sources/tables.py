@@ -10,6 +10,7 @@ import codecs
 import csv
 import io
 import itertools
+import json
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -64,7 +65,8 @@ _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB p
 _EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
 _BETWEEN = re.compile(r"[][\"'|;,+&/\s]+")  # characters between several labels
 _SURELY_SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")
-_ONE_HOT = {"0", "1", "0.0", "1.0", "true", "false"}
+_ONES = {"1", "1.0", "true"}
+_ONE_HOT = {"0", "0.0", "false"} | _ONES
 
 
 def _word(name: str) -> str:
@@ -259,12 +261,24 @@ def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str
     ]
     if len(columns) < 2:
         return
-    names = [header[number] for number in columns]
+    titles = [header[number] for number in columns]
+    single = all(sum(row[n].lower() in _ONES for n in columns) == 1 for row in rows)
+    what = "Several labels an image are not supported; name the one to learn by data.label_column"
+    if single and where.lower().endswith(".csv"):
+        columns_text = json.dumps(titles, ensure_ascii=False)
+        code = (
+            f"import pandas; t = pandas.read_csv({json.dumps(where, ensure_ascii=False)}, "
+            f'skipinitialspace=True); t["label"] = t[{columns_text}].idxmax(axis=1); '
+            f't.drop(columns={columns_text}).to_csv("labelled.csv", index=False)'
+        )
+        root = shlex.quote(f"data.root={Path(where).expanduser().absolute().parent}")
+        what = (
+            f"Write the name of the class: python3 -c {shlex.quote(code)} && "
+            f"imgpipe check labelled.csv --set {root}"
+        )
     raise ConfigError(
         f"data source {where!r} has no column for the label, but one of zeros and ones for each "
-        f"class: {some(names)}. Several labels an image are not supported. Where each row has a "
-        f"single one, add a column with pandas: table['label'] = table[{names}].idxmax(axis=1), or "
-        "name the column to learn by data.label_column"
+        f"class: {some(titles)}. {what}"
     )
 
 

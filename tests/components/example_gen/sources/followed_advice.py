@@ -10,9 +10,12 @@ from imgpipe.components.example_gen.sources import SourceOptions, open_source
 
 
 def commands(message):
-    """Return source and options of each command in a message: [(source, {name: value})]."""
+    """Return source and options of each command in a message: [(source, {name: value})].
+
+    Those that rename folders first are left out.
+    """
     found = []
-    for command in re.findall(r"imgpipe check ([^\n]+)", str(message)):
+    for command in re.findall(r"(?<!\) && )imgpipe check ([^\n]+)", str(message)):
         where, *sets = shlex.split(command)
         pairs = [setting.removeprefix("data.").split("=", 1) for setting in sets[1::2]]
         found.append((where, {name: value(text) for name, text in pairs}))

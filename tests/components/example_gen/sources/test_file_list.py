@@ -6,6 +6,9 @@ Columns are found by usual names, given names or positions, and contradictory ro
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -268,14 +271,45 @@ def test_several_labels_an_image_are_refused_and_names_of_classes_are_not(folder
     open_source(str(folder / "list.csv"), SourceOptions(classes=named)).listing()
 
 
-def test_one_hot_columns_are_refused_with_what_to_write(folder):
-    (folder / "list.csv").write_text("image,elm,oak\nx/1.jpg,1.0,0.0\nx/2.jpg,0.0,1.0\n")
-    said = (
-        r"one of zeros and ones for each class: elm, oak\. .* add a column with pandas: "
-        r"table\['label'\] = table\[\['elm', 'oak'\]\]\.idxmax\(axis=1\), or name the column"
-    )
-    with pytest.raises(ConfigError, match=said):
+def test_one_hot_columns_are_refused_with_the_command_that_writes_the_label(folder, tmp_path):
+    rows = "x/1.jpg, 1.0, 0.0\nx/2.jpg, 0.0, 1.0\n"
+    (folder / "list.csv").write_text(f"image, elm, oak\n{rows}")
+    with pytest.raises(ConfigError, match="one of zeros and ones for each class: elm, oak") as said:
         open_source(str(folder / "list.csv")).listing()
+    command, _, check = str(said.value).partition("class: python3 ")[2].partition(" && ")
+    subprocess.run([sys.executable, *shlex.split(command)], cwd=tmp_path, check=True)
+    *_, setting = shlex.split(check)
+    options = SourceOptions(root=setting.removeprefix("data.root="))
+    scan = open_source(str(tmp_path / "labelled.csv"), options).listing()
+    assert scan.counts() == {"elm": 1, "oak": 1}
+    (folder / "list.csv").write_text(f"image, elm, oak\n{rows}x/1.jpg, 1, 1\n")
+    with pytest.raises(ConfigError, match="Several labels an image are not supported"):
+        open_source(str(folder / "list.csv")).listing()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("cp1250", "Růže pampeliška"),
+        ("cp1251", "кошка собака"),
+        ("cp1253", "γάτα σκύλος"),
+        ("gbk", "猫 玫瑰花"),
+        ("shift_jis", "ひまわり たんぽぽ"),
+        ("euc_kr", "고양이 개"),
+        ("mac_roman", "Löwenzahn Gänseblümchen"),
+    ],
+)
+def test_the_line_with_the_right_words_converts_a_list(folder, tmp_path, encoding, words):
+    labels = words.split()
+    rows = "".join(f"x/{n}.jpg,{labels[n - 1]}\n" for n in (1, 2))
+    (folder / "list.csv").write_bytes(f"path,label\n{rows}".encode(encoding))
+    with pytest.raises(ConfigError, match="Choose the line whose words are right") as said:
+        open_source(str(folder / "list.csv")).listing()
+    shown = ", ".join(sorted(word for word in labels if not word.isascii()))
+    [line] = [line for line in str(said.value).splitlines() if line.strip().startswith(f"{shown}:")]
+    command = line.partition(": ")[2].partition(" && ")[0]
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "utf8.csv").read_text() == f"path,label\n{rows}"
 
 
 def test_words_for_an_empty_cell_are_no_label(folder):
@@ -291,7 +325,7 @@ def test_words_for_an_empty_cell_are_no_label(folder):
     ("title", "words"),
     [
         ("dataset", ("train", "val", "test")),
-        ("Usage", ("Training", "dev", "PublicTest")),
+        ("Usage", ("Training", "PublicTest", "PrivateTest")),
         ("subset", ("TRAIN", "VALIDATION", "TEST")),
     ],
 )
@@ -320,16 +354,19 @@ def test_a_list_of_google_automl_has_no_header_and_names_the_split_first(folder)
 
 
 def test_a_column_that_nothing_reads_is_named_with_what_it_may_be(folder):
-    text = "path,label,lesion\n" + "".join(f"x/1.jpg,cat,{n // 2}\n" for n in range(4))
-    (folder / "list.csv").write_text(text + "x/2.jpg,dog,0\ny/3.jpg,dog,1\n")
-    (note,) = [
-        n
-        for n in open_source(str(folder / "list.csv")).listing().notes
-        if n.kind == "unused_column"
-    ]
-    assert note.path == "lesion" and "--set data.group_column=lesion" in note.detail
+    text = "path,label,lesion,is_test,fold\n"
+    text += "".join(f"x/1.jpg,cat,L{n // 2},{n // 3},{n % 3}\n" for n in range(4))
+    (folder / "list.csv").write_text(text + "x/2.jpg,dog,L0,0,2\ny/3.jpg,dog,L1,1,1\n")
+    scan = open_source(str(folder / "list.csv")).listing()
+    found = {n.path: n.remedy for n in scan.notes if n.kind == "unused_column"}
+    assert found["lesion"].startswith("if it says which images belong together: --set data.group_")
+    assert "if it is the class: --set data.label_column=lesion" in found["lesion"]
+    held_out = "if it says which images are held out: write train, validation and test into its"
+    assert found["is_test"].startswith(held_out) and "group_column" not in found["is_test"]
+    assert "as test for one of its numbers; if it says which images belong" in found["fold"]
     scan = open_source(str(folder / "list.csv"), SourceOptions(group_column="lesion")).listing()
-    assert scan.groups() == 2 and not [n for n in scan.notes if n.kind == "unused_column"]
+    assert scan.groups() == 2
+    assert "lesion" not in [n.path for n in scan.notes if n.kind == "unused_column"]
 
 
 @pytest.mark.parametrize(

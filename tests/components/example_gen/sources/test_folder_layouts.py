@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
+import subprocess
 import zipfile
 
 import pytest
@@ -43,6 +44,7 @@ def read(folder, patterns, **options):
 
 PETS = {":cat": 4, ":dog": 4}
 SPLIT = {"train:a": 2, "train:b": 2, "test:a": 2, "test:b": 2}
+SHARES = {"train": 2, "validation": 1, "test": 1}
 SEVERAL = {"train:0": 2, "train:1": 2}
 
 
@@ -130,7 +132,16 @@ BOTH = {":a": 4, ":b": 4}
             "one folder for each",
             [{"train:a": 1, "train:b": 1, "validation:a": 1}],
         ),
-        ("{train,test}/{1,2}.jpg", "found no class in 4 files", [{":train": 2, ":test": 2}]),
+        (
+            "images/{cat,pug}_{1,2,3}.jpg maps/{cat,pug}_{1,2,3}.png",
+            "of images, maps have the same names, which begin with several labels",
+            [{":cat": 3, ":pug": 3}, {":images": 6, ":maps": 6}],
+        ),
+        (
+            "train/{1,2}_{cat,pug}.jpg train/{3,4}_{cat,pug}.jpg test/{5,6,7}_{cat,pug}.jpg",
+            "found no class",
+            [{"train:cat": 4, "train:pug": 4, "test:cat": 3, "test:pug": 3}],
+        ),
         ("{cat,dog}.{1,2,3,4}.jpg", "found no class in 8 files", [PETS]),
         (
             "train/{cat,dog}_{1,2,3,4}.jpg test/{cat,dog}_{5,6,7}.jpg",
@@ -146,6 +157,49 @@ def test_a_tree_with_two_meanings_is_refused_with_commands_that_work(
         read(tmp_path, tree)
     found = [counted(scan) for scan in followed_advice.scans(refused.value)]
     assert found and [one for one in readings if one not in found] == []
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        (
+            "训练集/{a,b}/{1,2,3} 测试集/{a,b}/4",
+            {"train:a": 3, "train:b": 3, "test:a": 1, "test:b": 1},
+        ),
+        (
+            "Training/{a,b}/{1,2} Prüfung/{a,b}/3 Validierung/{a,b}/4",
+            {f"{split}:{c}": n for split, n in SHARES.items() for c in "ab"},
+        ),
+        ("oslo/{a,b}/{1,2} rome/{a,b}/{1,2}", None),  # as many, so that neither is train
+    ],
+)
+def test_folders_of_the_same_classes_are_offered_as_splits(tmp_path, tree, expected):
+    with pytest.raises(ConfigError, match="Choose one") as refused:
+        read(tmp_path, tree)
+    lines = [line for line in str(refused.value).splitlines() if "by other names" in line]
+    assert bool(lines) is (expected is not None)
+    for line in lines:
+        command = line.partition("by other names: ")[2].partition(" && imgpipe check")[0]
+        subprocess.run(command, shell=True, check=True)
+        scan = open_source(str(tmp_path)).listing()
+        assert counted(scan) == expected
+
+
+def test_flat_splits_without_labels_are_refused_plainly(tmp_path):
+    with pytest.raises(ConfigError, match="make a folder for each class") as refused:
+        read(tmp_path, "{train,test}/{1,2}.jpg")
+    assert "imgpipe check" not in str(refused.value)
+
+
+def test_skipped_folders_are_not_searched_for_labels_in_names(tmp_path):
+    with pytest.raises(ConfigError, match="begin with several labels"):
+        read(tmp_path, "images/{cat,pug}_{1,2,3}.jpg maps/{cat,pug}_{1,2,3}.png")
+    options = SourceOptions(label_pattern=r"([a-z]+)_\d", skip=("maps",))
+    scan = open_source(str(tmp_path), options).listing()
+    assert counted(scan) == {":cat": 3, ":pug": 3}
+    assert [(note.kind, note.path, note.count) for note in scan.notes] == [
+        ("skipped_folder", "maps", 6)
+    ]
 
 
 def test_an_archive_is_read_by_the_same_rules(tmp_path):

@@ -145,7 +145,7 @@ def test_all_pixels_of_an_image_may_be_in_one_cell(tmp_path):
     scan = source.listing()
     assert [(i.label, i.split) for i in scan.items] == [
         ("0", "train"),
-        ("1", "test"),
+        ("1", "validation"),
         ("0", "train"),
     ]
     assert source.read(scan.items[0]).startswith(b"\x89PNG")
