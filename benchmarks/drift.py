@@ -34,7 +34,7 @@ class Asker:
 
     def __init__(self, out: Path) -> None:
         from imgpipe.pipeline.request_drift import reference
-        from imgpipe.serving.server.served import Served
+        from imgpipe.serving.served import Served
 
         self.versions = reference.versions(out)
         self._number = max(self.versions)

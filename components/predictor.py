@@ -33,7 +33,7 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.process import images_at_once
-from imgpipe.serving.server.served import Served
+from imgpipe.serving.served import Served
 
 _log = logging.getLogger(__name__)
 

@@ -58,7 +58,14 @@ _UNKNOWN = (1 << 16) - 1
 
 
 class _TooManyParts(Exception):
-    """A file has more parts than are followed."""
+    """A file has more parts than are followed.
+
+    Args:
+        most: Number of parts that are followed.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"more than {most:,} parts")
 
 
 class _OutOfReach(Exception):
@@ -126,8 +133,8 @@ def hidden_cost(data: bytes) -> str:
             _jpeg(data)
     except (struct.error, IndexError):  # the decoder refuses a file that ends within a header
         return ""
-    except _TooManyParts:
-        return f"more than {_MOST_PARTS:,} parts"
+    except _TooManyParts as error:
+        return str(error)
     except _OutOfReach:
         return f"a frame header behind more than {_HEADER_REACH:,} bytes that belong to nothing"
     return ""
@@ -151,7 +158,7 @@ def _png_expanded(data: bytes) -> int:
         if total > MAX_EXPANDED_BYTES or kind == b"IEND":
             return total
         at += 12 + length
-    raise _TooManyParts
+    raise _TooManyParts(_MOST_PARTS)
 
 
 def _expanded(content: bytes, most: int) -> int:
@@ -196,7 +203,7 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
         if found[0][1] not in _STANDALONE:
             yield found[0][1], at
             at += max(struct.unpack_from(">H", data, at)[0], 2)
-    raise _TooManyParts
+    raise _TooManyParts(most)
 
 
 def _find(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) -> re.Match[bytes] | None:
@@ -246,7 +253,7 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
         at += 1
         parts += 1
         if parts > most:
-            raise _TooManyParts
+            raise _TooManyParts(most)
         yield kind, begin, at
 
 

@@ -7,25 +7,27 @@ of images all say these words instead.
 
 from __future__ import annotations
 
-import codecs
 import re
 import struct
 from collections.abc import Container, Sequence
 
+from imgpipe.serving.file_formats import (
+    HEIC,
+    beginning,
+    format_name,
+    known_format,
+    other_format,
+    text_of,
+)
 from imgpipe.serving.image_header import sniff
 
 #: Largest number of pixels of an image that is decoded: by the checks, in training, by servers and
 #: by all commands. Phones take 50, 64 and 108 million. In RGB they take 375 MB, which each core may
 #: hold at a time; those that take 200 million write files that no request has room for.
 PIXEL_LIMIT = 125_000_000
-HEIC = "HEIC"
 IS_TEXT = "the file is no image, but text."
 #: How an iPhone is told to write JPEG files.
 IPHONE_REMEDY = "to get JPEG files from an iPhone: Settings › Camera › Formats › Most Compatible"
-_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
-#: Formats of Pillow that models decode, and CUR, which begins as TGA, a format without magic bytes.
-_NOT_NAMED = {"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "CUR"}
-_IN_WORDS = {"WEBP": "WebP", "JXL": "JPEG XL"}
 _AGAIN = "Copy or download the original again."
 _SAVE = "Save the image as JPEG or PNG."
 #: Parts of the messages of `tf.io.decode_image`, and of the check of a request for text.
@@ -34,10 +36,6 @@ _ABOUT_AN_IMAGE = re.compile(
     "JPEG XL|JXL|Input size should match|[Nn]umber of channels|expected the bytes of an image file"
 )
 _MEGA = 1_000_000
-_START = 200  # bytes in which text is recognised; an image has other bytes among them
-_SHOWN = 40  # characters of a text that are quoted
-_HEAD = 12  # bytes of an unknown file that are quoted
-_MAGIC = 16  # bytes by which Pillow's plugins recognise a format
 _TAIL = 64  # bytes at the end of a file that may contain padding after the end marker
 # Flags of the first chunk of an extended WebP file (RFC 9649, section 2.7.1).
 _WEBP_FLAGS, _ALPHA, _ANIMATION = 20, 0x10, 0x02
@@ -103,18 +101,19 @@ def _certain(data: bytes, converted: Container[str]) -> str:
     kind = sniff(data)
     if kind:
         return _webp_kind(data) if kind == "WEBP" and kind not in converted else ""
-    if text := text_of(data):
-        shown = text[:_SHOWN] + ("…" if len(text) > _SHOWN else "")
-        return f'{IS_TEXT} It begins with "{shown}".'
-    name = other_format(data)
-    if name in converted:
+    other = other_format(data)
+    if other in converted:
         return ""
-    if name == HEIC:
+    if other == HEIC:
         return f"HEIC, a format that is not accepted. {_SAVE} Or, {IPHONE_REMEDY}."
-    if name:
+    name = known_format(data)
+    if other:
         return f"{name}, a format that is not accepted. {_SAVE}"
-    begin = data[:_HEAD].hex(" ")
-    return f"the file is no image of a known format; it begins with the bytes {begin}. {_SAVE}"
+    if name:
+        return f"the file is no image, but of another format: {name}. {_SAVE}"
+    if text := text_of(data):
+        return f'{IS_TEXT} It begins with "{text}".'
+    return f"the file is no image of a known format, but {beginning(data)}. {_SAVE}"
 
 
 def _webp_kind(data: bytes) -> str:
@@ -126,42 +125,6 @@ def _webp_kind(data: bytes) -> str:
     has_alpha = data[24] & _WEBP_LOSSLESS_ALPHA if kind == b"VP8L" and len(data) > 24 else 0
     if has_alpha or (kind == b"VP8X" and flags & _ALPHA):
         return f"a WebP file with transparency, a kind that is not accepted. {_SAVE}"
-    return ""
-
-
-def text_of(data: bytes) -> str:
-    """Return the beginning of a file of text, in one line; "" for other files."""
-    try:
-        # The last character may be cut off, which is no error here.
-        start = codecs.getincrementaldecoder("utf-8-sig")().decode(data[:_START])
-    except UnicodeDecodeError:
-        return ""
-    text = " ".join(start.split())
-    return text if text.isprintable() else ""
-
-
-def format_name(data: bytes) -> str:
-    """Return the name of the format of a file, such as `JPEG`; "" for an unknown one."""
-    kind = sniff(data)
-    return _IN_WORDS.get(kind, kind) or other_format(data)
-
-
-def other_format(data: bytes) -> str:
-    """Return the name of a format that models do not decode, such as `HEIC`; "" for none.
-
-    The file is not opened: Pillow's plugins only look at the first bytes.
-    """
-    # The first box of such a file names its type and brand (ISO/IEC 14496-12, 4.3).
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        return HEIC
-    from PIL import Image  # needed only for files that are refused
-
-    Image.init()
-    start = data[:_MAGIC].ljust(_MAGIC, b"\0")  # plugins read numbers without looking for the end
-    for name, (_, accepts) in Image.OPEN.items():
-        # For a format that this build of Pillow lacks, the function returns a text and not True.
-        if name not in _NOT_NAMED and accepts and accepts(start) is True:
-            return name
     return ""
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.export.signatures import SERVING_DEFAULT
 from imgpipe.models.files.described_files import DescribedFiles
+from imgpipe.serving.served import Served
 from imgpipe.serving.server.runtime import Runtime
-from imgpipe.serving.server.served import Served
 
 #: The model that is kept, with its files; empty if there is none.
 _kept: list[tuple[DescribedFiles, Runtime]] = []

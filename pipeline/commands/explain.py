@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from imgpipe.models.arrays import Array, PixelValues
     from imgpipe.models.network.classifier import ClassifierNetwork
-    from imgpipe.serving.server.served import Served
+    from imgpipe.serving.served import Served
 
 app = typer.Typer()
 
@@ -119,7 +119,7 @@ class _Drawing:
         """
         from imgpipe.models.export.signatures import CAM
         from imgpipe.models.network import activation_images
-        from imgpipe.serving.server.served import Served
+        from imgpipe.serving.served import Served
 
         layers = activation_images.choose(classifier.network, wanted)
         return cls(classifier, Served(str(version), CAM), layers)

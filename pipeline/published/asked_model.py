@@ -14,15 +14,10 @@ from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models import feature_names as names
 from imgpipe.serving import image_header
 from imgpipe.serving.client import InvalidArgument
-from imgpipe.serving.refused_image import (
-    HEIC,
-    PIXEL_LIMIT,
-    in_words,
-    other_format,
-    too_many_pixels,
-)
+from imgpipe.serving.file_formats import HEIC, other_format
+from imgpipe.serving.refused_image import PIXEL_LIMIT, in_words, too_many_pixels
+from imgpipe.serving.served import Served
 from imgpipe.serving.server import limits, status
-from imgpipe.serving.server.served import Served
 
 
 def ask(served: Served, images: Sequence[bytes]) -> tuple[dict[str, np.ndarray], list[bytes]]:

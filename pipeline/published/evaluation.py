@@ -138,7 +138,7 @@ def _judge(request: EvaluationRequest) -> JudgedAnswers:
     """Inspect and classify all images of a source."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.components.image_filter.decision import readable
-    from imgpipe.serving.server.served import Served
+    from imgpipe.serving.served import Served
 
     model = request.model
     items = request.scan.items

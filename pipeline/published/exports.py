@@ -328,7 +328,7 @@ def _resized(images: list[bytes], size: int) -> PixelValues:
 @contextlib.contextmanager
 def _opened(model: Model, signature: str) -> Iterator[Callable[..., Probabilities]]:
     """Load a signature of the version, which returns probabilities [N, C]."""
-    from imgpipe.serving.server.served import Served
+    from imgpipe.serving.served import Served
 
     outputs = (names.PROBABILITIES,)
     with contextlib.closing(Served(str(model.folder), signature, outputs)) as served:

@@ -19,10 +19,11 @@ from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.published.asked_model import ask
 from imgpipe.pipeline.published.model import Model
+from imgpipe.serving import decoder_lines
 from imgpipe.serving.client import Classification, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image
-from imgpipe.serving.server.served import Served
+from imgpipe.serving.served import Served
 
 _process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
 
@@ -115,7 +116,8 @@ class LoadedModel(Classifier):
         _check_process()
         if self._closed:
             raise ServingError(f"The model in {self.folder} is closed. Load it again")
-        outputs, _ = ask(self._served, images)
+        with decoder_lines.dropped():
+            outputs, _ = ask(self._served, images)
         # As in the answers of a server, 0 stands for a model without a number.
         return Prediction(outputs, str(self.folder), self.version or 0, SERVING_DEFAULT)
 

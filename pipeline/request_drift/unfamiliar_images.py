@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from imgpipe.models.export.signatures import FEATURE_VECTORS
 from imgpipe.pipeline.request_drift.reference import Reference
-from imgpipe.serving.server.served import Served
+from imgpipe.serving.served import Served
 
 #: Standard deviations of the difference of two shares. By chance, a share is greater than another
 #: one by more than three of them in 1 of 740 cases.

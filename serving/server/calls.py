@@ -43,6 +43,8 @@ class Call:
     """Deadline on the monotonic clock; None for no deadline."""
     is_active: Callable[[], bool] = field(default=lambda: True, repr=False)
     """Returns whether the client still waits for the answer."""
+    max_answer_bytes: int = 0
+    """Size of an answer that the client is known to accept; 0 for any."""
     is_long: bool = False
     """Whether the request is computed in several slices, and runs in a thread for such requests."""
 
@@ -231,9 +233,13 @@ class SheddingPool(futures.ThreadPoolExecutor):
         waiting = asyncio.wrap_future(answer)
         # asyncio would log the error of a request whose caller has gone.
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # Without the shield, a queued request would be dropped together with its caller, and
-        # would count as waiting for ever.
-        return await asyncio.shield(waiting)
+        try:
+            # Without the shield, a queued request would be dropped together with its caller, and
+            # would count as waiting for ever.
+            return await asyncio.shield(waiting)
+        finally:
+            # They hold an error whose traceback holds them, and with them the bytes of the request.
+            del fn, answer, waiting
 
     def _check_room(self, size: int) -> None:
         held = self._bytes
@@ -264,7 +270,8 @@ class SheddingPool(futures.ThreadPoolExecutor):
             self._long.submit(self._take, fn, size, answer)
         except BaseException as error:
             self._end(size)
-            answer.set_exception(error)
+            # Without the frames of this thread, which hold the bytes of the request.
+            answer.set_exception(error.with_traceback(None))
         else:
             self._end(size)
             answer.set_result(result)

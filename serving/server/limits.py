@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -119,22 +119,41 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
     return total
 
 
-def _images(alias: str, item: bytes) -> Iterator[bytes]:
-    """Yield the images in a value: itself, or all bytes in a serialized tf.Example.
+def images_of(arrays: Mapping[str, np.ndarray]) -> list[bytes]:
+    """Return the encoded images of a request, in the order of its rows; [] if it holds none."""
+    for alias, value in arrays.items():
+        if _holds_images(alias, value):
+            parts = [part for item in value.flat for part in _named_bytes(alias, item)]
+            return [image for name, image in parts if name == IMAGE_INPUT.encode()]
+    return []
 
-    The graph reads one feature of an Example. To count all of them is simpler, and protobuf refuses
-    features whose names are not UTF-8, which the graph accepts.
+
+def _images(alias: str, item: bytes) -> Iterator[bytes]:
+    """Yield what may be an image in a value.
+
+    The graph reads one feature of an Example. To count all of them is simpler.
     """
+    return (image for _, image in _named_bytes(alias, item))
+
+
+def _named_bytes(alias: str, item: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield a value with its name, or all bytes in a serialized tf.Example with their features.
+
+    Protobuf refuses features whose names are not UTF-8, which the graph accepts.
+    """
+
+    def inside(wanted: int, parts: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        fields = (field for begin, end in parts for field in wire.fields(item, begin, end))
+        return ((begin, end) for number, begin, end in fields if number == wanted and begin >= 0)
+
     if alias == IMAGE_INPUT:
-        yield item
+        yield IMAGE_INPUT.encode(), item
         return
-    # Example.features.feature[…].value.bytes_list.value
-    parts = [(0, len(item))]
-    for wanted in (1, 1, 2, 1, 1):
-        inside = (field for begin, end in parts for field in wire.fields(item, begin, end))
-        parts = [(begin, end) for number, begin, end in inside if number == wanted and begin >= 0]
-    for begin, end in parts:
-        yield item[begin:end]
+    # Example.features.feature[…]: a key, and a value with bytes_list.value
+    for entry in inside(1, inside(1, [(0, len(item))])):
+        name = b"".join(item[begin:end] for begin, end in inside(1, [entry]))
+        for begin, end in inside(1, inside(1, inside(2, [entry]))):
+            yield name, item[begin:end]
 
 
 class Pace:

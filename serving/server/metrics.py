@@ -38,33 +38,14 @@ _COUNTED = re.compile(rb"^(# TYPE :tensorflow:\S+(?<!_created)) gauge$", re.MULT
 _SERVING, _LOAD = ":tensorflow:serving:", ":tensorflow:cc:saved_model:load_"
 
 
-class _Present(Collector):
-    """What a server does and holds at the moment it is asked.
+class _Versions(Collector):
+    """The versions that answer at the moment it is asked; the models may change at any time."""
 
-    Args:
-        core: The models.
-        pool: The requests.
-        connections: Returns the number of open connections, by name of the port.
-    """
-
-    def __init__(
-        self, core: Core, pool: SheddingPool, connections: Mapping[str, Callable[[], int]]
-    ) -> None:
-        self._core, self._pool, self._connections = core, pool, connections
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges."""
-        waiting, running = self._pool.load()
-        yield GaugeMetricFamily(
-            "imgpipe_server_requests_waiting", "Requests in the queue.", waiting
-        )
-        yield GaugeMetricFamily("imgpipe_server_requests_running", "Requests in a thread.", running)
-        connections = GaugeMetricFamily(
-            "imgpipe_server_connections", "Open connections, by port.", labels=["port"]
-        )
-        for port, count in self._connections.items():
-            connections.add_metric([port], count())
-        yield connections
+        """Yield the gauge."""
         versions = GaugeMetricFamily(
             "imgpipe_server_version_available",
             "1 for each version that answers requests.",
@@ -141,7 +122,16 @@ class Metrics:
         self, core: Core, pool: SheddingPool, connections: Mapping[str, Callable[[], int]]
     ) -> None:
         """Add what the parts of the server tell of themselves, and the memory of the process."""
-        self.own.register(_Present(core, pool, connections))
+
+        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+            return Gauge(f"imgpipe_server_{name}", meaning, labels, registry=self.own)
+
+        gauge("requests_waiting", "Requests in the queue.").set_function(lambda: pool.load()[0])
+        gauge("requests_running", "Requests in a thread.").set_function(lambda: pool.load()[1])
+        open_connections = gauge("connections", "Open connections, by port.", "port")
+        for port, count in connections.items():
+            open_connections.labels(port).set_function(count)
+        self.own.register(_Versions(core))
         ProcessCollector(registry=self.own)
 
     def __call__(self, call: Call) -> None:

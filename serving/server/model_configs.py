@@ -100,10 +100,7 @@ def of_settings(settings: Settings) -> list[ModelConfig]:
         ConfigError: The file cannot be read or is malformed, or no folder is named.
     """
     if settings.model_config_file:
-        try:
-            return read_models(Path(settings.model_config_file))
-        except StatusError as error:
-            raise ConfigError(f"{settings.model_config_file}: {error.message}") from error
+        return read_models(Path(settings.model_config_file))
     base_path = settings.model_base_path
     if not (settings.model_name and base_path):
         raise ConfigError("a server needs a model: model_name and model_base_path are empty.")
@@ -128,7 +125,6 @@ def read_models(file: Path) -> list[ModelConfig]:
 
     Raises:
         ConfigError: The file cannot be read or is malformed.
-        StatusError: INVALID_ARGUMENT, the file has no list of models, or a model is malformed.
     """
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
@@ -136,6 +132,9 @@ def read_models(file: Path) -> list[ModelConfig]:
     config = model_server_config_pb2.ModelServerConfig()
     try:
         text_format.Parse(file.read_text("utf-8"), config)
+        return from_proto(config)
+    except StatusError as error:
+        raise ConfigError(f"{file}: {error.message}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}.") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
@@ -143,7 +142,6 @@ def read_models(file: Path) -> list[ModelConfig]:
             f"Invalid protobuf file: '{file}'. Error parsing text-format "
             f"{config.DESCRIPTOR.full_name}: {error}"
         ) from error
-    return from_proto(config)
 
 
 def from_proto(config: Any) -> list[ModelConfig]:

@@ -23,6 +23,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.serving import decoder_lines
 from imgpipe.serving.server import ports
 from imgpipe.serving.server.settings import Settings, parse
 
@@ -272,7 +273,9 @@ def run(
 
         server = ModelServer(settings=settings)
         lines = StateLines(write_states)
-        return _leave(_run_until_signalled(server, settings.drain_seconds, lines))
+        with decoder_lines.dropped():
+            finished = _run_until_signalled(server, settings.drain_seconds, lines)
+        return _leave(finished)
     except ImgpipeError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code

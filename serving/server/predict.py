@@ -13,8 +13,8 @@ code that TensorFlow Serving has for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,7 @@ from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.limits import SLICE_PIXELS, SMALL_PIXELS, Pace, Turns
 from imgpipe.serving.server.runtime import Runtime, calls_at_once
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
-from imgpipe.serving.server.storage import IMAGE_INPUT
 
-MAX_ANSWER_BYTES = 4 << 20
-"""Size of an answer that gRPC's clients accept unless they are told otherwise."""
 _turns = Turns(calls_at_once())
 """Slices of long calls of all models, which share the cores. Otherwise the threads of TensorFlow
 would begin all of them, and short calls would wait for each."""
@@ -78,8 +75,6 @@ class PredictCall:
     """Name of the signature that ran, even if the request named none."""
     outputs: dict[str, np.ndarray]
     """Output arrays by name."""
-    run_seconds: float
-    """Time in seconds that the model itself took."""
     rows: int
     """Number of rows of the first input; 1 where it has no rows."""
 
@@ -135,41 +130,34 @@ class Handle:
                 it is long.
             StatusError: The request does not fit the model, or the graph fails on its values.
         """
+        call = call or Call("GRPC", is_long=True)
         key = signature_name or SERVING_DEFAULT
         signature = self.signature(key)
         if signature is None:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
-        with conversion(0 if call is None else call.size):
+        with conversion(call.size):
             arrays = self._arrays(signature, inputs)
-        aliases = _outputs(signature, output_filter)
-        names = [signature.outputs[alias].name for alias in aliases]
-        fetches = sorted(set(names))  # several aliases may refer to one tensor
-        began = time.monotonic()
-
-        def check(first: Sequence[np.ndarray], count: int) -> None:
-            # Who names the outputs is answered, whatever they are.
-            if call is not None and call.entrypoint == "GRPC" and not output_filter:
-                rows_of = dict(zip(fetches, first, strict=True))
-                _check_size({a: rows_of[n] for a, n in zip(aliases, names, strict=True)}, count)
-
-        try:
-            found = self._run(key, arrays, fetches, call, check)
-        except StatusError as error:
-            if error.code != Code.INVALID_ARGUMENT or IMAGE_INPUT not in arrays:
-                raise
-            images = arrays[IMAGE_INPUT].ravel().tolist()
-            raise invalid(in_words(error.message, images)) from error
-        results = dict(zip(fetches, found, strict=True))
+        tensor_names = {
+            alias: signature.outputs[alias].name for alias in _outputs(signature, output_filter)
+        }
+        fetches = sorted(set(tensor_names.values()))  # several aliases may refer to one tensor
         rows = _row_counts(signature, arrays)
-        answer = PredictCall(
-            signature_name=key,
-            outputs={a: results[n] for a, n in zip(aliases, names, strict=True)},
-            run_seconds=time.monotonic() - began,
-            rows=1 if not rows or rows[0] is None else rows[0],
-        )
-        if call is not None:
-            call.signature, call.rows, call.run_seconds = key, answer.rows, answer.run_seconds
-        return answer
+        count = 1 if not rows or rows[0] is None else rows[0]
+        began = time.monotonic()
+        slices: list[dict[str, np.ndarray]] = []
+        try:
+            for found in self._slices(key, arrays, fetches, call):
+                by_tensor = dict(zip(fetches, found, strict=True))
+                slices.append({alias: by_tensor[name] for alias, name in tensor_names.items()})
+                # Who names the outputs is answered, whatever they are.
+                if len(slices) == 1 and self.runtime.by_row and not output_filter:
+                    _check_size(slices[0], count, call.max_answer_bytes)
+        except StatusError as error:
+            if error.code != Code.INVALID_ARGUMENT:
+                raise
+            raise invalid(in_words(error.message, limits.images_of(arrays))) from error
+        call.signature, call.rows, call.run_seconds = key, count, time.monotonic() - began
+        return PredictCall(key, _joined(slices), count)
 
     def _arrays(self, signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the inputs as arrays, in the order of their names."""
@@ -210,57 +198,36 @@ class Handle:
         ]
         return f"Signatures for {tensors.dtype_name(number)}: {listed(keys)}." if keys else ""
 
-    def _run(
-        self,
-        key: str,
-        arrays: Mapping[str, np.ndarray],
-        fetches: Sequence[str],
-        call: Call | None,
-        check: Callable[[Sequence[np.ndarray], int], None],
-    ) -> list[np.ndarray]:
-        """Run a signature in slices of rows where the model computes each row alone.
-
-        `check` is called with the outputs of the first slice and the number of all rows.
-        """
+    def _slices(
+        self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str], call: Call
+    ) -> Iterator[list[np.ndarray]]:
+        """Run a signature, in slices of rows where the model computes each row alone."""
         rows = set(_row_counts(self.signatures[key], arrays))
         many = any(count is not None and count > limits.MAX_SLICE_ROWS for count in rows)
-        if many and self.runtime.by_row and call is not None and not call.is_long:
+        if many and self.runtime.by_row and not call.is_long:
             raise LongCall(call)  # before the pixels are counted, which takes time, too
-        with conversion(0 if call is None else call.size):
+        with conversion(call.size):
             pixels = [
                 limits.row_pixels(alias, value, self.max_pixels) for alias, value in arrays.items()
             ]
         if not self.runtime.by_row or len(rows) != 1 or rows == {0}:
-            return self._run_slice(key, arrays, fetches)
+            yield self._run_slice(key, arrays, fetches)
+            return
         counts = [sum(row) for row in zip(*pixels, strict=True)]
         if rows == {None}:  # a single image, such as pixels [H, W, 3], is not divided
             counts = [sum(counts)]
-        answers = []
         begin = 0
         while begin < len(counts):
             end = self.pace.end(key, counts, begin)
-            is_large = counts[begin] > SLICE_PIXELS
-            with ExitStack() as turn:
-                if is_large or len(counts) > end - begin:
-                    if call is not None and not call.is_long:
-                        raise LongCall(call)
-                    turn.enter_context((_large_images if is_large else _turns).turn())
-                elif sum(counts) > SMALL_PIXELS:
-                    turn.enter_context(_photographs.turn())
-                if call is not None:
-                    call.check()
-                part = arrays
-                if len(counts) > end - begin:
-                    part = {alias: value[begin:end] for alias, value in arrays.items()}
+            part = arrays
+            if end - begin < len(counts):
+                part = {alias: value[begin:end] for alias, value in arrays.items()}
+            with _turn(counts, begin, end, call):
+                call.check()
                 with self.pace.measured(key, end - begin):
-                    answers.append(self._run_slice(key, part, fetches))
-            if not begin:
-                check(answers[0], len(counts))
+                    found = self._run_slice(key, part, fetches)
+            yield found
             begin = end
-        if len(answers) == 1:
-            return answers[0]
-        columns = zip(*answers, strict=True)
-        return [np.concatenate(pieces) if pieces[0].ndim else pieces[0] for pieces in columns]
 
     def _run_slice(
         self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str]
@@ -278,30 +245,56 @@ class Handle:
         return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found]
 
 
-def _check_size(outputs: Mapping[str, np.ndarray], count: int) -> None:
-    """Check that a client of gRPC would accept the answer, before most of it is computed.
+def _turn(counts: Sequence[int], begin: int, end: int, call: Call) -> AbstractContextManager[None]:
+    """Return the context in which a slice of rows runs, given the pixels of all rows.
+
+    Raises:
+        LongCall: The slice is one of a long call, and the call does not know yet that it is long.
+    """
+    is_large = counts[begin] > SLICE_PIXELS
+    if is_large or end - begin < len(counts):
+        if not call.is_long:
+            raise LongCall(call)
+        return (_large_images if is_large else _turns).turn()
+    return _photographs.turn() if sum(counts) > SMALL_PIXELS else nullcontext()
+
+
+def _joined(slices: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the outputs of all slices; those without rows are the same in each."""
+    first = slices[0]
+    if len(slices) == 1:
+        return dict(first)
+    return {
+        alias: np.concatenate([part[alias] for part in slices]) if value.ndim else value
+        for alias, value in first.items()
+    }
+
+
+def _check_size(outputs: Mapping[str, np.ndarray], count: int, most: int) -> None:
+    """Check that a client would accept the answer, before most of it is computed.
 
     Each row of the output `classes` repeats the names of all classes.
 
     Args:
         outputs: The first rows of the outputs, by name.
         count: Number of all rows.
+        most: Largest number of bytes of an answer; 0 for any.
 
     Raises:
         StatusError: INVALID_ARGUMENT, it would not, and fewer rows or outputs would help.
     """
-    if count < 2 or len(outputs) < 2:
+    if not most or count < 2 or len(outputs) < 2:
         return
     sizes = {name: _row_bytes(values) for name, values in outputs.items()}
     each = sum(sizes.values())
-    if each * count <= MAX_ANSWER_BYTES:
+    if each * count <= most:
         return
     largest = max(sizes, key=lambda name: sizes[name])
     raise invalid(
         f"The answer to {count:,} rows would have about {each * count / (1 << 20):.1f} MiB, and "
-        "gRPC's clients accept 4 MiB unless they are told otherwise. Name the outputs that you "
-        f"need in output_filter, without {largest} ({sizes[largest]:,} of {each:,} bytes of a "
-        f"row), or send at most {max(MAX_ANSWER_BYTES // each, 1):,} rows at once. If your client "
+        f"gRPC's clients accept {most >> 20} MiB unless they are told otherwise. Name the outputs "
+        f"that you need in output_filter, without {largest} ({sizes[largest]:,} of {each:,} bytes "
+        f"of a row), or send at most {max(most // each, 1):,} rows at once. If your client "
         f"accepts more (grpc.max_receive_message_length), name all outputs: {listed(outputs)}."
     )
 

@@ -240,8 +240,6 @@ class ModelServer:
         self._stopping.set()
         # The port stays open: gRPC would cancel requests that are arriving, which clients would
         # not retry.
-        if self._api:
-            self._api.draining = True
         self._pool.drain()
         end = time.monotonic() + grace
         while not self._pool.idle() and time.monotonic() < end:

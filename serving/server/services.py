@@ -56,6 +56,8 @@ _ELSEWHERE = {
     ),
 }
 """Methods that other servers answer. gRPC's own refusal of unknown methods names none that does."""
+MAX_ANSWER_BYTES = 4 << 20
+"""Size of an answer that gRPC's clients accept unless they are told otherwise."""
 _RELOAD_WAIT_S = 600.0
 """Time that a reload waits for its models if the request has no deadline."""
 
@@ -268,7 +270,7 @@ def _handler(method: _Method, calls: Calls, pool: SheddingPool) -> grpc.RpcMetho
         waiting = True
         left = context.time_remaining()
         deadline = None if left is None else time.monotonic() + left
-        call = Call("GRPC", method.name, deadline, lambda: waiting)
+        call = Call("GRPC", method.name, deadline, lambda: waiting, MAX_ANSWER_BYTES)
         try:
             return await pool.run(
                 lambda: calls.run(call, lambda: method.answer(data, call)), len(data)
@@ -283,5 +285,8 @@ def _handler(method: _Method, calls: Calls, pool: SheddingPool) -> grpc.RpcMetho
             # gRPC cancels this coroutine when the client leaves. A request that is still in the
             # queue of the pool is then not run.
             waiting = False
+            # gRPC keeps the error of `abort` together with this frame until the next collection
+            # of garbage, and would keep the bytes of the request.
+            data = b""
 
     return grpc.unary_unary_rpc_method_handler(answer)

@@ -18,8 +18,8 @@ from imgpipe.components.serving_validator import validate
 from imgpipe.models import feature_names as names
 from imgpipe.models.export.signatures import CAM
 from imgpipe.models.head.out_of_fold import OutOfFold
+from imgpipe.serving.served import Served
 from imgpipe.serving.server import runtime
-from imgpipe.serving.server.served import Served
 from tests.images import encoded, soft
 
 # TFX and TensorFlow warn about their own dependencies; none of these warnings can be fixed here.

@@ -57,8 +57,9 @@ def many_scans(count: int = 200, side: int = 16) -> bytes:
         (compressed_texts(1000, size=100), ""),
         (compressed_texts(1), ""),
         (png_bomb(1, 1) + chunk(b"abCd", b"") * 300_001, "more than 300,000 parts"),
+        (b"\xff\xd8" + b"\xff\xe1\0\2" * 10_001, "more than 10,000 parts"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_images_cost_more_than_their_pixels(data, cost):
     assert hidden_cost(data) == cost

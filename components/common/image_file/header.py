@@ -21,7 +21,8 @@ from PIL import ExifTags, Image, JpegImagePlugin
 
 from imgpipe.models.packages import install_command
 from imgpipe.serving import image_header
-from imgpipe.serving.refused_image import HEIC, IPHONE_REMEDY
+from imgpipe.serving.file_formats import HEIC
+from imgpipe.serving.refused_image import IPHONE_REMEDY
 
 #: Camera files with a second image for previews: every reader treats them as JPEG, and they are not
 #: animations.

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from imgpipe.components.common.image_file.format_names import described
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -42,6 +41,7 @@ from imgpipe.components.example_gen.sources.local_files import (
     inflated,
 )
 from imgpipe.models.errors import ConfigError
+from imgpipe.serving.file_formats import described
 
 #: Suffixes of archives; those that are not read get an error that says so.
 _NOT_READ = (".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")

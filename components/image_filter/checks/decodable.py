@@ -9,13 +9,13 @@ from __future__ import annotations
 from PIL import UnidentifiedImageError
 
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.common.image_file.format_names import described
 from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
 from imgpipe.components.common.image_file.transcoding import PreviewError, transcode
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings, Result, check
+from imgpipe.serving.file_formats import HEIC, described, other_format
 from imgpipe.serving.image_header import sniff
-from imgpipe.serving.refused_image import HEIC, is_cut_short, other_format
+from imgpipe.serving.refused_image import is_cut_short
 
 NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
@@ -81,7 +81,5 @@ def _unknown(record: ImageRecord) -> ImageFinding:
     if not file_names.claims_to_be_image(record.path):
         return ImageFinding(OTHER_FILE, name, remedy=f"{remedy}; it does not count as an image")
     if other or name.endswith("Image format") or data[:2] in (b"II", b"MM"):
-        return ImageFinding(
-            UNDECODABLE, f"{other or name}, a format that is not accepted", remedy=remedy
-        )
+        return ImageFinding(UNDECODABLE, f"{name}, a format that is not accepted", remedy=remedy)
     return ImageFinding(NOT_AN_IMAGE, name, remedy=remedy)

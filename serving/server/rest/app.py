@@ -27,8 +27,8 @@ from starlette.routing import Mount, Route
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 from imgpipe.serving import tensors
-from imgpipe.serving.server import services, status
-from imgpipe.serving.server.calls import Call, Calls, SheddingPool
+from imgpipe.serving.server import services
+from imgpipe.serving.server.calls import Call, Calls, Refused, SheddingPool
 from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.metrics import Metrics
@@ -79,7 +79,6 @@ class RestApi:
 
     Attributes:
         bodies: Reads the bodies of requests.
-        draining: Whether new requests are refused.
     """
 
     def __init__(
@@ -96,38 +95,22 @@ class RestApi:
         self._is_ready = is_ready
         self._metrics, self._timeout = metrics, settings.rest_timeout
         self.bodies = Bodies(settings.rest_timeout)
-        self.draining = False
 
     def app(self, pages: Sequence[Route] = ()) -> Starlette:
         """Return the ASGI application, with the routes of pages."""
-
-        async def live(request: Request) -> Response:
-            return json_response({"live": True})
-
-        async def ready(request: Request) -> Response:
-            up = self._is_ready()
-            answer = json_response({"ready": up})
-            answer.status_code = 200 if up else 503
-            return answer
-
-        async def models(request: Request) -> Response:
-            return json_response(self._models())
-
-        async def metrics(request: Request) -> Response:
-            return Response(self._metrics.page(), media_type="text/plain")
-
-        async def own_metrics(request: Request) -> Response:
-            return Response(self._metrics.own_page(), media_type="text/plain")
-
-        own = {
-            f"{HEALTH}live": live,
-            f"{HEALTH}ready": ready,
-            "/v1/server/models": models,
-            METRICS: metrics,
-            OWN_METRICS: own_metrics,
+        answers: dict[str, Callable[[], Response]] = {
+            f"{HEALTH}live": lambda: json_response({"live": True}),
+            f"{HEALTH}ready": self._ready,
+            "/v1/server/models": lambda: json_response(self._models()),
+            METRICS: lambda: Response(self._metrics.page(), media_type="text/plain"),
+            OWN_METRICS: lambda: Response(self._metrics.own_page(), media_type="text/plain"),
         }
-        routes = [Route(path, answer) for path, answer in own.items()]
+        routes = [_route(path, answer) for path, answer in answers.items()]
         return Starlette(routes=[*routes, *pages, Mount("/", self)])
+
+    def _ready(self) -> Response:
+        up = self._is_ready()
+        return json_response({"ready": up}, code=200 if up else 503)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
@@ -161,8 +144,6 @@ class RestApi:
         )
 
     def _check(self, request: Request) -> None:
-        if self.draining:
-            raise StatusError(Code.UNAVAILABLE, "The server is stopping. Use another server.")
         if is_of_another_site(request):
             raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
 
@@ -203,6 +184,9 @@ class RestApi:
             text = await self._pool.run(
                 lambda: self._calls.run(call, lambda: self._predict(request, call, spec, body))
             )
+        except Refused as error:
+            self._calls.refuse(call, error)
+            raise
         finally:
             waiting = False
             watcher.cancel()
@@ -252,26 +236,26 @@ def _target(verb: str, path: str) -> tuple[Spec, str]:
 
 
 def _status(states: Sequence[VersionState]) -> dict[str, Any]:
-    return {
-        "model_version_status": [
-            {
-                "version": str(state.version),
-                "state": state.state.name,
-                "status": {
-                    "error_code": status.code_name(state.code),
-                    "error_message": status.truncate(state.message),
-                },
-            }
-            for state in states
-        ]
-    }
+    return _in_json(services.status_message(states))
 
 
 def _metadata(handle: Handle) -> dict[str, Any]:
     signatures = get_model_metadata_pb2.SignatureDefMap()
     services.metadata_response(handle).metadata[services.SIGNATURE_DEF].Unpack(signatures)
-    described = json_format.MessageToDict(
-        signatures, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
     spec = {"name": handle.name, "signature_name": "", "version": str(handle.version)}
-    return {"model_spec": spec, "metadata": {"signature_def": described}}
+    return {"model_spec": spec, "metadata": {"signature_def": _in_json(signatures)}}
+
+
+def _in_json(message: Any) -> dict[str, Any]:
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+def _route(path: str, answer: Callable[[], Response]) -> Route:
+    """Return a route whose answer does not depend on the request."""
+
+    async def endpoint(request: Request) -> Response:
+        return answer()
+
+    return Route(path, endpoint)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 
-from imgpipe.serving.refused_image import IS_TEXT, format_name, text_of
+from imgpipe.serving.file_formats import described, format_name
+from imgpipe.serving.refused_image import IS_TEXT
 from imgpipe.serving.server.status import StatusError, invalid
 
 B64 = "b64"
@@ -26,7 +27,6 @@ _FORM = re.compile(rb"[\w.%+-]+=")
 """The beginning of a form that is not divided into parts."""
 _START = 256
 """Bytes of a body that show what it is."""
-_SHOWN = 40
 
 
 def check(data: bytes, url: str) -> None:
@@ -52,13 +52,10 @@ def _kind(data: bytes) -> str:
     start = data[:_START]
     if start.startswith(b"--") and b"content-disposition" in start.lower():
         return "a form (multipart/form-data)"
-    if name := format_name(data):
-        return f"a file of the format {name}"
     if _FORM.match(start):
         return "a form"
-    if text := text_of(data):
-        return f"text that begins with {text[:_SHOWN]!r}"
-    return f"a file that begins with the bytes {data[:8].hex(' ')}"
+    name = format_name(data)
+    return f"a file of the format {name}" if name else described(data)[0]
 
 
 def advised(error: StatusError, data: bytes) -> StatusError:

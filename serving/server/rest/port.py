@@ -197,10 +197,12 @@ class HttpPort:
         self._socket.listen(_BACKLOG)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        app, names = self._app, {name for name, _ in scope["headers"]}
+        app = self._app
+        request = Request(scope)
+        names = {name for name, _ in scope["headers"]}
         if {b"content-length", b"transfer-encoding"} <= names:  # RFC 9112, section 6.1
             app = PlainTextResponse("A request has one length.", 400, {"Connection": "close"})
-        elif names_another_host(request := Request(scope), self._allowed):
+        elif names_another_host(request, self._allowed):
             app = other_host(request)
         elif self.connections > self._most and not scope["path"].startswith(HEALTH):
             app = refusal(StatusError(Code.UNAVAILABLE, "Too many connections. Try again later."))

@@ -58,9 +58,9 @@ def too_large(excess: str) -> HttpError:
     return HttpError(413, Code.RESOURCE_EXHAUSTED, f"The body of the request {excess}")
 
 
-def json_response(content: Any, headers: dict[str, str] | None = None) -> Response:
+def json_response(content: Any, headers: dict[str, str] | None = None, code: int = 200) -> Response:
     """Return an answer with JSON."""
-    return Response(orjson.dumps(content), 200, headers, "application/json")
+    return Response(orjson.dumps(content), code, headers, "application/json")
 
 
 def other_host(request: Request) -> Response:
@@ -79,8 +79,7 @@ def other_host(request: Request) -> Response:
 def refusal(error: StatusError) -> Response:
     """Return the answer to a failed request, `{"error": MESSAGE}`."""
     code = getattr(error, "http_status", 0) or _HTTP_STATUS.get(error.code, 500)
-    body = orjson.dumps({"error": status.truncate(error.message)})
-    return Response(body, code, media_type="application/json")
+    return json_response({"error": status.truncate(error.message)}, code=code)
 
 
 def is_of_another_site(request: Request) -> bool:
@@ -144,8 +143,8 @@ class Bodies:
         self,
         request: Request,
         work: Callable[[bytes], Awaitable[Response]],
-        check: Callable[[], None] = lambda: None,
-        refused: Callable[[StatusError], None] = lambda error: None,
+        check: Callable[[], None],
+        refused: Callable[[StatusError], None],
     ) -> Response:
         """Return what `work` makes of the body of a request, or the refusal.
 

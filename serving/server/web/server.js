@@ -2,6 +2,8 @@
 
 const GONE = "The server cannot be reached. Check that it is still running, then try again.";
 const SIGNATURE = "serving_default";
+// The server takes 32 MiB (MAX_BODY_BYTES), in which base64 makes four bytes of three.
+const MOST_BYTES = ((32 << 20) * 3) / 4 - 1024;
 
 /** An error whose message is written for the person at the page. */
 export class Refused extends Error {
@@ -101,8 +103,18 @@ function base64(blob) {
   });
 }
 
+function tooLarge(name, size) {
+  const [large, most] = [size, MOST_BYTES].map((bytes) => (bytes / 1e6).toFixed(1));
+  return (
+    `${name} has ${large} MB, and this page takes images of up to ${most} MB. ` +
+    "Save it as JPEG, or smaller, and choose it again."
+  );
+}
+
 async function predict(target, blob, signature, signal) {
-  if (!blob.size) throw new Refused(`${blob.name || "The image"} is empty.`);
+  const name = blob.name || "The image";
+  if (!blob.size) throw new Refused(`${name} is empty.`);
+  if (blob.size > MOST_BYTES) throw new Refused(tooLarge(name, blob.size));
   const row = { [target.input]: { b64: await base64(blob) } };
   const { content, version } = await post(
     at(target, ":predict"), { signature_name: signature, instances: [row] }, signal,

@@ -218,6 +218,23 @@ def test_undecodable_bytes_are_an_invalid_argument(
         session(signature, values)
 
 
+def test_a_server_refuses_images_in_examples_in_the_words_for_images(directory, images) -> None:
+    from imgpipe.serving.server.predict import Handle
+    from imgpipe.serving.server.runtime import SessionRuntime
+    from imgpipe.serving.server.status import StatusError
+
+    batch = [images[0], b"II*\0" + bytes(30)]
+    asked = {
+        "serving_default": {"image_bytes": np.array(batch, object)},
+        "serving_examples": {"examples": _examples(batch)},
+    }
+    handle = Handle("m", 1, SessionRuntime(directory))
+    for signature, inputs in asked.items():
+        with pytest.raises(StatusError, match=r"^Row 1: TIFF, a format that is not accepted\."):
+            handle.predict(inputs, signature)
+    handle.runtime.close()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -93,7 +93,7 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
     assert reason(b"") == "zero_byte"
     assert reason(b"", read_error="Permission denied") == "unreadable"
     found = decide(record(b"hello"), JudgeSettings()).rejection
-    assert found.detail == "no image, but text: 'hello'"
+    assert found.detail == 'text that begins with "hello"'
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,12 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
             "x.tif",
             b"II*\0\x08\0\0\0" + bytes(200),
             "undecodable",
-            "Tagged Image",
+            "TIFF, a format that is not accepted",
             "export it as PNG",
         ),
         ("x.jpg", b"%PDF-1.4 a", "not_an_image", "Adobe", "export it as PNG"),
+        ("x.jpg", b"PK\3\4" + bytes(90), "not_an_image", "ZIP", "unpack it"),
+        ("x.jpg", bytes(900), "not_an_image", "begins with the bytes 00 00", "replace it"),
         ("x.jpg", b"Rar!\x1a\x07\x01\0" + bytes(90), "not_an_image", "RAR", "unpack it"),
         ("x.arw", b"\0" * 90, "undecodable", "camera raw", "darktable-cli"),
         ("x.weights", b"\0" * 90, "other_file", "", "does not count as an image"),

@@ -184,7 +184,7 @@ def test_stop_finishes_running_requests_and_refuses_new_ones(serve, eventually):
     time.sleep(0.05)
     for body in (GOOD, bytes(20 << 20)):  # the answer arrives only if the whole body is read
         answer = server.predict(body)
-        assert answer.status == 503 and "stopping" in answer.error()
+        assert answer.status == 503 and "shutting down" in answer.error()
         assert answer.headers["connection"] == "close"
     assert server.get("/v1/health/ready").status == 503
     assert server.get("/v1/health/live").status == 200

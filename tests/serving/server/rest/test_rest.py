@@ -127,7 +127,7 @@ _BODIES = {
     "a form (multipart/form-data)": ["-F", "file=@photo.jpg"],
     "a form": ["-d", "image=photo.jpg&top=3"],
     "empty": ["-X", "POST"],
-    "text that begins with 'milk, eggs'": ["--data-binary", "milk, eggs"],
+    'text that begins with "milk, eggs"': ["--data-binary", "milk, eggs"],
 }
 
 

@@ -260,7 +260,7 @@ def test_all_versions_are_shown_side_by_side(page, images):
     assert "Version 2: " in page.text("#status") and "Version 1: " in page.text("#status")
 
 
-def test_errors_are_shown_in_one_sentence(page, images):
+def test_errors_are_shown_in_one_sentence(page, images, tmp_path):
     shown = "!document.querySelector('#alert').hidden"
     page.choose("#file", images / "broken.jpg")
     page.wait(shown)
@@ -271,6 +271,13 @@ def test_errors_are_shown_in_one_sentence(page, images):
     page.choose("#file", images / "empty.jpg")
     page.wait(shown)
     assert page.text("#alert") == "empty.jpg is empty."
+    (tmp_path / "large.tif").write_bytes(bytes(30_000_000))
+    page.choose("#file", tmp_path / "large.tif")
+    page.wait("document.querySelector('#alert').innerText.startsWith('large')")
+    assert page.text("#alert") == (
+        "large.tif has 30.0 MB, and this page takes images of up to 25.2 MB. Save it as JPEG, or "
+        "smaller, and choose it again."
+    )
 
 
 def test_an_image_can_be_pasted_and_dropped(page, images):

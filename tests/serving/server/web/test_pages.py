@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.rest.requests import MAX_BODY_BYTES
 from imgpipe.serving.server.web import pages
 from tests.serving.quick import quick
 
@@ -75,6 +76,11 @@ def test_allowed_examples_are_shown(serve):
 def test_no_example_is_shown_unless_it_was_allowed(page):
     assert "web/examples" not in page.get("/").body.decode()
     assert page.get("/web/examples/1").status == 404
+
+
+def test_the_page_knows_the_largest_body_that_the_server_takes():
+    script = (FOLDER / "server.js").read_text()
+    assert f"const MOST_BYTES = (({MAX_BODY_BYTES >> 20} << 20) * 3) / 4 - 1024;" in script
 
 
 def test_without_a_notice_the_page_has_none(page):
