@@ -241,6 +241,15 @@ class SheddingPool(futures.ThreadPoolExecutor):
             # They hold an error whose traceback holds them, and with them the bytes of the request.
             del fn, answer, waiting
 
+    def check_open(self) -> None:
+        """Check that new requests are accepted.
+
+        Raises:
+            Refused: UNAVAILABLE, the server stops.
+        """
+        if self._draining:
+            raise Refused(Code.UNAVAILABLE, "The server is shutting down. Use another server.")
+
     def _check_room(self, size: int) -> None:
         held = self._bytes
         if self._max_bytes and held and held + size > self._max_bytes:
@@ -250,8 +259,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
                 f"request of {size:,} bytes would exceed the limit of {self._max_bytes:,}. Try "
                 "again later, or use another server.",
             )
-        if self._draining:
-            raise Refused(Code.UNAVAILABLE, "The server is shutting down. Use another server.")
+        self.check_open()
         if self._max_waiting and self._accepted >= self._max_workers + self._max_waiting:
             raise Refused(
                 Code.RESOURCE_EXHAUSTED,

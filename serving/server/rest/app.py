@@ -38,7 +38,7 @@ from imgpipe.serving.server.rest import json_tensors, no_json
 from imgpipe.serving.server.rest.requests import (
     HEALTH,
     Bodies,
-    is_of_another_site,
+    check_site,
     json_response,
     refusal,
 )
@@ -67,10 +67,6 @@ _NOT_V2 = (
     "This server does not speak the Open Inference Protocol (/v2/…), but the API of TensorFlow "
     'Serving: POST /v1/models/NAME:predict with {"instances": [{"b64": TEXT}]} for an image, and '
     "GET /v1/health/ready for readiness."
-)
-_FOREIGN = (
-    "The request seems to come from a page of another site. If it is your own, let a proxy on "
-    "another machine keep the Host header, or use HTTPS."
 )
 
 
@@ -144,8 +140,8 @@ class RestApi:
         )
 
     def _check(self, request: Request) -> None:
-        if is_of_another_site(request):
-            raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
+        self._pool.check_open()
+        check_site(request)
 
     def _describe(self, spec: Spec, action: str) -> Response:
         if not action:

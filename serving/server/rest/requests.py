@@ -27,6 +27,10 @@ _HOST_SHOWN = 100
 _DISCARD_S = 1.0
 """Seconds in which the rest of a refused body is still read. A client that still sends when the
 connection ends never sees the answer (RFC 9112, section 9.6)."""
+_FOREIGN = (
+    "The request seems to come from a page of another site. If it is your own, let a proxy on "
+    "another machine keep the Host header, or use HTTPS."
+)
 _HTTP_STATUS: dict[int, int] = {
     Code.INVALID_ARGUMENT: 400,
     Code.FAILED_PRECONDITION: 400,
@@ -97,6 +101,16 @@ def is_of_another_site(request: Request) -> bool:
     return not host or host.removesuffix(port) != headers.get("host", "").removesuffix(port)
 
 
+def check_site(request: Request) -> None:
+    """Check that a request does not come from a page of another site.
+
+    Raises:
+        StatusError: PERMISSION_DENIED, it does.
+    """
+    if is_of_another_site(request):
+        raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
+
+
 def names_another_host(request: Request, allowed: Collection[str]) -> bool:
     """Return whether a request from this machine names another host.
 
@@ -143,8 +157,8 @@ class Bodies:
         self,
         request: Request,
         work: Callable[[bytes], Awaitable[Response]],
-        check: Callable[[], None],
-        refused: Callable[[StatusError], None],
+        check: Callable[[], None] = lambda: None,
+        refused: Callable[[StatusError], None] = lambda error: None,
     ) -> Response:
         """Return what `work` makes of the body of a request, or the refusal.
 

@@ -20,19 +20,15 @@ from imgpipe.models.files.version_files import FEATURE_VECTORS, VOCABULARY
 from imgpipe.serving.server.calls import SheddingPool
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, Spec
-from imgpipe.serving.server.rest.requests import Bodies, is_of_another_site, json_response
+from imgpipe.serving.server.rest.requests import Bodies, check_site, json_response
 from imgpipe.serving.server.settings import Distribution, ReadDistribution
-from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.status import invalid
 
 PATH = "/web/knowledge"
 SHOWN = 12
 """Classes that the page names; of more, it says their number."""
 _KEPT = 8
 """Distributions of versions that stay in memory, each of about half a megabyte."""
-_FOREIGN = (
-    "Images are only taken from the page of this server. Open that page at the address that the "
-    "server shows when it starts."
-)
 
 
 class Knowledge:
@@ -125,16 +121,6 @@ def routes(
         return await bodies.answer(request, judged, lambda: check_site(request))
 
     return [Route(PATH, describe), Route(PATH, judge, methods=["POST"])]
-
-
-def check_site(request: Request) -> None:
-    """Check that a request does not come from a page of another site.
-
-    Raises:
-        StatusError: PERMISSION_DENIED, it does.
-    """
-    if is_of_another_site(request):
-        raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
 
 
 def asked_version(request: Request) -> Spec:

@@ -64,4 +64,4 @@ def test_what_does_not_exist_is_refused(rest, make_image, asked, status, words):
 def test_images_of_other_sites_are_not_judged(rest, make_image):
     answer = rest.ask("POST", path(), make_image(), {"Origin": "http://evil.example"})
     assert answer.status == 403
-    assert "only taken from the page of this server" in answer.error()
+    assert "from a page of another site" in answer.error()
