@@ -4,20 +4,23 @@ A view depends only on the content hash of the image and on the number of the vi
 batch, the order, the split or the thread. Therefore the feature bank is reproducible, and a stored
 view stays valid. Keras' preprocessing layers draw random numbers for a batch, and a chain of them
 resamples the image once for each layer, which takes longer. Here, one affine warp applies rotation,
-shifts, shear, zoom, scale and flip.
+shifts, shear, zoom, scale and flip. An augmentation of the user's own draws its numbers by itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from imgpipe.models import own_code
+from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import AUTOMATIC, STRICT, declared
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 Fill = Literal["nearest", "reflect", "wrap", "constant"]
+_SETTING: Final = "views.builder"
 _RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
 
 
@@ -64,10 +68,19 @@ class ViewSpec:
         description="How pixels outside of the image are filled: nearest, reflect, wrap or "
         "constant.",
     )
+    builder: str = Field(
+        default="",
+        pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
+        description="module:function of your own that returns a Keras layer, or a function, from a "
+        "batch of images, float32 [N, S, S, 3] in 0..255, to one of the same shape; it makes the "
+        "views instead of the other settings.",
+    )
 
     def key(self) -> str:
-        """Return a stable string of all settings of a view; `count` is not part of it."""
+        """Return a stable string of what decides a view; `count` is not part of it."""
         settings = {name: getattr(self, name) for name in declared(self) if name != "count"}
+        if self.builder:
+            settings["code"] = own_code.sha256(_SETTING, self.builder)
         return json.dumps(settings, sort_keys=True)
 
 
@@ -118,12 +131,60 @@ def augment(
     views = tf.broadcast_to(tf.cast(view, tf.int64), tf.shape(hashes))
     seed = tf.stack([hashes, views], axis=1)
 
+    def changed() -> tf.Tensor:
+        if not spec.builder:
+            return _warp(images, seed, spec)
+        own = _of_own(images, spec.builder)
+        return tf.where((views > 0)[:, None, None, None], own, images)
+
     # A batch of view 0 alone, as in validation, skips the warp.
-    result = tf.cond(
-        tf.reduce_any(views > 0), lambda: _warp(images, seed, spec), lambda: tf.identity(images)
-    )
+    result = tf.cond(tf.reduce_any(views > 0), changed, lambda: tf.identity(images))
     result.set_shape(images.shape)  # the op of the warp knows no static shape
     return result
+
+
+@functools.cache
+def _own_augmentation(name: str, code: str) -> Callable[..., Any]:
+    """Return the user's augmentation; `code` is the fingerprint of its source."""
+    import keras
+
+    about = f"{_SETTING}: {name}"
+    try:
+        made = own_code.function(_SETTING, name)()
+    except TypeError as error:
+        raise ConfigError(f"{about} must take no argument ({error})") from error
+    if isinstance(made, keras.layers.Layer):
+        layer = made
+        return lambda images: layer(images, training=True)
+    if not callable(made):
+        raise ConfigError(
+            f"{about} must return a Keras layer or a function of a batch of images. Received: "
+            f"{type(made).__name__}"
+        )
+    own: Callable[..., Any] = made
+    return own
+
+
+def _of_own(images: tf.Tensor, name: str) -> tf.Tensor:
+    """Change a batch by the user's augmentation.
+
+    Raises:
+        ConfigError: It raises an error, or its result has another shape.
+    """
+    import tensorflow as tf
+
+    augmentation = _own_augmentation(name, own_code.sha256(_SETTING, name))
+    about = f"{_SETTING}: the augmentation of {name}"
+    try:
+        result = tf.cast(augmentation(images), tf.float32)
+    except Exception as error:
+        raise ConfigError(f"{about} raised an error ({type(error).__name__}: {error})") from error
+    if not result.shape.is_compatible_with(images.shape):
+        raise ConfigError(
+            f"{about} must return images of the shape that it receives, {images.shape}. Received: "
+            f"{result.shape}"
+        )
+    return tf.clip_by_value(result, 0.0, 255.0)
 
 
 def _warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:

@@ -345,6 +345,10 @@ def without_effect(config: Config) -> list[str]:
     if settings.solved:
         solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
         reasons |= {f"train.{name}": solved for name in _BY_EPOCHS}
+    if settings.views.builder:
+        own = "views.builder makes the views"
+        made_by_settings = {field.name for field in fields(ViewSpec)} - {"count", "builder"}
+        reasons |= {f"views.{name}": own for name in made_by_settings}
     if not settings.views.count:
         none = "views.count is 0, so that no image is augmented"
         reasons |= {f"views.{field.name}": none for field in fields(ViewSpec)}

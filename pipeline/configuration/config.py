@@ -130,10 +130,10 @@ class Config(SettingsSection):
         """Settings of the features that FeatureBank stores.
 
         A solved head gains nothing from augmented views beside covariances, so that it has them
-        only where their number is given.
+        only where their number or a function that makes them is given.
         """
         settings = self.settings
-        if self.views.count != AUTOMATIC or not settings.solved:
+        if self.views.count != AUTOMATIC or self.views.builder or not settings.solved:
             return settings
         return dataclasses.replace(settings, views=dataclasses.replace(settings.views, count=0))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from imgpipe.pipeline.published.asked_model import ask
 from imgpipe.pipeline.published.model import Model
 from imgpipe.serving import decoder_lines
 from imgpipe.serving.client import Classification, Prediction, ServingError
-from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
-from imgpipe.serving.client.images import Image
+from imgpipe.serving.client.classifier import Answer, Classifier, ClassifyQuestion
+from imgpipe.serving.client.images import Image, files_of, name_of
 from imgpipe.serving.served import Served
 
 _process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
@@ -38,6 +39,30 @@ def _check_process() -> None:
             "wait without end. Load the model only in the child processes, or start these with "
             "multiprocessing.get_context('spawn')"
         )
+
+
+@dataclass(frozen=True)
+class ImageAnswer(Classification):
+    """The answer for one image: its classification, or why it could not be classified."""
+
+    image: str
+    """Path of the image, or its index among those that were given."""
+    error: str = ""
+    """Why the image was refused; empty for one that was classified."""
+
+    @classmethod
+    def of(cls, image: str, answer: Answer) -> ImageAnswer:
+        """Return the answer for an image of this name."""
+        if isinstance(answer, Classification):
+            return cls(answer.label, answer.probability, answer.top, answer.version, image)
+        return cls("", None, (), 0, image, str(answer))
+
+
+def _files_of(image: Any) -> Sequence[Any]:
+    """Return the files of a folder, or an image itself."""
+    if isinstance(image, str | Path) and Path(image).is_dir():
+        return files_of([image])
+    return [image]
 
 
 class LoadedModel(Classifier):
@@ -88,19 +113,21 @@ class LoadedModel(Classifier):
         """Class names, in the order of the probabilities."""
         return self._model.vocabulary
 
-    def predict(self, images: Image | Sequence[Image], *, top: int = 5) -> list[Classification]:
-        """Classify images.
+    def predict(self, images: Image | Sequence[Image], *, top: int = 5) -> list[ImageAnswer]:
+        """Classify images; one that cannot be classified has an answer that says why.
 
         Args:
-            images: One image or a sequence of them: paths, encoded bytes, Pillow images, or arrays
-                of pixels, uint8 [height, width, 3] or [height, width].
+            images: One image or a sequence of them: paths, also of folders, which stand for all
+                files below them, encoded bytes, Pillow images, or arrays of pixels, uint8
+                [height, width, 3] or [height, width].
             top: Number of labels to return for each image.
 
         Returns:
-            One classification for each image, with `label`, `probability` and `top`.
+            One answer for each image, with `image`, `label`, `probability`, `top` and `error`.
 
         Raises:
-            InvalidArgument: An image cannot be read or decoded; the message names it.
+            InvalidArgument: A folder has no file or cannot be read, or something is no image at
+                all, such as a number.
             ResourceError: This process was forked after the model had been loaded.
             ServingError: The model is closed.
         """
@@ -109,8 +136,11 @@ class LoadedModel(Classifier):
         else:
             texts = str | bytes | bytearray
             is_single = isinstance(images, texts) or not isinstance(images, Sequence)
-        several: Any = [images] if is_single else images
-        return self.classify(several, top=top)
+        given: Any = [images] if is_single else images
+        several = [one for image in given for one in _files_of(image)]
+        answers = self.classify_each(several, top=top)
+        named = enumerate(zip(several, answers, strict=True))
+        return [ImageAnswer.of(name_of(image, index), found) for index, (image, found) in named]
 
     def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
         _check_process()

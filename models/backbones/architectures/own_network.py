@@ -7,27 +7,21 @@ receives the side of the images in pixels and returns a functional Keras model f
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
 import re
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from imgpipe.models import own_code
 from imgpipe.models.backbones.registry import Architecture, BackboneChoice
 from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
 
+_SETTING: Final = "model.builder"
 _NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})  # folders of packages
 _IMAGE_SIZE: Final = 224  # side in pixels when model.image_size is not set
 
 ARCHITECTURES: Final[tuple[Architecture, ...]] = ()
-_used: dict[str, str] = {}  # fingerprint of the code of each function that was imported
 
 
 def named(name: str) -> Architecture | None:
@@ -35,7 +29,11 @@ def named(name: str) -> Architecture | None:
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(
-        name, _IMAGE_SIZE, build, imagenet=False, code_sha256=lambda: code_sha256(name)
+        name,
+        _IMAGE_SIZE,
+        build,
+        imagenet=False,
+        code_sha256=lambda: own_code.sha256(_SETTING, name),
     )
 
 
@@ -48,7 +46,7 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """
     import keras
 
-    about, function = f"model.builder: {choice.name}", _function(choice.name)
+    about, function = f"{_SETTING}: {choice.name}", own_code.function(_SETTING, choice.name)
     try:
         network = function(side[0])
     except Exception as error:
@@ -94,62 +92,3 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
                 f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
             ) from error
     return network
-
-
-def code_sha256(name: str) -> str:
-    """Return the SHA-256 (hex) of the function's code: its package, or the files beside its module.
-
-    Installed modules that it imports are not part of it, because they change rarely. A ConfigError
-    is raised if the function cannot be imported.
-    """
-    was_imported = name.partition(":")[0] in sys.modules
-    # Without `unwrap`, a decorated function would stand in the file of its decorator.
-    files = _files(inspect.unwrap(_function(name)).__module__)
-    found = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
-    # Another program or a notebook may have imported an earlier version of the file.
-    if (was_imported or name in _used) and _used.get(name) != found:
-        for other, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if file is not None and Path(file) in files and other != "__main__":
-                del sys.modules[other]
-        importlib.invalidate_caches()
-    _used[name] = found
-    return found
-
-
-def _files(module: str) -> set[Path]:
-    """Return the files of the package of a module, or those beside it and one folder deeper."""
-    package, _, inside = module.partition(".")
-    file = getattr(sys.modules.get(package), "__file__", None)
-    if file is None:
-        return set()
-    folder = Path(file).parent
-    if inside or Path(file).name == "__init__.py":
-        return set(folder.rglob("*.py"))
-    if folder.name in _INSTALLED:
-        return {Path(file)}
-    return {*folder.glob("*.py"), *folder.glob("*/*.py")}
-
-
-def _function(name: str) -> Callable[[int], Any]:
-    """Import a function by its name. Its module is searched in the current folder last."""
-    module_name, _, function_name = name.partition(":")
-    # Last, because a file `models.py` or `random.py` beside the user's data must shadow no package.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"model.builder: {name} cannot be imported ({error}). Expected module:function, where "
-            "the module is installed, lies in the current folder or in a folder of PYTHONPATH"
-        ) from error
-    except (Exception, SystemExit) as error:  # a script may call sys.exit
-        raise ConfigError(
-            f"model.builder: the module {module_name} cannot be imported, because its code raises "
-            f"an error ({type(error).__name__}: {error})"
-        ) from error
-    if not callable(function):
-        raise ConfigError(f"model.builder: {name} is not a function. Received: {function!r}")
-    return function
