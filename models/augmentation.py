@@ -165,12 +165,26 @@ def _own_augmentation(name: str, code: str) -> Callable[..., Any]:
     return own
 
 
-def _of_own(images: tf.Tensor, name: str) -> tf.Tensor:
-    """Change a batch by the user's augmentation.
+def require_builder(spec: ViewSpec, side: int) -> None:
+    """Try the user's augmentation, if there is one, on two black images.
+
+    Errors in a graph come with many lines of TensorFlow, and only after the images were read.
+
+    Args:
+        spec: Settings of the augmentation.
+        side: Width and height of the images in pixels.
 
     Raises:
-        ConfigError: It raises an error, or its result has another shape.
+        ConfigError: It cannot be imported, raises an error, or returns images of another shape.
     """
+    import tensorflow as tf
+
+    if spec.builder:
+        _of_own(tf.zeros([2, side, side, 3]), spec.builder)
+
+
+def _of_own(images: tf.Tensor, name: str) -> tf.Tensor:
+    """Change a batch by the user's augmentation; see `require_builder` for the errors."""
     import tensorflow as tf
 
     augmentation = _own_augmentation(name, own_code.sha256(_SETTING, name))

@@ -38,7 +38,7 @@ class EvaluateSettings(SettingsSection):
         AUTOMATIC,
         ge=AUTOMATIC,
         le=20,
-        description="Number of folds over train and validation. Their mean accuracy must then "
+        description="Number of folds over train and validation. Their accuracy must then "
         "reach the threshold, instead of the validation accuracy. 0: no folds. -1: 5 folds where "
         "a solved head is published and validation has fewer than 200 images or, unless the source "
         "names it, train and validation have at most 2,000; for a network that folds of the search "

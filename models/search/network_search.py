@@ -33,7 +33,6 @@ from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
 from imgpipe.models.training.head_from_both_splits import head_from_both_splits
 from imgpipe.models.training.history import (
-    JUDGES,
     Epoch,
     JudgedBy,
     NetworkHistory,
@@ -227,18 +226,23 @@ class _Search:
 
     def _say(self, training: str) -> None:
         """Say why a network is tried, how, and who judges it."""
-        reached = f"{JUDGES[self._judged_by]} {self._before.accuracy:.3f}"
-        text = f"The head alone reaches {reached}. {training}"
+        text = (
+            f"The head alone reaches {self._accuracy_in_folds:.3f} in cross-validation. {training}"
+        )
+        before = f"the head reaches {self._before.accuracy:.3f}"
         if self._by_folds:
             text += (
                 f" The validation split has only {len(self._whole.held_out)} images, so it is "
-                f"judged by {len(self._judging)}-fold cross-validation over train and validation."
+                f"judged by {len(self._judging)}-fold cross-validation over train and validation. "
+                f"With fewer images to learn from, {before} there, with which it is compared."
             )
         elif self._judged_by == "held_out":
             text += (
                 " The head is wrong on few validation images, so a fifth of the training images "
-                "judges, too."
+                f"judges, too; there, {before}."
             )
+        else:
+            text += f" On the validation images, which judge it, {before}."
         progress.say(text)
 
     def _parts(self) -> list[Part]:

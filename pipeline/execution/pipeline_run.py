@@ -160,6 +160,7 @@ def _loaded(config: Config, record: RunRecord, planned: _Planned | None, accept:
         hashing.start()
     loading = time.monotonic()
     with record.step(LOADING), quick_imports():
+        from imgpipe.models import augmentation
         from imgpipe.models.network import classifier
         from imgpipe.pipeline.runners import local  # noqa: F401  # with the graph and TFX
     record.import_seconds = round(time.monotonic() - loading, 3)
@@ -173,6 +174,7 @@ def _loaded(config: Config, record: RunRecord, planned: _Planned | None, accept:
         settings = config.settings
         settings.backbone_spec().fetch(settings.size)
         classifier.require_layers(settings)
+        augmentation.require_builder(settings.views, settings.size)
     if planned is None:
         planned = _planned(config, listings[0], accept)
     record.vocabulary = planned.vocabulary

@@ -20,7 +20,7 @@ from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
 
-_NOTICE = "This model was not blessed: mean accuracy "
+_NOTICE = "This model was not blessed: cross-validation accuracy "
 
 
 @pytest.fixture(scope="module")

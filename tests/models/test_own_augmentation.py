@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imgpipe.models.augmentation import ViewSpec, augment
+from imgpipe.models.augmentation import ViewSpec, augment, require_builder
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import weights_key
 from imgpipe.models.settings import ModelSettings
@@ -78,5 +78,5 @@ def test_errors_name_the_setting_and_what_was_expected(
 ) -> None:
     module.write_text(source)
     with pytest.raises(ConfigError, match=words) as refused:
-        views(ViewSpec(builder=f"{_MODULE}:make"))
+        require_builder(ViewSpec(builder=f"{_MODULE}:make"), 8)
     assert str(refused.value).startswith("views.builder: ")

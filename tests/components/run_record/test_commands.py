@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
+from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record import commands
 from imgpipe.components.run_record.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.timings import Timings
-from imgpipe.models.head.solved_head import Solution
 from tests import run_facts
 from tests.declared import made
-from tests.run_facts import history
 
 FOLDER = "/my out/runs/20260131-140559"
 _SECONDS = {"ImageTrainer": 20.0, "ImageEvaluator": 4.0, "ModelPusher": 1.0, "Report": 2.0}
@@ -55,9 +54,9 @@ def test_a_published_run_is_looked_at_mended_and_used():
 
 
 def test_many_labels_that_a_weak_head_doubts_may_be_right():
-    training = history()
-    training["solution"] = made(Solution, accuracy=0.78)
-    mend = next_commands(facts(training=training), "blessed")[1]
+    found = facts()
+    found["deciding"]["every"] = accuracy_figures(78, 100)
+    mend = next_commands(found, "blessed")[1]
     assert mend["text"] == "decide about 1 doubtful label (many may be right)"
 
 
@@ -121,7 +120,9 @@ def test_a_run_that_stopped_is_looked_at_and_run_again():
 
 
 def test_a_run_without_a_folder_on_this_machine_says_how_its_model_is_served():
-    assert list(by_purpose(next_commands(run_facts.facts(), "blessed"))) == ["use"]
+    found = facts()
+    found["identity"]["folder"] = ""
+    assert list(by_purpose(next_commands(found, "blessed"))) == ["use"]
 
 
 def test_the_lines_end_in_commands_that_a_shell_divides_as_they_are_meant():
