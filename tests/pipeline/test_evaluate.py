@@ -141,6 +141,8 @@ def test_the_python_function_gives_the_result_of_the_command(out, photos, tmp_pa
     assert dict(found.summary) == command
     assert (found.accuracy, list(found.interval)) == (command["accuracy"], command["ci95"])
     assert (found.passed, found.verdict) == (False, command["verdict"])
+    metrics = found.metrics["evaluation"]
+    assert metrics["accuracy"] == found.accuracy and metrics["per_class"] == command["per_class"]
     evaluate(*words, "--html", tmp_path / "command.html")
     assert found.save(tmp_path / "page.html").read_text("utf-8") == (
         (tmp_path / "command.html").read_text("utf-8")

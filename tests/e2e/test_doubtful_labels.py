@@ -1,0 +1,62 @@
+"""Planted wrong labels: those that the folds get wrong are asked about, and come first."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgpipe.components.run_record.run_files import FACTS
+from imgpipe.pipeline.output import past_runs
+from imgpipe.pipeline.review import questions
+from tests.e2e.case import Case
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+_IMAGES = 50  # of each class
+_PLANTED = 3  # images of each class that lie in the folder of the other
+
+
+@pytest.fixture(scope="module")
+def planted(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
+    """Return a case of photographs of cats and dogs of which some are exchanged, and its run."""
+    folder = tmp_path_factory.mktemp("planted")
+    case = Case(folder / "photos", folder / "out")
+    classes = sorted(one for one in (shared_data / "cats_dogs").rglob("*") if _is_class(one))[:2]
+    for label, other in (classes, classes[::-1]):
+        (case.photos / label.name).mkdir(parents=True, exist_ok=True)
+        (case.photos / other.name).mkdir(parents=True, exist_ok=True)
+        for number, file in enumerate(sorted(label.glob("*.jpg"))[:_IMAGES]):
+            wrong = number < _PLANTED
+            name = f"planted_{label.name}_{number}.jpg" if wrong else f"{label.name}_{number}.jpg"
+            shutil.copy(file, case.photos / (other.name if wrong else label.name) / name)
+    return case, case.run("evaluate.cross_validate=-1", "evaluate.threshold=0")
+
+
+def _is_class(folder: Path) -> bool:
+    return folder.is_dir() and len(list(folder.glob("*.jpg"))) >= _IMAGES
+
+
+def test_what_the_folds_and_the_model_get_wrong_is_the_ranking(planted: tuple[Case, Any]):
+    _, outcome = planted
+    facts = json.loads((outcome.folder / FACTS).read_text("utf-8"))
+    mistakes = sum(one["count"] - one["correct"] for one in outcome.metrics.values())
+    assert list(outcome.metrics) == ["folds", "test"]
+    assert facts["suspects"]["disagree"] == len(facts["suspects"]["rows"]) == mistakes
+    of_folds = {one["path"] for one in facts["deciding"]["mistakes"]}
+    assert of_folds <= {row["path"] for row in facts["suspects"]["rows"]}
+
+
+def test_planted_labels_come_first_and_are_asked_about(planted: tuple[Case, Any]):
+    case, outcome = planted
+    facts = json.loads((outcome.folder / FACTS).read_text("utf-8"))
+    ranking = [Path(row["path"]).name for row in facts["suspects"]["rows"]]
+    found = [name for name in ranking if name.startswith("planted_")]
+    assert len(found) >= 2 * _PLANTED - 1, ranking
+    assert all(name.startswith("planted_") for name in ranking[: len(found) - 1]), ranking
+    (run,) = past_runs.read(case.out)
+    asked = questions.read(run).asked
+    assert set(ranking) == {Path(one.image.path).name for one in asked if one.kind == "doubtful"}
