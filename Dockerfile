@@ -1,4 +1,4 @@
-# The image of the containers of `imgpipe kubeflow`: docker build -t imgpipe .
+# The image of the containers of `imgpipe kubeflow`, and of docs/how-to/container.md: docker build -t imgpipe .
 FROM python:3.11-slim
 
 # A container may run as any user without a home folder, so nothing is written below /opt. The cache of
@@ -19,7 +19,7 @@ WORKDIR /opt/imgpipe
 # The locked packages, some 3 GB, in a layer that is kept until the lock changes; without headers,
 # compilers and tests, which no task reads.
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra backbones --extra kubeflow --extra object-store --no-install-project \
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra backbones --extra heic --extra kubeflow --extra object-store --extra onnx --no-install-project \
     && cd /opt/venv/lib/python3.11/site-packages && rm -rf tensorflow/include clang \
     && find . -type d -name tests -prune -exec rm -rf {} +
 
@@ -30,8 +30,9 @@ COPY components components
 COPY models models
 COPY pipeline pipeline
 COPY serving serving
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra backbones --extra kubeflow --extra object-store --no-editable --reinstall-package imgpipe
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra backbones --extra heic --extra kubeflow --extra object-store --extra onnx --no-editable --reinstall-package imgpipe
 
 WORKDIR /tmp
 USER 1000
+EXPOSE 8500 8501
 ENTRYPOINT ["imgpipe"]

@@ -83,7 +83,9 @@ def test_every_command_can_be_parsed(page: Path) -> None:
 
 def _parse(line: str, where: str) -> None:
     """Check that a command line of imgpipe can be parsed; other programs are not checked."""
-    words = shlex.split(line.split(" | ")[0].split(" > ")[0])
+    words = shlex.split(line.split(" | ")[0].split(" || ")[0].split(" > ")[0])
+    if words[:2] == ["docker", "run"] and "imgpipe" in words:  # the name of the image
+        words = words[words.index("imgpipe") :]
     if words[:1] != ["imgpipe"]:
         return
     command, words = typer.main.get_command(app), words[1:]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import functools
 import http.server
+import json
 import os
 import re
 import subprocess
 import sys
 import threading
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -162,8 +164,8 @@ def test_links_and_commands_of_a_document_exist(document: Path) -> None:
     text = document.read_text("utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", text)
     targets = {link: (document.parent / link).resolve() for link in links}
-    # The generated pages of the reference exist in the built site only.
-    generated = {(_DOCS / page).resolve() for page in _pages()}
+    # The changelog of the site is the one of the repository.
+    generated = {(_DOCS / page).resolve() for page in ("index.md", "changelog.md")}
     assert not [link for link, to in targets.items() if not to.exists() and to not in generated]
     known = _commands(typer.main.get_command(app))
     named = re.findall(r"`(imgpipe(?: [a-z]+)?)\b", text)
@@ -171,6 +173,74 @@ def test_links_and_commands_of_a_document_exist(document: Path) -> None:
     if document == DOCUMENTS[0]:
         linked = set(re.findall(r"\(docs/([a-z/-]+\.md)\)", text))
         assert len(linked) > 5 and linked <= _pages(), "pages outside the navigation"
+
+
+#: A figure that somebody measured: a decimal number, a share in percent, or a ratio.
+_FIGURE = re.compile(r"\d+\.\d+|\d+(?= (?:%|×(?! \d)|times))")
+
+
+def _quoted(document: Path) -> list[str]:
+    """Return the sentences of a document that link to the benchmarks; of the course, its results.
+
+    In the table of the course, the figures in bold are those of the benchmarks.
+    """
+    text = " ".join(document.read_text("utf-8").split())
+    sentences = [one for one in re.split(r"(?<=[.:;]) ", text) if "benchmarks.md" in one]
+    return sentences + (
+        re.findall(r"\*\*([^*|]+)\*\*", text) if document.name == "course.md" else []
+    )
+
+
+@pytest.mark.parametrize("document", [one for one in DOCUMENTS if _quoted(one)], ids=_name)
+def test_a_figure_of_the_benchmarks_is_quoted_as_it_stands_there(document: Path) -> None:
+    """A figure has one home, docs/benchmarks.md; other documents quote it beside a link."""
+    stand = set(_FIGURE.findall((_DOCS / "benchmarks.md").read_text("utf-8")))
+    for sentence in _quoted(document):
+        words = re.sub(r"\]\([^)]*\)", "]", sentence)
+        assert set(_FIGURE.findall(words)) <= stand, sentence
+
+
+def _install_commands() -> dict[str, set[str]]:
+    """Return the packages that documents and messages say to install, with where they say it."""
+    found: dict[str, set[str]] = {}
+    notebooks = [*_DOCS.glob("*.ipynb")]
+    for document in [*DOCUMENTS, *notebooks]:
+        text = document.read_text("utf-8")
+        for packages in re.findall(r"(?:^|`)pip install ((?!-)[^`#\n]+)", text, flags=re.M):
+            found.setdefault(packages.strip().replace("'", ""), set()).add(_name(document))
+    return found
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *sorted(_DOCS.glob("*.ipynb"))], ids=_name)
+def test_packages_are_installed_by_the_pip_of_the_environment(document: Path) -> None:
+    """`make demo` brings no uv into the terminal; the environment has a pip."""
+    lines = document.read_text("utf-8").splitlines()
+    assert not [line for line in lines if re.search(r"\buvx?\b (?:pip|sync|add|tool)", line)]
+
+
+@pytest.mark.slow
+def test_what_the_documents_install_replaces_no_package_of_imgpipe(tmp_path: Path) -> None:
+    """Each `pip install` of the documents can be resolved, and leaves what imgpipe runs with."""
+    pip = Path(sys.executable).with_name("pip")
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    needed = {re.split(r"[<>=\[]", one)[0].lower() for one in project["dependencies"]}
+    commands = {
+        packages: where
+        for packages, where in _install_commands().items()
+        if not re.search(r"dist/|imgpipe", packages)
+    }
+    assert {"pi-heif", "jupyterlab", "mlflow-skinny"} <= commands.keys()
+    for packages, where in commands.items():
+        report = tmp_path / "report.json"
+        command = [pip, "install", "--dry-run", "--quiet", "--report", report, *packages.split()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+        if "NewConnectionError" in done.stderr or "ConnectTimeout" in done.stderr:
+            pytest.skip("needs a package index")
+        assert done.returncode == 0, (where, done.stderr)
+        names = {
+            one["metadata"]["name"].lower() for one in json.loads(report.read_text())["install"]
+        }
+        assert not names & needed, where
 
 
 @pytest.mark.slow
@@ -193,6 +263,11 @@ def test_the_site_works_in_a_browser(site: Path, tmp_path: Path) -> None:
                         page.open(f"{address}/{name.removesuffix('.md')}.html")
                         wide = page.run("document.documentElement.scrollWidth - innerWidth")
                         assert wide <= 0, f"{name} is {wide} pixels too wide at {width}"
+                        cut = page.run(
+                            "[...document.querySelectorAll('.language-sh pre, .language-bash pre')]"
+                            ".filter((e) => e.scrollWidth > e.clientWidth + 1).length"
+                        )
+                        assert not cut, f"commands of {name} are cut at the edge at {width}"
                 page.look(1280)
                 for start in (f"{address}/index.html", (site / "how-to" / "gpu.html").as_uri()):
                     page.open(start)

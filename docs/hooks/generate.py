@@ -1,7 +1,7 @@
 """Hooks of MkDocs: pages that are generated from the code, and notes at blocks that no test runs.
 
 MkDocs calls the functions whose names begin with ``on_``. The generated pages exist only in the
-built site, so they cannot differ from the code.
+built site, so they cannot differ from the code; the files in docs/reference stand in for them.
 """
 
 from __future__ import annotations
@@ -45,5 +45,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages to the files of the site."""
     for path, write in PAGES.items():
+        # In the repository, a page of the reference says where else the same can be read.
+        in_repository = files.get_file_from_path(path)
+        if in_repository is not None:
+            files.remove(in_repository)
         files.append(File.generated(config, path, content=write()))
     return files

@@ -57,7 +57,7 @@ class Root:
 
     def follow(self, instruction: str, rest: str) -> None:
         """Do what an instruction of a Dockerfile says."""
-        if instruction in ("USER", "ENTRYPOINT"):
+        if instruction in ("USER", "EXPOSE", "ENTRYPOINT"):
             self.kept[instruction] = rest
         else:
             getattr(self, f"_{instruction.lower()}")(rest)
