@@ -28,6 +28,7 @@ SEE_REASONS = "see the reason for each file in the quarantine"
 #: What to do about an anomaly, drift or skew that is wanted.
 ACCEPT = "to accept it, run again with --accept"
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
+_MAX_CLASSES = 5  # classes that a reason about several of them names
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Reason:
     #: no_images, missing_class, too_few, rejected_share, lost_class, shrunken_class, anomaly,
     #: drift, skew, lost
     kind: str
-    subject: str  # class or feature, "" for the whole data set
+    subject: str  # class or feature, "" for the whole data set or several classes
     split: str  # "" for all splits
     expected: str
     seen: str
@@ -97,27 +98,53 @@ class DataDecision(TypedDict):
 
 
 def too_few(summary: DataSummary, required: Requirements) -> list[Reason]:
-    """Find the classes with too few images in a split; a class without images is one reason."""
+    """Find the classes without images, and those with too few of them in a split.
+
+    All classes without images are one reason, and so are all that have too few in a split.
+    """
     kept = summary["by_split"]
+    totals = by_class(summary)
+    missing = {name: 0 for name in required.vocabulary if not totals.get(name)}
     reasons = []
-    for name in required.vocabulary:
-        counts = {split: kept.get(split, {}).get(name, 0) for split in names.SPLITS}
-        if not any(counts.values()):
-            if not required.settings.allow_missing_classes:
-                advice = (
-                    "add images, remove its folder, or accept classes without images with "
-                    "--set gate.allow_missing_classes=true"
-                )
-                reasons.append(Reason("missing_class", name, "", "images", "none", advice))
-            continue
-        for split, count in counts.items():
-            least = required.least(split)
-            if count < least:
-                fewer = f"accept fewer with --set gate.min_{split}={count}"
-                advice = f"add images of {name}, or {fewer if count else f'lower gate.min_{split}'}"
-                expected = f"at least {least}"
-                reasons.append(Reason("too_few", name, split, expected, str(count), advice))
+    for split in names.SPLITS:
+        least = required.least(split)
+        counts = {name: kept.get(split, {}).get(name, 0) for name in required.vocabulary}
+        few = {
+            name: count for name, count in counts.items() if count < least and name not in missing
+        }
+        if few:
+            fewest = min(few.values())
+            fewer = f"accept fewer with --set gate.min_{split}={fewest}"
+            of = next(iter(few)) if len(few) == 1 else "these classes"
+            advice = f"add images of {of}, or {fewer if fewest else f'lower gate.min_{split}'}"
+            reasons.append(_of_classes("too_few", split, f"at least {least}", few, advice))
+    if missing and not required.settings.allow_missing_classes:
+        who = "its folder" if len(missing) == 1 else "their folders"
+        advice = (
+            f"add images, remove {who}, or accept classes without images with "
+            "--set gate.allow_missing_classes=true"
+        )
+        reasons.append(_of_classes("missing_class", "", "images", missing, advice))
     return reasons
+
+
+def _of_classes(
+    kind: str, split: str, expected: str, counts: Mapping[str, int], advice: str
+) -> Reason:
+    """Return one reason for some classes, with their number of images.
+
+    Of several classes, those with the fewest images are named.
+    """
+    if len(counts) == 1:
+        [(name, count)] = counts.items()
+        return Reason(kind, name, split, expected, str(count or "none"), advice)
+    fewest = sorted(counts, key=lambda name: counts[name])[:_MAX_CLASSES]
+    some = any(counts.values())
+    named = ", ".join(f"{name!r} ({counts[name]})" if some else repr(name) for name in fewest)
+    others = len(counts) - len(fewest)
+    more = f" and {others:,} more" if others else ""
+    seen = f"{'fewer' if some else 'none'} of {len(counts):,} classes: {named}{more}"
+    return Reason(kind, "", split, f"{expected} of each class", seen, advice)
 
 
 def by_class(summary: DataSummary) -> dict[str, int]:

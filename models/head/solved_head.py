@@ -42,6 +42,10 @@ SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
 _CHOOSING: Final = 2000  # images with which the penalty is chosen; more images barely change it
 _CHOOSING_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
+#: Rows that are turned to their principal axes for the final head, at most. There, a step of the
+#: solver costs a fifth of one on stored features, which are converted to float32 in each step. The
+#: time to find the axes grows with the cube of the rows, and the memory with their square.
+_MOST_TURNED: Final = 4000
 _USUAL_PENALTY: Final = 0.25  # used when there are too few images to choose a penalty
 #: Relative decrease of the loss below which the head of a fold, and another one, counts as solved.
 _ROUGH: Final = 1e-5
@@ -146,10 +150,11 @@ class HeadSolver:
             penalty: Penalty of the weights; None chooses it by the folds.
         """
         result = self._result(learning_curve, penalty)
-        rotation, turned = self._turned
+        few = len(self.rows) <= _MOST_TURNED
+        rotation, turned = self._all_turned if few else self._turned
         problem = self._problem(turned)
         linear = rotation.for_stored_features(problem.minimise(result["l2"]))
-        if len(self._sample) < len(self.rows):
+        if len(turned) < len(self.rows):
             problem = self._problem(self.rows, rotation.scaling, linear)
             linear = problem.minimise(result["l2"])
         solution: Solution = {
@@ -168,7 +173,7 @@ class HeadSolver:
             folds = self._folds
             answers = self._answers_with(penalty) if folds else []
         else:
-            folds = _split(self._rotation(self.rows)[1], count)
+            folds = _split(self._all_turned[1], count)
             answers = _all_answers(penalty, folds, self._fold_problems(folds))
         images = [int(fold.train.clean.sum()) for fold in folds]
         return list(zip(answers, images, strict=True))
@@ -194,6 +199,12 @@ class HeadSolver:
     def _turned(self) -> tuple[Rotation, BankRows]:
         """Principal axes of the sample, and its rows in their coordinates."""
         return self._rotation(self._sample)
+
+    @functools.cached_property
+    def _all_turned(self) -> tuple[Rotation, BankRows]:
+        """Principal axes of all rows, and the rows in their coordinates."""
+        few = len(self._sample) == len(self.rows)
+        return self._turned if few else self._rotation(self.rows)
 
     def _rotation(self, rows: BankRows) -> tuple[Rotation, BankRows]:
         return Rotation.fit(rows, LEAST_UNIT if self._closed_form else 0.0)

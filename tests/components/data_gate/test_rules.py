@@ -175,15 +175,42 @@ def test_statistics_with_another_number_of_images_are_refused():
     assert [(r.kind, r.split, r.seen) for r in reasons] == [("lost", "train", "39")]
 
 
-def test_a_refusal_of_thousands_of_classes_is_a_few_lines():
+def test_many_classes_with_too_few_images_are_one_line_for_each_split():
     names = tuple(f"c{n:04}" for n in range(5000))
-    by_split = {split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")}
-    found = {"in": 15_000, "kept": 15_000, "rejected": 0, "by_reason": {}, "by_split": by_split}
+    by_split = {split: dict.fromkeys(names, 2) for split in ("train", "validation", "test")}
+    by_split["validation"]["c4321"] = 1
+    found = {"in": 30_000, "kept": 29_999, "rejected": 1, "by_reason": {}, "by_split": by_split}
     reasons = decide(found, Requirements(GateSettings(min_train=10, min_validation=3), names))
-    text = rules.refusal(reasons)
-    assert text.startswith("the data was refused for 10,000 reasons:\n- too few 'c0000' in train")
-    assert text.endswith("too few: 9,995 more such reasons")
-    assert text.count("\n") == 6 and len(text) < 1500
+    assert rules.refusal(reasons).splitlines() == [
+        "the data was refused for 2 reasons:",
+        "- too few in train: expected at least 10 of each class, found fewer of 5,000 classes: "
+        "'c0000' (2), 'c0001' (2), 'c0002' (2), 'c0003' (2), 'c0004' (2) and 4,995 more; add "
+        "images of these classes, or accept fewer with --set gate.min_train=2",
+        "- too few in validation: expected at least 3 of each class, found fewer of 5,000 "
+        "classes: 'c4321' (1), 'c0000' (2), 'c0001' (2), 'c0002' (2), 'c0003' (2) and 4,995 more; "
+        "add images of these classes, or accept fewer with --set gate.min_validation=1",
+    ]
+
+
+def test_several_classes_without_images_are_one_reason():
+    found = summary(train=(0, 0), validation=(0, 0))
+    found["kept"] = 1  # an image of another class
+    required = Requirements(GateSettings(min_train=10), ("cat", "cow", "dog"))
+    (reason,) = rules.too_few(found, required)
+    assert reason.sentence() == (
+        "missing class: expected images of each class, found none of 3 classes: 'cat', 'cow', "
+        "'dog'; add images, remove their folders, or accept classes without images "
+        "with --set gate.allow_missing_classes=true"
+    )
+
+
+def test_a_refusal_with_thousands_of_reasons_is_a_few_lines():
+    before = {f"c{n:04}": 10 for n in range(5000)}
+    required = Requirements(GateSettings(), ("cat", "dog"), before)
+    text = rules.refusal(rules.changed_classes(summary(), required))
+    assert text.startswith("the data was refused for 5,001 reasons:\n- anomaly 'label'")
+    assert text.endswith("lost class: 4,995 more such reasons")
+    assert text.count("\n") == 7 and len(text) < 1500
 
 
 def test_accepted_schema_is_exact_on_classes_and_lenient_on_formats():
