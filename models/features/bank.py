@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Final
@@ -144,6 +145,31 @@ class BankRows:
         keep = np.zeros(len(self), np.bool_)
         keep[clean[:: max(1, -(-len(clean) // count))]] = True
         return self.select(keep)
+
+    def some_groups(self, count: int, least: int = 1) -> BankRows:
+        """Return all views of `count` images: whole groups, where these are small.
+
+        Of a large group, such as a long film, only so many images are returned that there is room
+        for `least` groups.
+        """
+        images, first = np.unique(self.hashes, return_index=True)
+        if len(images) <= count:
+            return self
+        group_of = self.groups[first]
+        groups, sizes = np.unique(group_of, return_counts=True)
+        # By a hash, so that the choice depends on the images alone. The prefix makes the order
+        # another one than that of `folds.assign`, which hashes the same names.
+        salted = (hashlib.sha256(b"some:" + name).digest() for name in groups.tolist())
+        numbers = (int.from_bytes(digest[:8]) for digest in salted)
+        order = np.argsort(np.fromiter(numbers, np.uint64, len(groups)), kind="stable")
+        wanted = np.minimum(sizes[order], max(1, count // least))
+        taken = np.empty_like(wanted)  # images of each group, in the order of the groups
+        taken[order] = np.clip(count - (np.cumsum(wanted) - wanted), 0, wanted)
+        by_group = np.argsort(group_of, kind="stable")
+        rank = np.empty(len(images), np.int64)  # of each image in its group
+        rank[by_group] = np.arange(len(images)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        kept = images[rank < taken[np.searchsorted(groups, group_of)]]
+        return self.select(np.isin(self.hashes, kept))
 
     def folds(self, count: int) -> Integers:
         """Return the fold of each row, [n], 0 to count - 1; see `folds.assign`."""

@@ -32,12 +32,10 @@ from imgpipe.models.process import one_blas_thread
 WIDEST: Final = 10_000
 #: Smallest unit of a feature; see `Scaling.fit`. Of thousands of features, some hardly vary in the
 #: training images. In units of their own deviation, one that a new image excites has a value of
-#: thousands and decides alone. With this unit, the log loss of new images of drawn characters falls
-#: from 4.5 to 0.38 (200 classes) and from 2.8 to 0.96 (500 classes), and the accuracy rises from
-#: 0.85 to 0.90 and from 0.70 to 0.79.
+#: thousands and decides alone. What this unit gains stands in docs/benchmarks.md, "Many classes".
 LEAST_UNIT: Final = 1.0
-#: Logits are scores times this number. On drawn characters, the most probable temperatures of 50,
-#: 200 and 500 classes are then 1.7, 0.8 and 0.6, and so within the limits of the calibration.
+#: Logits are scores times this number, with which the most probable temperature is within the
+#: limits of the calibration; see docs/benchmarks.md, "Many classes".
 _SHARPNESS: Final = 32.0
 
 

@@ -319,33 +319,7 @@ def _sample(rows: BankRows, classes: int) -> BankRows:
     """Return the rows with which the penalty is chosen."""
     views = len(rows) // max(1, int(rows.clean.sum()))  # of each image
     count = max(_CHOOSING // max(1, views // 2), _CHOOSING_A_CLASS * classes)
-    return _first_groups(rows, count, 2 * FOLDS)
-
-
-def _first_groups(rows: BankRows, count: int, least: int = 1) -> BankRows:
-    """Return all views of `count` images: whole groups, where these are small.
-
-    Of a large group, such as a long film, only so many images are returned that there is room for
-    `least` groups.
-    """
-    images, first = np.unique(rows.hashes, return_index=True)
-    if len(images) <= count:
-        return rows
-    group_of = rows.groups[first]
-    groups, sizes = np.unique(group_of, return_counts=True)
-    # By a hash, so that the choice depends on the images alone. The prefix makes the order another
-    # one than that of `folds.assign`, which hashes the same names.
-    salted = (hashlib.sha256(b"some:" + name).digest() for name in groups.tolist())
-    numbers = np.fromiter((int.from_bytes(digest[:8]) for digest in salted), np.uint64, len(groups))
-    order = np.argsort(numbers, kind="stable")
-    wanted = np.minimum(sizes[order], max(1, count // least))
-    taken = np.empty_like(wanted)  # images of each group, in the order of the groups
-    taken[order] = np.clip(count - (np.cumsum(wanted) - wanted), 0, wanted)
-    by_group = np.argsort(group_of, kind="stable")
-    rank = np.empty(len(images), np.int64)  # of each image in its group
-    rank[by_group] = np.arange(len(images)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    kept = images[rank < taken[np.searchsorted(groups, group_of)]]
-    return rows.select(np.isin(rows.hashes, kept))
+    return rows.some_groups(count, 2 * FOLDS)
 
 
 class _Fold(NamedTuple):
@@ -364,7 +338,7 @@ class _Fold(NamedTuple):
     def with_fewer(self, share: float) -> _Fold:
         """Return the fold with a share of its training images, in fewer coordinates."""
         count = max(1, round(share * len(np.unique(self.train.hashes))))
-        train = _first_groups(self.train, count)
+        train = self.train.some_groups(count)
         if len(train) >= train.features.shape[1]:
             return self._replace(train=train)
         axes, turned = Axes.fit(train.features)

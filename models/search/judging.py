@@ -107,8 +107,8 @@ def _part(inputs: Inputs, images: Labelled, rows: BankRows, held: Flags) -> Part
 def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
     """Return the head from which networks are trained; None if it is the one that was judged.
 
-    It reads the last feature map alone: training moves that map, and the covariances of lower maps,
-    which are not scaled in a network, would make steps too large.
+    It reads the mean of the last feature map, as all networks of the search do
+    (`ModelSettings.for_search`). No network that reads covariances was tried.
     """
     if not rows.sizes[1:]:
         return None
