@@ -94,6 +94,8 @@ class _Layout:
     options: SourceOptions
     descend: bool
     notes: list[Note] = field(default_factory=list)
+    #: Why folders are ignored, by their paths.
+    _known: dict[str, tuple[str, str] | None] = field(default_factory=dict)
 
     def scan(self) -> Scan:
         """Read the tree; ConfigError where it is not as expected."""
@@ -122,7 +124,7 @@ class _Layout:
         items: list[Item] = []
         left_out: collections.Counter[tuple[str, str]] = collections.Counter()
         for item in self.members:
-            ignored = self._ignored(item.path)
+            ignored = self._ignored(item.path, item.path not in self.folders)
             if ignored:
                 left_out[ignored] += 1
             else:
@@ -149,21 +151,23 @@ class _Layout:
                 root.at(path, len(images)).files += images
         filled = {above for file in others for above in _above(file)}
         for path in sorted(self.folders - filled):  # a class without a file
-            if not self._ignored(path):
+            if not self._ignored(path, False):
                 root.at(path)
         self._note_others(root, others)
 
-    def _ignored(self, path: str) -> tuple[str, str] | None:
+    def _ignored(self, path: str, is_file: bool) -> tuple[str, str] | None:
         """Return the kind of note and the part for a path that is ignored."""
-        parts = path.split("/")
-        for depth, name in enumerate(parts, 1):
-            above = "/".join(parts[:depth])
-            if file_names.is_hidden(name):
-                return "hidden", above
-            for pattern in self.options.skip:
-                if _is_named(pattern, above, name):
-                    is_file = depth == len(parts) and path not in self.folders
-                    return ("skipped_files", pattern) if is_file else ("skipped_folder", above)
+        folder, _, name = path.rpartition("/")
+        if folder and folder not in self._known:
+            self._known[folder] = self._ignored(folder, False)
+        ignored = self._known.get(folder)
+        if ignored:
+            return ignored
+        if file_names.is_hidden(name):
+            return "hidden", path
+        for pattern in self.options.skip:
+            if _is_named(pattern, path, name):
+                return ("skipped_files", pattern) if is_file else ("skipped_folder", path)
         return None
 
     def _note_others(self, root: Folder, others: Iterable[str]) -> None:
