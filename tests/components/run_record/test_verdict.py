@@ -223,7 +223,7 @@ def test_blessed_is_not_said_beside_much_that_was_left_out():
     left_out = of_source([note("skipped_folder", "mask", 60)], {"rock": 60, "paper": 60})
     found = facts() | {"data": data_summary(findings=left_out)}
     assert verdict.sentence(found).startswith(
-        "blessed for the images that were used (not used: folder mask (60 images)): mean accuracy"
+        "blessed for the images that were used (not used: folder mask (60 images)): "
     )
     assert "Not used: folder mask (60 images)." in page.render(found, None, {}, BLESSED)
     few = of_source([note("skipped_folder", "mask", 9)], {"rock": 60, "paper": 60})
