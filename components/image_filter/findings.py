@@ -150,7 +150,7 @@ def of_source(notes: Sequence[SourceNote], classes: Mapping[str, int]) -> list[F
 
     Args:
         notes: The notes; `ingest.json` has the first hundred of them.
-        classes: Number of images that were read by class.
+        classes: Number of images that are kept by class.
     """
     by_kind: dict[str, list[SourceNote]] = collections.defaultdict(list)
     for note in notes:

@@ -140,14 +140,14 @@ class Outcomes:
             near: Groups of near-duplicates.
         """
         counts = self._counts(vocabulary, settings, near)
-        read = Counter(one.label for one in self.rejects)
+        by_class: Counter[str] = Counter()
         for (_, label), count in self.kept.items():
-            read[label] += count
+            by_class[label] += count
         found = [
             *findings.of_images("rejected", self.rejects),
             *findings.of_images("repaired", self.repairs),
             *findings.of_images("warned", self.warnings),
-            *findings.of_source(notes, read),
+            *findings.of_source(notes, by_class),
             *summary_findings.of_counts(counts),
         ]
         return {**counts, "findings": found}
