@@ -80,7 +80,7 @@ def summary(directory: Path, push_directory: Path, outcome_key: str) -> dict[str
     served = push["status"] != "refused" and manifest.served(push_directory)
     if (
         keys.get("key") != outcome_key
-        or before["status"] not in ("blessed", "not_blessed")
+        or before["status"] not in ("blessed", "not_blessed", "not_published")
         or push["version"] != (str(served.number) if served else None)
         or not folders
         or any(integrity.damage(folder, complete=False) for folder in folders)

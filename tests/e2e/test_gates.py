@@ -101,4 +101,10 @@ def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tu
     for repeated in (False, True):
         outcome = case.run(*FOLDS)
         assert (outcome.exit_code, outcome.repeated) == (3, repeated)
-        assert "not published, because a rollback withdrew this model" in outcome.verdict
+        assert outcome.verdict.startswith(
+            "not published: a rollback has withdrawn this model, which is that of version "
+        )
+        assert outcome.status == "not_published"
+        withdrawn = outcome.summary["push"]["withdrawn"]
+        (again,) = (one["command"] for one in outcome.next if one["purpose"] == "publish")
+        assert again == f"imgpipe rollback {case.out} --to {withdrawn}"
