@@ -83,7 +83,7 @@ def _measure(work: Path, requests: int, swaps: int) -> _Callers:
         _export(staged / str(number), number)
     base.mkdir()
     (staged / "1").rename(base / "1")
-    command = [sys.executable, "-m", "imgpipe", "serve", str(base), "--model", _MODEL]
+    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "serve", str(base), "--model", _MODEL]
     command += ["--port", "0", "--rest-port", "0", "--json", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:

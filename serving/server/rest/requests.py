@@ -182,7 +182,7 @@ class Bodies:
             text = f"The request was not {what} within {self._seconds:g} s."
             error = HttpError(504 if body is not None else 408, Code.DEADLINE_EXCEEDED, text)
         except StatusError as caught:
-            error = caught
+            error = caught.with_traceback(None)  # whose frames hold the body, and this error
         finally:
             self._held -= len(body or b"")
         answer = refusal(error)
