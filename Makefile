@@ -1,7 +1,12 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both need Python 3.11, make and a
-# package index; uv is brought along when there is none.
+# Two commands on a fresh machine: `make demo` and `make test`. Both need Python 3.11, 3.12 or 3.13, make
+# and a package index; uv is brought along when there is none. Written for make 3.81 and the tools of BSD,
+# which a Mac has.
 SHELL := /bin/sh
-PYTHON ?= python3.11
+# The first of these that runs: of 3.11 the lock has packages for every Linux, of the others only for a
+# glibc of 2.39 or newer.
+PYTHON ?= $(shell for python in python3.11 python3.13 python3.12 python3; do \
+  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+  && { echo $$python; break; }; done)
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 # Without compiled bytecode every start recompiles TensorFlow and TFX: 15 s instead of 8.
 export UV_COMPILE_BYTECODE = 1
@@ -67,7 +72,7 @@ bill: .venv/.ready requirements
 	$(RUN)/python packaging/licenses.py $(DIST)/requirements.txt $(DIST)/LICENSES.md
 
 # `uv sync` would list 300 packages; `uv run` shows the progress of the downloads and their number.
-.venv/.ready: pyproject.toml uv.lock $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
+.venv/.ready: $(if $(PYTHON),,no-python) pyproject.toml uv.lock $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
 	@printf 'Installing into .venv: about 1.1 GB to download and 4 GB on the disk.\n'
 	@UV_COMPILE_BYTECODE=0 $(UV) run --exact --frozen --python $(PYTHON) true
 	@printf 'Compiling the packages, so that every start is faster. This takes about a minute.\n'
@@ -84,6 +89,11 @@ bill: .venv/.ready requirements
 	  mvn --batch-mode --quiet -f tests/engines/job_servers/$$engine/pom.xml package \
 	    -DoutputFolder=$(CURDIR)/.engines || exit 1; done
 	@touch $@
+
+.PHONY: no-python
+no-python:
+	@printf 'Found no Python 3.11, 3.12 or 3.13. Install one of them, or name it: make demo PYTHON=/opt/bin/python3.13\n' >&2
+	@exit 1
 
 # A virtual environment of its own: the system's pip may be externally managed, or have no venv.
 .tools/bin/uv:
