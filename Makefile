@@ -47,8 +47,10 @@ lint: .venv/.ready
 	@for room in models serving components pipeline tests benchmarks; do \
 	  printf '%-10s %6d lines\n' $$room $$(find $$room -name '*.py' -exec cat {} + | wc -l); done
 
+# Of a Mac only the types can be checked here.
 types: .venv/.ready
 	$(RUN)/mypy
+	$(RUN)/mypy --platform darwin
 
 # A minute for each reader of foreign bytes; what is answered in a new way is kept.
 fuzz: .venv/.ready

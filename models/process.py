@@ -1,9 +1,8 @@
-"""The process around the work: imports, threads, and what the machine has and lacks."""
+"""The process around the work: imports, threads, and what a computation lacks."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import functools
 import gc
@@ -12,8 +11,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from imgpipe.models import system
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
 
 
 def prefer_batches() -> None:
@@ -37,13 +35,6 @@ def prefer_batches() -> None:
     """
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-
-@functools.cache
-def processor_features() -> frozenset[str]:
-    """Return the names of the features of the processor; none where the system has no list."""
-    described = Path("/proc/cpuinfo")
-    return frozenset(described.read_text().split()) if described.exists() else frozenset()
 
 
 @contextlib.contextmanager
@@ -92,7 +83,7 @@ def _thread_pools() -> ThreadpoolController:
 
 def has_gpu() -> bool:
     """Return whether TensorFlow will use a GPU. Without a device file, it is not imported."""
-    if not any(Path(device).exists() for device in _GPU_DEVICES):
+    if not system.has_gpu_device():
         return False
     import tensorflow as tf
 
@@ -107,22 +98,6 @@ def images_at_once() -> int:
     sixth less time for an image in a batch of 8 than in one of 32. A GPU needs larger batches.
     """
     return 32 if has_gpu() else 8
-
-
-def processors() -> int:
-    """Return the number of processors that this process may use; the machine may have more."""
-    return len(os.sched_getaffinity(0))
-
-
-def give_memory_back() -> None:
-    """Return freed memory to the system, which the memory allocator of glibc keeps otherwise.
-
-    It keeps up to 64 MiB for each of its arenas, of which threads share eight for each core. Where
-    the C library has no such function, nothing happens.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def computed_ahead(

@@ -24,7 +24,8 @@ from imgpipe.components.example_gen.sources.base import Item, Source
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.models import feature_names as names
 from imgpipe.models.files import source_code
-from imgpipe.models.process import computed_ahead, processors
+from imgpipe.models.process import computed_ahead
+from imgpipe.models.system import processors
 from imgpipe.serving import image_header
 
 #: Threads at most. Each may hold a file of 256 MiB and the pixels of `PIXEL_LIMIT`, 375 MB.

@@ -23,6 +23,7 @@ from imgpipe.models.backbones.published_presets import published
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
 from imgpipe.models.model_names import KERAS_CONFIG
+from imgpipe.models.packages import install_command
 
 PREFIX: Final = "hub:"
 CONVERTER_FILE: Final = "image_converter.json"
@@ -276,8 +277,8 @@ def preset(name: str) -> Preset:
     given = name.removeprefix(PREFIX)
     if not installed():
         raise ResourceError(
-            f"model.backbone {name}: the package {_PACKAGE} is not installed. Run `uv sync "
-            "--extra hub`, or, for pip, see the extra hub in the page Installation"
+            f"model.backbone {name}: the package {_PACKAGE} is not installed. Install it "
+            f"with: {install_command('imgpipe[hub]')}"
         )
     preset = Preset(given)
     if preset.folder is None and not _HANDLE.fullmatch(given) and given not in published():

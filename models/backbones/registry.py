@@ -68,7 +68,7 @@ class PackagedWeights:
         if not self.installed:
             raise ResourceError(
                 f"the weights package {self.distribution} is not installed. Install it with: "
-                f"{install_command(self.distribution)}"
+                f"{install_command('imgpipe[backbones]')}"
             )
         path = Path(str(importlib.metadata.distribution(self.distribution).locate_file(self.file)))
         try:

@@ -38,7 +38,7 @@ from imgpipe.models.export.signatures import SERVING_PIXELS
 from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.models.model_names import AXES, PROBABILITIES
 from imgpipe.models.network import network_file
-from imgpipe.models.process import processors
+from imgpipe.models.system import processors
 
 #: Version of the operators. Every onnxruntime since 1.12 (2022) supports it.
 OPSET: Final = 17

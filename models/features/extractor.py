@@ -28,14 +28,9 @@ from imgpipe.models.feature_kinds import COVARIANCE_AXES
 from imgpipe.models.files import source_code
 from imgpipe.models.model_names import FEATURES
 from imgpipe.models.network.classifier import build_features
-from imgpipe.models.process import (
-    computed_ahead,
-    has_gpu,
-    images_at_once,
-    processor_features,
-    processors,
-)
+from imgpipe.models.process import computed_ahead, has_gpu, images_at_once
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.system import processor_features, processors
 
 if TYPE_CHECKING:
     import tensorflow as tf

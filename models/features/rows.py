@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 import tempfile
 from collections.abc import Iterator
 from typing import Final
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.arrays import Array, Integers
+from imgpipe.models.system import reserve
 
 #: Largest size in bytes of an array that is kept in memory, and of rows that are copied at once.
 #: Both are small compared with the gigabyte of TensorFlow and TFX.
@@ -44,7 +44,7 @@ def empty(count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> Array:
         return np.empty((count, *row), kind)
     with tempfile.TemporaryFile(prefix="imgpipe-") as file:
         # Without its space, a full disk would end the process at a write into the mapped memory.
-        os.posix_fallocate(file.fileno(), 0, size)
+        reserve(file.fileno(), size)
         return np.memmap(file, kind, "r+", shape=(count, *row))
 
 

@@ -15,6 +15,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from imgpipe.models.system import open_files
+
 #: A file system's journal takes several requests in one go, which thousands of small files need.
 _SYNCS_AT_ONCE = 16
 _MOST_LINKS = 40  # that Linux follows in one path
@@ -116,7 +118,7 @@ def _descriptor(path: Path) -> int | None:
         if not (path.name.isdecimal() or path.is_symlink()):
             break
         folder = Path(os.path.realpath(path.parent))
-        if path.name.isdecimal() and folder == Path(f"/proc/{os.getpid()}/fd"):
+        if path.name.isdecimal() and folder in open_files():
             return int(path.name)
         if not path.is_symlink():
             break

@@ -27,8 +27,9 @@ from imgpipe.models.head.answers import Answers, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
 from imgpipe.models.head.ridge_regression import LEAST_UNIT, WIDEST, RidgeRegression
 from imgpipe.models.head.rotation import Axes, Rotation
-from imgpipe.models.process import one_blas_thread, processors
+from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.system import processors
 
 #: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution
 #: for the penalty before, which is near. Without such a start, weaker ones are not solved exactly.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
+
+from imgpipe.models.system import has_display
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,7 @@ def show(address: str, console: Console) -> None:
     """
     import webbrowser
 
-    if not _has_display():
+    if not has_display():
         console.print("There is no display here. Open the page in a browser.")
         return
     try:
@@ -28,10 +28,3 @@ def show(address: str, console: Console) -> None:
         console.print("No browser was found. Open the page in one.")
         return
     webbrowser.open(address)
-
-
-def _has_display() -> bool:
-    """Whether a browser can be shown; without this check, one for terminals would be started."""
-    if not sys.platform.startswith("linux"):
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

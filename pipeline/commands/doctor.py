@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.packages import install_command
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -67,8 +68,7 @@ def _list_presets(console: Console) -> None:
 
     if not presets.installed():
         raise ResourceError(
-            "KerasHub is not installed. Run `uv sync --extra hub`, or, for pip, see the extra hub "
-            "in the page Installation"
+            f"KerasHub is not installed. Install it with: {install_command('imgpipe[hub]')}"
         )
     for name, preset in published().items():
         millions = preset.parameters / 1e6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
 import platform
@@ -12,20 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgpipe.models import system
 from imgpipe.models.packages import install_command
-from imgpipe.models.process import processors
 
 _GIB = 1 << 30
 _DISK_GIB = 2.0  # about the disk space of a run on 10,000 images
 _LEAST_DISK_GIB = 0.2  # below it, a run on a few images fails as well
 _MEMORY_GIB = 4.0  # peak of a run on 1,240 images is under 3
-#: Limits of a container's memory in bytes, of both versions of control groups.
-_CONTAINER_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-#: They exist where the driver of a GPU is loaded; the second one on Windows' subsystem for Linux.
-_DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
+_PYTHONS = ((3, 11), (3, 12), (3, 13))
+#: Oldest glibc for which the index has the newest packages of TFX. pip needs these, and so does
+#: every Python newer than 3.11.
+_GLIBC = (2, 39)
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 
 
@@ -49,9 +45,30 @@ class MachineFinding:
 
 
 def _python(out: Path) -> MachineFinding:
-    fit = sys.version_info[:2] == (3, 11)
-    expected = "Expected 3.11, which the wheels of TFX need."
+    fit = sys.version_info[:2] in _PYTHONS
+    expected = "Expected 3.11, 3.12 or 3.13, for which TFX has packages."
     return MachineFinding("Python", fit, platform.python_version(), expected, fatal=True)
+
+
+def _system(out: Path) -> MachineFinding:
+    """Say which way of installing imgpipe the system admits, and whether it was tried there."""
+    kind, glibc = (system.name(), system.architecture()), system.glibc()
+    text = " ".join(kind)
+    if kind == ("Darwin", "arm64"):
+        return MachineFinding("system", True, f"{text}; imgpipe was not yet tried on a Mac by us")
+    if kind != ("Linux", "x86_64") or glibc is None:
+        advice = (
+            "Expected Linux on x86-64 with glibc, or a Mac with Apple silicon: TFX has no packages "
+            "for other systems. On Windows, use WSL."
+        )
+        return MachineFinding("system", False, text, advice)
+    text += f", glibc {glibc[0]}.{glibc[1]}"
+    if glibc >= _GLIBC:
+        return MachineFinding("system", True, f"{text}; pip install imgpipe works here")
+    detail = f"{text}, older than {_GLIBC[0]}.{_GLIBC[1]}; packages are those of the lock"
+    fit = sys.version_info[:2] == _PYTHONS[0]
+    advice = "The lock has packages for this glibc only for Python 3.11."
+    return MachineFinding("system", fit, detail, advice)
 
 
 def _packages(out: Path) -> MachineFinding:
@@ -72,8 +89,8 @@ def _packages(out: Path) -> MachineFinding:
 def _processor(out: Path) -> MachineFinding:
     from imgpipe.models.features.extractor import resolve_precision
 
-    text = f"{processors()} cores, feature bank in {resolve_precision('auto')}"
-    if has_gpu_driver():
+    text = f"{system.processors()} cores, feature bank in {resolve_precision('auto')}"
+    if system.has_gpu_driver():
         text += (
             "; a GPU is there, which TensorFlow uses if its CUDA libraries are installed: "
             f"{install_command('tensorflow[and-cuda]')}"
@@ -81,17 +98,8 @@ def _processor(out: Path) -> MachineFinding:
     return MachineFinding("processor", True, text)
 
 
-def has_gpu_driver() -> bool:
-    """Return whether the driver of a GPU is loaded, without TensorFlow."""
-    return any(driver.exists() for driver in _DRIVERS)
-
-
 def _memory(out: Path) -> MachineFinding:
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for file in _CONTAINER_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-            limits.append(int(file.read_text()))
-    gib = min(limits) / _GIB
+    gib = system.memory() / _GIB
     needed = f"A run needs {_MEMORY_GIB:.0f} GiB."
     return MachineFinding("memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", needed)
 
@@ -133,6 +141,7 @@ def installed_backbones() -> str:
 #: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
 CHECKS: tuple[Callable[[Path], MachineFinding], ...] = (
     _python,
+    _system,
     _packages,
     _processor,
     _memory,

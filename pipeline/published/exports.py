@@ -115,7 +115,7 @@ def require(name: str, target: Path) -> ExportKind:
     if missing:
         raise ConfigError(
             f"imgpipe export {name} needs the packages {', '.join(missing)}, which are not "
-            f"installed. Install them with: {install_command('--upgrade', *kind.packages)}"
+            f"installed. Install them with: {install_command(f'imgpipe[{name}]')}"
         )
     if target.suffix != kind.suffix:
         raise ConfigError(f"--to {target}: expected a file whose name ends in {kind.suffix}.")

@@ -16,7 +16,7 @@ from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from imgpipe.models.process import give_memory_back
+from imgpipe.models.system import give_memory_back
 from imgpipe.serving.server import status
 from imgpipe.serving.server.status import Code, StatusError, code_name
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.system import raise_open_files
 from imgpipe.serving.server.settings import Settings
 
 IDLE_S = 60
@@ -24,10 +25,7 @@ all of them."""
 
 def raise_limit() -> None:
     """Raise the soft limit to the hard limit; the usual soft limit of 1,024 is for `select`."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    raise_open_files(MAX_FILES)
 
 
 def connections(share: float, most: int) -> int:

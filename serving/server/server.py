@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
-from imgpipe.models.process import processors
+from imgpipe.models.system import processors
 from imgpipe.serving.server import model_configs as configs
 from imgpipe.serving.server.calls import Calls, SheddingPool, log_call
 from imgpipe.serving.server.core import Core

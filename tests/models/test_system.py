@@ -1,0 +1,102 @@
+"""What the system has, asked as on Linux and as on a Mac."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from pathlib import Path
+
+import pytest
+
+from imgpipe.models import system
+
+
+def test_the_processors_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7}, raising=False)
+    assert system.processors() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert system.processors() == os.cpu_count()
+
+
+def test_the_memory_of_a_container_is_a_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(system, "_CONTAINER_LIMITS", (tmp_path / "max", tmp_path / "gone"))
+    (tmp_path / "max").write_text("max\n")
+    machine = system.memory()
+    assert machine > 1 << 28
+    (tmp_path / "max").write_text("1048576\n")
+    assert system.memory() == 1 << 20
+
+
+@pytest.mark.parametrize("reserves", [True, False])
+def test_a_file_has_its_size_and_its_space(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reserves: bool
+) -> None:
+    if not reserves:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    size = (1 << 24) + 5
+    with (tmp_path / "file").open("w+b") as file:
+        system.reserve(file.fileno(), size)
+    found = (tmp_path / "file").stat()
+    assert found.st_size == size
+    assert found.st_blocks * 512 >= size
+
+
+def test_a_file_without_space_is_an_error_before_it_is_used() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    with pytest.MonkeyPatch.context() as patch, full.open("wb", buffering=0) as file:
+        patch.delattr(os, "posix_fallocate", raising=False)
+        with pytest.raises(OSError, match="No space left"):
+            system.reserve(file.fileno(), 10)
+
+
+@pytest.mark.parametrize(
+    ("limits", "most", "expected"),
+    [
+        ((1024, 4096), 10**9, [4096]),
+        ((1024, resource.RLIM_INFINITY), 10**9, [65_536]),
+        ((256, resource.RLIM_INFINITY), 20_000, [65_536, 10_240]),  # as the kernel of a Mac
+        ((65_536, 65_536), 10**9, []),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 10**9, []),
+    ],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_the_system_allows(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], most: int, expected: list[int]
+) -> None:
+    asked: list[int] = []
+
+    def set_limit(kind: int, both: tuple[int, int]) -> None:
+        asked.append(both[0])
+        if both[0] > most:
+            raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    system.raise_open_files(65_536)
+    assert asked == expected
+
+
+def test_the_c_library_is_told_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.41.9000"))
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    assert system.glibc() == (2, 41)
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2"))
+    assert system.glibc() is None
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert system.glibc() is None
+
+
+def test_a_display_is_asked_for_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    assert not system.has_display()
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    assert system.has_display()
+    monkeypatch.delenv("WAYLAND_DISPLAY")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert system.has_display()
