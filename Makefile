@@ -19,7 +19,7 @@ DIST := dist
 # the long runs of tests/e2e begin early; in the order of their number of tests they would be last.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all test-engines test-cluster lint types fuzz docs requirements wheel bill clean
+.PHONY: demo test test-all test-engines test-cluster test-debian13 lint types fuzz docs requirements wheel bill clean
 
 demo: .venv/.ready
 	@$(RUN)/imgpipe demo
@@ -40,6 +40,12 @@ test-engines: .venv/.ready .engines/.ready
 test-cluster: .venv/.ready
 	tests/cluster/build.sh
 	$(RUN)/pytest -m cluster -s --durations=0 tests/cluster
+
+# The wheel with plain pip under Python 3.13, in a Debian 13 of its own in .debian13, which is kept. It
+# needs root, debootstrap and a mirror of Debian.
+test-debian13: .venv/.ready
+	$(UV) build --wheel --out-dir $(DIST)
+	tests/debian13/enter.sh /project/tests/debian13/check.sh
 
 lint: .venv/.ready
 	$(RUN)/ruff check .
@@ -103,4 +109,4 @@ no-python:
 	  || { rm -rf .tools && $(PYTHON) -m pip install --quiet --target .tools uv; }
 
 clean:
-	rm -rf .venv .tools .engines .cluster dist build site imgpipe-demo
+	rm -rf .venv .tools .engines .cluster .debian13 dist build site imgpipe-demo
