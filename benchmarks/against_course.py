@@ -157,7 +157,7 @@ def ours(task: Task) -> Trained:
     used = nodes[: nodes.index("ImageTrainer") + 1]
     seconds = sum(times[name] for name in used)
     note = ", ".join(f"{name} {times[name]:.1f} s" for name in used if times[name] >= 1)
-    return Trained(seconds, ran.processor, ran.accuracy("validation"), note)
+    return Trained(seconds, ran.processor, ran.accuracy("decided"), note)
 
 
 def the_course(task: Task) -> Trained:

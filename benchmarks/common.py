@@ -69,16 +69,21 @@ class Finished(Ended):
         """Number of forward passes of this run; 0 if the bank came from the cache."""
         return int(self.summary["bank"]["forward_passes"])
 
-    def accuracy(self, split: str) -> float:
-        """Return the accuracy on a split.
+    def accuracy(self, measured: str) -> float:
+        """Return an accuracy of the model.
+
+        Args:
+            measured: `decided`, for what decided (folds or validation), or a key of the metrics.
 
         Raises:
             SystemExit: No model was evaluated.
         """
         try:
-            return float(self.summary["metrics"][split]["accuracy"])
-        except KeyError:
-            sys.exit(f"no accuracy on {split} in the summary: {self.summary['verdict']}")
+            if measured == "decided":
+                return float(self.summary["gate"]["decided_by"]["accuracy"])
+            return float(self.summary["metrics"][measured]["accuracy"])
+        except (KeyError, TypeError):  # without a gate, or without an image
+            sys.exit(f"no accuracy ({measured}) in the summary: {self.summary['verdict']}")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ _LOOK: Final = 24  # side in pixels of the pictures by which characters are comp
 _UNLIKE: Final = 0.22  # share of the pixels in which two characters differ at least
 _ANGLES: Final = 10.0  # degrees to either side
 _UNEVEN: Final = 40  # difference of the colours of a ground to either side, of 255
-_SPLITS: Final = ("validation", "test")
+_MEASURED: Final = ("decided", "test")
 #: With 500 classes there are five images of each, of which the limits of the gate would want more.
 _SETTINGS: Final = ("train.minutes=0", "gate.min_train=1", "gate.min_validation=1")
 
@@ -128,7 +128,7 @@ def figures(classes: int, run: Finished) -> list[Figure]:
     """Return the figures of a run."""
     times = run.summary["timings"]["components"]
     solution = run.summary["training"]["solution"]
-    accuracies = [f"{split} {run.accuracy(split):.3f}" for split in _SPLITS]
+    accuracies = [f"{one} {run.accuracy(one):.3f}" for one in _MEASURED]
     said = f"folds {solution['accuracy']:.3f} ± {solution['standard_error']:.3f}"
     accuracies.append(said)
     parts = [f"{node} {seconds:.1f}" for node, seconds in times.items() if seconds >= 1]

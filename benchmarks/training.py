@@ -166,7 +166,7 @@ def _sample(folder: Path, count: int, target: Path) -> Path:
 
 def _say(name: str, run: Finished, split: str) -> None:
     """Print the result of one run."""
-    said = [f"{one} {run.accuracy(one):.4f}" for one in dict.fromkeys(("validation", split))]
+    said = [f"{one} {run.accuracy(one):.4f}" for one in dict.fromkeys(("decided", split))]
     training = run.summary.get("training") or {}
     tuned = training.get("fine_tune") or {}
     for row in training.get("search") or []:
