@@ -135,8 +135,8 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert "for at most 5 minutes (--minutes)" in said[0]
     assert said[1] == describe_tried(tuned)
     assert re.fullmatch(
-        r"layers above pool2.*: validation accuracy \d\.\d{3} \(\+\d\.\d{3}, standard error "
-        r"\d\.\d{3}\), \d+ s, kept",
+        r"layers above pool2.*: validation accuracy in training \d\.\d{3} \(\+\d\.\d{3}, "
+        r"standard error \d\.\d{3}\), \d+ s, kept",
         said[1],
     )
 
