@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from imgpipe.components.common.image_file.file_names import stem
+from imgpipe.components.common.image_file.file_names import stem, suffix
 from imgpipe.components.example_gen.sources.base import Item
 
 #: A name with an end that says that it belongs to another file: x_mask and x_mask_1 beside x.
@@ -94,15 +94,19 @@ def standing_again(classes: Sequence[Folder]) -> dict[int, list[Folder]]:
 
 
 def alike(classes: Sequence[Folder]) -> list[Folder]:
-    """Return folders of which most files of one have the names of those of the others.
+    """Return folders of other kinds of files of which most of one have the names of the others.
 
     Args:
         classes: Folders that may be classes.
 
     Returns:
-        A folder of photographs and that of their masks; [] where no two are like that.
+        A folder of photographs (.jpg) and that of their masks (.png); [] where no two are like
+        that. Photographs that are numbered in each class are all of one kind.
     """
-    stems = [{stem(item.path) for one in each.walk() for item in one.files} for each in classes]
+    files = [[item.path for one in each.walk() for item in one.files] for each in classes]
+    if len({frozenset(map(suffix, paths)) for paths in files}) < 2:
+        return []
+    stems = [set(map(stem, paths)) for paths in files]
     for number, own in enumerate(stems):
         same = [
             classes[place]
