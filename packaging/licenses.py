@@ -1,4 +1,4 @@
-"""Writes the licences of the locked packages as a Markdown table.
+"""Writes the licences of the locked packages for this system as a Markdown table.
 
 Usage: ``python packaging/licenses.py requirements.txt LICENSES.md``. The packages have to be
 installed in the environment that runs it, because their own metadata is what is read.
@@ -11,6 +11,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 _SOURCES = Path(__file__).resolve().parent.parent / "src"
 #: Packages whose metadata names no licence, with the one in the LICENSE file they ship. Those with
@@ -27,7 +29,10 @@ def licences_of_weights() -> dict[str, str]:
 
 
 def _names(requirements: Path) -> list[str]:
-    return re.findall(r"^([A-Za-z0-9._-]+)==", requirements.read_text(), flags=re.MULTILINE)
+    """Return the names of the pinned packages for this system and this Python."""
+    lines = re.findall(r"^[\w.-]+==[^\\\n]*", requirements.read_text(), flags=re.MULTILINE)
+    pins = [Requirement(line) for line in lines]
+    return [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate()]
 
 
 def table(requirements: Path) -> str:

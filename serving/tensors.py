@@ -143,7 +143,7 @@ def as_array(value: Any) -> np.ndarray:
     Raises:
         TensorError: The rows of a list differ in length, or the type does not exist in TensorFlow.
     """
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
         return _strings(array) if array.dtype.kind in "SUO" else array
     if _holds_strings(value):
@@ -161,9 +161,9 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def _holds_strings(value: Any) -> bool:
-    while isinstance(value, Sequence) and value and not isinstance(value, str | bytes):
+    while isinstance(value, Sequence) and value and not isinstance(value, (str, bytes)):
         value = value[0]
-    return isinstance(value, str | bytes)
+    return isinstance(value, (str, bytes))
 
 
 def _strings(array: np.ndarray) -> np.ndarray:
@@ -171,7 +171,7 @@ def _strings(array: np.ndarray) -> np.ndarray:
     flat = result.reshape(-1)
     for index, item in enumerate(array.reshape(-1)):
         flat[index] = item.encode() if isinstance(item, str) else item
-        if not isinstance(item, str | bytes):
+        if not isinstance(item, (str, bytes)):
             raise TensorError(
                 f"A tensor of strings holds bytes or str only. Received: {type(item).__name__}."
             )

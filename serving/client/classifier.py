@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Union, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from imgpipe.serving.client.messages import Classification, Prediction, classifi
 AT_ONCE = 4
 """Chunks in flight at a time: enough for a server with a few cores, with little memory here."""
 
-Answer = Classification | InvalidArgument
+Answer = Union[Classification, InvalidArgument]
 """The result for one image of many: its classification or its error."""
 Progress = Callable[[int, Sequence[Answer]], None]
 """Function that is called with the index of the first image of a chunk, and with its answers."""
@@ -197,7 +197,7 @@ def _chunks(images: Sequence[Image]) -> Iterator[tuple[int, list[Image]]]:
     """Yield the index of the first image and the images of each request, without reading files."""
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
-    if isinstance(images, str | bytes) or not isinstance(images, Sequence):
+    if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
         raise InvalidArgument(
             f"classify expects a list of images. Received a single {type(images).__name__}."
         )

@@ -9,13 +9,15 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imgpipe.serving.client.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from PIL import Image as Pillow
 
 Image: TypeAlias = "bytes | str | Path | np.ndarray | Pillow.Image"
@@ -31,7 +33,7 @@ _PNG_LEVEL = 1  # level 6 takes four times as long to save a tenth of the size
 
 def name_of(image: Any, index: int) -> str:
     """Return the name of an image in errors: its path, or its index in the list."""
-    return str(image) if isinstance(image, str | Path) else f"image {index}"
+    return str(image) if isinstance(image, (str, Path)) else f"image {index}"
 
 
 def size_of(image: Any, index: int) -> int:
@@ -40,7 +42,7 @@ def size_of(image: Any, index: int) -> int:
     Raises:
         InvalidArgument: This is no image.
     """
-    if isinstance(image, str | Path):
+    if isinstance(image, (str, Path)):
         try:
             return Path(image).stat().st_size
         except (OSError, ValueError):  # a path with a zero byte is a ValueError
@@ -49,7 +51,7 @@ def size_of(image: Any, index: int) -> int:
         return int(image.width * image.height)  # a PNG of a photograph has about a byte per pixel
     if isinstance(image, np.ndarray):
         return image.nbytes
-    if isinstance(image, bytes | bytearray | memoryview):
+    if isinstance(image, (bytes, bytearray, memoryview)):
         return len(image)
     raise InvalidArgument(
         "An image must be bytes, a path, a Pillow image or an array. "
@@ -87,7 +89,7 @@ def content_of(image: Any) -> bytes:
     if isinstance(image, np.ndarray):
         return _encoded_array(image)
     try:
-        if isinstance(image, str | Path):
+        if isinstance(image, (str, Path)):
             return Path(image).read_bytes()
         # Pillow reads the pixels of a file only when they are needed.
         return _png(_rgb(image)) if _is_pillow(image) else bytes(image)

@@ -194,7 +194,7 @@ def classifications(answer: Prediction, count: int, top: int) -> list[Classifica
         )
     labels = answer.outputs.get("label")
     found = []
-    for number, (names, scores) in enumerate(zip(classes, probabilities, strict=True)):
+    for number, (names, scores) in enumerate(zip(classes, probabilities)):
         order = np.argsort(-scores, kind="stable")[:top]
         pairs = tuple((_text(names[i]), float(scores[i])) for i in order)
         label: str = pairs[0][0]
@@ -202,7 +202,7 @@ def classifications(answer: Prediction, count: int, top: int) -> list[Classifica
         if labels is not None and labels.shape == (count,):
             said = labels[number]
             # Other models may answer with the number of the class.
-            if isinstance(said, str | bytes) and not (names == said).any():
+            if isinstance(said, (str, bytes)) and not (names == said).any():
                 label, probability = _text(said), None  # no class, as "unknown"
         found.append(Classification(label, probability, pairs, answer.version))
     return found

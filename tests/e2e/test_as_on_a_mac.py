@@ -6,7 +6,11 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.e2e import as_on_a_mac
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_run_and_its_model_need_nothing_that_only_linux_has(drawn: Path, tmp_path: Path) -> None:

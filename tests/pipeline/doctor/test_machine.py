@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from imgpipe.models import system
 from imgpipe.pipeline.doctor import machine
+
+
+@pytest.mark.parametrize(
+    ("kind", "glibc", "python", "fit", "told"),
+    [
+        (("Linux", "x86_64"), (2, 41), (3, 13), True, "pip install imgpipe works here"),
+        (("Linux", "x86_64"), (2, 36), (3, 11), True, "older than 2.39; packages are those of"),
+        (
+            ("Linux", "x86_64"),
+            (2, 36),
+            (3, 13),
+            False,
+            "older than 2.39; packages are those of",
+        ),
+        (("Linux", "x86_64"), None, (3, 13), False, "Linux x86_64"),
+        (("Linux", "aarch64"), (2, 41), (3, 13), False, "Linux aarch64"),
+        (("Darwin", "x86_64"), None, (3, 13), False, "Darwin x86_64"),
+        (("Darwin", "arm64"), None, (3, 12), True, "imgpipe was not yet tried on a Mac by us"),
+    ],
+)
+def test_the_system_says_which_installation_it_admits(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    kind: tuple[str, str],
+    glibc: tuple[int, int] | None,
+    python: tuple[int, int],
+    fit: bool,
+    told: str,
+) -> None:
+    monkeypatch.setattr(system, "name", lambda: kind[0])
+    monkeypatch.setattr(system, "architecture", lambda: kind[1])
+    monkeypatch.setattr(system, "glibc", lambda: glibc)
+    monkeypatch.setattr(sys, "version_info", (*python, 0))
+    (check,) = (check for check in machine.CHECKS if check.__name__ == "_system")
+    found = check(tmp_path)
+    assert (found.fit, found.fatal) == (fit, False)
+    assert told in found.detail
+    assert (
+        fit or "Expected Linux on x86-64" in found.advice or "only for Python 3.11" in found.advice
+    )
 
 
 @pytest.mark.parametrize(
