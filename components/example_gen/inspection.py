@@ -39,6 +39,7 @@ CODE = (
     "components/image_filter/check.py",
     "components/image_filter/checks",
     "models/preprocess.py",
+    "serving/file_formats.py",
     "serving/image_header.py",
     "serving/pillow_pixels.py",
     "serving/refused_image.py",

@@ -22,7 +22,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
 from imgpipe.components.report import map_picture, page, thumbnails
-from imgpipe.components.report.sections import accuracy, images, pictures
+from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import collect, identity, timings, verdict
 from imgpipe.components.run_record.collect import REPORTED
 from imgpipe.components.run_record.facts import Facts
@@ -119,7 +119,7 @@ def _images(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
     with ThreadPoolExecutor(1) as threads:  # half of the time is spent in TensorFlow
         explanations = threads.submit(_explanations, facts, uris)
         if "examples" in uris:
-            shown = _shown_hashes(facts)
+            shown = set[str]().union(*(section.hashes(facts) for section in SECTIONS))
             on_map = facts["map"]["images"] if facts["map"] is not None else []
             wanted = shown | {image["image_hash"] for image in on_map}
             for image_hash, data in collect.encoded_images(uris["examples"], wanted):
@@ -150,22 +150,3 @@ def _rejected_files(facts: Facts) -> dict[str, bytes]:
             with tf.io.gfile.GFile(path, "rb") as file:
                 files[reject["image_hash"]] = file.read()
     return files
-
-
-def _shown_hashes(facts: Facts) -> set[str]:
-    """Return the hashes of the kept images that the page shows by themselves."""
-    hashes = images.shown_hashes(facts["data"]) if facts["data"] is not None else set()
-    hashes |= pictures.shown_hashes(facts["galleries"], facts["deciding"])
-    if facts["deciding"] is not None:
-        mistakes = facts["deciding"]["mistakes"][: accuracy.MOST_MISTAKES]
-        hashes |= {mistake["image_hash"] for mistake in mistakes}
-    if facts["suspects"] is not None:
-        doubtful = facts["suspects"]["rows"][: images.DOUBTFUL]
-        hashes |= {label["image_hash"] for label in doubtful}
-    if facts["gate"] is not None:
-        for unlike in facts["gate"]["unlike"]:
-            hashes |= {image["image_hash"] for image in unlike["images"]}
-    if facts["near"] is not None:
-        for group in facts["near"]["rows"]:
-            hashes |= {member["image_hash"] for member in group["members"]}
-    return hashes

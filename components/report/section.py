@@ -66,6 +66,10 @@ class Context:
         return Absent(f"{what}.", stopped=bool(self.state.error))
 
 
+def _no_images(facts: Facts) -> set[str]:
+    return set()
+
+
 @dataclass(frozen=True)
 class Section:
     """One section of the page.
@@ -73,6 +77,8 @@ class Section:
     Attributes:
         order: Sections appear on the page in ascending order.
         numbers: Whether it lies in the closed part "Numbers", below the pictures.
+        hashes: Function that returns the content hashes of the kept images that it shows. These
+            are read, and `Context.with_image` finds them; others have no picture.
     """
 
     id: str  # anchor, and name of the template
@@ -81,3 +87,4 @@ class Section:
     order: int = 0
     template: str = ""  # name of the template if it is not the id
     numbers: bool = False
+    hashes: Callable[[Facts], set[str]] = _no_images

@@ -46,6 +46,7 @@ CODE: Final = (
     "models/features/extractor.py",
     "models/network/classifier.py",
     "models/network/covariance_pooling.py",
+    "models/own_code.py",
     "models/preprocess.py",
     "models/progress.py",
 )

@@ -50,6 +50,7 @@ def test_the_first_run_is_blessed_and_pushed(case: Case, first: Any):
         "version": "1",
         "path": str(case.out / "model" / "1"),
         "refused_by": [],
+        "withdrawn": None,
     }
     assert set(NEVER_CACHED) < set(summary["timings"]["components"])
     assert summary["cached"] == []
@@ -335,7 +336,9 @@ def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Case, firs
     outcome = case.run("gate.min_validation=500")
     assert outcome.exit_code == 4
     json_formats.conform("run", outcome.summary)
-    assert outcome.verdict.startswith("the data was refused for 3 reasons:")
+    assert outcome.verdict.startswith(
+        "the data was refused for 1 reason:\n- too few in validation:"
+    )
     assert "500" in outcome.verdict
     assert "ImageTrainer" not in outcome.summary["timings"]["components"]
     page = Path(outcome.summary["report"]).read_text(encoding="utf-8")

@@ -44,6 +44,7 @@ def refusals_of_the_client() -> tuple[type[Exception], ...]:
 def manifest(file: Path) -> object:
     """Verify a version whose manifest is `file` and whose other files are undamaged."""
     from imgpipe.components.common.storage import manifest as manifests
+    from imgpipe.models.files.described_files import version_damage
     from imgpipe.serving.server import storage
     from imgpipe.serving.server.status import StatusError
 
@@ -52,7 +53,7 @@ def manifest(file: Path) -> object:
         version.mkdir()
         (version / "saved_model.pb").write_bytes(b"a graph")
         shutil.copy(file, version)
-        found = manifests.damage(version, complete=True)
+        found = version_damage(version, "all")
         read = [[*v.vocabulary, v.run_key, v.identity] for v in manifests.versions(Path(base))]
         withdrawn = len(manifests.withdrawn(Path(base)))
         try:

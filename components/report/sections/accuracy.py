@@ -10,6 +10,7 @@ from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.report.thumbnails import cam_key
+from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.metrics import MEASURED, ClassMetrics
 from imgpipe.components.run_record.slices import Slice
 from imgpipe.models import feature_names as names
@@ -156,4 +157,11 @@ def build_mistakes(context: Context) -> SectionContent:
     }
 
 
-MISTAKES = Section("mistakes", "Confident mistakes", build_mistakes, order=128, numbers=True)
+def _of_mistakes(facts: Facts) -> set[str]:
+    mistakes = facts["deciding"]["mistakes"] if facts["deciding"] is not None else []
+    return {mistake["image_hash"] for mistake in mistakes[:MOST_MISTAKES]}
+
+
+MISTAKES = Section(
+    "mistakes", "Confident mistakes", build_mistakes, order=128, numbers=True, hashes=_of_mistakes
+)

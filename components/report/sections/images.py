@@ -9,11 +9,11 @@ from typing import Any
 
 from imgpipe.components.common.formatting import capped
 from imgpipe.components.image_filter.check import Row
-from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import Finding, not_used, title_of
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.commands import review_command
 from imgpipe.components.run_record.doubtful_labels import clear
+from imgpipe.components.run_record.facts import Facts
 from imgpipe.models import feature_names as names
 
 #: Number of images shown for each kind of warning, the worst first.
@@ -62,11 +62,10 @@ def _count(splits: Mapping[str, Mapping[str, int]], split: str, label: str) -> i
     return splits[split][label] if split in splits and label in splits[split] else 0
 
 
-def shown_hashes(data: DataSummary) -> set[str]:
-    """Return the content hashes of the images that are shown beside the warnings."""
+def _of_warnings(facts: Facts) -> set[str]:
     return {
         example["image_hash"]
-        for found in data["findings"]
+        for found in (facts["data"]["findings"] if facts["data"] is not None else ())
         if found["fate"] == "warned"
         for example in found["examples"][:IMAGES]
     }
@@ -86,7 +85,7 @@ def _entry(found: Finding, context: Context) -> dict[str, Any]:
     }
 
 
-DATA = Section("data", "Data", build_data, order=120, numbers=True)
+DATA = Section("data", "Data", build_data, order=120, numbers=True, hashes=_of_warnings)
 
 
 #: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
@@ -158,7 +157,12 @@ def build_near(context: Context) -> SectionContent:
     return {"found": found, "rows": rows}
 
 
-NEAR = Section("near", "Near-duplicates", build_near, order=122, numbers=True)
+def _of_groups(facts: Facts) -> set[str]:
+    groups = facts["near"]["rows"] if facts["near"] is not None else ()
+    return {member["image_hash"] for group in groups for member in group["members"]}
+
+
+NEAR = Section("near", "Near-duplicates", build_near, order=122, numbers=True, hashes=_of_groups)
 
 
 #: Images on the page; the file for review holds more.
@@ -181,7 +185,18 @@ def build_doubtful_labels(context: Context) -> SectionContent:
     }
 
 
-DOUBTFUL_LABELS = Section("doubtful_labels", "Doubtful labels", build_doubtful_labels, order=40)
+def _of_doubtful_labels(facts: Facts) -> set[str]:
+    rows = facts["suspects"]["rows"] if facts["suspects"] is not None else []
+    return {row["image_hash"] for row in rows[:DOUBTFUL]}
+
+
+DOUBTFUL_LABELS = Section(
+    "doubtful_labels",
+    "Doubtful labels",
+    build_doubtful_labels,
+    order=40,
+    hashes=_of_doubtful_labels,
+)
 
 
 def build_unlike_images(context: Context) -> SectionContent:
@@ -194,4 +209,11 @@ def build_unlike_images(context: Context) -> SectionContent:
     return {"groups": list(zip(found, rows, strict=True))}
 
 
-UNLIKE_IMAGES = Section("unlike_images", "Unlike their class", build_unlike_images, order=38)
+def _of_unlike_images(facts: Facts) -> set[str]:
+    found = facts["gate"]["unlike"] if facts["gate"] is not None else []
+    return {image["image_hash"] for one in found for image in one["images"][:DOUBTFUL]}
+
+
+UNLIKE_IMAGES = Section(
+    "unlike_images", "Unlike their class", build_unlike_images, order=38, hashes=_of_unlike_images
+)

@@ -16,6 +16,7 @@ from imgpipe.components.run_record.deciding_answers import (
     ClassAnswers,
     DecidingAnswers,
 )
+from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.galleries import Gallery, GalleryImage
 from imgpipe.components.run_record.learning_curve import images_to_threshold, power_law
 
@@ -181,7 +182,14 @@ def _photos(context: Context, images: Sequence[CellImage | GalleryImage]) -> lis
     ]
 
 
-TAKEN_FOR = Section("taken_for", "What is taken for what", build_taken_for, order=24)
+def _of_answers(facts: Facts) -> set[str]:
+    deciding = facts["deciding"]
+    return set() if deciding is None else {image["image_hash"] for image in deciding["images"]}
+
+
+TAKEN_FOR = Section(
+    "taken_for", "What is taken for what", build_taken_for, order=24, hashes=_of_answers
+)
 
 
 def build_gallery(context: Context) -> SectionContent:
@@ -220,7 +228,17 @@ def _gallery_classes(
     return first, others[: _GALLERIES - len(first)]
 
 
-GALLERY = Section("gallery", "Your images", build_gallery, order=26)
+def _of_galleries(facts: Facts) -> set[str]:
+    found = facts["galleries"]
+    first, others = _gallery_classes(found, facts["deciding"])
+    return {
+        image["image_hash"]
+        for label in (*first, *others)
+        for image in (*found[label]["some"], *found[label]["least"])
+    }
+
+
+GALLERY = Section("gallery", "Your images", build_gallery, order=26, hashes=_of_galleries)
 
 
 def build_map(context: Context) -> SectionContent:
@@ -246,16 +264,3 @@ def build_map(context: Context) -> SectionContent:
 
 
 MAP = Section("map", "Map", build_map, order=28)
-
-
-def shown_hashes(galleries: Sequence[Gallery], deciding: DecidingAnswers | None) -> set[str]:
-    """Return the content hashes of the images in galleries and in the matrix."""
-    first, others = _gallery_classes(galleries, deciding)
-    hashes = {
-        image["image_hash"]
-        for label in (*first, *others)
-        for image in (*galleries[label]["some"], *galleries[label]["least"])
-    }
-    if deciding is not None:
-        hashes |= {image["image_hash"] for image in deciding["images"]}
-    return hashes

@@ -13,10 +13,12 @@ from imgpipe.models.features import extractor
 from imgpipe.models.files import source_code
 
 #: What code that decides a stored result may import without depending on it: errors, progress,
-#: names of types, settings, whose values are in the keys themselves, and files, whose content is.
+#: names of types, settings, whose values are in the keys themselves, and files, whose content is;
+#: commands in messages, and what the machine has, which decides precision, also in the keys.
 _DECIDE_NOTHING = (
     *("models/errors.py", "models/progress.py", "models/limits.py", "models/process.py"),
     *("models/settings.py", "models/arrays.py", "models/files"),
+    *("models/packages.py", "models/system.py"),
     *("models/feature_names.py", "models/model_names.py", "models/dataset_tuning.py"),
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
     "models/network/__init__.py",
