@@ -264,8 +264,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         return (*key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.{kind}")
 
     for name in ("ca", "stranger"):
-        openssl("req", "-x509", *new(name, "pem"), "-days", "2")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        usage = "keyUsage=critical,keyCertSign"  # Python 3.13 accepts no other authority
+        openssl("req", "-x509", *new(name, "pem"), "-days", "2", "-addext", usage)
+    identifier = "authorityKeyIdentifier=keyid"  # which Python 3.13 wants, too
+    (folder / "names").write_text(f"subjectAltName=DNS:localhost,IP:127.0.0.1\n{identifier}\n")
     for name in ("server", "client"):
         openssl("req", *new(name, "csr"))
         signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")

@@ -50,6 +50,7 @@ def _scaling(rows: BankRows) -> Scaling:
 
 
 @pytest.mark.filterwarnings("ignore:scipy.optimize")  # scikit-learn passes a deprecated option
+@pytest.mark.filterwarnings("ignore:Unknown solver options")  # which a newer SciPy does not know
 @pytest.mark.parametrize("balance", ["none", "class_weights"])
 @pytest.mark.parametrize("penalty", [0.1, 10.0])
 @pytest.mark.parametrize("classes", [2, 3])
