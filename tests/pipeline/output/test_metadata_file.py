@@ -23,7 +23,7 @@ def out(tmp_path: Path) -> Path:
     """Return an output folder with a database of `ROWS` rows that looks like ML Metadata's."""
     folder = tmp_path / "out"
     folder.mkdir()
-    with sqlite3.connect(folder / metadata_file.NAME) as db:
+    with contextlib.closing(sqlite3.connect(folder / metadata_file.NAME)) as db, db:
         db.execute("CREATE TABLE MLMDEnv (schema_version INTEGER PRIMARY KEY)")
         db.execute("CREATE TABLE Artifact (id INTEGER PRIMARY KEY, uri TEXT)")
         db.execute("CREATE INDEX by_uri ON Artifact (uri)")
@@ -52,14 +52,14 @@ def _spoil(out: Path, kind: str) -> None:
     elif kind == "text that is not UTF-8":
         path.write_bytes(path.read_bytes().replace(b"/artifacts/000007", b"/artif\xff\xfes/000007"))
     elif kind == "of another version":
-        with sqlite3.connect(path) as db:
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
             db.execute("INSERT INTO MLMDEnv VALUES (11)")
     else:
         path.unlink()
         if kind == "a folder":
             path.mkdir()
         else:
-            with sqlite3.connect(path) as db:
+            with contextlib.closing(sqlite3.connect(path)) as db, db:
                 db.execute("CREATE TABLE notes (text TEXT)")
 
 
@@ -120,5 +120,5 @@ def test_the_expected_version_of_the_tables_is_that_of_ml_metadata(tmp_path: Pat
     config.sqlite.connection_mode = config.sqlite.READWRITE_OPENCREATE
     mlmd.MetadataStore(config)
     assert metadata_file.make_usable(tmp_path) == ""
-    with sqlite3.connect(tmp_path / metadata_file.NAME) as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / metadata_file.NAME)) as db, db:
         assert db.execute("SELECT schema_version FROM MLMDEnv").fetchall() == [(10,)]
