@@ -17,7 +17,8 @@ from imgpipe.models.files import source_code
 #: commands in messages, and what the machine has, which decides precision, also in the keys.
 _DECIDE_NOTHING = (
     *("models/errors.py", "models/progress.py", "models/limits.py", "models/process.py"),
-    "models/system.py",
+    *("models/system.py", "models/packages.py"),
+    "models/own_code.py",  # the code of a user is in the key by its fingerprint
     *("models/settings.py", "models/arrays.py", "models/files"),
     *("models/packages.py", "models/system.py"),
     *("models/feature_names.py", "models/model_names.py", "models/dataset_tuning.py"),
