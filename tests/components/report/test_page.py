@@ -315,7 +315,7 @@ def test_a_warning_shows_its_first_images():
     ]
     warning = in_files("warned", finding("blurry", "", count=40), examples)
     found = facts() | {"data": data_summary(findings=[warning])}
-    assert images.shown_hashes(found["data"]) == set(hashes[: images.IMAGES])
+    assert images.DATA.hashes(found) == set(hashes[: images.IMAGES])
     parsed = read(found, images=dict.fromkeys(hashes, jpeg()))
     assert len([alt for alt in parsed.alts if alt.startswith("blurred: cat/")]) == images.IMAGES
     assert "40 blurred" in parsed.text and "sharpness 0.8" in parsed.text

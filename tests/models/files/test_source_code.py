@@ -18,7 +18,6 @@ from imgpipe.models.files import source_code
 _DECIDE_NOTHING = (
     *("models/errors.py", "models/progress.py", "models/limits.py", "models/process.py"),
     *("models/system.py", "models/packages.py"),
-    "models/own_code.py",  # the code of a user is in the key by its fingerprint
     *("models/settings.py", "models/arrays.py", "models/files"),
     *("models/packages.py", "models/system.py"),
     *("models/feature_names.py", "models/model_names.py", "models/dataset_tuning.py"),
