@@ -36,8 +36,13 @@ if ! [ -e "$C/bin/kubelet" ]; then    # a module that requires Kubernetes, with 
     "${packages[@]}"
 fi
 
-[ -e "$C/src/argo" ] || git clone -q --depth 1 --branch $ARGO https://github.com/argoproj/argo-workflows "$C/src/argo"
-[ -e "$C/src/kfp" ] || git clone -q --depth 1 --branch $KFP https://github.com/kubeflow/pipelines "$C/src/kfp"
+# sources NAME VERSION REPOSITORY FOLDER: from a folder of this machine, if there is one.
+sources() {
+  [ ! -e "$C/src/$1" ] || return 0
+  if [ -n "$4" ]; then cp -r "$4" "$C/src/$1"; else git clone -q --depth 1 --branch "$2" "$3" "$C/src/$1"; fi
+}
+sources argo $ARGO https://github.com/argoproj/argo-workflows "${ARGO_SOURCE:-}"
+sources kfp $KFP https://github.com/kubeflow/pipelines "${KFP_SOURCE:-}"
 mkdir -p "$C/bin/pods"
 if ! [ -e "$C/bin/pods/apiserver" ]; then
   cd "$C/src/argo"

@@ -18,6 +18,15 @@ def draw(folder: Path) -> Path:
     return drawn(folder, per_class=24, size=112)
 
 
+def short_run() -> list[str]:
+    """Return the settings of a run that takes seconds, as `--set` takes them."""
+    return [
+        f"{section}.{key}={json.dumps(value)}"
+        for section, values in SETTINGS.items()
+        for key, value in values.items()
+    ]
+
+
 def compiled(
     photos: Path | str,
     output: Path,
@@ -38,12 +47,7 @@ def compiled(
     """
     from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
 
-    given = [
-        f"{section}.{key}={json.dumps(value)}"
-        for section, values in SETTINGS.items()
-        for key, value in values.items()
-    ]
-    given += [f"kubeflow.volumes=[{volumes}]", *settings]
+    given = [*short_run(), f"kubeflow.volumes=[{volumes}]", *settings]
     compile_(None, str(photos), output, image, root, given)
     return output
 
