@@ -101,10 +101,13 @@ def alike(classes: Sequence[Folder]) -> list[Folder]:
 
     Returns:
         A folder of photographs (.jpg) and that of their masks (.png); [] where no two are like
-        that. Photographs that are numbered in each class are all of one kind.
+        that. Photographs that are numbered in each class are mostly of one kind.
     """
     files = [[item.path for one in each.walk() for item in one.files] for each in classes]
-    if len({frozenset(map(suffix, paths)) for paths in files}) < 2:
+    usual = {
+        collections.Counter(map(suffix, paths)).most_common(1)[0][0] for paths in files if paths
+    }
+    if len(usual) < 2:
         return []
     stems = [set(map(stem, paths)) for paths in files]
     for number, own in enumerate(stems):

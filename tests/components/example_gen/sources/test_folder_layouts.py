@@ -192,8 +192,8 @@ def test_flat_splits_without_labels_are_refused_plainly(tmp_path):
 
 
 def test_photographs_that_are_numbered_in_each_class_name_no_labels(tmp_path):
-    counts, notes = read(tmp_path, "{paper,rock}/{IMG_{1,2,3},new-{1,2,3}}.jpg")
-    assert counts == {":paper": 6, ":rock": 6} and notes == {}
+    counts, notes = read(tmp_path, "{paper,rock}/{IMG_{1,2,3},new-{1,2,3}}.jpg rock/new-4.tif")
+    assert counts == {":paper": 6, ":rock": 7} and notes == {}
 
 
 def test_skipped_folders_are_not_searched_for_labels_in_names(tmp_path):
