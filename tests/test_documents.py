@@ -229,7 +229,7 @@ def test_what_the_documents_install_replaces_no_package_of_imgpipe(tmp_path: Pat
         for packages, where in _install_commands().items()
         if not re.search(r"dist/|imgpipe", packages)
     }
-    assert {"pi-heif", "jupyterlab", "mlflow-skinny"} <= commands.keys()
+    assert {"jupyterlab", "mlflow-skinny"} <= commands.keys()
     for packages, where in commands.items():
         report = tmp_path / "report.json"
         command = [pip, "install", "--dry-run", "--quiet", "--report", report, *packages.split()]

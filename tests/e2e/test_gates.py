@@ -81,7 +81,7 @@ def test_a_cross_validation_below_the_threshold_refuses_the_model(gated: tuple[C
     case, _ = gated
     outcome = case.run("evaluate.cross_validate=2", "evaluate.threshold=1.0", "train.epochs=1")
     assert outcome.exit_code == 3
-    assert "over 2 folds" in outcome.verdict and "is below the threshold 1" in outcome.verdict
+    assert "2 folds from" in outcome.verdict and "is below the threshold 1" in outcome.verdict
     assert outcome.summary["gate"]["failed"] == ["threshold"]
     assert outcome.summary["push"]["status"] == "refused"
     assert any("threshold 1" in reason for reason in outcome.summary["gate"]["reasons"])

@@ -163,7 +163,7 @@ def test_a_rollback_during_a_run_is_not_undone(year: _Year):
     subprocess.run([program, "rollback", year.out], check=True)
     running.join()
     assert found[0].exit_code == 3, found[0].verdict
-    assert "run again" in found[0].verdict
+    assert "no longer the served one" in found[0].verdict
     assert year.served > served, "the version before, under a new number"
 
 

@@ -112,7 +112,7 @@ def test_refused_data_stops_a_run_whose_tasks_have_another_user(volume: Path):
     cluster.run()
     assert cluster.exit_codes["Data"] == 4, cluster.logs["Data"][-2000:]
     _, told = cluster.logs["Data"].rsplit("\nimgpipe: ", 1)
-    assert "too few 'scissors' in train: expected at least 1000" in told
+    assert "too few in train: expected at least 1000 of each class" in told
     assert set(cluster.exit_codes) == {"Plan", "Data"} and "Data" not in cluster.outputs
     runs = cluster.folder / "out" / "runs"
     page = (runs / cluster.run_id / "report.html").read_text()

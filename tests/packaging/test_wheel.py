@@ -53,7 +53,8 @@ def test_pip_finds_every_locked_requirement_met_and_the_package_imports_nothing(
     make(tmp_path, "requirements")
     file = tmp_path / "requirements.txt"
     assert "kfp==" not in file.read_text()
-    said = install(python, "--no-deps", "-r", file).splitlines()
+    lines = install(python, "--no-deps", "-r", file).splitlines()
+    said = [line for line in lines if not line.startswith("Ignoring ")]  # of other systems
     assert len(said) > 200
     assert [line for line in said if not line.startswith("Requirement already satisfied")] == []
 
