@@ -33,10 +33,10 @@ class Asker:
     """
 
     def __init__(self, out: Path) -> None:
-        from imgpipe.pipeline.request_drift import reference
+        from imgpipe.pipeline.published import named_model
         from imgpipe.serving.served import Served
 
-        self.versions = reference.versions(out)
+        self.versions = named_model.find(out).published()
         self._number = max(self.versions)
         self._served = Served(str(self.versions[self._number].path))
 

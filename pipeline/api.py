@@ -159,7 +159,7 @@ def evaluate(
 
 def export(
     kind: str,
-    path: str | Path,
+    path: str | Path | Run,
     to: str | Path,
     *,
     version: int | None = None,
@@ -174,7 +174,8 @@ def export(
     Args:
         kind: `onnx`, `keras`, `tflite` (weights of 16 bits), `tflite-int8` or
             `saved_model`.
-        path: Output folder of a run, folder of numbered versions, or one version.
+        path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
+            folder, for the version that it published.
         to: The file to write, whose name ends in `.onnx`, `.keras` or `.tflite`; one that
             exists is replaced. For `saved_model`, a folder of numbered versions, or the new
             folder of one.
@@ -191,10 +192,10 @@ def export(
         >>> exported.file.name
         'model.keras'
     """
-    from imgpipe.pipeline.commands import export as command
+    from imgpipe.pipeline.published import exports
 
     _prepare()
-    described = command.write(kind, Path(path), Path(to), version, max_loss, to_stderr=True)
+    described = exports.write(kind, _folder(path), Path(to), version, max_loss, to_stderr=True)
     parity = described["parity"]
     difference = float(parity["largest_difference"]) if parity else 0.0  # a copy is equal
     return Export(Path(described["file"]), difference, described)

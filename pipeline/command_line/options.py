@@ -141,6 +141,7 @@ VersionsArgument = Annotated[
     Path,
     typer.Argument(
         metavar="OUT",
-        help="Output folder of the runs, its folder of versions, or the version to publish again.",
+        help="Output folder of the runs, its folder of versions, one version, or the folder of the "
+        "run that published it.",
     ),
 ]

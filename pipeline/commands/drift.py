@@ -43,11 +43,11 @@ def drift(
     """Compare the requests to a server with the training data of its model."""
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.request_drift import reference
+    from imgpipe.pipeline.published import named_model
     from imgpipe.pipeline.request_drift.log import find
 
     find(log)  # reports a missing log before the imports
-    versions = reference.versions(model)
+    versions = named_model.find(model).published()
     with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.pipeline.request_drift import examination

@@ -63,7 +63,7 @@ def command(
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.published.model import Model
+    from imgpipe.pipeline.published import named_model
 
     images = images or []
     if not images and not layers:
@@ -73,7 +73,7 @@ def command(
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
-    chosen_model = Model.of(model, run=run)
+    chosen_model = named_model.find(model, run).model()
     refused = 0
     with consoles.counted() as display:
         if chosen_model.notice:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
@@ -30,12 +30,7 @@ def command(
         str,
         typer.Argument(metavar="onnx|keras|tflite|tflite-int8|saved_model", help="Kind of export."),
     ],
-    out: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT", help="Output folder of a run, its folder of versions, or one version."
-        ),
-    ],
+    out: options.VersionsArgument,
     to: Annotated[
         Path,
         typer.Option(
@@ -57,7 +52,9 @@ def command(
     threshold, and may lose little accuracy. A saved_model is the version as it is served, without
     the images in it and what is known of those that it was trained on.
     """
-    described = write(kind, out, to, version, max_loss, to_stderr=False)
+    from imgpipe.pipeline.published import exports
+
+    described = exports.write(kind, out, to, version, max_loss, to_stderr=False)
     console = new_console()
     parity = described["parity"]
     size = described["bytes"] / 1e6
@@ -94,53 +91,3 @@ def _print_comparison(console: Console, kind: str, parity: Any, judged: Any) -> 
             f"  note     {other} of {parity['images']} images {'gets' if other == 1 else 'get'} "
             "another label when pixels are rounded to whole numbers"
         )
-
-
-def write(
-    name: str, path: Path, target: Path, version: int | None, max_loss: float, to_stderr: bool
-) -> dict[str, Any]:
-    """Export a version, compare it and write the file, while progress is displayed.
-
-    Args:
-        name: Name of the kind.
-        path: Output folder of a run, folder of versions, or one version.
-        target: The file to write; one that exists is replaced. For a SavedModel, a folder of
-            numbered versions, or the folder of one.
-        version: Number of the version, None for the newest intact one.
-        max_loss: Validation accuracy that a LiteRT file may lose, from 0 to 1.
-        to_stderr: Whether progress is printed to standard error instead of standard output.
-
-    Returns:
-        The file or folder, its size and its classes, and how it was compared and judged.
-
-    Raises:
-        ConfigError: An argument is wrong, or packages of an extra are missing.
-        ResourceError: There is no model, or the file cannot be written.
-        NotEqual: The file would not answer as the model does, or not as well.
-    """
-    from imgpipe.models.process import quick_imports
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.output import places
-    from imgpipe.pipeline.published import exports, model_copy
-    from imgpipe.pipeline.published.model import Model
-
-    target = target.expanduser()
-    if name == model_copy.KIND:
-        model = Model(places.version(path, version))
-        folder = model_copy.place(model, target)
-        size = model_copy.write(model, folder)
-        return {
-            **exports.described(name, model, size),
-            "parity": None,
-            "judged": None,
-            "file": str(folder.absolute()),
-        }
-    kind = exports.require(name, target)
-    model = Model(places.version(path, version))
-    with consoles.counted(to_stderr) as display:
-        with display.step("loading TensorFlow"), quick_imports():
-            import tensorflow  # noqa: F401  # takes longer than most conversions
-        with display.step("converting, judging"):
-            content, described = exports.export(name, kind, model, max_loss)
-    output_files.write(target, content, "--to ")
-    return {**described, "file": str(target.absolute())}

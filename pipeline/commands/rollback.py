@@ -8,23 +8,22 @@ its baseline.
 from __future__ import annotations
 
 import contextlib
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.common.storage import manifest
+    from imgpipe.pipeline.published.named_model import NamedModel
 
 app = typer.Typer()
 
 _COMPUTED = ("schema", "version", "files", "withdrawn")  # not copied from the earlier manifest
-_NAMED = 3  # versions that an error names
 _EXAMPLES = """Examples:\n
   imgpipe rollback imgpipe-out\n
   imgpipe rollback imgpipe-out/model/2\n
@@ -48,15 +47,12 @@ def rollback(
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.common.storage import manifest
     from imgpipe.components.model_pusher import versions
-    from imgpipe.pipeline.output import places
+    from imgpipe.pipeline.published import named_model
 
-    folder, version = places.versions(model_dir)
-    if version is not None and to not in (None, int(version.name)):
-        raise ConfigError(
-            f"--to {to} and {version} name different versions. Expected: one of them, such as "
-            f"imgpipe rollback {shlex.quote(str(folder))} --to {to}"
-        )
-    chosen = _chosen(folder, int(version.name) if version else to)
+    named = named_model.find(model_dir)
+    folder = named.numbered()
+    earlier = to is None and not named.is_one
+    chosen = _earlier(named) if earlier else named.published_version(to)
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
@@ -99,32 +95,21 @@ def _later(folder: Path, chosen: manifest.PublishedVersion) -> set[str]:
     return found
 
 
-def _chosen(folder: Path, to: int | None) -> manifest.PublishedVersion:
-    """Return the version of a number; None for the newest with other content than the highest."""
+def _earlier(named: NamedModel) -> manifest.PublishedVersion:
+    """Return the newest version with other content than the highest, and not withdrawn."""
     from imgpipe.components.common.storage import manifest
-    from imgpipe.models.files.described_files import version_damage
 
-    intact = list(manifest.versions(folder))
-    numbers = manifest.version_numbers(folder)
+    intact = named.published()
+    folder = named.numbered()
+    highest = manifest.version_numbers(folder)[-1]
     passed = set(manifest.withdrawn(folder))
     # A damaged version with the highest number is replaced by any intact one.
-    passed |= {one.identity for one in intact if one.number == numbers[-1]}
-    for version in intact:
-        if version.number == to or (to is None and version.identity not in passed):
+    if highest in intact:
+        passed.add(intact[highest].identity)
+    for version in intact.values():
+        if version.identity not in passed:
             return version
-    if to is not None:
-        there = ", ".join(str(version.number) for version in intact) or "none"
-        what = version_damage(folder / str(to))
-        raise ConfigError(
-            f"version {to} in {folder} is missing or damaged ({what}). Intact versions: {there}."
-        )
-    if intact:
-        raise ConfigError(
-            f"there is no earlier model: all versions hold the model of version {numbers[-1]}, or "
-            "were withdrawn by a rollback. --to publishes one of these again."
-        )
-    damaged = (f"version {n}: {version_damage(folder / str(n))}" for n in numbers[-_NAMED:])
-    raise ResourceError(
-        "there is no version to roll back to: every version is missing or damaged, or cannot "
-        f"be read ({'; '.join(damaged)})."
+    raise ConfigError(
+        f"there is no earlier model: all versions hold the model of version {highest}, or "
+        "were withdrawn by a rollback. --to publishes one of these again."
     )

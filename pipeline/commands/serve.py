@@ -7,8 +7,7 @@ import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,8 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.components.run_record.commands import NextCommand
+    from imgpipe.pipeline.published.model import Model
+    from imgpipe.pipeline.published.named_model import NamedModel
 
 app = typer.Typer()
 
@@ -121,11 +121,13 @@ def serve(
     if log is None and (log_images or log_share is not None):
         option = "--log-images" if log_images else "--log-share"
         raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
-    chosen = _chosen(Path(model_dir), run, versions)
+    named = _named(Path(model_dir), run, versions)
+    alone = named.model() if named.versions is None else None
     # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     from imgpipe.models.features import feature_distribution
+    from imgpipe.pipeline.published.example_images import example_images
     from imgpipe.serving.server import model_server
     from imgpipe.serving.server.settings import Settings
 
@@ -137,107 +139,64 @@ def serve(
         rest_api_port=rest_port,
         web_page=web,
         model_name=model,
-        model_version=chosen.number or 0,
+        model_version=named.number or 0,
         num_versions=versions,
-        notice=chosen.notice,
-        examples=_example_images(Path(model_dir), run) if examples else (),
+        notice=alone.notice if alone else "",
+        examples=example_images(named.model().folder) if examples else (),
         read_distribution=feature_distribution.load if web else None,
         request_log_prefix="" if log is None else str(Path(log).expanduser().absolute()),
         request_log_sampling_rate=_USUAL_SHARE if log_share is None else log_share,
         request_log_images=log_images,
     )
-    _say_unpublished(chosen)
-    with _opened(json_file) as write, _base_path(chosen) as base_path:
+    if alone:
+        _say_unpublished(alone)
+    with _opened(json_file) as write, _base_path(named, alone) as base_path:
         settings = dataclasses.replace(settings, model_base_path=str(base_path))
         raise typer.Exit(model_server.run(settings, write, "imgpipe serve"))
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """What is served.
-
-    Attributes:
-        folder: Folder of numbered versions; of a model that is not published, its own folder.
-        number: The only version to serve, `_UNPUBLISHED` for a model that is not published; None
-            for the newest versions.
-        notice: Why the model is not published, "" if it is.
-        publish: The command that publishes it, if there is one.
-    """
-
-    folder: Path
-    number: int | None
-    notice: str = ""
-    publish: Sequence[NextCommand] = ()
-
-
-def _chosen(path: Path, run: str | None, versions: int) -> _Chosen:
+def _named(path: Path, run: str | None, versions: int) -> NamedModel:
     """Find what is served: a folder of versions, one of them, or the model of a run.
 
     Raises:
         ConfigError: There is one model, but several versions are asked for.
         ResourceError: There is no model.
     """
-    chosen = _located(path, run)
-    if chosen.number is not None and versions > 1:
+    from imgpipe.pipeline.published import named_model
+
+    named = named_model.find(path, run)
+    if named.is_one and versions > 1:
         raise ConfigError(
             f"--versions needs a folder of versions. Received one model: {path}. Name the "
             "output folder instead, or leave out --versions."
         )
-    return chosen
+    return named
 
 
-def _located(path: Path, run: str | None) -> _Chosen:
-    from imgpipe.pipeline.output import places
-    from imgpipe.pipeline.published import trained_model
-    from imgpipe.pipeline.published.model import Model
-
-    if trained_model.chosen_run(path, run) is not None:
-        model = Model.of(path, run=run)
-        if model.notice:
-            commands = model.run.next_commands if model.run is not None else []
-            publish = [command for command in commands if command["purpose"] == "publish"]
-            return _Chosen(model.folder, _UNPUBLISHED, model.notice, publish)
-        path = model.folder
-    base_path, version = places.versions(path)
-    return _Chosen(base_path, int(version.name) if version is not None else None)
-
-
-def _say_unpublished(chosen: _Chosen) -> None:
+def _say_unpublished(model: Model) -> None:
     """Print why a model is not published, and the command that publishes it."""
     from imgpipe.components.run_record.commands import lines
 
     console = new_console(stderr=True)
-    if chosen.notice:
-        console.print(f"note: {escape(chosen.notice)}")
-    for line in lines(chosen.publish):
+    if model.notice:
+        console.print(f"note: {escape(model.notice)}")
+    for line in lines(model.publish_commands):
         console.print(f"  {escape(line)}")
 
 
-def _example_images(path: Path, run: str | None) -> tuple[bytes, ...]:
-    """Read the examples of the newest version, of the named one, or of the model of a run.
-
-    Raises:
-        ResourceError: There are none.
-    """
-    from imgpipe.pipeline.published.example_images import example_images
-    from imgpipe.pipeline.published.model import Model
-
-    return example_images(Model.of(path, run=run).folder)
-
-
 @contextlib.contextmanager
-def _base_path(chosen: _Chosen) -> Iterator[Path]:
+def _base_path(named: NamedModel, alone: Model | None) -> Iterator[Path]:
     """Yield the folder of versions that the server reads.
 
-    For a model that is not published, it is a temporary folder with a link to the model, so that
-    nothing appears among the published versions.
+    For a model that is not among published versions, it is a temporary folder with a link to it,
+    so that nothing appears among these.
     """
-    if chosen.number != _UNPUBLISHED:
-        yield chosen.folder
-        return
-    with tempfile.TemporaryDirectory(prefix="imgpipe-serve-") as folder:
-        (Path(folder) / str(_UNPUBLISHED)).symlink_to(chosen.folder.absolute())
-        yield Path(folder)
+    if alone is None:
+        yield named.numbered()
+    else:
+        with tempfile.TemporaryDirectory(prefix="imgpipe-serve-") as folder:
+            (Path(folder) / str(_UNPUBLISHED)).symlink_to(alone.folder.absolute())
+            yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -176,6 +176,11 @@ class PastRun:
         return next_commands(facts, self.status, timings, cached, self.moved)
 
     @property
+    def publish_commands(self) -> list[NextCommand]:
+        """The commands that publish its model; empty if it is published, or if none can."""
+        return [command for command in self.next_commands if command["purpose"] == "publish"]
+
+    @property
     def moved(self) -> list[str]:
         """Arguments with which it runs again where its output folder is now; [] if not moved."""
         return [] if self.config.get("run.out") == str(self.out) else ["--out", str(self.out)]

@@ -21,6 +21,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.published import named_model
 from imgpipe.pipeline.published.evaluation_summary import (
     EvaluationSummary,
     JudgedAnswers,
@@ -83,7 +84,7 @@ def prepare(
     """
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
-    model = Model.of(path, version, run)
+    model = named_model.find(path, run).model(version)
     # A recall needs images of one class only.
     source = opened(config.data, config.places.judge, least_classes=1)
     scan = source.listing()

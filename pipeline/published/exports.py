@@ -30,8 +30,8 @@ from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Probabilities
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.models.packages import install_command
+from imgpipe.pipeline.published import model_copy, named_model
 from imgpipe.pipeline.published.model import Model
-from imgpipe.pipeline.published.model_copy import KIND as SAVED_MODEL
 
 ONNX = "onnx"
 KERAS = "keras"
@@ -109,7 +109,7 @@ def require(name: str, target: Path) -> ExportKind:
     """
     if (kind := KINDS.get(name)) is None:
         raise ConfigError(
-            f"kind of export: expected {', '.join(KINDS)} or {SAVED_MODEL}. Received: {name!r}."
+            f"kind of export: expected {', '.join(KINDS)} or {model_copy.KIND}. Received: {name!r}."
         )
     missing = [one for one in kind.packages if importlib.util.find_spec(one) is None]
     if missing:
@@ -124,6 +124,55 @@ def require(name: str, target: Path) -> ExportKind:
             f"--to {target}: expected a file in a folder that exists. Create the folder first."
         )
     return kind
+
+
+def write(
+    name: str, path: Path, target: Path, version: int | None, max_loss: float, to_stderr: bool
+) -> dict[str, Any]:
+    """Export a version, compare it and write the file, while progress is displayed.
+
+    Args:
+        name: Name of the kind.
+        path: See `named_model.find`.
+        target: The file to write; one that exists is replaced. For a SavedModel, a folder of
+            numbered versions, or the folder of one.
+        version: Number of the version, None for the newest intact one.
+        max_loss: Validation accuracy that a LiteRT file may lose, from 0 to 1.
+        to_stderr: Whether progress is printed to standard error instead of standard output.
+
+    Returns:
+        The file or folder, its size and its classes, and how it was compared and judged.
+
+    Raises:
+        ConfigError: An argument is wrong, or packages of an extra are missing.
+        ResourceError: There is no model, or the file cannot be written.
+        NotEqual: The file would not answer as the model does, or not as well.
+    """
+    from imgpipe.models.process import quick_imports
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import output_files
+
+    target = target.expanduser()
+    kind = None if name == model_copy.KIND else require(name, target)
+    named = named_model.find(path)
+    named.require_published()
+    model = named.model(version)
+    if kind is None:
+        folder = model_copy.place(model, target)
+        size = model_copy.write(model, folder)
+        return {
+            **described(name, model, size),
+            "parity": None,
+            "judged": None,
+            "file": str(folder.absolute()),
+        }
+    with consoles.counted(to_stderr) as display:
+        with display.step("loading TensorFlow"), quick_imports():
+            import tensorflow  # noqa: F401  # takes longer than most conversions
+        with display.step("converting, judging"):
+            content, figures = export(name, kind, model, max_loss)
+    output_files.write(target, content, "--to ")
+    return {**figures, "file": str(target.absolute())}
 
 
 def export(

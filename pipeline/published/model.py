@@ -8,12 +8,15 @@ from pathlib import Path
 
 from imgpipe.components.common.storage import known_images
 from imgpipe.components.common.storage.manifest import PROVENANCE
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.components.run_record.commands import NextCommand
+from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MODEL_DIGEST, VOCABULARY
 from imgpipe.pipeline.output import places
 from imgpipe.pipeline.output.past_runs import PastRun
-from imgpipe.pipeline.published import trained_model
+
+#: How runs end that have decided about their model.
+_DECIDED = ("blessed", "not_blessed", "not_published")
 
 
 class Model:
@@ -28,37 +31,20 @@ class Model:
         self.folder = folder
         self._trained_by = trained_by
 
-    @classmethod
-    def of(cls, path: Path, number: int | None = None, run: str | None = None) -> Model:
-        """Find the model that the arguments of a command mean.
-
-        Args:
-            path: Output folder of a run, folder of versions, one version, or the folder of a run:
-                then its model, which need not be published.
-            number: Number of the version, None for the newest intact one.
-            run: Name of a run of the output folder, or `trained_model.NEWEST`; None for none.
-
-        Raises:
-            ConfigError: There is no version of this number, or a run is named beside it.
-            ResourceError: There is no model, or it is damaged or was removed.
-        """
-        chosen = trained_model.chosen_run(path, run)
-        if chosen is None:
-            return cls(places.version(path, number))
-        if number is not None:
-            raise ConfigError(
-                f"run {chosen.name} has one model. Received: version {number}. Name either a run "
-                "or a version."
-            )
-        version = trained_model.published_version(chosen)
-        if version is not None:
-            return cls(places.version(version))
-        return cls(trained_model.folder(chosen), chosen)
-
     @property
     def notice(self) -> str:
         """Why the model is not published, as a sentence; "" for a published version."""
-        return trained_model.notice(self._trained_by) if self._trained_by is not None else ""
+        if self._trained_by is None or self._trained_by.summary is None:
+            return ""
+        verdict = self._trained_by.summary["verdict"]
+        if self._trained_by.status in _DECIDED:  # with which the verdict begins
+            return f"This model was {verdict}."
+        return f"This model was not published. Its run ended: {verdict}."
+
+    @property
+    def publish_commands(self) -> list[NextCommand]:
+        """The commands that publish it; empty for a published version, or if none can."""
+        return self._trained_by.publish_commands if self._trained_by is not None else []
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
@@ -66,17 +52,8 @@ class Model:
 
         The file in the assets of the SavedModel decides. The manifest, the schema and the model
         card repeat the names for people and for programs that do not open the model.
-
-        Raises:
-            ConfigError: The model names no classes, so that labels cannot be compared with them.
         """
-        try:
-            return tuple((self.folder / VOCABULARY).read_text("utf-8").splitlines())
-        except OSError:
-            raise ConfigError(
-                f"{self.folder} has no {VOCABULARY}. Expected: a model that imgpipe has exported, "
-                "which names its classes there."
-            ) from None
+        return tuple((self.folder / VOCABULARY).read_text("utf-8").splitlines())
 
     @property
     def version(self) -> int | None:

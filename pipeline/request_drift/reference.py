@@ -20,7 +20,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.pipeline.output import past_runs, places
+from imgpipe.pipeline.output import past_runs
 
 
 @dataclass(frozen=True)
@@ -57,34 +57,11 @@ class Reference:
     features: FeatureDistribution | None = None
 
 
-def versions(path: Path) -> dict[int, manifest.PublishedVersion]:
-    """List the complete versions of a model.
-
-    Args:
-        path: Output folder of a run, folder of versions, or folder of one version.
-
-    Returns:
-        The versions by number.
-
-    Raises:
-        ResourceError: There is no model, or no version has a readable manifest.
-    """
-    base, _ = places.versions(path)
-    found = {version.number: version for version in manifest.versions(base)}
-    if not found:
-        raise ResourceError(
-            f"the versions in {base} have no readable {manifest.MANIFEST}: they were not published "
-            "by a run, so their training data is unknown. Run `imgpipe run` and serve the version "
-            "that it publishes."
-        )
-    return found
-
-
 def load(version: manifest.PublishedVersion) -> Reference:
     """Read the reference of a version.
 
     Args:
-        version: One of `versions`.
+        version: The version, which is intact.
 
     Returns:
         Statistics, schema and, where they still exist, predictions and distribution of the

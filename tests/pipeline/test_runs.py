@@ -91,7 +91,8 @@ def test_the_newest_run_is_working_while_the_folder_is_locked(out):
 
 def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
     saved = out / "saved"
-    saved.mkdir()
+    (saved / "assets").mkdir(parents=True)
+    (saved / "assets" / "vocabulary.txt").write_text("cat\ndog\n")
     assert json.loads(invoke(out, "--json", "-").stdout)["newest_version"] is None
     for content in ("first", "second"):
         (saved / "saved_model.pb").write_text(content)

@@ -29,6 +29,8 @@ def saved_model(tmp_path: Path) -> Path:
     folder = tmp_path / "export"
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "assets").mkdir()
+    (folder / "assets" / "vocabulary.txt").write_text("a\nb\n")
     (folder / "variables" / "variables.data").write_bytes(b"weights" * 1000)
     return folder
 
@@ -418,8 +420,8 @@ class TestRollback:
     def test_does_not_publish_a_damaged_version(self, base: Path):
         (base / "1" / "saved_model.pb").write_bytes(b"grapH")
         with pytest.raises(
-            ConfigError,
-            match=r"version 1 in .* is missing or damaged \(saved_model\.pb has changed",
+            ResourceError,
+            match=r"1 is damaged: saved_model\.pb has changed",
         ):
             rollback.rollback(base, 1)
 
@@ -435,7 +437,7 @@ class TestRollback:
         assert push(base, Candidate(saved_model), gates, 5)["status"] == "refused"
 
     def test_the_version_to_publish_may_be_named_by_its_folder(self, base: Path):
-        with pytest.raises(ConfigError, match=r"--to 1 and .*2 name different versions"):
+        with pytest.raises(ConfigError, match=r"2 is one model, and version 1 is another one"):
             rollback.rollback(base / "2", 1)
         rollback.rollback(base / "2", None)
         newest = manifest.latest(base)
@@ -447,7 +449,7 @@ class TestRollback:
         versions.publish(base, {"": saved_model}, {})
         with pytest.raises(ConfigError, match="there is no earlier model"):
             rollback.rollback(base, None)
-        with pytest.raises(ConfigError, match=r"version 9 in .* is missing or damaged"):
+        with pytest.raises(ConfigError, match=r"has no version 9\. Versions: 1\."):
             rollback.rollback(base, 9)
 
     @pytest.mark.parametrize(("intact", "to"), [(1, None), (1, 1), (2, None)])

@@ -1,4 +1,4 @@
-"""Tests of which run or version a path on the command line means."""
+"""Tests of which run a path on the command line means."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output import places
 from tests.pipeline.past_runs import leave
 
@@ -73,30 +73,6 @@ def test_what_is_at_a_path_without_runs_is_named(tmp_path: Path, path: str, rece
     (tmp_path / "file").touch()
     with pytest.raises(ResourceError, match=rf"no run in .*Received: {received}"):
         places.output_folder(tmp_path / path)
-    with pytest.raises(ResourceError, match=rf"no model in .*Received: {received}"):
-        places.versions(tmp_path / path)
-
-
-def test_where_no_run_was_blessed_the_ways_on_are_named(tmp_path: Path):
-    leave(tmp_path, FIRST, status="not_blessed", correct=17)
-    leave(tmp_path, LAST, status="failed", correct=None)
-    with pytest.raises(ResourceError, match="no model is published") as caught:
-        places.versions(tmp_path)
-    told = str(caught.value)
-    assert f"no model is published in {tmp_path}, although {tmp_path} has 2 runs" in told
-    assert "The newest that evaluated one: not_blessed: a sentence." in told
-    lines = told.splitlines()
-    assert f"  imgpipe serve {tmp_path} --run newest" in lines
-    config = tmp_path / "runs" / FIRST / "config.toml"
-    assert f"  imgpipe run --config {config} --set evaluate.threshold=0.85" in lines
-
-
-def test_where_no_run_has_evaluated_a_model_the_report_is_named(tmp_path: Path):
-    leave(tmp_path, FIRST, status="refused", correct=None)
-    with pytest.raises(
-        ResourceError, match=r"The newest: refused: a sentence\. .*\n  imgpipe open"
-    ):
-        places.version(tmp_path)
 
 
 def test_the_run_of_a_version_in_another_folder_is_found(out: Path):
@@ -105,44 +81,3 @@ def test_the_run_of_a_version_in_another_folder_is_found(out: Path):
     leave(out, "20260109-100000", version=1, settings=(f"push.directory={json.dumps(str(other))}",))
     assert places.run(out / "model/1").name == FIRST
     assert places.run(out / "staging/1").name == "20260109-100000"
-
-
-@pytest.mark.parametrize(
-    ("path", "number", "expected"),
-    [
-        ("", None, "2"),
-        ("model", 1, "1"),
-        ("model/1", None, "1"),
-        ("model/1", 1, "1"),
-        ("current", None, "1"),
-        ("saved", None, "saved"),
-    ],
-)
-def test_a_version_is_found(out: Path, path: str, number: int | None, expected: str):
-    (out / "current").symlink_to(out / "model/1")
-    (out / "saved").mkdir()
-    (out / "saved/saved_model.pb").touch()
-    assert places.version(out / path, number).name == expected
-
-
-def test_versions_that_do_not_exist_are_refused(out: Path):
-    with pytest.raises(ConfigError, match=r"has no version 7\. Versions: 1, 2\."):
-        places.version(out, 7)
-    with pytest.raises(ConfigError, match=r"is one version; remove --version 2"):
-        places.version(out / "model/1", 2)
-    with pytest.raises(ConfigError, match=r"as an integer\. Received: 'two'"):
-        places.version(out, "two")  # type: ignore[arg-type]
-    (out / "model/2/manifest.json").write_text("{")
-    with pytest.raises(ResourceError, match=r"model/2 is damaged: .*imgpipe rollback"):
-        places.version(out, 2)
-    (out / "model/1").rename(out / "saved")
-    with pytest.raises(ResourceError, match="not named by a version"):
-        places.versions(out / "saved")
-
-
-@pytest.mark.parametrize("path", ["", "model", "model/0003"])
-def test_a_version_with_zeros_before_its_number_is_refused_with_its_new_name(out: Path, path: str):
-    """A server of TensorFlow takes it for version 3, and it would be the newest there."""
-    (out / "model/2").rename(out / "model/0003")
-    with pytest.raises(ResourceError, match=r"Rename it: mv .*/model/0003 .*/model/3"):
-        places.versions(out / path)

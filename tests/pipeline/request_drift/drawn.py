@@ -16,6 +16,7 @@ from imgpipe.components.common.storage import integrity, manifest, records
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.model_pusher import versions
 from imgpipe.models import feature_names as names
+from imgpipe.models.files.version_files import VOCABULARY
 from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors
 from imgpipe.serving.server.request_log import RequestLog
@@ -107,6 +108,8 @@ def push(out: Path, images: int = 150) -> manifest.PublishedVersion:
     model = out / "artifacts/ImageTrainer/model/9/Format-Serving"
     (model / "assets.extra").mkdir(parents=True)
     (model / "saved_model.pb").write_bytes(b"a graph")
+    (model / "assets").mkdir()
+    (model / VOCABULARY).write_text("\n".join(CLASSES))
     (model / manifest.MODEL_DIGEST).write_text(json.dumps({"seed": 1}))
     provenance = manifest.PROVENANCE
     sources = {"": model, **{f"{provenance}/{n}": made / n for n in ("statistics", "schema")}}

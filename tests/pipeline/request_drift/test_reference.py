@@ -10,6 +10,7 @@ import pytest
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import rollback
+from imgpipe.pipeline.published import named_model
 from imgpipe.pipeline.request_drift import reference
 from tests.pipeline.request_drift import drawn
 from tests.pipeline.request_drift.drawn import probabilities
@@ -27,11 +28,11 @@ def out(pushed, tmp_path):
 
 def test_versions_are_found_from_a_run_a_base_or_a_version(pushed):
     for place in (pushed, pushed / "model", pushed / "model" / "1"):
-        assert list(reference.versions(place)) == [1]
+        assert list(named_model.find(place).published()) == [1]
 
 
 def test_statistics_schema_and_predictions_of_a_version_are_loaded(pushed):
-    found = reference.load(reference.versions(pushed)[1])
+    found = reference.load(named_model.find(pushed).published()[1])
     assert set(found.statistics) == {"train", "validation"} and found.schema.feature
     expected = probabilities(200, seed=7)
     np.testing.assert_allclose(found.predictions.confidence, expected.max(axis=1))
@@ -42,42 +43,30 @@ def test_predictions_are_found_in_a_moved_output_folder(tmp_path):
     drawn.push(tmp_path / "before", images=20)
     drawn.predict(tmp_path / "before", probabilities(5))
     (tmp_path / "before").rename(tmp_path / "after")
-    found = reference.load(reference.versions(tmp_path / "after")[1])
+    found = reference.load(named_model.find(tmp_path / "after").published()[1])
     assert len(found.predictions.labels) == 5
 
 
 def test_predictions_are_found_after_a_rollback(out):
-    (out / "other").mkdir()
+    (out / "other" / "assets").mkdir(parents=True)
+    (out / "other" / "assets" / "vocabulary.txt").write_text("a\n")
     (out / "other" / "saved_model.pb").write_bytes(b"another graph")
     versions.publish(out / "model", {"": out / "other"}, {"vocabulary": ["a"]})
     rollback.rollback(out / "model", 1)
-    assert reference.load(reference.versions(out)[3]).predictions is not None
+    assert reference.load(named_model.find(out).published()[3]).predictions is not None
 
 
 def test_a_model_outside_its_run_has_no_predictions(out, tmp_path):
     shutil.move(out / "model", tmp_path / "elsewhere")
-    version = reference.versions(tmp_path / "elsewhere")[1]
+    version = named_model.find(tmp_path / "elsewhere").published()[1]
     assert "holds no run with predictions of this model" in reference.load(version).missing
 
 
 def test_a_version_without_statistics_is_refused(out):
-    version = reference.versions(out)[1]
+    version = named_model.find(out).published()[1]
     shutil.rmtree(version.path / "provenance")
     with pytest.raises(ResourceError, match=r"version 1 in .* has no statistics of its training"):
         reference.load(version)
-
-
-def test_a_model_that_no_run_pushed_is_refused(tmp_path):
-    (tmp_path / "foreign" / "1").mkdir(parents=True)
-    (tmp_path / "foreign" / "1" / "saved_model.pb").write_bytes(b"a graph")
-    for place in (tmp_path / "foreign", tmp_path / "foreign" / "1"):
-        with pytest.raises(ResourceError, match="were not published by a run"):
-            reference.versions(place)
-
-
-def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ResourceError, match=r"no model in .*name another folder"):
-        reference.versions(tmp_path)
 
 
 def test_damaged_predictions_are_named(tmp_path):
@@ -85,4 +74,4 @@ def test_damaged_predictions_are_named(tmp_path):
     drawn.predict(tmp_path, probabilities(5))
     (tmp_path / "artifacts/Predictor/predictions/11/added").write_text("")
     with pytest.raises(ResourceError, match="11 is damaged: added was added after"):
-        reference.load(reference.versions(tmp_path)[1])
+        reference.load(named_model.find(tmp_path).published()[1])

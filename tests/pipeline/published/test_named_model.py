@@ -1,0 +1,188 @@
+"""Tests of which model a path on the command line means, and that all commands agree about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.pipeline.application import app
+from imgpipe.pipeline.published import named_model
+from tests.pipeline.past_runs import leave
+
+FIRST, SECOND, LAST = "20260101-100000", "20260102-100000", "20260103-100000"
+#: Every command that takes a model, with the path as its last argument.
+COMMANDS = (
+    ("predict", "photo.png", "--model"),
+    ("evaluate", "--data", "photos", "--model"),
+    ("explain", "photo.png", "--model"),
+    ("serve",),
+    ("drift", "log", "--model"),
+    ("rollback",),
+    ("export", "keras", "--to", "copy.keras"),
+)
+
+
+def saved_model(folder: Path) -> Path:
+    """Make the files of a model by which it is recognised."""
+    (folder / "assets").mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    (folder / "assets/vocabulary.txt").write_text("cat\ndog\n")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Return an output folder of three runs: versions 1 and 2, and one that was refused."""
+    out = tmp_path / "20261121"  # a name that is no version
+    leave(out, FIRST, version=1)
+    leave(out, SECOND, version=2)
+    leave(out, LAST, status="refused", correct=None)
+    for number in (1, 2):
+        saved_model(out / "model" / str(number))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("path", "number", "expected"),
+    [
+        ("", None, "2"),
+        ("model", 1, "1"),
+        ("model/1", None, "1"),
+        ("model/1", 1, "1"),
+        ("current", None, "1"),
+        ("saved", None, "saved"),
+        (f"runs/{FIRST}", None, "1"),
+        (f"runs/{FIRST}", 1, "1"),
+    ],
+)
+def test_a_model_is_found(out: Path, path: str, number: int | None, expected: str):
+    (out / "current").symlink_to(out / "model/1")
+    saved_model(out / "saved")
+    assert named_model.find(out / path).model(number).folder.name == expected
+
+
+def test_a_run_is_named_beside_its_output_folder(out: Path):
+    assert named_model.find(out, FIRST).model().version == 1
+    assert named_model.find(out, named_model.NEWEST).model().version == 2
+    assert named_model.find(out / "runs" / SECOND).numbered() == out / "model"
+
+
+def test_the_versions_are_found_where_the_newest_run_has_published_them(out: Path):
+    other = out.parent / "served"
+    leave(out, "20260109-100000", version=7, settings=(f"push.directory={json.dumps(str(other))}",))
+    saved_model(other / "7")
+    assert named_model.find(out).model().version == 2, "those below the output folder come first"
+    (out / "model").rename(out / "archive")
+    assert named_model.find(out).model().folder == other / "7"
+
+
+def test_versions_that_do_not_exist_are_refused(out: Path):
+    with pytest.raises(ConfigError, match=r"has no version 7\. Versions: 1, 2\."):
+        named_model.find(out).model(7)
+    for path in ("model/1", f"runs/{FIRST}"):
+        with pytest.raises(ConfigError, match=r"is one model, and version 2 is another .* or name"):
+            named_model.find(out / path).model(2)
+    with pytest.raises(ConfigError, match=r"as an integer\. Received: 'two'"):
+        named_model.find(out).model("two")  # type: ignore[arg-type]
+    (out / "model/2/manifest.json").write_text("{")
+    with pytest.raises(ResourceError, match=r"model/2 is damaged: .*imgpipe rollback"):
+        named_model.find(out).model(2)
+
+
+def test_a_model_without_a_number_can_be_used_and_not_rolled_back(out: Path):
+    named = named_model.find(saved_model(out / "saved"))
+    assert named.model().version is None
+    with pytest.raises(ResourceError, match=r"not named by a version\. .*Rename it: mv .*saved"):
+        named.numbered()
+
+
+def test_the_model_of_a_run_that_did_not_publish_it_is_not_handed_on(out: Path):
+    leave(out, "20260104-100000", status="not_blessed", correct=17)
+    named = named_model.find(out, "20260104-100000")
+    for refused in (named.require_published, named.numbered, named.published):
+        with pytest.raises(ResourceError, match="run 20260104-100000 is not published") as caught:
+            refused()
+        lines = str(caught.value).splitlines()
+        assert "It ended: not_blessed: a sentence. Try this model" in lines[0]
+        assert lines[1] == f"  imgpipe serve {out} --run 20260104-100000"
+        assert lines[3].startswith("  imgpipe run --config ")
+    with pytest.raises(ConfigError, match=r"is one model, and version 2 is another one\. Leave"):
+        named.model(2)
+
+
+def test_where_no_run_was_blessed_the_ways_on_are_named(tmp_path: Path):
+    leave(tmp_path, FIRST, status="not_blessed", correct=17)
+    leave(tmp_path, LAST, status="failed", correct=None)
+    with pytest.raises(ResourceError, match="no model is published") as caught:
+        named_model.find(tmp_path)
+    told = str(caught.value)
+    assert f"no model is published in {tmp_path}, although {tmp_path} has 2 runs" in told
+    assert "The newest that evaluated one: not_blessed: a sentence." in told
+    lines = told.splitlines()
+    assert f"  imgpipe serve {tmp_path} --run newest" in lines
+    config = tmp_path / "runs" / FIRST / "config.toml"
+    assert f"  imgpipe run --config {config} --set evaluate.threshold=0.85" in lines
+
+
+def test_where_no_run_has_evaluated_a_model_the_report_is_named(tmp_path: Path):
+    leave(tmp_path, FIRST, status="refused", correct=None)
+    with pytest.raises(
+        ResourceError, match=r"The newest: refused: a sentence\. .*\n  imgpipe open"
+    ):
+        named_model.find(tmp_path)
+
+
+def test_versions_that_no_run_published_have_nothing_to_compare_or_publish_again(tmp_path: Path):
+    saved_model(tmp_path / "1")
+    named = named_model.find(tmp_path)
+    assert named.model().version == 1
+    for refused in (named.published, named.published_version):
+        with pytest.raises(ResourceError, match=r"intact .* \(version 1: manifest.json is missing"):
+            refused()
+
+
+@pytest.mark.parametrize("path", ["", "model", "model/0003"])
+def test_a_version_with_zeros_before_its_number_is_refused_with_its_new_name(out: Path, path: str):
+    """A server of TensorFlow takes it for version 3, and it would be the newest there."""
+    (out / "model/2").rename(out / "model/0003")
+    with pytest.raises(ResourceError, match=r"Rename it: mv .*/model/0003 .*/model/3"):
+        named_model.find(out / path)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[command[0] for command in COMMANDS])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("gone/", r"no model in gone\. .*Received: there is no such folder\. Run `imgpipe run`"),
+        ("empty", r"no model in empty\. .*Received: it holds nothing\."),
+        ("photos", r"no model in photos\. .*Received: it holds cat, dog\."),
+        ("photo.png", r"no model in photo\.png\. .*Received: a file\."),
+        ("model.onnx", r"Received: a file for other programs; name the version from which it was"),
+        ("model.keras", r"Received: a file for other programs"),
+        ("out.zip", r"Received: an archive; unpack it, and name the folder\."),
+        ("20261121/model/9", r"20261121/model has no version 9\. Versions: 1, 2\."),
+        ("20261121/runs/20260109-100000", r"no run in .*20260109-100000\. .*imgpipe runs"),
+        ("other/model", r"other/model/1 has no assets/vocabulary\.txt\. .*of other programs"),
+        ("other/model/1", r"other/model/1 has no assets/vocabulary\.txt\."),
+        ("refused", r"no model is published in refused, although .* has 1 run\."),
+        ("[1]/model", r"expected a path without \*, \?, \[ and"),
+    ],
+)
+def test_every_command_answers_the_same_to_a_wrong_path(
+    out: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], path: str, expected: str
+):
+    monkeypatch.chdir(out.parent)
+    for folder in ("empty", "photos/cat", "photos/dog", "other/model/1", "[1]/model"):
+        Path(folder).mkdir(parents=True)
+    for file in ("photo.png", "log", "model.onnx", "model.keras", "out.zip"):
+        Path(file).touch()
+    Path("other/model/1/saved_model.pb").touch()
+    leave(Path("refused"), FIRST, status="refused", correct=None)
+    result = CliRunner().invoke(app, [*command, path])
+    assert isinstance(result.exception, ImgpipeError), result.output
+    with pytest.raises(ImgpipeError, match=expected):
+        raise result.exception
