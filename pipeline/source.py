@@ -95,8 +95,11 @@ def check_files(config: Config) -> None:
     weights = config.settings.weights
     if weights.endswith(WEIGHT_FILES) and not Path(weights).is_file():
         raise ResourceError(f"model.weights: there is no file {weights}.")
-    if presets.folder_of(config.model.backbone):
-        presets.preset(config.settings.backbone).check_size(config.settings.size)
+    if config.model.backbone.startswith(presets.PREFIX):
+        preset = presets.preset(config.settings.backbone)
+        preset.require_known()
+        if preset.folder is not None:
+            preset.check_size(config.settings.size)
 
 
 def require_outside(config: Config) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imgpipe.models import model_names, progress
-from imgpipe.models.backbones import presets, registry
+from imgpipe.models.backbones import hub_networks, registry
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 
@@ -114,7 +114,7 @@ class Backbone(registry.BackboneChoice):
     def _preset_key(self, preset: Preset) -> list[str]:
         """Return what of a preset decides the feature map: its files, and KerasHub's version."""
         described = [preset.file(name) for name in preset.described()]
-        found = [f"keras-hub {presets.installed()}", *map(file_sha256, described)]
+        found = [f"keras-hub {hub_networks.installed()}", *map(file_sha256, described)]
         if self.trained:
             return [*found, file_sha256(preset.weights(), self.weights_sha256)]
         return [*found, str(self.seed)]

@@ -5,12 +5,13 @@ A preset is a folder that KerasHub's `save_to_preset` wrote: `config.json` descr
 names one after `hub:`, as KerasHub takes it: the name of a published preset, the path of a
 folder, or a handle (`kaggle://…`, `hf://…`). Files are downloaded when they are first needed.
 
-KerasHub itself imports TensorFlow, so that nothing here imports it.
+KerasHub itself imports TensorFlow, so that the files of a preset are read here: the size of its
+images is known before, and nothing is loaded but networks of KerasHub and plain weights. Only the
+list of published names needs the import; see `hub_networks`.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import textwrap
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypedDict, cast
 
 from imgpipe.models import progress
-from imgpipe.models.backbones.published_presets import published
+from imgpipe.models.backbones.hub_networks import KINDS, NetworkKind, installed, published
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
 from imgpipe.models.model_names import KERAS_CONFIG
@@ -30,7 +31,6 @@ CONVERTER_FILE: Final = "image_converter.json"
 WEIGHTS_FILE: Final = "model.weights.h5"
 _SHARDED_FILE: Final = "model.weights.json"  # lists the files of weights of more than 10 GB
 
-_PACKAGE: Final = "keras-hub"
 _HANDLE: Final = re.compile(r"(kaggle|hf)://\S+")
 _REGISTERED: Final = re.compile(r"keras_hub>(\w+)")  # how Keras names a class of KerasHub
 _MOST_TEXT: Final = 120  # characters of the error of a download; those of HTTP have many lines
@@ -56,34 +56,6 @@ class SerialisedObject(TypedDict):
 
     registered_name: str  # by which Keras finds the class
     config: SerialisedSettings
-
-
-class NetworkKind(NamedTuple):
-    """What is known of a class of networks of KerasHub."""
-
-    fixed: bool = False  # whether it takes images of one size only
-    class_token: bool = False  # whether a vector describes the whole image
-    vision: str = ""  # the part of it that sees images, where others read texts
-
-
-#: The networks of images, by their class. All others are of another task.
-KINDS: Final[dict[str, NetworkKind]] = {
-    "DINOV2Backbone": NetworkKind(class_token=True),
-    "DINOV3Backbone": NetworkKind(class_token=True),
-    "ViTBackbone": NetworkKind(fixed=True, class_token=True),
-    "DeiTBackbone": NetworkKind(fixed=True, class_token=True),
-    "SigLIPBackbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
-    "CLIPBackbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
-    "MetaCLIP2Backbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
-    "SwinTransformerBackbone": NetworkKind(fixed=True),
-    "MiTBackbone": NetworkKind(),
-    "HGNetV2Backbone": NetworkKind(),
-    "ResNetBackbone": NetworkKind(),
-    "DenseNetBackbone": NetworkKind(),
-    "EfficientNetBackbone": NetworkKind(),
-    "MobileNetBackbone": NetworkKind(),
-    "CSPNetBackbone": NetworkKind(),
-}
 
 
 class PresetFacts(NamedTuple):
@@ -223,15 +195,29 @@ class Preset:
             f"{self._about}: there is no {name} in {self.folder}. {advice}. Received: {found}"
         )
 
+    def require_known(self) -> None:
+        """Refuse a name that no published preset of images has.
+
+        Raises:
+            ConfigError: It is such a name.
+        """
+        if self.folder is not None or _HANDLE.fullmatch(self.given) or self.given in published():
+            return
+        known = published()
+        raise ConfigError(
+            f"unknown preset. Expected: {PREFIX} and the name of one of {len(known)} published "
+            "presets, which `imgpipe doctor --presets` lists; a folder, such as hub:./FOLDER; "
+            f"kaggle://… or hf://…. Received: {PREFIX}{self.given}{nearest(self.given, known)}"
+        )
+
     @property
     def _about(self) -> str:
         return f"model.backbone {PREFIX}{self.given}"
 
     @property
     def _handle(self) -> str:
-        if _HANDLE.fullmatch(self.given):
-            return self.given
-        return published()[self.given].handle
+        self.require_known()
+        return self.given if _HANDLE.fullmatch(self.given) else published()[self.given].handle
 
     def _read(self, name: str) -> SerialisedObject:
         path = self.file(name)
@@ -265,30 +251,22 @@ class Preset:
 def preset(name: str) -> Preset:
     """Return the preset that a backbone names.
 
-    Only the name is checked, so that a folder may be one that only another machine has.
+    It need not exist: a folder may be one that only another machine has, and a name is looked up
+    when it is first needed, because KerasHub imports TensorFlow.
 
     Args:
         name: Name of a backbone that begins with `hub:`.
 
     Raises:
-        ConfigError: No preset of images has this name.
         ResourceError: KerasHub is not installed.
     """
     given = name.removeprefix(PREFIX)
     if not installed():
         raise ResourceError(
-            f"model.backbone {name}: the package {_PACKAGE} is not installed. Install it "
+            f"model.backbone {name}: the package keras-hub is not installed. Install it "
             f"with: {install_command('imgpipe[hub]')}"
         )
-    preset = Preset(given)
-    if preset.folder is None and not _HANDLE.fullmatch(given) and given not in published():
-        known = published()
-        raise ConfigError(
-            f"unknown preset. Expected: {PREFIX} and the name of one of {len(known)} published "
-            "presets, which `imgpipe doctor --presets` lists; a folder, such as hub:./FOLDER; "
-            f"kaggle://… or hf://…. Received: {name!r}{nearest(given, known)}"
-        )
-    return preset
+    return Preset(given)
 
 
 def folder_of(name: str) -> str:
@@ -299,12 +277,6 @@ def folder_of(name: str) -> str:
     given = name.removeprefix(PREFIX)
     is_path = name.startswith(PREFIX) and "/" in given and "://" not in given
     return given if is_path else ""
-
-
-def installed() -> str:
-    """Return the version of KerasHub, or "" if it is not installed."""
-    found = next(iter(importlib.metadata.distributions(name=_PACKAGE)), None)
-    return found.version if found else ""
 
 
 def of_hub(layer: object) -> bool:

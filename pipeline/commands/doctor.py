@@ -64,9 +64,9 @@ def doctor(
 def _list_presets(console: Console) -> None:
     """Print the published presets of images with size and licence."""
     from imgpipe.models.backbones import presets
-    from imgpipe.models.backbones.published_presets import published
+    from imgpipe.models.backbones.hub_networks import installed, published
 
-    if not presets.installed():
+    if not installed():
         raise ResourceError(
             f"KerasHub is not installed. Install it with: {install_command('imgpipe[hub]')}"
         )

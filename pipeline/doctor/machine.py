@@ -125,17 +125,15 @@ def _backbones(out: Path) -> MachineFinding:
 
 def installed_backbones() -> str:
     """Name the backbones with installed weights, and say whether KerasHub is installed."""
-    from imgpipe.models.backbones import presets, registry
-    from imgpipe.models.backbones.published_presets import published
+    from imgpipe.models.backbones import hub_networks, registry
 
     packages = registry.packaged_weights()
     installed = [name for name, package in packages.items() if package.installed]
     names = ", ".join(installed) or "none with weights"
-    version = presets.installed()
+    version = hub_networks.installed()
     if not version:
         return f"{names}; KerasHub is not installed (optional: the extra hub)"
-    count = len(published())
-    return f"{names}; keras-hub {version} with {count} presets: imgpipe doctor --presets"
+    return f"{names}; keras-hub {version}, whose presets imgpipe doctor --presets lists"
 
 
 #: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
