@@ -22,10 +22,9 @@ from imgpipe.components.image_filter.near_groups import Listed
 from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.deciding_answers import (
-    AnswerCounter,
     AnsweredBy,
     DecidingAnswers,
-    Judge,
+    ShownAnswers,
     summarise,
 )
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
@@ -75,9 +74,9 @@ def deciding(
     classes: Sequence[str], count: int, accuracy: float, judged_by: AnsweredBy = "folds"
 ) -> DecidingAnswers:
     """Return `count` answers that decide, of about this accuracy."""
-    counter = AnswerCounter()
-    table = Table(classes, counter.counted(predictions(classes, count, accuracy, 3)))
-    return summarise(Judge(judged_by, 0.9), classes, table, counter)
+    shown = ShownAnswers()
+    table = Table(classes, shown.counted(predictions(classes, count, accuracy, 3)))
+    return summarise(judged_by, 0.9, classes, table, shown)
 
 
 def gallery(name: str, count: int = 60) -> Gallery:
@@ -186,6 +185,7 @@ def history(**values: Any) -> History:
         "trained": "head",
         "image_size": 224,
         "learned": {"train": 123},
+        "cross_validation": folds(),
     }
     return made(History, **fields | values)
 
@@ -338,7 +338,6 @@ def facts(
                 ServingCheck, name="rejects invalid input", passed=True, detail="INVALID_ARGUMENT"
             ),
         ],
-        "cross_validation": folds(),
         "push": made(Push, status="pushed", version="4", path="/out/model/4"),
         "metrics": {split: table.summary() for split, table in tables.items()},
         "deciding": deciding(classes, 150, accuracy),
@@ -368,7 +367,7 @@ def by_validation(found: Facts | None = None) -> Facts:
     return {
         **found,
         "settings": {**found["settings"], "cross_validate": 0},
-        "cross_validation": None,
+        "training": history(cross_validation=None),
         "metrics": {"validation": every, "test": found["metrics"]["test"]},
         "deciding": deciding(classes, 60, 0.95, "validation"),
         "gate": decision(decided_by(every["correct"], every["count"], "validation")),

@@ -5,74 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imgpipe.components.common import shares
-from imgpipe.components.common.shares import AccuracyFigures
+from imgpipe.components.common.counts import Counts
 from imgpipe.components.image_evaluator.decision import FOLDS, DecidingAccuracy, UnlikeImages
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import feature_names as names
 from imgpipe.models.training.cross_validation import Folds
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Answers to held-out images by class, each a list of C numbers.
-
-    Attributes:
-        labels: Number of images of each class.
-        predicted: Number of images that each class was predicted for.
-        right: Number of images of each class for which it was predicted.
-        families: Number of independent images of each class, where the images of a family count
-            once; empty if all images are independent.
-        independent: Number of independent images of all classes; 0 if all are.
-    """
-
-    labels: Sequence[int]
-    predicted: Sequence[int]
-    right: Sequence[int]
-    families: Sequence[int] = ()
-    independent: int = 0
-
-    @property
-    def images(self) -> int:
-        """Number of images."""
-        return sum(self.labels)
-
-    @property
-    def correct(self) -> int:
-        """Number of images whose label was predicted."""
-        return sum(self.right)
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of correct answers; None without an image."""
-        return self.correct / self.images if self.images else None
-
-    def interval(self, label: int | None = None) -> tuple[float, float]:
-        """Return the 95 % interval of the accuracy, or of the recall of a class.
-
-        It is that of as many images as there are families, because the images of a family are
-        mostly right or wrong together.
-        """
-        right = self.correct if label is None else self.right[label]
-        images = self.images if label is None else self.labels[label]
-        low, high = shares.accuracy_figures(right, images, self.independent_of(label))["ci95"]
-        return low, high
-
-    def independent_of(self, label: int | None = None) -> int:
-        """Return the number of independent images, of all classes or of one."""
-        if label is None:
-            return self.independent or self.images
-        return self.families[label] if self.families else self.labels[label]
-
-    def figures(self) -> AccuracyFigures:
-        """Return the number of images, and how many are right, as they are written as JSON."""
-        return shares.accuracy_figures(self.correct, self.images, self.independent_of())
-
-    @property
-    def balanced(self) -> float | None:
-        """Balanced accuracy: the mean recall of the classes that have images; None without any."""
-        recalls = [right / n for right, n in zip(self.right, self.labels, strict=True) if n]
-        return sum(recalls) / len(recalls) if recalls else None
 
 
 @dataclass(frozen=True)
@@ -144,13 +81,7 @@ class Evidence:
         """The answers that decide: those of the folds, or those of the validation split."""
         if self.folds is None:
             return self.validation
-        return Counts(
-            self.folds["labels"],
-            self.folds["predicted"],
-            self.folds["right"],
-            self.folds["families"],
-            self.folds["groups"],
-        )
+        return Counts.of_folds(self.folds)
 
     @property
     def decided_by(self) -> DecidingAccuracy:

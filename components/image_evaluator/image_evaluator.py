@@ -34,10 +34,11 @@ from tfx.utils import json_utils
 from imgpipe.components.baseline import is_empty
 from imgpipe.components.baseline_plan import BASELINE_FILE
 from imgpipe.components.common import blessings, prediction
+from imgpipe.components.common.counts import AnswerTally
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
-from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
+from imgpipe.components.image_evaluator.evidence import Evidence, Pairs
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_names import HISTORY_FILE
@@ -134,25 +135,24 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
     state = records.read_json(f"{uri}/{BASELINE_FILE}")
     known = known_images.read(Path(uri, known_images.FILE)) or {}
     both = np.array(state["columns"]) >= 0 if state["compared"] else None
-    # The rows are the fields of `Counts`, of all images and of those of new families.
-    counts = np.zeros((2, 3, len(vocabulary)), np.int64)
-    families: tuple[list[set[str]], ...] = tuple([set() for _ in vocabulary] for _ in range(2))
-    pairs = np.zeros((4, len(vocabulary)), np.int64)  # … and of `Pairs`
+    every = AnswerTally(len(vocabulary))
+    unseen = AnswerTally(len(vocabulary))  # the images of families of which train has none
+    pairs = np.zeros((4, len(vocabulary)), np.int64)  # the rows are the fields of `Pairs`
     for example in records.iterate(uris[specs.EXAMPLES_KEY], names.VALIDATION):
         answer = prediction.read(example)
         if (label := answer.label_index) < 0:
             continue
-        for number in (0,) if answer.seen_family else (0, 1):
-            counts[number, [0, 1], [label, answer.predicted]] += 1
-            counts[number, 2, label] += label == answer.predicted
-            families[number][label].add(answer.group or answer.image_hash)
+        every.add(answer)
+        if not answer.seen_family:
+            unseen.add(answer)
         trained = known.get(known_images.short(answer.image_hash)) == names.TRAIN
         if both is not None and both[label] and not trained:
             rows = (names.PROBABILITIES, names.BASELINE_PROBABILITIES)
             answers = (np.where(both, records.floats(example, row), -1).argmax() for row in rows)
             now, before = (found == label for found in answers)
             pairs[:, label] += (1, now, before, now and not before)
-    validation, unseen = map(_counts, counts, families)
+    validation = every.counts()
+    of_unseen = unseen.counts()
     return Evidence(
         vocabulary=vocabulary,
         settings=plan.settings,
@@ -163,16 +163,9 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
         folds=_read_folds(uris.get(MODEL_RUN)),
         unserved=_unserved(uris.get(INFRA_BLESSING)),
         unlike=new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
-        unseen=None if unseen == validation else unseen,
+        unseen=None if of_unseen == validation else of_unseen,
         accepted=bool(plan.accept_changes),
     )
-
-
-def _counts(rows: np.ndarray, families: list[set[str]]) -> Counts:
-    """Return the counts of some images; `families` holds the independent ones of each class."""
-    labels, predicted, right = rows.tolist()
-    every = len(set().union(*families))
-    return Counts(labels, predicted, right, [len(one) for one in families], every)
 
 
 def _read_folds(uri: str | None) -> Folds | None:

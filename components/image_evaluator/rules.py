@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Final
 
 from imgpipe.components.common import shares
+from imgpipe.components.common.counts import Counts
 from imgpipe.components.image_evaluator.decision import Decision, Ruling
-from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
+from imgpipe.components.image_evaluator.evidence import Evidence, Pairs
 
 #: Tolerance of every comparison with a limit: 0.97 - 0.01 is less than 0.96 in float64.
 SLACK = 1e-6
@@ -59,7 +60,7 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     ]
     if evidence.demands_nothing or not found:
         return None
-    low = [one for one in found if counts.interval(one[1])[1] < floor - SLACK]
+    low = [one for one in found if counts.figures(one[1])["ci95"][1] < floor - SLACK]
     never = [
         (0.0, label, images)
         for looked_at in (evidence.validation, counts)
@@ -214,7 +215,7 @@ def _accuracy_of_last_version(pairs: Pairs | None) -> float | None:
 def _recall_of(counts: Counts, label: int) -> str:
     """Describe the recall of a class."""
     images = f"{counts.labels[label]:,} images{_in_families(counts, label)}"
-    interval = shares.interval_text(counts.interval(label))
+    interval = shares.interval_text(counts.figures(label)["ci95"])
     return f"{counts.right[label]:,} of {images}, {interval}"
 
 

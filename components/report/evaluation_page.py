@@ -10,7 +10,7 @@ from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import accuracy, pictures
-from imgpipe.components.run_record.deciding_answers import Judge, of_cells
+from imgpipe.components.run_record.deciding_answers import of_cells
 from imgpipe.components.run_record.facts import Facts, empty, page_settings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models import feature_names as names
@@ -53,13 +53,14 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         (index[cell["label"]], index[cell["predicted"]], cell["count"])
         for cell in found["confusion"]
     ]
-    judge = Judge("evaluation", found["threshold"])
     # The sections expect the splits of a run, so the evaluated images take the name `test`.
     settings = page_settings("imgpipe evaluate", found["source"], found["classes"])
     facts: Facts = {
         **empty(settings),
         "metrics": {names.TEST: _metrics(found)},
-        "deciding": of_cells(judge, found["classes"], cells, found["mistakes"]),
+        "deciding": of_cells(
+            "evaluation", found["threshold"], found["classes"], cells, found["mistakes"]
+        ),
         "slices": found["slices"],
     }
     status = "evaluated" if found["passed"] else "below_threshold"

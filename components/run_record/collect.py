@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from imgpipe.components.baseline_plan import BASELINE_FILE
 from imgpipe.components.common import blessings, prediction
+from imgpipe.components.common.counts import Counts
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
@@ -24,14 +25,14 @@ from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record import metrics
 from imgpipe.components.run_record.deciding_answers import (
-    AnswerCounter,
-    Judge,
+    AnsweredBy,
     SampledAnswer,
+    ShownAnswers,
     fold_predictions,
     summarise,
 )
 from imgpipe.components.run_record.doubtful_labels import UnseenAnswers, doubtful_labels
-from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
+from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
 from imgpipe.components.run_record.galleries import galleries
 from imgpipe.components.run_record.image_map import image_map
 from imgpipe.components.run_record.near_duplicates import condensed
@@ -107,7 +108,6 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
         _add_features(facts, uris, sample, unseen)
     training = facts["training"]
     if training is not None:
-        facts["cross_validation"] = training["cross_validation"]
         # A search may choose another size.
         facts["settings"] = {**settings, "image_size": training["image_size"]}
     return facts
@@ -141,29 +141,30 @@ def _add_answers(
     """
     vocabulary = facts["settings"]["vocabulary"]
     kinds = Slices()
-    counter = AnswerCounter()
+    shown = ShownAnswers()
     validation = kinds.counted(_labelled(uris, names.VALIDATION))
     test = metrics.Table(vocabulary, unseen.counted(kinds.counted(_labelled(uris, names.TEST))))
     threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
-    folds = facts["training"]["cross_validation"] if facts["training"] is not None else None
+    folds = folds_of(facts)
     answers = _out_of_fold(uris) if folds is not None else None
     if folds is not None and answers is not None:
         deque(validation, maxlen=0)  # only its slices are of interest
         paths = records.places(uris["bank"], answers.hashes)
         deciding = fold_predictions(answers, paths)
-        table = metrics.Table(vocabulary, counter.counted(unseen.counted(deciding)))
-        judge = Judge("folds", threshold, folds["families"], folds["groups"])
+        answered = shown.counted(unseen.counted(deciding))
+        table = metrics.Table(vocabulary, answered, Counts.of_folds(folds))
+        judged_by: AnsweredBy = "folds"
     else:
-        table = metrics.Table(vocabulary, counter.counted(unseen.counted(validation)))
-        judge = Judge("validation", threshold, *counter.independent(len(vocabulary)))
+        table = metrics.Table(vocabulary, shown.counted(unseen.counted(validation)))
+        judged_by = "validation"
     facts["slices"] = kinds.summary()
     if len(table):
-        facts["deciding"] = summarise(judge, vocabulary, table, counter)
+        facts["deciding"] = summarise(judged_by, threshold, vocabulary, table, shown)
         # The images of validation are among those of the folds, and say nothing by themselves.
-        facts["metrics"][judge.judged_by] = table.summary(judge.independent)
+        facts["metrics"][judged_by] = table.summary()
     if len(test):
         facts["metrics"][names.TEST] = test.summary()
-    return counter.sample()
+    return shown.sample()
 
 
 def _out_of_fold(uris: Mapping[str, str]) -> OutOfFold | None:
@@ -185,7 +186,7 @@ def _add_features(
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = _lines(uris, "quarantine", quarantine_files.REVIEWS) or []
     settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
-    folds = facts["training"]["cross_validation"] if facts["training"] is not None else None
+    folds = folds_of(facts)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
     # The map takes as long as the rest. The limit of one BLAS thread is set here too, because both
     # threads enter and leave it.

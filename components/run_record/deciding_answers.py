@@ -6,16 +6,16 @@ They are those of the folds, where folds decide, and otherwise those for the val
 from __future__ import annotations
 
 import heapq
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple
 
-import numpy as np
 from typing_extensions import TypedDict
 
+from imgpipe.components.common.counts import Cell, Counts
 from imgpipe.components.common.prediction import StoredPrediction
-from imgpipe.components.common.shares import AccuracyFigures, accuracy_figures
-from imgpipe.components.run_record.metrics import Cell, Mistake, Table
+from imgpipe.components.common.shares import AccuracyFigures
+from imgpipe.components.run_record.metrics import Mistake, Table
 from imgpipe.models.head.out_of_fold import OutOfFold
 
 #: Classes of the matrix. Of more, those that are most often taken for each other are chosen.
@@ -59,15 +59,6 @@ class DecidingAnswers(TypedDict):
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
 
 
-class Judge(NamedTuple):
-    """Whose answers decide, and how many of them are independent."""
-
-    judged_by: AnsweredBy
-    threshold: float | None = None  # accuracy that is asked for
-    families: Sequence[int] = ()  # independent images of each class; () if all are independent
-    independent: int = 0  # independent images of all classes; 0 if all are
-
-
 class SampledAnswer(NamedTuple):
     """Whether one image of the sample for the map was answered correctly."""
 
@@ -75,22 +66,16 @@ class SampledAnswer(NamedTuple):
     right: bool
 
 
-class AnswerCounter:
+class ShownAnswers:
     """What the pictures need from answers that are read once; memory does not grow with them."""
 
     def __init__(self) -> None:
         self._cells: dict[tuple[int, int], list[tuple[float, str, str]]] = {}
-        self._groups: dict[int, set[str]] = defaultdict(set)
-        self._single: Counter[int] = Counter()
         self._sample: list[tuple[int, bool, str]] = []
 
     def counted(self, rows: Iterable[StoredPrediction]) -> Iterator[StoredPrediction]:
         """Pass rows through, and remember the surest of each cell and a sample of all."""
         for row in rows:
-            if row.group:
-                self._groups[row.label_index].add(row.group)
-            else:
-                self._single[row.label_index] += 1
             cell = self._cells.setdefault((row.label_index, row.predicted), [])
             heapq.heappush(cell, (row.confidence, row.path, row.image_hash))
             if len(cell) > _IMAGES_OF_A_CELL:
@@ -101,12 +86,6 @@ class AnswerCounter:
             if len(self._sample) > _SAMPLE:
                 heapq.heappop(self._sample)
             yield row
-
-    def independent(self, classes: int) -> tuple[list[int], int]:
-        """Return the number of independent images of each class, and of all classes."""
-        families = [len(self._groups[label]) + self._single[label] for label in range(classes)]
-        groups = set().union(*self._groups.values())
-        return families, len(groups) + self._single.total()
 
     def images(self, matrix: Sequence[int]) -> list[CellImage]:
         """Return the surest images of the cells of these classes."""
@@ -147,38 +126,46 @@ def fold_predictions(
 
 
 def summarise(
-    judge: Judge, vocabulary: Sequence[str], table: Table, counter: AnswerCounter
+    judged_by: AnsweredBy,
+    threshold: float | None,
+    vocabulary: Sequence[str],
+    table: Table,
+    shown: ShownAnswers,
 ) -> DecidingAnswers:
     """Return the answers that decide, as they are written as JSON.
 
     Args:
-        judge: Whose answers they are.
+        judged_by: Whose answers they are.
+        threshold: Accuracy that is asked for; None if none is.
         vocabulary: Class names in sorted order.
-        table: All answers, which have passed through `counter`.
-        counter: What the pictures need of them.
+        table: All answers, which have passed through `shown`.
+        shown: What the pictures need of them.
     """
-    found = of_cells(judge, vocabulary, table.confusion(), table.mistakes())
-    return {**found, "images": counter.images(found["matrix"])}
+    found = of_cells(
+        judged_by, threshold, vocabulary, table.confusion, table.mistakes(), table.counts
+    )
+    return {**found, "images": shown.images(found["matrix"])}
 
 
 def of_cells(
-    judge: Judge, vocabulary: Sequence[str], confusion: Sequence[Cell], mistakes: list[Mistake]
+    judged_by: AnsweredBy,
+    threshold: float | None,
+    vocabulary: Sequence[str],
+    confusion: Sequence[Cell],
+    mistakes: list[Mistake],
+    counts: Counts | None = None,
 ) -> DecidingAnswers:
     """Return the answers of which only the confusion matrix and some mistakes are known.
 
     Args:
-        judge: Whose answers they are.
+        judged_by: Whose answers they are.
+        threshold: Accuracy that is asked for; None if none is.
         vocabulary: Class names in sorted order.
         confusion: Cells of the confusion matrix that are not 0.
         mistakes: The most confident mistakes, which are the images of its cells.
+        counts: The answers by class; None if all images are independent.
     """
-    counts = np.zeros(len(vocabulary), np.int64)
-    right = np.zeros(len(vocabulary), np.int64)
-    for label, predicted, count in confusion:
-        counts[label] += count
-        right[label] += count if label == predicted else 0
-    families = judge.families or counts.tolist()
-    rows = zip(vocabulary, counts.tolist(), right.tolist(), families, strict=True)
+    counts = counts or Counts.of_cells(confusion, len(vocabulary))
     matrix = most_confused(confusion, len(vocabulary))
     index = {name: label for label, name in enumerate(vocabulary)}
     images: list[CellImage] = [
@@ -191,20 +178,15 @@ def of_cells(
         for mistake in mistakes
     ]
     return {
-        "judged_by": judge.judged_by,
-        "threshold": judge.threshold,
-        "every": accuracy_figures(int(right.sum()), int(counts.sum()), judge.independent),
-        "classes": [class_answers(*row) for row in rows],
+        "judged_by": judged_by,
+        "threshold": threshold,
+        "every": counts.figures(),
+        "classes": [{"name": name, **counts.figures(label)} for name, label in index.items()],
         "confusion": list(confusion),
         "matrix": matrix,
         "images": images,
         "mistakes": mistakes,
     }
-
-
-def class_answers(name: str, count: int, right: int, independent: int) -> ClassAnswers:
-    """Return the answers for images of which some may not be independent, with their interval."""
-    return {"name": name, **accuracy_figures(right, count, independent)}
 
 
 def most_confused(confusion: Sequence[Cell], classes: int) -> list[int]:

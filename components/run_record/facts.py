@@ -84,7 +84,6 @@ class Facts(TypedDict):
     bank: BankFacts | None
     suspects: DoubtfulLabels | None  # None with too few images for a ranking
     training: History | None
-    cross_validation: Folds | None
     baseline: BaselineState | None
     gate: Decision | None
     serving: list[ServingCheck] | None
@@ -109,7 +108,6 @@ def empty(settings: ShownSettings) -> Facts:
         "bank": None,
         "suspects": None,
         "training": None,
-        "cross_validation": None,
         "baseline": None,
         "gate": None,
         "serving": None,
@@ -121,3 +119,8 @@ def empty(settings: ShownSettings) -> Facts:
         "map": None,
         "identity": None,
     }
+
+
+def folds_of(facts: Facts) -> Folds | None:
+    """Return the cross-validation of a run; None where the validation split decides."""
+    return facts["training"]["cross_validation"] if facts["training"] is not None else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_filter.findings import Finding, finding, joined
 from imgpipe.components.image_filter.summary_findings import of_file_clues
+from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _few_images(facts: Facts) -> Iterator[Finding]:
     """Say how much one image of a small validation split changes the accuracy."""
     gate: Decision | None = facts["gate"]
     count = gate["decided_by"]["count"] if gate is not None else 0
-    if not 0 < count < FEW_IMAGES or facts["cross_validation"] is not None:
+    if not 0 < count < FEW_IMAGES or folds_of(facts) is not None:
         return
     training = facts["training"]
     # Folds evaluate solved heads, and automatic ones lack independent images.
@@ -65,7 +66,7 @@ def _few_images(facts: Facts) -> Iterator[Finding]:
 
 def _unlearned(facts: Facts) -> Iterator[Finding]:
     """Name the classes of which all images are in one fold, so that none of them can be right."""
-    folds = facts["cross_validation"]
+    folds = folds_of(facts)
     classes = facts["settings"]["vocabulary"]
     for label, count in folds["unlearned"] if folds is not None else ():
         yield finding(

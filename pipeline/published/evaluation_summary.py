@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common import shares
+from imgpipe.components.common.counts import ClassMetrics
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.shares import AccuracyFigures
-from imgpipe.components.run_record.metrics import ClassMetrics, Mistake, Table
+from imgpipe.components.run_record.metrics import Mistake, Table
 from imgpipe.components.run_record.slices import SliceGroup, Slices
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
@@ -204,7 +205,7 @@ def _figures(
     table = Table(vocabulary, kinds.counted(rows))
     of_classes = [row for row in judged.rows if row.label_index < len(model.vocabulary)]
     metrics = Table(vocabulary, of_classes).summary() if of_classes else None
-    overall = _accuracy(rows)
+    overall = table.counts.figures()
     splits = judged.seen.splits if judged.seen else {}
     # Images that the model was made with raise the accuracy, so it is computed without them too.
     used = {image_hash for image_hash, split in splits.items() if split != names.TEST}
@@ -229,7 +230,7 @@ def _figures(
                 "predicted": vocabulary[predicted],
                 "count": count,
             }
-            for label, predicted, count in table.confusion()
+            for label, predicted, count in table.confusion
         ],
         "slices": kinds.summary(),
         "mistakes": table.mistakes(),

@@ -21,7 +21,6 @@ from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.run_findings import run_findings
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import Expected, RunState, expected
-from imgpipe.models.training.cross_validation import Folds
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.records.base import checked
 
@@ -64,7 +63,6 @@ class RunSummary(TypedDict):
     blessed: Annotated[bool, "Whether the model passed all gates."]
     verdict: Annotated[str, "The decision as a sentence."]
     gate: Annotated[Decision | None, "The evaluation; null if no model was evaluated."]
-    cross_validation: Annotated[Folds | None, "The folds; null without cross-validation."]
     findings: Annotated[
         list[Finding], "Findings about the result; those about the images are in `data`."
     ]
@@ -125,7 +123,6 @@ def summarised(
             "blessed": state.status in ("blessed", "not_published"),
             "verdict": state.verdict,
             "gate": facts["gate"],
-            "cross_validation": facts["cross_validation"],
             "findings": run_findings(facts),
             "expected": expected(facts),
             "push": facts["push"] or NOT_PUBLISHED,

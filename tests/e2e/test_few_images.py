@@ -51,7 +51,7 @@ def test_at_least_20_of_24_images_teach(few: tuple[Case, Any]):
     counts = {split: sum(n.values()) for split, n in outcome.summary["data"]["by_split"].items()}
     assert learned == {split: counts[split] for split in (names.TRAIN, names.VALIDATION)}
     assert sum(learned.values()) >= 20
-    assert outcome.summary["cross_validation"]["images"] == sum(learned.values())
+    assert outcome.summary["training"]["cross_validation"]["images"] == sum(learned.values())
 
 
 def test_the_pictures_of_the_report_are_of_all_images_that_teach(few: tuple[Case, Any]):
@@ -59,8 +59,12 @@ def test_the_pictures_of_the_report_are_of_all_images_that_teach(few: tuple[Case
     facts = json.loads((Path(outcome.summary["report"]).parent / FACTS).read_text("utf-8"))
     deciding = facts["deciding"]
     assert deciding["judged_by"] == "folds"
-    assert deciding["every"]["count"] == outcome.summary["cross_validation"]["images"] > 15
-    assert deciding["every"]["correct"] == outcome.summary["cross_validation"]["correct"]
+    assert (
+        deciding["every"]["count"] == outcome.summary["training"]["cross_validation"]["images"] > 15
+    )
+    assert (
+        deciding["every"]["correct"] == outcome.summary["training"]["cross_validation"]["correct"]
+    )
     assert all(image["path"] for image in deciding["images"])
     assert [row["name"] for row in facts["galleries"]] == list(_CLASSES)
     assert facts["map"]["images"]

@@ -32,7 +32,7 @@ def gated(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, A
 
 def test_the_accuracy_that_decided_is_the_one_that_is_told_everywhere(gated: tuple[Case, Any]):
     case, outcome = gated
-    folds = outcome.summary["cross_validation"]
+    folds = outcome.summary["training"]["cross_validation"]
     decided_by = outcome.summary["gate"]["decided_by"]
     accuracy = folds["correct"] / folds["images"]
     assert (decided_by["kind"], decided_by["accuracy"]) == ("folds", accuracy)
@@ -57,7 +57,7 @@ def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
     _, outcome = gated
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["push"]["status"] == "pushed"
-    folds = outcome.summary["cross_validation"]
+    folds = outcome.summary["training"]["cross_validation"]
     assert folds["folds"] == len(folds["per_fold"]) == 3
     data = outcome.summary["data"]["by_split"]
     assert folds["images"] == sum(sum(data[split].values()) for split in ("train", "validation"))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from imgpipe.components.common.counts import ClassMetrics
 from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.report.thumbnails import cam_key
-from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.metrics import MEASURED, ClassMetrics
+from imgpipe.components.run_record.facts import Facts, folds_of
+from imgpipe.components.run_record.metrics import MEASURED
 from imgpipe.components.run_record.slices import Slice
 from imgpipe.models import feature_names as names
 
@@ -39,7 +40,7 @@ def _by_split(part: Mapping[str, _Part]) -> dict[str, _Part]:
 
 def _role_of_folds(context: Context) -> str:
     """Say what the folds were used for."""
-    folds = context.facts["cross_validation"]
+    folds = folds_of(context.facts)
     count = folds["folds"] if folds is not None else 0
     return (
         f"{count} models, each for the images of train and validation that it has not seen; they "
@@ -65,7 +66,8 @@ FIGURES = Section("figures", "Accuracy and calibration", build_figures, order=13
 
 def build_folds(context: Context) -> SectionContent:
     """Return the mean and one row for each fold."""
-    folds, training = context.facts["cross_validation"], context.facts["training"]
+    folds = folds_of(context.facts)
+    training = context.facts["training"]
     if training is None:
         return context.absent("No folds were trained")
     if folds is None:

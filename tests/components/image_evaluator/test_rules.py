@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from imgpipe.components.common.counts import Counts
 from imgpipe.components.common.shares import accuracy_figures
-from imgpipe.components.image_evaluator.evidence import Counts, Evidence, Pairs
+from imgpipe.components.image_evaluator.evidence import Evidence, Pairs
 from imgpipe.components.image_evaluator.rules import RULES, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models.training.cross_validation import Folds

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.data_gate.rules import DataDecision, ReasonRow
 from imgpipe.components.image_filter.findings import finding, in_files
 from imgpipe.components.report import page
@@ -12,7 +13,6 @@ from imgpipe.components.report.page import render
 from imgpipe.components.report.section import Section
 from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
-from imgpipe.components.run_record.deciding_answers import class_answers
 from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.features.bank import JudgedFeatures
@@ -152,7 +152,7 @@ def test_the_bars_begin_with_the_lowest_class_and_show_the_threshold():
     found = facts()
     answers = (("paper", 40, 39), ("rock", 32, 17), ("scissors", 0, 0))
     found["deciding"]["classes"] = [
-        class_answers(name, count, right, count) for name, count, right in answers
+        {"name": name, **accuracy_figures(right, count)} for name, count, right in answers
     ]
     text = render(found, None, {}, BLESSED)
     bars = text[text.index('<section id="by_class"') : text.index('<section id="taken_for"')]
@@ -272,7 +272,7 @@ def with_parts(**parts):
         (facts(), "None of 180 files was rejected."),
         (with_parts(data={"kept": 179}), "do not add up"),
         (
-            facts() | {"cross_validation": None},
+            with_parts(training={"cross_validation": None}),
             "The validation split decided.",
         ),
         (

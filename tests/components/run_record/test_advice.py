@@ -4,7 +4,7 @@ import pytest
 
 from imgpipe.components.report.page import render
 from imgpipe.components.run_record import advice
-from imgpipe.components.run_record.deciding_answers import Judge, of_cells
+from imgpipe.components.run_record.deciding_answers import of_cells
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.identity import Identity
@@ -49,7 +49,7 @@ def trained_on(**counts):
 
 def confused(*cells):
     """Return facts of a run with these cells (label, prediction, count) of the confusion matrix."""
-    answers = of_cells(Judge("folds"), "abc", cells, [])
+    answers = of_cells("folds", None, "abc", cells, [])
     return run(settings=page_settings("run", "", "abc"), deciding=answers)
 
 
@@ -74,7 +74,7 @@ LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
         (doubted(0.9), "1 of 373 labels is clearly doubtful"),
         (
             doubted(0.9)
-            | {"deciding": of_cells(Judge("folds"), "ab", [(0, 0, 646), (0, 1, 354)], [])},
+            | {"deciding": of_cells("folds", None, "ab", [(0, 0, 646), (0, 1, 354)], [])},
             "Many of these labels may be right: the models that doubt them have an accuracy of "
             "only 0.65.",
         ),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.prediction import StoredPrediction
+from imgpipe.components.common.shares import wilson
 from imgpipe.components.run_record.deciding_answers import (
-    AnswerCounter,
-    Judge,
+    ShownAnswers,
     fold_predictions,
     most_confused,
     summarise,
@@ -28,11 +28,11 @@ def answer(
     )
 
 
-def summary(rows, judge=Judge("folds", 0.9)):  # noqa: B008 - it never changes
+def summary(rows):
     """Return the summary of these answers."""
-    counter = AnswerCounter()
-    table = Table(CLASSES, counter.counted(rows))
-    return summarise(judge, CLASSES, table, counter)
+    shown = ShownAnswers()
+    table = Table(CLASSES, shown.counted(rows))
+    return summarise("folds", 0.9, CLASSES, table, shown)
 
 
 def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
@@ -50,10 +50,9 @@ def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
 def test_the_images_of_a_family_count_once_in_the_interval():
     alone = [answer(number, 0, 0) for number in range(20)]
     family = [answer(number, 0, 0, group="film") for number in range(20)]
-    counter = AnswerCounter()
-    assert len(list(counter.counted([*alone, *family]))) == 40
-    assert counter.independent(3) == ([21, 0, 0], 21)
-    wide = summary(family, Judge("folds", 0.9, (1, 0, 0), 1))["classes"][0]["ci95"]
+    found = summary([*alone, *family])
+    assert found["classes"][0]["ci95"] == list(wilson(21, 21))
+    wide = summary(family)["classes"][0]["ci95"]
     assert wide[0] < 0.3 < summary(alone)["classes"][0]["ci95"][0]
 
 

@@ -62,7 +62,7 @@ def test_wilson_is_symmetric_and_reaches_its_bounds_where_all_or_none_are_correc
 
 
 def test_confusion_is_label_by_prediction(three):
-    assert three.confusion() == [(0, 0, 2), (1, 0, 1), (1, 2, 1), (2, 2, 1)]
+    assert three.confusion == [(0, 0, 2), (1, 0, 1), (1, 2, 1), (2, 2, 1)]
 
 
 def test_recall_precision_and_f1_per_class_agree_with_hand_computation(three):

@@ -128,7 +128,7 @@ def test_the_verdict_states_the_number_of_overridden_labels():
 
 def test_a_class_that_no_fold_could_learn_gives_a_hint():
     found = facts()
-    found["cross_validation"]["unlearned"] = [[1, 40]]
+    found["training"]["cross_validation"]["unlearned"] = [[1, 40]]
     (said,) = run_findings(found)
     assert said["remedies"][0] == "add images of it in other groups"
     class_hint = said["sentence"]
@@ -154,7 +154,7 @@ def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints)
     ids=["by epochs", "fine-tuned", "few groups"],
 )
 def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(training):
-    found = by_validation() | {"training": history(**training)}
+    found = by_validation() | {"training": history(**training, cross_validation=None)}
     found["settings"] |= {"cross_validate": -1}
     (said,) = run_findings(found)
     assert said["sentence"].startswith("the validation split has only 60 images")
