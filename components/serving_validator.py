@@ -31,7 +31,7 @@ from imgpipe.serving.client.images import chunks
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.status import StatusError, code_name
+from imgpipe.serving.server.status import StatusError
 
 NAME = "candidate"
 LOAD_SECONDS = 120.0  # a model that takes longer would delay every restart in production
@@ -103,7 +103,7 @@ def _require_resources(error: Exception) -> None:
 
     As a result of the check, it would be taken from the cache in every later run.
     """
-    code = code_name(error.code) if isinstance(error, StatusError) else getattr(error, "code", "")
+    code = error.code.name if isinstance(error, StatusError) else getattr(error, "code", "")
     if process.lacking(error) or code in _SHORTAGES:
         raise ResourceError(
             f"the serving check could not be finished ({type(error).__name__}: {error}). Close "
@@ -115,7 +115,7 @@ def validate(
     model_directory: str,
     images: list[bytes],
     expected: np.ndarray,
-    wrap: Callable[[Runtime], Runtime] | None = None,
+    loaded: Callable[[Runtime], object] | None = None,
 ) -> list[ServingCheck]:
     """Serve a SavedModel on the loopback interface and check its answers.
 
@@ -123,7 +123,7 @@ def validate(
         model_directory: Path of the SavedModel.
         images: Encoded images.
         expected: Probabilities of the trained model for these images, float32 [N, C].
-        wrap: See `ModelServer`.
+        loaded: See `ModelServer`.
 
     Returns:
         The results in order, up to and including the first check that failed.
@@ -143,7 +143,7 @@ def validate(
             max_image_pixels=0,
             max_message_bytes=-1,
         )
-        server = ModelServer(NAME, base, settings, wrap=wrap)
+        server = ModelServer(NAME, base, settings, loaded=loaded)
         port = server.start()
         try:
             return list(_checks(server, port, images, expected))

@@ -35,9 +35,9 @@ class Served:
     ) -> None:
         self._owned = runtime is None
         if runtime is None:
-            from imgpipe.serving.server.runtime import SessionRuntime
+            from imgpipe.serving.server.runtime import Runtime
 
-            runtime = SessionRuntime(Path(directory))
+            runtime = Runtime(Path(directory))
         self._runtime, definition = runtime, runtime.signatures[signature]
         self._inputs = dict(definition.inputs)
         wanted = definition.outputs if outputs is None else outputs

@@ -22,40 +22,30 @@ from imgpipe.serving.server.runtime import Runtime
 _kept: list[tuple[DescribedFiles, Runtime]] = []
 
 
-class _Shared:
-    """A runtime that stays open when the server that uses it stops."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.signatures = runtime.signatures
-        self.run = runtime.run
-        self.by_row = runtime.by_row
-
-    def close(self) -> None:
-        """Leave the runtime open; `drop` closes it."""
-
-
-def keep(files: DescribedFiles) -> Callable[[Runtime], Runtime]:
-    """Return a wrapper with which a server leaves the model open that it loads.
+def keep(files: DescribedFiles) -> Callable[[Runtime], None]:
+    """Return a function by which the model stays open that a server loads.
 
     Args:
         files: Files of the model, as `manifest.describe` returns them.
 
     Returns:
-        A function for `ModelServer`.
+        A function for `ModelServer`, which is called with the model.
     """
 
-    def wrap(runtime: Runtime) -> Runtime:
+    def loaded(runtime: Runtime) -> None:
         drop()
+        runtime.is_kept = True
         _kept.append((files, runtime))
-        return _Shared(runtime)
 
-    return wrap
+    return loaded
 
 
 def drop() -> None:
     """Close the model that is kept, if there is one."""
     while _kept:
-        _kept.pop()[1].close()
+        _, runtime = _kept.pop()
+        runtime.is_kept = False
+        runtime.close()
 
 
 @contextlib.contextmanager

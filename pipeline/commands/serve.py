@@ -129,8 +129,12 @@ def serve(
     from imgpipe.models.features import feature_distribution
     from imgpipe.pipeline.published.example_images import example_images
     from imgpipe.serving.server import model_server
+    from imgpipe.serving.server.model_configs import VersionPolicy
     from imgpipe.serving.server.settings import Settings
 
+    policy = VersionPolicy(num_versions=versions)
+    if named.number:
+        policy = VersionPolicy("specific", versions=(named.number,))
     settings = Settings(
         port=port,
         host=host,
@@ -139,8 +143,7 @@ def serve(
         rest_api_port=rest_port,
         web_page=web,
         model_name=model,
-        model_version=named.number or 0,
-        num_versions=versions,
+        policy=policy,
         notice=alone.notice if alone else "",
         examples=example_images(named.model().folder) if examples else (),
         read_distribution=feature_distribution.load if web else None,

@@ -145,7 +145,6 @@ def make_app(review: Review) -> Starlette:
     return Starlette(
         routes=[
             *pages.routes("imgpipe.pipeline.review"),
-            pages.style(),
             route("/review", state, "GET"),
             route("/review/images/{hash}", image, "GET"),
             route("/review/images/{hash}/small", small_image, "GET"),

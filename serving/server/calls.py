@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from imgpipe.models.system import give_memory_back
 from imgpipe.serving.server import status
-from imgpipe.serving.server.status import Code, StatusError, code_name
+from imgpipe.serving.server.status import Code, StatusError
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,12 +41,12 @@ class Call:
     """Method of TensorFlow Serving, also over REST."""
     deadline: float | None = None
     """Deadline on the monotonic clock; None for no deadline."""
-    is_active: Callable[[], bool] = field(default=lambda: True, repr=False)
-    """Returns whether the client still waits for the answer."""
     max_answer_bytes: int = 0
     """Size of an answer that the client is known to accept; 0 for any."""
     is_long: bool = False
     """Whether the request is computed in several slices, and runs in a thread for such requests."""
+    is_abandoned: bool = False
+    """Whether nobody waits for the answer any more."""
 
     size: int = 0
     """Bytes of the request, after they were decompressed."""
@@ -55,7 +55,7 @@ class Call:
     signature: str = ""
     rows: int = 0
     run_seconds: float = 0.0
-    code: int = Code.OK
+    code: Code = Code.OK
     seconds: float = 0.0
 
     def left(self) -> float | None:
@@ -71,13 +71,8 @@ class Call:
         left = self.left()
         if left is not None and left <= 0:
             raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded.")
-        if not self.is_active():
+        if self.is_abandoned:
             raise StatusError(Code.CANCELLED, "Cancelled by the client.")
-
-    @property
-    def status(self) -> str:
-        """Name of the status code."""
-        return code_name(self.code)
 
 
 CallObserver = Callable[[Call], None]
@@ -91,7 +86,7 @@ def log_call(call: Call) -> None:
         call.method,
         call.model[:_MODEL_SHOWN],
         call.version,
-        call.status,
+        call.code.name,
         call.rows,
         1000 * call.seconds,
     )
@@ -110,14 +105,42 @@ class LongCall(Exception):
 
 
 class Calls:
-    """Runs requests and notifies the observers, such as the metrics."""
+    """Runs requests of both protocols, and notifies the observers, such as the metrics.
 
-    def __init__(self, observers: Sequence[CallObserver] = ()) -> None:
+    Args:
+        pool: The threads that do the work.
+        observers: See `observers`.
+    """
+
+    def __init__(self, pool: SheddingPool, observers: Sequence[CallObserver] = ()) -> None:
+        self.pool = pool
         self.observers: list[CallObserver] = list(observers)
         """Called after each request, in its thread. Their exceptions are logged and ignored."""
 
+    async def answer(self, call: Call, work: Callable[[], T], size: int = 0) -> T:
+        """Run `work` in a thread, and await its result.
+
+        A request that is still in the queue when the caller is cancelled is not run.
+
+        Args:
+            call: The request.
+            work: Makes the answer; it is called again in another thread if it raises `LongCall`.
+            size: Size of the request in bytes, which the pool limits.
+
+        Raises:
+            StatusError: The request failed, or the pool has no room for it.
+        """
+        try:
+            return await self.pool.run(lambda: self.run(call, work), size)
+        except StatusError as error:
+            if call.code is Code.OK:  # it did not run, because the pool has no room
+                self.refuse(call, error)
+            raise
+        finally:
+            call.is_abandoned = True
+
     def run(self, call: Call, work: Callable[[], T]) -> T:
-        """Run `work` and return its result.
+        """Run `work` in this thread, and return its result.
 
         Raises:
             LongCall: The request is long and has to run again in another thread.
@@ -173,10 +196,6 @@ def _give_memory_back_soon() -> None:
     timer.start()
 
 
-class Refused(StatusError):
-    """The pool did not accept the request."""
-
-
 class SheddingPool(futures.ThreadPoolExecutor):
     """A thread pool that refuses requests when its queue or its memory is full.
 
@@ -222,8 +241,8 @@ class SheddingPool(futures.ThreadPoolExecutor):
             size: Size of the request in bytes, which `max_bytes` limits.
 
         Raises:
-            Refused: RESOURCE_EXHAUSTED if the queue is full or the requests are too large together,
-                UNAVAILABLE if the server stops.
+            StatusError: RESOURCE_EXHAUSTED if the queue is full or the requests are too large
+                together, UNAVAILABLE if the server stops.
         """
         with self._lock:
             self._check_room(size)
@@ -245,15 +264,15 @@ class SheddingPool(futures.ThreadPoolExecutor):
         """Check that new requests are accepted.
 
         Raises:
-            Refused: UNAVAILABLE, the server stops.
+            StatusError: UNAVAILABLE, the server stops.
         """
         if self._draining:
-            raise Refused(Code.UNAVAILABLE, "The server is shutting down. Use another server.")
+            raise StatusError(Code.UNAVAILABLE, "The server is shutting down. Use another server.")
 
     def _check_room(self, size: int) -> None:
         held = self._bytes
         if self._max_bytes and held and held + size > self._max_bytes:
-            raise Refused(
+            raise StatusError(
                 Code.RESOURCE_EXHAUSTED,
                 f"The server is overloaded: {held:,} bytes of requests wait or run, and this "
                 f"request of {size:,} bytes would exceed the limit of {self._max_bytes:,}. Try "
@@ -261,7 +280,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
             )
         self.check_open()
         if self._max_waiting and self._accepted >= self._max_workers + self._max_waiting:
-            raise Refused(
+            raise StatusError(
                 Code.RESOURCE_EXHAUSTED,
                 "The server is overloaded: its queue is full. Try again later, or use "
                 "another server.",

@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 from imgpipe.serving.server.calls import Call, LongCall
 from imgpipe.serving.server.limits import Turns
@@ -30,18 +30,17 @@ _ANY_FORMAT = 32 + zlib.MAX_WBITS
 """Lets zlib read both compressions of gRPC, gzip and deflate (RFC 1952, RFC 1950)."""
 
 
-def conversion(size: int) -> AbstractContextManager[None]:
-    """Return the context in which some bytes of a request are converted."""
-    return _large_conversion() if size > _SMALL_BYTES else nullcontext()
-
-
 @contextmanager
-def _large_conversion() -> Iterator[None]:
-    """Wait for the turn of this thread, and pause after it for as long as the block took.
+def conversion(size: int) -> Iterator[None]:
+    """Hold the conversion of some bytes of a request in the block.
 
-    Without the pause, other requests would wait for the next conversion each time that they need
-    the interpreter lock.
+    Where they are many, wait for the turn of this thread, and pause after the block for as long as
+    it took. Without the pause, other requests would wait for the next conversion each time that
+    they need the interpreter lock.
     """
+    if size <= _SMALL_BYTES:
+        yield
+        return
     with _one_at_a_time:
         began = time.monotonic()
         try:
@@ -50,7 +49,7 @@ def _large_conversion() -> Iterator[None]:
             time.sleep(time.monotonic() - began)
 
 
-def is_compressed(data: bytes) -> bool:
+def _is_compressed(data: bytes) -> bool:
     """Return whether a gRPC message is compressed, which gRPC does not tell.
 
     The first bytes of both formats begin no message that a service of this server takes.
@@ -60,19 +59,22 @@ def is_compressed(data: bytes) -> bool:
 
 @contextmanager
 def unpacked(data: bytes, call: Call) -> Iterator[bytes]:
-    """Hold the content of a compressed message in the block, which is the rest of its request.
+    """Hold the content of a message in the block, which is the rest of its request.
 
     gRPC itself would unpack messages in the thread that serves all connections, and all of those
     that arrive: 1 MB could become 1 GiB.
 
     Args:
-        data: The compressed message.
+        data: The message, which may be compressed.
         call: The request, which is long if its content is large.
 
     Raises:
         LongCall: The call does not know yet that it is long.
         StatusError: RESOURCE_EXHAUSTED, the content is too large; INVALID_ARGUMENT, it is damaged.
     """
+    if not _is_compressed(data):
+        yield data
+        return
     stream = zlib.decompressobj(_ANY_FORMAT)
     content = _expanded(stream, data, _SMALL_UNPACKED_BYTES)
     if stream.eof:

@@ -10,14 +10,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 
 from imgpipe.serving.server import model_configs as configs
 from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.model_configs import ModelConfig
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.status import Code, StatusError, code_name, invalid, listed
+from imgpipe.serving.server.status import Code, StatusError, invalid, listed
 from imgpipe.serving.server.version import Loader, VersionState
 
 _STOP_LOADING_S = 5.0
@@ -33,14 +32,12 @@ class Core:
 
     Attributes:
         models: The current managers by name.
-        configs: The current configuration of the models by name.
     """
 
     def __init__(self, loader: Loader, settings: Settings) -> None:
         self._loader, self._settings = loader, settings
         # Replaced as a whole, never changed: requests read them without a lock.
         self.models: Mapping[str, ModelManager] = {}
-        self.configs: Mapping[str, ModelConfig] = {}
         self._changing = threading.Lock()
 
     @contextmanager
@@ -51,16 +48,15 @@ class Core:
             StatusError: NOT_FOUND, UNAVAILABLE in its place while the server starts, or
                 INVALID_ARGUMENT for a label that does not exist.
         """
-        version, config = spec.version, self.configs.get(spec.name)
+        version, model = spec.version, self.models.get(spec.name)
         if spec.label is not None:
-            version = config.labels.get(spec.label) if config else None
+            labels = model.config.labels if model else {}
+            version = labels.get(spec.label)
             if version is None:
-                known = listed(config.labels) if config else "none"
                 raise invalid(
                     f"Unrecognized servable version label: {spec.label}. Labels of {spec.name}: "
-                    f"{known}. version_labels in --model_config_file assigns them."
+                    f"{listed(labels)}. version_labels in --model_config_file assigns them."
                 )
-        model = self.models.get(spec.name)
         with model.acquire(version) if model else nullcontext() as handle:
             if handle is None:
                 raise self._absent(self._missing(spec, version))
@@ -149,10 +145,10 @@ class Core:
 
     def _check_labels(self, wanted: Sequence[ModelConfig]) -> None:
         for model in wanted:
-            manager, before = self.models.get(model.name), self.configs.get(model.name)
+            manager = self.models.get(model.name)
             available = manager.available() if manager else []
             for label, version in model.labels.items():
-                known = before.labels.get(label) if before else None
+                known = manager.config.labels.get(label) if manager else None
                 may_wait = self._settings.allow_version_labels_for_unavailable_models
                 if version not in available and not (may_wait and known in (None, version)):
                     remedy = (
@@ -177,11 +173,11 @@ class Core:
                 model = ModelManager(config, self._loader, self._settings)
                 model.tried = bool(before)  # the server has started without it
                 changed.append(model)
-            elif replace(config, labels={}) != replace(model.config, labels={}):
+            elif config != model.config:
                 model.update(config)
                 changed.append(model)
             models[config.name] = model
-        self.models, self.configs = models, {config.name: config for config in wanted}
+        self.models = models
         for name, model in models.items():
             if name not in before:
                 model.start()
@@ -198,7 +194,7 @@ class Core:
             try:
                 model.wait_until_available(max(end - time.monotonic(), 0.0), may_come_later=False)
             except StatusError as error:
-                failed.append(f"{model.config.name}: {code_name(error.code)}: {error.message}")
+                failed.append(f"{model.config.name}: {error.code.name}: {error.message}")
         if failed:
             raise StatusError(
                 Code.UNKNOWN,

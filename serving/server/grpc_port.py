@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import re
-import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -27,6 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.serving.server import ports
+from imgpipe.serving.server.services import elsewhere
 from imgpipe.serving.server.settings import Settings
 
 MAX_STREAMS = 64
@@ -41,6 +40,8 @@ _MAX_CONNECTIONS = 4096
 _SHARE = 0.25
 """Fraction of the open files of the process that connections may use."""
 _LIMIT = "grpc.max_allowed_incoming_connections"
+_MOST_SOCKETS = (1 << 31) - 1
+"""Connections that channelz may list at once."""
 _ANSWER_S = 10.0
 """Timeout for calls into the event loop, which answers at once."""
 _CLEANING_S = 5.0
@@ -93,9 +94,10 @@ class _Server(cygrpc.AioServer):
 
 async def _refuse_unknown(state: Any) -> None:
     context = cygrpc._ServicerContext(state, None, None, asyncio.get_running_loop())
+    error = elsewhere("this method")
     # It raises gRPC's AbortError, or another error if the client has gone.
     with contextlib.suppress(Exception):
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, error.message)
 
 
 class GrpcPort:
@@ -217,8 +219,15 @@ class GrpcPort:
             _free_socket(Path(path))
         try:
             return self._run(add())
-        except RuntimeError as error:
-            raise _busy(target) from error
+        except RuntimeError as error:  # which does not tell the cause
+            if scheme == "unix":
+                raise ResourceError(
+                    f"cannot listen on {target}. Expected: at most 107 bytes, in a folder that "
+                    "exists."
+                ) from error
+            host, _, port = target.rpartition(":")
+            ports.bound(host, int(port), "--port").close()
+            raise ResourceError(f"cannot listen on {target}: {error}.") from error
 
     def start(self) -> None:
         """Start to answer requests."""
@@ -246,31 +255,9 @@ def _channelz_servers() -> set[int]:
 
 
 def _channelz_sockets(server: int) -> int:
-    """Return the number of connections of a gRPC server, which are told in pages."""
-    count = first = 0
-    while True:
-        page = json.loads(cygrpc.channelz_get_server_sockets(server, first, 0))
-        sockets = page.get("socketRef", [])
-        count += len(sockets)
-        if page.get("end") or not sockets:
-            return count
-        first = int(sockets[-1]["socketId"]) + 1
-
-
-def _busy(target: str) -> ResourceError:
-    """Return the error for an address, with the cause, which gRPC does not tell."""
-    if target.startswith("unix:"):
-        return ResourceError(
-            f"cannot listen on {target}. Expected: at most 107 bytes, in a folder that exists."
-        )
-    host, _, port = target.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    cause = OSError(errno.EADDRINUSE, "")
-    try:
-        socket.create_server((host.strip("[]"), int(port)), family=family).close()
-    except OSError as error:
-        cause = error
-    return ports.cannot_listen(target, cause, "--port")
+    """Return the number of connections of a gRPC server."""
+    page = json.loads(cygrpc.channelz_get_server_sockets(server, 0, _MOST_SOCKETS))
+    return len(page.get("socketRef", []))
 
 
 def _free_socket(path: Path) -> None:

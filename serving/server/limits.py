@@ -100,7 +100,7 @@ def check_hidden_costs(alias: str, value: np.ndarray) -> None:
     if not _holds_images(alias, value):
         return
     for item in value.flat:
-        for image in _images(alias, item):
+        for _, image in _images(alias, item):
             if cost := hidden_cost(image):
                 raise invalid(f"the image has {cost}. Save it again as JPEG or PNG.")
 
@@ -111,7 +111,7 @@ def _holds_images(alias: str, value: np.ndarray) -> bool:
 
 def _pixels(alias: str, item: bytes, most: int) -> int:
     total = 0
-    for image in _images(alias, item):
+    for _, image in _images(alias, item):
         count = pixels(image) or 0
         if count > most:
             raise invalid(too_many_pixels(count, most))
@@ -123,23 +123,16 @@ def images_of(arrays: Mapping[str, np.ndarray]) -> list[bytes]:
     """Return the encoded images of a request, in the order of its rows; [] if it holds none."""
     for alias, value in arrays.items():
         if _holds_images(alias, value):
-            parts = [part for item in value.flat for part in _named_bytes(alias, item)]
-            return [image for name, image in parts if name == IMAGE_INPUT.encode()]
+            found = [named for item in value.flat for named in _images(alias, item)]
+            return [image for name, image in found if name == IMAGE_INPUT.encode()]
     return []
 
 
-def _images(alias: str, item: bytes) -> Iterator[bytes]:
-    """Yield what may be an image in a value.
+def _images(alias: str, item: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield what may be an image in a value, with its name or the name of its feature.
 
-    The graph reads one feature of an Example. To count all of them is simpler.
-    """
-    return (image for _, image in _named_bytes(alias, item))
-
-
-def _named_bytes(alias: str, item: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield a value with its name, or all bytes in a serialized tf.Example with their features.
-
-    Protobuf refuses features whose names are not UTF-8, which the graph accepts.
+    The graph reads one feature of an Example; to count all of them is simpler. Protobuf refuses
+    features whose names are not UTF-8, which the graph accepts.
     """
 
     def inside(wanted: int, parts: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

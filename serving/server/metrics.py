@@ -139,14 +139,14 @@ class Metrics:
         if call.method != _METHOD:
             return
         model = call.model if self._is_model(call.model) else ""
-        self._requests.labels(model, call.status).inc()
+        self._requests.labels(model, call.code.name).inc()
         own = (model, call.version or "", call.signature, call.entrypoint)
-        self._own_requests.labels(*own, call.status).inc()
+        self._own_requests.labels(*own, call.code.name).inc()
         if call.run_seconds:
             self._runtime.labels(model, _METHOD, "TF1").observe(call.run_seconds * _MICRO)
         # As in TensorFlow Serving, only successes have a latency, and REST has its methods in lower
         # case.
-        if call.code == Code.OK:
+        if call.code is Code.OK:
             method = _METHOD.lower() if call.entrypoint == "REST" else _METHOD
             micros = call.seconds * _MICRO
             self._latency.labels(model, method, call.entrypoint).observe(micros)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.plain_paths import pattern_in
-from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import StatusError, invalid
 
 _PLATFORM = "tensorflow"
@@ -91,27 +90,6 @@ def check(models: Sequence[ModelConfig]) -> None:
             )
         if why := pattern_in(model.base_path):
             raise invalid(f"Model {model.name}: {why}")
-
-
-def of_settings(settings: Settings) -> list[ModelConfig]:
-    """Return the models that settings name: those of the file, or the single one.
-
-    Raises:
-        ConfigError: The file cannot be read or is malformed, or no folder is named.
-    """
-    if settings.model_config_file:
-        return read_models(Path(settings.model_config_file))
-    base_path = settings.model_base_path
-    if not (settings.model_name and base_path):
-        raise ConfigError("a server needs a model: model_name and model_base_path are empty.")
-    if "://" not in base_path:
-        base_path = str(Path(base_path).absolute())
-        if Path(base_path).exists() and not Path(base_path).is_dir():
-            raise ConfigError(f"the base path is a folder. Received a file: {base_path}.")
-    policy = VersionPolicy(num_versions=settings.num_versions)
-    if settings.model_version:
-        policy = VersionPolicy("specific", versions=(settings.model_version,))
-    return [ModelConfig(settings.model_name, Path(base_path), policy)]
 
 
 def read_models(file: Path) -> list[ModelConfig]:

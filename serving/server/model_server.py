@@ -23,8 +23,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.models.system import raise_open_files
 from imgpipe.serving import decoder_lines
-from imgpipe.serving.server import ports
 from imgpipe.serving.server.settings import Settings, parse
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two checks of the main thread for a signal.
 _POLL_S = 0.05
+#: Limit of open files, more than the server needs: the usual one of 1,024 is for `select`. Some
+#: systems allow a billion, and selectors allocate memory for all of them.
+_OPEN_FILES = 65_536
 _log = logging.getLogger(__name__)
 
 
@@ -104,7 +107,7 @@ class StateLines:
                 "rest": rest,
                 "page": f"{rest}/" if rest and server.shows_page else None,
                 "models": {
-                    config.name: str(config.base_path) for config in server.core.configs.values()
+                    name: str(model.config.base_path) for name, model in server.core.models.items()
                 },
             }
         )
@@ -153,8 +156,7 @@ def _now() -> str:
 def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: StateLines) -> bool:
     """Serve until SIGTERM or SIGINT; return whether all requests have finished then.
 
-    Otherwise threads of TensorFlow still run, and an ordinary exit would wait for them (see
-    `_leave`). A second signal ends the wait at once.
+    A second signal ends the wait for them at once.
 
     Raises:
         ResourceError: A port has ended by itself.
@@ -202,17 +204,6 @@ def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: State
             signal.signal(number, handler)
     lines.stopped(finished == [True])
     return finished == [True]
-
-
-def _leave(finished: bool) -> int:
-    """Return 0; exit at once, without waiting for threads, if requests were cut off."""
-    if not finished:
-        _log.warning("requests were cut off")
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-    return 0
 
 
 def _import_tensorflow() -> None:
@@ -266,7 +257,7 @@ def run(
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     # gRPC's Python part logs each header that is not UTF-8, with a traceback.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
-    ports.raise_limit()
+    raise_open_files(_OPEN_FILES)
     try:
         _import_tensorflow()  # takes seconds: after the flags
         from imgpipe.serving.server.server import ModelServer
@@ -275,7 +266,14 @@ def run(
         lines = StateLines(write_states)
         with decoder_lines.dropped():
             finished = _run_until_signalled(server, settings.drain_seconds, lines)
-        return _leave(finished)
+        if not finished:
+            # Threads of TensorFlow still run, and an ordinary exit would wait for them.
+            _log.warning("requests were cut off")
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+        return 0
     except ImgpipeError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code

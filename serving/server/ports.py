@@ -1,4 +1,4 @@
-"""What both ports share: the limit of open files, the error of an address that is taken, and TLS.
+"""What both ports share: the limit of connections, the error of an address that is taken, and TLS.
 
 TLS takes the PEM files that the settings name. Renewed files need a restart.
 """
@@ -13,19 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.system import raise_open_files
 from imgpipe.serving.server.settings import Settings
 
 IDLE_S = 60
 """Seconds until a connection is closed that has no request, or whose client reads no answer."""
-MAX_FILES = 65_536
-"""More files than the server needs. Some systems allow a billion, and selectors allocate memory for
-all of them."""
-
-
-def raise_limit() -> None:
-    """Raise the soft limit to the hard limit; the usual soft limit of 1,024 is for `select`."""
-    raise_open_files(MAX_FILES)
+BACKLOG = 2048
+"""Connections that wait in the system until they are accepted."""
 
 
 def connections(share: float, most: int) -> int:
@@ -39,20 +32,34 @@ def connections(share: float, most: int) -> int:
     return most if soft == resource.RLIM_INFINITY else min(most, int(soft * share))
 
 
-def cannot_listen(address: str, error: OSError, another: str) -> ResourceError:
-    """Return the error for an address on which a socket cannot listen.
+def bound(host: str, port: int, another: str) -> socket.socket:
+    """Return a TCP socket that listens on an address.
 
     Args:
-        address: The address, for the message.
-        error: The error of the socket.
+        host: The address, with or without the brackets of IPv6.
+        port: Number of the port; 0 for any free one.
         another: The option with which a person chooses another port.
+
+    Raises:
+        ResourceError: The socket cannot listen; the message says why, and what to do.
     """
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        advice = "the host is not an address of this machine. Choose another --host."
-    else:
-        why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
-        advice = f"{why}. Choose another port: {another}."
-    return ResourceError(f"cannot listen on {address}: {advice}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio only turns off Nagle's algorithm (40 ms between head and body) where the protocol
+    # is given.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host.strip("[]"), port))
+        made.listen(BACKLOG)
+    except OSError as error:
+        made.close()
+        advice = f"{error.strerror}. Choose another port: {another}."
+        if error.errno == errno.EADDRINUSE:
+            advice = f"the port is taken. Choose another port: {another}."
+        elif error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+            advice = "the host is not an address of this machine. Choose another --host."
+        raise ResourceError(f"cannot listen on {host}:{port}: {advice}") from error
+    return made
 
 
 def server_context(settings: Settings) -> ssl.SSLContext | None:

@@ -75,8 +75,6 @@ class PredictCall:
     """Name of the signature that ran, even if the request named none."""
     outputs: dict[str, np.ndarray]
     """Output arrays by name."""
-    rows: int
-    """Number of rows of the first input; 1 where it has no rows."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +95,24 @@ class Handle:
         """SignatureDef by key."""
         return self.runtime.signatures
 
-    def signature(self, name: str) -> Any:
-        """Return the SignatureDef of a name, empty for the default; None if it cannot be asked.
+    def signature(self, key: str) -> Any:
+        """Return the SignatureDef of a key, empty for the default.
 
-        The signature by which a SavedModel is initialised names operations instead of tensors.
+        The signature by which a SavedModel is initialised names operations instead of tensors, and
+        cannot be asked.
+
+        Raises:
+            StatusError: FAILED_PRECONDITION, the model has no such signature.
         """
-        found = self.signatures.get(name or SERVING_DEFAULT)
-        if found is None:
-            return None
-        tensor_infos = [*found.inputs.values(), *found.outputs.values()]
-        return found if all(info.dtype for info in tensor_infos) else None
+        found = self.signatures.get(key or SERVING_DEFAULT)
+        infos = [] if found is None else [*found.inputs.values(), *found.outputs.values()]
+        if found is None or not all(info.dtype for info in infos):
+            raise StatusError(
+                Code.FAILED_PRECONDITION,
+                f'Serving signature key "{key or SERVING_DEFAULT}" not found. This version has: '
+                f"{listed(self.signatures)}.",
+            )
+        return found
 
     def predict(
         self,
@@ -133,8 +139,6 @@ class Handle:
         call = call or Call("GRPC", is_long=True)
         key = signature_name or SERVING_DEFAULT
         signature = self.signature(key)
-        if signature is None:
-            raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
         with conversion(call.size):
             arrays = self._arrays(signature, inputs)
         tensor_names = {
@@ -157,7 +161,7 @@ class Handle:
                 raise
             raise invalid(in_words(error.message, limits.images_of(arrays))) from error
         call.signature, call.rows, call.run_seconds = key, count, time.monotonic() - began
-        return PredictCall(key, _joined(slices), count)
+        return PredictCall(key, _joined(slices))
 
     def _arrays(self, signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the inputs as arrays, in the order of their names."""

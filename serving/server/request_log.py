@@ -49,13 +49,35 @@ class RequestLog:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        prefix = settings.request_log_prefix
-        self._writer = _Writer(prefix, settings.request_log_max_bytes) if prefix else None
+        self._numbers = itertools.count()
+        self._lock = threading.RLock()
+        self._file: Any = None
+        self._path = Path()
+        self._left = 0
+        """Bytes that the file may still grow."""
+        self._resumes = 0.0
+        """Time on the monotonic clock until which nothing is written, after a failure."""
+        if not self.enabled:
+            return
+        prefix = Path(settings.request_log_prefix)
+        if prefix.is_dir():
+            raise ConfigError(
+                f"the request log needs a prefix. Received a folder: {str(prefix)!r}."
+            )
+        try:
+            prefix.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=prefix.parent):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"the request log cannot be written to {prefix.parent}: {error.strerror}. Choose "
+                "another folder."
+            ) from error
 
     @property
     def enabled(self) -> bool:
         """Whether requests are recorded."""
-        return self._writer is not None
+        return bool(self._settings.request_log_prefix)
 
     def record(self, request: Any, response: Any) -> None:
         """Record a PredictRequest with the probability of the sampling rate.
@@ -67,7 +89,7 @@ class RequestLog:
             response: The response message, which names the model and the version that answered.
         """
         rate = self._settings.request_log_sampling_rate
-        if self._writer is None or random.random() >= rate:
+        if not self.enabled or random.random() >= rate:
             return
         log = prediction_log_pb2.PredictionLog()
         log.predict_log.request.CopyFrom(request)
@@ -79,51 +101,18 @@ class RequestLog:
         log.log_metadata.sampling_config.sampling_rate = rate
         log.log_metadata.timestamp_secs = int(time.time())
         try:
-            self._writer.write(log.SerializeToString())
+            self.write(log.SerializeToString())
         except (OSError, tf.errors.OpError) as error:
             _log.warning("request log %s: %s", self._settings.request_log_prefix, error)
 
-    def close(self) -> None:
-        """Close the file."""
-        if self._writer is not None:
-            self._writer.close()
-
-
-def _drop_images(request: Any) -> None:
-    """Remove what may be an image from a request in place: strings, tf.Examples and pixels."""
-    for name, tensor in list(request.inputs.items()):
-        if tensor.dtype == tensors.STRING or len(tensor.tensor_shape.dim) >= _SIDES:
-            del request.inputs[name]
-
-
-class _Writer:
-    """TFRecord files of one prefix; each record is on disk when `write` returns."""
-
-    def __init__(self, prefix: str, max_bytes: int) -> None:
-        self._prefix, self._max_bytes = Path(prefix), max_bytes
-        self._numbers = itertools.count()
-        self._lock = threading.RLock()
-        self._file: Any = None
-        self._path = Path()
-        self._left = 0
-        """Bytes that the file may still grow."""
-        self._resumes = 0.0
-        """Time on the monotonic clock until which nothing is written, after a failure."""
-        folder = self._prefix.parent
-        if self._prefix.is_dir():
-            raise ConfigError(f"the request log needs a prefix. Received a folder: {prefix!r}.")
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise ConfigError(
-                f"the request log cannot be written to {folder}: {error.strerror}. Choose another "
-                "folder."
-            ) from error
-
     def write(self, record: bytes) -> None:
-        size, most = len(record) + _FRAME_BYTES, self._max_bytes // _FILES
+        """Write a record, which is on disk when this returns.
+
+        Raises:
+            OSError, tf.errors.OpError: It is too large, or the disk fails.
+        """
+        size = len(record) + _FRAME_BYTES
+        most = self._settings.request_log_max_bytes // _FILES
         if size > most:
             raise OSError(f"a record of {size} bytes exceeds the limit of a file, {most}")
         with self._lock:
@@ -144,17 +133,18 @@ class _Writer:
     def _next(self, size: int) -> None:
         """Begin a file, and delete the oldest ones until `size` bytes fit beside the rest."""
         self.close()
-        self._prefix.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        prefix = Path(self._settings.request_log_prefix)
+        prefix.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Files of earlier processes count towards the limit too.
-        found = [(path, path.stat()) for path in request_log_files.of_prefix(self._prefix)]
+        found = [(path, path.stat()) for path in request_log_files.of_prefix(prefix)]
         found.sort(key=lambda file: file[1].st_mtime_ns)
         total = sum(status.st_size for _, status in found)
         for path, status in found:
-            if total + size <= self._max_bytes:
+            if total + size <= self._settings.request_log_max_bytes:
                 break
             path.unlink(missing_ok=True)
             total -= status.st_size
-        self._path = request_log_files.new(str(self._prefix), next(self._numbers))
+        self._path = request_log_files.new(str(prefix), next(self._numbers))
         # Only its owner may read it, whatever the umask is: requests may be images of people.
         os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         self._file, self._left = tf.io.TFRecordWriter(str(self._path)), size
@@ -168,7 +158,15 @@ class _Writer:
                 self._path.unlink()
 
     def close(self) -> None:
+        """Close the file."""
         with self._lock:
             file, self._file = self._file, None
             if file is not None:
                 file.close()
+
+
+def _drop_images(request: Any) -> None:
+    """Remove what may be an image from a request in place: strings, tf.Examples and pixels."""
+    for name, tensor in list(request.inputs.items()):
+        if tensor.dtype == tensors.STRING or len(tensor.tensor_shape.dim) >= _SIDES:
+            del request.inputs[name]

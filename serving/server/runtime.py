@@ -9,11 +9,10 @@ clients.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,26 +29,6 @@ MAX_PREPARED = 64
 with `output_filter`, so their number must be limited."""
 _PYTHON = frozenset(["PyFunc", "PyFuncStateless", "EagerPyFunc"])
 """Operations that call a Python function of the process that made the graph."""
-
-
-class Runtime(Protocol):
-    """Runs a version."""
-
-    signatures: dict[str, Any]
-    """SignatureDef by key, as stored in the model."""
-    by_row: bool
-    """Whether each row of an input is computed alone, so that a few rows may run at once."""
-
-    def run(
-        self, feeds: Sequence[str], values: Sequence[np.ndarray], fetches: Sequence[str]
-    ) -> list[np.ndarray]:
-        """Return the tensors named `fetches` for values of those named `feeds`; thread-safe.
-
-        Dtypes are not converted.
-        """
-
-    def close(self) -> None:
-        """Free all resources. No call may be running or follow."""
 
 
 def default_intra_op(cores: int) -> int:
@@ -69,11 +48,16 @@ def calls_at_once() -> int:
     return cores // default_intra_op(cores)
 
 
-class SessionRuntime:
+class Runtime:
     """A SavedModel in a TF1 session.
 
     Args:
         directory: The folder of the SavedModel.
+
+    Attributes:
+        signatures: SignatureDef by key, as stored in the model.
+        by_row: Whether each row of an input is computed alone, so that a few rows may run at once.
+        is_kept: Whether `close` leaves the session open, because others still use it.
 
     Raises:
         StatusError: FAILED_PRECONDITION, the graph calls Python functions, which no server has.
@@ -102,46 +86,44 @@ class SessionRuntime:
         self.signatures = dict(meta_graph.signature_def)
         # Only of a model of imgpipe is it known that it computes each row alone.
         self.by_row = (directory / MODEL_DIGEST).is_file()
-        self._lock = threading.Lock()
-        self._callables: OrderedDict[tuple[tuple[str, ...], tuple[str, ...]], Any] = OrderedDict()
+        self.is_kept = False
+        prepared = functools.partial(_prepared, self._session)
+        self._prepared = functools.lru_cache(MAX_PREPARED)(prepared)
 
     def run(
         self, feeds: Sequence[str], values: Sequence[np.ndarray], fetches: Sequence[str]
     ) -> list[np.ndarray]:
-        """See `Runtime.run`.
+        """Return the tensors named `fetches` for values of those named `feeds`; thread-safe.
+
+        Dtypes are not converted.
 
         Raises:
             tf.errors.OpError: The graph fails, or a type is wrong.
             StatusError: INVALID_ARGUMENT, the graph fails with a message that is not UTF-8.
         """
         try:
-            return self._callable(tuple(feeds), tuple(fetches))(*values)
+            return self._prepared(tuple(feeds), tuple(fetches))(*values)
         except UnicodeDecodeError as error:  # messages of TensorFlow quote the bytes of a request
             message = error.object.decode("utf-8", "replace")
             raise status.invalid(status.tidy(message)) from error
 
-    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Any:
-        with self._lock:
-            if (feeds, fetches) in self._callables:
-                self._callables.move_to_end((feeds, fetches))
-                return self._callables[feeds, fetches]
-        # Session.run would convert the types of the values and so hide a client's mistake. This
-        # callable is stricter and faster, but TensorFlow has no public function for it.
-        function = self._session._make_callable_from_options(
-            config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-        )
-        with self._lock:
-            # Another thread may have made the same callable meanwhile; either of them will do.
-            self._callables[feeds, fetches] = function
-            while len(self._callables) > MAX_PREPARED:
-                self._callables.popitem(last=False)
-        return function
-
     def close(self) -> None:
-        """Close the session and free the model's memory."""
-        with self._lock:
-            self._callables.clear()
+        """Free the model's memory, unless `is_kept`. No call may be running or follow."""
+        if self.is_kept:
+            return
+        self._prepared.cache_clear()
         self._session.close()
+
+
+def _prepared(session: Any, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Any:
+    """Return a function of the values of `feeds` that returns those of `fetches`.
+
+    `Session.run` would convert the types of the values and so hide a client's mistake. This
+    callable is stricter and faster, but TensorFlow has no public function for it.
+    """
+    return session._make_callable_from_options(
+        config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+    )
 
 
 def _refuse_python(graph: Any) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.system import processors
-from imgpipe.serving.server import model_configs as configs
 from imgpipe.serving.server.calls import Calls, SheddingPool, log_call
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.grpc_port import GrpcPort, Health
@@ -20,15 +19,14 @@ from imgpipe.serving.server.metrics import Metrics
 from imgpipe.serving.server.model_configs import ModelConfig
 from imgpipe.serving.server.ports import grpc_credentials, server_context
 from imgpipe.serving.server.request_log import RequestLog
-from imgpipe.serving.server.runtime import Runtime, SessionRuntime
+from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.services import Services, handlers
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import StatusError
 
 if TYPE_CHECKING:
-    from starlette.routing import Route
+    from starlette.applications import Starlette
 
-    from imgpipe.serving.server.rest.app import RestApi
     from imgpipe.serving.server.rest.port import HttpPort
 
 _log = logging.getLogger(__name__)
@@ -49,7 +47,7 @@ class ModelServer:
         settings: All other settings; None for the defaults, with any free gRPC port and one attempt
             to load a version.
         models: Several models, instead of those that the settings name.
-        wrap: Receives the session of each version that is loaded, and returns what is served.
+        loaded: Is called with the session of each version that is loaded.
 
     Raises:
         ConfigError: The models or a setting cannot be used.
@@ -62,13 +60,13 @@ class ModelServer:
         settings: Settings | None = None,
         *,
         models: Sequence[ModelConfig] = (),
-        wrap: Callable[[Runtime], Runtime] | None = None,
+        loaded: Callable[[Runtime], object] | None = None,
     ) -> None:
         settings = settings or Settings(port=0, max_load_retries=0)
         if model_name or base_path:
             settings = replace(settings, model_name=model_name, model_base_path=str(base_path))
         self._settings = settings
-        self._wanted = list(models) or configs.of_settings(settings)
+        self._wanted = list(models) or settings.models()
         # gRPC targets and URLs need brackets around an IPv6 address (RFC 3986, section 3.2.2).
         is_bare_ipv6 = ":" in settings.host and not settings.host.startswith("[")
         self.host = f"[{settings.host}]" if is_bare_ipv6 else settings.host
@@ -76,37 +74,32 @@ class ModelServer:
         self.rest_port = settings.rest_api_port
         self._tls = server_context(settings)
         metrics = Metrics(lambda name: name in self.core.models)
-        self._metrics = metrics
-        self.calls = Calls([metrics, log_call] if settings.access_log else [metrics])
+        workers = settings.grpc_max_threads or _WORKERS_PER_CORE * processors()
+        pool = SheddingPool(workers, settings.max_queued_requests, settings.max_bytes_in_flight)
+        self.calls = Calls(pool, [metrics, log_call] if settings.access_log else [metrics])
 
         def load(directory: Path) -> Runtime:
-            runtime = SessionRuntime(directory)
-            return runtime if wrap is None else wrap(runtime)
+            runtime = Runtime(directory)
+            if loaded is not None:
+                loaded(runtime)
+            return runtime
 
         self.core = Core(metrics.counted(load), settings)
         self._log = RequestLog(settings)
         self._stopping = threading.Event()
-        workers = settings.grpc_max_threads or _WORKERS_PER_CORE * processors()
-        self._pool = SheddingPool(
-            workers, settings.max_queued_requests, settings.max_bytes_in_flight
-        )
-        self._services = Services(self.core, self._log, settings)
-        health = Health(self._is_ready)
-        self._grpc = GrpcPort(handlers(self._services, self.calls, self._pool), health, settings)
+        services = Services(self.core, self._log, settings)
+        self._grpc = GrpcPort(handlers(services, self.calls), Health(self._is_ready), settings)
         self._rest: HttpPort | None = None
-        self._api: RestApi | None = None
-        self._pages: list[Route] = []
-        if settings.rest_api_port:
-            self._make_rest_api()
-        ports = {"grpc": lambda: self._grpc.connections, "rest": self._rest_connections}
-        metrics.watch(self.core, self._pool, ports)
+        self._app = self._rest_app(metrics) if settings.rest_api_port else None
+        ports = {
+            "grpc": lambda: self._grpc.connections,
+            "rest": lambda: self._rest.connections if self._rest else 0,
+        }
+        metrics.watch(self.core, pool, ports)
 
     def _is_ready(self) -> bool:
         """Return whether all models answer, and new clients reach them."""
         return self.core.ready() and not self._stopping.is_set() and self._grpc.has_room
-
-    def _rest_connections(self) -> int:
-        return 0 if self._rest is None else self._rest.connections
 
     @property
     def target(self) -> str:
@@ -142,8 +135,8 @@ class ModelServer:
             if isinstance(error, ImgpipeError):
                 raise
             raise ConfigError(f"Failed to start server. Error: {error.message}") from error
-        if self._rest and self._api:
-            self._rest.start(self._api.app(self._pages))
+        if self._rest:
+            self._rest.start(self._app)
         self._grpc.start()
         if settings.model_config_file and settings.model_config_file_poll_wait_seconds > 0:
             threading.Thread(target=self._follow_config, name="config-file", daemon=True).start()
@@ -169,20 +162,17 @@ class ModelServer:
             self._rest = HttpPort(self.host, port, flag, self._tls, settings.hosts)
             self.rest_port = self._rest.port
 
-    def _make_rest_api(self) -> None:
+    def _rest_app(self, metrics: Metrics) -> Starlette:
         from imgpipe.serving.server.rest.app import RestApi
         from imgpipe.serving.server.web import knowledge, pages
 
         settings = self._settings
-        self._api = RestApi(
-            self.core, self.calls, self._log, self._pool, self._metrics, self._is_ready, settings
-        )
-        if settings.web_page:
-            read = settings.read_distribution
-            self._pages = [
-                *pages.routes(notice=settings.notice, examples=settings.examples),
-                *knowledge.routes(read, self.core, self._pool, self._api.bodies),
-            ]
+        api = RestApi(self.core, self.calls, self._log, metrics, self._is_ready, settings)
+        if not settings.web_page:
+            return api.app()
+        known = knowledge.Knowledge(self.core, settings.read_distribution)
+        page = pages.routes(notice=settings.notice, examples=settings.examples)
+        return api.app([*page, knowledge.route(known, self.calls, api.bodies)])
 
     @property
     def rest_target(self) -> str:
@@ -205,7 +195,7 @@ class ModelServer:
         before = self._wanted
         while not self._stopping.wait(pause):
             try:
-                wanted = configs.of_settings(settings)
+                wanted = settings.models()
                 if wanted != before:
                     _log.info("the config file has changed: %s", ", ".join(m.name for m in wanted))
                     self.core.reload(wanted)
@@ -240,15 +230,15 @@ class ModelServer:
         self._stopping.set()
         # The port stays open: gRPC would cancel requests that are arriving, which clients would
         # not retry.
-        self._pool.drain()
+        self.calls.pool.drain()
         end = time.monotonic() + grace
-        while not self._pool.idle() and time.monotonic() < end:
+        while not self.calls.pool.idle() and time.monotonic() < end:
             time.sleep(_DRAIN_POLL_S)
         # Nothing runs unless the grace period is over; streams without a request may be open.
         self._grpc.stop(min(max(end - time.monotonic(), 0.0), _ANSWERS_S))
         answered = self._rest is None or self._rest.stop(max(end - time.monotonic(), 0.0))
-        finished = answered and self._pool.idle()
-        self._pool.shutdown(wait=False)
+        finished = answered and self.calls.pool.idle()
+        self.calls.pool.shutdown(wait=False)
         self.core.stop()
         self._log.close()
         return finished

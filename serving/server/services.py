@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -27,8 +26,8 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from imgpipe.serving import tensors
 from imgpipe.serving.server import model_configs as configs
 from imgpipe.serving.server import status, wire
-from imgpipe.serving.server.calls import Call, Calls, Refused, SheddingPool
-from imgpipe.serving.server.conversion import conversion, is_compressed, unpacked
+from imgpipe.serving.server.calls import Call, Calls
+from imgpipe.serving.server.conversion import conversion, unpacked
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, PredictCall, Spec
 from imgpipe.serving.server.request_log import RequestLog
@@ -40,22 +39,6 @@ from imgpipe.serving.server.version import VersionState
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
 _PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-_MODEL_SERVICE = "tensorflow.serving.ModelService"
-_INFERENCE_SERVICE = "inference.GRPCInferenceService"
-"""The service of the Open Inference Protocol of KServe and Triton."""
-_ELSEWHERE = {
-    _PREDICTION_SERVICE: ("Classify", "Regress", "MultiInference"),
-    _INFERENCE_SERVICE: (
-        "ServerLive",
-        "ServerReady",
-        "ServerMetadata",
-        "ModelReady",
-        "ModelMetadata",
-        "ModelInfer",
-        "ModelStreamInfer",
-    ),
-}
-"""Methods that other servers answer. gRPC's own refusal of unknown methods names none that does."""
 MAX_ANSWER_BYTES = 4 << 20
 """Size of an answer that gRPC's clients accept unless they are told otherwise."""
 _RELOAD_WAIT_S = 600.0
@@ -167,40 +150,31 @@ def status_message(states: Sequence[VersionState]) -> Any:
     return response
 
 
-def handlers(
-    services: Services, calls: Calls, pool: SheddingPool
-) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
-    """Return the gRPC handlers of both services, by method by service.
+def handlers(services: Services, calls: Calls) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
+    """Return the gRPC handlers of all services, by method by service.
 
     Args:
         services: What answers.
-        calls: Runs the requests.
-        pool: The threads that do the work; the handlers themselves are coroutines.
+        calls: Runs the requests; the handlers themselves are coroutines.
     """
-    prediction = {
-        "Predict": (PredictRequest, services.predict),
-        "GetModelMetadata": (GetModelMetadataRequest, services.metadata),
+    answered: dict[str, dict[str, tuple[Any, _Work]]] = {
+        _PREDICTION_SERVICE: {
+            "Predict": (PredictRequest, services.predict),
+            "GetModelMetadata": (GetModelMetadataRequest, services.metadata),
+        },
+        "tensorflow.serving.ModelService": {
+            "GetModelStatus": (GetModelStatusRequest, services.status),
+            "HandleReloadConfigRequest": (ReloadConfigRequest, services.reload),
+        },
     }
-    model = {
-        "GetModelStatus": (GetModelStatusRequest, services.status),
-        "HandleReloadConfigRequest": (ReloadConfigRequest, services.reload),
-    }
-
-    def made(methods: Mapping[str, tuple[Any, _Work]]) -> dict[str, grpc.RpcMethodHandler]:
-        return {
-            method: _handler(_Method(method, message, work), calls, pool)
-            for method, (message, work) in methods.items()
-        }
-
     return {
-        _PREDICTION_SERVICE: {**made(prediction), **_refused(_PREDICTION_SERVICE)},
-        _MODEL_SERVICE: made(model),
-        _INFERENCE_SERVICE: _refused(_INFERENCE_SERVICE),
+        service: {name: _handler(name, *method, calls) for name, method in methods.items()}
+        for service, methods in answered.items()
     }
 
 
 def elsewhere(asked: str, answered: str = f"{_PREDICTION_SERVICE}/Predict") -> StatusError:
-    """Return the error for a method that this server does not have.
+    """Return the error for a method that this server does not have, as others do.
 
     Args:
         asked: The method, as the client names it.
@@ -213,80 +187,52 @@ def elsewhere(asked: str, answered: str = f"{_PREDICTION_SERVICE}/Predict") -> S
     )
 
 
-def _refused(service: str) -> dict[str, grpc.RpcMethodHandler]:
-    """Return handlers that refuse the methods of other servers, and name the one that answers."""
-
-    def refusal(method: str) -> grpc.RpcMethodHandler:
-        async def refuse(requests: Any, context: Any) -> None:
-            error = elsewhere(f"{service}/{method}")
-            await context.abort(_GRPC_CODES[error.code], error.message)
-
-        # As a stream, the request is not read.
-        return grpc.stream_stream_rpc_method_handler(refuse)
-
-    return {method: refusal(method) for method in _ELSEWHERE[service]}
-
-
 _Work: TypeAlias = Callable[[Any, Call], Any]
 """Makes the response to a request, and tells the call what ran."""
 
 
-@dataclass(frozen=True)
-class _Method:
-    """A method of a service, which takes and returns bytes.
+def _handler(name: str, message: Any, work: _Work, calls: Calls) -> grpc.RpcMethodHandler:
+    """Return the handler of a method, which takes and returns bytes.
 
     There are two reasons for bytes: malformed messages become INVALID_ARGUMENT, where the generated
     registration answers INTERNAL and logs a stack trace; and a large message is parsed by the
     thread of its request, not the event loop.
+
+    Args:
+        name: Name of the method.
+        message: Class of the request.
+        work: What the method does.
+        calls: Runs the requests.
     """
 
-    name: str
-    message: Any
-    """Class of the request."""
-    work: _Work
-
-    def answer(self, data: bytes, call: Call) -> bytes:
-        """Return the serialized response to a serialized request, which may be compressed."""
-        if not is_compressed(data):
-            return self._answer(data, call)
-        with unpacked(data, call) as content:
-            return self._answer(content, call)
-
-    def _answer(self, data: bytes, call: Call) -> bytes:
-        with conversion(len(data)):
-            wire.check_fields([data], self.message.DESCRIPTOR)
-            try:
-                request = self.message.FromString(data)
-            except DecodeError as error:
-                raise invalid(f"The request is not the message of this method: {error}") from error
-        call.size = len(data)
-        response = self.work(request, call)
-        with conversion(response.ByteSize()):
-            return bytes(response.SerializeToString())
-
-
-def _handler(method: _Method, calls: Calls, pool: SheddingPool) -> grpc.RpcMethodHandler:
     async def answer(data: bytes, context: Any) -> bytes:
-        waiting = True
         left = context.time_remaining()
         deadline = None if left is None else time.monotonic() + left
-        call = Call("GRPC", method.name, deadline, lambda: waiting, MAX_ANSWER_BYTES)
+        call = Call("GRPC", name, deadline, MAX_ANSWER_BYTES)
         try:
-            return await pool.run(
-                lambda: calls.run(call, lambda: method.answer(data, call)), len(data)
-            )
+            return await calls.answer(call, lambda: _answer(message, work, data, call), len(data))
         except StatusError as failure:
-            if isinstance(failure, Refused):
-                calls.refuse(call, failure)
-            code = _GRPC_CODES.get(failure.code, grpc.StatusCode.UNKNOWN)
+            code = _GRPC_CODES[failure.code]
             await context.abort(code, status.truncate(failure.message))
             raise  # never reached, because abort raises
         finally:
-            # gRPC cancels this coroutine when the client leaves. A request that is still in the
-            # queue of the pool is then not run.
-            waiting = False
             # gRPC keeps the error of `abort` together with this frame until the next collection
             # of garbage, and would keep the bytes of the request.
             data = b""
 
     return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _answer(message: Any, work: _Work, data: bytes, call: Call) -> bytes:
+    """Return the serialized response to a serialized request, which may be compressed."""
+    with unpacked(data, call) as content:
+        call.size = len(content)
+        with conversion(call.size):
+            wire.check_fields([content], message.DESCRIPTOR)
+            try:
+                request = message.FromString(content)
+            except DecodeError as error:
+                raise invalid(f"The request is not the message of this method: {error}") from error
+        response = work(request, call)
+        with conversion(response.ByteSize()):
+            return bytes(response.SerializeToString())

@@ -13,10 +13,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.server.model_configs import ModelConfig, VersionPolicy, read_models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,12 +27,8 @@ if TYPE_CHECKING:
 class Distribution(Protocol):
     """The distribution of the features of a version's training images."""
 
-    @property
-    def far(self) -> float:
-        """Score above which an image is far from all training images."""
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Return the distance of each image from the training images, [n], for features [n, D]."""
+    def is_far(self, features: np.ndarray) -> np.ndarray:
+        """Return whether each image is unlike all training images, [n], for features [n, D]."""
 
 
 ReadDistribution: TypeAlias = Callable[[str], Distribution | None]
@@ -120,10 +118,8 @@ class Settings:
     )
 
     # The following settings are no flags.
-    model_version: int = 0
-    """Only version to serve; 0 for the newest."""
-    num_versions: int = 1
-    """Number of the newest versions to serve at once."""
+    policy: VersionPolicy = dataclasses.field(default_factory=VersionPolicy)
+    """Which versions of the model of `model_base_path` are served."""
     notice: str = ""
     """Sentence in the head of the page, such as why the model was not blessed; "" for none."""
     examples: tuple[bytes, ...] = ()
@@ -153,8 +149,6 @@ class Settings:
                     f"--{field.name} must be at least {limits['least']:g}{upper}. Received: "
                     f"{value}."
                 )
-        if self.model_version and self.num_versions > 1:
-            raise ConfigError("num_versions cannot be used together with model_version.")
         if bool(self.ssl_key_file) != bool(self.ssl_certificate_file):
             raise ConfigError("TLS needs both --ssl_key_file and --ssl_certificate_file.")
         if self.ssl_client_ca_file and not self.ssl_key_file:
@@ -165,10 +159,22 @@ class Settings:
         """The names of `allowed_hosts`, in lower case."""
         return [name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip()]
 
-    @property
-    def rest_timeout(self) -> float:
-        """Time limit of a REST request in seconds."""
-        return self.rest_api_timeout_in_ms / 1000
+    def models(self) -> list[ModelConfig]:
+        """Return the models to serve: those of the config file, or the single one.
+
+        Raises:
+            ConfigError: The file cannot be read or is malformed, or no folder is named.
+        """
+        if self.model_config_file:
+            return read_models(Path(self.model_config_file))
+        if not (self.model_name and self.model_base_path):
+            raise ConfigError("a server needs a model: model_name and model_base_path are empty.")
+        base_path = Path(self.model_base_path)
+        if "://" not in self.model_base_path:
+            base_path = base_path.absolute()
+            if base_path.exists() and not base_path.is_dir():
+                raise ConfigError(f"the base path is a folder. Received a file: {base_path}.")
+        return [ModelConfig(self.model_name, base_path, self.policy)]
 
 
 def _flags() -> list[dataclasses.Field[Any]]:

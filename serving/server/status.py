@@ -32,8 +32,9 @@ class Code(enum.IntEnum):
     DATA_LOSS = 15
     UNAUTHENTICATED = 16
 
-
-_NUMBERS = frozenset(int(code) for code in Code)
+    @classmethod
+    def _missing_(cls, value: object) -> Code:
+        return cls.UNKNOWN
 
 
 class StatusError(Exception):
@@ -41,7 +42,7 @@ class StatusError(Exception):
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
-        self.code = int(code)
+        self.code = Code(code)
         self.message = message
 
 
@@ -53,11 +54,6 @@ def invalid(message: str) -> StatusError:
 def listed(names: Iterable[str]) -> str:
     """Return names for a message, such as `a, b`."""
     return ", ".join(sorted(names)) or "none"
-
-
-def code_name(code: int) -> str:
-    """Return the name of a status code, such as `INVALID_ARGUMENT` for 3, or `UNKNOWN`."""
-    return Code(code).name if code in _NUMBERS else Code.UNKNOWN.name
 
 
 def truncate(message: str) -> str:

@@ -206,7 +206,7 @@ def test_the_validated_session_is_reused_in_the_same_process(
         raise AssertionError("the model was loaded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "SessionRuntime", refuse)
+        patch.setattr(runtime, "Runtime", refuse)
         with pytest.raises(AssertionError, match="loaded again"):
             loaded_model.served(str(made / "earlier" / "Format-Serving"), [names.PROBABILITIES])
         with loaded_model.dropped_at_end():

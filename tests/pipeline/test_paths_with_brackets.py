@@ -46,7 +46,7 @@ def test_every_command_of_a_model_refuses_it_with_the_sentence_of_run(copied, tm
 
 
 def test_a_server_refuses_it_before_it_loads(copied):
-    configs = model_configs.of_settings(Settings(model_base_path=str(copied / "model")))
+    configs = Settings(model_base_path=str(copied / "model")).models()
     with pytest.raises(StatusError, match=_WORDS):
         model_configs.check(configs)
 

@@ -24,11 +24,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import services
-from imgpipe.serving.server.calls import Call, Calls, Refused, SheddingPool
+from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.metrics import Metrics
@@ -82,15 +82,14 @@ class RestApi:
         core: Core,
         calls: Calls,
         log: RequestLog,
-        pool: SheddingPool,
         metrics: Metrics,
         is_ready: Callable[[], bool],
         settings: Settings,
     ) -> None:
-        self._core, self._calls, self._log, self._pool = core, calls, log, pool
+        self._core, self._calls, self._log = core, calls, log
         self._is_ready = is_ready
-        self._metrics, self._timeout = metrics, settings.rest_timeout
-        self.bodies = Bodies(settings.rest_timeout)
+        self._metrics = metrics
+        self.bodies = Bodies(settings.rest_api_timeout_in_ms / 1000)
 
     def app(self, pages: Sequence[Route] = ()) -> Starlette:
         """Return the ASGI application, with the routes of pages."""
@@ -130,7 +129,7 @@ class RestApi:
                 return self._calls.run(call, lambda: self._describe(spec, action))
         except StatusError as error:
             return refusal(error)
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self.bodies.seconds
         call = Call("REST", deadline=deadline, model=spec.name)
         return await self.bodies.answer(
             request,
@@ -140,7 +139,7 @@ class RestApi:
         )
 
     def _check(self, request: Request) -> None:
-        self._pool.check_open()
+        self._calls.pool.check_open()
         check_site(request)
 
     def _describe(self, spec: Spec, action: str) -> Response:
@@ -151,12 +150,11 @@ class RestApi:
             return json_response(_metadata(handle), {VERSION_HEADER: str(handle.version)})
 
     def _models(self) -> dict[str, Any]:
-        labels = {name: config.labels for name, config in self._core.configs.items()}
         return {
             "models": [
                 {
                     "name": name,
-                    "version_labels": {key: str(n) for key, n in labels.get(name, {}).items()},
+                    "version_labels": {key: str(n) for key, n in manager.config.labels.items()},
                     **_status(manager.states()),
                 }
                 for name, manager in sorted(self._core.models.items())
@@ -165,26 +163,17 @@ class RestApi:
 
     async def _run(self, request: Request, call: Call, spec: Spec, body: bytes) -> Response:
         """Answer a request in a thread; it is not run if its client leaves before."""
-        waiting = True
 
-        # After the body, the next message of ASGI says that the client has left.
         async def watch() -> None:
-            nonlocal waiting
+            # After the body, the next message of ASGI says that the client has left.
             while (await request.receive())["type"] != "http.disconnect":
                 pass
-            waiting = False
+            call.is_abandoned = True
 
-        call.is_active = lambda: waiting
         watcher = asyncio.create_task(watch())
         try:
-            text = await self._pool.run(
-                lambda: self._calls.run(call, lambda: self._predict(request, call, spec, body))
-            )
-        except Refused as error:
-            self._calls.refuse(call, error)
-            raise
+            text = await self._calls.answer(call, lambda: self._predict(request, call, spec, body))
         finally:
-            waiting = False
             watcher.cancel()
         headers = {VERSION_HEADER: str(call.version)}
         return Response(text, headers=headers, media_type="application/json")
@@ -195,10 +184,6 @@ class RestApi:
         with self._core.acquire(spec) as handle:
             call.version = handle.version
             signature = handle.signature(body.signature_name)
-            if signature is None:
-                raise invalid(
-                    f'Serving signature name: "{body.signature_name}" not found in signature def'
-                )
             inputs = json_tensors.read(body, signature.inputs)
             try:
                 answer = handle.predict(inputs, body.signature_name, call=call)
@@ -236,10 +221,9 @@ def _status(states: Sequence[VersionState]) -> dict[str, Any]:
 
 
 def _metadata(handle: Handle) -> dict[str, Any]:
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    services.metadata_response(handle).metadata[services.SIGNATURE_DEF].Unpack(signatures)
-    spec = {"name": handle.name, "signature_name": "", "version": str(handle.version)}
-    return {"model_spec": spec, "metadata": {"signature_def": _in_json(signatures)}}
+    answer = _in_json(services.metadata_response(handle))
+    del answer["metadata"][services.SIGNATURE_DEF]["@type"]  # which TensorFlow Serving leaves out
+    return answer
 
 
 def _in_json(message: Any) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-import socket
 import ssl
 import threading
 import time
@@ -46,8 +45,6 @@ _SHARE = 0.5
 quarter, so that a quarter is left for the files of models and logs."""
 _ACCEPTED_AT_ONCE = 16
 """Connections that are accepted before other tasks run; 1,500 at once take 0.4 s."""
-_BACKLOG = 2048
-"""Connections that wait in the system until they are accepted."""
 _START_S = 20.0
 _POLL_S = 0.01
 #: Addresses that stand for all networks of this machine, and those at which a browser opens them,
@@ -150,7 +147,7 @@ class HttpPort:
         allowed_hosts: Sequence[str] = (),
     ) -> None:
         self._tls = tls
-        self._socket = _bound(host, port, another)
+        self._socket = ports.bound(host, port, another)
         self.port: int = self._socket.getsockname()[1]
         self.running = 0
         """Number of requests without an answer so far."""
@@ -194,7 +191,7 @@ class HttpPort:
         end = time.monotonic() + _START_S
         while not self._server.started and self._thread.is_alive() and time.monotonic() < end:
             time.sleep(_POLL_S)
-        self._socket.listen(_BACKLOG)
+        self._socket.listen(ports.BACKLOG)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         app = self._app
@@ -234,18 +231,3 @@ class HttpPort:
             self._thread.join(5)
         self._socket.close()
         return finished
-
-
-def _bound(host: str, port: int, another: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio only turns off Nagle's algorithm (40 ms between head and body) where the protocol
-    # is given.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host.strip("[]"), port))
-        bound.listen(_BACKLOG)
-    except OSError as error:
-        bound.close()
-        raise ports.cannot_listen(f"{host}:{port}", error, another) from error
-    return bound

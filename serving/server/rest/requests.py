@@ -151,7 +151,7 @@ class Bodies:
     """Reads bodies, of limited size each and together, within `seconds` from head to answer."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds, self._held = seconds, 0
+        self.seconds, self._held = seconds, 0
 
     async def answer(
         self,
@@ -171,7 +171,7 @@ class Bodies:
         body: bytes | None = None
         error: StatusError
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self.seconds):
                 check()
                 body = await self._read(request)
                 return await work(body)
@@ -179,7 +179,7 @@ class Bodies:
             return Response(status_code=400)  # nobody reads it
         except TimeoutError:
             what = "answered" if body is not None else "complete"
-            text = f"The request was not {what} within {self._seconds:g} s."
+            text = f"The request was not {what} within {self.seconds:g} s."
             error = HttpError(504 if body is not None else 408, Code.DEADLINE_EXCEEDED, text)
         except StatusError as caught:
             error = caught.with_traceback(None)  # whose frames hold the body, and this error

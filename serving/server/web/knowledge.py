@@ -8,7 +8,7 @@ body, and answers `{"unlike": BOOL}`.
 
 from __future__ import annotations
 
-import threading
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from imgpipe.models.files.version_files import FEATURE_VECTORS, VOCABULARY
-from imgpipe.serving.server.calls import SheddingPool
+from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.rest.requests import Bodies, check_site, json_response
@@ -40,9 +40,8 @@ class Knowledge:
     """
 
     def __init__(self, core: Core, read: ReadDistribution | None) -> None:
-        self._core, self._read = core, read
-        self._read_before: dict[Path, Distribution | None] = {}
-        self._reading = threading.Lock()
+        self._core = core
+        self._read = None if read is None else functools.lru_cache(_KEPT)(read)
 
     def describe(self, spec: Spec) -> dict[str, object]:
         """Return the first classes, their number, and whether `is_unlike` can tell anything."""
@@ -71,17 +70,12 @@ class Knowledge:
             (name,) = handle.signatures[FEATURE_VECTORS].inputs
             image = {name: np.array([data], dtype=object)}
             (features,) = handle.predict(image, FEATURE_VECTORS).outputs.values()
-        return bool(distribution.scores(features)[0] > distribution.far)
+        return bool(distribution.is_far(features)[0])
 
     def _distribution(self, handle: Handle) -> Distribution | None:
         if self._read is None or FEATURE_VECTORS not in handle.signatures:
             return None
-        with self._reading:
-            if handle.folder not in self._read_before:
-                while len(self._read_before) >= _KEPT:
-                    del self._read_before[next(iter(self._read_before))]
-                self._read_before[handle.folder] = self._read(str(handle.folder))
-            return self._read_before[handle.folder]
+        return self._read(str(handle.folder))
 
 
 def _classes(folder: Path) -> list[str]:
@@ -92,35 +86,30 @@ def _classes(folder: Path) -> list[str]:
         return []
 
 
-def routes(
-    read: ReadDistribution | None, core: Core, pool: SheddingPool, bodies: Bodies
-) -> list[Route]:
-    """Return the routes of the endpoint.
+def route(knowledge: Knowledge, calls: Calls, bodies: Bodies) -> Route:
+    """Return the route of the endpoint.
 
     Args:
-        read: Reads the distribution of a version's training images; None if nothing does.
-        core: The served models.
-        pool: The threads that compute.
+        knowledge: What answers.
+        calls: Runs the requests.
         bodies: Reads the bodies of requests.
     """
-    knowledge = Knowledge(core, read)
 
-    async def describe(request: Request) -> Response:
-        async def described(_: bytes) -> Response:
+    async def answer(request: Request) -> Response:
+        async def answered(data: bytes) -> Response:
             spec = asked_version(request)
-            return json_response(await pool.run(lambda: knowledge.describe(spec)))
 
-        return await bodies.answer(request, described)
+            def work() -> dict[str, object]:
+                if request.method == "POST":
+                    return {"unlike": knowledge.is_unlike(spec, data)}
+                return knowledge.describe(spec)
 
-    async def judge(request: Request) -> Response:
-        async def judged(data: bytes) -> Response:
-            spec = asked_version(request)
-            unlike = await pool.run(lambda: knowledge.is_unlike(spec, data), len(data))
-            return json_response({"unlike": unlike})
+            call = Call("REST", "Knowledge", model=spec.name)
+            return json_response(await calls.answer(call, work, len(data)))
 
-        return await bodies.answer(request, judged, lambda: check_site(request))
+        return await bodies.answer(request, answered, lambda: check_site(request))
 
-    return [Route(PATH, describe), Route(PATH, judge, methods=["POST"])]
+    return Route(PATH, answer, methods=["GET", "POST"])
 
 
 def asked_version(request: Request) -> Spec:
@@ -129,11 +118,8 @@ def asked_version(request: Request) -> Spec:
     Raises:
         StatusError: The query names no model, or the version is not a number.
     """
-    query = request.query_params
-    version = query.get("version", "")
-    if not query.get("model"):
-        raise invalid("The address names a model: ?model=NAME&version=N.")
-    # A number of 18 digits always fits an int64.
-    if version and not (version.isdecimal() and len(version) < 19):
-        raise invalid(f"A version is a whole number. Received: {version[:40]!r}.")
-    return Spec(query["model"], int(version) if version else None)
+    model, version = (request.query_params.get(name, "") for name in ("model", "version"))
+    try:
+        return Spec(model, int(version) if version else None)
+    except ValueError as error:
+        raise invalid(f"A version is a whole number. Received: {version[:40]!r}.") from error

@@ -35,7 +35,7 @@ def routes(
 
     Args:
         package: Package whose `.html`, `.css` and `.js` files are the page: `index.html` at
-            `/`, and the others below `/web/`.
+            `/`, and the others below `/web/`. The style `page.css` of this package is added.
         notice: Sentence in the head of the page; "" for none.
         examples: JPEG files that everybody at the page can try.
     """
@@ -49,7 +49,9 @@ def routes(
         f'<img src="web/examples/{number}" alt="Example {number}"></button>'
         for number in range(1, len(examples) + 1)
     )
-    for file in sorted(files(package).iterdir(), key=lambda file: file.name):
+    shared_style = files(__package__) / "page.css"
+    by_name = {file.name: file for file in (shared_style, *files(package).iterdir())}
+    for file in by_name.values():
         suffix = file.name[file.name.rfind(".") :]
         if suffix in _TYPES:
             path = "/" if suffix == ".html" else f"/web/{file.name}"
@@ -59,11 +61,6 @@ def routes(
                 content = text.encode()
             result.append(Route(path, _file_endpoint(content, _TYPES[suffix])))
     return result
-
-
-def style() -> Route:
-    """Return the route of the style that all pages share, `/web/page.css`."""
-    return next(route for route in routes() if route.path == "/web/page.css")
 
 
 def _file_endpoint(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:

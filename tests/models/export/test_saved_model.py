@@ -69,9 +69,9 @@ def session(directory) -> Iterator[Answer]:
 
     As a server does, it does not compare the shape of the values with the signature.
     """
-    from imgpipe.serving.server.runtime import SessionRuntime
+    from imgpipe.serving.server.runtime import Runtime
 
-    running = SessionRuntime(directory)
+    running = Runtime(directory)
 
     def ask(signature: str, values: object) -> dict[str, np.ndarray]:
         """Run a signature on its only input and return its outputs by name."""
@@ -220,7 +220,7 @@ def test_undecodable_bytes_are_an_invalid_argument(
 
 def test_a_server_refuses_images_in_examples_in_the_words_for_images(directory, images) -> None:
     from imgpipe.serving.server.predict import Handle
-    from imgpipe.serving.server.runtime import SessionRuntime
+    from imgpipe.serving.server.runtime import Runtime
     from imgpipe.serving.server.status import StatusError
 
     batch = [images[0], b"II*\0" + bytes(30)]
@@ -228,7 +228,7 @@ def test_a_server_refuses_images_in_examples_in_the_words_for_images(directory, 
         "serving_default": {"image_bytes": np.array(batch, object)},
         "serving_examples": {"examples": _examples(batch)},
     }
-    handle = Handle("m", 1, SessionRuntime(directory))
+    handle = Handle("m", 1, Runtime(directory))
     for signature, inputs in asked.items():
         with pytest.raises(StatusError, match=r"^Row 1: TIFF, a format that is not accepted\."):
             handle.predict(inputs, signature)

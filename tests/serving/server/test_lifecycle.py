@@ -25,7 +25,7 @@ from imgpipe.serving.client import (
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.model_configs import ModelConfig, VersionPolicy
-from imgpipe.serving.server.runtime import SessionRuntime
+from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.version import State
 from tests.serving.quick import POLL_S, quick
@@ -136,7 +136,7 @@ def test_a_version_that_stays_incomplete_says_that_it_cannot_be_loaded_until_it_
 def test_a_request_during_a_swap_finds_the_new_version(push, base):
     """The new version becomes available, and the old one leaves, between two looks at them."""
     push("half_plus_two", base, 1)
-    manager = ModelManager(ModelConfig("m", base), SessionRuntime, quick())
+    manager = ModelManager(ModelConfig("m", base), Runtime, quick())
     manager.poll()
     old = manager._versions[1]
 

@@ -85,12 +85,12 @@ def test_a_share_of_the_requests_is_kept(tmp_path):
 
 @pytest.mark.parametrize("size", [50, 100, 900])
 def test_the_log_is_as_large_as_its_limit_allows(tmp_path, size):
-    writer = request_log._Writer(str(tmp_path / "m"), 8000)
+    log = log_of(tmp_path, request_log_max_bytes=8000)
     for letter in b"abcdefghijklmnop" * 20:
-        writer.write(bytes([letter]) * size)
+        log.write(bytes([letter]) * size)
     with pytest.raises(OSError, match="1001 bytes exceeds the limit"):
-        writer.write(b"x" * 985)
-    writer.close()
+        log.write(b"x" * 985)
+    log.close()
     found, total = records(tmp_path)
     assert found[-1] == b"p" * size
     assert 6000 < total <= 8000

@@ -109,12 +109,15 @@ def test_invalid_images_are_refused_with_a_message_of_one_line(images, data, wor
         "tensorflow.serving.PredictionService/Regress",
         "tensorflow.serving.PredictionService/MultiInference",
         "inference.GRPCInferenceService/ModelInfer",
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     ],
 )
 def test_methods_of_other_servers_are_refused_with_the_one_that_answers(channel, method):
     code, message = refusal(channel.unary_unary(f"/{method}"), b"")
     assert code is Code.UNIMPLEMENTED
-    assert f"does not answer {method}. Ask tensorflow.serving.PredictionService/Predict" in message
+    assert (
+        "does not answer this method. Ask tensorflow.serving.PredictionService/Predict" in message
+    )
 
 
 def test_numbers_in_place_of_image_files_are_refused(images):

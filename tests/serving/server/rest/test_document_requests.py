@@ -57,4 +57,4 @@ def test_the_request_of_the_document_is_answered(rest, make_image, tmp_path, lan
     assert done.returncode == 0, done.stderr
     assert re.search("paper|rock|scissors", done.stdout), done.stdout + done.stderr
     [call] = rest.calls[seen:]
-    assert (call.status, call.rows) == ("OK", 1)
+    assert (call.code.name, call.rows) == ("OK", 1)

@@ -86,7 +86,13 @@ def test_status_and_metadata(rest):
         ("POST", "models/nope:predict", {"inputs": 1}, 404, "Servable not found for request"),
         ("POST", "models/half/versions/7:predict", {"inputs": 1}, 404, "Specific(half, 7)"),
         ("POST", "models/half/labels/x:predict", {"inputs": 1}, 400, "version label: x"),
-        ("POST", "models/half:predict", {"inputs": 1, "signature_name": "n"}, 400, 'name: "n" not'),
+        (
+            "POST",
+            "models/half:predict",
+            {"inputs": 1, "signature_name": "n"},
+            400,
+            'key "n" not found',
+        ),
         ("POST", "models/half:classify", {"examples": [{}]}, 501, "answer :classify. Ask :predict"),
         ("POST", "models/half/versions/1:regress", {}, 501, "answer :regress. Ask :predict"),
         ("POST", "models/half:predict", "", 400, "The body is empty, and no JSON"),
@@ -192,7 +198,9 @@ def test_bodies_beyond_the_limits_are_refused(rest, monkeypatch):
     monkeypatch.setattr(requests, "_BODIES_AT_ONCE", 0)
     answer = rest.predict(many)
     assert answer.status == 429 and "large requests fill its memory" in answer.error()
-    assert rest.server._api.bodies._held == 0
+    monkeypatch.setattr(requests, "_BODIES_AT_ONCE", 1)
+    monkeypatch.setattr(requests, "MAX_BODY_BYTES", len(many))
+    assert rest.predict(many).status == 200, "no body before it counts any more"
 
 
 @pytest.mark.parametrize(
@@ -304,7 +312,7 @@ def test_the_access_log_has_a_line_for_each_request(serve, caplog):
 
 def test_a_signature_of_operations_cannot_be_asked(rest):
     answer = rest.predict({"signature_name": "__saved_model_init_op", "instances": [1]})
-    assert answer.status == 400 and "not found in signature def" in answer.error()
+    assert answer.status == 400 and '"__saved_model_init_op" not found' in answer.error()
 
 
 def test_the_graph_stops_at_the_time_limit(serve, eventually):

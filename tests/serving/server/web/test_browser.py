@@ -16,6 +16,7 @@ import pytest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.network.activation_images import HEAT, HEAT_SHARE
 from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.model_configs import VersionPolicy
 from imgpipe.serving.server.settings import Settings
 from tests import axe, browser
 from tests.images import encoded
@@ -110,7 +111,11 @@ def server(base):
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 255
     examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
-    settings = paged(num_versions=2, examples=examples, read_distribution=feature_distribution.load)
+    settings = paged(
+        policy=VersionPolicy(num_versions=2),
+        examples=examples,
+        read_distribution=feature_distribution.load,
+    )
     with ModelServer("colours", base, settings) as server:
         server.wait_until_available(120)
         yield server
