@@ -120,10 +120,11 @@ def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float
     most = evidence.settings.max_drop
     low, high = shares.difference(lost, gained, images)
     of = "" if label is None else f" of {evidence.vocabulary[label]!r}"
+    of_version = "as many" if right == before else f"{before:,}"
     text = (
-        f"right for {right:,} and version {evidence.version} for {before:,} of {images:,} "
-        f"validation images{of}, by networks that were not trained on them (difference "
-        f"{(right - before) / images:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
+        f"right for {right:,} of {images:,} validation images{of}, where version "
+        f"{evidence.version} is right for {of_version}, both by networks that were not trained on "
+        f"them; 95 % interval of the difference {low:+.2f} to {high:+.2f}"
     )
     drop = (before - right) / images
     worse = drop > most + SLACK and shares.mcnemar(gained, lost) < chance

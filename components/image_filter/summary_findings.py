@@ -18,6 +18,8 @@ DIVIDED_FAMILIES = "divided_families"
 NOT_RELABELLED = "kept_test_label"
 #: With fewer families and single images, an accuracy on held-out images varies much by chance.
 _FEW_FAMILIES = 20
+#: The decisions of people in words, by the verdict of an override; see `_overridden` for `relabel`.
+_DECIDED = {"accept": "accepted", "reject": "rejected"}
 _HASH = 12  # characters of a hash that tell files apart
 _UNKNOWN = 20  # overrides that are named
 _MOVED = {
@@ -150,7 +152,7 @@ def _not_served(counts: DataCounts) -> Iterator[Finding]:
 
 
 def _overridden(counts: DataCounts) -> Iterator[Finding]:
-    """Count the overrides: `overrides were applied to 2 images (1 accept, 1 reject)`.
+    """Count the decisions of people: `a person has decided about 2 images: 1 accepted, 1 rejected`.
 
     Labels of test that were not overridden are counted, too.
     """
@@ -159,16 +161,14 @@ def _overridden(counts: DataCounts) -> Iterator[Finding]:
     kept_labels = applied.pop(NOT_RELABELLED, 0)
     clauses = []
     if applied:
-        parts = [f"{number:,} {verdict}" for verdict, number in applied.items()]
         images = plural(sum(applied.values()), "image")
-        clauses.append(f"overrides were applied to {images} ({', '.join(parts)})")
-    if any(relabelled.values()):
-        parts = [f"{number:,} of {split}" for split, number in relabelled.items() if number]
-        labels = plural(sum(relabelled.values()), "label was", "labels were")
-        clauses.append(f"{labels} overridden ({', '.join(parts)})")
+        splits = ", ".join(f"{n:,} of {split}" for split, n in relabelled.items() if n)
+        words = {**_DECIDED, "relabel": f"relabelled ({splits})" if splits else "relabelled"}
+        parts = [f"{number:,} {words[verdict]}" for verdict, number in applied.items()]
+        clauses.append(f"a person has decided about {images}: {', '.join(parts)}")
     if kept_labels:
         images = plural(kept_labels, "test image was", "test images were")
-        clauses.append(f"{images} not relabelled, because overrides change no label of test")
+        clauses.append(f"{images} not relabelled, because labels of test never change")
     if clauses:
         yield finding("overridden", "", title="; ".join(clauses), decides=True)
     unknown = counts["overrides"]["unknown"]

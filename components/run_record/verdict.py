@@ -101,7 +101,7 @@ def is_blessed(facts: Facts) -> bool:
 
 
 def sentence(facts: Facts) -> str:
-    """Return the verdict with the accuracy, the reasons and the number of overridden labels."""
+    """Return the verdict with the accuracy, the reasons and the number of changed labels."""
     gate = facts["gate"]
     if gate is None:
         return "not blessed: the model was not evaluated"

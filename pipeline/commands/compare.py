@@ -142,11 +142,15 @@ def _value(value: object) -> str:
 def _paired(split: str, pair: PairedAnswers) -> str:
     """Describe the difference of two accuracies on the same images in a sentence."""
     low, high = pair["ci95"]
+    right_a = pair["both"] + pair["only_a"]
+    right_b = pair["both"] + pair["only_b"]
     meaning = "the difference may be chance"  # which an interval that includes 0 leaves open
     if low > 0 or high < 0:
         meaning = f"{'B' if low > 0 else 'A'} is better"
+    elif right_a == right_b:
+        meaning = "no difference"
     return (
-        f"On the {pair['images']:,} images of {split} that both classified: accuracy "
-        f"{pair['a']:.3f} → {pair['b']:.3f}, difference {pair['difference']:+.3f} (95 % interval "
-        f"{low:+.3f} to {high:+.3f}, McNemar's p = {pair['p_value']:.2g}): {meaning}."
+        f"Of the {pair['images']:,} images of {split} that both classified, A is right for "
+        f"{right_a:,} and B for {right_b:,}: {meaning} (95 % interval of the difference "
+        f"{low:+.2f} to {high:+.2f}, McNemar's p = {pair['p_value']:.2g})."
     )

@@ -95,7 +95,7 @@ def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tu
     (case.out / "overrides.toml").write_text(to_toml(decided), encoding="utf-8")
     outcome = case.run(*FOLDS)
     assert (outcome.exit_code, outcome.repeated) == (0, False), outcome.verdict
-    assert "overrides were applied to 3 images (1 accept, 2 reject)" in outcome.verdict
+    assert "a person has decided about 3 images: 1 accepted, 2 rejected" in outcome.verdict
     assert outcome.summary["data"]["overrides"]["applied"] == {"accept": 1, "reject": 2}
     rollback.rollback(case.out / "model", None)
     for repeated in (False, True):

@@ -146,7 +146,7 @@ def test_decisions_of_a_review_count_by_themselves(year: _Year):
     outcome = year.run()
     assert outcome.exit_code in (0, 3)
     assert outcome.summary["data"]["overrides"]["applied"] == {"relabel": 1}
-    assert "1 label was overridden" in outcome.verdict
+    assert "1 relabelled (1 of " in outcome.verdict
 
 
 def test_a_rollback_during_a_run_is_not_undone(year: _Year):

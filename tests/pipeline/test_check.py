@@ -358,13 +358,12 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
     assert code == 0 and "clean: 16 images" in text
 
 
-def test_overridden_labels_are_counted(clean, tmp_path):
+def test_changed_labels_are_counted(clean, tmp_path):
     digest = hashlib.sha256((clean / "rock/0.png").read_bytes()).hexdigest()
     (tmp_path / "overrides.toml").write_text(to_toml([Override(digest, "relabel", "paper")]))
     more = ("--set", f"run.out={tmp_path}", "--set", "split.test=0")
     code, text, _ = check(clean, *FEW, *more, "--json", tmp_path / "c.json")
-    assert code == 0 and "; 1 label was overridden (1 of " in text
-    assert "overrides were applied to 1 image (1 relabel)" in text
+    assert code == 0 and "; a person has decided about 1 image: 1 relabelled (1 of " in text
     found = json.loads((tmp_path / "c.json").read_text())
     assert sum(found["overrides"]["relabelled"].values()) == 1
     assert found["overrides"]["applied"] == {"relabel": 1}

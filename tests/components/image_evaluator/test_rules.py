@@ -154,11 +154,11 @@ def test_a_model_that_is_surely_worse_than_the_last_version_is_refused() -> None
     assert failed == ["last_version"]
     assert reason == (
         "it is worse than the last version by more than chance and 0.01 (evaluate.max_drop): right "
-        "for 48 and version 3 for 58 of 60 validation images, by networks that were not trained on "
-        "them (difference -0.167, 95 % interval -0.263 to -0.059)"
+        "for 48 of 60 validation images, where version 3 is right for 58, both by networks that "
+        "were not trained on them; 95 % interval of the difference -0.26 to -0.06"
     )
     of_a_class = replace(_GOOD, pairs=Pairs([90, 20], [90, 12], [80, 20], [10, 0]))
-    assert "of 20 validation images of 'defect', by" in _refused(of_a_class)[1][0]
+    assert "of 20 validation images of 'defect', where" in _refused(of_a_class)[1][0]
     assert (
         _refused(replace(worse, settings=worse.settings.model_copy(update={"max_drop": 0.5})))[0]
         == []

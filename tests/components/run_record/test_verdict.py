@@ -117,13 +117,16 @@ def test_the_verdict_says_that_given_minutes_have_decided():
         assert ("minutes that were given for the search" in verdict.sentence(found)) is said
 
 
-def test_the_verdict_states_the_number_of_overridden_labels():
+def test_the_verdict_states_the_number_of_changed_labels():
     found = by_validation()
-    assert "overridden" not in verdict.sentence(found)
+    assert "a person has" not in verdict.sentence(found)
     overrides = found["data"]["overrides"]
-    relabelled = {**overrides, "relabelled": {"train": 0, "validation": 1, "test": 0}}
+    in_splits = {"train": 0, "validation": 1, "test": 0}
+    relabelled = {**overrides, "applied": {"relabel": 1}, "relabelled": in_splits}
     found["data"] = data_summary(overrides=relabelled)
-    assert verdict.sentence(found).endswith("; 1 label was overridden (1 of validation)")
+    assert verdict.sentence(found).endswith(
+        "; a person has decided about 1 image: 1 relabelled (1 of validation)"
+    )
 
 
 def test_a_class_that_no_fold_could_learn_gives_a_hint():
