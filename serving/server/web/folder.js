@@ -1,8 +1,8 @@
 // Many images at once: a table that can be sorted, filtered and downloaded as CSV.
 
 import { element, percent } from "./answers.js";
+import { orientation } from "./encoding.js";
 import { Gone, classify } from "./server.js";
-import { orientation } from "./shown_image.js";
 
 const AT_ONCE = 4;
 const LABELS_COUNTED = 12; // of more labels, only the most frequent are counted in the caption

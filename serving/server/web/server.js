@@ -1,5 +1,7 @@
 // The REST API of the server that sent this page, and its refusals as sentences.
 
+import { forTheModel } from "./encoding.js";
+
 const GONE = "The server cannot be reached. Check that it is still running, then try again.";
 const SIGNATURE = "serving_default";
 // The server takes 32 MiB (MAX_BODY_BYTES), in which base64 makes four bytes of three.
@@ -123,7 +125,8 @@ async function predict(target, blob, signature, signal) {
 }
 
 /** The label of an image, the probabilities of all classes, highest first, and whether it is unlike all of them. */
-export async function classify(target, blob, signal) {
+export async function classify(target, file, signal) {
+  const blob = await forTheModel(file);
   const { row, version } = await predict(target, blob, SIGNATURE, signal);
   const unlike = await isUnlike(target, blob, signal);
   const classes = row.classes
@@ -133,7 +136,7 @@ export async function classify(target, blob, signal) {
 }
 
 /** How much each cell of a grid speaks for the top class: rows of numbers from 0 to 1. */
-export async function explain(target, blob, signal) {
-  const { row } = await predict(target, blob, "cam", signal);
+export async function explain(target, file, signal) {
+  const { row } = await predict(target, await forTheModel(file), "cam", signal);
   return row.cam ?? row; // the only output of a signature has no name in the answer
 }

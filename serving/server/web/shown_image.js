@@ -1,18 +1,14 @@
 // The image that is shown: its region, chosen by dragging or by numbers, and the drawing on it.
 
+import { encode, orientation } from "./encoding.js";
 import { Refused } from "./server.js";
 
 const WHOLE = { left: 0, top: 0, width: 1, height: 1 };
 const SMALLEST = 0.01; // of the width or height; a shorter drag is a click
-const LOSSLESS_PIXELS = 1 << 20; // larger regions are sent as JPEG
-const JPEG_QUALITY = 0.95;
 // The colours of Grad-CAM, from nothing to most, and their share over the grey image: those of
 // models/network/activation_images.py.
 const HEAT = [[25, 60, 200], [245, 220, 70], [225, 35, 20]];
 const HEAT_SHARE = 0.5;
-
-/** What the model sees: it turns a JPEG by its Exif orientation, and files of no other format. */
-export const orientation = (file) => (file.type === "image/jpeg" ? "from-image" : "none");
 
 /** The colour of a value from 0 to 1. */
 function heatColour(value) {
@@ -76,12 +72,12 @@ export class ShownImage {
     const { width, height } = this.bitmap;
     const left = Math.floor(this.region.left * width);
     const top = Math.floor(this.region.top * height);
-    const canvas = document.createElement("canvas");
-    canvas.width = Math.min(Math.max(Math.round(this.region.width * width), 1), width - left);
-    canvas.height = Math.min(Math.max(Math.round(this.region.height * height), 1), height - top);
-    canvas.getContext("2d").drawImage(this.bitmap, -left, -top);
-    const type = canvas.width * canvas.height > LOSSLESS_PIXELS ? "image/jpeg" : "image/png";
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, JPEG_QUALITY));
+    const blob = await encode(this.bitmap, {
+      left,
+      top,
+      width: Math.min(Math.max(Math.round(this.region.width * width), 1), width - left),
+      height: Math.min(Math.max(Math.round(this.region.height * height), 1), height - top),
+    });
     if (!blob) throw new Refused("This browser could not encode the region. Choose a smaller one.");
     return blob;
   }

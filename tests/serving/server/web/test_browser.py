@@ -285,6 +285,23 @@ def test_errors_are_shown_in_one_sentence(page, images, tmp_path):
     )
 
 
+def test_a_format_that_the_browser_decodes_and_the_model_does_not_is_converted(page, tmp_path):
+    """AVIF stands for HEIC here, which only Safari decodes."""
+    page.run("document.querySelector('#version').value = '1'")
+    green = np.zeros((40, 60, 3), np.uint8)
+    green[..., 1] = 255
+    for name in ("one.avif", "other.avif"):
+        (tmp_path / name).write_bytes(encoded(green, "AVIF"))
+    choose(page, tmp_path / "one.avif")
+    assert page.text(".label") == "green"
+    page.choose("#file", tmp_path / "one.avif", tmp_path / "other.avif")
+    page.wait("document.querySelector('#done').innerText == '2 of 2 images'")
+    (tmp_path / "IMG_1.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))
+    page.choose("#file", tmp_path / "IMG_1.heic")
+    page.wait("document.querySelector('#alert').innerText.startsWith('HEIC, a format')")
+    assert "Most Compatible" in page.text("#alert")
+
+
 def test_an_image_can_be_pasted_and_dropped(page, images):
     made = """
       (async () => {
