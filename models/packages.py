@@ -1,7 +1,8 @@
-"""The command that installs a package which imgpipe can use and does not require."""
+"""The commands that install packages which imgpipe can use and does not require."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import shlex
 import shutil
 import sys
@@ -21,3 +22,20 @@ def install_command(*packages: str) -> str:
     own = found is not None and Path(found).parent == Path(sys.executable).parent
     program = ["pip"] if own else [sys.executable, "-m", "pip"]
     return shlex.join([*program, "install", *packages])
+
+
+def install_extra(name: str) -> str:
+    """Return the command that installs the packages of an extra of imgpipe.
+
+    It names them instead of `imgpipe[name]`, which pip refuses with a glibc before 2.39: there it
+    finds no packages of TFX that meet the requirements of imgpipe itself.
+
+    Args:
+        name: Name of the extra, such as `heic`.
+    """
+    packages = []
+    for line in importlib.metadata.requires("imgpipe") or ():
+        package, _, condition = line.partition(";")
+        if condition.strip() == f"extra == '{name}'":
+            packages.append(package.strip())
+    return install_command(*packages)

@@ -24,7 +24,7 @@ from imgpipe.models.backbones.hub_networks import KINDS, NetworkKind, installed,
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
 from imgpipe.models.model_names import KERAS_CONFIG
-from imgpipe.models.packages import install_command
+from imgpipe.models.packages import install_extra
 
 PREFIX: Final = "hub:"
 CONVERTER_FILE: Final = "image_converter.json"
@@ -264,7 +264,7 @@ def preset(name: str) -> Preset:
     if not installed():
         raise ResourceError(
             f"model.backbone {name}: the package keras-hub is not installed. Install it "
-            f"with: {install_command('imgpipe[hub]')}"
+            f"with: {install_extra('hub')}"
         )
     return Preset(given)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.models.backbones import architectures
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
-from imgpipe.models.packages import install_command
+from imgpipe.models.packages import install_extra
 
 if TYPE_CHECKING:
     import keras
@@ -68,7 +68,7 @@ class PackagedWeights:
         if not self.installed:
             raise ResourceError(
                 f"the weights package {self.distribution} is not installed. Install it with: "
-                f"{install_command('imgpipe[backbones]')}"
+                f"{install_extra('backbones')}"
             )
         path = Path(str(importlib.metadata.distribution(self.distribution).locate_file(self.file)))
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.packages import install_command
+from imgpipe.models.packages import install_extra
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -67,9 +67,7 @@ def _list_presets(console: Console) -> None:
     from imgpipe.models.backbones.hub_networks import installed, published
 
     if not installed():
-        raise ResourceError(
-            f"KerasHub is not installed. Install it with: {install_command('imgpipe[hub]')}"
-        )
+        raise ResourceError(f"KerasHub is not installed. Install it with: {install_extra('hub')}")
     for name, preset in published().items():
         millions = preset.parameters / 1e6
         size = f"{millions:8.1f} M parameters {4 * millions:8.0f} MB"

@@ -63,12 +63,18 @@ def _system(out: Path) -> MachineFinding:
         )
         return MachineFinding("system", False, text, advice)
     text += f", glibc {glibc[0]}.{glibc[1]}"
-    if glibc >= _GLIBC:
+    if not _has_only_locked_packages():
         return MachineFinding("system", True, f"{text}; pip install imgpipe works here")
     detail = f"{text}, older than {_GLIBC[0]}.{_GLIBC[1]}; packages are those of the lock"
     fit = sys.version_info[:2] == _PYTHONS[0]
     advice = "The lock has packages for this glibc only for Python 3.11."
     return MachineFinding("system", fit, detail, advice)
+
+
+def _has_only_locked_packages() -> bool:
+    """Return whether the index has packages of TFX for this system only among those of the lock."""
+    glibc = system.glibc()
+    return glibc is not None and glibc < _GLIBC
 
 
 def _packages(out: Path) -> MachineFinding:
@@ -81,9 +87,14 @@ def _packages(out: Path) -> MachineFinding:
         else:
             versions.append(f"{name} {distribution.version}")
     text = f"missing: {', '.join(missing)}" if missing else ", ".join(versions)
-    return MachineFinding(
-        "packages", not missing, text, f"Install with: {install_command(*missing)}", fatal=True
-    )
+    advice = f"Install with: {install_command(*missing)}"
+    if _has_only_locked_packages():
+        advice = (
+            "With this glibc, pip alone finds no packages of TFX. Run `make demo` in a clone of "
+            "imgpipe, or install the packages that `make wheel` lists there: "
+            + install_command("--no-deps", "-r", "dist/requirements.txt")
+        )
+    return MachineFinding("packages", not missing, text, advice, fatal=True)
 
 
 def _processor(out: Path) -> MachineFinding:

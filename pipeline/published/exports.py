@@ -29,7 +29,7 @@ from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Probabilities
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
-from imgpipe.models.packages import install_command
+from imgpipe.models.packages import install_extra
 from imgpipe.pipeline.published import model_copy, named_model
 from imgpipe.pipeline.published.model import Model
 
@@ -115,7 +115,7 @@ def require(name: str, target: Path) -> ExportKind:
     if missing:
         raise ConfigError(
             f"imgpipe export {name} needs the packages {', '.join(missing)}, which are not "
-            f"installed. Install them with: {install_command(f'imgpipe[{name}]')}"
+            f"installed. Install them with: {install_extra(name)}"
         )
     if target.suffix != kind.suffix:
         raise ConfigError(f"--to {target}: expected a file whose name ends in {kind.suffix}.")

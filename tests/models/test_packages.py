@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.models.packages import install_command
+from imgpipe.models.packages import install_command, install_extra
 
 
 def test_the_command_names_the_pip_of_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +30,14 @@ def test_where_another_pip_would_be_found_the_command_names_this_python(
         done = subprocess.run([*words[:3], "--version"], capture_output=True, text=True, check=True)
         assert sys.prefix in done.stdout
         other.unlink(missing_ok=True)  # without any pip it is the same
+
+
+def test_an_extra_is_installed_by_the_names_of_its_packages() -> None:
+    """pip refuses `imgpipe[heic]` where it finds no packages that meet imgpipe's requirements."""
+    assert install_extra("heic").endswith(" install 'pi-heif>=1.4'")
+    words = shlex.split(install_extra("onnx"))
+    assert {word.partition(">=")[0] for word in words[words.index("install") + 1 :]} == {
+        "onnx",
+        "onnxruntime",
+        "tf2onnx",
+    }

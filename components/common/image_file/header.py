@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from imgpipe.models.packages import install_command
+from imgpipe.models.packages import install_extra
 from imgpipe.serving import image_header
 from imgpipe.serving.file_formats import HEIC
 from imgpipe.serving.refused_image import IPHONE_REMEDY
@@ -40,7 +40,7 @@ PILLOW_FORMATS = (
 #: What to do about the photographs of iPhones where pi-heif, an optional package, is missing.
 HEIC_REMEDY = (
     "to use HEIC files, install the package that reads them, and run again: "
-    + install_command("imgpipe[heic]"),
+    + install_extra("heic"),
     IPHONE_REMEDY,
 )
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.packages import install_command
+from imgpipe.models.packages import install_extra
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -79,7 +79,7 @@ def require_kfp() -> None:
     if importlib.util.find_spec("kfp") is None:
         raise ResourceError(
             "imgpipe kubeflow needs the package kfp, which is not installed. Install it with: "
-            + install_command("imgpipe[kubeflow]")
+            + install_extra("kubeflow")
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 import sys
 from pathlib import Path
@@ -65,3 +66,23 @@ def test_a_full_disk_is_an_error_and_little_space_is_a_warning(
     found = disk(tmp_path)
     assert (found.fit, found.fatal) == (fit, fatal)
     assert f"{megabytes * 10**6 / 2**30:.1f} GiB free" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("glibc", "told"),
+    [((2, 41), " install tfx"), ((2, 36), "make demo"), ((2, 36), " -r dist/requirements.txt")],
+)
+def test_missing_packages_are_installed_in_a_way_that_works_with_this_glibc(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, glibc: tuple[int, int], told: str
+) -> None:
+    installed = importlib.metadata.distributions
+    monkeypatch.setattr(system, "glibc", lambda: glibc)
+    monkeypatch.setattr(
+        importlib.metadata,
+        "distributions",
+        lambda name: () if name == "tfx" else installed(name=name),
+    )
+    (check,) = (check for check in machine.CHECKS if check.__name__ == "_packages")
+    found = check(tmp_path)
+    assert (found.fit, found.detail) == (False, "missing: tfx")
+    assert told in found.advice

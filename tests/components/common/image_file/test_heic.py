@@ -72,5 +72,5 @@ def test_without_the_package_the_remedy_has_two_lines(without_the_package: None,
         (tmp_path / "photos" / name / "IMG.heic").write_bytes(PHOTOGRAPH + name.encode())
     said = imgpipe("check", str(tmp_path / "photos")).stdout
     assert "HEIC, a format that is not accepted" in said
-    assert "pip install 'imgpipe[heic]'\n" in said
+    assert "pip install 'pi-heif>=1.4'\n" in said
     assert "Settings › Camera › Formats › Most Compatible\n" in said
