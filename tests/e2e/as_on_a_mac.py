@@ -1,11 +1,13 @@
-"""Turns a process into one that finds what a Mac has: no `/proc`, no fork, and other answers.
+"""Runs the pipeline in a process that finds what a Mac has: no `/proc`, no fork, and other answers.
 
-TensorFlow and Python stay those of this machine.
+TensorFlow and Python stay those of this machine. It is a program of its own, `as_on_a_mac.py PHOTOS
+OUT`, because what it takes away is gone for good.
 """
 
 from __future__ import annotations
 
 import errno
+import faulthandler
 import os
 import platform
 import sys
@@ -15,9 +17,10 @@ from typing import Any
 
 _ONLY_LINUX = ("sched_getaffinity", "sched_setaffinity", "posix_fallocate", "posix_fadvise", "fork")
 _FOLDERS = ("/proc", "/sys")
+_SECONDS = 540  # then the process ends, and says where each of its threads was
 
 
-def become() -> None:
+def _become() -> None:
     """Take away what only Linux has, in this process and for good."""
     for function in _ONLY_LINUX:
         delattr(os, function)
@@ -46,8 +49,8 @@ def _without_linux_folders(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def run(photos: Path, out: Path) -> tuple[str, bool, str]:
-    """Run the small pipeline, and return the system, whether it was blessed and an answer."""
+def _run(photos: Path, out: Path) -> None:
+    """Run the small pipeline, and print the system, whether it was blessed and an answer."""
     import imgpipe
     from imgpipe.models import system
     from tests.e2e.case import Case
@@ -55,4 +58,10 @@ def run(photos: Path, out: Path) -> tuple[str, bool, str]:
     outcome = Case(photos, out).run()
     with imgpipe.load(out) as model:
         [answer] = model.predict([next((photos / "rock").glob("*.jpg"))])
-    return system.name(), outcome.blessed, answer.label
+    print(system.name(), outcome.blessed, answer.label)
+
+
+if __name__ == "__main__":
+    faulthandler.dump_traceback_later(_SECONDS, exit=True)
+    _become()
+    _run(Path(sys.argv[1]), Path(sys.argv[2]))

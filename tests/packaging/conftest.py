@@ -48,11 +48,25 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
     return done.stdout
 
 
-def make(output: Path, *arguments: str) -> None:
-    """Makes targets of the repository's Makefile whose files are written to `output`."""
+def failure(*command: str | Path, cwd: Path) -> str:
+    """Runs a program and returns what it wrote of its failure, or nothing."""
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=280
+    )
+    return (done.stderr.strip() or f"exit code {done.returncode}") if done.returncode else ""
+
+
+def program_of_uv() -> str:
+    """Returns the path of uv, which reads the lock and finds other versions of Python."""
     uv = shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
     if not Path(uv).is_file():
-        pytest.skip("needs uv, which reads the lock")
+        pytest.skip("needs uv")
+    return uv
+
+
+def make(output: Path, *arguments: str) -> None:
+    """Makes targets of the repository's Makefile whose files are written to `output`."""
+    uv = program_of_uv()
     run("make", *arguments, f"UV={uv}", f"DIST={output}", cwd=REPOSITORY)
 
 

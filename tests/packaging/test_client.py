@@ -14,7 +14,16 @@ from PIL import Image
 from tests.conftest import REPOSITORY
 from tests.serving.conftest import write_image_model
 
-from .conftest import SITE_PACKAGES, build, environment, install, run, site_packages
+from .conftest import (
+    SITE_PACKAGES,
+    build,
+    environment,
+    failure,
+    install,
+    program_of_uv,
+    run,
+    site_packages,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
@@ -81,8 +90,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running.stop(5)
 
 
-def test_the_client_classifies_without_tensorflow(client: Path, server: str, tmp_path: Path):
-    photo = tmp_path / "a.jpg"
+def _asked(python: Path, server: str, folder: Path) -> str:
+    """Classify an image by the client of a Python, and import all of it; return what was printed.
+
+    This is the version that answered, and the heavy packages that were imported.
+    """
+    photo = folder / "a.jpg"
     Image.effect_noise((40, 30), 50).save(photo)
     program = (
         "import importlib, pkgutil, sys, imgpipe\n"
@@ -93,8 +106,32 @@ def test_the_client_classifies_without_tensorflow(client: Path, server: str, tmp
         "heavy = sorted({'tensorflow', 'tfx', 'ml_dtypes'} & set(sys.modules))\n"
         "print(whole.version, heavy)"
     )
-    assert run(client / "python", "-c", program, cwd=tmp_path).strip() == "7 []"
+    return run(python, "-c", program, cwd=folder).strip()
+
+
+def test_the_client_classifies_without_tensorflow(client: Path, server: str, tmp_path: Path):
+    assert _asked(client / "python", server, tmp_path) == "7 []"
     assert not (client / "imgpipe").exists()
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.13"])
+def test_the_client_works_with_the_oldest_and_the_newest_python(
+    client_wheel: Path, server: str, tmp_path: Path, version: str
+):
+    """Its requirements come from the package index, which has other versions of them for 3.9."""
+    uv = program_of_uv()
+    folder = tmp_path / "venv"
+    why = failure(uv, "venv", "--quiet", "--python", version, folder, cwd=tmp_path)
+    if why:
+        pytest.skip(
+            f"needs Python {version}, which uv neither finds nor downloads: {why.splitlines()[0]}"
+        )
+    python = folder / "bin" / "python"
+    why = failure(uv, "pip", "install", "--python", python, client_wheel, cwd=tmp_path)
+    if "Failed to fetch" in why:
+        pytest.skip(f"needs a package index: {why}")
+    assert not why, why
+    assert _asked(python, server, tmp_path) == "7 []"
 
 
 def test_the_files_of_the_client_equal_those_of_imgpipe(client_wheel: Path, wheel: Path):

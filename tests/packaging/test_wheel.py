@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from imgpipe import __version__
 from tests.e2e.case import SETTINGS
 
-from .conftest import build, install, make, run
+from .conftest import install, make, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
@@ -37,13 +36,6 @@ def test_the_wheel_contains_only_the_package(wheel: Path):
     assert "imgpipe/serving/client/protos.binpb" in names
     assert {f"imgpipe/serving/server/web/{name}" for name in ("index.html", "page.js")} <= {*names}
     assert not [name for name in names if "__pycache__" in name]
-
-
-def test_the_source_distribution_builds_the_same_wheel(distributions: Path, tmp_path: Path):
-    with tarfile.open(next(distributions.glob("*.tar.gz"))) as archive:
-        archive.extractall(tmp_path, filter="data")
-    again = build(tmp_path / f"imgpipe-{__version__}", tmp_path / "again", "wheel")
-    assert again.read_bytes() == next(distributions.glob("*.whl")).read_bytes()
 
 
 def test_pip_finds_every_locked_requirement_met_and_the_package_imports_nothing(
