@@ -80,7 +80,7 @@ class Report(BaseComponent):
         """Connect the component.
 
         Args:
-            settings: JSON object with what `pipeline.plan.report_settings` returns.
+            settings: JSON object with what `pipeline.definition.plan.report_settings` returns.
             run_directory: Folder of the run, "" when there is none.
             **reported: A channel for each row of `collect.REPORTED` that the pipeline has.
         """

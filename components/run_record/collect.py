@@ -91,7 +91,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
 
     Args:
         uris: Artifact URIs by the names of `REPORTED`.
-        settings: What `pipeline.plan.report_settings` returns.
+        settings: What `pipeline.definition.plan.report_settings` returns.
     """
     facts = empty(settings)
     for name, row in REPORTED.items():

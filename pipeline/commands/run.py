@@ -90,13 +90,13 @@ def run_config(
     Raises:
         ImgpipeError: The run could not start.
     """
-    from imgpipe.pipeline import component_names
+    from imgpipe.pipeline.definition import component_names
 
     if start is not None:  # before imports that take time
         start = component_names.find(start)
     from imgpipe.models.process import prefer_batches
+    from imgpipe.pipeline.definition.plan import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
-    from imgpipe.pipeline.plan import without_effect
 
     prefer_batches()
     console = output_files.console_beside(json_file)

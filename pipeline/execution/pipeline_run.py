@@ -20,17 +20,17 @@ from imgpipe.components.run_record.run_files import CONFIG, LOG
 from imgpipe.models import progress
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
-from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline import source
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.configuration.toml_text import to_toml
+from imgpipe.pipeline.definition import plan as plans
+from imgpipe.pipeline.definition.plan import Plan
 from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, RunRecord, exit_code
 from imgpipe.pipeline.output import metadata_file, removable_files, run_folders, temporary_files
 from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, RUNS
-from imgpipe.pipeline.plan import Plan
 from imgpipe.pipeline.results import Run
 
 
@@ -192,7 +192,7 @@ def _run_components(config: Config, record: RunRecord, plan: Plan, start: str | 
         start: Component from which on cached outputs are not used.
     """
     from imgpipe.components.data_gate import schema
-    from imgpipe.pipeline import graph
+    from imgpipe.pipeline.definition import graph
     from imgpipe.pipeline.runners import local
 
     # What an earlier run decided must not be taken for the decision of this one.

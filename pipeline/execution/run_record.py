@@ -19,10 +19,10 @@ from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.command_line.console import Display
 from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
 from imgpipe.pipeline.records.run_summary import summarised

@@ -23,9 +23,9 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.definition.plan import RUN_SETTINGS, Plan, settings
 from imgpipe.pipeline.kubeflow import containers, groups, mounts
 from imgpipe.pipeline.kubeflow.groups import Spec
-from imgpipe.pipeline.plan import RUN_SETTINGS, Plan, settings
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")

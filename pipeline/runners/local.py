@@ -29,7 +29,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from imgpipe.components.common import loaded_model
 from imgpipe.components.common.storage import integrity
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.graph import NEVER_CACHED
+from imgpipe.pipeline.definition.graph import NEVER_CACHED
 from imgpipe.pipeline.output import metadata_file, past_runs
 from imgpipe.pipeline.runners import seals
 
@@ -81,7 +81,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     launched again, and those before the component are taken from the cache.
 
     Args:
-        pipeline: Pipeline of `imgpipe.pipeline.graph.create_pipeline`, with a metadata connection.
+        pipeline: Pipeline of `definition.graph.create_pipeline`, with a metadata connection.
         observer: Receives starts, ends, failures and damaged artifacts.
         fresh: Nodes whose cached outputs are not used.
 

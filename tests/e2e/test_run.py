@@ -21,9 +21,9 @@ from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.described_files import version_damage
+from imgpipe.pipeline.definition.graph import NEVER_CACHED
 from imgpipe.pipeline.demo import FAULTS
 from imgpipe.pipeline.execution import repetition
-from imgpipe.pipeline.graph import NEVER_CACHED
 from tests import json_formats
 from tests.e2e.case import SETTINGS, Case
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 #: Modules that `imgpipe.pipeline.kubeflow.entry_point` and the components import while they run.
 _LOADED = (
-    "imgpipe.pipeline.graph",
+    "imgpipe.pipeline.definition.graph",
     "imgpipe.components.report.report",
     "imgpipe.pipeline.execution.failures",
     "tensorflow.keras",

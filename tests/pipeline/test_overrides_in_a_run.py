@@ -12,9 +12,9 @@ from imgpipe.components.image_filter.overrides import Override
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import plan
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.places import DECISIONS
+from imgpipe.pipeline.definition import plan
 
 SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
 

@@ -16,8 +16,8 @@ from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.source import scan
 from tests.images import class_folders
 
@@ -129,7 +129,7 @@ def test_settings_of_a_head_do_not_invalidate_features_that_are_not_chosen_for_i
 
 def test_the_graph_passes_each_component_its_part_of_the_plan_alone(config: configs.Config):
     pytest.importorskip("tfx")
-    from imgpipe.pipeline import graph
+    from imgpipe.pipeline.definition import graph
 
     plan = plans.Plan(**{field.name: field.name for field in fields(plans.Plan)})
     pipeline = graph.create_pipeline(config, plan, graph.Storage("/artifacts"))

@@ -59,7 +59,7 @@ def command(
     placed = places.on_volumes(configuration(config, data, None, settings or []))
     with consoles.quiet():
         with quick_imports():
-            from imgpipe.pipeline import graph
+            from imgpipe.pipeline.definition import graph
             from imgpipe.pipeline.kubeflow import compiler, groups
 
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(placed))

@@ -71,8 +71,8 @@ def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Return the root in a compiled pipeline, and the given values of its parameters."""
     import yaml
 
-    from imgpipe.pipeline import plan
     from imgpipe.pipeline.configuration import config
+    from imgpipe.pipeline.definition import plan
 
     try:
         spec, _ = yaml.safe_load_all(file.read_text(encoding="utf-8"))

@@ -9,8 +9,8 @@ import pytest
 
 from imgpipe.models.files import source_code
 from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.definition.plan import settings_key
 from imgpipe.pipeline.execution import repetition
-from imgpipe.pipeline.plan import settings_key
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Every runner runs this graph. It has no Resolver and no custom driver, because open-source Kubeflow
 Pipelines runs neither; the component Plan determines what they would. Its results reach the other
-components as their settings, see `imgpipe.pipeline.plan`.
+components as their settings, see `imgpipe.pipeline.definition.plan`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
 from imgpipe.components.run_record.collect import REPORTED
-from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.plan import Plan
+from imgpipe.pipeline.definition import plan as plans
+from imgpipe.pipeline.definition.plan import Plan
 
 if TYPE_CHECKING:
     from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
