@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from imgpipe.pipeline.data_check import CheckSummary
-from imgpipe.pipeline.predicted_images import PredictedImage, RefusedImage
 from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary
+from imgpipe.pipeline.published.predicted_images import PredictedImage, RefusedImage
 from imgpipe.pipeline.records.quarantine_list import QuarantineRow
 from imgpipe.pipeline.records.run_summary import RunSummary
 from imgpipe.pipeline.request_drift.examination import DriftSummary

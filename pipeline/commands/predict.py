@@ -19,8 +19,8 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.predicted_images import AnsweredFile
     from imgpipe.pipeline.published.loaded_model import LoadedModel
+    from imgpipe.pipeline.published.predicted_images import AnsweredFile
     from imgpipe.serving.client import Client, ServingError
     from imgpipe.serving.client.classifier import Answer, Progress
 
@@ -209,7 +209,7 @@ def _refusals(answers: Sequence[AnsweredFile]) -> int:
     errors = [answer for _, answer in answers if isinstance(answer, Exception)]
     if not errors:
         return 0
-    from imgpipe.pipeline.predicted_images import first_line
+    from imgpipe.pipeline.published.predicted_images import first_line
 
     console = new_console(stderr=True)
     for error in errors:
@@ -229,7 +229,7 @@ def _hand_over(
 ) -> None:
     """Write the answers to the files that were asked for, or print them; then count the labels."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.pipeline.predicted_images import describe, table
+    from imgpipe.pipeline.published.predicted_images import describe, table
 
     printed = output_files.STANDARD_OUTPUT in (json_file, csv_file)
     console = new_console(stderr=printed)
