@@ -95,8 +95,8 @@ def check(
         >>> found.summary["rejected"], found.summary["by_reason"]["truncated"]
         (11, 3)
     """
-    from imgpipe.pipeline.data_check import examine
-    from imgpipe.pipeline.source import require_classes
+    from imgpipe.pipeline.images.data_check import examine
+    from imgpipe.pipeline.images.source import require_classes
 
     _prepare()
     chosen = _configuration(config, data, settings, out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from imgpipe.pipeline.data_check import CheckSummary
+from imgpipe.pipeline.images.data_check import CheckSummary
 from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary
 from imgpipe.pipeline.published.predicted_images import PredictedImage, RefusedImage
 from imgpipe.pipeline.records.quarantine_list import QuarantineRow

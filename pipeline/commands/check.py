@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.components.source_check import JudgedSource
-    from imgpipe.pipeline.data_check import ExaminedSource
+    from imgpipe.pipeline.images.data_check import ExaminedSource
 
 app = typer.Typer()
 
@@ -41,8 +41,8 @@ def check(
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
     from imgpipe.pipeline.command_line.settings import configuration, one_source
-    from imgpipe.pipeline.data_check import examine
-    from imgpipe.pipeline.source import require_classes
+    from imgpipe.pipeline.images.data_check import examine
+    from imgpipe.pipeline.images.source import require_classes
 
     built = configuration(one_source(config, preset), data, out, settings or [])
     require_classes(built)  # before the imports, which take seconds

@@ -135,9 +135,9 @@ def prepare(run: PastRun, to: Path | None) -> Review:
 
     from imgpipe.components.run_record.commands import run_command
     from imgpipe.components.run_record.run_files import CONFIG
-    from imgpipe.pipeline import source
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.places import DECISIONS
+    from imgpipe.pipeline.images import source
     from imgpipe.pipeline.review import decisions, questions
     from imgpipe.pipeline.review.web import Images, Review
 

@@ -55,10 +55,10 @@ from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
-from imgpipe.pipeline import source
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config, changed
 from imgpipe.pipeline.configuration.dotted_keys import flat, put
+from imgpipe.pipeline.images import source
 
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"

@@ -20,7 +20,6 @@ from imgpipe.components.run_record.run_files import CONFIG, LOG
 from imgpipe.models import progress
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.process import quick_imports
-from imgpipe.pipeline import source
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config
@@ -29,6 +28,7 @@ from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition.plan import Plan
 from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, RunRecord, exit_code
+from imgpipe.pipeline.images import source
 from imgpipe.pipeline.output import metadata_file, removable_files, run_folders, temporary_files
 from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, RUNS
 from imgpipe.pipeline.results import Run

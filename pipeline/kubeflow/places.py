@@ -15,7 +15,7 @@ from imgpipe.models.limits import INPUT, OUTPUT, PLACE
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, marked
 from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.configuration.kubeflow import Volume
-from imgpipe.pipeline.source import among_images, outputs
+from imgpipe.pipeline.images.source import among_images, outputs
 
 #: Beginnings of sources that are read from the network instead of a volume.
 _REMOTE = ("gs://", "s3://")

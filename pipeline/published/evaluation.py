@@ -21,6 +21,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.images.source import opened
 from imgpipe.pipeline.published import named_model
 from imgpipe.pipeline.published.evaluation_summary import (
     EvaluationSummary,
@@ -29,7 +30,6 @@ from imgpipe.pipeline.published.evaluation_summary import (
 )
 from imgpipe.pipeline.published.model import Model
 from imgpipe.pipeline.published.seen_images import seen_images
-from imgpipe.pipeline.source import opened
 
 if TYPE_CHECKING:
     import numpy as np

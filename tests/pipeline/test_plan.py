@@ -18,7 +18,7 @@ from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.definition import plan as plans
-from imgpipe.pipeline.source import scan
+from imgpipe.pipeline.images.source import scan
 from tests.images import class_folders
 
 

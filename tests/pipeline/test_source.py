@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import source
 from imgpipe.pipeline.configuration.config import build
+from imgpipe.pipeline.images import source
 
 
 @pytest.mark.parametrize("prefix", ["", "folder:", "FOLDER:", "tfrecord:", "csv:"])
