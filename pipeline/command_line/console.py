@@ -23,8 +23,8 @@ from rich.text import Text
 
 from imgpipe.models import progress
 from imgpipe.pipeline.command_line import standard_streams
+from imgpipe.pipeline.command_line.component_names import TASKS
 from imgpipe.pipeline.command_line.terminal import wrapped
-from imgpipe.pipeline.definition.component_names import TASKS
 from imgpipe.pipeline.output import temporary_files
 
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal

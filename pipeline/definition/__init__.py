@@ -1,1 +1,1 @@
-"""What a run is: the names of its components, its plan, and the graph of TFX."""
+"""What a run is: its plan, and the graph of TFX that follows from it."""
