@@ -11,6 +11,7 @@ from PIL import Image
 
 from imgpipe.components.baseline import BaselineState
 from imgpipe.components.common.ingest_summary import SourceNote
+from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.data_gate.rules import DataDecision
@@ -29,7 +30,7 @@ from imgpipe.components.run_record.deciding_answers import (
 )
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, page_settings
-from imgpipe.components.run_record.galleries import Gallery, GalleryImage
+from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.image_map import ImageMap, MapImage
 from imgpipe.components.run_record.metrics import Table
@@ -81,7 +82,7 @@ def deciding(
 
 def gallery(name: str, count: int = 60) -> Gallery:
     """Return twelve images of a class, of which three are not typical."""
-    rows = [GalleryImage(path=f"{name}/{i}.jpg", image_hash=f"{name}-{i}") for i in range(12)]
+    rows = [NamedImage(path=f"{name}/{i}.jpg", image_hash=f"{name}-{i}") for i in range(12)]
     return made(Gallery, name=name, count=count, some=rows[:9], least=rows[9:])
 
 

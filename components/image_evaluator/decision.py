@@ -6,19 +6,12 @@ from typing import Annotated, Final, Literal
 
 from typing_extensions import TypedDict
 
+from imgpipe.components.common.named_images import LabelledImage
 from imgpipe.components.common.shares import AccuracyFigures
 
 DECISION_FILE = "decision.json"
 #: Name of what decided where it was the folds, beside the names of the splits.
 FOLDS: Final = "folds"
-
-
-class LabelledImage(TypedDict):
-    """An image with its label."""
-
-    path: Annotated[str, "Path in the source."]
-    label: Annotated[str, "Label of the image."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
 
 
 #: The new images of a class that are unlike its old ones.

@@ -21,8 +21,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.components.common.named_images import LabelledImage
 from imgpipe.components.common.storage import known_images, records
-from imgpipe.components.image_evaluator.decision import LabelledImage, UnlikeImages
+from imgpipe.components.image_evaluator.decision import UnlikeImages
 from imgpipe.models import feature_names as names
 from imgpipe.models.arrays import Floats, Integers
 from imgpipe.models.features import bank, folds, rows

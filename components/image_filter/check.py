@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
-
 from imgpipe.components.common.image_file.pixels import Measurement
 from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.common.splits import Groups, SplitRule
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 
@@ -48,13 +47,9 @@ class JudgeSettings:
     groups: Groups = "auto"
 
 
-class Row(TypedDict):
+class Row(PlacedImage):
     """A finding as it is written to JSON."""
 
-    path: Annotated[str, "Path in the source."]
-    label: Annotated[str, "Label of the file."]
-    split: Annotated[str, "Split of the file."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
     reason: Annotated[str, "Name of the check."]
     detail: Annotated[str, "What was found."]
     score: Annotated[float, "Score of the image in this check; the lowest is the worst."]

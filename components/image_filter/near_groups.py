@@ -20,6 +20,7 @@ import numpy.typing as npt
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
+from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings, Severity
 from imgpipe.components.image_filter.checks.whole_set import (
     NEAR_DUPLICATE,
@@ -49,13 +50,9 @@ _RULES = (NEAR_DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE_LABEL_CONFLICT, NEAR_DUPL
 _HELD_OUT = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
 
 
-class Listed(TypedDict):
+class Listed(PlacedImage):
     """An image of a group of near-duplicates."""
 
-    path: Annotated[str, "Path in the source."]
-    split: Annotated[str, "Split of the image."]
-    label: Annotated[str, "Label of the image."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
     stays: Annotated[bool, "Whether the image is kept."]
     reason: Annotated[str, "Name of the check; empty without a finding."]
     detail: Annotated[str, "What was found."]

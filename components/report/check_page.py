@@ -10,20 +10,20 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.image_filter.check import Row
-from imgpipe.components.image_filter.near_groups import Listed
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.report.sections import images as sections
 from imgpipe.components.report.sections import pictures
 from imgpipe.components.report.sections.images import grouped, shown
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
-from imgpipe.components.run_record.galleries import Gallery, GalleryImage
+from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.near_duplicates import condensed
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.source_check import JudgedSource
 
-_Row = TypeVar("_Row", Row, Listed, GalleryImage)
+_Row = TypeVar("_Row", bound=NamedImage)
 
 
 def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> Mapping[str, Any]:
@@ -147,4 +147,6 @@ def _near(context: Context) -> SectionContent:
 
 def _by_path(row: _Row) -> _Row:
     """Return a row whose thumbnail is found by its path, as on this page."""
-    return {**row, "image_hash": row["path"]}
+    by_path = row.copy()
+    by_path["image_hash"] = row["path"]
+    return by_path

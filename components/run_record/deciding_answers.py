@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.counts import Cell, Counts
+from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.shares import AccuracyFigures
 from imgpipe.components.run_record.metrics import Mistake, Table
@@ -34,11 +35,9 @@ class ClassAnswers(AccuracyFigures):
     name: Annotated[str, "The class."]
 
 
-class CellImage(TypedDict):
+class CellImage(NamedImage):
     """An image in a cell of the matrix."""
 
-    path: Annotated[str, "Path in the source."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
     label: Annotated[int, "Index of its label in the vocabulary."]
     predicted: Annotated[int, "Index of the predicted class."]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.common.storage import records
 from imgpipe.models.arrays import Flags, Integers
 from imgpipe.models.features.bank import BankRows
@@ -34,13 +35,9 @@ LIMIT = 500  # doubtful labels that are listed
 _FEWEST = 20  # number of images for which folds are meaningful
 
 
-class DoubtfulLabel(TypedDict):
+class DoubtfulLabel(PlacedImage):
     """An image that looks like another class than that of its label."""
 
-    path: Annotated[str, "Path in the source."]
-    label: Annotated[str, "Its label."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
-    split: Annotated[str, "Its split."]
     looks_like: Annotated[str, "The class that a model which has not seen the image answers."]
     margin: Annotated[float, "By how much this class is more probable than the label."]
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict
 
+from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.common.storage import records
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
@@ -25,25 +26,18 @@ _LEAST_SHARE = 4  # one of four images of a row is one of the least typical ones
 _TYPICAL = 6  # a review shows three of them that are not themselves in question
 
 
-class GalleryImage(TypedDict):
-    """An image of a gallery."""
-
-    path: Annotated[str, "Path in the source."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
-
-
 class Gallery(TypedDict):
     """Images of one class."""
 
     name: Annotated[str, "The class."]
     count: Annotated[int, "Number of its images in all splits."]
-    some: Annotated[list[GalleryImage], "Some of its images, chosen at random."]
+    some: Annotated[list[NamedImage], "Some of its images, chosen at random."]
     least: Annotated[
-        list[GalleryImage],
+        list[NamedImage],
         "Those whose features are farthest from the mean of the others; empty without features.",
     ]
     typical: Annotated[
-        list[GalleryImage],
+        list[NamedImage],
         "Those whose features are nearest to the mean of the others; empty without features.",
     ]
 
@@ -80,7 +74,7 @@ def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[
     chosen = np.concatenate([*some, *least, *typical]) if vocabulary else np.empty(0, np.int64)
     paths = records.places(bank_uri, rows.hashes[chosen])
 
-    def images(places: npt.NDArray[np.int64]) -> list[GalleryImage]:
+    def images(places: npt.NDArray[np.int64]) -> list[NamedImage]:
         digests = rows.hashes[places].tolist()
         return [{"path": paths[one][1], "image_hash": one.decode()} for one in digests]
 
@@ -144,7 +138,7 @@ class GallerySample:
         found: list[Gallery] = []
         for name in vocabulary:
             chosen = sorted(self._chosen.get(name, ()), reverse=True)
-            some: list[GalleryImage] = [
+            some: list[NamedImage] = [
                 {"path": path, "image_hash": digest} for _, path, digest in chosen
             ]
             count = self._counts[name]

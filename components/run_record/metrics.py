@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import numpy as np
-from typing_extensions import TypedDict
 
 from imgpipe.components.common.counts import AnswerTally, ClassMetrics, Counts
+from imgpipe.components.common.named_images import LabelledImage
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.shares import AccuracyFigures
 from imgpipe.components.image_evaluator.decision import FOLDS
@@ -42,12 +42,9 @@ class SplitMetrics(AccuracyFigures):
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
 
 
-class Mistake(TypedDict):
+class Mistake(LabelledImage):
     """An image that is predicted wrongly."""
 
-    path: Annotated[str, "Path in the source."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
-    label: Annotated[str, "Label of the image."]
     predicted: Annotated[str, "The predicted class."]
     probability: Annotated[float, "Probability of the predicted class."]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE, obstacle
@@ -22,7 +23,6 @@ from imgpipe.components.image_filter.checks.whole_set import (
 )
 from imgpipe.components.image_filter.comparison import DUPLICATE, DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.near_groups import Listed, NearGroup
-from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.near_duplicates import ShownGroup
@@ -33,8 +33,6 @@ from imgpipe.models.files import json_object
 from imgpipe.pipeline.output.past_runs import PastRun
 
 QuestionKind = Literal["doubtful", "near", "rejected"]
-#: A row that names an image.
-_Image = DoubtfulLabel | Listed | Row
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
 _USED_ELSEWHERE = (DUPLICATE, DUPLICATE_ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
@@ -146,11 +144,11 @@ def _merged(first: Question, more: Question) -> Question:
     return replace(first, why=tuple(dict.fromkeys((*first.why, *more.why))), **filled)
 
 
-def _shown(row: _Image) -> Shown:
+def _shown(row: PlacedImage) -> Shown:
     return Shown(row["image_hash"], row["path"], row["label"], row["split"])
 
 
-def _question(row: _Image, kind: QuestionKind, why: str, **more: Any) -> Question:
+def _question(row: PlacedImage, kind: QuestionKind, why: str, **more: Any) -> Question:
     if row["split"] == names.TEST:
         more["no_relabel"] = TEST_LABEL
     return Question(_shown(row), kind, (why,), **more)

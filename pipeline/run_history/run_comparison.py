@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common import prediction, shares
+from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.common.shares import PairedAnswers
 from imgpipe.components.common.storage import integrity, records
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
@@ -58,14 +59,10 @@ class MetricPair(TypedDict):
 MetricPairs: TypeAlias = dict[str, dict[str, MetricPair]]
 
 
-class Disagreement(TypedDict):
+class Disagreement(PlacedImage):
     """An image that only one model predicts correctly."""
 
-    split: Annotated[str, "Split of the image."]
-    path: Annotated[str, "Path in the source."]
-    label: Annotated[str, "Label of the image."]
     predicted: Annotated[str, "What the other model predicts."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
 
 
 class RunComparison(TypedDict):

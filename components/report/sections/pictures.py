@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.report import map_picture, plots
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.deciding_answers import (
@@ -17,7 +18,7 @@ from imgpipe.components.run_record.deciding_answers import (
     DecidingAnswers,
 )
 from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.galleries import Gallery, GalleryImage
+from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.learning_curve import images_to_threshold, power_law
 
 _NO_ANSWERS = "No image was classified by a trained model"
@@ -174,7 +175,7 @@ def _matrix_rows(context: Context, deciding: DecidingAnswers) -> list[_MatrixRow
     return rows
 
 
-def _photos(context: Context, images: Sequence[CellImage | GalleryImage]) -> list[_Photo]:
+def _photos(context: Context, images: Sequence[NamedImage]) -> list[_Photo]:
     """Return images with their small thumbnails."""
     return [
         {"image": context.thumbnails.small_uri(image["image_hash"]), "path": image["path"]}

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
-from imgpipe.components.run_record.galleries import Gallery, GalleryImage
+from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.near_duplicates import ShownNearDuplicates
 from imgpipe.pipeline.output.past_runs import PastRun
 from tests.declared import made
@@ -72,7 +73,7 @@ def facts() -> dict[str, Any]:
 
 def typical(label: str, *paths: str) -> Gallery:
     """Return the gallery of a class with some typical images."""
-    images: list[GalleryImage] = [{"path": path, "image_hash": digest(path)} for path in paths]
+    images: list[NamedImage] = [{"path": path, "image_hash": digest(path)} for path in paths]
     return made(Gallery, name=label, typical=images)
 
 
