@@ -32,6 +32,10 @@ class Ruling(TypedDict):
     rule: Annotated[str, "Name of the rule, such as threshold."]
     text: Annotated[str, "What was measured, with its interval, and what is asked for."]
     reason: Annotated[str, "Why the model is refused; empty if it passes the rule."]
+    figure: Annotated[
+        float | None,
+        "The number in `text` that the rule judges, such as the lowest recall; null without one.",
+    ]
     margin: Annotated[
         float | None,
         "By how much the model is better than the limit; null for a rule without a limit.",

@@ -27,9 +27,11 @@ _FLOOR = 0.25
 _CHANCE = 0.05  # two models differ if the difference has a smaller probability by chance
 
 
-def _ruling(text: str, reason: str = "", margin: float | None = None) -> Ruling:
+def _ruling(
+    text: str, reason: str = "", figure: float | None = None, margin: float | None = None
+) -> Ruling:
     """Return what a rule says; `decide` adds the name of the rule."""
-    return {"rule": "", "text": text, "reason": reason, "margin": margin}
+    return {"rule": "", "text": text, "reason": reason, "figure": figure, "margin": margin}
 
 
 def _threshold(evidence: Evidence) -> Ruling:
@@ -42,6 +44,7 @@ def _threshold(evidence: Evidence) -> Ruling:
     return _ruling(
         f"{_figures(evidence)}; {balanced}; at least {threshold:g} is asked for",
         f"it is below the threshold {threshold:g}" if missed else "",
+        accuracy,
         accuracy - threshold,
     )
 
@@ -81,7 +84,7 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     elif low:
         reason = f"the recall of {name!r}{more} is surely below {floor:g} (evaluate.min_recall): "
         reason += _recall_of(counts, label)
-    return _ruling(text, reason, recall - floor)
+    return _ruling(text, reason, recall, recall - floor)
 
 
 def _commonest_class(evidence: Evidence) -> Ruling | None:
@@ -96,6 +99,7 @@ def _commonest_class(evidence: Evidence) -> Ruling | None:
     return _ruling(
         f"right for {counts.correct:,}, where {always} is {right}",
         f"it is not better than {always}, which is {right}" if refused else "",
+        counts.accuracy,
         (counts.correct - most) / counts.images,
     )
 
@@ -129,7 +133,7 @@ def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float
     drop = (before - right) / images
     worse = drop > most + SLACK and shares.mcnemar(gained, lost) < chance
     why = f"it is worse than the last version by more than chance and {most:g} (evaluate.max_drop)"
-    return _ruling(text, f"{why}: {text}" if worse else "", -drop)
+    return _ruling(text, f"{why}: {text}" if worse else "", right / images, -drop)
 
 
 def _unlike_images(evidence: Evidence) -> Ruling | None:

@@ -123,9 +123,7 @@ def serve(
         raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
     named = _named(Path(model_dir), run, versions)
     alone = named.model() if named.versions is None else None
-    # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    _name_no_other_files()
     from imgpipe.models.features import feature_distribution
     from imgpipe.pipeline.published.example_images import example_images
     from imgpipe.serving.server import model_server
@@ -156,6 +154,15 @@ def serve(
     with _opened(json_file) as write, _base_path(named, alone) as base_path:
         settings = dataclasses.replace(settings, model_base_path=str(base_path))
         raise typer.Exit(model_server.run(settings, write, "imgpipe serve"))
+
+
+def _name_no_other_files() -> None:
+    """Let TensorFlow print no line for each file that is not an image.
+
+    It does at level 1, which `cli` has set.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 
 def _named(path: Path, run: str | None, versions: int) -> NamedModel:
