@@ -123,7 +123,7 @@ def serve(
         raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
     named = _named(Path(model_dir), run, versions)
     alone = named.model() if named.versions is None else None
-    _name_no_other_files()
+    _quiet_tensorflow()
     from imgpipe.models.features import feature_distribution
     from imgpipe.pipeline.published.example_images import example_images
     from imgpipe.serving.server import model_server
@@ -156,7 +156,7 @@ def serve(
         raise typer.Exit(model_server.run(settings, write, "imgpipe serve"))
 
 
-def _name_no_other_files() -> None:
+def _quiet_tensorflow() -> None:
     """Let TensorFlow print no line for each file that is not an image.
 
     It does at level 1, which `cli` has set.
