@@ -284,7 +284,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return kinds.CLASS_TOKEN if class_token else kinds.AVERAGE
 
     @property
-    def for_search(self) -> ModelSettings:
+    def with_one_block(self) -> ModelSettings:
         """The settings of the networks of a search, whose heads read the first block alone."""
         return replace(self, features=kinds.one_block(self.widest))
 

@@ -83,7 +83,7 @@ def deciding(
 def gallery(name: str, count: int = 60) -> Gallery:
     """Return twelve images of a class, of which three are not typical."""
     rows = [NamedImage(path=f"{name}/{i}.jpg", image_hash=f"{name}-{i}") for i in range(12)]
-    return made(Gallery, name=name, count=count, some=rows[:9], least=rows[9:])
+    return made(Gallery, name=name, count=count, sample=rows[:9], least=rows[9:])
 
 
 def grid(classes: Sequence[str]) -> ImageMap:

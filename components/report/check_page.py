@@ -83,7 +83,7 @@ def paths_shown(judged: JudgedSource) -> set[str]:
     paths |= {row["kept_copy"] for row in rows if row["kept_copy"]}
     for group in condensed(judged.near or ())["rows"]:
         paths |= {member["path"] for member in group["members"]}
-    return paths | {image["path"] for gallery in judged.galleries for image in gallery["some"]}
+    return paths | {image["path"] for gallery in judged.galleries for image in gallery["sample"]}
 
 
 def render(
@@ -112,7 +112,7 @@ def render(
             group["members"] = [_by_path(member) for member in group["members"]]
     by_fate = {fate: [_by_path(row) for row in rows] for fate, rows in findings(judged).items()}
     shown_galleries: list[Gallery] = [
-        {**gallery, "some": [_by_path(image) for image in gallery["some"]]}
+        {**gallery, "sample": [_by_path(image) for image in gallery["sample"]]}
         for gallery in judged.galleries
     ]
     facts: Facts = {

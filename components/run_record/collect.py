@@ -45,7 +45,7 @@ from imgpipe.models.process import one_blas_thread
 
 
 @dataclass(frozen=True)
-class Reported:
+class ReportedArtifact:
     """An artifact that the report reads.
 
     Attributes:
@@ -66,23 +66,29 @@ class Reported:
 
 #: Artifacts by the name that `collect` uses for them.
 REPORTED = {
-    "quarantine": Reported(
+    "quarantine": ReportedArtifact(
         "ImageFilter", "quarantine", "Quarantine", quarantine_files.SUMMARY, "data"
     ),
-    "data_blessing": Reported("DataGate", "blessing", "DataBlessing", GATE_FILE, "data_gate"),
-    "bank": Reported("FeatureBank", "features", "Examples", BANK_FILE),
-    "model_run": Reported("ImageTrainer", "model_run", "ModelRun", HISTORY_FILE, "training"),
-    "model": Reported("ImageTrainer", "model", "Model"),
-    "baseline": Reported("Baseline", "model", "Model", BASELINE_FILE),
-    "model_blessing": Reported(
+    "data_blessing": ReportedArtifact(
+        "DataGate", "blessing", "DataBlessing", GATE_FILE, "data_gate"
+    ),
+    "bank": ReportedArtifact("FeatureBank", "features", "Examples", BANK_FILE),
+    "model_run": ReportedArtifact(
+        "ImageTrainer", "model_run", "ModelRun", HISTORY_FILE, "training"
+    ),
+    "model": ReportedArtifact("ImageTrainer", "model", "Model"),
+    "baseline": ReportedArtifact("Baseline", "model", "Model", BASELINE_FILE),
+    "model_blessing": ReportedArtifact(
         "ImageEvaluator", "blessing", "ModelBlessing", DECISION_FILE, "gate"
     ),
-    "predictions": Reported("Predictor", "predictions", "Examples"),
-    "infra_blessing": Reported(
+    "predictions": ReportedArtifact("Predictor", "predictions", "Examples"),
+    "infra_blessing": ReportedArtifact(
         "ServingValidator", "blessing", "InfraBlessing", blessings.VALIDATION, "serving"
     ),
-    "pushed_model": Reported("ModelPusher", "pushed_model", "PushedModel", PUSH_FILE, "push"),
-    "examples": Reported("ImageFilter", "examples", "Examples"),
+    "pushed_model": ReportedArtifact(
+        "ModelPusher", "pushed_model", "PushedModel", PUSH_FILE, "push"
+    ),
+    "examples": ReportedArtifact("ImageFilter", "examples", "Examples"),
 }
 
 

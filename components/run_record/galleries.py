@@ -31,7 +31,7 @@ class Gallery(TypedDict):
 
     name: Annotated[str, "The class."]
     count: Annotated[int, "Number of its images in all splits."]
-    some: Annotated[list[NamedImage], "Some of its images, chosen at random."]
+    sample: Annotated[list[NamedImage], "Some of its images, chosen at random."]
     least: Annotated[
         list[NamedImage],
         "Those whose features are farthest from the mean of the others; empty without features.",
@@ -57,7 +57,7 @@ def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[
     """
     length = row_length(len(vocabulary))
     far = distances(rows.first_block(), len(vocabulary))
-    some: list[npt.NDArray[np.int64]] = []
+    sample: list[npt.NDArray[np.int64]] = []
     least: list[npt.NDArray[np.int64]] = []
     typical: list[npt.NDArray[np.int64]] = []
     for label in range(len(vocabulary)):
@@ -70,8 +70,8 @@ def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[
         # One image of each group, whose images are nearly the same.
         _, first_of_groups = np.unique(rows.groups[nearest], return_index=True)
         typical.append(nearest[np.sort(first_of_groups)[:_TYPICAL]])
-        some.append(places[~np.isin(places, strange)][: length - len(strange)])
-    chosen = np.concatenate([*some, *least, *typical]) if vocabulary else np.empty(0, np.int64)
+        sample.append(places[~np.isin(places, strange)][: length - len(strange)])
+    chosen = np.concatenate([*sample, *least, *typical]) if vocabulary else np.empty(0, np.int64)
     paths = records.places(bank_uri, rows.hashes[chosen])
 
     def images(places: npt.NDArray[np.int64]) -> list[NamedImage]:
@@ -82,7 +82,7 @@ def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[
         {
             "name": name,
             "count": int((rows.labels == label).sum()),
-            "some": images(some[label]),
+            "sample": images(sample[label]),
             "least": images(least[label]),
             "typical": images(typical[label]),
         }
@@ -138,9 +138,11 @@ class GallerySample:
         found: list[Gallery] = []
         for name in vocabulary:
             chosen = sorted(self._chosen.get(name, ()), reverse=True)
-            some: list[NamedImage] = [
+            sample: list[NamedImage] = [
                 {"path": path, "image_hash": digest} for _, path, digest in chosen
             ]
             count = self._counts[name]
-            found.append({"name": name, "count": count, "some": some, "least": [], "typical": []})
+            found.append(
+                {"name": name, "count": count, "sample": sample, "least": [], "typical": []}
+            )
         return found

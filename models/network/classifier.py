@@ -210,7 +210,7 @@ def require_layers(settings: ModelSettings) -> None:
     if settings.cut or tuned or named:
         backbone_of(settings)  # fails for a layer that does not exist
         if tuned:
-            trained = settings.for_search if settings.searches else settings
+            trained = settings.with_one_block if settings.searches else settings
             layer_graph.layer_at(backbone_of(trained), tuned)
 
 

@@ -120,7 +120,7 @@ class _Search:
         judging: list[Part],
         whole: Part,
     ) -> None:
-        self._inputs = replace(inputs, settings=inputs.settings.for_search)
+        self._inputs = replace(inputs, settings=inputs.settings.with_one_block)
         self._head = head
         self._accuracy_in_folds = accuracy_in_folds
         self._judged_by = judged_by
@@ -157,25 +157,25 @@ class _Search:
             return search_ends.few_mistakes(self._accuracy_in_folds, held_out, FEWEST_MISTAKES)
         progress.part("measuring how fast this machine is")
         precision = read_facts(self._inputs.bank_uri)["precision"]
-        of_networks = plan.settings(settings)
-        extractor = FeatureExtractor(of_networks, precision, plan.cut)
+        network_settings = plan.settings(settings)
+        extractor = FeatureExtractor(network_settings, precision, plan.cut)
         # A step is planned by a share of the time of the whole network.
-        measured = FeatureExtractor(of_networks, precision)
+        timed_extractor = FeatureExtractor(network_settings, precision)
         if self._minutes is None:
             self._view_seconds = nominal_seconds_a_view(network, settings.size)
-            return self._by_data(plan, extractor, measured)
-        self._view_seconds = image_rows.seconds_a_view(self._whole.training, measured)
+            return self._by_data(plan, extractor, timed_extractor)
+        self._view_seconds = image_rows.seconds_a_view(self._whole.training, timed_extractor)
         return self._by_minutes(plan, extractor, self._minutes)
 
     def _by_data(
-        self, most: TrainingPlan, extractor: FeatureExtractor, measured: FeatureExtractor
+        self, most: TrainingPlan, extractor: FeatureExtractor, timed_extractor: FeatureExtractor
     ) -> SearchEnd:
         """Train by the plan that follows from the data, however long it takes here.
 
         Args:
             most: The plan with the views and epochs of the settings.
             extractor: Extractor of the activations at the cut.
-            measured: Extractor whose time tells a person how long the training will take here.
+            timed_extractor: Extractor whose time tells how long the training will take here.
         """
         whole = self._whole
         distinct = len(np.union1d(whole.training.hashes, whole.held_out.hashes))
@@ -188,7 +188,7 @@ class _Search:
         affordable = self._with_space(planned, extractor)
         if affordable is None:
             return search_ends.no_space()
-        seconds = image_rows.seconds_a_view(whole.training, measured)
+        seconds = image_rows.seconds_a_view(whole.training, timed_extractor)
         needed = self._minutes_of(affordable, seconds)
         self._image_seconds = 60 * needed / images_of(self._parts())
         here = search_ends.in_minutes(max(needed, 0.1))

@@ -204,7 +204,7 @@ def build_gallery(context: Context) -> SectionContent:
             {
                 "name": found[label]["name"],
                 "count": found[label]["count"],
-                "some": _photos(context, found[label]["some"]),
+                "sample": _photos(context, found[label]["sample"]),
                 "least": _photos(context, found[label]["least"]),
             }
             for label in labels
@@ -235,7 +235,7 @@ def _of_galleries(facts: Facts) -> set[str]:
     return {
         image["image_hash"]
         for label in (*first, *others)
-        for image in (*found[label]["some"], *found[label]["least"])
+        for image in (*found[label]["sample"], *found[label]["least"])
     }
 
 

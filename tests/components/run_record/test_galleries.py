@@ -27,9 +27,9 @@ def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):
     found = galleries(read_rows(uri, names.SPLITS, 3, 0), uri, CLASSES)
     assert [row["count"] for row in found] == np.bincount(labels).tolist()
     dogs = found[1]
-    assert len(dogs["some"]) == 9 and len(dogs["least"]) == 3
+    assert len(dogs["sample"]) == 9 and len(dogs["least"]) == 3
     assert f"/{strange}.jpg" in dogs["least"][0]["path"]
-    paths = [image["path"] for image in (*dogs["some"], *dogs["least"])]
+    paths = [image["path"] for image in (*dogs["sample"], *dogs["least"])]
     assert len(set(paths)) == 12
     nearest = [image["path"] for image in dogs["typical"]]
     assert len(set(nearest)) == 6 and not set(nearest) & {row["path"] for row in dogs["least"]}
@@ -42,7 +42,7 @@ def test_a_class_of_one_image_has_a_row_and_no_distance_is_a_number_that_is_none
     uri = bank(features, labels)
     rows = read_rows(uri, names.SPLITS, 3, 0)
     assert np.isfinite(distances(rows, 3)).all()
-    assert [len(row["some"]) for row in galleries(rows, uri, CLASSES)] == [9, 9, 1]
+    assert [len(row["sample"]) for row in galleries(rows, uri, CLASSES)] == [9, 9, 1]
 
 
 def test_without_features_the_same_images_are_chosen_in_any_order():
@@ -55,5 +55,5 @@ def test_without_features_the_same_images_are_chosen_in_any_order():
         samples.append(sample.galleries(CLASSES))
     assert samples[0] == samples[1]
     cats, dogs, _ = samples[0]
-    assert (cats["count"], len(cats["some"]), cats["least"]) == (50, 12, [])
-    assert (dogs["count"], dogs["some"]) == (0, [])
+    assert (cats["count"], len(cats["sample"]), cats["least"]) == (50, 12, [])
+    assert (dogs["count"], dogs["sample"]) == (0, [])

@@ -214,7 +214,7 @@ def test_the_folds_choose_between_class_token_patches_and_both(vit: Path, tmp_pa
     settings = ModelSettings(backbone=f"hub:{vit}")
     assert settings.widest == "tokens"
     assert list(single_blocks(settings.widest)) == ["class_token", "average"]
-    assert settings.for_search.widest == "class_token"
+    assert settings.with_one_block.widest == "class_token"
     assert not settings.larger_sizes
     swin = ModelSettings(backbone=f"hub:{hub_presets.write('swin', tmp_path)}")
     assert swin.widest == "covariance"

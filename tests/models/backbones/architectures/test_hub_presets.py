@@ -160,7 +160,7 @@ def test_a_network_is_exported_or_refused(
 
 @pytest.mark.parametrize("family", [_case(family) for family in ("dinov2", "dinov3", "swin")])
 def test_the_layers_above_a_block_can_be_trained(family: str, folder: Path) -> None:
-    settings = _settings(family, folder).for_search
+    settings = _settings(family, folder).with_one_block
     network = backbone_of(settings)
     plan = training_plan(settings, network)
     assert plan is not None and 0 < plan.share < 1
@@ -196,7 +196,7 @@ def test_a_network_that_trained_in_16_bits_is_exact_afterwards(folder: Path) -> 
     from imgpipe.models import distribution
     from imgpipe.models.training import fast_layers
 
-    settings = _settings("swin", folder, freeze="none").for_search
+    settings = _settings("swin", folder, freeze="none").with_one_block
     with distribution.policy("mixed_bfloat16"):
         trained = network(3, settings)
     exact, expected = fast_layers.exact(trained), network(3, settings)
