@@ -9,8 +9,9 @@ the image; `preprocess.whole_pixels` does this like the exported graph and round
 | Keras | pixels [N, S, S, 3] of any number type, 0..255 | the same |
 | LiteRT, weights of 16 bits | pixels uint8 [N, S, S, 3] | the same |
 | LiteRT, 8 bits | pixels uint8 [N, S, S, 3] | probabilities uint8 [N, C] in 1/256 |
+| LiteRT, 8 bits, a head that reads covariances | pixels uint8 [N, S, S, 3] | float32 [N, C] |
 
-In a file of 8 bits, a head that reads covariances, and their square roots, have numbers of 32 bits.
+In a file of 8 bits, such a head and the square roots of its covariances have numbers of 32 bits.
 
 A function `to_…` returns the content of a file, and a function `open_…` returns a function from
 resized images, uint8 [N, S, S, 3], to the probabilities [N, C] that such a file gives.
@@ -52,12 +53,10 @@ CALIBRATION_IMAGES: Final = 200
 #: Products of matrices of 8 bits do not converge to a square root, and the blocks of features would
 #: have to share one scale: a file whose only error is that of its pixels then had 93 of 100 images
 #: right instead of all.
-_FLOAT_OPERATIONS: Final = frozenset(
-    {
-        *("BATCH_MATMUL", "CONCATENATION", "DIV", "FULLY_CONNECTED", "GATHER", "MUL", "PACK"),
-        *("RESHAPE", "RSQRT", "SOFTMAX", "SPLIT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB"),
-        *("SUM", "TRANSPOSE"),
-    }
+_FLOAT_OPERATIONS: Final = (
+    *("BATCH_MATMUL", "CONCATENATION", "DIV", "FULLY_CONNECTED", "GATHER", "MUL", "PACK"),
+    *("RESHAPE", "RSQRT", "SOFTMAX", "SPLIT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB"),
+    *("SUM", "TRANSPOSE"),
 )
 
 _RESIZE: Final = "ResizeBilinear"  # the op that resizes decoded images to the network's input size
@@ -139,20 +138,14 @@ def to_lite(
     """
     import tensorflow as tf
 
-    # For int8 the converter expects a float input and changes its type to uint8 itself.
-    serve = _from_pixels(version, tf.float32 if calibration else tf.uint8)
-    module = tf.Module()
-    module.serve = serve
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [serve.get_concrete_function()], module
-    )
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if calibration:
-        content = _in_8_bits(converter, calibration, _reads_covariances(serve))
-    else:
-        converter.target_spec.supported_types = [tf.float16]
-        content = converter.convert()
-    return lite_metadata.with_classes(bytes(content), vocabulary, unknown_below)
+    serve = _from_pixels(version, tf.uint8)
+    if not calibration:
+        content = _in_16_bits(serve)
+    elif _reads_covariances(serve):
+        content = _in_8_and_32_bits(serve, calibration)
+    else:  # the converter expects a float input and changes its type to uint8 itself
+        content = _in_8_bits(_from_pixels(version, tf.float32), calibration)
+    return lite_metadata.with_classes(content, vocabulary, unknown_below)
 
 
 def _reads_covariances(serve: Any) -> bool:
@@ -161,29 +154,54 @@ def _reads_covariances(serve: Any) -> bool:
     return any(f"{AXES}_" in operation.name for operation in operations)
 
 
-def _in_8_bits(converter: Any, calibration: Sequence[PixelValues], covariances: bool) -> bytes:
-    """Convert a network to a file of 8 bits."""
+def _lite_converter(serve: Any) -> Any:
+    """Return the converter of a function that `_from_pixels` has returned."""
     import tensorflow as tf
-    from tensorflow.lite.python import convert
 
-    converter.representative_dataset = lambda: _representative(calibration)
+    module = tf.Module()
+    module.serve = serve
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [serve.get_concrete_function()], module
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return converter
+
+
+def _in_16_bits(serve: Any) -> bytes:
+    """Convert a function of pixels uint8 to a file whose weights have 16 bits."""
+    import tensorflow as tf
+
+    converter = _lite_converter(serve)
+    converter.target_spec.supported_types = [tf.float16]
+    return bytes(converter.convert())
+
+
+def _in_8_bits(serve: Any, calibration: Sequence[PixelValues]) -> bytes:
+    """Convert a function of pixels float32 to a file of whole numbers of 8 bits."""
+    import tensorflow as tf
+
+    converter = _lite_converter(serve)
+    converter.representative_dataset = lambda: _representative(calibration, np.float32)
     # An op that has no int8 kernel is an error then, instead of a float op in an int8 file.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.uint8
-    if not covariances:
-        return bytes(converter.convert())
-    # TensorFlow offers a choice of operations only in its debugger, which changes the input.
-    converter.target_spec.supported_ops.append(tf.lite.OpsSet.TFLITE_BUILTINS)
-    converter._experimental_calibrate_only = True
-    measured = converter.convert()
-    return bytes(
-        convert.mlir_quantize(
-            measured,
-            input_data_type=tf.uint8,
-            output_data_type=tf.uint8,
-            denylisted_ops=set(_FLOAT_OPERATIONS),
+    return bytes(converter.convert())
+
+
+def _in_8_and_32_bits(serve: Any, calibration: Sequence[PixelValues]) -> bytes:
+    """Convert a function of pixels uint8 to a file of 8 bits, but for `_FLOAT_OPERATIONS`."""
+    import tensorflow as tf
+
+    converter = _lite_converter(serve)
+    converter.representative_dataset = lambda: _representative(calibration, np.uint8)
+    # TensorFlow offers a choice of operations in its debugger alone.
+    kept = list(_FLOAT_OPERATIONS)
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=kept)
+    with _without_warnings():
+        debugger = tf.lite.experimental.QuantizationDebugger(
+            converter=converter, debug_options=options
         )
-    )
+    return bytes(debugger.get_nondebug_quantized_model())
 
 
 def _from_pixels(version: Path, taken: Any, erfc: bool = True) -> Any:
@@ -254,16 +272,16 @@ def _without_erfc(graph: Any) -> None:
         node.input[:] = [one.name, erf.name]
 
 
-def _representative(images: Sequence[PixelValues]) -> Iterator[list[Any]]:
-    """Yield the images as the converter reads them.
+def _representative(images: Sequence[PixelValues], kind: Any) -> Iterator[list[Any]]:
+    """Yield the images as the converter reads them, as numbers of a type.
 
     One pixel of the first image becomes black and one white. With 0 and 255 among the values, the
     scale of the input is exactly 1, so that pixels are used unchanged.
     """
-    first: Any = images[0].astype(np.float32)
-    first[0, 0], first[0, 1] = 0.0, 255.0
+    first = images[0].copy()
+    first[0, 0], first[0, 1] = 0, 255
     for image in itertools.chain([first], images[1:]):
-        yield [image[None].astype(np.float32)]
+        yield [image[None].astype(kind)]
 
 
 def open_onnx(content: bytes) -> Answering:
@@ -311,7 +329,7 @@ def _one_by_one(answer: Callable[[PixelValues], npt.NDArray[Any]]) -> Answering:
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Ignores warnings about NumPy functions that Keras and tf2onnx use and that will change."""
+    """Ignores warnings about functions that Keras, tf2onnx and TensorFlow use and will change."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

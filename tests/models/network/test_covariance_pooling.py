@@ -196,6 +196,22 @@ def test_a_lite_file_answers_alike(exported, calibrated: bool, tolerance: float)
     np.testing.assert_allclose(answer(pixels), classifier.probabilities(images), atol=tolerance)
 
 
+def test_a_file_of_8_bits_has_whole_numbers_below_the_covariances(exported) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    _, folder = exported
+    content = exchange_files.to_lite(folder, _CLASSES, list(_images()[1]))
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    [given], [answer] = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (given["dtype"], answer["dtype"]) == (np.uint8, np.float32)
+    maps = [one for one in interpreter.get_tensor_details() if len(one["shape"]) == 4]
+    assert {one["dtype"] for one in maps} >= {np.int8, np.float32}
+    # The pixels are used unchanged, because their scale is 1.
+    scales = {one["quantization"] for one in maps if one["shape"].tolist() == [1, 64, 64, 3]}
+    assert (1.0, -128) in scales
+
+
 def test_an_onnx_file_answers_alike(exported) -> None:
     pytest.importorskip("tf2onnx")
     classifier, folder = exported
