@@ -53,9 +53,8 @@ class Finding(TypedDict):
 
 #: Notes of sources about images that nothing used, and how their paths are called.
 _LEFT_OUT = {
-    "skipped_folder": "folder",
+    "skipped": "skipped",
     "unlabelled_folder": "folder",
-    "skipped_files": "files",
     "unlabelled_file": "file",
 }
 #: Other notes of what nothing used.
@@ -70,6 +69,7 @@ _NOTES = {
     "unused_split": "split that nothing reads",
     "single_folder": "folder around all others",
     "no_group": "no group in its name",
+    "skipped": "left out by data.skip",
 }
 _SHARE = 3  # where a third of the images is left out, the others do not stand for all
 _NAMED = 4  # folders and columns that the line of what is not used names

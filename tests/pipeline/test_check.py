@@ -263,12 +263,12 @@ def test_clean_is_not_said_beside_images_that_were_left_out(clean, tmp_path):
     (clean / "rock/notes.txt").write_text("x")
     skip = ("--set", 'data.skip=["masks"]')
     code, text, _ = check(clean, *FEW, *skip, "--json", tmp_path / "c.json")
-    unused = "folder masks (8 images)"
+    unused = "skipped masks (8 images)"
     *_, above, _, last = text.splitlines()
     assert code == 0 and last == f"usable: 16 of 16 images kept; not used: {unused}"
     assert above == f"  not used 1 file that is no image, {unused}"
     found = json.loads((tmp_path / "c.json").read_text())
-    assert [one["reason"] for one in found["findings"] if one["decides"]] == ["skipped_folder"]
+    assert [one["reason"] for one in found["findings"] if one["decides"]] == ["skipped"]
 
 
 def test_a_tree_with_two_meanings_is_refused_and_read_by_the_command_that_is_offered(clean):

@@ -76,6 +76,7 @@ _FEATURES = {"bank", "training", *_RESULT}
         ({"data.classes": ("a", "b")}, _READ),
         ({"data.class_level": 1}, _READ),
         ({"data.skip": ("masks",)}, _READ),
+        ({"data.split_folders": ("rome=test",)}, _READ),
         ({"data.group_pattern": "(.)"}, {"fingerprint", "gate", *_READ}),
         ({"split.groups": "none"}, _CHECKED),
         # Where files lie does not change the result.

@@ -11,7 +11,6 @@ import collections
 import contextlib
 import os
 import re
-import shlex
 import stat
 import tarfile
 import zipfile
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from imgpipe.components.example_gen.sources import unpacking
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -43,9 +43,8 @@ from imgpipe.components.example_gen.sources.local_files import (
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving.file_formats import described
 
-#: Suffixes of archives; those that are not read get an error that says so.
-_NOT_READ = (".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", *_NOT_READ)
+#: Endings of archives that are read; the others get an error that says so.
+_READ = (".zip", ".tar", ".tar.gz", ".tgz")
 _HEAD = 4096  # bytes by which the format of a file is named
 _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 #: Compression methods of zip members that are read, whose decoders limit the size of the output.
@@ -58,7 +57,7 @@ _AGAIN = "If the images are your own, download the archive again, or unpack it a
 
 def takes(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names an archive."""
-    return locator.lower().endswith(SUFFIXES) and not Path(locator).expanduser().is_dir()
+    return locator.lower().endswith(unpacking.ENDINGS) and not Path(locator).expanduser().is_dir()
 
 
 @dataclass
@@ -149,10 +148,10 @@ class ArchiveSource(Source):
         except OSError as error:
             with path.open("rb") as file:
                 name, _ = described(file.read(_HEAD))
-            if self.file.lower().endswith(_NOT_READ):
+            if not self.file.lower().endswith(_READ):
                 raise ConfigError(
-                    f"data source {self.file!r} is not read (it is: {name}); {_EXPECTED}. "
-                    f"Unpack it: 7z x {shlex.quote(self.file)} -ounpacked && imgpipe check unpacked"
+                    f"data source {self.file!r} is not read (it is: {name}); {_EXPECTED}. Unpack "
+                    f"it: {unpacking.command(self.file)} && imgpipe check {unpacking.FOLDER}"
                 ) from None
             raise ConfigError(
                 f"data source {self.file!r} cannot be read: {error.strerror or error}. {_AGAIN}"

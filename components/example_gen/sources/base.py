@@ -73,6 +73,11 @@ class SourceSettings:
         "source or below its split folder, 2 for the folder in that, and so on. 0: the "
         "first; a tree that can be read in two ways is refused.",
     )
+    split_folders: tuple[str, ...] = Field(
+        default=(),
+        description="Folders that are splits although their names do not say so in English, each "
+        "with its split: ['Prüfung=test'].",
+    )
     skip: tuple[str, ...] = Field(
         default=(),
         description="Names of folders and files that are not read, such as masks or *_mask*, or "
@@ -123,6 +128,11 @@ class Item:
     def content(self) -> str:
         """Hash of the content, or the checksum of a store that was not read; "" for neither."""
         return self.sha256 or self.version
+
+    def placed(self, label: str | None, split: str | None) -> Item:
+        """Return the item in a class and a split; `dataclasses.replace` takes twice as long."""
+        kept = (self.symlink, self.sha256, self.group, self.problem, self.version, self.locator)
+        return Item(self.path, label, split, *kept)
 
     def key(self, content: str) -> bytes:
         """Fingerprint of everything that determines this item's record.

@@ -1,19 +1,15 @@
-"""The tree of the folders of a source, and what its structure tells about the classes."""
+"""The tree of the folders of a source with its images, and the notes of what is not in it."""
 
 from __future__ import annotations
 
 import collections
-import itertools
-import re
-from collections.abc import Iterator, Sequence
+import fnmatch
+import functools
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
-from imgpipe.components.common.image_file.file_names import stem, suffix
-from imgpipe.components.example_gen.sources.base import Item
-
-#: A name with an end that says that it belongs to another file: x_mask and x_mask_1 beside x.
-_ENDING = re.compile(r"(.+?)([-_. ]+[^\W\d_]+)([-_. ]?\d+)?")
-_MANY = 3  # one in so many files shows that the names mean something
+from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.sources.base import Item, Note
 
 
 @dataclass(eq=False)
@@ -37,13 +33,6 @@ class Folder:
             folder.total += more
         return folder
 
-    def holds(self, path: str) -> bool:
-        """Whether there is a folder at a path below this one."""
-        folder: Folder | None = self
-        for name in path.split("/"):
-            folder = folder and folder.folders.get(name)
-        return folder is not None
-
     def filled(self) -> list[Folder]:
         """Return the folders directly in this one that hold images at any depth, by name."""
         return [self.folders[name] for name in sorted(self.folders) if self.folders[name].total]
@@ -61,85 +50,80 @@ class Folder:
             waiting += folder.filled()
 
 
-def is_word(folder: Folder) -> bool:
-    """Whether the name of a folder may be that of a class among parts of it: digits are none."""
-    return any(map(str.isalpha, folder.name))
-
-
-def standing_again(classes: Sequence[Folder]) -> dict[int, list[Folder]]:
-    """Return folders that stand side by side with names that stand side by side elsewhere, too.
+def of_images(
+    items: Iterable[Item], folders: Set[str], skip: Sequence[str]
+) -> tuple[Folder, list[Note]]:
+    """Build the tree of the images of a source.
 
     Args:
-        classes: Folders that may be classes; those of one name, as in two splits, are one class.
+        items: All files.
+        folders: Paths of folders, which may hold no file.
+        skip: The entries of `data.skip`.
 
     Returns:
-        Folders in those that may be classes, by their level from 2 on.
+        The folder at the top, and notes of what is hidden, skipped or no image by its name.
     """
-    places: dict[str, set[str]] = collections.defaultdict(set)
-    inside: list[tuple[str, Folder]] = []
-    for one in classes:
-        above = one.path[: -len(one.name) - 1]
-        for folder in one.walk():
-            place = folder.path.removeprefix(above)
-            places[folder.name.lower()].add(place.lower())
-            inside.append((place, folder))
-    again: dict[int, list[Folder]] = collections.defaultdict(list)
-    for place, folder in inside:
-        found = [
-            one for one in folder.filled() if is_word(one) and len(places[one.name.lower()]) > 1
-        ]
-        if len(found) > 1:
-            again[1 + place.count("/")] += found
-    return dict(sorted(again.items()))
+
+    @functools.cache
+    def left_out(path: str) -> tuple[str, str] | None:
+        """Return the kind of note and what it names, for a path or a folder above it."""
+        folder, _, name = path.rpartition("/")
+        above = left_out(folder) if folder else None
+        if above:
+            return above
+        if file_names.is_hidden(name):
+            return "hidden", path
+        entry = next((one for one in skip if _is_named(one, path, name)), None)
+        return ("skipped", entry) if entry else None
+
+    by_folder: dict[str, list[Item]] = collections.defaultdict(list)
+    for item in items:
+        by_folder[item.path.rpartition("/")[0]].append(item)
+    root = Folder("", "")
+    others: list[str] = []
+    unread: collections.Counter[tuple[str, str]] = collections.Counter()
+    for path, files in by_folder.items():
+        kept = [item for item in files if not left_out(item.path)]
+        if len(kept) < len(files):
+            unread.update(filter(None, (left_out(item.path) for item in files)))
+        beside = file_names.beside_images([item.path for item in kept])
+        others += sorted(beside)
+        images = [item for item in kept if item.path not in beside]
+        if images:
+            root.at(path, len(images)).files += images
+    notes = [Note(kind, what, "", count) for (kind, what), count in unread.items()]
+    notes += _notes(others, {folder.path.rstrip("/") for folder in root.walk()})
+    of_others = {above for file in others for above in _above(file)}
+    for path in sorted(folders - of_others):  # a class without a file
+        if not left_out(path):
+            root.at(path)
+    return root, notes
 
 
-def alike(classes: Sequence[Folder]) -> list[Folder]:
-    """Return folders of other kinds of files of which most of one have the names of the others.
-
-    Args:
-        classes: Folders that may be classes.
-
-    Returns:
-        A folder of photographs (.jpg) and that of their masks (.png); [] where no two are like
-        that. Photographs that are numbered in each class are mostly of one kind.
-    """
-    files = [[item.path for one in each.walk() for item in one.files] for each in classes]
-    usual = {
-        collections.Counter(map(suffix, paths)).most_common(1)[0][0] for paths in files if paths
-    }
-    if len(usual) < 2:
-        return []
-    stems = [set(map(stem, paths)) for paths in files]
-    for number, own in enumerate(stems):
-        same = [
-            classes[place]
-            for place, other in enumerate(stems)
-            if place != number and 2 * len(own & other) > len(own)
-        ]
-        if same:
-            return sorted([classes[number], *same], key=lambda one: one.path)
-    return []
+def _is_named(pattern: str, path: str, name: str) -> bool:
+    """Whether an entry of `data.skip` names a file or folder."""
+    pattern = pattern.rstrip("/")
+    if "/" in pattern:
+        return path == pattern.strip("/") or fnmatch.fnmatchcase(path, pattern.strip("/"))
+    return name.lower() == pattern.lower() or fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
 
-def companions(classes: Sequence[Folder]) -> str:
-    """Return what names the files of which each has the name of another one of its class.
+def _notes(others: Iterable[str], filled: Set[str]) -> list[Note]:
+    """Note files that are no images: by their suffix, or the folder that holds only such."""
+    found: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+    for file in others:
+        empty = [above for above in _above(file) if above not in filled]
+        key = ("folder_without_images", empty[0]) if empty else ("", file_names.suffix(file))
+        found[key].append(file)
+    return [
+        Note(kind, what, "holds no file that is an image", len(files))
+        if kind
+        else Note("other_files", min(files), f"{what} is no image", len(files))
+        for (kind, what), files in found.items()
+    ]
 
-    Returns:
-        A pattern such as "*_mask*" where x_mask lies beside x, or the name of the folder in which
-        the files have the names of those beside it; "" where less than a third are like that.
-    """
-    found: collections.Counter[str] = collections.Counter()
-    for one in classes:
-        inside = [(folder, [stem(item.path) for item in folder.files]) for folder in one.walk()]
-        own = set(inside[0][1])  # in the folder itself
-        stems = set(itertools.chain.from_iterable(names for _, names in inside))
-        for folder, names in inside:
-            for name in names:
-                match = _ENDING.fullmatch(name)
-                if match and match[1] in stems:
-                    found[f"*{match[2]}*"] += 1
-                elif folder is not one and is_word(folder) and name in own:
-                    found[folder.name] += 1
-    total = sum(folder.total for folder in classes)
-    usual = [name for name, count in found.most_common(1) if _MANY * count >= total]
-    return usual[0] if usual else ""
+
+def _above(path: str) -> list[str]:
+    """Return the paths of the folders above a file, the outermost first."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]

@@ -109,14 +109,10 @@ class ListSource(Source):
         try:
             return self._listing()
         except readings.TwoReadings as error:
-            lines = readings.choices(
-                self.file,
-                self.options,
-                error.changes,
-                lambda options: ListSource(self.file, options)._listing(),
-            )
-            choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
-            raise ConfigError(f"{error}{choose}") from None
+            raise readings.refused(error, self.file, self.options, self._read_with) from None
+
+    def _read_with(self, options: SourceOptions) -> Scan:
+        return ListSource(self.file, options)._listing()
 
     def _listing(self) -> Scan:
         root = self._root()
@@ -178,7 +174,7 @@ class ListSource(Source):
             folders = {str(one) for one in around if (one / name).is_file()}
             first = repr(first)
         return readings.TwoReadings(
-            f"data source {self.file!r}: {what} below {str(root)!r} (first: {first}). Paths start "
+            f"{what} below {str(root)!r} (first: {first}). Paths start "
             "at the folder of the list, or at data.root, the folder of the images",
             *({"root": folder} for folder in sorted(folders)),
         )
@@ -264,8 +260,7 @@ class ListSource(Source):
         ]
         found = some(header or [str(number) for number in rest], 12)
         return readings.TwoReadings(
-            f"data source {self.file!r} has no column for the label; found {found}; name it: "
-            "--set data.label_column=NAME",
+            f"it has no column for the label; found {found}; name it: --set data.label_column=NAME",
             *changes,
         )
 

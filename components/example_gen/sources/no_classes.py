@@ -7,34 +7,39 @@ import contextlib
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.example_gen.sources import labels_in_names, readings, tables
+from imgpipe.components.example_gen.sources import (
+    labels_in_names,
+    readings,
+    tables,
+    unpacking,
+)
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.listing import NoClasses, some
 from imgpipe.components.example_gen.sources.lists import ListSource
-from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.models.errors import ConfigError
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
-_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar", ".xz", ".bz2", ".zst")
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
 _READING = "classes "  # a list that gives labels, or may give them by one of its columns
 _MOST_LISTS = 4  # with more, none of them is tried
 
 
-def advice(
+def explained(
+    error: NoClasses,
     where: str,
     items: Sequence[Item],
     options: SourceOptions,
-    scan: Callable[[SourceOptions], Scan],
-) -> str:
-    """Return the end of a message: which situation it is, and the commands that read the source.
+    scan: readings.Scanner,
+) -> ConfigError:
+    """Return the error of a source without classes, with the commands that read it.
 
     Args:
+        error: What was found.
         where: The source, as commands name it.
         items: All files of the source.
         options: The options of the user.
@@ -45,26 +50,27 @@ def advice(
     images = [item for item in items if file_names.claims_to_be_image(item.path)]
     pattern = labels_in_names.pattern_in(images)
     changes: list[readings.OptionChange] = [{"label_pattern": pattern}] if pattern else []
-    if not all(any(map(split_of, image.path.split("/")[:-1])) for image in images):
-        changes.append({"class_level": 1})
-    lines = readings.choices(where, options, changes, scan)
+    lines = readings.choices(where, options, [*changes, {"class_level": 1}], scan)
     folder = Path(where).expanduser().absolute()
     if folder.is_dir():
         lines = _lists(folder, files, options) + lines
-    if lines:
-        return "\n  ".join([". It can be read in another way:", *lines])
-    return _explained(folder, files, images, by_suffix)
+    said = "\n  ".join([". It can be read in another way:", *lines])
+    if not lines:
+        said = _explained(folder, files, images, by_suffix)
+    return ConfigError(f"{error}{said}")
 
 
 def _explained(
     folder: Path, files: Sequence[str], images: Sequence[Item], by_suffix: Mapping[str, int]
 ) -> str:
     """Say what a source holds that no setting reads, and what to do."""
-    archives = [file for file in files if file.lower().endswith(_ARCHIVES)]
+    archives = [file for file in files if file.lower().endswith(unpacking.ENDINGS)]
     if archives:
-        return f". It holds what is still packed ({some(archives)}). {_unpack(folder, archives)}"
+        packed = f". It holds what is still packed ({some(archives)})"
+        return f"{packed}. Unpack it: {unpacking.commands(folder, archives)}"
     if _LABELS in by_suffix and images:
-        return f". The labels are in {by_suffix[_LABELS]:,} {_LABELS} files. {_cls(folder, images)}"
+        labels = f". The labels are in {by_suffix[_LABELS]:,} {_LABELS} files"
+        return f"{labels}. Write a list: {_cls(folder, images)}"
     if not files:
         return ". It holds no file"
     if not images:
@@ -100,12 +106,24 @@ def check_lists(where: str, items: Sequence[Item], scan: Scan, options: SourceOp
             label = next((labels[stem] for stem in map(_stem, row) if stem in labels), None)
             lines = _lists(folder, [file], options) if label and label.lower() not in cells else []
             if lines and _READING in lines[0]:
-                by_folder = readings.command(where, replace(options, class_level=1))
-                lines.append(f"{readings.described(scan)}: {by_folder}")
-                raise ConfigError(
-                    f"data source {where!r}: {file} gives other labels than the folders. Choose "
-                    + "\n  ".join(["one:", *lines])
-                )
+                raise _other_labels(where, f"{file} gives", lines, scan, options)
+    count = sum(item.path.endswith(_LABELS) for item in items)
+    if count:
+        line = f"the labels in these files: {_cls(folder, scan.items)}"
+        why = f"{count:,} {_LABELS} files beside the images may give"
+        raise _other_labels(where, why, [line], scan, options)
+
+
+def _other_labels(
+    where: str, what_gives: str, lines: Sequence[str], scan: Scan, options: SourceOptions
+) -> ConfigError:
+    """Return the refusal of folders whose files have other labels somewhere else."""
+    by_folder = readings.command(where, replace(options, class_level=1))
+    said = [*lines, f"{readings.described(scan)}: {by_folder}"]
+    return ConfigError(
+        f"data source {where!r}: {what_gives} other labels than the folders. "
+        + "\n  ".join(["Choose one:", *said])
+    )
 
 
 def _outermost(files: Sequence[str]) -> list[str]:
@@ -135,29 +153,12 @@ def _lists(folder: Path, files: Sequence[str], options: SourceOptions) -> list[s
     return lines or problems[:1]
 
 
-def _unpack(folder: Path, archives: Sequence[str]) -> str:
-    """Return the command that unpacks what is packed in a folder or an archive, and checks it."""
-    steps = [] if folder.is_dir() else [f"mkdir unpacked && {_unpacking(str(folder), 'unpacked')}"]
-    inside = str(folder) if folder.is_dir() else "unpacked"
-    steps += [_unpacking(f"{inside}/{file}", "unpacked") for file in archives]
-    steps = ["mkdir unpacked", *steps] if folder.is_dir() else steps
-    return f"Unpack it: {' && '.join([*steps, 'imgpipe check unpacked'])}"
-
-
-def _unpacking(archive: str, target: str) -> str:
-    if archive.lower().endswith(".zip"):
-        return f"python3 -m zipfile -e {shlex.quote(archive)} {target}"
-    if archive.lower().endswith((".7z", ".rar")):
-        return f"7z x {shlex.quote(archive)} -o{target}"
-    return f"tar -xf {shlex.quote(archive)} -C {target}"
-
-
 def _cls(folder: Path, images: Sequence[Item]) -> str:
-    """Return the command that writes a list of the images from the files that hold the labels."""
+    """Return the commands that list the images with the labels in the files beside them."""
+    first = [] if folder.is_dir() else [unpacking.command(str(folder))]
+    inside = str(folder) if folder.is_dir() else unpacking.FOLDER
     ending = file_names.suffix(images[0].path)
-    steps = [f"cd {shlex.quote(str(folder))}"]
-    if not folder.is_dir():
-        steps = [f"mkdir images && {_unpacking(str(folder), 'images')}", "cd images"]
-    rows = f'for f in *{_LABELS}; do echo "${{f%{_LABELS}}}{ending},$(cat "$f")"; done'
-    steps += [f"(echo path,label; {rows}) > list.csv", "imgpipe check list.csv"]
-    return f"Write a list: {' && '.join(steps)}"
+    row = f'echo "${{f%{_LABELS}}}{ending},$(cat "$f")"'
+    rows = f"find . -name '*{_LABELS}' | while read -r f; do {row}; done"
+    steps = [*first, f"cd {shlex.quote(inside)}", f"(echo path,label; {rows}) > labels.csv"]
+    return " && ".join([*steps, "imgpipe check labels.csv"])

@@ -5,45 +5,48 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import posixpath
 import shlex
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from imgpipe.components.example_gen.sources.base import Scan, SourceOptions, SourceSettings
 from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import declared
 
 _MOST = 6  # readings that a message shows
 #: Values of options that differ from those of the user, by name.
 OptionChange = dict[str, Any]
+#: Function that reads a source with other options.
+Scanner = Callable[[SourceOptions], Scan]
 
 
 class TwoReadings(ConfigError):
     """A source can be read in several ways, each with other settings of [data]."""
 
-    def __init__(
-        self, why: str, *changes: OptionChange, renamed: Mapping[str, str] | None = None
-    ) -> None:
-        """Say why, and which changes of the options make each reading.
-
-        Args:
-            why: What can be read in two ways.
-            changes: What each reading changes.
-            renamed: New names of folders, by their paths, that make a further one.
-        """
+    def __init__(self, why: str, *changes: OptionChange) -> None:
+        """Say why, and which changes of the options make each reading."""
         super().__init__(why)
         self.changes = changes
-        self.renamed = renamed or {}
+
+
+def refused(error: TwoReadings, where: str, options: SourceOptions, scan: Scanner) -> ConfigError:
+    """Return the error of a source that can be read in several ways, with a command for each.
+
+    Args:
+        error: Why, and what the readings change.
+        where: The source, as the commands name it.
+        options: The options of the user.
+        scan: Function that reads the source with other options.
+    """
+    lines = choices(where, options, error.changes, scan)
+    choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
+    return ConfigError(f"data source {where!r}: {error}{choose}")
 
 
 def choices(
-    where: str,
-    options: SourceOptions,
-    changes: Iterable[OptionChange],
-    scan: Callable[[SourceOptions], Scan],
+    where: str, options: SourceOptions, changes: Iterable[OptionChange], scan: Scanner
 ) -> list[str]:
     """Return what each reading gives, with the command for it.
 
@@ -54,7 +57,8 @@ def choices(
         scan: Function that reads the source with other options.
 
     Returns:
-        A line for each change that works. Of equal readings, the first one counts.
+        A line for each change that works. Of equal readings, the first one counts, and classes that
+        are splits are none.
     """
     lines: dict[object, str] = {}
     for change in changes:
@@ -63,35 +67,9 @@ def choices(
         with contextlib.suppress(ConfigError):
             found = scan(tried)
             labels = (tried.root, *((item.path, item.label, item.split) for item in found.items))
-            lines.setdefault(labels, f"{described(found)}: {command(where, tried)}")
+            if not are_splits(map(split_of, found.vocabulary)):
+                lines.setdefault(labels, f"{described(found)}: {command(where, tried)}")
     return list(lines.values())[:_MOST]
-
-
-def as_splits(
-    where: str, renamed: Mapping[str, str], scan: Callable[[Mapping[str, str]], Scan]
-) -> list[str]:
-    """Return what a folder gives when folders in it are called as the splits, with the command.
-
-    Args:
-        where: The source, as the command names it.
-        renamed: Names of splits by paths of folders.
-        scan: Function that reads the source with folders of these names.
-
-    Returns:
-        One line; none where the source is no folder, or that reading does not work either.
-    """
-    if not renamed or not Path(where).expanduser().is_dir():
-        return []
-    with contextlib.suppress(ConfigError):
-        found = scan(renamed)
-        moves = [
-            f"mv {shlex.quote(path)} {shlex.quote(posixpath.join(posixpath.dirname(path), name))}"
-            for path, name in renamed.items()
-        ]
-        commands = [f"(cd {shlex.quote(where)} && {' && '.join(moves)})"]
-        commands.append(f"imgpipe check {shlex.quote(where)}")
-        return [f"{described(found)}, by other names: {' && '.join(commands)}"]
-    return []
 
 
 def described(scan: Scan) -> str:

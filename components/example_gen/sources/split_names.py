@@ -8,7 +8,7 @@ validate with; the private one is the test.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.models import feature_names as names
@@ -41,6 +41,31 @@ def split_of(name: str) -> str | None:
     found = filter(None, map(_WORD.fullmatch, parts))
     splits = {_SPLITS[match[match.lastindex or 0]] for match in found}
     return splits.pop() if len(splits) == 1 else None
+
+
+def are_splits(splits: Iterable[str | None]) -> bool:
+    """Whether all of several names say a split, train and another one among them."""
+    found = set(splits)
+    return None not in found and names.TRAIN in found and len(found) > 1
+
+
+def given_splits(entries: Iterable[str]) -> dict[str, str]:
+    """Return the splits of folders by their names, as `data.split_folders` gives them.
+
+    Raises:
+        ConfigError: An entry is not a name and a split.
+    """
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, _, word = entry.rpartition("=")
+        split = split_of(word)
+        if not name or not split:
+            raise ConfigError(
+                "data.split_folders: expected names of folders with train, validation or test, "
+                f"such as 'Prüfung=test'. Received: {entry!r}"
+            )
+        found[name] = split
+    return found
 
 
 def split_word(word: str, where: str) -> str:

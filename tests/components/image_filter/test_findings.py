@@ -33,14 +33,14 @@ def test_findings_in_files_are_grouped_with_the_worst_first_and_their_ways():
 
 def test_what_is_not_used_is_one_line():
     notes = [
-        note("skipped_folder", "masks", 400),
+        note("skipped", "masks", 400),
         note("unused_column", "lesion_id"),
         note("other_files", "a/1.txt", 40),
         note("hidden", ".DS_Store"),
     ]
     found = of_source(notes, {"a": 900, "b": 900})
     assert not_used(found) == (
-        "40 files that are no images, folder masks (400 images), column lesion_id"
+        "40 files that are no images, skipped masks (400 images), column lesion_id"
     )
     assert not_used(of_source([note("hidden", ".DS_Store")], PETS)) == ""
     many = [note("unused_column", f"c{n}") for n in range(6)]
@@ -50,10 +50,10 @@ def test_what_is_not_used_is_one_line():
 @pytest.mark.parametrize(
     ("kind", "count", "decides"),
     [
-        ("skipped_folder", 60, True),  # as many as a class has
+        ("skipped", 60, True),  # as many as a class has
         ("unlabelled_folder", 75, True),
         ("unlabelled_file", 80, True),  # a third of all
-        ("skipped_files", 59, False),
+        ("skipped", 59, False),
         ("other_files", 400, False),  # no images
         ("folder_without_images", 400, False),
     ],

@@ -223,12 +223,12 @@ def test_without_an_expectation_or_a_result_there_are_no_lines():
 
 
 def test_blessed_is_not_said_beside_much_that_was_left_out():
-    left_out = of_source([note("skipped_folder", "mask", 60)], {"rock": 60, "paper": 60})
+    left_out = of_source([note("skipped", "mask", 60)], {"rock": 60, "paper": 60})
     found = facts() | {"data": data_summary(findings=left_out)}
     assert verdict.sentence(found).startswith(
-        "blessed for the images that were used (not used: folder mask (60 images)): "
+        "blessed for the images that were used (not used: skipped mask (60 images)): "
     )
-    assert "Not used: folder mask (60 images)." in page.render(found, None, {}, BLESSED)
-    few = of_source([note("skipped_folder", "mask", 9)], {"rock": 60, "paper": 60})
+    assert "Not used: skipped mask (60 images)." in page.render(found, None, {}, BLESSED)
+    few = of_source([note("skipped", "mask", 9)], {"rock": 60, "paper": 60})
     found["data"] = data_summary(findings=few)
     assert verdict.sentence(found).startswith("blessed: ")
