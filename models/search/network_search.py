@@ -74,11 +74,12 @@ def train(inputs: Inputs) -> Trained:
     if not inputs.settings.searches or solution is None or solution["accuracy"] is None:
         return head
     accuracy = solution["accuracy"]
+    images = solution["images"] or 0
     if accuracy >= ENOUGH:
         on_validation = None if head.by_folds else head.answers.accuracy
         ended = search_ends.head_is_enough(accuracy, on_validation)
-    elif inputs.settings.minutes is None and (solution["images"] or 0) <= _FEW:
-        ended = search_ends.few_images(_FEW)
+    elif inputs.settings.minutes is None and images <= _FEW:
+        ended = search_ends.few_images(images, _FEW)
     else:
         return _Search(inputs, head, accuracy, *judging_parts(inputs, head)).run()
     tried = _tried_head(head, "folds" if head.by_folds else "validation", head.answers.accuracy)

@@ -22,12 +22,12 @@ def head_is_enough(in_folds: float, on_validation: float | None) -> SearchEnd:
     return SearchEnd(reason="enough", text=f"{text}.")
 
 
-def few_images(most: int) -> SearchEnd:
-    """Say that there are at most `most` images to learn from, and nobody has given minutes."""
+def few_images(images: int, most: int) -> SearchEnd:
+    """Say that there are few images to learn from, at most `most`, and nobody has given minutes."""
     return SearchEnd(
         reason="few_images",
-        text=f"With up to {most} images, only the head is trained. A network is tried, too, with "
-        "--minutes 15.",
+        text=f"With {images:,} images to learn from, and up to {most:,}, only the head is trained. "
+        "A network is tried, too, with --minutes 15.",
     )
 
 

@@ -54,7 +54,8 @@ def wrapped(line: Text, console: Console) -> Text:
     """Wrap a line at words if a terminal shows it, below the text behind its heading.
 
     A command or a path is moved to the next line as a whole, and the terminal breaks it where it
-    is longer than a line, so that it can be copied.
+    is longer than a line, so that it can be copied. Of the pieces that no line can hold, only a
+    command gets a line of its own: a list of commands has them below each other then.
 
     Args:
         line: Text without a newline.
@@ -70,8 +71,9 @@ def wrapped(line: Text, console: Console) -> Text:
     used = 0
     for start, piece in _pieces(line.plain):
         width = cell_len(piece.rstrip())
-        # One that is too long for any line gains nothing by a line of its own.
-        if used and used + width > console.width and indent + width <= console.width:
+        fits_a_line = indent + width <= console.width
+        is_whole = fits_a_line or piece.startswith("imgpipe ")
+        if used and used + width > console.width and is_whole:
             breaks.append(start)
             used = indent
         used += cell_len(piece)

@@ -20,6 +20,7 @@ app = typer.Typer()
 _COLOURS = {"blessed": "green", "working": "cyan"} | dict.fromkeys(
     ("failed", "killed", "damaged"), "red"
 )
+_GAP = 2  # spaces between the columns
 _SHOWN = 3  # changes that are shown of each kind; all are in the JSON
 _LONGEST_VALUE = 30
 _EXAMPLES = """Examples:\n
@@ -71,17 +72,22 @@ def _print_table(console: Console, runs: list[ListedRun]) -> None:
     """Print a line for each run, and below it what changed.
 
     Tables of Rich have no line across all columns, and break lines at the width of the terminal.
+    Where that is too narrow, details are left out, which `--json` has.
     """
     headings = ("started", "verdict", "accuracy", "images", "version", "time")
-    lines = [headings, *map(_cells, runs)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for details in (True, False):
+        lines = [headings, *(_cells(run, details) for run in runs)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        fits = sum(widths) + _GAP * (len(widths) - 1) <= console.width
+        if fits or not console.is_terminal:
+            break
     padded = [
         [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)] for cells in lines
     ]
-    console.print(f"[bold]{'  '.join(padded[0])}[/]")
+    console.print(f"[bold]{(' ' * _GAP).join(padded[0])}[/]")
     for run, cells in zip(runs, padded[1:], strict=True):
         cells[1] = f"[{_COLOURS.get(run['status'], 'yellow')}]{cells[1]}[/]"
-        console.print("  ".join(cells).rstrip())
+        console.print((" " * _GAP).join(cells).rstrip())
         if run["status"] == "damaged":
             file = escape(f"{run['folder']}/summary.json")
             console.print(f"  [dim]its summary cannot be read: {file}[/]")
@@ -90,17 +96,20 @@ def _print_table(console: Console, runs: list[ListedRun]) -> None:
             console.print(f"  [dim]changed: {escape(difference)}[/]")
 
 
-def _cells(run: ListedRun) -> tuple[str, ...]:
+def _cells(run: ListedRun, details: bool) -> tuple[str, ...]:
+    """Return the cells of a run; `details` are the kind of the accuracy and the classes."""
     from imgpipe.components.common.formatting import NONE, plural, seconds, share
 
     decided_by = run["decided_by"]
     accuracy = NONE
     if decided_by is not None:
         low, high = decided_by["ci95"]
-        accuracy = f"{share(decided_by['accuracy'])} ({low:.2f}–{high:.2f}, {decided_by['kind']})"
+        kind = f", {decided_by['kind']}" if details else ""
+        accuracy = f"{share(decided_by['accuracy'])} ({low:.2f}–{high:.2f}{kind})"
     images = NONE
     if run["images"] is not None:
-        images = f"{run['images']:,} in {plural(run['classes'] or 0, 'class', 'classes')}"
+        classes = f" in {plural(run['classes'] or 0, 'class', 'classes')}" if details else ""
+        images = f"{run['images']:,}{classes}"
     status = run["status"].replace("_", " ").replace("refused", "data refused")
     version = NONE if run["version"] is None else str(run["version"])
     return run["started"], status, accuracy, images, version, seconds(run["seconds"])

@@ -1,7 +1,7 @@
 """The images of a run about which a person can decide.
 
 These are images with a doubtful label, near-duplicates and rejected files. Each image is asked
-about once, whatever was found in it. Files that no override can make usable are only counted.
+about once, whatever was found in it. Rejected files that leave nothing to decide are only counted.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Questions:
     classes: tuple[str, ...]  # in sorted order
     asked: tuple[Question, ...]
     typical: Mapping[str, tuple[Shown, ...]]  # by class: images that show what it looks like
-    unusable: int = 0  # rejected files that no override can make usable
+    not_asked: int = 0  # rejected files about which there is nothing to decide
 
     @cached_property
     def by_hash(self) -> Mapping[str, Question]:
@@ -125,9 +125,9 @@ def collect(facts: Facts, groups: Sequence[NearGroup | ShownGroup]) -> Questions
         old = found.get(new.image.image_hash)
         found[new.image.image_hash] = new if old is None else _merged(old, new)
     classes = tuple(facts["settings"]["vocabulary"])
-    unusable = sum(row["reason"] in UNUSABLE for row in rejects)
+    not_asked = sum(not _is_open(row) for row in rejects)
     typical = {row["name"]: _typical(row, found) for row in facts["galleries"]}
-    return Questions(classes, tuple(found.values()), typical, unusable)
+    return Questions(classes, tuple(found.values()), typical, not_asked)
 
 
 def _typical(row: Gallery, asked: Mapping[str, Question]) -> tuple[Shown, ...]:
@@ -183,7 +183,7 @@ def _rejected(
     for row in sorted(rejects, key=lambda row: (row["reason"], row["path"])):
         reason = row["reason"]
         remedy = row["override"]
-        if reason in UNUSABLE or reason in _USED_ELSEWHERE or not row["image_hash"]:
+        if not _is_open(row):
             continue
         copy = members.get(row["kept_copy"])
         yield _question(
@@ -195,6 +195,12 @@ def _rejected(
             no_accept=obstacle(reason, remedy, relabel=False),
             no_relabel=obstacle(reason, remedy, relabel=True),
         )
+
+
+def _is_open(row: Row) -> bool:
+    """Return whether an override can make a rejected file usable, and no copy of it is used."""
+    reason = row["reason"]
+    return not (reason in UNUSABLE or reason in _USED_ELSEWHERE) and bool(row["image_hash"])
 
 
 def _sentence(row: Listed | Row) -> str:

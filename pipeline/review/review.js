@@ -291,7 +291,7 @@ async function start() {
   $("file").textContent = plain(state.file);
   $("apply").textContent = plain(state.apply);
   const notes = ["Labels of the test split never change.", "An image that is skipped stays undecided."];
-  if (state.unusable) notes.push(`${count(state.unusable, "rejected file is", "rejected files are")} not asked about, because no decision makes a damaged file readable; imgpipe quarantine list shows all rejected files.`);
+  if (state.not_asked) notes.push(`${count(state.not_asked, "rejected file is", "rejected files are")} not asked about: no decision makes a damaged file readable, and of identical files one is used. imgpipe quarantine list shows all rejected files.`);
   $("notes").textContent = notes.join(" ");
   $("end").hidden = false;
   $("kinds").hidden = false;

@@ -164,7 +164,7 @@ def describe(review: Review) -> dict[str, Any]:
         "file": str(decisions.file),
         "apply": review.apply,
         "classes": list(asked.classes),
-        "unusable": asked.unusable,
+        "not_asked": asked.not_asked,
         "typical": {
             name: [dataclasses.asdict(image) for image in images]
             for name, images in asked.typical.items()

@@ -57,7 +57,8 @@ def test_paths_and_commands_stay_whole(printed):
         "`imgpipe serve OUT`, or wait.",
     ]
     assert printed(f"  serve it: {command} --port 9000 --model hands", 50) == [
-        f"  serve it: {command} --port 9000 --model hands"
+        "  serve it:",
+        f"  {command} --port 9000 --model hands",
     ]
 
 

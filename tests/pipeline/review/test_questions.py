@@ -49,8 +49,8 @@ def test_typical_images_are_not_themselves_in_question(asked):
     assert digest("cat/2.png") in asked.images()
 
 
-def test_files_that_no_decision_makes_usable_are_counted(asked):
-    assert asked.unusable == 1
+def test_rejected_files_that_leave_nothing_to_decide_are_counted(asked):
+    assert asked.not_asked == 2
     assert digest("cat/broken.jpg") not in asked.by_hash
     assert digest("cat/2.png") not in asked.by_hash, "another copy of it is used"
 
