@@ -33,7 +33,7 @@ SYSTEM_NAMES = {
     *("__pycache__", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
     *("@__thumb", "@tmp"),
 }
-_SUFFIX = re.compile(r"\.[a-z][a-z0-9_-]*")
+_SUFFIX = re.compile(r"\.\d?[a-z][a-z0-9_-]*")  # .jpg, .7z
 
 
 def is_hidden(name: str) -> bool:

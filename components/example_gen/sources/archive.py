@@ -150,8 +150,8 @@ class ArchiveSource(Source):
                 name, _ = described(file.read(_HEAD))
             if not self.file.lower().endswith(_READ):
                 raise ConfigError(
-                    f"data source {self.file!r} is not read (it is: {name}); {_EXPECTED}. Unpack "
-                    f"it: {unpacking.command(self.file)} && imgpipe check {unpacking.FOLDER}"
+                    f"data source {self.file!r} is not read (it is: {name}); {_EXPECTED}. "
+                    f"{unpacking.advice(path)}"
                 ) from None
             raise ConfigError(
                 f"data source {self.file!r} cannot be read: {error.strerror or error}. {_AGAIN}"

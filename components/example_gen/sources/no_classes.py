@@ -67,8 +67,12 @@ def _explained(
     archives = [file for file in files if file.lower().endswith(unpacking.ENDINGS)]
     if archives:
         packed = f". It holds what is still packed ({some(archives)})"
-        return f"{packed}. Unpack it: {unpacking.commands(folder, archives)}"
-    if _LABELS in by_suffix and images:
+        return f"{packed}. {unpacking.advice(folder, archives)}"
+    lists = [] if folder.is_dir() else _outermost(files)
+    if lists and images:
+        packed = f". A list of its images ({some(lists)}) is read when it is unpacked"
+        return f"{packed}. {unpacking.advice(folder)}"
+    if _LABELS in by_suffix and images and folder.exists():
         labels = f". The labels are in {by_suffix[_LABELS]:,} {_LABELS} files"
         return f"{labels}. Write a list: {_cls(folder, images)}"
     if not files:

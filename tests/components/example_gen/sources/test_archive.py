@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
+import subprocess
 import tarfile
 import zipfile
 
@@ -14,6 +16,7 @@ from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
+from tests.components.example_gen.sources import followed_advice
 
 FILES = {"cat/a.jpg": b"a" * 9, "cat/deep/b.jpg": b"b", "dog/c.jpg": b"", "dog/é ü.jpg": b"d" * 999}
 KINDS = ("zip", "tar", "tar.gz")
@@ -198,6 +201,78 @@ def test_a_compressed_tar_is_unpacked_once_into_the_store(pack, tmp_path, beam_p
     assert len(contents(spec, SourceOptions(store=str(store)))) == 5
     (newer,) = (store / "unpacked").iterdir()
     assert newer != unpacked
+
+
+@pytest.mark.parametrize(
+    ("packed", "counts"),
+    [
+        ({"cat.zip": ["1.jpg", "2.jpg"], "dog.zip": ["1.jpg"]}, {"cat": 2, "dog": 1}),
+        ({"x/pets.tar": ["pets/cat/1.jpg", "pets/dog/1.jpg"]}, {"cat": 1, "dog": 1}),
+        (
+            {"train.zip": ["cat/1.jpg", "dog/1.jpg"], "test.zip": ["cat/2.jpg"]},
+            {"cat": 2, "dog": 1},
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
+def test_archives_in_a_source_are_named_with_the_commands_that_unpack_them(
+    pack, tmp_path, packed, counts, kind
+):
+    inner = {
+        name: pack(name.rpartition(".")[2], dict.fromkeys(members, b"x"), "inner").read_bytes()
+        for name, members in packed.items()
+    }
+    if kind == "folder":
+        outer = tmp_path / "folder of archives"
+        for name, content in inner.items():
+            (outer / name).parent.mkdir(parents=True, exist_ok=True)
+            (outer / name).write_bytes(content)
+    else:
+        outer = pack(kind, inner, "out er")
+    with pytest.raises(ConfigError, match=r"still packed \(.*\)\. Unpack it: ") as refused:
+        open_source(str(outer)).listing()
+    (scan,) = followed_advice.scans_after_shell(refused.value, tmp_path)
+    assert scan.counts() == counts
+
+
+@pytest.mark.parametrize("kind", ["tar.bz2", "tar.xz", "tar.zst"])
+def test_archives_that_are_not_read_are_named_with_the_command_that_unpacks_them(tmp_path, kind):
+    packer = {"tar.bz2": "bzip2", "tar.xz": "xz", "tar.zst": "zstd"}[kind]
+    if not shutil.which(packer):
+        pytest.skip(f"{packer} is missing")
+    for label in ("cat", "dog"):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        (tmp_path / "pets" / label / "1.jpg").write_bytes(b"x")
+    archive = tmp_path / f"pets.{kind}"
+    subprocess.run(["tar", "-I", packer, "-cf", archive, "-C", tmp_path, "pets"], check=True)
+    with pytest.raises(ConfigError, match=r"is not read \(it is: .*\); .*Unpack it: ") as refused:
+        open_source(str(archive)).listing()
+    (scan,) = followed_advice.scans_after_shell(refused.value, tmp_path)
+    assert scan.counts() == {"cat": 1, "dog": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "what"),
+    [
+        ("pets.7z", b"7z\xbc\xaf\x27\x1c\0\4", "7-Zip Compressed file"),
+        ("pets.rar", b"Rar!\x1a\x07\x01\0", "RAR Archive"),
+    ],
+)
+def test_7z_and_rar_are_named_and_unpacked_with_7_zip(tmp_path, name, head, what):
+    (tmp_path / name).write_bytes(head + bytes(300))
+    with pytest.raises(ConfigError, match=rf"it is: {what}.*Unpack it with 7-Zip: 7z x \S+{name} "):
+        open_source(str(tmp_path / name)).listing()
+    with pytest.raises(ConfigError, match=rf"still packed \({name}\). Unpack it with 7-Zip: 7z x "):
+        open_source(str(tmp_path)).listing()
+
+
+def test_a_list_in_an_archive_is_read_when_it_is_unpacked(pack, tmp_path):
+    images = {f"images/{number}.jpg": b"x" for number in (1, 2)}
+    path = pack("zip", {**images, "train.csv": b"image,label\n1.jpg,cat\n2.jpg,dog\n"})
+    with pytest.raises(ConfigError, match=r"A list of its images \(train.csv\)") as refused:
+        open_source(str(path)).listing()
+    with pytest.raises(ConfigError, match="classes cat, dog"):
+        followed_advice.scans_after_shell(refused.value, tmp_path)
 
 
 class _Unmarked(zipfile.ZipInfo):

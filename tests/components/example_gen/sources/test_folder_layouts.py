@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import re
 import zipfile
 
 import pytest
@@ -11,32 +9,12 @@ import pytest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources import followed_advice
-
-
-def paths(*patterns):
-    """Return the paths that patterns such as `{cat,dog}/{1,2}.jpg` stand for."""
-    found = []
-    for pattern in patterns:
-        choice = re.search(r"\{([^{}]*)\}", pattern)
-        if choice is None:
-            found.append(pattern)
-            continue
-        for name in choice[1].split(","):
-            found += paths(pattern[: choice.start()] + name + pattern[choice.end() :])
-    return found
-
-
-def counted(scan):
-    """Return the numbers of images of a scan by split and class."""
-    return dict(collections.Counter(f"{item.split or ''}:{item.label}" for item in scan.items))
+from tests.components.example_gen.sources.trees import counted, fill, paths
 
 
 def read(folder, patterns, **options):
     """Write the files of a tree, and return numbers of images by split and class, and the notes."""
-    for path in paths(*patterns.split()):
-        file = folder / path.replace("+", " ")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(path.encode())
+    fill(folder, patterns)
     scan = open_source(str(folder), SourceOptions(**options)).listing()
     return counted(scan), {note.kind: f"{note.path} {note.count}" for note in scan.notes}
 

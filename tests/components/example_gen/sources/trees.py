@@ -1,0 +1,32 @@
+"""Trees of files by short patterns, and what a scan of them has."""
+
+from __future__ import annotations
+
+import collections
+import re
+
+
+def paths(*patterns):
+    """Return the paths that patterns such as `{cat,dog}/{1,2}.jpg` stand for."""
+    found = []
+    for pattern in patterns:
+        choice = re.search(r"\{([^{}]*)\}", pattern)
+        if choice is None:
+            found.append(pattern)
+            continue
+        for name in choice[1].split(","):
+            found += paths(pattern[: choice.start()] + name + pattern[choice.end() :])
+    return found
+
+
+def fill(folder, tree):
+    """Write files whose content is their path; a plus in a pattern is a space."""
+    for path in paths(*tree.split()):
+        file = folder / path.replace("+", " ")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(path.encode())
+
+
+def counted(scan):
+    """Return the numbers of images of a scan by split and class."""
+    return dict(collections.Counter(f"{item.split or ''}:{item.label}" for item in scan.items))
