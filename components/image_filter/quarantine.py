@@ -176,7 +176,10 @@ class Outcomes:
             "families": self._families(),
             "file_clues": file_clues.find(self.files),
             "overrides": {
-                "applied": _by_reason(self.reviews),
+                # A decision about an image is one, however many identical files there are.
+                "applied": _by_reason(
+                    {(one.reason, one.image_hash): one for one in self.reviews}.values()
+                ),
                 "relabelled": {split: self.relabelled[split] for split in names.SPLITS},
                 "unknown": sorted(known - {one.image_hash for one in used if one is not None}),
             },

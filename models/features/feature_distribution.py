@@ -84,9 +84,9 @@ class FeatureDistribution:
             parts.append(nearest + white.shape[1] * np.maximum(left_out, 0) / self.rest)
         return np.concatenate(parts)
 
-    def is_far(self, features: Array) -> Array:
+    def is_unlike(self, features: Array) -> Array:
         """Return whether each image is unlike all training images, [n], for features [n, D]."""
-        return self.scores(features) > self.far
+        return self.scores(features) > self.threshold
 
     def save(self, directory: str) -> None:
         """Write the distribution into the folder of an exported SavedModel."""

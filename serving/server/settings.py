@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Distribution(Protocol):
     """The distribution of the features of a version's training images."""
 
-    def is_far(self, features: np.ndarray) -> np.ndarray:
+    def is_unlike(self, features: np.ndarray) -> np.ndarray:
         """Return whether each image is unlike all training images, [n], for features [n, D]."""
 
 

@@ -1,6 +1,7 @@
 // Labels with their probabilities as bars, one column for each version.
 
 const FIRST = 10; // classes shown before "Show all"
+export const UNPUBLISHED = "0"; // number of a model that no run has published
 const UNLIKE = "This image is unlike all images from which the model has learned. It knows no other answers than these, so do not rely on them.";
 
 /** An element with text, which is never read as markup. */
@@ -25,6 +26,8 @@ function row({ name, probability }) {
   );
 }
 
+const named = (version) => (version === UNPUBLISHED ? "Not published" : `Version ${version}`);
+
 function column(answer, title) {
   const list = element("ol", { className: "classes" }, ...answer.classes.slice(0, FIRST).map(row));
   const parts = [
@@ -46,7 +49,7 @@ function column(answer, title) {
 
 /** Show the answers of one or several versions side by side. */
 export function showAnswers(place, answers) {
-  place.replaceChildren(...answers.map((answer) => column(answer, `Version ${answer.version}`)));
+  place.replaceChildren(...answers.map((answer) => column(answer, named(answer.version))));
 }
 
 /** The answers in one sentence for people who do not see the bars. */
@@ -54,7 +57,7 @@ export function spoken(answers) {
   return answers
     .map(({ version, label, unlike, classes: [{ name, probability }] }) => {
       const most = name === label ? "" : `, and most probably ${name}`; // where the label is no class, as "unknown"
-      return `Version ${version}: ${label}${most}, ${percent(probability)}.${unlike ? ` ${UNLIKE}` : ""}`;
+      return `${named(version)}: ${label}${most}, ${percent(probability)}.${unlike ? ` ${UNLIKE}` : ""}`;
     })
     .join(" ");
 }

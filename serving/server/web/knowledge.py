@@ -54,7 +54,9 @@ class Knowledge:
         """Return whether an image is unlike all images from which the version has learned.
 
         The measure is that of `imgpipe drift`: of held-out images of the training data, one in a
-        thousand is as far from the training images (`FeatureDistribution.far`).
+        hundred is as far from the training images (`FeatureDistribution.threshold`).
+        `FeatureDistribution.far`, the limit for single images in a log of thousands, would let
+        plain photographs of other things pass, because few held-out images set it far away.
 
         Args:
             spec: The version.
@@ -70,7 +72,7 @@ class Knowledge:
             (name,) = handle.signatures[FEATURE_VECTORS].inputs
             image = {name: np.array([data], dtype=object)}
             (features,) = handle.predict(image, FEATURE_VECTORS).outputs.values()
-        return bool(distribution.is_far(features)[0])
+        return bool(distribution.is_unlike(features)[0])
 
     def _distribution(self, handle: Handle) -> Distribution | None:
         if self._read is None or FEATURE_VECTORS not in handle.signatures:

@@ -1,6 +1,6 @@
 // The page: takes images in, asks the chosen versions, and shows what they answer.
 
-import { showAnswers, spoken } from "./answers.js";
+import { UNPUBLISHED, showAnswers, spoken } from "./answers.js";
 import { droppedFiles } from "./dropped_files.js";
 import { Folder } from "./folder.js";
 import { LiveCamera, hasCamera } from "./live_camera.js";
@@ -10,7 +10,6 @@ import { ShownImage } from "./shown_image.js";
 const $ = (id) => document.getElementById(id);
 const ALL = "all";
 const RETRY_MS = 2000; // between two looks for a model that is still loading
-const UNPUBLISHED = "0"; // number of a model that no run has published
 
 let models = [];
 let running = null; // the request whose answer is awaited
@@ -235,6 +234,9 @@ async function open(file) {
   $("whole").disabled = true;
   if (!drawn) $("name").textContent = `${name} – this browser cannot show it.`;
   await update();
+  // On a phone, the answer may stand below the window.
+  const answer = $("alert").hidden ? $("answers").querySelector(".label") : $("alert");
+  answer?.scrollIntoView({ block: "nearest" });
 }
 
 /** Take files from any source: one is shown, several make a table. */
