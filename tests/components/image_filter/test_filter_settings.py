@@ -126,7 +126,7 @@ def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run
     assert said["a/cut.jpg"][1].startswith("stays rejected: truncated")
     assert said["loose.jpg"] == ("relabel", "no label → a")
     assert done.summary["overrides"]["unknown"] == ["f" * 64]
-    assert done.summary["overrides"]["applied"] == {"accept": 2, "reject": 1, "relabel": 4}
+    assert done.summary["overrides"]["applied"] == {"accept": 2, "reject": 1, "relabel": 3}
     assert sum(done.summary["overrides"]["relabelled"].values()) == 3
     assert done.summary["in"] == done.summary["kept"] + done.summary["rejected"] == 13
 
