@@ -80,9 +80,13 @@ def _print_comparison(console: Console, kind: str, parity: Any, judged: Any) -> 
         f"most {parity['largest_difference']:.2g} on the same pixels"
     )
     if judged:
+        # The difference alone: a model of few images has learned from those of validation, so that
+        # its accuracy on them is far above the one that decided.
+        lost = judged["model_accuracy"] - judged["accuracy"]
+        compared = f"{abs(lost):.3f} {'lower' if lost > 0 else 'higher'} than" if lost else "as"
         console.print(
-            f"  judged   accuracy {judged['accuracy']:.3f} on {judged['images']} validation "
-            f"images, where that of the model is {judged['model_accuracy']:.3f}"
+            f"  judged   the accuracy on {judged['images']} validation images is {compared} that "
+            "of the model"
         )
     elif kind.startswith("tflite"):
         console.print("  note     not judged, because the validation images no longer exist")

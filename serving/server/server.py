@@ -144,7 +144,7 @@ class ModelServer:
         if self._rest:
             _log.info("REST interface on %s", self.rest_target)
         if self.shows_page:
-            _log.info("open %s/ in a browser to try the models", self.rest_target)
+            _log.info("open %s/ in a browser", self.rest_target)
         return self.port
 
     def _listen(self) -> None:
