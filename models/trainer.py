@@ -17,10 +17,10 @@ import numpy as np
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.examples import Labelled
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import decided, read_facts
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.head.calibration import calibrate

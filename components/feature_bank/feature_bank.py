@@ -31,9 +31,9 @@ from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.feature_bank.storage import StoragePlan, free_budget, make_plan
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.examples import Labelled
 from imgpipe.models.feature_kinds import one_block
 from imgpipe.models.features.bank import BankOrigin
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import describe, parse_description, resolve_precision
 from imgpipe.models.settings import ModelSettings
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.arrays import Flags
-from imgpipe.models.examples import Labelled
 from imgpipe.models.features.bank import BankRows, read_rows
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.folds import FOLDS, network_folds
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.training import stages

@@ -19,8 +19,8 @@ from imgpipe.models import augmentation, preprocess, progress
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.examples import Labelled
 from imgpipe.models.features import rows
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.process import untuned
 from imgpipe.models.training.datasets import Rows

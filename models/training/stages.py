@@ -20,9 +20,9 @@ from imgpipe.models import progress
 from imgpipe.models.arrays import Flags, Floats, Names
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.examples import Labelled
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.answers import Answers

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.examples import Labelled
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.stages import Inputs

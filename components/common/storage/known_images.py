@@ -11,7 +11,7 @@ from pathlib import Path
 
 from imgpipe.components.common.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.examples import columns
+from imgpipe.models.features.examples import columns
 
 FILE = "images.txt"
 #: Hexadecimal digits of a content hash that are kept: two of a million images share them with a

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.examples import columns, record_batches
+from imgpipe.models.features.examples import columns, record_batches
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.examples import Labelled
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.folds import network_folds
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers

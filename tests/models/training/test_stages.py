@@ -16,8 +16,8 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
-from imgpipe.models.examples import Labelled
 from imgpipe.models.features import rows
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings import FineTune, ModelSettings
 from imgpipe.models.training import stages

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.examples import Labelled, record_batches
+from imgpipe.models.features.examples import Labelled, record_batches
 
 
 def _row(number: int, **changes: object) -> dict[str, object]:
