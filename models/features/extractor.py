@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imgpipe.models import augmentation, preprocess, progress
+from imgpipe.models import augmentation, distribution, preprocess, progress
 from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones.layer_graph import layer_at
 from imgpipe.models.errors import ConfigError
@@ -31,7 +31,6 @@ from imgpipe.models.network.classifier import build_features
 from imgpipe.models.process import computed_ahead, has_gpu, images_at_once
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.system import processor_features, processors
-from imgpipe.models.training import distribution
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -42,7 +41,7 @@ _LONG: Final = 30.0  # seconds of work of which people are told before
 CODE: Final = (
     "models/augmentation.py",
     "models/backbones",
-    "models/training/distribution.py",
+    "models/distribution.py",
     "models/feature_kinds.py",
     "models/features/extractor.py",
     "models/network/classifier.py",

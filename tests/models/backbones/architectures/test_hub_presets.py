@@ -193,7 +193,8 @@ def test_random_weights_depend_on_the_seed_alone(folder: Path) -> None:
 
 
 def test_a_network_that_trained_in_16_bits_is_exact_afterwards(folder: Path) -> None:
-    from imgpipe.models.training import distribution, fast_layers
+    from imgpipe.models import distribution
+    from imgpipe.models.training import fast_layers
 
     settings = _settings("swin", folder, freeze="none").with_one_block
     with distribution.policy("mixed_bfloat16"):
