@@ -197,5 +197,5 @@ def test_wrong_arguments_and_missing_packages_are_refused(out, tmp_path, monkeyp
     with pytest.raises(ResourceError, match="there is no such folder"):
         export("keras", tmp_path / "gone", "--to", tmp_path / "model.keras")
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    with pytest.raises(ConfigError, match=r"tf2onnx.*pip install 'imgpipe\[onnx\]'"):
+    with pytest.raises(ConfigError, match=r"tf2onnx.*pip install .*'tf2onnx>="):
         export("onnx", out, "--to", tmp_path / "model.onnx")
