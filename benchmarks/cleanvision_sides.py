@@ -41,9 +41,10 @@ def imgpipe(folder: str) -> Callable[[], Checked]:
     import tensorflow as tf  # noqa: F401 - the import is not measured
 
     from imgpipe.components import source_check
+    from imgpipe.components.example_gen.settings import SourceOptions
 
     def check() -> Checked:
-        judged = source_check.judge(source_check.SourceCheckPlan(folder))
+        judged = source_check.judge(source_check.SourceCheckPlan(SourceOptions(source=folder)))
         outcomes = judged.outcomes
         return {
             "images": len(judged.scan.items),

@@ -24,8 +24,8 @@ from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Pixels
-from imgpipe.components.image_filter.checks.whole_set import RADIUS
-from imgpipe.components.image_filter.near_search import near_duplicates
+from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 
 SETS = ("cats_dogs", "flowers_128", "sign_digits")
 #: Sets in which no two images show the same scene.
@@ -113,12 +113,12 @@ def measure(folder: Path) -> tuple[dict[str, int], int, int]:
     with ProcessPoolExecutor() as pool:
         originals = list(pool.map(_hashed, [(file, "") for file in files], chunksize=64))
         known = {f"original {n}": hashes for n, hashes in enumerate(originals)}
-        alone = near_duplicates(known, RADIUS).groups
+        alone = find_near_duplicates(known, RADIUS).groups
         found = {}
         for change in CHANGES:
             copies = pool.map(_hashed, [(files[n], change) for n in chosen], chunksize=8)
             named = {f"copy {n}": hashes for n, hashes in zip(chosen, copies, strict=True)}
-            groups = near_duplicates({**known, **named}, RADIUS).groups
+            groups = find_near_duplicates({**known, **named}, RADIUS).groups
             found[change] = sum(
                 groups.get(f"copy {n}", -1) == groups.get(f"original {n}", -2) for n in chosen
             )

@@ -31,10 +31,11 @@ from benchmarks.common import Figure
 from imgpipe.components import source_check
 from imgpipe.components.common.image_file.content import Content, decode
 from imgpipe.components.common.image_file.pixels import Pixels
-from imgpipe.components.image_filter.check import ImageFinding
-from imgpipe.components.image_filter.checks import MEASUREMENTS
-from imgpipe.components.image_filter.checks.whole_set import RADIUS
-from imgpipe.components.image_filter.near_search import near_duplicates
+from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.checks import MEASUREMENTS
+from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation
 _EACH = 60  # planted files of each kind
@@ -248,7 +249,7 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
     crops = [_saved(_crop(_opened(data), rng), 88) for data in originals]
     names = [hashlib.sha256(data).hexdigest() for data in (*originals, *crops)]
     hashes = map(_hash, [*originals, *crops])
-    near = near_duplicates(dict(zip(names, hashes, strict=True)), RADIUS).groups
+    near = find_near_duplicates(dict(zip(names, hashes, strict=True)), RADIUS).groups
     groups = [near.get(name, -1 - n) for n, name in enumerate(names)]
     count = len(originals)
     found = sum(map(operator.eq, groups[:count], groups[count:]))
@@ -273,8 +274,10 @@ def main() -> None:
     cats = common.data_set(options.data, "cats_dogs")
     with common.workplace(options.work) as work:
         planted = plant(options.data, work / "photos", options.each, options.seed)
-        judged = source_check.judge(source_check.SourceCheckPlan(str(work / "photos")))
-        alone = source_check.judge(source_check.SourceCheckPlan(str(cats)))
+        judged = source_check.judge(
+            source_check.SourceCheckPlan(SourceOptions(source=str(work / "photos")))
+        )
+        alone = source_check.judge(source_check.SourceCheckPlan(SourceOptions(source=str(cats))))
     rows = figures(planted, judged)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
     pairs = sum(len(line["members"]) - 1 for line in alone.near or ())

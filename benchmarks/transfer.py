@@ -27,9 +27,9 @@ from benchmarks import common
 from benchmarks.common import Figure, ImageSet
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Pixels
-from imgpipe.components.image_filter import families
-from imgpipe.components.image_filter.checks.whole_set import RADIUS
-from imgpipe.components.image_filter.near_search import near_duplicates
+from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.components.image_filter.placement import families
 from imgpipe.models.arrays import Flags, Integers, Names
 from imgpipe.models.feature_kinds import COVARIANCE
 from imgpipe.models.features import folds
@@ -103,7 +103,9 @@ class GroupedImages:
         images = everything.rows(first[:count].tolist())
         with ProcessPoolExecutor() as pool:
             hashed = pool.map(_perceptual, [paths[row] for row in first[:count]], chunksize=32)
-            near = near_duplicates(dict(zip(images.hashes, hashed, strict=True)), RADIUS).groups
+            near = find_near_duplicates(
+                dict(zip(images.hashes, hashed, strict=True)), RADIUS
+            ).groups
         sources = [family_of.get(digest, "").encode() for digest in images.hashes]
         groups, _ = folds.find_groups(
             np.array([digest.encode() for digest in images.hashes]),

@@ -11,20 +11,21 @@ import dataclasses
 import itertools
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.splits import Groups, SplitRule
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
+from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.example_gen.sources import Scan, open_source
 from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.checks import validate
-from imgpipe.components.image_filter.checks.whole_set import radius
+from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.near_groups import NearGroup
-from imgpipe.components.image_filter.overrides import Override, resolve
-from imgpipe.components.image_filter.quarantine import Outcomes, check_conservation
+from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.outcomes import Outcomes, check_conservation
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.run_record.galleries import Gallery, GallerySample
 from imgpipe.models import progress
 
@@ -36,20 +37,18 @@ class SourceCheckPlan:
     """What to check, and with which settings.
 
     Attributes:
-        source: The source of the images.
+        options: How the source is read.
         settings: Settings of the checks.
-        options: Options of the source.
+        groups: How images that belong together are found.
         rule: The rule that draws the splits.
         overrides: People's decisions about single images.
-        store: Folder of the inspection cache, "" for none.
     """
 
-    source: str
+    options: SourceOptions
     settings: JudgeSettings = field(default_factory=JudgeSettings)
-    options: SourceOptions = field(default_factory=SourceOptions)
+    groups: Groups = "auto"
     rule: SplitRule = field(default_factory=SplitRule)
     overrides: tuple[Override, ...] = ()
-    store: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,51 +83,52 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         RuntimeError: The numbers of kept and rejected files do not add up to the number of files,
             which is a defect.
     """
-    validate(plan.settings)
     began = time.monotonic()
-    source = open_source(plan.source, dataclasses.replace(plan.options, store=plan.store))
+    source = open_source(plan.options.source, plan.options)
     scan = source.listing()
-    overrides = resolve(plan.overrides, scan.vocabulary)
+    filtering = FilterPlan(
+        settings=plan.settings,
+        groups=plan.groups,
+        vocabulary=tuple(scan.vocabulary),
+        overrides=plan.overrides,
+    )
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)
-    settings = dataclasses.replace(plan.settings, overrides=overrides, splits=rule)
-    plan = dataclasses.replace(plan, settings=settings, rule=rule)
+    limit = plan.settings.pixel_limit
+    records = inspect(source, scan.items, limit, plan.options.store, rule, scan.vocabulary)
     with tempfile.TemporaryDirectory(prefix="imgpipe-check-") as folder:
-        parts = _examine(plan, source, scan, folder)
-        compared = comparison.compare(parts, settings)
+        parts = _examine(records, len(scan.items), filtering, folder)
+        compared = comparison.compare(parts, filtering, rule)
         outcomes = Outcomes()
         sample = GallerySample(len(scan.vocabulary))
         for part in parts:
-            for decision in compared.finish(part, settings):
+            for decision in compared.finish(part, plan.settings):
                 outcomes.add(decision)
                 if decision.rejection is None:
                     record = decision.record
                     sample.add(record.label, record.path, record.image_hash)
     notes = [note.as_written() for note in scan.notes]
     outcomes = Outcomes.joined([outcomes])
-    summary = outcomes.summary(scan.vocabulary, notes, settings, compared.near)
+    summary = outcomes.summary(filtering, notes, compared.near)
     check_conservation(summary, len(scan.items))
     return JudgedSource(
         scan=scan,
         summary=summary,
         outcomes=outcomes,
-        near=compared.near if radius(settings) > 0 else None,
+        near=compared.near if plan.settings.radius > 0 else None,
         seconds=time.monotonic() - began,
         galleries=sample.galleries(scan.vocabulary),
     )
 
 
-def _examine(plan: SourceCheckPlan, source: Source, scan: Scan, folder: str) -> list[str]:
+def _examine(
+    records: Generator[ImageRecord], count: int, filtering: FilterPlan, folder: str
+) -> list[str]:
     """Decide about each image on its own; the parts are in the order of reading."""
-    progress.total(len(scan.items), "images")
-    items = scan.items
-    limit = plan.settings.pixel_limit
-    records = inspect(source, items, limit, plan.store, plan.rule, scan.vocabulary)
+    progress.total(count, "images")
     with contextlib.closing(records):
         return [
-            comparison.examine(
-                itertools.islice(records, _SHARD), plan.settings, f"{folder}/{start}"
-            )
-            for start in range(0, len(items), _SHARD)
+            comparison.examine(itertools.islice(records, _SHARD), filtering, f"{folder}/{start}")
+            for start in range(0, count, _SHARD)
         ]
 
 
@@ -146,7 +146,7 @@ def read_images(
         Path and encoded image of each file that can be read.
     """
     wanted = set(paths)
-    source = open_source(plan.source, plan.options)
+    source = open_source(plan.options.source, plan.options)
     for item in judged.scan.items:
         if item.path in wanted:
             with contextlib.suppress(OSError):

@@ -16,10 +16,10 @@ from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
-from imgpipe.components.image_filter.check import Row
+from imgpipe.components.image_filter.copies.near_duplicates import ListedCopy
 from imgpipe.components.image_filter.data_summary import DataSummary, Families
 from imgpipe.components.image_filter.findings import Example, Fate, Finding, finding, in_files
-from imgpipe.components.image_filter.near_groups import Listed
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.deciding_answers import (
@@ -279,7 +279,7 @@ def facts(
     }
     every = tables["folds"].summary()
     again = made(
-        Listed,
+        ListedCopy,
         path="rock/again.jpg",
         label="rock",
         split="train",

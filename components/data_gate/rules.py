@@ -16,8 +16,8 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.data_gate.settings import GateSettings
-from imgpipe.components.image_filter.checks import METADATA, decodable, whole_set
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.judge.checks import METADATA, decodable, whole_set
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:

@@ -65,10 +65,10 @@ def _write_shard(shard: _Shard, plan: ReadPlan, uri: str) -> _Written:
     paths = {split: shard_path(uri, split, shard.number, shard.of) for split in names.SPLITS}
     with ShardWriter(paths) as writer:
         records = inspect(
-            open_source(plan.source, plan.options),
+            open_source(plan.options.source, plan.options),
             shard.items,
             plan.pixel_limit,
-            plan.store,
+            plan.options.store,
             plan.rule,
             plan.vocabulary,
         )
@@ -115,9 +115,10 @@ def ingest(pipeline: beam.Pipeline, uri: str, plan: ReadPlan) -> IngestSummary:
         ConfigError: The source is not laid out as expected.
         ResourceError: The source has changed since the run was planned.
     """
-    folder = str(local_path(plan.store, "judge.store")) if plan.store else ""
+    store = plan.options.store
+    folder = str(local_path(store, "judge.store")) if store else ""
     plan = plan.model_copy(update={"options": replace(plan.options, store=folder)})
-    scan = open_source(plan.source, plan.options).listing()
+    scan = open_source(plan.options.source, plan.options).listing()
     plan = plan.model_copy(update={"rule": replace(plan.rule, given=scan.given_splits)})
     progress.total(len(scan.items), "images")
     shards = _shards(scan.items, plan.shard_size)
@@ -150,7 +151,7 @@ def _check(plan: ReadPlan, listed: int, summary: IngestSummary) -> None:
         )
     if plan.fingerprint and plan.fingerprint != summary["fingerprint"]:
         raise ResourceError(
-            f"the images in {plan.source!r} changed while the run was reading them "
+            f"the images in {plan.options.source!r} changed while the run was reading them "
             f"(fingerprint {plan.fingerprint[:12]} when planned, "
             f"{summary['fingerprint'][:12]} now); wait until nothing writes to it and run again"
         )

@@ -21,7 +21,7 @@ from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.components.example_gen.sources.base import Item, Source
-from imgpipe.components.image_filter.checks import MEASUREMENTS
+from imgpipe.components.image_filter.judge.checks import MEASUREMENTS
 from imgpipe.models import feature_names as names
 from imgpipe.models.files import source_code
 from imgpipe.models.process import computed_ahead
@@ -36,8 +36,8 @@ STORE = "verdicts"
 #: Part of every key: the code that reads, decodes and measures a file.
 CODE = (
     "components/common/image_file",
-    "components/image_filter/check.py",
-    "components/image_filter/checks",
+    "components/image_filter/judge/check.py",
+    "components/image_filter/judge/checks",
     "models/preprocess.py",
     "serving/file_formats.py",
     "serving/image_header.py",

@@ -2,19 +2,14 @@
 
 Two drivers take it, Beam for ImageFilter and a loop for `imgpipe check`, so both give the same
 results. `examine` decides about each image of a shard on its own and writes the decisions to a
-file, the part of the shard. One process compares all images (`compare`): it searches for
-near-duplicates, places the images in splits, and compares those of each group with each other.
-`ImageComparison.finish` combines both; its driver writes each image once, to where it belongs.
-
-Files with the same content hash form a group too. If the copies are in several splits, the one used
-for evaluation is kept, so that no model is evaluated on an image that it was trained on. If the
-copies have different labels, none is kept, because the correct label is unknown.
+file, the part of the shard. One process compares all images (`compare`): it searches for copies,
+places the images in splits, and decides about the copies. `ImageComparison.finish` combines both;
+its driver writes each image once, to where it belongs.
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,36 +17,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.common.splits import HELD_OUT_FIRST
+from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import write_bytes
-from imgpipe.components.image_filter import families, near_groups, placement
-from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings
-from imgpipe.components.image_filter.checks import CHECKS, whole_set
-from imgpipe.components.image_filter.decision import ImageDecision, Relatives, decide
-from imgpipe.components.image_filter.families import Named
-from imgpipe.components.image_filter.near_groups import Member, NearGroup
-from imgpipe.components.image_filter.near_search import near_duplicates
-from imgpipe.components.image_filter.placement import Move
+from imgpipe.components.image_filter.copies import identical, near_duplicates
+from imgpipe.components.image_filter.copies.copy import Copy
+from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
+from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.checks import CHECKS
+from imgpipe.components.image_filter.judge.decision import ImageDecision, ImageGroups, Move, decide
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.placement import families, placement
+from imgpipe.components.image_filter.placement.families import Named
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-
-DUPLICATE = "duplicate"
-DUPLICATE_ACROSS_SPLITS = "duplicate_across_splits"
-DUPLICATE_LABEL_CONFLICT = "label_conflict"
-#: What to do about a rejected copy, by reason.
-_REMEDIES = {
-    DUPLICATE: "nothing is lost, because one copy is kept; delete the copy that you do not need",
-    DUPLICATE_ACROSS_SPLITS: (
-        "nothing is lost, because one copy is kept; delete that one to use this one"
-    ),
-    DUPLICATE_LABEL_CONFLICT: "keep the copy in the correct class, delete the others and run again",
-}
-_SHOWN = 10  # paths listed in a detail
 
 
 def examine(
     records: Iterable[ImageRecord],
-    settings: JudgeSettings,
+    plan: FilterPlan,
     part: str,
     keep: Callable[[ImageRecord], None] | None = None,
 ) -> str:
@@ -59,7 +44,7 @@ def examine(
 
     Args:
         records: The inspected images.
-        settings: Settings of the checks.
+        plan: What ImageFilter gets.
         part: Path or URI of the file to write; a second attempt writes the same.
         keep: Function that stores a repaired record, which is written in the end; None for none.
 
@@ -68,7 +53,7 @@ def examine(
     """
     decisions = []
     for record in records:
-        decision = decide(record, settings)
+        decision = decide(record, plan.settings, plan.overrides_by_hash)
         if decision.repaired is not None and keep is not None:
             keep(decision.repaired)
         decisions.append(decision.without_pixels())
@@ -92,7 +77,7 @@ class ImageComparison:
 
     Attributes:
         findings: Findings by path.
-        near: Groups of near-duplicates about which there is a finding, as `near_groups.line`
+        near: Groups of near-duplicates about which there is a finding, as `listed_group`
             returns them, in the order of their first paths.
         groups: Number of the group of near-duplicates, from 1 on, by content hash of the images
             that are in one.
@@ -112,30 +97,30 @@ class ImageComparison:
 
     def finish(self, part: str, settings: JudgeSettings) -> Iterator[ImageDecision]:
         """Yield the final decision about each image of a part, in the order of the shard."""
-        settings = dataclasses.replace(settings, limits=self.limits)
         for decision in _decisions(part):
             content = decision.record.image_hash
             decision.move_to(self.moves.get(content))
             family = self.families.get(content, "")
-            related = Relatives(self.groups.get(content, 0), family, family in self.in_train)
-            decision.complete(settings, self.findings.get(decision.record.path), related)
+            groups = ImageGroups(self.groups.get(content, 0), family, family in self.in_train)
+            compared = self.findings.get(decision.record.path)
+            decision.complete(settings, self.limits, compared, groups)
             yield decision
 
 
-def compare(parts: Sequence[str], settings: JudgeSettings) -> ImageComparison:
+def compare(parts: Sequence[str], plan: FilterPlan, rule: SplitRule | None) -> ImageComparison:
     """Compare all images in this process.
 
     Args:
         parts: The files that `examine` wrote; their order does not matter.
-        settings: Settings of the checks.
+        plan: What ImageFilter gets.
+        rule: The rule that has drawn the splits. None: no image is moved.
     """
-    rule = settings.splits
-    images = _read_images(parts, settings)
+    images = _read_images(parts, plan.settings, rule)
     # Groups that a pattern or a column gives are the only ones.
     has_given_groups = len(images.named) < len(images.rows)
-    wants_families = settings.groups == "auto" and not has_given_groups
+    wants_families = plan.groups == "auto" and not has_given_groups
     family_of = families.by_content(images.named) if wants_families else {}
-    similar = near_duplicates(images.hashes, whole_set.radius(settings))
+    similar = find_near_duplicates(images.hashes, plan.settings.radius)
     groups = {content: 1 + number for content, number in similar.groups.items()}
     moves: dict[str, Move] = {}
     if rule is not None and rule.drawn:
@@ -145,9 +130,9 @@ def compare(parts: Sequence[str], settings: JudgeSettings) -> ImageComparison:
         family for content, family in family_of.items() if splits[content] == names.TRAIN
     )
 
-    def member(record: ImageRecord) -> Member:
+    def copy_of(record: ImageRecord) -> Copy:
         content = record.image_hash
-        return Member(
+        return Copy(
             record.path,
             record.split,
             record.label,
@@ -157,9 +142,9 @@ def compare(parts: Sequence[str], settings: JudgeSettings) -> ImageComparison:
             similar.altered.get(content, {}),
         )
 
-    copies = _copies(parts, {*groups, *images.repeated()}, moves, member)
-    findings, near = _decide_groups(copies, groups, settings)
-    limits = images.limits(settings)
+    copies = _read_copies(parts, {*groups, *images.repeated()}, moves, copy_of)
+    findings, near = _decide_groups(copies, groups, plan)
+    limits = images.limits(plan.settings)
     return ImageComparison(findings, near, groups, family_of, in_train, moves, limits)
 
 
@@ -192,20 +177,20 @@ class _Images:
     def limits(self, settings: JudgeSettings) -> dict[str, Any]:
         """Compute the limits of the checks that need the set, by check."""
         return {
-            check.name: check.limits(self.counts[check.name], check.threshold_in(settings))
+            check.name: check.limits(self.counts[check.name], settings.limit_of(check))
             for check in CHECKS
             if check.limits is not None
         }
 
 
-def _read_images(parts: Sequence[str], settings: JudgeSettings) -> _Images:
+def _read_images(parts: Sequence[str], settings: JudgeSettings, rule: SplitRule | None) -> _Images:
     """Read what is compared of the images that passed the checks."""
-    is_searched = whole_set.radius(settings) > 0
+    is_searched = settings.radius > 0
     images = _Images()
     for decision in _passed(parts):
         record = decision.record
         images.times[record.image_hash] += 1
-        images.rows.append(placement.row(record, settings.splits, decision.is_relabelled))
+        images.rows.append(placement.row(record, rule, decision.is_relabelled))
         if not record.group:
             moment = (record.content.camera, record.content.captured)
             images.named.append(Named(record.path, record.label, record.image_hash, *moment))
@@ -219,7 +204,7 @@ def _read_images(parts: Sequence[str], settings: JudgeSettings) -> _Images:
 
 
 def _decide_groups(
-    copies: Mapping[str, Sequence[Member]], groups: Mapping[str, int], settings: JudgeSettings
+    copies: Mapping[str, Sequence[Copy]], groups: Mapping[str, int], plan: FilterPlan
 ) -> tuple[dict[str, ImageFinding], tuple[NearGroup, ...]]:
     """Decide about identical files, and about the near-duplicates that are left.
 
@@ -227,21 +212,23 @@ def _decide_groups(
         The findings by path, and the groups of near-duplicates about which there is one.
     """
     findings: dict[str, ImageFinding] = {}
-    near: dict[int, list[Member]] = collections.defaultdict(list)
-    for content, members in copies.items():
-        rejected = {finding.path: finding for finding in identical(members)}
+    left: dict[int, list[Copy]] = collections.defaultdict(list)
+    for content, files in copies.items():
+        rejected = {finding.path: finding for finding in identical.rejections(files)}
         findings |= rejected
-        left = [member for member in members if member.path not in rejected]
-        if content in groups and left:  # a group whose images are all rejected is no group
-            near[groups[content]] += left
-    lines: list[NearGroup] = []
-    for members in near.values():
-        about_group = near_groups.resolve(members, settings)
+        others = [file for file in files if file.path not in rejected]
+        if content in groups and others:  # a group whose images are all rejected is no group
+            left[groups[content]] += others
+    listed: list[NearGroup] = []
+    for group in left.values():
+        about_group = near_duplicates.findings_in_group(
+            group, plan.settings, plan.overrides_by_hash
+        )
         if about_group:
             findings |= {finding.path: finding for finding in about_group}
-            lines.append(near_groups.line(members, whole_set.radius(settings), about_group))
-    lines.sort(key=lambda line: line["members"][0]["path"])
-    return findings, tuple(lines)
+            listed.append(near_duplicates.listed_group(group, plan.settings.radius, about_group))
+    listed.sort(key=lambda group: group["members"][0]["path"])
+    return findings, tuple(listed)
 
 
 def _passed(parts: Iterable[str]) -> Iterator[ImageDecision]:
@@ -250,52 +237,17 @@ def _passed(parts: Iterable[str]) -> Iterator[ImageDecision]:
         yield from (decision for decision in _decisions(part) if decision.rejection is None)
 
 
-def _copies(
+def _read_copies(
     parts: Sequence[str],
     wanted: set[str],
     moves: Mapping[str, Move],
-    member: Callable[[ImageRecord], Member],
-) -> dict[str, list[Member]]:
+    copy_of: Callable[[ImageRecord], Copy],
+) -> dict[str, list[Copy]]:
     """Read the images that occur several times or have near-duplicates, by content hash."""
-    copies: dict[str, list[Member]] = collections.defaultdict(list)
+    copies: dict[str, list[Copy]] = collections.defaultdict(list)
     for decision in _passed(parts) if wanted else ():
         content = decision.record.image_hash
         if content in wanted:
             decision.move_to(moves.get(content))
-            copies[content].append(member(decision.record))
+            copies[content].append(copy_of(decision.record))
     return copies
-
-
-def identical(copies: Sequence[Member]) -> list[ImageFinding]:
-    """Decide which copies of one content are rejected.
-
-    Args:
-        copies: The images with the same content, in any order.
-
-    Returns:
-        One finding for each rejected copy, in the order of their paths.
-    """
-    group = sorted(copies, key=lambda copy: copy.path)
-    if len({copy.label for copy in group}) > 1:
-        return [_conflict(copy, group) for copy in group]
-    kept = min(group, key=lambda copy: (HELD_OUT_FIRST.index(copy.split), copy.path))
-    return [_drop(copy, kept) for copy in group if copy != kept]
-
-
-def _conflict(copy: Member, group: Sequence[Member]) -> ImageFinding:
-    others = [f"{c.path} ({c.label})" for c in group if c != copy]
-    shown = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
-    detail = f"labelled {copy.label}, but identical to {shown}"
-    return ImageFinding(
-        DUPLICATE_LABEL_CONFLICT, detail, remedy=_REMEDIES[DUPLICATE_LABEL_CONFLICT], path=copy.path
-    )
-
-
-def _drop(copy: Member, kept: Member) -> ImageFinding:
-    reason = DUPLICATE
-    detail = f"same bytes as {kept.path}"
-    if copy.split != kept.split:
-        reason = DUPLICATE_ACROSS_SPLITS
-        detail += f", which is in {kept.split}; this one is in {copy.split}"
-    remedy = _REMEDIES[reason]
-    return ImageFinding(reason, detail, remedy=remedy, path=copy.path, kept_copy=kept.path)

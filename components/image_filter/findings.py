@@ -15,8 +15,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.ingest_summary import SourceNote
-from imgpipe.components.image_filter.check import ImageFinding
-from imgpipe.components.image_filter.checks import TITLES
+from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.checks import TITLES
 
 #: What a finding means for the files that it is about.
 Fate = Literal["rejected", "repaired", "warned", "not_used", "noted"]

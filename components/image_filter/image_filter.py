@@ -1,11 +1,10 @@
 """ImageFilter: keeps usable images, and moves rejected files with the reason to the quarantine.
 
-The checks are in `imgpipe.components.image_filter.checks`, which does not need TFX. The stages of
-the Beam pipeline pass on neither image bytes nor any other data of every image, so memory does not
-grow with the number of images.
+The checks are in `judge/checks/`, which does not need TFX. The stages of the Beam pipeline pass on
+neither image bytes nor any other data of every image, so memory does not grow with the number of
+images.
 """
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,12 +32,10 @@ from imgpipe.components.common.storage.records import (
 )
 from imgpipe.components.common.storage.shards import Shard, shards
 from imgpipe.components.image_filter import comparison, quarantine
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import ImageComparison
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.overrides import resolve
-from imgpipe.components.image_filter.quarantine import Outcomes, check_conservation
+from imgpipe.components.image_filter.judge.checks import METADATA
+from imgpipe.components.image_filter.outcomes import Outcomes, check_conservation
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -58,13 +55,12 @@ class Uris:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """What the summary says of the source.
+class _Notes:
+    """Notes of the source.
 
     A class of its own, because Beam takes a list of typed dictionaries for one of plain ones.
     """
 
-    vocabulary: tuple[str, ...]
     notes: Sequence[SourceNote]
 
 
@@ -95,21 +91,21 @@ class _Job:
         }
 
 
-def _examine(job: _Job, settings: JudgeSettings) -> str:
+def _examine(job: _Job, plan: FilterPlan) -> str:
     with ShardWriter({"repaired": job.repaired}) as writer:
         return comparison.examine(
             _records(job.shard.files),
-            settings,
+            plan,
             job.part,
             lambda record: writer.write("repaired", record.to_example()),
         )
 
 
-def _write_shard(job: _Job, settings: JudgeSettings, compared: ImageComparison) -> Outcomes:
+def _write_shard(job: _Job, plan: FilterPlan, compared: ImageComparison) -> Outcomes:
     """Write the outputs of a shard."""
     outcomes = Outcomes()
     repaired = _records([job.repaired])
-    decisions = compared.finish(job.part, settings)
+    decisions = compared.finish(job.part, plan.settings)
     with ShardWriter(job.outputs) as writer:
         for record, decision in zip(_records(job.shard.files), decisions, strict=True):
             usable = record if decision.repaired is None else next(repaired)
@@ -140,34 +136,27 @@ def _jobs(uris: Uris) -> list[_Job]:
     return [_Job(uris, shard) for shard in shards(uris.examples)]
 
 
-def filter_examples(
-    pipeline: beam.Pipeline, uris: Uris, settings: JudgeSettings, vocabulary: tuple[str, ...]
-) -> DataSummary:
+def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> DataSummary:
     """Filter all records of an Examples artifact.
 
     Args:
         pipeline: A Beam pipeline with any runner.
         uris: URIs to read from and write to.
-        settings: Settings of the checks.
-        vocabulary: Class names in sorted order.
+        plan: What ImageFilter gets.
 
     Returns:
         The summary of the quarantine.
 
     Raises:
-        ConfigError: The settings name an unknown check or a severity that it cannot have.
         RuntimeError: The numbers of kept and rejected records do not add up to the number of
             records read, which is a defect.
     """
     import tensorflow as tf
 
-    validate(settings)
     ingested = read_ingest_summary(uris.examples)
-    source = _Source(vocabulary, ingested["notes"] if ingested else ())
+    notes = _Notes(ingested["notes"] if ingested else ())
     count = ingested["images"] if ingested else None
-    if ingested:
-        rule = SplitRule.from_json(ingested["rule"])
-        settings = dataclasses.replace(settings, splits=rule)
+    rule = SplitRule.from_json(ingested["rule"]) if ingested else None
     # Before the first file is written, so that no other user can ever read one.
     quarantine.make_private(uris.quarantine)
     progress.total(count or 0, "images")
@@ -176,16 +165,16 @@ def filter_examples(
         jobs = root | "Shards" >> beam.Create(_jobs(uris), reshuffle=True)
         compared = (
             jobs
-            | "Examine" >> beam.Map(_examine, settings)
+            | "Examine" >> beam.Map(_examine, plan)
             | "All parts" >> beam.combiners.ToList()
-            | "Compare" >> beam.Map(comparison.compare, settings)
+            | "Compare" >> beam.Map(comparison.compare, plan, rule)
         )
-        known = beam.pvalue.AsSingleton(compared)
+        singleton = beam.pvalue.AsSingleton(compared)
         (
             jobs
-            | "Write" >> beam.Map(_write_shard, settings, known)
+            | "Write" >> beam.Map(_write_shard, plan, singleton)
             | "Gather" >> beam.CombineGlobally(Outcomes.joined)
-            | "Quarantine" >> beam.Map(_write_quarantine, known, uris.quarantine, source, settings)
+            | "Quarantine" >> beam.Map(_write_quarantine, singleton, uris.quarantine, notes, plan)
         )
     if ingested:  # what reads the kept images asks for the rule of the splits, too
         write_json(f"{uris.kept}/{INGEST_SUMMARY}", ingested)
@@ -199,13 +188,9 @@ def filter_examples(
 
 
 def _write_quarantine(
-    outcomes: Outcomes,
-    compared: ImageComparison,
-    uri: str,
-    source: _Source,
-    settings: JudgeSettings,
+    outcomes: Outcomes, compared: ImageComparison, uri: str, source: _Notes, plan: FilterPlan
 ) -> None:
-    summary = outcomes.summary(source.vocabulary, source.notes, settings, compared.near)
+    summary = outcomes.summary(plan, source.notes, compared.near)
     quarantine.write(uri, outcomes, summary, compared.near)
 
 
@@ -231,10 +216,7 @@ def ImageFilter(
         code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
             check never gets a cached result.
     """
-    given = FilterPlan.from_json(settings)
-    overrides = resolve(given.overrides, given.vocabulary)
-    judging = dataclasses.replace(given.settings.checks(given.groups), overrides=overrides)
     uris = Uris(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
-    filter_examples(beam_pipeline, uris, judging, given.vocabulary)
+    filter_examples(beam_pipeline, uris, FilterPlan.from_json(settings))
     mark_examples(examples)
     mark_examples(metadata)

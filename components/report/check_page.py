@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from imgpipe.components.common.named_images import NamedImage
-from imgpipe.components.image_filter.check import Row
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.report.sections import images as sections

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from imgpipe.components.baseline import BaselineState
     from imgpipe.components.data_gate.rules import DataDecision
     from imgpipe.components.image_evaluator.decision import Decision
-    from imgpipe.components.image_filter.check import Row
     from imgpipe.components.image_filter.data_summary import DataSummary
+    from imgpipe.components.image_filter.judge.check import Row
     from imgpipe.components.model_pusher.push import Push
     from imgpipe.components.run_record.deciding_answers import DecidingAnswers
     from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.image_filter.near_groups import Listed, NearGroup
+from imgpipe.components.image_filter.copies.near_duplicates import ListedCopy, NearGroup
 
 #: Number of groups on the page, and of images of each; the quarantine lists all.
 GROUPS = 24
@@ -17,7 +17,7 @@ class ShownGroup(TypedDict):
     """A group of near-duplicates on the page."""
 
     size: int  # number of images of the group
-    members: list[Listed]  # the first of them
+    members: list[ListedCopy]  # the first of them
 
 
 class ShownNearDuplicates(TypedDict):
@@ -46,11 +46,11 @@ def condensed(groups: Iterable[NearGroup]) -> ShownNearDuplicates:
     }
 
 
-def _ordered(members: Iterable[Listed]) -> list[Listed]:
+def _ordered(members: Iterable[ListedCopy]) -> list[ListedCopy]:
     """Put members with findings first, each followed by the similar image that its detail names."""
     ordered = sorted(members, key=lambda member: (member["stays"], not member["reason"]))
     by_path = {member["path"]: member for member in ordered}
-    shown: dict[str, Listed] = {}
+    shown: dict[str, ListedCopy] = {}
     for member in ordered:
         shown.setdefault(member["path"], member)
         similar = by_path.get(member["similar_to"])

@@ -34,7 +34,7 @@ def settings() -> str:
 
 def checks() -> str:
     """Return the page of all checks of images."""
-    from imgpipe.components.image_filter import checks as registry
+    from imgpipe.components.image_filter.judge import checks as registry
 
     lines = [
         "# Checks of images",

@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.example_gen.sources import absolute
+from imgpipe.components.example_gen.sources import absolute_spec
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import toml_text
@@ -72,7 +72,7 @@ def configuration(
                 f"{data} is named like a configuration, expected a source of images. For its "
                 f"settings: imgpipe run --config {shlex.quote(data)}"
             )
-        extra.append(f"data.source={_quoted(absolute(data, Path.cwd()))}")
+        extra.append(f"data.source={_quoted(absolute_spec(data, Path.cwd()))}")
     if out is not None:
         extra.append(f"run.out={_quoted(str(out))}")
     if source is None:

@@ -65,7 +65,8 @@ def init(
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.example_gen.sources import absolute, open_source
+    from imgpipe.components.example_gen.settings import SourceOptions
+    from imgpipe.components.example_gen.sources import absolute_spec, open_source
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.doctor.machine import installed_backbones
 
@@ -75,8 +76,8 @@ def init(
         )
     if not source.strip():
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
-    source = absolute(source, Path.cwd())
-    given = configs.build({}, settings or []).data.options
+    source = absolute_spec(source, Path.cwd())
+    given = SourceOptions.of(configs.build({}, settings or []).data)
     scan = open_source(source, given).scan()
     config = propose(scan, source, settings or [])
     try:

@@ -20,7 +20,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.components.image_filter.check import Row
+    from imgpipe.components.image_filter.judge.check import Row
     from imgpipe.pipeline.records.quarantine_list import QuarantineRow
 
 _EXAMPLES = """Examples:\n

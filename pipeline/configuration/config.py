@@ -22,11 +22,10 @@ from imgpipe.components.common.settings import SettingsSection
 from imgpipe.components.common.splits import SplitRule, SplitSettings
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.example_gen.settings import DataSettings
-from imgpipe.components.example_gen.sources import absolute
+from imgpipe.components.example_gen.sources import absolute_spec
 from imgpipe.components.feature_bank.settings import BankSettings
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.settings import JudgeSection
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.model_pusher.settings import PushSettings
 from imgpipe.models.augmentation import ViewSettings
 from imgpipe.models.backbones import presets
@@ -36,8 +35,7 @@ from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, Tr
 from imgpipe.pipeline.configuration.beam import BeamSettings
 from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
 from imgpipe.pipeline.configuration.kubeflow import KubeflowSettings
-from imgpipe.pipeline.configuration.places import Places
-from imgpipe.pipeline.configuration.places import absolute as absolute_path
+from imgpipe.pipeline.configuration.places import Places, absolute_path
 from imgpipe.pipeline.configuration.run import ExpectSettings, RunSettings
 
 _TOO_DEEP = "is nested too deeply"  # the parser of TOML calls itself for each bracket
@@ -52,7 +50,7 @@ class Config(SettingsSection):
     run: RunSettings = RunSettings()
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
-    judge: JudgeSection = JudgeSection()
+    judge: JudgeSettings = JudgeSettings()
     gate: GateSettings = GateSettings()
     views: ViewSettings = ViewSettings()
     bank: BankSettings = BankSettings()
@@ -141,11 +139,6 @@ class Config(SettingsSection):
     def split_rule(self) -> SplitRule:
         """Rule by which images are assigned to splits."""
         return self.split.rule(self.gate.min_validation)
-
-    @functools.cached_property
-    def checks(self) -> JudgeSettings:
-        """Settings of the checks of images."""
-        return self.judge.checks(self.split.groups)
 
     # Not cached: a review may begin the file of overrides while the configuration is in use.
     @property
@@ -329,13 +322,13 @@ def _absolute_paths(
         folder: Folder at which relative paths start.
     """
     values = {name: value for name, value in flat(tree) if isinstance(value, str)}
-    paths = {name: absolute(values[name], folder) for name in names if values.get(name)}
+    paths = {name: absolute_spec(values[name], folder) for name in names if values.get(name)}
     weights = values.get("model.weights", "")
     if weights.endswith(WEIGHT_FILES):
-        paths["model.weights"] = absolute(weights, folder)
+        paths["model.weights"] = absolute_spec(weights, folder)
     preset = presets.folder_of(values.get("model.backbone", ""))
     if preset:
-        paths["model.backbone"] = presets.PREFIX + absolute(preset, folder)
+        paths["model.backbone"] = presets.PREFIX + absolute_spec(preset, folder)
     return paths
 
 

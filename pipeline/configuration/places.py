@@ -33,13 +33,13 @@ class Places:
     @classmethod
     def of(cls, out: str, versions: str, bank: str, judge: str, overrides: str) -> Places:
         """Return the places that settings name; an empty one has its usual name in `out`."""
-        root = absolute(out)
-        decisions = absolute(overrides) if overrides else root / DECISIONS
+        root = absolute_path(out)
+        decisions = absolute_path(overrides) if overrides else root / DECISIONS
         return cls(
             root,
-            absolute(versions) if versions else root / VERSIONS,
-            absolute(bank) if bank else root / "bank",
-            absolute(judge) if judge else root / "judge",
+            absolute_path(versions) if versions else root / VERSIONS,
+            absolute_path(bank) if bank else root / "bank",
+            absolute_path(judge) if judge else root / "judge",
             decisions if overrides or decisions.is_file() else None,
         )
 
@@ -54,6 +54,6 @@ class Places:
         return self.out / GATE_FILE
 
 
-def absolute(given: str) -> Path:
+def absolute_path(given: str) -> Path:
     """Return the absolute path of a setting, in which `~` may stand for the user's folder."""
     return Path(given).expanduser().absolute()

@@ -44,11 +44,11 @@ from imgpipe.components.baseline_plan import BaselinePlan
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
 from imgpipe.components.data_gate.settings import GatePlan
-from imgpipe.components.example_gen.settings import ReadPlan
+from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
-from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.components.run_record.facts import ShownSettings
@@ -196,13 +196,11 @@ def _facts(config: Config, scan: Scan) -> dict[str, object]:
 
 def _read_plan(config: Config, scan: Scan) -> ReadPlan:
     return ReadPlan(
-        source=config.data.source,
+        options=SourceOptions.of(config.data, str(config.places.judge)),
         vocabulary=tuple(scan.vocabulary),
         rule=config.split_rule,
         pixel_limit=config.judge.pixel_limit,
         fingerprint=scan.fingerprint,
-        options=config.data.options,
-        store=str(config.places.judge),
     )
 
 

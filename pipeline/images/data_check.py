@@ -13,9 +13,10 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components import source_check
 from imgpipe.components.data_gate import rules
-from imgpipe.components.image_filter.check import Row
+from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.near_groups import NearGroup
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.source_check import JudgedSource, SourceCheckPlan
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.pipeline.configuration.config import Config
@@ -138,17 +139,17 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
     Raises:
         ConfigError: The source or a setting is wrong.
     """
-    from imgpipe.components.image_filter import overrides
+    from imgpipe.components.image_filter.judge import overrides
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
+    store = str(config.places.judge) if config.judge.store else ""
     plan = source_check.SourceCheckPlan(
-        source=config.data.source,
-        settings=config.checks,
-        options=config.data.options,
+        options=SourceOptions.of(config.data, store),
+        settings=config.judge,
+        groups=config.split.groups,
         rule=config.split_rule,
         overrides=overrides.load(config.places.overrides) if config.places.overrides else (),
-        store=str(config.places.judge) if config.judge.store else "",
     )
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():

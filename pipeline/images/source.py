@@ -7,17 +7,16 @@ loading.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
-from imgpipe.components.example_gen.settings import DataSettings
+from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources import (
     Scan,
     Source,
     open_source,
     split_spec,
 )
-from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.plain_paths import pattern_in
@@ -43,9 +42,7 @@ def opened(data: DataSettings, store: Path, least_classes: int = 2) -> Source:
             "no images: name a folder with one sub-folder for each class, or another source "
             "of images, with imgpipe run DATA or data.source."
         )
-    return open_source(
-        data.source, replace(data.options, least_classes=least_classes, store=str(store))
-    )
+    return open_source(data.source, SourceOptions.of(data, str(store), least_classes))
 
 
 def require_usable(config: Config) -> None:
@@ -115,7 +112,7 @@ def require_outside(config: Config) -> None:
     for name, path in outputs(config).items():
         if why := pattern_in(path):
             raise ConfigError(f"{name}: {why}")
-    _, place = split_spec(config.data.source, config.data.options)
+    _, place = split_spec(config.data.source, SourceOptions.of(config.data))
     images = os.path.realpath(place)
     if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
         return

@@ -138,7 +138,7 @@ def evaluate(
 def _judge(request: EvaluationRequest) -> JudgedAnswers:
     """Inspect and classify all images of a source."""
     from imgpipe.components.example_gen.inspection import inspect
-    from imgpipe.components.image_filter.decision import readable
+    from imgpipe.components.image_filter.judge.decision import readable
     from imgpipe.serving.served import Served
 
     model = request.model

@@ -51,8 +51,8 @@ def seen_images(model: Model, images: Mapping[str, bytes]) -> SeenImages | None:
 
 def _splits_with_near(uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
     """Return the split of each image that a run had, or near-duplicates of which it had."""
-    from imgpipe.components.image_filter.checks.whole_set import RADIUS
-    from imgpipe.components.image_filter.near_search import near_duplicates
+    from imgpipe.components.image_filter.copies.search import find_near_duplicates
+    from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 
     kept: dict[str, str] = {}
     hashes: dict[str, bytes] = {}
@@ -62,7 +62,7 @@ def _splits_with_near(uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
             kept[image_hash] = split
             hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
             progress.advance(1, "images")
-    groups = near_duplicates({**images, **hashes}, RADIUS).groups
+    groups = find_near_duplicates({**images, **hashes}, RADIUS).groups
     splits_of_groups: dict[int, set[str]] = {}
     for image_hash, split in kept.items():
         if image_hash in groups:

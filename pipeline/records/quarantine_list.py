@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from imgpipe.components.image_filter.check import Row
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.json_object import SchemaNumber
 from imgpipe.pipeline.records.base import checked

@@ -11,11 +11,11 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.checks import METADATA
+from imgpipe.components.image_filter.judge.checks import METADATA
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import log
+from imgpipe.serving.refused_image import PIXEL_LIMIT
 
 #: A batch is complete with so many images or so many bytes, which bounds the memory.
 BATCH_IMAGES = 128
@@ -90,7 +90,7 @@ def measure(
     for part in _batches(images):
         items = [Item(name) for name in part]
         good = []
-        for record in inspect(_Memory(part), items, JudgeSettings().pixel_limit):
+        for record in inspect(_Memory(part), items, PIXEL_LIMIT):
             progress.advance(1, "images")
             if not record.content.is_measured:
                 into.failed += 1

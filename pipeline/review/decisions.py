@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.overrides import Override
+from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.review.questions import Question, Questions
 
@@ -64,7 +64,7 @@ class Decisions:
             decided = overrides.by_hash(self._entries())
             found: dict[str, ReviewAnswer] = {}
             for image_hash in self.questions.by_hash:
-                if entry := overrides.find(decided, image_hash):
+                if entry := overrides.override_of(image_hash, decided):
                     found[image_hash] = ReviewAnswer(entry.verdict, entry.label)
                 elif image_hash in self._skipped:
                     found[image_hash] = ReviewAnswer("skip")

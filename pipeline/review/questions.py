@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.image_filter.check import Row
-from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE, obstacle
-from imgpipe.components.image_filter.checks.whole_set import (
+from imgpipe.components.image_filter.copies.identical import DUPLICATE, DUPLICATE_ACROSS_SPLITS
+from imgpipe.components.image_filter.copies.near_duplicates import ListedCopy, NearGroup
+from imgpipe.components.image_filter.judge.check import Row
+from imgpipe.components.image_filter.judge.checks import CHOICES, UNUSABLE, obstacle
+from imgpipe.components.image_filter.judge.checks.whole_set import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ACROSS_SPLITS,
     NEAR_DUPLICATE_LABEL_CONFLICT,
 )
-from imgpipe.components.image_filter.comparison import DUPLICATE, DUPLICATE_ACROSS_SPLITS
-from imgpipe.components.image_filter.near_groups import Listed, NearGroup
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.near_duplicates import ShownGroup
@@ -203,7 +203,7 @@ def _is_open(row: Row) -> bool:
     return not (reason in UNUSABLE or reason in _USED_ELSEWHERE) and bool(row["image_hash"])
 
 
-def _sentence(row: Listed | Row) -> str:
+def _sentence(row: ListedCopy | Row) -> str:
     """Return what was found as a sentence: the check's words, and its detail."""
     reason = row["reason"]
     words = CHOICES[reason].about if reason in CHOICES else reason.replace("_", " ")

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.common.storage import manifest
-from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.pipeline import api
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.execution.pipeline_run import execute

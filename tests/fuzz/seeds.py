@@ -148,7 +148,7 @@ def overrides() -> Iterator[bytes]:
 
 def quarantines() -> Iterator[bytes]:
     """The manifest of a quarantine."""
-    from imgpipe.components.image_filter.check import Row
+    from imgpipe.components.image_filter.judge.check import Row
 
     found = {"path": "a/1.jpg", "image_hash": "a1" * 32, "reason": "blurry", "detail": "x"}
     row = made(Row, **found)

@@ -131,7 +131,7 @@ def _config(file: Path) -> object:
 
 def _overrides(file: Path) -> object:
     """Load a file of overrides."""
-    from imgpipe.components.image_filter import overrides
+    from imgpipe.components.image_filter.judge import overrides
 
     return ", ".join(sorted({override.verdict for override in overrides.load(file)}))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import hashlib
 import json
 import os
@@ -21,12 +20,13 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.settings import ReadPlan
+from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
-from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
+from imgpipe.components.image_filter.judge.overrides import Override, to_toml
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.configuration.config import Config
@@ -84,8 +84,10 @@ def films(tmp_path):
 
 
 def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
-    rules = ReadPlan(source=str(films), vocabulary=("paper", "rock"), rule=RULE)
-    judged = assert_same(tmp_path, films, JudgeSettings(groups="none"), ingested=rules)
+    rules = ReadPlan(
+        options=SourceOptions(source=str(films)), vocabulary=("paper", "rock"), rule=RULE
+    )
+    judged = assert_same(tmp_path, films, JudgeSettings(), ingested=rules, groups="none")
     assert judged.outcomes.rejects == [] and judged.summary["moved"]["near_duplicates_together"] > 0
     assert judged.near is not None and judged.near != ()
     for group in judged.near:
@@ -113,14 +115,15 @@ def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
             file = photos / folder / f"{number}-{level}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.tile(ramp, (64, 1))).save(file, compress_level=level)
-    settings = JudgeSettings(
-        severity={"low_information": "ignore", "dark": "ignore"}, groups="none"
-    )
+    settings = JudgeSettings(severity={"low_information": "ignore", "dark": "ignore"})
     judged = assert_same(
         tmp_path,
         photos,
         settings,
-        ingested=ReadPlan(source=str(photos), vocabulary=("a", "b"), rule=RULE),
+        groups="none",
+        ingested=ReadPlan(
+            options=SourceOptions(source=str(photos)), vocabulary=("a", "b"), rule=RULE
+        ),
     )
     assert judged.outcomes.rejects == [] and len(judged.near) == 12
     for group in judged.near:
@@ -130,8 +133,8 @@ def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
     assert reasons["near_duplicate_label_conflict"] == 2
 
 
-def filtered(root, photos, settings, overrides=(), ingested=None):
-    """Run ImageFilter's Beam pipeline on a folder.
+def filtered(root, photos, ingested=None, **plan):
+    """Run ImageFilter's Beam pipeline on a folder; `plan` has fields of `FilterPlan`.
 
     Returns its summary and the rows of its files: rejects, repairs, warnings, reviews and groups of
     near-duplicates.
@@ -143,12 +146,12 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
         return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
 
     scan = open_source(str(photos)).scan()
-    ingested = ingested or ReadPlan(source=str(photos), vocabulary=scan.vocabulary)
+    ingested = ingested or ReadPlan(
+        options=SourceOptions(source=str(photos)), vocabulary=scan.vocabulary
+    )
     ingest(pipeline(), f"{root}/examples", ingested)
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
-    known = resolve(overrides, scan.vocabulary)
-    settings = dataclasses.replace(settings, overrides=known)
-    summary = filter_examples(pipeline(), uris, settings, scan.vocabulary)
+    summary = filter_examples(pipeline(), uris, FilterPlan(vocabulary=scan.vocabulary, **plan))
     names = (
         quarantine_files.MANIFEST,
         quarantine_files.REPAIRS,
@@ -160,12 +163,14 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
     return summary, *([json.loads(line) for line in lines] for lines in files)
 
 
-def assert_same(root, photos, settings, overrides=(), ingested=None):
+def assert_same(root, photos, settings, ingested=None, **plan):
     """Assert that `imgpipe check` and ImageFilter agree on every file; return check's result."""
     rule = ingested.rule if ingested else SplitRule()
-    plan = source_check.SourceCheckPlan(str(photos), settings, rule=rule, overrides=overrides)
-    judged = source_check.judge(plan)
-    summary, rejects, *findings, near = filtered(root, photos, settings, overrides, ingested)
+    checking = source_check.SourceCheckPlan(
+        SourceOptions(source=str(photos)), settings, rule=rule, **plan
+    )
+    judged = source_check.judge(checking)
+    summary, rejects, *findings, near = filtered(root, photos, ingested, settings=settings, **plan)
     found = [row.row() | {"stored": ""} for row in judged.outcomes.rejects]
     assert found == [row | {"stored": ""} for row in rejects]
     outcomes = judged.outcomes
@@ -220,7 +225,7 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
     names = ("odd_size", "near_duplicate", "greyscale", "blurry")
     severity = {**dict.fromkeys(names, "reject"), "alpha": "repair"}
     settings = JudgeSettings(severity=severity, threshold={"odd_size": 0.5})
-    judged = assert_same(tmp_path, faulty, settings, overrides)
+    judged = assert_same(tmp_path, faulty, settings, overrides=overrides)
     assert "odd_size" in {row.reason for row in judged.outcomes.rejects}
     assert {row.reason for row in judged.outcomes.reviews} == {"accept", "reject", "relabel"}
     assert judged.summary["overrides"]["unknown"] == ["0" * 64]
@@ -443,7 +448,9 @@ def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, 
         return real(*args)
 
     monkeypatch.setattr(source_check, "inspect", vanishing)
-    (reject,) = source_check.judge(source_check.SourceCheckPlan(str(clean))).outcomes.rejects
+    (reject,) = source_check.judge(
+        source_check.SourceCheckPlan(SourceOptions(source=str(clean)))
+    ).outcomes.rejects
     assert (reject.path, reject.reason) == ("rock/0.png", "unreadable")
 
 

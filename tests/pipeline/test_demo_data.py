@@ -68,9 +68,10 @@ def test_a_single_hand_is_reproducible_and_not_in_the_set(drawn: Path) -> None:
 
 
 def test_every_planted_fault_is_found_by_a_check_under_its_reason(drawn: Path) -> None:
+    from imgpipe.components.example_gen.settings import SourceOptions
     from imgpipe.components.source_check import SourceCheckPlan, judge
 
-    judged = judge(SourceCheckPlan(str(drawn)))
+    judged = judge(SourceCheckPlan(SourceOptions(source=str(drawn))))
     findings = (*judged.outcomes.rejects, *judged.outcomes.repairs, *judged.outcomes.warnings)
     found = {(one.reason, one.path) for one in findings}
     for fault in demo.FAULTS:

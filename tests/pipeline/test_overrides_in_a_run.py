@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from imgpipe.components.example_gen.sources.base import Item, Scan
-from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.overrides import Override
+from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.components.image_filter.check import ImageFinding
+from imgpipe.components.image_filter.judge.check import ImageFinding
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import quarantine
 from tests import json_formats

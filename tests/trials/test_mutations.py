@@ -13,7 +13,8 @@ import pytest
 
 from imgpipe.components import source_check
 from imgpipe.components.common.image_file.header import probe
-from imgpipe.components.image_filter.check import JudgeSettings
+from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.demo import draw_hand
 from tests.fuzz.mutation import mutate
 from tests.images import encoded
@@ -76,8 +77,11 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     ignored = {"damaged": "ignore"}  # the op decodes such files
-    settings = JudgeSettings(1, _PIXELS, severity=ignored, threshold={"near_duplicate": 0})
-    judged = source_check.judge(source_check.SourceCheckPlan(str(tmp_path / "photos"), settings))
+    settings = JudgeSettings(
+        min_side=1, pixel_limit=_PIXELS, severity=ignored, threshold={"near_duplicate": 0}
+    )
+    options = SourceOptions(source=str(tmp_path / "photos"))
+    judged = source_check.judge(source_check.SourceCheckPlan(options, settings))
     assert judged.summary["in"] == count
     assert judged.summary["kept"] + judged.summary["rejected"] == count
     rejected = {row.path[2:]: row.reason for row in judged.outcomes.rejects}

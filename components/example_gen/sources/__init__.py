@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Note,
     Scan,
     Source,
     SourceKind,
-    SourceOptions,
     fingerprint,
 )
 from imgpipe.components.example_gen.sources.validation import VettedSource
@@ -31,7 +31,7 @@ __all__ = [
     "Scan",
     "Source",
     "SourceOptions",
-    "absolute",
+    "absolute_spec",
     "fingerprint",
     "open_source",
 ]
@@ -103,7 +103,7 @@ def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
     return kind, spec[match.end() :]
 
 
-def absolute(spec: str, folder: Path) -> str:
+def absolute_spec(spec: str, folder: Path) -> str:
     """Make the path of a spec absolute.
 
     Args:
@@ -120,14 +120,14 @@ def absolute(spec: str, folder: Path) -> str:
         )
     match = _PREFIX.match(spec)
     if match is None:
-        return _absolute(spec, folder)
+        return _absolute_path(spec, folder)
     kind = SOURCES.get(match.group(1).lower())
     if kind is None or not kind.is_path or "://" in spec:
         return spec
-    return match.group(0) + _absolute(spec[match.end() :], folder)
+    return match.group(0) + _absolute_path(spec[match.end() :], folder)
 
 
-def _absolute(path: str, folder: Path) -> str:
+def _absolute_path(path: str, folder: Path) -> str:
     """Make a path absolute; links stay, because a container may have other ones."""
     try:
         found = folder / Path(path).expanduser()

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import unpacking
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
@@ -28,7 +29,6 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceKind,
-    SourceOptions,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.components.example_gen.sources.listing import some

@@ -1,4 +1,4 @@
-"""The interface of all sources of images: kinds, options, items, scans and notes.
+"""The interface of all sources of images: kinds, items, scans and notes.
 
 This module does not import TensorFlow, because the command line scans and hashes a source while
 the heavy imports load.
@@ -14,93 +14,11 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
-
-import pydantic.dataclasses
-from pydantic import Field
+from typing import Protocol
 
 from imgpipe.components.common.ingest_summary import SourceNote
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.models import progress
-from imgpipe.models.limits import PLACE, STRICT
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
-class SourceSettings:
-    """The options of sources that the section [data] sets, each with its description."""
-
-    classes: tuple[str, ...] = Field(
-        default=(), description="Allowed class names. Empty: all classes that are found."
-    )
-    group_pattern: str = Field(
-        default="",
-        description="Regular expression that is searched in the path of each image. Its first "
-        "group is the name of the image's group (a person, a video), and a group is never divided "
-        r"between splits. Example: '([^/]+)\.rf\.'.",
-    )
-    label_column: str = Field(
-        default="",
-        description="Column or feature of the label, as a name or as an index from 0. Empty: it is "
-        "found by its usual names.",
-    )
-    image_column: str = Field(
-        default="",
-        description="Column of the path in a .csv file, or feature of the encoded image in "
-        "TFRecord files and TensorFlow Datasets. Empty: it is found by its usual names or its "
-        "type.",
-    )
-    group_column: str = Field(
-        default="",
-        description="Column or feature that says which images belong together (a person, a film), "
-        "as a name or as an index from 0. A group is never divided between splits. Empty: it is "
-        "found by its usual names, such as group.",
-    )
-    label_pattern: str = Field(
-        default="",
-        description="Regular expression that is searched in the path of each image. Its first "
-        r"group is the label, as in '([a-z]+)\.\d+\.jpg' for cat.12.jpg. Empty: the folders or the "
-        "list give the labels.",
-    )
-    root: Annotated[str, PLACE] = Field(
-        default="",
-        description="Folder to which the paths in a .csv file are relative. Empty: the file's "
-        "folder.",
-    )
-    class_level: int = Field(
-        default=0,
-        ge=0,
-        le=9,
-        description="Which folder of an image's path names its class: 1 for the first below the "
-        "source or below its split folder, 2 for the folder in that, and so on. 0: the "
-        "first; a tree that can be read in two ways is refused.",
-    )
-    split_folders: tuple[str, ...] = Field(
-        default=(),
-        description="Folders that are splits although their names do not say so in English, each "
-        "with its split: ['Prüfung=test'].",
-    )
-    skip: tuple[str, ...] = Field(
-        default=(),
-        description="Names of folders and files that are not read, such as masks or *_mask*, or "
-        "paths from the source, such as /cleaned/masks.",
-    )
-    follow_links: bool = Field(
-        default=False,
-        description="Whether to read files outside of the source's folder to which symbolic links "
-        "lead.",
-    )
-    tfds_dir: Annotated[str, PLACE] = Field(
-        default="",
-        description="Folder of TensorFlow Datasets. Empty: $TFDS_DATA_DIR or its default folder.",
-    )
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
-class SourceOptions(SourceSettings):
-    """Options that say how a source is read: those of [data], and what a command requires."""
-
-    least_classes: int = 2  # with fewer the source is refused; one is enough for an evaluation
-    store: str = ""  # folder in which compressed files are unpacked, "" for a temporary one
-
 
 #: Length of an `Item.key`, which is a SHA-256.
 KEY_BYTES = 32

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgpipe.components.common.image_file.file_names import is_hidden
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import no_classes
 from imgpipe.components.example_gen.sources.base import (
     Item,
@@ -19,7 +20,6 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceKind,
-    SourceOptions,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE

@@ -11,6 +11,7 @@ import collections
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import (
     folder_tree,
     labels_in_names,
@@ -18,7 +19,7 @@ from imgpipe.components.example_gen.sources import (
     readings,
     same_names,
 )
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan
 from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed, some
 from imgpipe.components.example_gen.sources.readings import OptionChange, TwoReadings

@@ -15,6 +15,7 @@ from typing import Any
 
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import readings, tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
@@ -23,7 +24,6 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceKind,
-    SourceOptions,
 )
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
 from imgpipe.components.example_gen.sources.listing import listed, some

@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import (
     labels_in_names,
     readings,
     tables,
     unpacking,
 )
-from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.example_gen.sources.listing import NoClasses, some
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.models.errors import ConfigError

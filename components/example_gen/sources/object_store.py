@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.archive import repeated, safe_path
 from imgpipe.components.example_gen.sources.base import (
     Item,
@@ -19,7 +20,6 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceKind,
-    SourceOptions,
     hashed,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, readings, tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
@@ -20,7 +21,6 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceKind,
-    SourceOptions,
 )
 from imgpipe.components.example_gen.sources.listing import listed, some
 from imgpipe.components.example_gen.sources.lists import ListSource

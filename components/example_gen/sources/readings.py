@@ -9,7 +9,8 @@ import shlex
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from imgpipe.components.example_gen.sources.base import Scan, SourceOptions, SourceSettings
+from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
+from imgpipe.components.example_gen.sources.base import Scan
 from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.errors import ConfigError
@@ -81,9 +82,9 @@ def described(scan: Scan) -> str:
 def command(where: str, options: SourceOptions) -> str:
     """Return the command that checks a source with all options that differ from the defaults."""
     settings = []
-    for name, declaration in declared(SourceSettings).items():
+    for name, declaration in declared(DataSettings).items():
         value = getattr(options, name)
-        if value != declaration.default:
+        if name != "source" and value != declaration.default:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             settings.append(f"--set {shlex.quote(f'data.{name}={text}')}")
     return " ".join(["imgpipe check", shlex.quote(where), *settings])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from imgpipe.components.common.image_file.file_names import is_hidden
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import (
@@ -24,7 +25,6 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceKind,
-    SourceOptions,
 )
 from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.split_names import (

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Note,
     Scan,
     Source,
     SourceKind,
-    SourceOptions,
 )
 from imgpipe.components.example_gen.sources.listing import listed, some
 from imgpipe.components.example_gen.sources.records import (

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.common.formatting import capped
-from imgpipe.components.image_filter.check import Row
 from imgpipe.components.image_filter.findings import Finding, not_used, title_of
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.commands import review_command
 from imgpipe.components.run_record.doubtful_labels import clear

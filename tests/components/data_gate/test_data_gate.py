@@ -12,7 +12,7 @@ import pytest
 from imgpipe import components
 from imgpipe.components.data_gate import accepted
 from imgpipe.components.data_gate.settings import GatePlan, GateSettings
-from imgpipe.components.example_gen.settings import ReadPlan
+from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.errors import DataRefused, ResourceError
@@ -46,7 +46,11 @@ def run(tmp_path, tfx):
     def make(folder, accept_changes=0, **section):
         scan = open_source(str(folder)).scan()
         names = tuple(scan.vocabulary)
-        reading = ReadPlan(source=str(folder), vocabulary=names, fingerprint=scan.fingerprint)
+        reading = ReadPlan(
+            options=SourceOptions(source=str(folder)),
+            vocabulary=names,
+            fingerprint=scan.fingerprint,
+        )
         read = components.ImageExampleGen(settings=reading.to_json())
         judged = components.ImageFilter(
             ingested=read.outputs["examples"], settings=FilterPlan(vocabulary=names).to_json()

@@ -6,6 +6,7 @@ A source that changed since it was planned is refused.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
 
 import pytest
@@ -28,10 +29,11 @@ def read(tmp_path, beam_pipeline):
     """
 
     def make(folder, name="examples", **options):
-        scan = open_source(str(folder), options.get("options")).scan()
+        given = dataclasses.replace(options.pop("options", SourceOptions()), source=str(folder))
+        scan = open_source(given.source, given).scan()
         settings = {"vocabulary": scan.vocabulary, "fingerprint": scan.fingerprint} | options
         uri = str(tmp_path / name)
-        make.summary = ingest(beam_pipeline(), uri, ReadPlan(source=str(folder), **settings))
+        make.summary = ingest(beam_pipeline(), uri, ReadPlan(options=given, **settings))
         found = {}
         for split in names.SPLITS:
             for path in shard_files(uri, split):

@@ -6,6 +6,7 @@ The same images give the same Examples, and every image is either kept or reject
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import tarfile
@@ -18,9 +19,10 @@ from imgpipe.components.common.storage.records import iterate, make, raw, text
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.quarantine_files import MANIFEST
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import feature_names as names
 
 COUNT = 12
@@ -84,16 +86,17 @@ def run(beam_pipeline, root, spec, options=None):
     """
     scan = open_source(spec, options).scan()
     settings = ReadPlan(
-        source=spec,
+        options=dataclasses.replace(options or SourceOptions(), source=spec),
         vocabulary=scan.vocabulary,
         fingerprint=scan.fingerprint,
         shard_size=5,
-        options=options or SourceOptions(),
     )
     uris = {name: str(root / name) for name in ("in", "kept", "metadata", "quarantine")}
     ingested = ingest(beam_pipeline(), uris["in"], settings)
     summary = filter_examples(
-        beam_pipeline(), Uris(*uris.values()), JudgeSettings(min_side=4), scan.vocabulary
+        beam_pipeline(),
+        Uris(*uris.values()),
+        FilterPlan(settings=JudgeSettings(min_side=4), vocabulary=scan.vocabulary),
     )
     assert ingested["images"] == len(scan.items) == summary["kept"] + summary["rejected"]
     kept = {

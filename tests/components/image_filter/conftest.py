@@ -10,12 +10,12 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import read_examples, shard_files, text
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.settings import ReadPlan
+from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import feature_names as names
 from tests.components.memory_source import Memory
 
@@ -39,22 +39,24 @@ def records():
 class Run:
     """Ingest and filter one folder on Beam.
 
-    `summary` is the filter's summary, and `rejects` the entries of the quarantine by path.
+    `plan` has fields of `FilterPlan`. `summary` is the summary of the filter, and `rejects` are the
+    entries of the quarantine by path.
     """
 
-    def __init__(
-        self, root, photos, beam_pipeline, settings=None, rule=None, shard_size=256, flags=()
-    ):
+    def __init__(self, root, photos, beam_pipeline, rule=None, shard_size=256, flags=(), **plan):
         scan = open_source(str(photos)).scan()
         rule = rule or SplitRule()
-        plan = ReadPlan(
-            source=str(photos), vocabulary=scan.vocabulary, rule=rule, shard_size=shard_size
+        reading = ReadPlan(
+            options=SourceOptions(source=str(photos)),
+            vocabulary=scan.vocabulary,
+            rule=rule,
+            shard_size=shard_size,
         )
-        ingest(beam_pipeline(), f"{root}/examples", plan)
+        ingest(beam_pipeline(), f"{root}/examples", reading)
         uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
         self.root = root
         self.summary = filter_examples(
-            beam_pipeline(*flags), uris, settings or JudgeSettings(), scan.vocabulary
+            beam_pipeline(*flags), uris, FilterPlan(vocabulary=scan.vocabulary, **plan)
         )
         assert not list((root / "q").glob(".*")), "nothing of the first pass is left"
         lines = (root / "q" / quarantine_files.MANIFEST).read_text().splitlines()

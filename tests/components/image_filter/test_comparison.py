@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import random
 
 import numpy as np
-import pytest
 
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.near_groups import Member
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.settings import FilterPlan
 
 #: Of a colourful photograph, about which no check says anything.
 FIGURES = {
@@ -25,6 +23,7 @@ FIGURES = {
     "colour": 0.5,
     "transparency": 0.0,
 }
+PLAN = FilterPlan(vocabulary=("a",))
 NO_NEAR = JudgeSettings(threshold={"near_duplicate": 0})
 
 
@@ -36,7 +35,7 @@ def content(number):
 def write(folder, name, images):
     """Write the part of images (number of the content, path, perceptual hashes)."""
     records = [image(path, number, perceptual_hash=hashes) for number, path, hashes in images]
-    return comparison.examine(records, JudgeSettings(), f"{folder}/{name}")
+    return comparison.examine(records, PLAN, f"{folder}/{name}")
 
 
 def drawn(count):
@@ -54,7 +53,7 @@ def test_equal_and_similar_images_of_several_parts_are_found(tmp_path):
         write(tmp_path, "3", [(6, "a/plain.jpg", b""), (6, "a/plain again.jpg", b"")]),
         write(tmp_path, "4", []),
     ]
-    found = comparison.compare(parts, JudgeSettings())
+    found = comparison.compare(parts, PLAN, None)
     assert {path: (one.reason, one.kept_copy) for path, one in found.findings.items()} == {
         "a/3.jpg": ("near_duplicate", "a/1.jpg"),
         "a/\udcff.jpg": ("duplicate", "a/ü\n.jpg"),
@@ -64,13 +63,11 @@ def test_equal_and_similar_images_of_several_parts_are_found(tmp_path):
     assert [[one["path"] for one in line["members"]] for line in found.near] == [
         ["a/1.jpg", "a/3.jpg"]
     ]
-    assert comparison.compare(parts[::-1], JudgeSettings()) == found
-    without = comparison.compare(parts, NO_NEAR)
+    assert comparison.compare(parts[::-1], PLAN, None) == found
+    without = comparison.compare(parts, FilterPlan(settings=NO_NEAR, vocabulary=("a",)), None)
     assert set(without.findings) == {"a/\udcff.jpg", "a/plain.jpg"}
     assert (without.near, without.groups) == ((), {})
-    assert comparison.compare([], JudgeSettings()) == comparison.compare(
-        parts[-1:], JudgeSettings()
-    )
+    assert comparison.compare([], PLAN, None) == comparison.compare(parts[-1:], PLAN, None)
 
 
 def test_a_group_of_similar_images_that_are_all_rejected_is_no_group(tmp_path):
@@ -81,44 +78,11 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group(tmp_path):
         dataclasses.replace(image(path, number, perceptual_hash=hashes), label=path[:3])
         for number, path in takes
     ]
-    part = comparison.examine(records, JudgeSettings(), f"{tmp_path}/0")
-    found = comparison.compare([part], JudgeSettings())
+    part = comparison.examine(records, PLAN, f"{tmp_path}/0")
+    found = comparison.compare([part], PLAN, None)
     assert {one.reason for one in found.findings.values()} == {"label_conflict"}
     assert sorted(found.findings) == sorted(path for _, path in takes)
     assert found.near == ()
-
-
-def outcome(*copies):
-    """Return the copies (path, split, label) that are dropped: {path: (reason, kept copy)}."""
-    drops = comparison.identical([Member(*copy, content(1)) for copy in copies])
-    return {drop.path: (drop.reason, drop.kept_copy) for drop in drops}
-
-
-@pytest.mark.parametrize(
-    ("copies", "expected"),
-    [
-        ([("a/1", "train", "a")], {}),
-        (
-            [("a/3", "train", "a"), ("a/1", "train", "a"), ("a/2", "train", "a")],
-            {"a/2": ("duplicate", "a/1"), "a/3": ("duplicate", "a/1")},
-        ),
-        (
-            [("a/1", "train", "a"), ("a/2", "validation", "a"), ("a/3", "test", "a")],
-            dict.fromkeys(("a/1", "a/2"), ("duplicate_across_splits", "a/3")),
-        ),
-        (
-            [("a/1", "train", "a"), ("a/2", "validation", "a")],
-            {"a/1": ("duplicate_across_splits", "a/2")},
-        ),
-        (
-            [("a/1", "train", "a"), ("b/1", "test", "b"), ("a/2", "train", "a")],
-            dict.fromkeys(("a/1", "a/2", "b/1"), ("label_conflict", "")),
-        ),
-    ],
-)
-def test_of_identical_files_the_one_for_evaluation_with_the_first_path_is_kept(copies, expected):
-    for seed in range(5):
-        assert outcome(*random.Random(seed).sample(copies, len(copies))) == expected
 
 
 def image(path, number=0, **changes):
@@ -138,8 +102,9 @@ def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(tmp_path):
         image("b/grey.png", 10, figures=FIGURES | {"colour": 0.0}, **huge),
         image("b/dark.png", 11, figures=FIGURES | {"brightness_p99": 0.1}, **huge),
     ]
-    part = comparison.examine(records, settings, str(tmp_path / "part"))
-    decisions = comparison.compare([part], settings).finish(part, settings)
+    plan = FilterPlan(settings=settings, vocabulary=("a",))
+    part = comparison.examine(records, plan, str(tmp_path / "part"))
+    decisions = comparison.compare([part], plan, None).finish(part, settings)
     assert {one.record.path: one.rejection.reason for one in decisions if one.rejection} == {
         "b/grey.png": "odd_size",
         "b/dark.png": "dark",

@@ -9,10 +9,10 @@ import json
 from PIL import Image
 
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_filter import overrides, quarantine, quarantine_files
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.checks import MEASUREMENTS
-from imgpipe.components.image_filter.overrides import Override
+from imgpipe.components.image_filter import outcomes, quarantine_files
+from imgpipe.components.image_filter.judge.checks import MEASUREMENTS
+from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models import feature_names as names
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 from imgpipe.serving.server.settings import Settings
@@ -107,8 +107,8 @@ def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run
         Override(digest(encode(seed=704)), "relabel", "a"),
         Override("f" * 64, "accept"),
     ]
-    settings = JudgeSettings(overrides=overrides.resolve(decided, ("a", "b")))
-    done = run(folder, settings=settings)
+
+    done = run(folder, overrides=decided)
     assert {path: r["reason"] for path, r in done.rejects.items()} == {
         "a/cut.jpg": "truncated",
         "a/bad.jpg": "reviewed",
@@ -136,7 +136,7 @@ def test_labels_of_test_are_never_overridden(photos, run, encode):
     files = {split: encode(seed=720 + n) for n, split in enumerate(names.SPLITS)}
     folder = photos({**splits, **{f"{split}/a/b.jpg": data for split, data in files.items()}})
     decided = [Override(digest(data), "relabel", "b") for data in files.values()]
-    done = run(folder, settings=JudgeSettings(overrides=overrides.resolve(decided, ("a", "b"))))
+    done = run(folder, overrides=decided)
     labels = {split: records.text(kept(done, f"{split}/a/b.jpg"), names.LABEL) for split in files}
     assert labels == {"train": "b", "validation": "b", "test": "a"}
     told = done.summary["overrides"]
@@ -170,7 +170,7 @@ def test_images_that_a_server_does_not_take_are_counted(photos, run, monkeypatch
     assert JudgeSettings().pixel_limit == PIXEL_LIMIT == Settings().max_image_pixels
     plain = run(photos({"a": 3, "b": 3})).summary["findings"]
     assert not [one for one in plain if one["reason"] == "not_served"]
-    monkeypatch.setattr(quarantine, "PIXEL_LIMIT", 3_000)
+    monkeypatch.setattr(outcomes, "PIXEL_LIMIT", 3_000)
     large = encoded(Image.new("RGB", (61, 50), (9, 99, 9)))
     found = run(photos({"a": 3, "b": 3, "a/large.png": large}), name="large").summary
     assert found["too_large"] == 1

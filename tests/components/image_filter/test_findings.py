@@ -2,7 +2,6 @@
 
 import pytest
 
-from imgpipe.components.image_filter.check import ImageFinding
 from imgpipe.components.image_filter.findings import (
     finding,
     joined,
@@ -11,6 +10,7 @@ from imgpipe.components.image_filter.findings import (
     of_source,
     titles,
 )
+from imgpipe.components.image_filter.judge.check import ImageFinding
 from tests.run_facts import note
 
 PETS = {"cat": 60, "dog": 90}

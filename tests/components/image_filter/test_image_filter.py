@@ -15,9 +15,10 @@ import pytest
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import integer, shard_files, text
 from imgpipe.components.image_filter import comparison, image_filter, quarantine_files
-from imgpipe.components.image_filter.check import JudgeSettings
 from imgpipe.components.image_filter.image_filter import Uris
-from imgpipe.components.image_filter.quarantine import check_conservation
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.outcomes import check_conservation
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import feature_names as names
 from tests import images
 
@@ -293,7 +294,7 @@ def test_families_that_the_source_divides_are_kept_and_marked(photos, encode, ru
         text(one, names.PATH) for one in done.records("kept") if integer(one, names.SEEN_FAMILY)
     }
     assert seen == {f"test/{label}/f{n}_2.jpg" for n in range(4, 9) for label in "ab"}
-    plain = run(photos(files), "plain", settings=JudgeSettings(groups="none"))
+    plain = run(photos(files), "plain", groups="none")
     assert plain.summary["families"]["families"] == 0
 
 
@@ -303,12 +304,12 @@ def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
     files = {path: path.read_bytes() for path in done.root.rglob("*") if path.is_file()}
     uris = Uris(*(f"{done.root}/{name}" for name in ("examples", "kept", "metadata", "q")))
     rule = json.loads((done.root / "examples" / "ingest.json").read_text())["rule"]
-    settings = JudgeSettings(splits=SplitRule.from_json(rule))
+    plan = FilterPlan(vocabulary=("a", "b"))
     (done.root / "q" / ".parts").mkdir()
     for _ in range(2):
         jobs = image_filter._jobs(uris)
-        parts = [image_filter._examine(job, settings) for job in jobs]
-        compared = comparison.compare(parts, settings)
+        parts = [image_filter._examine(job, plan) for job in jobs]
+        compared = comparison.compare(parts, plan, SplitRule.from_json(rule))
         for job in jobs:
-            image_filter._write_shard(job, settings, compared)
+            image_filter._write_shard(job, plan, compared)
         assert {path: path.read_bytes() for path in files} == files

@@ -25,7 +25,7 @@ _DECIDE_NOTHING = (
     "models/network/__init__.py",
     *("components/common/__init__.py", "components/common/image_record.py"),
     "components/common/shares.py",
-    *("components/common/splits.py", "components/image_filter/overrides.py"),
+    *("components/common/splits.py", "components/image_filter/judge/overrides.py"),
 )
 
 

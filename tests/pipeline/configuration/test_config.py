@@ -180,7 +180,7 @@ def test_cross_validation_is_automatic_where_it_evaluates_the_published_model(as
 
 
 def test_severity_and_threshold_of_every_check_can_be_set(tmp_path: Path):
-    from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
+    from imgpipe.components.image_filter.judge.checks import CHOICES, THRESHOLDS
 
     config = configs.build(
         {"judge": {"severity": {"dark": "reject"}}},

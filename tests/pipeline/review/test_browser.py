@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import web
 from imgpipe.pipeline.review.decisions import ReviewAnswer

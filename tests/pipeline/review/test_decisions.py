@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.overrides import Override
+from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.review import questions
 from imgpipe.pipeline.review.decisions import Decisions, ReviewAnswer

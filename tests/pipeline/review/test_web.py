@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import web

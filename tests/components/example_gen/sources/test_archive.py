@@ -191,7 +191,8 @@ def test_files_that_are_no_archive_are_refused_with_the_cause(tmp_path, name, co
 
 def test_a_compressed_tar_is_unpacked_once_into_the_store(pack, tmp_path, beam_pipeline):
     spec, store = str(pack("tar.gz", FILES)), tmp_path / "store"
-    settings = ReadPlan(source=spec, vocabulary=("cat", "dog"), shard_size=2, store=str(store))
+    options = SourceOptions(source=spec, store=str(store))
+    settings = ReadPlan(options=options, vocabulary=("cat", "dog"), shard_size=2)
     assert ingest(beam_pipeline(), str(tmp_path / "in"), settings)["images"] == 4
     (unpacked,) = (store / "unpacked").iterdir()
     before = unpacked.stat()

@@ -7,7 +7,12 @@ import random
 
 import pytest
 
-from imgpipe.components.example_gen.sources import SourceOptions, absolute, open_source, split_spec
+from imgpipe.components.example_gen.sources import (
+    SourceOptions,
+    absolute_spec,
+    open_source,
+    split_spec,
+)
 from imgpipe.components.example_gen.sources.base import KEY_BYTES, fingerprint
 from imgpipe.models.errors import ConfigError
 
@@ -48,17 +53,17 @@ def test_the_error_for_an_unknown_kind_names_the_known_ones():
 
 
 def test_relative_paths_start_at_the_folder_and_names_are_unchanged(tmp_path):
-    assert absolute("a/../b.zip", tmp_path) == f"{tmp_path}/b.zip"
-    assert absolute("csv:b.csv", tmp_path) == f"csv:{tmp_path}/b.csv"
-    assert absolute("tfds:x:train", tmp_path) == "tfds:x:train"
-    assert absolute("gs://bucket/x", tmp_path) == "gs://bucket/x"
-    assert not absolute("~/photos", tmp_path).startswith(str(tmp_path))
+    assert absolute_spec("a/../b.zip", tmp_path) == f"{tmp_path}/b.zip"
+    assert absolute_spec("csv:b.csv", tmp_path) == f"csv:{tmp_path}/b.csv"
+    assert absolute_spec("tfds:x:train", tmp_path) == "tfds:x:train"
+    assert absolute_spec("gs://bucket/x", tmp_path) == "gs://bucket/x"
+    assert not absolute_spec("~/photos", tmp_path).startswith(str(tmp_path))
 
 
 @pytest.mark.parametrize("spec", ["~no-such-user/photos", "x" * 300])
 def test_a_path_that_cannot_be_one_is_an_error_of_the_configuration(tmp_path, spec):
     with pytest.raises(ConfigError, match="data source"):
-        open_source(absolute(spec, tmp_path))
+        open_source(absolute_spec(spec, tmp_path))
 
 
 _KEYS = [

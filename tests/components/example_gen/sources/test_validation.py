@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 
+import pydantic
 import pytest
 
-from imgpipe.components.example_gen.sources import Item, Scan, SourceOptions
+from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
+from imgpipe.components.example_gen.sources import Item, Scan
 from imgpipe.components.example_gen.sources.validation import vet
 from imgpipe.models.errors import ConfigError
 
@@ -31,12 +33,16 @@ def test_a_pattern_gives_the_groups_and_paths_that_do_not_match_are_noted(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("pattern", "message"),
-    [("(", "not a regular expression"), ("x", "round brackets"), ("(q)", "matches none of the 1")],
+    ("pattern", "message"), [("(", "not a regular expression"), ("x", "round brackets")]
 )
-def test_a_useless_pattern_is_refused(pattern, message):
-    with pytest.raises(ConfigError, match=message):
-        vet(scan(Item("a/x.jpg", "a")), SourceOptions(group_pattern=pattern))
+def test_a_pattern_without_a_group_is_refused(pattern, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        DataSettings(group_pattern=pattern)
+
+
+def test_a_pattern_that_matches_no_path_is_refused():
+    with pytest.raises(ConfigError, match="matches none of the 1"):
+        vet(scan(Item("a/x.jpg", "a")), SourceOptions(group_pattern="(q)"))
 
 
 def test_labels_outside_the_classes_are_named_and_missing_ones_noted():

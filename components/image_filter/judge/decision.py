@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.check import ImageCheck, ImageFinding, JudgeSettings, Repair
-from imgpipe.components.image_filter.checks import CHECKS, MEASUREMENTS, decodable, files
-from imgpipe.components.image_filter.overrides import Override, find
-from imgpipe.components.image_filter.placement import Move
+from imgpipe.components.image_filter.judge.check import ImageCheck, ImageFinding, Repair
+from imgpipe.components.image_filter.judge.checks import CHECKS, MEASUREMENTS, decodable, files
+from imgpipe.components.image_filter.judge.overrides import Override, override_of
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models import feature_names as names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
@@ -21,8 +22,18 @@ _LAST = len(CHECKS)  # position of a rejection by an override, which comes after
 
 
 @dataclass(frozen=True)
-class Relatives:
-    """The images to which an image belongs.
+class Move:
+    """The split to which an image is moved, and why."""
+
+    split: str
+    reason: str  # one of `placement.REASONS`
+    #: Splits from which images are moved; the source decides about the others.
+    drawn: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageGroups:
+    """The groups to which an image belongs.
 
     Attributes:
         near_group: Number of its group of near-duplicates, 0 for none.
@@ -107,27 +118,32 @@ class ImageDecision:
         self.move = move
 
     def complete(
-        self, settings: JudgeSettings, compared: ImageFinding | None, related: Relatives
+        self,
+        settings: JudgeSettings,
+        limits: Mapping[str, Any],
+        compared: ImageFinding | None,
+        groups: ImageGroups,
     ) -> None:
         """Add what is known when all images were seen.
 
         Args:
-            settings: Settings of the checks, with the limits of the whole set.
+            settings: Settings of the checks.
+            limits: Limits of the checks that need the set, by check.
             compared: What the comparison with other images found.
-            related: The images to which it belongs.
+            groups: The groups to which the image belongs.
         """
-        self.has_found_family = bool(related.family)
+        self.has_found_family = bool(groups.family)
         held_out = self.record.split != names.TRAIN
         self.record = dataclasses.replace(
             self.record,
-            near_group=related.near_group,
-            group=related.family or self.record.group,
-            seen_family=int(held_out and related.in_train),
+            near_group=groups.near_group,
+            group=groups.family or self.record.group,
+            seen_family=int(held_out and groups.in_train),
         )
         for order, check in enumerate(CHECKS):
             # An image is rejected by the first check in order, which may be one of these.
             if check.needs == "set" and (self.rejection is None or order < self.order):
-                finding = self.found(check, self.record, settings)
+                finding = self.finding_of(check, self.record, settings, limits.get(check.name))
                 if finding is not None:
                     self.add(finding, order)
         if compared is not None and self.rejection is None:
@@ -154,11 +170,18 @@ class ImageDecision:
             repaired=self.repaired and self.repaired.without_pixels(),
         )
 
-    def found(
-        self, check: ImageCheck, record: ImageRecord, settings: JudgeSettings
+    def finding_of(
+        self, check: ImageCheck, record: ImageRecord, settings: JudgeSettings, limit: Any
     ) -> ImageFinding | None:
-        """Run a check; None when it finds nothing, is ignored or is overridden."""
-        severity = check.severity_in(settings)
+        """Run a check; None when it finds nothing, is ignored or is overridden.
+
+        Args:
+            check: The check.
+            record: The record, with the measurements of the transcoded file if there is one.
+            settings: Settings of the checks.
+            limit: What the check compares with; see `ImageCheck.run`.
+        """
+        severity = settings.severity_of(check.name, check.severity)
         accepted = self.override is not None and self.override.accepts(record.split)
         if severity == "ignore":
             return None
@@ -166,7 +189,7 @@ class ImageDecision:
             return None
         if check.needs == "pixels" and not record.content.is_measured:
             return None  # the image was not decoded
-        finding = check.run(record, settings)
+        finding = check.run(record, limit)
         if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
             return finding
         remedy = finding.remedy or check.remedy
@@ -207,7 +230,9 @@ def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
     )
 
 
-def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
+def decide(
+    inspected: ImageRecord, settings: JudgeSettings, overrides: Mapping[str, Override] = {}
+) -> ImageDecision:
     """Run the checks in order until one rejects the image, and make the repairs.
 
     For an image that an override accepts or relabels, checks that may be ignored are skipped. A
@@ -217,15 +242,18 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
     Args:
         inspected: The record as the inspection created it.
         settings: Settings of the checks.
+        overrides: Decisions of people, as `override_of` takes them.
     """
-    override = find(settings.overrides, inspected.image_hash)
+    override = override_of(inspected.image_hash, overrides)
     record = relabelled(inspected, override)
     hashes = record.content.perceptual_hash or b""
     decision = ImageDecision(record, inspected.label, inspected.label_index, override, hashes)
-    seen = record  # with the measurements of the transcoded file
-    todo: list[tuple[ImageFinding, Repair | None]] = []
+    measured = record  # with the measurements of the transcoded file, if there is one
+    repairs: list[tuple[ImageFinding, Repair | None]] = []
     for order, check in enumerate(CHECKS):
-        finding = decision.found(check, seen, settings)
+        if check.needs == "set":
+            continue  # `complete` runs it
+        finding = decision.finding_of(check, measured, settings, settings.limit_of(check))
         if finding is None:
             continue
         if finding.repaired is not None:
@@ -237,10 +265,10 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
                 finding = ImageFinding(decodable.UNDECODABLE, detail, remedy=check.remedy)
             else:
                 content = dataclasses.replace(content, figures=transcoded.figures)
-                seen = dataclasses.replace(record, content=content)
+                measured = dataclasses.replace(record, content=content)
                 decision.perceptual_hash = hashes or transcoded.perceptual_hash or b""
         if finding.severity == "repair":
-            todo.append((finding, check.repair))
+            repairs.append((finding, check.repair))
             continue
         decision.add(finding, order)
         if decision.rejection is not None:
@@ -249,7 +277,7 @@ def decide(inspected: ImageRecord, settings: JudgeSettings) -> ImageDecision:
     if override is not None and override.verdict == "reject":
         decision.add(ImageFinding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY))
     else:
-        decision.repair(todo)
+        decision.repair(repairs)
     return decision
 
 

@@ -7,17 +7,17 @@ import dataclasses
 import io
 
 import numpy as np
+import pydantic
 import pytest
 from PIL import Image, ImageFilter
 
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter import checks
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.checks import validate, whole_set
-from imgpipe.components.image_filter.checks.decodable import transcode
-from imgpipe.components.image_filter.decision import decide
-from imgpipe.models.errors import ConfigError
+from imgpipe.components.image_filter.judge import checks
+from imgpipe.components.image_filter.judge.checks import whole_set
+from imgpipe.components.image_filter.judge.checks.decodable import transcode
+from imgpipe.components.image_filter.judge.decision import decide
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from tests.images import encoded, exif, turned
 
 QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale")
@@ -89,23 +89,16 @@ def test_thresholds_decide_and_are_exact_at_the_edge(look):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("section", "name", "value", "message"),
     [
-        (
-            JudgeSettings(severity={"zero_byte": "warn"}),
-            r"zero_byte = 'warn'; expected any of damaged, too_small",
-        ),
-        (
-            JudgeSettings(severity={"dark": "repair"}),
-            "dark = 'repair'; expected one of warn, reject",
-        ),
-        (JudgeSettings(severity={"drak": "warn"}), "drak = 'warn'; expected any of"),
-        (JudgeSettings(threshold={"alpha": 1.0}), r"judge\.threshold: alpha; expected any of dark"),
+        ("severity", "zero_byte", "warn", "Extra inputs are not permitted"),
+        ("severity", "dark", "repair", "Input should be 'warn', 'reject' or 'ignore'"),
+        ("threshold", "alpha", 1.0, "Extra inputs are not permitted"),
     ],
 )
-def test_unknown_checks_and_severities_are_refused(settings, message):
-    with pytest.raises(ConfigError, match=message):
-        validate(settings)
+def test_unknown_checks_and_severities_are_refused(section, name, value, message):
+    with pytest.raises(pydantic.ValidationError, match=f"{section}.{name}\n  {message}"):
+        JudgeSettings(**{section: {name: value}})
 
 
 # --- the size compared with the whole set ---------------------------------------------------------
@@ -129,9 +122,9 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     sizes = [(int(w), int(h)) for w, h in random.integers(200, 260, (count, 2))]
     sizes += [(20, 20), (900, 700)][: seed % 3]
     usual = whole_set.limits(collections.Counter(w * h for w, h in sizes), 3.0)
-    settings = JudgeSettings(limits={"odd_size": usual})
+
     found = [
-        whole_set.odd_size.run(ImageRecord("a/x", content=Content(width=w, height=h)), settings)
+        whole_set.odd_size.run(ImageRecord("a/x", content=Content(width=w, height=h)), usual)
         is not None
         for w, h in sizes
     ]

@@ -16,11 +16,10 @@ from PIL import Image, ImageFilter
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.check import (
+from imgpipe.components.image_filter.judge.check import (
     WARN,
     ImageCheck,
     ImageFinding,
-    JudgeSettings,
     Result,
     check,
 )
@@ -65,16 +64,13 @@ def low_value_check(
         seen: What a person sees in such a picture: in a few words, a colon, and more.
         score: Function from the measurement to the score. The default is the measurement itself.
     """
-
-    def judge(record: ImageRecord, settings: JudgeSettings) -> ImageFinding | None:
-        value = score(record.content.figures[measurement.name])
-        limit = made.threshold_in(settings)
-        if value >= limit:
-            return None
-        return ImageFinding(name, detail, score=value)
-
     title, _, detail = seen.partition(": ")
-    made = ImageCheck(
+
+    def judge(record: ImageRecord, threshold: float) -> ImageFinding | None:
+        value = score(record.content.figures[measurement.name])
+        return None if value >= threshold else ImageFinding(name, detail, score=value)
+
+    return ImageCheck(
         name,
         "pixels",
         judge,
@@ -87,7 +83,6 @@ def low_value_check(
         about=about,
         titles={name: title},
     )
-    return made
 
 
 DARK = low_value_check(
@@ -168,7 +163,7 @@ BLURRY = low_value_check(
     measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
     titles={"greyscale": "grey"},
 )
-def greyscale(record: ImageRecord, settings: JudgeSettings) -> Result:
+def greyscale(record: ImageRecord, _: object) -> Result:
     """Grey, even if stored with colour channels."""
     content = record.content
     if not is_grey(content):

@@ -108,10 +108,10 @@ def load(path: Path) -> tuple[Override, ...]:
             f"judge.overrides: {path} holds {', '.join(tree) or 'an override that is no table'}; "
             f"expected only [[{_TABLE}]] tables"
         )
-    found = []
+    overrides = []
     for number, entry in enumerate(entries, 1):
         try:
-            found.append(Override(**entry))
+            overrides.append(Override(**entry))
         except pydantic.ValidationError as error:
             wrong = error.errors()[0]
             key = "".join(f"{part}: " for part in wrong["loc"])
@@ -119,8 +119,8 @@ def load(path: Path) -> tuple[Override, ...]:
                 f"judge.overrides: {path}, entry {number}: {key}{wrong['msg']}. "
                 f"Received: {wrong['input']!r}."
             ) from None
-    _contradictions(found, path)
-    return tuple(found)
+    _contradictions(overrides, path)
+    return tuple(overrides)
 
 
 def _contradictions(overrides: Iterable[Override], path: Path) -> None:
@@ -129,7 +129,9 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
     for override in overrides:
         other = seen.setdefault(override.image_hash[:_LEAST], override)
         if other.decision[1:] != override.decision[1:]:
-            said = " and ".join(" ".join(one.decision[1:]).strip() for one in (other, override))
+            said = " and ".join(
+                " ".join(either.decision[1:]).strip() for either in (other, override)
+            )
             raise ConfigError(
                 f"judge.overrides: {path} says both {said} of {override.image_hash[:_LEAST]}…; "
                 "keep one"
@@ -160,7 +162,7 @@ def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping
         ConfigError: An image is relabelled to a class that the vocabulary lacks.
     """
     indices = {name: index for index, name in enumerate(vocabulary)}
-    found = []
+    resolved = []
     for override in overrides:
         if override.verdict == "relabel" and override.label not in indices:
             raise ConfigError(
@@ -169,24 +171,26 @@ def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping
                 f"{', '.join(vocabulary)}. Correct its entry in the overrides file."
             )
         index = indices.get(override.label, -1)
-        found.append(dataclasses.replace(override, label_index=index))
-    return by_hash(found)
+        resolved.append(dataclasses.replace(override, label_index=index))
+    return by_hash(resolved)
 
 
 def by_hash(overrides: Iterable[Override]) -> Mapping[str, Override]:
-    """Return the overrides by the first digits of their hashes, for `find`."""
-    return {one.image_hash[:_LEAST]: one for one in overrides}
+    """Return the overrides by the first digits of their hashes, for `override_of`."""
+    return {override.image_hash[:_LEAST]: override for override in overrides}
 
 
-def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
-    """Return the override of an image, by its whole hash.
+def override_of(image_hash: str, overrides: Mapping[str, Override]) -> Override | None:
+    """Return the override of an image, None if there is none.
 
     Args:
+        image_hash: The whole hash of the image, "" for a file that could not be read.
         overrides: Overrides as `by_hash` returns them.
-        image_hash: The hash, "" for a file that could not be read.
     """
-    found = overrides.get(image_hash[:_LEAST])
-    return found if found is not None and image_hash.startswith(found.image_hash) else None
+    override = overrides.get(image_hash[:_LEAST])
+    if override is None or not image_hash.startswith(override.image_hash):
+        return None
+    return override
 
 
 def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, ...]:
@@ -196,8 +200,8 @@ def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, 
 
 def decisions(overrides: Iterable[Override]) -> tuple[Override, ...]:
     """Return the overrides in order and without what is for the reader, for a component."""
-    alone = (dataclasses.replace(one, path="", note="") for one in overrides)
-    return tuple(sorted(alone, key=lambda one: one.decision))
+    bare = (dataclasses.replace(override, path="", note="") for override in overrides)
+    return tuple(sorted(bare, key=lambda override: override.decision))
 
 
 def to_toml(overrides: Iterable[Override]) -> str:
@@ -233,11 +237,11 @@ def replace_entries(
     file = path.resolve()
     try:
         with filelock.FileLock(file.with_name(f".{file.name}.lock"), timeout=_LOCK_SECONDS):
-            there = load(path) if path.exists() else ()
-            old = of_image(there, image_hash)
-            before = path.read_text(encoding="utf-8") if there else ""
+            entries_before = load(path) if path.exists() else ()
+            old = of_image(entries_before, image_hash)
+            before = path.read_text(encoding="utf-8") if entries_before else ""
             if old or f"[[{_TABLE}]]" not in before:  # inline tables cannot be appended to
-                before = _HEADER + to_toml(one for one in there if one not in old)
+                before = _HEADER + to_toml(entry for entry in entries_before if entry not in old)
             atomic_write(path, before.rstrip("\n") + "\n" + to_toml(entries))
     except filelock.Timeout:
         raise ResourceError(

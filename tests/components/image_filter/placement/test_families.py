@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from imgpipe.components.image_filter.families import Named, by_content, find
+from imgpipe.components.image_filter.placement.families import Named, by_content, by_path
 
 RANDOM = random.Random(0)
 IDS = [uuid.UUID(int=RANDOM.getrandbits(128)) for _ in range(300)]
@@ -26,7 +26,7 @@ def named(paths):
 
 def sizes(paths):
     """Return the sizes of the families of files with these paths, the largest first."""
-    families = find(named(paths))
+    families = by_path(named(paths))
     return sorted(collections.Counter(families.values()).values(), reverse=True)
 
 
@@ -118,7 +118,7 @@ def test_names_that_begin_alike_are_families(paths, expected):
     ],
 )
 def test_names_of_other_forms_give_no_families(paths):
-    assert find(named(paths)) == {}
+    assert by_path(named(paths)) == {}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_family_may_lie_in_several_classes():
         for n in range(2)
     ]
     assert sizes(paths) == [6] * 9
-    families = find(named(paths))
+    families = by_path(named(paths))
     assert families["x/x.s03_0.png"] == families["z/z.s03_1.png"] == "s03*"
 
 
@@ -166,11 +166,13 @@ def test_photographs_of_one_camera_within_seconds_are_a_burst():
         shot("a/other.jpg", 1001, "Phone 9"),
         Named("a/unknown.jpg", "a"),
     ]
-    assert find(photographs) == dict.fromkeys(("a/u.jpg", "a/v.jpg", "a/w.jpg"), "burst of a/u.jpg")
+    assert by_path(photographs) == dict.fromkeys(
+        ("a/u.jpg", "a/v.jpg", "a/w.jpg"), "burst of a/u.jpg"
+    )
 
 
 def test_a_clock_that_stands_still_gives_no_burst():
-    assert find([shot(f"a/x{n}y.jpg", 1000) for n in range(40)]) == {}
+    assert by_path([shot(f"a/x{n}y.jpg", 1000) for n in range(40)]) == {}
 
 
 def test_a_burst_joins_the_families_of_its_images():

@@ -8,8 +8,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Pixels
-from imgpipe.components.image_filter.checks.whole_set import RADIUS
-from imgpipe.components.image_filter.near_search import near_duplicates
+from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from tests.images import scene
 
 SIZE = (320, 240)
@@ -60,7 +60,7 @@ def noisy(image):
 )
 def test_an_altered_copy_is_found_and_named(change, how):
     copies = {f"copy of {name}": hashed(change(image)) for name, image in ORIGINALS.items()}
-    found = near_duplicates({**HASHES, **copies}, RADIUS)
+    found = find_near_duplicates({**HASHES, **copies}, RADIUS)
     for name in ORIGINALS:
         copy = f"copy of {name}"
         assert found.groups[name] == found.groups[copy]
@@ -81,4 +81,4 @@ def test_different_images_and_plain_ones_are_no_copies():
         "white": np.full((90, 120), 255.0),
     }
     plain = {name: hashed(Image.fromarray(grey.astype(np.uint8))) for name, grey in plain.items()}
-    assert near_duplicates({**HASHES, **plain}, RADIUS).groups == {}
+    assert find_near_duplicates({**HASHES, **plain}, RADIUS).groups == {}

@@ -14,9 +14,9 @@ from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.checks import CHECKS
-from imgpipe.components.image_filter.decision import decide
+from imgpipe.components.image_filter.judge.checks import CHECKS
+from imgpipe.components.image_filter.judge.decision import decide
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from tests.images import encoded
 from tests.serving.test_image_header import compressed_texts, many_scans
 
@@ -222,7 +222,9 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
     """
     repaired = readable = 0
     for path, entry in broken_images.items():
-        found = decide(record((shared_data.parent / "data" / path).read_bytes()), JudgeSettings(1))
+        found = decide(
+            record((shared_data.parent / "data" / path).read_bytes()), JudgeSettings(min_side=1)
+        )
         serves = entry["tf"].startswith("OK")
         name = found.rejection.reason if found.rejection else ""
         if serves:

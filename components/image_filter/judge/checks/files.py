@@ -10,8 +10,8 @@ from imgpipe.components.common.image_record import (
     TWO_SPLITS,
     ImageRecord,
 )
-from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings, Result, check
-from imgpipe.components.image_filter.checks.quality import remedy
+from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
+from imgpipe.components.image_filter.judge.checks.quality import remedy
 from imgpipe.serving import image_header
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
@@ -31,7 +31,7 @@ def is_about_label(problem: str) -> bool:
     "make the file readable (permissions, target of a link, path in a list) and run again",
     unusable=("unreadable",),
 )
-def unreadable(record: ImageRecord, settings: JudgeSettings) -> Result:
+def unreadable(record: ImageRecord, _: object) -> Result:
     """Files that cannot be read."""
     return record.read_error or None
 
@@ -42,7 +42,7 @@ def unreadable(record: ImageRecord, settings: JudgeSettings) -> Result:
     unusable=("zero_byte",),
     titles={"zero_byte": "empty file"},
 )
-def zero_byte(record: ImageRecord, settings: JudgeSettings) -> Result:
+def zero_byte(record: ImageRecord, _: object) -> Result:
     """Empty files."""
     return None if record.byte_size else "the file is empty (0 bytes)"
 
@@ -50,16 +50,17 @@ def zero_byte(record: ImageRecord, settings: JudgeSettings) -> Result:
 @check(
     "header",
     "resize the image; or raise judge.pixel_limit, and --max_image_pixels of the server",
+    setting="pixel_limit",
     unusable=("pixel_limit",),
     titles={"pixel_limit": "too many pixels"},
 )
-def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
+def pixel_limit(record: ImageRecord, limit: int) -> Result:
     """More pixels in the header than judge.pixel_limit."""
-    if record.content.pixels <= settings.pixel_limit:
+    if record.content.pixels <= limit:
         return None
     return (
         f"{record.content.size_in_words} = {record.content.pixels:,} pixels in the header, over "
-        f"the limit of {settings.pixel_limit:,}"
+        f"the limit of {limit:,}"
     )
 
 
@@ -69,7 +70,7 @@ def pixel_limit(record: ImageRecord, settings: JudgeSettings) -> Result:
     unusable=("hidden_cost",),
     titles={"hidden_cost": "made to exhaust a decoder"},
 )
-def hidden_cost(record: ImageRecord, settings: JudgeSettings) -> Result:
+def hidden_cost(record: ImageRecord, _: object) -> Result:
     """Far more scans, or compressed texts, than any program writes, to exhaust a decoder."""
     cost = image_header.hidden_cost(record.image_bytes)
     return f"not decoded: it has {cost}" if cost else None
@@ -81,18 +82,18 @@ def hidden_cost(record: ImageRecord, settings: JudgeSettings) -> Result:
     ".gitattributes, or git lfs); keep it anyway with judge.severity.damaged or `imgpipe review`",
     may_be=("reject", "warn", "ignore"),
 )
-def damaged(record: ImageRecord, settings: JudgeSettings) -> Result:
+def damaged(record: ImageRecord, _: object) -> Result:
     """Damaged, although it can be decoded: a part of the pixels is wrong."""
     return record.content.damage or None
 
 
-@check("header", "lower judge.min_side", may_be=("reject", "warn", "ignore"))
-def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
+@check("header", "lower judge.min_side", setting="min_side", may_be=("reject", "warn", "ignore"))
+def too_small(record: ImageRecord, least: int) -> Result:
     """Side shorter than judge.min_side."""
-    if min(record.content.width, record.content.height) >= settings.min_side:
+    if min(record.content.width, record.content.height) >= least:
         return None
     size = record.content.size_in_words
-    return f"{size} pixels, the shorter side is below {settings.min_side}"
+    return f"{size} pixels, the shorter side is below {least}"
 
 
 @check(
@@ -102,7 +103,7 @@ def too_small(record: ImageRecord, settings: JudgeSettings) -> Result:
     may_be=("reject", "warn", "ignore"),
     titles={"animated": "several frames or pages"},
 )
-def animated(record: ImageRecord, settings: JudgeSettings) -> Result:
+def animated(record: ImageRecord, _: object) -> Result:
     """More than one frame or page; only the first one is used."""
     if record.content.frames <= 1:
         return None
@@ -110,7 +111,7 @@ def animated(record: ImageRecord, settings: JudgeSettings) -> Result:
 
 
 @check("header", "correct the source (manifest, folders) or [data] in the configuration")
-def source_problem(record: ImageRecord, settings: JudgeSettings) -> Result:
+def source_problem(record: ImageRecord, _: object) -> Result:
     """Problems that the source reports, with the reason that it gives."""
     if not record.problem:
         return None
@@ -123,7 +124,7 @@ def source_problem(record: ImageRecord, settings: JudgeSettings) -> Result:
     "move the file into the folder of its class, or give it a label in the list or with imgpipe "
     "review, and run again",
 )
-def no_label(record: ImageRecord, settings: JudgeSettings) -> Result:
+def no_label(record: ImageRecord, _: object) -> Result:
     """Images without a known label, which cannot be used for training."""
     if record.label_index >= 0:
         return None
@@ -141,7 +142,7 @@ _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
     titles={"cmyk": "colours for printing (CMYK)"},
     **_ONLY_WARN,
 )
-def cmyk(record: ImageRecord, settings: JudgeSettings) -> Result:
+def cmyk(record: ImageRecord, _: object) -> Result:
     """CMYK colours, decoded without their colour profile."""
     if record.content.mode not in ("CMYK", "YCCK"):
         return None
@@ -155,7 +156,7 @@ def cmyk(record: ImageRecord, settings: JudgeSettings) -> Result:
     titles={"sixteen_bit": "more than 8 bits per channel"},
     **_ONLY_WARN,
 )
-def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
+def sixteen_bit(record: ImageRecord, _: object) -> Result:
     """More than 8 bits per channel; only the upper 8 are used."""
     head = record.image_bytes[: _PNG_DEPTH + 1]  # Pillow does not tell it of every PNG
     png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
@@ -172,11 +173,11 @@ def sixteen_bit(record: ImageRecord, settings: JudgeSettings) -> Result:
     about="shorter side / longer side",
     titles={"odd_aspect_ratio": "very long or very wide"},
 )
-def odd_aspect_ratio(record: ImageRecord, settings: JudgeSettings) -> Result:
+def odd_aspect_ratio(record: ImageRecord, threshold: float) -> Result:
     """Very long or very wide, such as strips and banners."""
     sides = sorted((record.content.width, record.content.height))
     ratio = sides[0] / sides[1] if sides[0] else 1.0  # an unknown size is not odd
-    if ratio >= odd_aspect_ratio.threshold_in(settings):
+    if ratio >= threshold:
         return None
     shape = f"1 to {sides[1] / sides[0]:.1f}"
     detail = f"{record.content.size_in_words} pixels, an aspect ratio of {shape}"

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.image_filter.judge.decision import Move
 from imgpipe.models import feature_names as names
 from imgpipe.models.arrays import Array, Indices
 
@@ -42,16 +42,6 @@ _ROW = np.dtype(
         ("relabelled", "?"),  # whether an override gave the label, which does not hold in test
     ]
 )
-
-
-@dataclass(frozen=True)
-class Move:
-    """The split to which an image is moved, and why."""
-
-    split: str
-    reason: str  # one of REASONS
-    #: Splits from which images are moved; the source decides about the others.
-    drawn: tuple[str, ...]
 
 
 def row(record: ImageRecord, rule: SplitRule | None, relabelled: bool = False) -> bytes:

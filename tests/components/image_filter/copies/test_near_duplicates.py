@@ -11,14 +11,14 @@ import pytest
 
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Pixels
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.near_groups import (
-    Member,
-    line,
-    resolve,
+from imgpipe.components.image_filter.copies.copy import Copy
+from imgpipe.components.image_filter.copies.near_duplicates import (
+    findings_in_group,
+    listed_group,
     set_aside,
 )
-from imgpipe.components.image_filter.overrides import Override, by_hash
+from imgpipe.components.image_filter.judge.overrides import Override, by_hash
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from tests.images import distance
 
 BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
@@ -33,7 +33,7 @@ def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
     bits[:flips] ^= 1
     bits = bits.reshape(16, 16)
     ways = [1 - bits[:, ::-1], bits] if mirrored else [bits, 1 - bits[:, ::-1]]
-    return Member(path, split, label, digest(path), np.packbits(ways).tobytes(), group)
+    return Copy(path, split, label, digest(path), np.packbits(ways).tobytes(), group)
 
 
 def digest(path):
@@ -47,9 +47,8 @@ def near(members, radius=48, severity=None, **verdicts):
         Override(digest(path), verdict, "x" if verdict == "relabel" else "")
         for path, verdict in verdicts.items()
     ]
-    overrides = by_hash(decided)
-    threshold = {"near_duplicate": radius}
-    return resolve(members, JudgeSettings(16, 10**8, severity or {}, threshold, overrides))
+    settings = JudgeSettings(severity=severity or {}, threshold={"near_duplicate": radius})
+    return findings_in_group(members, settings, by_hash(decided))
 
 
 def outcome(*members, radius=48, **severities):
@@ -145,7 +144,7 @@ def test_different_images_with_similar_hashes_are_not_rejected():
 
 def test_rejected_training_images_are_counted_by_the_split_of_their_copy():
     copies = [member("1", flips=3), member("2", "test"), member("3", flips=5), member("4", "test")]
-    lines = [line(copies, 48, near(copies))]
+    lines = [listed_group(copies, 48, near(copies))]
     more = [member("5"), member("6", "validation")]
-    assert set_aside([*lines, line(more, 48, near(more))]) == {"validation": 1, "test": 2}
+    assert set_aside([*lines, listed_group(more, 48, near(more))]) == {"validation": 1, "test": 2}
     assert set_aside([]) == {}

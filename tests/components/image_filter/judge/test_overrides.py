@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import filelock
 import pytest
 
-from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.checks import obstacle
-from imgpipe.components.image_filter.checks.files import is_about_label
-from imgpipe.components.image_filter.overrides import Override
+from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.judge.checks import obstacle
+from imgpipe.components.image_filter.judge.checks.files import is_about_label
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.errors import ConfigError, ResourceError
 
 A, B = "a" * 64, "b" * 64
@@ -110,9 +110,11 @@ def test_labels_of_overrides_must_be_in_the_vocabulary():
 
 def test_an_image_is_found_by_its_hash_or_by_the_first_digits():
     known = overrides.resolve([Override(A[:12], "accept"), Override(B, "reject")], [])
-    assert overrides.find(known, A).verdict == "accept"
-    assert overrides.find(known, B).verdict == "reject"
-    assert overrides.find(known, "c" * 64) is None and overrides.find(known, "") is None
+    assert overrides.override_of(A, known).verdict == "accept"
+    assert overrides.override_of(B, known).verdict == "reject"
+    assert (
+        overrides.override_of("c" * 64, known) is None and overrides.override_of("", known) is None
+    )
 
 
 def test_a_first_entry_is_appended_and_a_later_one_replaces_it(file):

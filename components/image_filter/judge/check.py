@@ -1,8 +1,7 @@
-"""The types that checks consist of: settings, findings and the check itself.
+"""The types that checks consist of: findings and the check itself.
 
-A check takes one image record and returns at most one finding. The registry in
-`imgpipe.components.image_filter.checks` finds the checks in the files of `checks/`. Checks need
-neither Beam nor TFX.
+A check takes one image record and returns at most one finding. The registry in `checks/__init__.py`
+finds the checks in the files of `checks/`. Checks need neither Beam nor TFX.
 """
 
 from __future__ import annotations
@@ -10,16 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from imgpipe.components.common.image_file.pixels import Measurement
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.named_images import PlacedImage
-from imgpipe.components.common.splits import Groups, SplitRule
-from imgpipe.serving.refused_image import PIXEL_LIMIT
-
-if TYPE_CHECKING:
-    from imgpipe.components.image_filter.overrides import Override
 
 #: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
 #: kept with repaired bytes; "warn": it is kept unchanged and reported; "ignore": it is not checked.
@@ -28,23 +22,6 @@ Severity = Literal["reject", "repair", "warn", "ignore"]
 WARN: tuple[Severity, ...] = ("warn", "reject", "ignore")
 #: What a check needs: the header and the bytes, the decoded pixels, or the whole set of images.
 Needs = Literal["header", "pixels", "set"]
-
-
-@dataclass(frozen=True)
-class JudgeSettings:
-    """Limits, severities, thresholds and overrides for the checks."""
-
-    min_side: int = 16  # pixels; small enough for data sets with images of 28 × 28 pixels
-    pixel_limit: int = PIXEL_LIMIT
-    severity: Mapping[str, str] = field(default_factory=dict)  # by check, if not the default
-    threshold: Mapping[str, float] = field(default_factory=dict)  # by check, if not the default
-    overrides: Mapping[str, Override] = field(default_factory=dict)  # by hex SHA-256
-    #: Limits of the checks that need the set, by check; known after the first pass.
-    limits: Mapping[str, Any] = field(default_factory=dict)
-    #: The rule that has drawn the splits; None: the source gives them, and no image is moved.
-    splits: SplitRule | None = None
-    #: "auto": families of images are found by name and capture time; "none": they are not.
-    groups: Groups = "auto"
 
 
 class Row(PlacedImage):
@@ -112,6 +89,8 @@ class ImageFinding:
 Result = ImageFinding | str | None
 #: Function from a record to repaired bytes. It raises whatever Pillow raises.
 Repair = Callable[[ImageRecord], bytes]
+#: Function from a record, and from what the check compares with, to what it found.
+JudgeImage = Callable[[ImageRecord, Any], Result]
 
 
 @dataclass(frozen=True)
@@ -131,8 +110,9 @@ class ImageCheck:
         name: Name in the configuration, and usually the reason of the findings.
         needs: What the check needs. A check that needs pixels is run only for decoded images, which
             have all measurements. One that needs the set is run again when all images are known.
-        judge: Function that returns what it found. None for near-duplicates, which `comparison`
-            finds.
+        judge: Function from a record and the number with which the check compares (its threshold or
+            `setting`; for a check that needs the set, its `limits`) to what it found. None for
+            near-duplicates, which `copies` finds.
         remedy: What to do to keep the image.
         severity: Default severity.
         may_be: Severities that the configuration may set.
@@ -140,6 +120,7 @@ class ImageCheck:
         repair: Function that makes the repair.
         measurement: Measurement that is computed for each image and stored in its Example.
         threshold: Default threshold of a check that compares a number.
+        setting: Setting of `[judge]` with which the check compares instead of a threshold.
         about: What the threshold is compared with.
         counted: For a check that needs the set: function that returns the number to count.
         limits: For a check that needs the set: function that computes the limits from the counts
@@ -151,7 +132,7 @@ class ImageCheck:
 
     name: str
     needs: Needs
-    judge: Callable[[ImageRecord, JudgeSettings], Result] | None
+    judge: JudgeImage | None
     remedy: str
     severity: Severity = "reject"
     may_be: tuple[Severity, ...] = ("reject",)
@@ -159,6 +140,7 @@ class ImageCheck:
     repair: Repair | None = None
     measurement: Measurement | None = None
     threshold: float | None = None
+    setting: str = ""
     about: str = ""
     counted: Callable[[ImageRecord], int] | None = None
     limits: Callable[[Mapping[int, int], float], Any] | None = None
@@ -166,23 +148,18 @@ class ImageCheck:
     titles: Mapping[str, str] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
 
-    def severity_in(self, settings: JudgeSettings) -> Severity:
-        """Return the severity that these settings give."""
-        return cast(Severity, settings.severity.get(self.name, self.severity))
+    def run(self, record: ImageRecord, limit: Any) -> ImageFinding | None:
+        """Return what the check finds in an image; it sets neither severity nor remedy.
 
-    def threshold_in(self, settings: JudgeSettings) -> float:
-        """Return the threshold that these settings give."""
-        return settings.threshold.get(self.name, self.threshold or 0.0)
-
-    def run(self, record: ImageRecord, settings: JudgeSettings) -> ImageFinding | None:
-        """Return what the check finds in an image; it sets neither severity nor remedy."""
-        found = self.judge(record, settings) if self.judge is not None else None
-        return ImageFinding(self.name, found) if isinstance(found, str) else found
+        Args:
+            record: The inspected image.
+            limit: Number or limits with which the check compares; see `judge`.
+        """
+        result = self.judge(record, limit) if self.judge is not None else None
+        return ImageFinding(self.name, result) if isinstance(result, str) else result
 
 
-def check(
-    needs: Needs, remedy: str, **options: Any
-) -> Callable[[Callable[[ImageRecord, JudgeSettings], Result]], ImageCheck]:
+def check(needs: Needs, remedy: str, **options: Any) -> Callable[[JudgeImage], ImageCheck]:
     """Make a check of a function, whose name is that of the check.
 
     The first line of its docstring says what the check finds, also in the configuration file. The
@@ -194,7 +171,7 @@ def check(
         **options: The other attributes of `ImageCheck`.
     """
 
-    def made(judge: Callable[[ImageRecord, JudgeSettings], Result]) -> ImageCheck:
+    def made(judge: JudgeImage) -> ImageCheck:
         finds = (judge.__doc__ or "").partition("\n")[0].removesuffix(".")
         found = ImageCheck(judge.__name__, needs, judge, remedy, finds=finds, **options)
         usual = found.severity == "warn" and "may_be" not in options

@@ -12,8 +12,8 @@ from imgpipe.components.common.image_file.perceptual_hash import (
     perceptual_hashes,
 )
 from imgpipe.components.common.image_file.pixels import Pixels
-from imgpipe.components.image_filter.checks.whole_set import RADIUS
-from imgpipe.components.image_filter.near_search import Hashes, search
+from imgpipe.components.image_filter.copies.search import Hashes, search
+from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from tests.images import distance
 
 

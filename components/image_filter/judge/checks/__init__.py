@@ -12,11 +12,10 @@ import pkgutil
 from collections.abc import Mapping
 
 from imgpipe.components.common.image_file.pixels import STATISTICS_ONLY, Measurement
-from imgpipe.components.image_filter.check import ImageCheck, JudgeSettings, SeverityChoice
-from imgpipe.components.image_filter.checks.files import NOT_ABOUT_LABEL
-from imgpipe.components.image_filter.checks.whole_set import NEAR_DUPLICATE_ACROSS_SPLITS
+from imgpipe.components.image_filter.judge.check import ImageCheck, SeverityChoice
+from imgpipe.components.image_filter.judge.checks.files import NOT_ABOUT_LABEL
+from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_ACROSS_SPLITS
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError
 
 _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)
@@ -62,24 +61,6 @@ UNUSABLE: frozenset[str] = frozenset(reason for check in CHECKS for reason in ch
 THRESHOLDS: Mapping[str, tuple[float, str]] = {
     check.name: (check.threshold, check.about) for check in CHECKS if check.threshold is not None
 }
-
-
-def validate(settings: JudgeSettings) -> None:
-    """Check the severities and thresholds in the settings.
-
-    Raises:
-        ConfigError: The settings name an unknown check, or a severity that the check cannot have.
-    """
-    for name, severity in settings.severity.items():
-        may_be = CHOICES[name].may_be if name in CHOICES else ()
-        if severity not in may_be:
-            expected = f"one of {', '.join(may_be)}" if may_be else "any of " + ", ".join(CHOICES)
-            raise ConfigError(f"judge.severity: {name} = {severity!r}; expected {expected}")
-    unknown = [name for name in settings.threshold if name not in THRESHOLDS]
-    if unknown:
-        raise ConfigError(
-            f"judge.threshold: {', '.join(unknown)}; expected any of {', '.join(THRESHOLDS)}"
-        )
 
 
 def obstacle(reason: str, remedy: str, relabel: bool) -> str:

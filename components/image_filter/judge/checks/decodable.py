@@ -12,7 +12,7 @@ from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
 from imgpipe.components.common.image_file.transcoding import PreviewError, transcode
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings, Result, check
+from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.serving.file_formats import HEIC, described, other_format
 from imgpipe.serving.image_header import sniff
 from imgpipe.serving.refused_image import is_cut_short
@@ -38,7 +38,7 @@ _EXPORT_RAW = (
         OTHER_FILE: "no image by its name",
     },
 )
-def decodable(record: ImageRecord, settings: JudgeSettings) -> Result:
+def decodable(record: ImageRecord, _: object) -> Result:
     """Files that nobody reads, and those that only Pillow reads."""
     why = record.content.decode_error
     if not why:

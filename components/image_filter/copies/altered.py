@@ -28,7 +28,7 @@ from imgpipe.components.common.image_file.perceptual_hash import (
     SQUARE,
     HashPairs,
 )
-from imgpipe.components.image_filter.hamming import Effort, Words, neighbours
+from imgpipe.components.image_filter.copies.hamming import Effort, Words, neighbours
 from imgpipe.models.arrays import Floats, Indices
 
 _SIDE = 12  # cells of the middle in each direction
@@ -108,7 +108,7 @@ def _views() -> Iterator[View]:
 VIEWS: tuple[View, ...] = tuple(_views())
 
 
-class Middles:
+class ImageMiddles:
     """The middles of n images.
 
     Args:

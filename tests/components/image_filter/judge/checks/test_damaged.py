@@ -10,8 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgpipe.components.common.image_file.content import decode
-from imgpipe.components.image_filter.check import JudgeSettings
-from imgpipe.components.image_filter.decision import decide
+from imgpipe.components.image_filter.judge.decision import decide
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.application import app
 from tests.images import encoded, noise, soft
 

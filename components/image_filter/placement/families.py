@@ -100,13 +100,13 @@ class Named:
 
 
 def by_content(images: Sequence[Named]) -> dict[str, str]:
-    """Find the families of a set of images; see `find`.
+    """Find the families of a set of images; see `by_path`.
 
     Returns:
         The name of its family by the content of each image that has one. Files with the same
         content are one image, of the family of the first path.
     """
-    families = find(images)
+    families = by_path(images)
     found: dict[str, str] = {}
     for image in sorted(images, key=lambda image: image.path):
         if image.path in families:
@@ -114,7 +114,7 @@ def by_content(images: Sequence[Named]) -> dict[str, str]:
     return found
 
 
-def find(images: Sequence[Named]) -> dict[str, str]:
+def by_path(images: Sequence[Named]) -> dict[str, str]:
     """Find the families of a set of images.
 
     Args:
@@ -126,7 +126,7 @@ def find(images: Sequence[Named]) -> dict[str, str]:
 
     Examples:
         >>> frames = [f"rock/IMG_{film}_mp4-{n}.jpg" for film in range(20, 30) for n in range(3)]
-        >>> find([Named(path, "rock") for path in frames])["rock/IMG_24_mp4-1.jpg"]
+        >>> by_path([Named(path, "rock") for path in frames])["rock/IMG_24_mp4-1.jpg"]
         'IMG_24*'
     """
     families = _by_name(images)

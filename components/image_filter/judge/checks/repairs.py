@@ -16,7 +16,7 @@ from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.header import pillow
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.check import ImageFinding, JudgeSettings, Result, check
+from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.models import feature_names as names
 from imgpipe.serving.pillow_pixels import eight_bits
 
@@ -50,7 +50,7 @@ def on_white(record: ImageRecord) -> bytes:
     titles={"alpha": "transparent pixels"},
     measurement=Measurement(names.TRANSPARENCY, transparency),
 )
-def alpha(record: ImageRecord, settings: JudgeSettings) -> Result:
+def alpha(record: ImageRecord, _: object) -> Result:
     """Transparent pixels, whose hidden colours the model sees; repair: on white."""
     hidden = record.content.figures[names.TRANSPARENCY]
     if not hidden:

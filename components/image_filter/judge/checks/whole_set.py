@@ -11,17 +11,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.check import (
+from imgpipe.components.image_filter.judge.check import (
     WARN,
     ImageCheck,
     ImageFinding,
-    JudgeSettings,
     Result,
-    Severity,
     SeverityChoice,
     check,
 )
-from imgpipe.components.image_filter.checks.quality import remedy
+from imgpipe.components.image_filter.judge.checks.quality import remedy
 
 NEAR_DUPLICATE = "near_duplicate"
 NEAR_DUPLICATE_ACROSS_SPLITS = "near_duplicate_across_splits"
@@ -49,11 +47,6 @@ _CHOICES = {
         "reject", WARN, "Nearly the same image in another split"
     ),
     NEAR_DUPLICATE: SeverityChoice("warn", WARN, "Nearly the same image in the same split"),
-}
-NEAR_DUPLICATE_SEVERITIES: Mapping[str, Severity] = {
-    NEAR_DUPLICATE_ACROSS_SPLITS: "reject",
-    NEAR_DUPLICATE_LABEL_CONFLICT: "warn",
-    NEAR_DUPLICATE: "warn",
 }
 
 
@@ -90,9 +83,8 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
     limits=limits,
     titles={"odd_size": "unusual size"},
 )
-def odd_size(record: ImageRecord, settings: JudgeSettings) -> Result:
+def odd_size(record: ImageRecord, usual: tuple[float, float] | None) -> Result:
     """Much smaller or larger than the rest of the set."""
-    usual = settings.limits.get(odd_size.name)
     if usual is None:
         return None
     least, greatest = usual
@@ -106,11 +98,6 @@ def odd_size(record: ImageRecord, settings: JudgeSettings) -> Result:
     detail = f"{record.content.size_in_words} pixels, where about {sizes} is usual"
     middle = (least + greatest) / 2
     return ImageFinding("odd_size", detail, score=-abs(own - middle))
-
-
-def radius(settings: JudgeSettings) -> int:
-    """Return the largest distance of near-duplicates in bits; 0 turns the search off."""
-    return int(NEAR_DUPLICATE_CHECK.threshold_in(settings))
 
 
 NEAR_DUPLICATE_CHECK = ImageCheck(

@@ -12,8 +12,8 @@ import pytest
 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.image_filter import placement
-from imgpipe.components.image_filter.decision import ImageDecision
+from imgpipe.components.image_filter.judge.decision import ImageDecision
+from imgpipe.components.image_filter.placement import placement
 
 RULE = SplitRule(min_validation=3, min_test=1)
 

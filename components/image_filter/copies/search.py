@@ -1,7 +1,7 @@
 """Search for groups of near-duplicates among all images.
 
 The hashes of whole images are compared with those of mirrored images and of each crop, and the
-middles of the images with altered ones (`altered_copies`). Every pair that connects two images was
+middles of the images with altered ones (`altered`). Every pair that connects two images was
 confirmed by their grey images, so pairs may only be missed. The radius is the same for every set.
 """
 
@@ -21,8 +21,8 @@ from imgpipe.components.common.image_file.perceptual_hash import (
     KINDS,
     HashPairs,
 )
-from imgpipe.components.image_filter.altered_copies import VIEWS, Middles
-from imgpipe.components.image_filter.hamming import Effort, Words, neighbours
+from imgpipe.components.image_filter.copies.altered import VIEWS, ImageMiddles
+from imgpipe.components.image_filter.copies.hamming import Effort, Words, neighbours
 from imgpipe.models.arrays import Indices
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
@@ -64,9 +64,9 @@ class Hashes:
         start = KINDS * BYTES
         return self.table[:, start : start + GREY_BYTES]
 
-    def middles(self) -> Middles:
+    def middles(self) -> ImageMiddles:
         """Return the middles of the images."""
-        return Middles(self.greys, self.table[:, -1])
+        return ImageMiddles(self.greys, self.table[:, -1])
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class NearDuplicates:
     altered: Mapping[str, Mapping[str, str]]
 
 
-def near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplicates:
+def find_near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplicates:
     """Find the near-duplicates among images in memory.
 
     Args:
@@ -108,7 +108,7 @@ def near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplicates:
     return NearDuplicates({names[n]: int(firsts[n]) for n in others.tolist()}, altered)
 
 
-def _links(middles: Middles, firsts: Indices) -> HashPairs:
+def _links(middles: ImageMiddles, firsts: Indices) -> HashPairs:
     """Return the pairs of altered copies that are not in one group already."""
     found = [HashPairs.none()]
     for pairs in middles.neighbours():

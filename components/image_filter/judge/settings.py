@@ -1,0 +1,97 @@
+"""The section `[judge]` of the configuration, which the checks and the comparison read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, create_model
+
+from imgpipe.components.common.settings import LARGEST, SettingsSection
+from imgpipe.components.image_filter.judge.check import ImageCheck, Severity
+from imgpipe.components.image_filter.judge.checks import CHOICES, THRESHOLDS
+from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_CHECK
+from imgpipe.models.limits import INPUT, OUTPUT
+from imgpipe.serving.refused_image import PIXEL_LIMIT
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Severities: TypeAlias = SettingsSection  # mypy cannot follow `create_model`
+    Thresholds: TypeAlias = SettingsSection
+else:  # from the checks themselves, so that a new check needs no line here
+    Severities = create_model(
+        "Severities",
+        __base__=SettingsSection,
+        __doc__="What happens to an image with a finding: reject, repair, warn or ignore.",
+        **{
+            name: (
+                Literal[choice.may_be],
+                Field(choice.usual, description=f"{choice.about} ({', '.join(choice.may_be)})."),
+            )
+            for name, choice in CHOICES.items()
+        },
+    )
+    Thresholds = create_model(
+        "Thresholds",
+        __base__=SettingsSection,
+        __doc__="The values with which the checks compare their measurements.",
+        **{
+            name: (float, Field(usual, ge=0, description=f"{about[:1].upper()}{about[1:]}."))
+            for name, (usual, about) in THRESHOLDS.items()
+        },
+    )
+
+
+class JudgeSettings(SettingsSection):
+    """Rules by which ImageFilter rejects, repairs and warns about images."""
+
+    min_side: int = Field(
+        16,  # small enough for data sets with images of 28 × 28 pixels
+        ge=1,
+        le=LARGEST,
+        description="Minimum side of an image, in pixels.",
+    )
+    pixel_limit: int = Field(
+        PIXEL_LIMIT,
+        ge=1,
+        le=LARGEST,
+        description="Maximum number of pixels (width x height) of an image that is decoded, "
+        "according to its header.",
+    )
+    overrides: Annotated[str, INPUT] = Field(
+        "",
+        description="File of decisions about single images (accept, reject, relabel), which are "
+        "addressed by content hash. Labels of the test split never change. `imgpipe review` adds "
+        "entries. Empty: <out>/overrides.toml, if there is such a file.",
+    )
+    store: Annotated[str, OUTPUT] = Field(
+        "",
+        description="Folder of the inspection cache, which is kept across runs. Empty: "
+        "<out>/judge.",
+    )
+    severity: Severities = Severities()
+    threshold: Thresholds = Thresholds()
+
+    def severity_of(self, reason: str, fixed: Severity = "warn") -> Severity:
+        """Return what happens to an image with a finding.
+
+        Args:
+            reason: Reason of the finding, such as the name of a check.
+            fixed: What happens where there is no choice.
+        """
+        severity: Severity = getattr(self.severity, reason, fixed)
+        return severity
+
+    def limit_of(self, check: ImageCheck) -> float:
+        """Return the number with which a check compares; 0 if it compares with none."""
+        limit: float = (
+            getattr(self, check.setting)
+            if check.setting
+            else getattr(self.threshold, check.name, 0.0)
+        )
+        return limit
+
+    @property
+    def radius(self) -> int:
+        """Largest distance of near-duplicates in bits; 0 turns the search off."""
+        return int(self.limit_of(NEAR_DUPLICATE_CHECK))
