@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.image_record import ImageRecord
@@ -26,7 +26,6 @@ from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.outcomes import Outcomes, check_conservation
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.components.run_record.galleries import Gallery, GallerySample
 from imgpipe.models import progress
 
 _SHARD = 1024  # images whose decisions are in memory at a time
@@ -61,7 +60,6 @@ class JudgedSource:
         outcomes: The findings, sorted by path.
         near: Groups of near-duplicates; None if they were not searched for.
         seconds: Duration of the checks.
-        galleries: Some kept images of each class.
     """
 
     scan: Scan
@@ -69,14 +67,14 @@ class JudgedSource:
     outcomes: Outcomes
     near: tuple[NearGroup, ...] | None
     seconds: float
-    galleries: list[Gallery] = field(default_factory=list)
 
 
-def judge(plan: SourceCheckPlan) -> JudgedSource:
+def judge(plan: SourceCheckPlan, keep: Callable[[ImageRecord], None] | None = None) -> JudgedSource:
     """Check all images of a source.
 
     Args:
         plan: What to check, and with which settings.
+        keep: Function that gets the record of each kept image, without pixels.
 
     Raises:
         ConfigError: The source or the settings are invalid.
@@ -99,13 +97,11 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         parts = _examine(records, len(scan.items), filtering, folder)
         compared = comparison.compare(parts, filtering, rule)
         outcomes = Outcomes()
-        sample = GallerySample(len(scan.vocabulary))
         for part in parts:
             for decision in compared.finish(part, plan.settings):
                 outcomes.add(decision)
-                if decision.rejection is None:
-                    record = decision.record
-                    sample.add(record.label, record.path, record.image_hash)
+                if decision.rejection is None and keep is not None:
+                    keep(decision.record)
     notes = [note.as_written() for note in scan.notes]
     outcomes = Outcomes.joined([outcomes])
     summary = outcomes.summary(filtering, notes, compared.near)
@@ -116,7 +112,6 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
         outcomes=outcomes,
         near=compared.near if plan.settings.radius > 0 else None,
         seconds=time.monotonic() - began,
-        galleries=sample.galleries(scan.vocabulary),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+SERVED_NAME: Final = "imgpipe"  # in requests, unless `run.name` or `--model` gives another
+
 HEAD: Final = "classifier"  # the layer that computes the logits
 HIDDEN: Final = "classifier_hidden"
 DROPOUT: Final = "classifier_dropout"

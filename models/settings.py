@@ -1,7 +1,6 @@
 """The settings of a network and of its training, and the rules that concern several.
 
-Every setting of the sections [model], [train] and [fine_tune] of the configuration is declared here
-once, with its limits and its description. `ModelSettings` has those of all three.
+The settings of [model], [train] and [fine_tune] are declared here; `ModelSettings` has all of them.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.feature_names import UNKNOWN
 from imgpipe.models.limits import STRICT, problems
+from imgpipe.models.model_names import SERVED_NAME
 
 _LARGER: Final = (9 / 7, 12 / 7)  # 288 and 384 instead of 224 pixels
 Schedule = Literal["constant", "cosine"]
@@ -212,7 +212,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         views: Settings of the augmentation.
     """
 
-    name: str = "imgpipe"
+    name: str = SERVED_NAME
     fine_tune: FineTune = Field(default_factory=FineTune)
     views: ViewSpec = Field(default_factory=ViewSpec)
 

@@ -16,7 +16,7 @@ from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import DecidingAccuracy
-    from imgpipe.components.run_record.commands import NextCommand
+    from imgpipe.components.report.commands import NextCommand
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,10 @@ from imgpipe.components.image_filter.findings import Example, Fate, Finding, fin
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.report.page_facts import PageFacts
+from imgpipe.components.report.pictures.galleries import Gallery
+from imgpipe.components.report.pictures.image_map import ImageMap, MapImage
+from imgpipe.components.report.pictures.near_duplicates import ShownGroup, ShownNearDuplicates
 from imgpipe.components.run_record.deciding_answers import (
     AnsweredBy,
     DecidingAnswers,
@@ -29,12 +33,9 @@ from imgpipe.components.run_record.deciding_answers import (
     summarise,
 )
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
-from imgpipe.components.run_record.facts import Facts, ShownSettings, page_settings
-from imgpipe.components.run_record.galleries import Gallery
+from imgpipe.components.run_record.facts import ShownSettings, page_settings
 from imgpipe.components.run_record.identity import Identity
-from imgpipe.components.run_record.image_map import ImageMap, MapImage
 from imgpipe.components.run_record.metrics import Table
-from imgpipe.components.run_record.near_duplicates import ShownGroup, ShownNearDuplicates
 from imgpipe.components.run_record.slices import Slice, SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
@@ -271,7 +272,7 @@ def facts(
     classes: Sequence[str] = ("paper", "rock", "scissors"),
     rejects: Sequence[Row] = (),
     accuracy: float = 0.95,
-) -> Facts:
+) -> PageFacts:
     """Return the facts of a run of these classes and rejected files that folds have blessed."""
     tables = {
         measured: Table(classes, predictions(classes, count, accuracy, seed))
@@ -359,7 +360,7 @@ def facts(
     }
 
 
-def by_validation(found: Facts | None = None) -> Facts:
+def by_validation(found: PageFacts | None = None) -> PageFacts:
     """Return facts of a run about which 60 images of validation decided, not the folds."""
     found = found or facts()
     classes = found["settings"]["vocabulary"]

@@ -24,7 +24,7 @@ _MAY_IMPORT = {
 #: whoever makes it smaller writes the smaller number here.
 _MOST = {
     "public class names with several meanings": 0,
-    "[str, Any] in annotations of arguments and returns": 74,
+    "[str, Any] in annotations of arguments and returns": 73,
     "functions of more than 60 lines": 0,
     "functions of more than 7 parameters": 2,
     "files of more than 400 lines": 0,

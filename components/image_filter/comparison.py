@@ -14,7 +14,6 @@ import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
@@ -23,7 +22,7 @@ from imgpipe.components.image_filter.copies import identical, near_duplicates
 from imgpipe.components.image_filter.copies.copy import Copy
 from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
-from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.check import ImageFinding, Limits
 from imgpipe.components.image_filter.judge.checks import CHECKS
 from imgpipe.components.image_filter.judge.decision import ImageDecision, ImageGroups, Move, decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
@@ -93,7 +92,7 @@ class ImageComparison:
     families: Mapping[str, str] = field(default_factory=dict)
     in_train: frozenset[str] = frozenset()
     moves: Mapping[str, Move] = field(default_factory=dict)
-    limits: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Limits] = field(default_factory=dict)
 
     def finish(self, part: str, settings: JudgeSettings) -> Iterator[ImageDecision]:
         """Yield the final decision about each image of a part, in the order of the shard."""
@@ -174,7 +173,7 @@ class _Images:
         """Return the content hashes of several files."""
         return {content for content, count in self.times.items() if count > 1}
 
-    def limits(self, settings: JudgeSettings) -> dict[str, Any]:
+    def limits(self, settings: JudgeSettings) -> dict[str, Limits]:
         """Compute the limits of the checks that need the set, by check."""
         return {
             check.name: check.limits(self.counts[check.name], settings.limit_of(check))

@@ -11,6 +11,7 @@ from imgpipe.components.common.settings import LARGEST, ComponentPlan, SettingsS
 from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
 from imgpipe.models.limits import OUTPUT
 
+VERSIONS = "model"  # usual folder of the versions, in the output folder
 #: File with the outcome, in the artifact of ModelPusher.
 PUSH_FILE = "push.json"
 

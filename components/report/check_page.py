@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import page
+from imgpipe.components.report.page_facts import PageFacts, empty
+from imgpipe.components.report.pictures.galleries import Gallery
+from imgpipe.components.report.pictures.near_duplicates import condensed
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.report.sections import images as sections
 from imgpipe.components.report.sections import pictures
 from imgpipe.components.report.sections.images import grouped, shown
-from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
-from imgpipe.components.run_record.galleries import Gallery
-from imgpipe.components.run_record.near_duplicates import condensed
+from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.source_check import JudgedSource
 
@@ -53,7 +54,7 @@ def _data(context: Context) -> SectionContent:
     if data is not None:
         others = [one for one in data["findings"] if one["fate"] != "warned"]
         data = {**data, "findings": others}
-    facts: Facts = {**context.facts, "data": data}
+    facts: PageFacts = {**context.facts, "data": data}
     return sections.build_data(dataclasses.replace(context, facts=facts))
 
 
@@ -76,18 +77,19 @@ def findings(judged: JudgedSource) -> dict[str, list[Row]]:
     }
 
 
-def paths_shown(judged: JudgedSource) -> set[str]:
+def paths_shown(judged: JudgedSource, galleries: Sequence[Gallery]) -> set[str]:
     """Return the paths of the images that the page shows."""
     rows = [row for by_fate in findings(judged).values() for row in shown(by_fate)]
     paths = {row["path"] for row in rows}
     paths |= {row["kept_copy"] for row in rows if row["kept_copy"]}
     for group in condensed(judged.near or ())["rows"]:
         paths |= {member["path"] for member in group["members"]}
-    return paths | {image["path"] for gallery in judged.galleries for image in gallery["sample"]}
+    return paths | {image["path"] for gallery in galleries for image in gallery["sample"]}
 
 
 def render(
     judged: JudgedSource,
+    galleries: Sequence[Gallery],
     images: Mapping[str, bytes],
     state: RunState,
     settings: ShownSettings,
@@ -97,6 +99,7 @@ def render(
 
     Args:
         judged: Result of the checks.
+        galleries: Some kept images of each class.
         images: Encoded files of `paths_shown` by path; any bytes are safe.
         state: Status "clean", "usable" or "refused", and the sentence.
         settings: Name, source and vocabulary.
@@ -113,9 +116,9 @@ def render(
     by_fate = {fate: [_by_path(row) for row in rows] for fate, rows in findings(judged).items()}
     shown_galleries: list[Gallery] = [
         {**gallery, "sample": [_by_path(image) for image in gallery["sample"]]}
-        for gallery in judged.galleries
+        for gallery in galleries
     ]
-    facts: Facts = {
+    facts: PageFacts = {
         **empty(settings),
         "data": judged.summary,
         "near": near,

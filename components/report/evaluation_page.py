@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import page
+from imgpipe.components.report.page_facts import PageFacts, empty
 from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import accuracy, pictures
 from imgpipe.components.run_record.deciding_answers import of_cells
-from imgpipe.components.run_record.facts import Facts, empty, page_settings
+from imgpipe.components.run_record.facts import page_settings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models import feature_names as names
 
@@ -55,7 +56,7 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     ]
     # The sections expect the splits of a run, so the evaluated images take the name `test`.
     settings = page_settings("imgpipe evaluate", found["source"], found["classes"])
-    facts: Facts = {
+    facts: PageFacts = {
         **empty(settings),
         "metrics": {names.TEST: _metrics(found)},
         "deciding": of_cells(

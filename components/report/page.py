@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common import formatting as text
+from imgpipe.components.report.pictures.thumbnails import Thumbnails
 from imgpipe.components.report.section import Absent, Context, Section
 from imgpipe.components.report.sections import SECTIONS
-from imgpipe.components.report.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     import jinja2
 
-    from imgpipe.components.run_record.facts import Facts
+    from imgpipe.components.report.page_facts import PageFacts
     from imgpipe.components.run_record.timings import Timings
     from imgpipe.components.run_record.verdict import RunState
 
@@ -50,7 +50,7 @@ STATUS = {
 
 
 def render(
-    facts: Facts,
+    facts: PageFacts,
     timings: Timings | None,
     images: Mapping[str, bytes],
     state: RunState,
@@ -59,7 +59,7 @@ def render(
     """Draw the page as HTML text, which can be encoded as UTF-8.
 
     Args:
-        facts: Facts from `imgpipe.components.run_record.collect.collect`.
+        facts: Facts from `page_facts.collect`.
         timings: Durations of the components; None if they are not known.
         images: Encoded files of the images that are shown, by image hash; any bytes are safe.
         state: How the run ended.

@@ -21,11 +21,12 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
-from imgpipe.components.report import map_picture, page, thumbnails
+from imgpipe.components.report import page, page_facts
+from imgpipe.components.report.page_facts import PageFacts
+from imgpipe.components.report.pictures import map_picture, thumbnails
 from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import collect, identity, timings, verdict
 from imgpipe.components.run_record.collect import REPORTED
-from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE
 from imgpipe.components.run_record.verdict import RunState
 
@@ -63,7 +64,7 @@ class ReportExecutor(BaseExecutor):
         run_directory = exec_properties["run_directory"]
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
         log = f"{run_directory}/{LOG}"
-        facts = collect.collect(uris, json.loads(exec_properties["settings"]))
+        facts = page_facts.collect(uris, json.loads(exec_properties["settings"]))
         # `imgpipe kubeflow submit --wait` reads the verdict from this line.
         status = facts["push"]["status"] if facts["push"] is not None else "refused"
         _log.info("the model is %s: %s", status, verdict.sentence(facts))
@@ -90,11 +91,13 @@ class Report(BaseComponent):
         )
 
 
-def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunState) -> Facts:
+def draw(
+    facts: PageFacts, uris: Mapping[str, str], folders: list[str], state: RunState
+) -> PageFacts:
     """Draw the page and write it and the facts to every folder that is not "".
 
     Args:
-        facts: Facts from `imgpipe.components.run_record.collect.collect`.
+        facts: Facts from `page_facts.collect`.
         uris: Artifact URIs by name. The page says which sections are missing.
         folders: Folders to write to. Timings, date and command are read from the last one.
         state: How the run ended, as `verdict.state` returns it.
@@ -110,7 +113,7 @@ def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunSt
     return facts
 
 
-def _images(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
+def _images(facts: PageFacts, uris: Mapping[str, str]) -> dict[str, bytes]:
     """Read the images that the page shows, from the quarantine and from the examples.
 
     They are made small at once, so that memory does not grow with their number.
@@ -128,7 +131,7 @@ def _images(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
         return files | explanations.result()
 
 
-def _explanations(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
+def _explanations(facts: PageFacts, uris: Mapping[str, str]) -> dict[str, bytes]:
     """Draw the Grad-CAM of the first mistakes."""
     mistakes = facts["deciding"]["mistakes"] if facts["deciding"] is not None else []
     explained = [mistake["image_hash"] for mistake in mistakes[: thumbnails.EXPLAINED]]
@@ -141,7 +144,7 @@ def _explanations(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
     return thumbnails.encoded_cams(folder, originals, explained)
 
 
-def _rejected_files(facts: Facts) -> dict[str, bytes]:
+def _rejected_files(facts: PageFacts) -> dict[str, bytes]:
     """Read the rejected files that the page shows from the quarantine, by image hash."""
     files: dict[str, bytes] = {}
     for reject in images.shown(facts["rejects"]):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.components.data_gate import rules
 
 if TYPE_CHECKING:
-    from imgpipe.components.report.thumbnails import Thumbnails
-    from imgpipe.components.run_record.facts import Facts
+    from imgpipe.components.report.page_facts import PageFacts
+    from imgpipe.components.report.pictures.thumbnails import Thumbnails
     from imgpipe.components.run_record.timings import Timings
     from imgpipe.components.run_record.verdict import RunState
 
@@ -32,13 +32,13 @@ class Context:
     """What a section is built from.
 
     Attributes:
-        facts: Facts of the run.
+        facts: Facts of the run, and what its pictures show.
         timings: Durations of the components; None if they are not known.
         thumbnails: Small images by the content hash of the image.
         state: How the run ended.
     """
 
-    facts: Facts
+    facts: PageFacts
     timings: Timings | None
     thumbnails: Thumbnails
     state: RunState
@@ -66,7 +66,7 @@ class Context:
         return Absent(f"{what}.", stopped=bool(self.state.error))
 
 
-def _no_images(facts: Facts) -> set[str]:
+def _no_images(facts: PageFacts) -> set[str]:
     return set()
 
 
@@ -87,4 +87,4 @@ class Section:
     order: int = 0
     template: str = ""  # name of the template if it is not the id
     numbers: bool = False
-    hashes: Callable[[Facts], set[str]] = _no_images
+    hashes: Callable[[PageFacts], set[str]] = _no_images

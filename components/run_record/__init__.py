@@ -1,1 +1,1 @@
-"""What is known about a run: its facts, the verdict, metrics and advice."""
+"""What is known about a run: its facts with their figures, and the verdict."""

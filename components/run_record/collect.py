@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -22,6 +21,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_filter import quarantine_files
+from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record import metrics
 from imgpipe.components.run_record.deciding_answers import (
@@ -31,14 +31,15 @@ from imgpipe.components.run_record.deciding_answers import (
     fold_predictions,
     summarise,
 )
-from imgpipe.components.run_record.doubtful_labels import UnseenAnswers, doubtful_labels
+from imgpipe.components.run_record.doubtful_labels import (
+    DoubtfulLabels,
+    UnseenAnswers,
+    doubtful_labels,
+)
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
-from imgpipe.components.run_record.galleries import galleries
-from imgpipe.components.run_record.image_map import image_map
-from imgpipe.components.run_record.near_duplicates import condensed
 from imgpipe.components.run_record.slices import Slices
 from imgpipe.models import feature_names as names
-from imgpipe.models.features.bank import BANK_FILE, read_rows
+from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.model_names import HISTORY_FILE
 from imgpipe.models.process import one_blas_thread
@@ -92,7 +93,15 @@ REPORTED = {
 }
 
 
-def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
+class Collected(NamedTuple):
+    """The facts of a run, and what the pictures of its page need besides."""
+
+    facts: Facts
+    sample: list[SampledAnswer]  # of the answers that decide
+    bank: BankRows | None  # rows of view 0 of all splits; None without features
+
+
+def collect(uris: Mapping[str, str], settings: ShownSettings) -> Collected:
     """Collect the facts of a run; they can be written as JSON.
 
     Args:
@@ -103,20 +112,24 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
     for name, row in REPORTED.items():
         if row.file:
             facts[row.fact or name] = _json(uris, name, row.file)  # type: ignore[literal-required]
-    # None when the search was off.
-    groups = _lines(uris, "quarantine", quarantine_files.NEAR_DUPLICATES)
     facts["rejects"] = _lines(uris, "quarantine", quarantine_files.MANIFEST) or []
     facts["quarantine"] = uris.get("quarantine", "")
-    facts["near"] = None if groups is None else condensed(groups)
     unseen = UnseenAnswers()
     sample = _add_answers(facts, uris, unseen)
+    bank: BankRows | None = None
     if facts["bank"] is not None and facts["bank"]["dim"]:
-        _add_features(facts, uris, sample, unseen)
+        bank = read_rows(uris["bank"], names.SPLITS, len(settings["vocabulary"]), 0)
+        facts["suspects"] = _doubtful_labels(facts, uris, bank, unseen)
     training = facts["training"]
     if training is not None:
         # A search may choose another size.
         facts["settings"] = {**settings, "image_size": training["image_size"]}
-    return facts
+    return Collected(facts, sample, bank)
+
+
+def near_groups(uris: Mapping[str, str]) -> list[NearGroup] | None:
+    """Return the groups of near-duplicates; None if they were not searched for."""
+    return _lines(uris, "quarantine", quarantine_files.NEAR_DUPLICATES)
 
 
 def _text(uris: Mapping[str, str], artifact: str, file: str) -> str | None:
@@ -182,25 +195,18 @@ def _out_of_fold(uris: Mapping[str, str]) -> OutOfFold | None:
     return OutOfFold.read(path_utils.serving_model_path(uris["model"]))
 
 
-def _add_features(
-    facts: Facts, uris: Mapping[str, str], sample: Sequence[SampledAnswer], unseen: UnseenAnswers
-) -> None:
-    """Add what the features of the bank tell: doubtful labels, a gallery and a map."""
-    uri = uris["bank"]
-    vocabulary = facts["settings"]["vocabulary"]
-    rows = read_rows(uri, names.SPLITS, len(vocabulary), 0)
+def _doubtful_labels(
+    facts: Facts, uris: Mapping[str, str], bank: BankRows, unseen: UnseenAnswers
+) -> DoubtfulLabels | None:
+    """Rank the doubtful labels of the feature bank."""
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = _lines(uris, "quarantine", quarantine_files.REVIEWS) or []
     settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
     folds = folds_of(facts)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
-    # The map takes as long as the rest. The limit of one BLAS thread is set here too, because both
-    # threads enter and leave it.
-    with one_blas_thread(), ThreadPoolExecutor(1) as threads:
-        placed = threads.submit(image_map, rows, sample)
-        facts["suspects"] = doubtful_labels(rows, uri, vocabulary, unseen, unlearned, settled)
-        facts["galleries"] = galleries(rows, uri, vocabulary)
-        facts["map"] = placed.result()
+    vocabulary = facts["settings"]["vocabulary"]
+    with one_blas_thread():
+        return doubtful_labels(bank, uris["bank"], vocabulary, unseen, unlearned, settled)
 
 
 def _labelled(uris: Mapping[str, str], split: str) -> Iterator[prediction.StoredPrediction]:
@@ -209,9 +215,9 @@ def _labelled(uris: Mapping[str, str], split: str) -> Iterator[prediction.Stored
     if not uri or not tf.io.gfile.exists(uri):
         return
     for example in records.iterate(uri, split):
-        found = prediction.read(example)
-        if found.label_index >= 0:
-            yield found
+        answer = prediction.read(example)
+        if answer.label_index >= 0:
+            yield answer
 
 
 def encoded_images(examples_uri: str, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:

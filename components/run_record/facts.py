@@ -1,7 +1,8 @@
 """The facts of a run: what its components have found, each part as it is declared where it is made.
 
-The summary (`--json`), the verdict and the page are made from the facts. Runs that were refused or
-failed have facts too: a part is None or empty if the run did not get that far.
+The summary (`--json`) and the verdict are made from the facts; a page shows pictures besides (see
+`report.page_facts`). Runs that were refused or failed have facts too: a part is None or empty if
+the run did not get that far.
 """
 
 from __future__ import annotations
@@ -20,11 +21,8 @@ if TYPE_CHECKING:
     from imgpipe.components.model_pusher.push import Push
     from imgpipe.components.run_record.deciding_answers import DecidingAnswers
     from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
-    from imgpipe.components.run_record.galleries import Gallery
     from imgpipe.components.run_record.identity import Identity
-    from imgpipe.components.run_record.image_map import ImageMap
     from imgpipe.components.run_record.metrics import SplitMetrics
-    from imgpipe.components.run_record.near_duplicates import ShownNearDuplicates
     from imgpipe.components.run_record.slices import SliceGroup
     from imgpipe.components.serving_validator import ServingCheck
     from imgpipe.models.features.bank import BankFacts
@@ -80,7 +78,6 @@ class Facts(TypedDict):
     data_gate: DataDecision | None
     rejects: list[Row]
     quarantine: str  # URI of the quarantine; "" without one
-    near: ShownNearDuplicates | None  # None if near-duplicates were not searched for
     bank: BankFacts | None
     suspects: DoubtfulLabels | None  # None with too few images for a ranking
     training: History | None
@@ -91,8 +88,6 @@ class Facts(TypedDict):
     metrics: dict[str, SplitMetrics]  # by split
     slices: list[SliceGroup]
     deciding: DecidingAnswers | None  # None without a model that answers
-    galleries: list[Gallery]  # by class; empty without a feature bank
-    map: ImageMap | None  # None without features, or with too few images
     identity: Identity | None
 
 
@@ -104,7 +99,6 @@ def empty(settings: ShownSettings) -> Facts:
         "data_gate": None,
         "rejects": [],
         "quarantine": "",
-        "near": None,
         "bank": None,
         "suspects": None,
         "training": None,
@@ -115,8 +109,6 @@ def empty(settings: ShownSettings) -> Facts:
         "metrics": {},
         "slices": [],
         "deciding": None,
-        "galleries": [],
-        "map": None,
         "identity": None,
     }
 

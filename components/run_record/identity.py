@@ -63,11 +63,11 @@ def read(folder: str) -> Identity:
 
 def packages() -> dict[str, str]:
     """Return the versions of Python and of the packages on which results depend."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):  # imgpipe may run from a folder
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _now() -> str:

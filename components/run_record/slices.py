@@ -63,7 +63,7 @@ class Slices:
     def summary(self) -> list[SliceGroup]:
         """Return a list of slices for each attribute in which the images differ."""
         several = max(map(len, self._labels.values()), default=0) > 1  # else a folder is a class
-        found: list[SliceGroup] = []
+        groups: list[SliceGroup] = []
         for name, values in self._kinds.items():
             # 0 and "" stand for an unknown value.
             known = [(value, ok) for value, ok in zip(values, self._correct, strict=True) if value]
@@ -77,8 +77,8 @@ class Slices:
                 {"value": kind, "count": counts[kind], "correct": right[kind]} for kind in ordered
             ]
             if len(rows) > 1:
-                found.append({"name": name, "accuracy": sum(correct) / len(correct), "rows": rows})
-        return found
+                groups.append({"name": name, "accuracy": sum(correct) / len(correct), "rows": rows})
+        return groups
 
 
 def _frequent(values: Sequence[str]) -> tuple[Sequence[str], list[str]]:

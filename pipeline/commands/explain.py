@@ -209,7 +209,7 @@ def _shown(data: bytes, pixels: Array) -> PixelValues:
     """
     import numpy as np
 
-    from imgpipe.components.report.thumbnails import small_picture
+    from imgpipe.components.report.pictures.thumbnails import small_picture
 
     small = small_picture(data, _SHOWN_SIDE)
     return np.asarray(pixels.round().astype(np.uint8) if small is None else small)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.models.model_names import SERVED_NAME
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -28,7 +29,6 @@ app = typer.Typer()
 
 _SOME_REFUSED = 2  # exit code when some files are not images, the same as for a bad argument
 _SERVER = "localhost:8500"
-_MODEL = "imgpipe"
 _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out photo.jpg\n
   imgpipe predict --model imgpipe-out --version 2 photos/ --json -\n
@@ -73,7 +73,7 @@ def predict(
             metavar="OUT|NAME",
             help="Output folder of a run, whose newest version is loaded without a server; or the "
             "folder of a run, for its model; or the name of the served model. Default: the "
-            f"server's model {_MODEL}.",
+            f"server's model {SERVED_NAME}.",
         ),
     ] = None,
     version: Annotated[
@@ -142,7 +142,7 @@ def _classifier(
             "--run needs --model OUT, the output folder of the run, and no --server. Received: "
             f"--run {run}."
         )
-    return Client(server or _SERVER, model or _MODEL, timeout, version=version)
+    return Client(server or _SERVER, model or SERVED_NAME, timeout, version=version)
 
 
 def _server_error(
@@ -153,7 +153,7 @@ def _server_error(
 
     where = ""
     if failure.from_server:
-        where = f"{server or _SERVER}, model {model or _MODEL!r}: "
+        where = f"{server or _SERVER}, model {model or SERVED_NAME!r}: "
     hint = ""
     if model and not server and not isinstance(failure, InvalidArgument):
         hint = f" (There is no folder {model!r}, so --model was taken for a model's name.)"

@@ -133,7 +133,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     """
     import secrets
 
-    from imgpipe.components.run_record.commands import run_command
+    from imgpipe.components.report.commands import run_command
     from imgpipe.components.run_record.run_files import CONFIG
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.places import DECISIONS

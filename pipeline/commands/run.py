@@ -118,8 +118,8 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
         settings: The section [run] of its configuration.
     """
     from imgpipe.components.image_filter.findings import joined
+    from imgpipe.components.report.pictures.learning_curve import images_to_threshold
     from imgpipe.components.run_record import verdict
-    from imgpipe.components.run_record.learning_curve import images_to_threshold
     from imgpipe.pipeline.command_line.findings import print_deciding, print_notes
     from imgpipe.pipeline.output.run_folders import SUMMARY
 
@@ -167,7 +167,7 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
 
 def propose(outcome: Run, console: Console) -> None:
     """Print what can be done after a run."""
-    from imgpipe.components.run_record.commands import MOST, lines
+    from imgpipe.components.report.commands import MOST, lines
 
     for line in lines(outcome.summary["next"][:MOST]):
         console.print(f"  {escape(line)}")

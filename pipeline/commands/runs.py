@@ -51,7 +51,7 @@ def command(
 
 def _print(listed: RunList, total: int) -> None:
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.run_record.commands import lines
+    from imgpipe.components.report.commands import lines
 
     console = new_console()
     runs = listed["runs"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.model_names import SERVED_NAME
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -104,7 +105,7 @@ def serve(
     run: options.RunOption = None,
     host: Annotated[str, _HOST] = "127.0.0.1",
     allowed_hosts: Annotated[list[str] | None, _ALLOWED_HOSTS] = None,
-    model: Annotated[str, _MODEL] = "imgpipe",
+    model: Annotated[str, _MODEL] = SERVED_NAME,
     log: Annotated[str | None, _LOG] = None,
     log_share: Annotated[float | None, _LOG_SHARE] = None,
     log_images: Annotated[bool, _LOG_IMAGES] = False,
@@ -185,7 +186,7 @@ def _named(path: Path, run: str | None, versions: int) -> NamedModel:
 
 def _say_unpublished(model: Model) -> None:
     """Print why a model is not published, and the command that publishes it."""
-    from imgpipe.components.run_record.commands import lines
+    from imgpipe.components.report.commands import lines
 
     console = new_console(stderr=True)
     if model.notice:

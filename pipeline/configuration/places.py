@@ -7,9 +7,9 @@ from pathlib import Path
 
 from imgpipe.components.data_gate.accepted import SCHEMA_FILE
 from imgpipe.components.data_gate.settings import GATE_FILE
+from imgpipe.components.model_pusher.settings import VERSIONS
 
 DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
-VERSIONS = "model"  # in the output folder: the published versions
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from imgpipe.components.common.settings import LARGEST, SettingsSection
 from imgpipe.models.limits import OUTPUT
+from imgpipe.models.model_names import SERVED_NAME
 
 
 class RunSettings(SettingsSection):
@@ -15,7 +16,7 @@ class RunSettings(SettingsSection):
 
     # The name is part of URLs, such as /v1/models/NAME:predict, in which these are plain.
     name: str = Field(
-        "imgpipe",
+        SERVED_NAME,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
         description="Name of the pipeline: at most 63 letters, digits, `_`, `.` and `-`, of which "
         "the first is a letter or digit.",

@@ -22,11 +22,8 @@ field of `Plan` is listed in `tests/pipeline/test_plan.py`. Two stores are addre
 that they need no key of a run: the inspection cache (`example_gen.inspection`) and the store of the
 feature bank (`models.features.extractor.FeatureExtractor.key`).
 
-TFX would use drivers and resolvers for this, but open-source Kubeflow Pipelines runs neither. It
-also has dynamic execution properties (`component.outputs["x"].future()[0].value`), which work
-with neither runner: on one machine, TFX's launcher adds the artifact that holds the value to the
-inputs of the component, so that its cache key depends on the number of the artifact instead of the
-value. For Kubeflow, TFX's compiler (1.21) refers to a task that does not exist.
+TFX's resolvers, drivers and dynamic execution properties do not serve for this; docs/design.md says
+why.
 
 Nothing here imports TensorFlow or TFX, since the command line calls it while they are still
 loading.

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.settings import ModelSettings
-from imgpipe.pipeline.configuration.places import VERSIONS
 from imgpipe.pipeline.doctor.machine import MachineFinding
 from imgpipe.pipeline.output import metadata_file, past_runs
 from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.components.image_filter.findings import finding
+from imgpipe.components.report.commands import next_commands
+from imgpipe.components.report.page_facts import PageFacts, collect, empty
 from imgpipe.components.run_record import verdict
-from imgpipe.components.run_record.commands import next_commands
-from imgpipe.components.run_record.facts import Facts, ShownSettings, empty
+from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE, TIMINGS
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
@@ -149,18 +150,16 @@ class RunRecord:
 
     def _facts(
         self, error: BaseException | None, uris: dict[str, str], settings: ShownSettings
-    ) -> Facts:
+    ) -> PageFacts:
         """Return what is known about the run: from its page, or from its artifacts."""
-        from imgpipe.components.run_record.collect import collect
-
         if self._is_drawn(error):
-            facts: Facts = json.loads((self.directory / FACTS).read_text(encoding="utf-8"))
+            facts: PageFacts = json.loads((self.directory / FACTS).read_text(encoding="utf-8"))
             return facts
         return collect(uris, settings)
 
     def _page(
-        self, error: BaseException | None, uris: dict[str, str], facts: Facts
-    ) -> tuple[Facts, str]:
+        self, error: BaseException | None, uris: dict[str, str], facts: PageFacts
+    ) -> tuple[PageFacts, str]:
         """Return the facts and the path of the page, which is drawn here after an error."""
         from imgpipe.components.report import report
 
@@ -184,7 +183,7 @@ class RunRecord:
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         atomic_write(self.directory / name, text)
 
-    def _state(self, error: BaseException | None, facts: Facts) -> RunState:
+    def _state(self, error: BaseException | None, facts: PageFacts) -> RunState:
         """Status and verdict of the run that this error ended, if there is one."""
         interrupted = isinstance(error, failures.Interrupted)
         cause, log = failures.cause(error), str(self.directory / LOG)

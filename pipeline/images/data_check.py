@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
@@ -20,6 +20,9 @@ from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.source_check import JudgedSource, SourceCheckPlan
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.pipeline.configuration.config import Config
+
+if TYPE_CHECKING:
+    from imgpipe.components.report.pictures.galleries import Gallery
 
 _THIN = ("missing_class", "too_few")  # kinds of reasons: classes with too few images
 _ADVICE = "do what stands below each reason (--html shows the images)"
@@ -58,6 +61,7 @@ class ExaminedSource:
     Attributes:
         plan: What was checked, and with which settings.
         judged: The findings.
+        galleries: Some kept images of each class.
         images: Small encoded images for the page by path; empty if they were not wanted.
         refused: Why a run would refuse the data; empty if it would not.
         verdict: A sentence that begins with "clean", "usable" or "refused".
@@ -65,6 +69,7 @@ class ExaminedSource:
 
     plan: SourceCheckPlan
     judged: JudgedSource
+    galleries: Sequence[Gallery]
     images: Mapping[str, bytes]
     refused: Sequence[rules.Reason]
     verdict: str
@@ -108,14 +113,17 @@ class ExaminedSource:
         scan = self.judged.scan
         settings = page_settings("imgpipe check", scan.source, scan.vocabulary)
         state = RunState(status, self.verdict)
-        return render(self.judged, self.images, state, settings, self.reasons())
+        reasons = self.reasons()
+        return render(self.judged, self.galleries, self.images, state, settings, reasons)
 
     def with_images(self) -> ExaminedSource:
         """Return the result with the images that the page shows."""
-        from imgpipe.components.report import thumbnails
         from imgpipe.components.report.check_page import paths_shown
+        from imgpipe.components.report.pictures import thumbnails
 
-        read = source_check.read_images(self.plan, self.judged, paths_shown(self.judged))
+        read = source_check.read_images(
+            self.plan, self.judged, paths_shown(self.judged, self.galleries)
+        )
         images = {path: thumbnails.kept_small(data) for path, data in read}
         return dataclasses.replace(self, images=images)
 
@@ -140,6 +148,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         ConfigError: The source or a setting is wrong.
     """
     from imgpipe.components.image_filter.judge import overrides
+    from imgpipe.components.report.pictures.galleries import GallerySample
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
@@ -155,7 +164,8 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
         with display.step("inspecting images"):
-            judged = source_check.judge(plan)
+            sample = GallerySample()
+            judged = source_check.judge(plan, sample.add)
         known = _accepted_classes(config)
         demanded = rules.Requirements(config.gate, judged.scan.vocabulary, known)
         refused = [
@@ -163,7 +173,14 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
             dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))
             for reason in rules.counted(judged.summary, demanded)
         ]
-        examined = ExaminedSource(plan, judged, {}, refused, _verdict(judged, bool(refused)))
+        examined = ExaminedSource(
+            plan,
+            judged,
+            sample.galleries(judged.scan.vocabulary),
+            {},
+            refused,
+            _verdict(judged, bool(refused)),
+        )
         if with_images:
             with display.step("reading images for the page"):
                 examined = examined.with_images()

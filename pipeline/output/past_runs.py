@@ -19,14 +19,14 @@ from pydantic import TypeAdapter
 
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.run_record.commands import NextCommand, next_commands
-from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.model_pusher.settings import VERSIONS
+from imgpipe.components.report.commands import NextCommand, next_commands
+from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.run_record.run_files import CONFIG, FACTS, PAGE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MANIFEST
 from imgpipe.pipeline.configuration.dotted_keys import flat
-from imgpipe.pipeline.configuration.places import VERSIONS
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, LOCK, RUNS, SUMMARY
 from imgpipe.pipeline.records import run_summary
@@ -135,13 +135,13 @@ class PastRun:
             return {}
 
     @cached_property
-    def facts(self) -> Facts | None:
+    def facts(self) -> PageFacts | None:
         """What the page was drawn from; None if its file is missing or damaged."""
         try:
             found = json_object.read(self.folder / FACTS)
         except (OSError, ValueError):
             return None
-        return cast(Facts, found) if found.keys() >= Facts.__required_keys__ else None
+        return cast(PageFacts, found) if found.keys() >= PageFacts.__required_keys__ else None
 
     @cached_property
     def artifacts(self) -> dict[str, dict[str, str]] | None:

@@ -198,10 +198,10 @@ def shown_images(request: EvaluationRequest, summary: EvaluationSummary) -> dict
 
     Returns:
         Encoded images of the mistakes, by image hash, and their Grad-CAM, by
-        `imgpipe.components.report.thumbnails.cam_key`.
+        `imgpipe.components.report.pictures.thumbnails.cam_key`.
     """
     from imgpipe.components.common.image_file.transcoding import for_the_model
-    from imgpipe.components.report import thumbnails
+    from imgpipe.components.report.pictures import thumbnails
 
     hashes = {row["path"]: row["image_hash"] for row in summary["mistakes"]}
     images = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imgpipe.components.common.storage import known_images
 from imgpipe.components.common.storage.manifest import PROVENANCE
-from imgpipe.components.run_record.commands import NextCommand
+from imgpipe.components.report.commands import NextCommand
 from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MODEL_DIGEST, VOCABULARY

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.run_record.commands import run_command
+from imgpipe.components.model_pusher.settings import VERSIONS
+from imgpipe.components.report.commands import run_command
 from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.files.version_files import SAVED_MODEL, SAVED_MODEL_FOLDER, VOCABULARY
-from imgpipe.pipeline.configuration.places import VERSIONS
 from imgpipe.pipeline.output import past_runs, places
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import RUNS

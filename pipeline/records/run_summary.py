@@ -15,7 +15,7 @@ from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import Finding
 from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
-from imgpipe.components.run_record.commands import NextCommand
+from imgpipe.components.report.commands import NextCommand
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.run_findings import run_findings

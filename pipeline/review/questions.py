@@ -23,9 +23,9 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
     NEAR_DUPLICATE_ACROSS_SPLITS,
     NEAR_DUPLICATE_LABEL_CONFLICT,
 )
-from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.galleries import Gallery
-from imgpipe.components.run_record.near_duplicates import ShownGroup
+from imgpipe.components.report.page_facts import PageFacts
+from imgpipe.components.report.pictures.galleries import Gallery
+from imgpipe.components.report.pictures.near_duplicates import ShownGroup
 from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
@@ -112,11 +112,11 @@ def read(run: PastRun) -> Questions:
         ) from None
 
 
-def collect(facts: Facts, groups: Sequence[NearGroup | ShownGroup]) -> Questions:
+def collect(facts: PageFacts, groups: Sequence[NearGroup | ShownGroup]) -> Questions:
     """Make the questions.
 
     Args:
-        facts: Facts of the run, as `imgpipe.components.run_record.collect.collect` returns them.
+        facts: Facts of the run, as `report.page_facts.collect` returns them.
         groups: All groups of near-duplicates of the run.
     """
     rejects = facts["rejects"]
@@ -154,7 +154,7 @@ def _question(row: PlacedImage, kind: QuestionKind, why: str, **more: Any) -> Qu
     return Question(_shown(row), kind, (why,), **more)
 
 
-def _doubtful(facts: Facts) -> Iterator[Question]:
+def _doubtful(facts: PageFacts) -> Iterator[Question]:
     """Ask about the images that models which have not seen them take for another class."""
     for row in facts["suspects"]["rows"] if facts["suspects"] is not None else []:
         label = row["looks_like"]

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from imgpipe.components.example_gen.sources import Item, Source
-from imgpipe.components.report import thumbnails
+from imgpipe.components.report.pictures import thumbnails
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.review.decisions import Decisions, RefusedAnswer
 from imgpipe.pipeline.review.questions import Shown

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
-from imgpipe.components.run_record.commands import NextCommand
+from imgpipe.components.report.commands import NextCommand
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
 from imgpipe.pipeline.run_history.run_comparison import (

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +35,8 @@ _SIDE = 12  # cells of the middle in each direction
 #: Half of the side of the middle as a share of the shorter side of the image. Turned by any angle,
 #: a square of this size stays within the image.
 _HALF = 0.35
-#: Correlation from which two middles are alike. Of 768,180 pairs of different photographs of cats
-#: and dogs none reaches 0.8, and of 1,362,075 pairs of hands before a white wall 9 reach 0.92.
+#: Correlation from which two middles are alike. How many pairs of different images reach it is in
+#: docs/benchmarks.md (`python -m benchmarks.copies`).
 _ALIKE = 0.92
 _SHIFT = 0.05  # shifts of the views are multiples of this share of width and height
 _FINE_SHIFT = 0.025  # shifts between them, which are tried in doubtful cases
@@ -46,7 +46,7 @@ _RADIUS = 44
 _EFFORT = Effort(orders=8, window=8)
 _STEP = 2.0  # grey levels from which a difference between neighbouring cells counts
 #: A middle needs so many neighbouring differences of opposite signs. Others are plain, or ramps,
-#: which all look alike. Of 1,240 photographs of cats and dogs 3 have fewer.
+#: which all look alike.
 _FEWEST_TURNS = 16
 _AT_ONCE = 2048  # images whose middles are computed at once, which takes 10 MB
 
@@ -79,7 +79,6 @@ def _views() -> Iterator[View]:
     """Yield the views, without those that are the inverse of another one."""
     upright = np.eye(2)
     mirror = np.diag([-1.0, 1.0])
-    steps = (-2, -1, 0, 1, 2)
     yield View("its middle is the same", upright)
     yield View(_TURNS[90], _rotation(90))
     yield View(_TURNS[180], _rotation(180))
@@ -92,17 +91,35 @@ def _views() -> Iterator[View]:
         fitted = math.cos(angle) + math.sin(angle)
         name = f"tilted by about {abs(degrees)} degrees and fitted"
         yield View(name, fitted * _rotation(degrees))
-    for side, is_mirrored in ((upright, False), (mirror, True)):
-        also = f"{_MIRRORED} and " if is_mirrored else ""
-        for degrees in (5, 10, 15, *((-5, -10, -15) if is_mirrored else ())):
-            tilted = f"{also}tilted by about {abs(degrees)} degrees"
-            yield View(tilted, _rotation(degrees) @ side)
-        for zoom in (0.8, 0.9):
-            yield View(f"{also}zoomed or put into a frame", zoom * side)
-        for right, down in itertools.product(steps, steps):
-            # The inverse of a shift goes the other way, but that of a mirrored one only up or down.
-            if (down, 0 if is_mirrored else right) > (0, 0) or (is_mirrored and not down and right):
-                yield View(f"{also}shifted", side, (right * _SHIFT, down * _SHIFT))
+    steps = (-2, -1, 0, 1, 2)
+    shifts = [(right, down) for right, down in itertools.product(steps, steps) if down >= 0]
+    # The inverse of a shift goes the other way, but that of a mirrored one only up or down.
+    one_way = [(right, down) for right, down in shifts if down > 0 or right > 0]
+    both_ways = [(right, down) for right, down in shifts if down > 0 or right != 0]
+    yield from _moved("", upright, (5, 10, 15), one_way)
+    yield from _moved(f"{_MIRRORED} and ", mirror, (5, 10, 15, -5, -10, -15), both_ways)
+
+
+def _moved(
+    also: str,
+    side: npt.NDArray[np.float64],
+    tilts: Iterable[int],
+    shifts: Iterable[tuple[int, int]],
+) -> Iterator[View]:
+    """Yield views of one side of an image that were tilted, zoomed or shifted.
+
+    Args:
+        also: What else was done, for the names of the views.
+        side: Matrix of the upright or of the mirrored image, [2, 2].
+        tilts: Angles in degrees.
+        shifts: Steps of `_SHIFT` to the right and down.
+    """
+    for degrees in tilts:
+        yield View(f"{also}tilted by about {abs(degrees)} degrees", _rotation(degrees) @ side)
+    for zoom in (0.8, 0.9):
+        yield View(f"{also}zoomed or put into a frame", zoom * side)
+    for right, down in shifts:
+        yield View(f"{also}shifted", side, (right * _SHIFT, down * _SHIFT))
 
 
 VIEWS: tuple[View, ...] = tuple(_views())
@@ -141,26 +158,26 @@ class ImageMiddles:
 
     def alike(self, pairs: HashPairs) -> npt.NDArray[np.bool_]:
         """Tell which first images show in their middle the view of the second, bool [m]."""
-        found = np.zeros(len(pairs), bool)
+        alike = np.zeros(len(pairs), bool)
         for number in np.unique(pairs.kinds).tolist():
             rows = np.flatnonzero(pairs.kinds == number)
-            found[rows] = self._shows(pairs.first[rows], pairs.second[rows], VIEWS[number])
-        return found
+            alike[rows] = self._shows(pairs.first[rows], pairs.second[rows], VIEWS[number])
+        return alike
 
     def _shows(self, first: Indices, second: Indices, view: View) -> npt.NDArray[np.bool_]:
         """Tell which first images show in their middle a view of the second, or one nearby."""
         own = _unit(self._differences(first, VIEWS[0]))
         scores = (own * _unit(self._differences(second, view))).sum(axis=1)
-        found = scores >= _ALIKE
-        (doubtful,) = np.nonzero(~found & (scores >= _DOUBTFUL))
+        shown = scores >= _ALIKE
+        (doubtful,) = np.nonzero(~shown & (scores >= _DOUBTFUL))
         if not len(doubtful):
-            return found
+            return shown
         for right in (-_FINE_SHIFT, 0.0, _FINE_SHIFT):
             for down in (-_FINE_SHIFT, 0.0, _FINE_SHIFT):
                 shift = (view.shift[0] + right, view.shift[1] + down)
                 seen = self._differences(second[doubtful], View(view.name, view.turn, shift))
-                found[doubtful] |= (own[doubtful] * _unit(seen)).sum(axis=1) >= _ALIKE
-        return found
+                shown[doubtful] |= (own[doubtful] * _unit(seen)).sum(axis=1) >= _ALIKE
+        return shown
 
     def _signs(self, rows: Indices, view: View) -> Words:
         """Return the signs of the first `BITS` differences of a view, uint64 [m, 4]."""
@@ -170,7 +187,7 @@ class ImageMiddles:
     def _differences(self, rows: Indices, view: View) -> Floats:
         """Return the differences between neighbouring cells of a view of some images, [m, d]."""
         across = _SIDE * (_SIDE - 1)
-        found = np.empty((len(rows), 2 * across), np.float32)
+        differences = np.empty((len(rows), 2 * across), np.float32)
         for shape in np.unique(self._shapes[rows]).tolist():
             (of_shape,) = np.nonzero(self._shapes[rows] == shape)
             pictures = self._pictures[rows[of_shape]]
@@ -178,9 +195,9 @@ class ImageMiddles:
             for place, share in _samples(view, SHAPE_FACTOR ** (shape - SQUARE)):
                 cells += pictures.take(place, axis=1) * share
             grid = cells.reshape(-1, _SIDE, _SIDE)
-            found[of_shape, :across] = np.diff(grid, axis=2).reshape(-1, across)
-            found[of_shape, across:] = np.diff(grid, axis=1).reshape(-1, across)
-        return found
+            differences[of_shape, :across] = np.diff(grid, axis=2).reshape(-1, across)
+            differences[of_shape, across:] = np.diff(grid, axis=1).reshape(-1, across)
+        return differences
 
 
 def _cut(rows: Indices) -> list[Indices]:

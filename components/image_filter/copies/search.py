@@ -110,12 +110,12 @@ def find_near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplic
 
 def _links(middles: ImageMiddles, firsts: Indices) -> HashPairs:
     """Return the pairs of altered copies that are not in one group already."""
-    found = [HashPairs.none()]
+    links = [HashPairs.none()]
     for pairs in middles.neighbours():
         apart = pairs.select(firsts[pairs.first] != firsts[pairs.second])
         apart = _unique(apart)
-        found.append(apart.select(middles.alike(apart)))
-    return HashPairs.join(found)
+        links.append(apart.select(middles.alike(apart)))
+    return HashPairs.join(links)
 
 
 def search(hashes: Hashes, radius: int) -> Indices:
@@ -145,9 +145,9 @@ def _confirmed(pairs: HashPairs, hashes: Hashes, firsts: Indices) -> Indices:
     pairs = _unique(pairs)
     pairs = pairs.select(np.argsort(pairs.bits, kind="stable"))
     for start in range(0, len(pairs), _CONFIRMED):
-        some = pairs.select(np.arange(start, min(start + _CONFIRMED, len(pairs))))
-        some = some.select(firsts[some.first] != firsts[some.second])
-        firsts = _joined(firsts, some.select(hashes.alike(some)))
+        part = pairs.select(np.arange(start, min(start + _CONFIRMED, len(pairs))))
+        part = part.select(firsts[part.first] != firsts[part.second])
+        firsts = _joined(firsts, part.select(hashes.alike(part)))
     return firsts
 
 

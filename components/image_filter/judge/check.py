@@ -89,6 +89,8 @@ class ImageFinding:
 Result = ImageFinding | str | None
 #: Function from a record to repaired bytes. It raises whatever Pillow raises.
 Repair = Callable[[ImageRecord], bytes]
+#: The usual values of a set of images, the least and the greatest; None for no image.
+Limits = tuple[float, float] | None
 #: Function from a record, and from what the check compares with, to what it found.
 JudgeImage = Callable[[ImageRecord, Any], Result]
 
@@ -143,12 +145,12 @@ class ImageCheck:
     setting: str = ""
     about: str = ""
     counted: Callable[[ImageRecord], int] | None = None
-    limits: Callable[[Mapping[int, int], float], Any] | None = None
+    limits: Callable[[Mapping[int, int], float], Limits] | None = None
     choices: Mapping[str, SeverityChoice] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
 
-    def run(self, record: ImageRecord, limit: Any) -> ImageFinding | None:
+    def run(self, record: ImageRecord, limit: float | Limits) -> ImageFinding | None:
         """Return what the check finds in an image; it sets neither severity nor remedy.
 
         Args:
@@ -173,8 +175,8 @@ def check(needs: Needs, remedy: str, **options: Any) -> Callable[[JudgeImage], I
 
     def made(judge: JudgeImage) -> ImageCheck:
         finds = (judge.__doc__ or "").partition("\n")[0].removesuffix(".")
-        found = ImageCheck(judge.__name__, needs, judge, remedy, finds=finds, **options)
-        usual = found.severity == "warn" and "may_be" not in options
-        return dataclasses.replace(found, may_be=WARN) if usual else found
+        made_check = ImageCheck(judge.__name__, needs, judge, remedy, finds=finds, **options)
+        only_warns = made_check.severity == "warn" and "may_be" not in options
+        return dataclasses.replace(made_check, may_be=WARN) if only_warns else made_check
 
     return made

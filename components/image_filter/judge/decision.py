@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import ImageCheck, ImageFinding, Repair
+from imgpipe.components.image_filter.judge.check import ImageCheck, ImageFinding, Limits, Repair
 from imgpipe.components.image_filter.judge.checks import CHECKS, MEASUREMENTS, decodable, files
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
@@ -120,7 +119,7 @@ class ImageDecision:
     def complete(
         self,
         settings: JudgeSettings,
-        limits: Mapping[str, Any],
+        limits: Mapping[str, Limits],
         compared: ImageFinding | None,
         groups: ImageGroups,
     ) -> None:
@@ -171,7 +170,7 @@ class ImageDecision:
         )
 
     def finding_of(
-        self, check: ImageCheck, record: ImageRecord, settings: JudgeSettings, limit: Any
+        self, check: ImageCheck, record: ImageRecord, settings: JudgeSettings, limit: float | Limits
     ) -> ImageFinding | None:
         """Run a check; None when it finds nothing, is ignored or is overridden.
 

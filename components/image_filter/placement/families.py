@@ -107,11 +107,11 @@ def by_content(images: Sequence[Named]) -> dict[str, str]:
         content are one image, of the family of the first path.
     """
     families = by_path(images)
-    found: dict[str, str] = {}
+    family_of: dict[str, str] = {}
     for image in sorted(images, key=lambda image: image.path):
         if image.path in families:
-            found.setdefault(image.content, families[image.path])
-    return found
+            family_of.setdefault(image.content, families[image.path])
+    return family_of
 
 
 def by_path(images: Sequence[Named]) -> dict[str, str]:
@@ -167,9 +167,13 @@ class _Name:
     ends: tuple[int, ...]
     form: str
 
+    def beginning(self, place: int) -> str:
+        """Return the text up to a place."""
+        return self.text[: self.ends[place]]
+
     def word(self, place: int) -> str:
         """Return the word at whose end a place is."""
-        return re.split(r"[\W_]", self.text[: self.ends[place]])[-1]
+        return re.split(r"[\W_]", self.beginning(place))[-1]
 
 
 def _by_name(images: Iterable[Named]) -> dict[str, str]:
@@ -177,15 +181,15 @@ def _by_name(images: Iterable[Named]) -> dict[str, str]:
     by_class: dict[str, list[Named]] = defaultdict(list)
     for image in images:
         by_class[image.label].append(image)
-    found: dict[str, str] = {}
+    family_of: dict[str, str] = {}
     for label, members in by_class.items():
         most = max(2, int(_LARGEST * len(members)))
         by_form: dict[str, list[_Name]] = defaultdict(list)
         for name in _names(members):
             by_form[name.form].append(name)
         for names in by_form.values():
-            found.update(_of_one_form(names, label, most))
-    return found
+            family_of.update(_of_one_form(names, label, most))
+    return family_of
 
 
 def _names(members: Sequence[Named]) -> list[_Name]:
@@ -261,14 +265,14 @@ def _without_additions(stem: str, label: str) -> str:
 
 def _words(text: str) -> list[tuple[int, int]]:
     """Return where the words of a name begin and end."""
-    found: list[tuple[int, int]] = []
+    words: list[tuple[int, int]] = []
     for word in _WORD.finditer(text):
         if _SEVERAL.match(word.group()):
             parts = _ONE_OF_SEVERAL.finditer(word.group())
-            found += [(word.start() + part.start(), word.start() + part.end()) for part in parts]
+            words += [(word.start() + part.start(), word.start() + part.end()) for part in parts]
         else:
-            found.append(word.span())
-    return found
+            words.append(word.span())
+    return words
 
 
 def _of_one_form(names: Sequence[_Name], label: str, most: int) -> dict[str, str]:
@@ -279,40 +283,43 @@ def _of_one_form(names: Sequence[_Name], label: str, most: int) -> dict[str, str
         label: The class.
         most: Number of images that a family may hold.
     """
+    last = len(names[0].ends) - 1
     for place in range(len(names[0].ends)):
-        beginnings = [name.text[: name.ends[place]] for name in names]
-        sizes = Counter(beginnings)
-        is_whole = place == len(names[0].ends) - 1
+        sizes = Counter(name.beginning(place) for name in names)
         if max(sizes.values()) == 1:
             return {}
-        if not is_whole and (
-            max(sizes.values()) > most or all(_SHARED.fullmatch(name.word(place)) for name in names)
-        ):
-            continue
-        longer = {
-            beginning
-            for name, beginning in zip(names, beginnings, strict=True)
-            if name.text != beginning
-        }
-        # Whole names are equal where one file is a copy of the other, which is of the same class.
-        return {
-            name.path: f"{beginning}*" if beginning in longer else f"{label}/{beginning}"
-            for name, beginning in zip(names, beginnings, strict=True)
-            if beginning in longer
-            or sizes[beginning] <= (most if re.search(r"\d", beginning) else _MOST_COPIES)
-        }
+        is_shared = all(_SHARED.fullmatch(name.word(place)) for name in names)
+        if place == last or not (max(sizes.values()) > most or is_shared):
+            return _at_place(names, place, sizes, label, most)
     return {}
+
+
+def _at_place(
+    names: Sequence[_Name], place: int, sizes: Mapping[str, int], label: str, most: int
+) -> dict[str, str]:
+    """Return the families of names that begin alike up to a place, by path."""
+    longer = {name.beginning(place) for name in names if name.text != name.beginning(place)}
+    families: dict[str, str] = {}
+    for name in names:
+        beginning = name.beginning(place)
+        # Whole names are equal where one file is a copy of the other, which is of the same class.
+        copies = most if re.search(r"\d", beginning) else _MOST_COPIES
+        if beginning in longer:
+            families[name.path] = f"{beginning}*"
+        elif sizes[beginning] <= copies:
+            families[name.path] = f"{label}/{beginning}"
+    return families
 
 
 def _bursts(images: Sequence[Named]) -> dict[str, str]:
     """Return the bursts of photographs that a camera took within seconds, by path."""
     shots = sorted((image.camera, image.captured, image.path) for image in images if image.captured)
-    found: dict[str, str] = {}
+    burst_of: dict[str, str] = {}
     for earlier, later in itertools.pairwise(shots):
         same_camera = earlier[0] == later[0]
         if same_camera and later[1] - earlier[1] <= _BURST_SECONDS:
-            burst = found.setdefault(earlier[2], f"burst of {earlier[2]}")
-            found[later[2]] = burst
-    sizes = Counter(found.values())
+            burst = burst_of.setdefault(earlier[2], f"burst of {earlier[2]}")
+            burst_of[later[2]] = burst
+    sizes = Counter(burst_of.values())
     most = max(_LONG_BURST, int(_LARGEST * len(images)))
-    return {path: burst for path, burst in found.items() if sizes[burst] <= most}
+    return {path: burst for path, burst in burst_of.items() if sizes[burst] <= most}

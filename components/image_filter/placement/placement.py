@@ -207,27 +207,38 @@ class _Placement:
         Args:
             minimum: Number of images of each class, by split.
         """
-        floors = np.zeros((len(names.SPLITS), len(self._class_sizes)), np.int64)
         if not minimum:
             return
+        floors = np.zeros((len(names.SPLITS), len(self._class_sizes)), np.int64)
         for name, least in minimum.items():
             floors[names.SPLITS.index(name)] = least
         floors[_TRAIN] = np.ceil(_TRAIN_SHARE * self._class_sizes)
-        wanted = [names.SPLITS.index(name) for name in (*minimum, names.TRAIN)]
-        counts = np.stack([self._count(self.splits == n) for n in _ALL])
-        spare = minimum.get(names.TEST) == 1  # no class is refused for a test image
-        if spare:
+        may_lack_test = minimum.get(names.TEST) == 1  # no class is refused for a test image
+        if may_lack_test:
             floors[_TEST, floors.sum(axis=0) > self._class_sizes] = 0
-        for split in wanted:
-            for label in np.nonzero(counts[split] < floors[split])[0].tolist():
-                self._fill_class(split, label, counts, floors)
-        if spare:  # a class of two groups has none for test
+        counts = np.stack([self._count(self.splits == split) for split in _ALL])
+        wanted = [names.SPLITS.index(name) for name in (*minimum, names.TRAIN)]
+        self._fill_splits(wanted, floors, counts, floors)
+        if names.TEST in minimum:  # a class of two groups has none for test
             needed = np.minimum(floors, minimum.get(names.VALIDATION, 1))
-            first = [split for split in wanted if split != _TEST]
-            floors[_TEST, (counts[first] < needed[first]).any(axis=0)] = 0
-            for split in first:
-                for label in np.nonzero(counts[split] < needed[split])[0].tolist():
-                    self._fill_class(split, label, counts, floors)
+            others = [split for split in wanted if split != _TEST]
+            floors[_TEST, (counts[others] < needed[others]).any(axis=0)] = 0
+            self._fill_splits(others, needed, counts, floors)
+
+    def _fill_splits(
+        self, splits: Sequence[int], needed: Indices, counts: Indices, floors: Indices
+    ) -> None:
+        """Move units to splits in which classes have fewer images than they need.
+
+        Args:
+            splits: The splits in the order in which they are filled.
+            needed: Number of images that each class needs, [splits, classes].
+            counts: Number of images of each class, [splits, classes], which is kept up to date.
+            floors: Number of images that each class keeps in a split that gives some away.
+        """
+        for split in splits:
+            for label in np.nonzero(counts[split] < needed[split])[0].tolist():
+                self._fill_class(split, label, counts, floors)
 
     def _fill_class(self, split: int, label: int, counts: Indices, floors: Indices) -> None:
         of_class = self._of_class[label]

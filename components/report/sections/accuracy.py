@@ -9,8 +9,8 @@ from imgpipe.components.common.counts import ClassMetrics
 from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_evaluator.decision import FOLDS
+from imgpipe.components.report.pictures.thumbnails import cam_key
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
-from imgpipe.components.report.thumbnails import cam_key
 from imgpipe.components.run_record.facts import Facts, folds_of
 from imgpipe.components.run_record.metrics import MEASURED
 from imgpipe.components.run_record.slices import Slice

@@ -10,8 +10,9 @@ from typing import Any
 from imgpipe.components.common.formatting import capped
 from imgpipe.components.image_filter.findings import Finding, not_used, title_of
 from imgpipe.components.image_filter.judge.check import Row
+from imgpipe.components.report.commands import review_command
+from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.section import Context, Section, SectionContent
-from imgpipe.components.run_record.commands import review_command
 from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.models import feature_names as names
@@ -157,7 +158,7 @@ def build_near(context: Context) -> SectionContent:
     return {"found": found, "rows": rows}
 
 
-def _of_groups(facts: Facts) -> set[str]:
+def _of_groups(facts: PageFacts) -> set[str]:
     groups = facts["near"]["rows"] if facts["near"] is not None else ()
     return {member["image_hash"] for group in groups for member in group["members"]}
 

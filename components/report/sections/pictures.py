@@ -9,7 +9,10 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.named_images import NamedImage
-from imgpipe.components.report import map_picture, plots
+from imgpipe.components.report.page_facts import PageFacts
+from imgpipe.components.report.pictures import map_picture, plots
+from imgpipe.components.report.pictures.galleries import Gallery
+from imgpipe.components.report.pictures.learning_curve import images_to_threshold, power_law
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.deciding_answers import (
     MATRIX,
@@ -18,8 +21,6 @@ from imgpipe.components.run_record.deciding_answers import (
     DecidingAnswers,
 )
 from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.galleries import Gallery
-from imgpipe.components.run_record.learning_curve import images_to_threshold, power_law
 
 _NO_ANSWERS = "No image was classified by a trained model"
 _IMAGES_OF_A_CELL = 4
@@ -229,7 +230,7 @@ def _gallery_classes(
     return first, others[: _GALLERIES - len(first)]
 
 
-def _of_galleries(facts: Facts) -> set[str]:
+def _of_galleries(facts: PageFacts) -> set[str]:
     found = facts["galleries"]
     first, others = _gallery_classes(found, facts["deciding"])
     return {

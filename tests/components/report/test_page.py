@@ -10,10 +10,10 @@ from imgpipe.components.data_gate.rules import DataDecision, ReasonRow
 from imgpipe.components.image_filter.findings import finding, in_files
 from imgpipe.components.report import page
 from imgpipe.components.report.page import render
+from imgpipe.components.report.page_facts import empty
 from imgpipe.components.report.section import Section
 from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
-from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.training.history import FineTuned, Tried

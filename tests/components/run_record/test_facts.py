@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from imgpipe.components.image_evaluator.decision import Decision
+from imgpipe.components.report import page_facts
+from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.run_record.collect import REPORTED, collect
-from imgpipe.components.run_record.facts import Facts, empty
+from imgpipe.components.run_record.facts import empty
 from tests.declared import made
 from tests.run_facts import facts, history, settings
 
@@ -21,12 +23,14 @@ def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_pa
         content = contents.get(name, {"of": name})
         (tmp_path / name / row.file).write_text(json.dumps(content))
     given = settings(["cat", "dog"])
-    found = collect({name: str(tmp_path / name) for name in rows}, given)
+    found = collect({name: str(tmp_path / name) for name in rows}, given).facts
     assert found["training"] == history()
     assert found["gate"] == contents["model_blessing"]
     assert found["push"] == {"of": "pushed_model"}
-    assert collect({}, given) == empty(given)
+    assert collect({}, given).facts == empty(given)
 
 
 def test_the_made_up_facts_of_tests_have_all_parts():
-    assert facts().keys() == empty(settings([])).keys() == Facts.__annotations__.keys()
+    assert (
+        facts().keys() == page_facts.empty(settings([])).keys() == PageFacts.__annotations__.keys()
+    )

@@ -15,6 +15,7 @@ from imgpipe.components.image_filter.judge.check import (
     WARN,
     ImageCheck,
     ImageFinding,
+    Limits,
     Result,
     SeverityChoice,
     check,
@@ -25,8 +26,7 @@ NEAR_DUPLICATE = "near_duplicate"
 NEAR_DUPLICATE_ACROSS_SPLITS = "near_duplicate_across_splits"
 NEAR_DUPLICATE_LABEL_CONFLICT = "near_duplicate_label_conflict"
 #: Default radius in bits. Copies that were saved again, resized, brightened or cropped by 5 % are
-#: within it. No two different images of 1,240 and of 4,160 flowers are (the nearest: 55 and 41
-#: bits), but 21,683 pairs of 1,651 hands in front of a white wall; the grey images refuse these.
+#: within it. So are different images before the same background; the grey images refuse these.
 RADIUS = 40
 
 #: What to do to keep a rejected copy, by reason.
@@ -55,7 +55,7 @@ def size(width: int, height: int) -> float:
     return math.sqrt(width) * math.sqrt(height)
 
 
-def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | None:
+def limits(pixels: Mapping[int, int], factor: float) -> Limits:
     """Compute the limits of the usual sizes from the quartiles.
 
     Args:
@@ -83,7 +83,7 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
     limits=limits,
     titles={"odd_size": "unusual size"},
 )
-def odd_size(record: ImageRecord, usual: tuple[float, float] | None) -> Result:
+def odd_size(record: ImageRecord, usual: Limits) -> Result:
     """Much smaller or larger than the rest of the set."""
     if usual is None:
         return None

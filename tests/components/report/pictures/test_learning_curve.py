@@ -3,7 +3,7 @@
 import pytest
 
 from imgpipe.components.image_evaluator.decision import Decision
-from imgpipe.components.run_record.learning_curve import (
+from imgpipe.components.report.pictures.learning_curve import (
     images_for,
     images_to_threshold,
     power_law,

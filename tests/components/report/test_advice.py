@@ -2,8 +2,8 @@
 
 import pytest
 
+from imgpipe.components.report import advice
 from imgpipe.components.report.page import render
-from imgpipe.components.run_record import advice
 from imgpipe.components.run_record.deciding_answers import of_cells
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from imgpipe.components.report import thumbnails
-from imgpipe.components.report.thumbnails import SIDE, SMALL_SIDE, Thumbnails, thumbnail
+from imgpipe.components.report.pictures import thumbnails
+from imgpipe.components.report.pictures.thumbnails import SIDE, SMALL_SIDE, Thumbnails, thumbnail
 from tests.images import encoded, exif, soft, turned
 from tests.run_facts import jpeg
 

@@ -80,20 +80,19 @@ def image_map(rows: BankRows, sample: Sequence[SampledAnswer]) -> ImageMap | Non
 def _principal_axes(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return features [n, d] along the principal axes in which they differ, at most `_AXES`."""
     left, sizes, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
-    some = np.flatnonzero(sizes > _FLAT)[:_AXES]
-    return np.asarray(left[:, some] * sizes[some], np.float32)
+    axes = np.flatnonzero(sizes > _FLAT)[:_AXES]
+    return np.asarray(left[:, axes] * sizes[axes], np.float32)
 
 
 def _plane(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Place features [n, d] in a plane, [n, 2], by t-SNE (van der Maaten and Hinton 2008).
 
-    Among the neighbours of an image on the grid, more have its label than with principal axes
-    alone: of photographs of nine kinds of waste, two of three instead of two of five.
+    More neighbours of an image on the grid have its label than with principal axes alone.
     """
     from sklearn.manifold import TSNE  # TFX has imported it already
     from threadpoolctl import threadpool_limits
 
-    # On a busy machine, several threads wait for each other: 26 s instead of 2 s for 400 images.
+    # On a busy machine, several threads wait for each other, which takes far longer.
     with threadpool_limits(1):
         perplexity = min(_NEIGHBOURS, len(features) // 4)
         tsne = TSNE(perplexity=perplexity, init="pca", max_iter=_STEPS, random_state=0)

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from imgpipe.components.report import plots
+from imgpipe.components.report.pictures import plots
 
 
 def test_a_plot_uses_the_colours_of_the_page_and_has_no_fixed_width():

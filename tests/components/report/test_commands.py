@@ -10,8 +10,8 @@ import pytest
 
 from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.model_pusher.push import Push
-from imgpipe.components.run_record import commands
-from imgpipe.components.run_record.commands import NextCommand, next_commands
+from imgpipe.components.report import commands
+from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.timings import Timings
 from tests import run_facts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from imgpipe.components.run_record.galleries import GallerySample, distances, galleries
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.report.pictures.galleries import GallerySample, distances, galleries
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import read_rows
 
@@ -49,9 +50,9 @@ def test_without_features_the_same_images_are_chosen_in_any_order():
     listed = [(f"cat/{number}.jpg", f"{number * 7919 % 997:064x}") for number in range(50)]
     samples = []
     for images in (listed, listed[::-1]):
-        sample = GallerySample(3)
+        sample = GallerySample()
         for path, digest in images:
-            sample.add("cat", path, digest)
+            sample.add(ImageRecord(path, "cat", 0, "train", digest))
         samples.append(sample.galleries(CLASSES))
     assert samples[0] == samples[1]
     cats, dogs, _ = samples[0]

@@ -12,8 +12,10 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural, seconds
 from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
+from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.run_record.doubtful_labels import clear, weak_accuracy
 from imgpipe.components.run_record.run_files import CONFIG
+from imgpipe.models.model_names import SERVED_NAME
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Commands at the end of a run; with more, people read none.
 MOST = 3
-SERVED_NAME = "imgpipe"  # default of run.name, and of --model of `imgpipe serve`
-_VERSIONS = "model"  # default of push.directory
 ACCEPT = "--accept"  # option of `imgpipe run`
 #: Components that run again if only a setting of [evaluate] is changed. The others are cached.
 _AGAIN = ("Plan", "ImageEvaluator", "ModelPusher", "Report")
@@ -128,7 +128,7 @@ def serve_command(version: str, model: str) -> str:
     """
     base = version.rstrip("/").rpartition("/")[0] or version
     above, _, name = base.rpartition("/")
-    folder = above if above and name == _VERSIONS and "://" not in base else base
+    folder = above if above and name == VERSIONS and "://" not in base else base
     named = "" if model == SERVED_NAME else f" --model {shlex.quote(model)}"
     return f"imgpipe serve {shlex.quote(folder)}{named}"
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict
 
+from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.common.storage import records
 from imgpipe.models.features.bank import BankRows
@@ -114,35 +115,30 @@ def distances(rows: BankRows, classes: int) -> npt.NDArray[np.float64]:
 
 
 class GallerySample:
-    """A random sample of the images of each class, where there are no features yet.
+    """A random sample of the images of each class, where there are no features yet."""
 
-    Args:
-        classes: Number of classes.
-    """
-
-    def __init__(self, classes: int) -> None:
-        self._length = row_length(classes)
+    def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._chosen: dict[str, list[tuple[int, str, str]]] = {}
 
-    def add(self, label: str, path: str, image_hash: str) -> None:
+    def add(self, record: ImageRecord) -> None:
         """Count an image, which is chosen if its content hash is one of the smallest."""
-        self._counts[label] += 1
-        chosen = self._chosen.setdefault(label, [])
-        heapq.heappush(chosen, (-int(image_hash[:16], 16), path, image_hash))
-        if len(chosen) > self._length:
+        self._counts[record.label] += 1
+        chosen = self._chosen.setdefault(record.label, [])
+        heapq.heappush(chosen, (-int(record.image_hash[:16], 16), record.path, record.image_hash))
+        if len(chosen) > _MOST:
             heapq.heappop(chosen)
 
     def galleries(self, vocabulary: Sequence[str]) -> list[Gallery]:
         """Return the sample of each class."""
-        found: list[Gallery] = []
-        for name in vocabulary:
-            chosen = sorted(self._chosen.get(name, ()), reverse=True)
-            sample: list[NamedImage] = [
-                {"path": path, "image_hash": digest} for _, path, digest in chosen
-            ]
-            count = self._counts[name]
-            found.append(
-                {"name": name, "count": count, "sample": sample, "least": [], "typical": []}
-            )
-        return found
+        return [self._gallery(name, row_length(len(vocabulary))) for name in vocabulary]
+
+    def _gallery(self, name: str, length: int) -> Gallery:
+        chosen = sorted(self._chosen.get(name, ()), reverse=True)[:length]
+        return {
+            "name": name,
+            "count": self._counts[name],
+            "sample": [{"path": path, "image_hash": image_hash} for _, path, image_hash in chosen],
+            "least": [],
+            "typical": [],
+        }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.run_record.commands import review_command, run_command
+from imgpipe.components.report.commands import review_command, run_command
 from imgpipe.components.run_record.doubtful_labels import clear, weak_accuracy
 from imgpipe.models import feature_names as names
 

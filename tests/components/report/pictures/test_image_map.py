@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from imgpipe.components.report.pictures.image_map import image_map
 from imgpipe.components.run_record.deciding_answers import SampledAnswer
-from imgpipe.components.run_record.image_map import image_map
 from imgpipe.models.features.bank import BankRows
 
 

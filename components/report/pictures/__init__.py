@@ -1,0 +1,1 @@
+"""What the pictures of a page show, and how they are drawn."""
