@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable
 
 from imgpipe.serving.file_formats import (
     HEIC,
@@ -42,27 +42,28 @@ _WEBP_FLAGS, _ALPHA, _ANIMATION = 20, 0x10, 0x02
 _WEBP_LOSSLESS_ALPHA = 0x10  # of the last byte of the header of a lossless one
 
 
-def in_words(message: str, images: Sequence[bytes], converted: Container[str] = ()) -> str:
+def in_words(message: str, images: Iterable[bytes], converted: Container[str] = ()) -> str:
     """Return why a model refused images.
 
     Args:
         message: What TensorFlow said.
-        images: The encoded images of the request.
+        images: The encoded images of the request, which are only read if the message is about one.
         converted: Names of other formats whose images are converted before the model is asked.
 
     Returns:
         A sentence, in which a row is named if there are several images; the message itself if it
         is about something else.
     """
-    if not _ABOUT_AN_IMAGE.search(message) or not images:
+    received = list(images) if _ABOUT_AN_IMAGE.search(message) else []
+    if not received:
         return message
-    if len(images) == 1:
-        return reason(images[0], converted)
-    for row, image in enumerate(images):
+    if len(received) == 1:
+        return reason(received[0], converted)
+    for row, image in enumerate(received):
         if why := _certain(image, converted):
             return f"Row {row}: {why}"
     return (
-        f"One of the {len(images)} images is damaged or cut short, and cannot be decoded. Send "
+        f"One of the {len(received)} images is damaged or cut short, and cannot be decoded. Send "
         "them one by one to find out which."
     )
 

@@ -75,9 +75,6 @@ class Call:
             raise StatusError(Code.CANCELLED, "Cancelled by the client.")
 
 
-CallObserver = Callable[[Call], None]
-
-
 def log_call(call: Call) -> None:
     """Write a line of the access log, which is an observer of `Calls`."""
     _log.info(
@@ -112,9 +109,11 @@ class Calls:
         observers: See `observers`.
     """
 
-    def __init__(self, pool: SheddingPool, observers: Sequence[CallObserver] = ()) -> None:
+    def __init__(
+        self, pool: SheddingPool, observers: Sequence[Callable[[Call], None]] = ()
+    ) -> None:
         self.pool = pool
-        self.observers: list[CallObserver] = list(observers)
+        self.observers: list[Callable[[Call], None]] = list(observers)
         """Called after each request, in its thread. Their exceptions are logged and ignored."""
 
     async def answer(self, call: Call, work: Callable[[], T], size: int = 0) -> T:
@@ -133,8 +132,7 @@ class Calls:
         try:
             return await self.pool.run(lambda: self.run(call, work), size)
         except StatusError as error:
-            if call.code is Code.OK:  # it did not run, because the pool has no room
-                self.refuse(call, error)
+            self.refuse(call, error)
             raise
         finally:
             call.is_abandoned = True
@@ -171,9 +169,10 @@ class Calls:
         raise failure.with_traceback(None)
 
     def refuse(self, call: Call, error: StatusError) -> None:
-        """Notify the observers of a request that has failed, or does not run at all."""
-        call.code = error.code
-        self._tell(call)
+        """Notify the observers, once, of a request that has failed, or does not run at all."""
+        if call.code is Code.OK:
+            call.code = error.code
+            self._tell(call)
 
     def _tell(self, call: Call) -> None:
         for observer in self.observers:

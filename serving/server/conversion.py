@@ -49,14 +49,6 @@ def conversion(size: int) -> Iterator[None]:
             time.sleep(time.monotonic() - began)
 
 
-def _is_compressed(data: bytes) -> bool:
-    """Return whether a gRPC message is compressed, which gRPC does not tell.
-
-    The first bytes of both formats begin no message that a service of this server takes.
-    """
-    return data[:2] == b"\x1f\x8b" or (data[:1] == b"\x78" and int.from_bytes(data[:2]) % 31 == 0)
-
-
 @contextmanager
 def unpacked(data: bytes, call: Call) -> Iterator[bytes]:
     """Hold the content of a message in the block, which is the rest of its request.
@@ -72,7 +64,9 @@ def unpacked(data: bytes, call: Call) -> Iterator[bytes]:
         LongCall: The call does not know yet that it is long.
         StatusError: RESOURCE_EXHAUSTED, the content is too large; INVALID_ARGUMENT, it is damaged.
     """
-    if not _is_compressed(data):
+    # gRPC does not tell whether a message is compressed. The first bytes of both formats begin no
+    # message that a service of this server takes.
+    if data[:2] != b"\x1f\x8b" and (data[:1] != b"\x78" or int.from_bytes(data[:2]) % 31):
         yield data
         return
     stream = zlib.decompressobj(_ANY_FORMAT)

@@ -140,8 +140,18 @@ class Core:
             configs.check(wanted)
             self._check_labels(wanted)
             changed = self._apply(wanted)
-        if wait > 0:
-            self._wait(changed, wait)
+        end = time.monotonic() + wait
+        failed = []
+        for model in changed if wait > 0 else []:
+            try:
+                model.wait_until_available(max(end - time.monotonic(), 0.0), may_come_later=False)
+            except StatusError as error:
+                failed.append(f"{model.config.name}: {error.code.name}: {error.message}")
+        if failed:
+            raise StatusError(
+                Code.UNKNOWN,
+                f"{len(failed)} model(s) did not become available: {'; '.join(failed)}",
+            )
 
     def _check_labels(self, wanted: Sequence[ModelConfig]) -> None:
         for model in wanted:
@@ -151,17 +161,12 @@ class Core:
                 known = manager.config.labels.get(label) if manager else None
                 may_wait = self._settings.allow_version_labels_for_unavailable_models
                 if version not in available and not (may_wait and known in (None, version)):
-                    remedy = (
-                        f"A label that moves, as {label} from version {known}, needs a version "
-                        "that is loaded: load it first, and then move the label."
-                        if may_wait
-                        else "Load the version first and then assign the label, or start the "
-                        "server with --allow_version_labels_for_unavailable_models."
-                    )
                     raise StatusError(
                         Code.FAILED_PRECONDITION,
                         f"Request to assign label to version {version} of model {model.name}, "
-                        f"which is not currently available for inference. {remedy}",
+                        "which is not currently available for inference. Load the version first, "
+                        "and then assign the label; a new label may wait for its version with "
+                        "--allow_version_labels_for_unavailable_models.",
                     )
 
     def _apply(self, wanted: Sequence[ModelConfig]) -> list[ModelManager]:
@@ -186,20 +191,6 @@ class Core:
                 # In a thread, because an unfinished load may take long and nothing waits for it.
                 threading.Thread(target=model.stop, args=(_STOP_LOADING_S,), daemon=True).start()
         return changed
-
-    def _wait(self, models: Sequence[ModelManager], seconds: float) -> None:
-        end = time.monotonic() + seconds
-        failed = []
-        for model in models:
-            try:
-                model.wait_until_available(max(end - time.monotonic(), 0.0), may_come_later=False)
-            except StatusError as error:
-                failed.append(f"{model.config.name}: {error.code.name}: {error.message}")
-        if failed:
-            raise StatusError(
-                Code.UNKNOWN,
-                f"{len(failed)} model(s) did not become available: {'; '.join(failed)}",
-            )
 
     def stop(self) -> None:
         """Retire every version of every model."""

@@ -123,8 +123,8 @@ class GrpcPort:
             "grpc.max_concurrent_streams": MAX_STREAMS,
             "grpc.server_handshake_timeout_ms": round(HANDSHAKE_S * 1000),
             _LIMIT: ports.connections(_SHARE, _MAX_CONNECTIONS),
-            "grpc.max_connection_idle_ms": ports.IDLE_S
-            * 1000,  # clients connect again by themselves
+            # Clients connect again by themselves.
+            "grpc.max_connection_idle_ms": ports.IDLE_S * 1000,
             "grpc.enable_channelz": 1,  # counts the connections
             "grpc.max_send_message_length": -1,
             "grpc.so_reuseport": 0,  # otherwise two servers could share the port
@@ -191,7 +191,7 @@ class GrpcPort:
     @property
     def connections(self) -> int:
         """Number of open connections."""
-        return sum(map(_channelz_sockets, _channelz_servers() - self._others))
+        return sum(map(_connections, _channelz_servers() - self._others))
 
     @property
     def has_room(self) -> bool:
@@ -254,7 +254,7 @@ def _channelz_servers() -> set[int]:
     return {int(server["ref"]["serverId"]) for server in page.get("server", [])}
 
 
-def _channelz_sockets(server: int) -> int:
+def _connections(server: int) -> int:
     """Return the number of connections of a gRPC server."""
     page = json.loads(cygrpc.channelz_get_server_sockets(server, 0, _MOST_SOCKETS))
     return len(page.get("socketRef", []))

@@ -25,6 +25,7 @@ from imgpipe.serving.server.storage import IMAGE_INPUT
 _MEGA = 1_000_000
 _EXAMPLES = "examples"
 """The usual name of the input of serialized tf.Examples."""
+_CHANNELS = 3
 _IMAGES = 16
 """How many images of the largest size one request may contain."""
 MAX_ROWS = 16_384
@@ -55,7 +56,7 @@ def check_rows(count: int) -> None:
 
 
 def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
-    """Return how many pixels the images in each row of an input have; 0 for other inputs.
+    """Return how many pixels the images in each row of an input have; 0 for other strings.
 
     Args:
         alias: Name of the input in the signature.
@@ -69,13 +70,15 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
         StatusError: INVALID_ARGUMENT, an image or all of them together are too large.
     """
     rows = value.reshape(len(value), -1) if value.ndim and len(value) else value.reshape(1, -1)
+    if value.dtype != object:  # what may be pixels that are decoded already
+        return [rows.shape[1] // _CHANNELS] * len(rows)
     if not (most and _holds_images(alias, value)):
         return [0] * len(rows)
     check_rows(value.size)  # of any shape, which the graph compares later
     if alias == _EXAMPLES:
         from tensorflow.core.example import example_pb2  # the package imports TensorFlow
 
-        wire.check_fields(value.flat, example_pb2.Example.DESCRIPTOR)
+        wire.check_fields(value.flat, example_pb2.Example.DESCRIPTOR, counts_packed=True)
     counts = [sum(_pixels(alias, item, most) for item in row) for row in rows]
     if sum(counts) > _IMAGES * most:
         raise invalid(
@@ -119,13 +122,13 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
     return total
 
 
-def images_of(arrays: Mapping[str, np.ndarray]) -> list[bytes]:
-    """Return the encoded images of a request, in the order of its rows; [] if it holds none."""
+def images_of(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    """Yield the encoded images of a request, in the order of its rows."""
     for alias, value in arrays.items():
         if _holds_images(alias, value):
-            found = [named for item in value.flat for named in _images(alias, item)]
-            return [image for name, image in found if name == IMAGE_INPUT.encode()]
-    return []
+            for item in value.flat:
+                named = _images(alias, item)
+                yield from (image for name, image in named if name == IMAGE_INPUT.encode())
 
 
 def _images(alias: str, item: bytes) -> Iterator[tuple[bytes, bytes]]:

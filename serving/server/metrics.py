@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -29,12 +29,14 @@ from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.status import Code
 from imgpipe.serving.server.version import Loader
 
+T = TypeVar("T", Counter, Gauge, Histogram)
 _MICRO = 1e6
 _LATENCY = tuple(10 * 1.8**power for power in range(33))
 """Bucket limits in µs, up to about 20 minutes, as in TensorFlow Serving."""
 _METHOD = "Predict"
 _COUNTED = re.compile(rb"^(# TYPE :tensorflow:\S+(?<!_created)) gauge$", re.MULTILINE)
 """A count with a name of TensorFlow Serving: prometheus-client would append `_total` to it."""
+_OWN = "imgpipe_server_"
 _SERVING, _LOAD = ":tensorflow:serving:", ":tensorflow:cc:saved_model:load_"
 
 
@@ -47,7 +49,7 @@ class _Versions(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauge."""
         versions = GaugeMetricFamily(
-            "imgpipe_server_version_available",
+            f"{_OWN}version_available",
             "1 for each version that answers requests.",
             labels=["model", "version"],
         )
@@ -72,65 +74,58 @@ class Metrics:
     def __init__(self, is_model: Callable[[str], bool]) -> None:
         self._is_model = is_model
         self.own = CollectorRegistry(auto_describe=False)
-        self._own_requests = Counter(
-            "imgpipe_server_requests",
-            "Requests by model, version, signature and status.",
-            ["model", "version", "signature", "entrypoint", "status"],
-            registry=self.own,
-        )
-        self._own_time = Histogram(
-            "imgpipe_server_request_duration_seconds",
-            "Time of a successful request.",
-            ["model", "entrypoint"],
-            registry=self.own,
-        )
-        self._own_loads = Counter(
-            "imgpipe_server_loads",
-            "Attempts to load a version, by outcome.",
-            ["model_path", "status"],
-            registry=self.own,
-        )
         self.of_tensorflow = CollectorRegistry(auto_describe=False)
-        self._loads = self._gauge(
-            f"{_LOAD}attempt_count", "Attempts to load a version, by outcome.", "model_path status"
+        self._own_requests = self._new(
+            Counter,
+            f"{_OWN}requests",
+            "Requests by model, version, signature and status.",
+            "model version signature entrypoint status",
         )
-        self._load_time = self._gauge(
-            f"{_LOAD}latency", "Time of the loads, in microseconds.", "model_path"
+        self._own_time = self._new(
+            Histogram,
+            f"{_OWN}request_duration_seconds",
+            "Time of a successful request.",
+            "model entrypoint",
         )
-        self._requests = self._gauge(
-            f"{_SERVING}request_count", "Requests by model and status.", "model_name status"
+        attempts = "Attempts to load a version, by outcome."
+        self._own_loads = self._new(Counter, f"{_OWN}loads", attempts, "model_path status")
+        self._loads = self._new(Gauge, f"{_LOAD}attempt_count", attempts, "model_path status")
+        self._load_time = self._new(
+            Gauge, f"{_LOAD}latency", "Time of the loads, in microseconds.", "model_path"
         )
-        self._latency = self._histogram(
+        self._requests = self._new(
+            Gauge, f"{_SERVING}request_count", "Requests by model and status.", "model_name status"
+        )
+        self._latency = self._new(
+            Histogram,
             f"{_SERVING}request_latency",
             "Time of a successful request, in microseconds.",
             "model_name API entrypoint",
+            buckets=_LATENCY,
         )
-        self._runtime = self._histogram(
+        self._runtime = self._new(
+            Histogram,
             f"{_SERVING}runtime_latency",
             "Time of a request in the model, in microseconds.",
             "model_name API runtime",
+            buckets=_LATENCY,
         )
 
-    def _gauge(self, name: str, meaning: str, labels: str) -> Gauge:
-        return Gauge(name, meaning, labels.split(), registry=self.of_tensorflow)
-
-    def _histogram(self, name: str, meaning: str, labels: str) -> Histogram:
-        registry = self.of_tensorflow
-        return Histogram(name, meaning, labels.split(), buckets=_LATENCY, registry=registry)
+    def _new(self, kind: type[T], name: str, meaning: str, labels: str = "", **options: Any) -> T:
+        registry = self.own if name.startswith(_OWN) else self.of_tensorflow
+        return kind(name, meaning, labels.split(), registry=registry, **options)
 
     def watch(
         self, core: Core, pool: SheddingPool, connections: Mapping[str, Callable[[], int]]
     ) -> None:
         """Add what the parts of the server tell of themselves, and the memory of the process."""
-
-        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
-            return Gauge(f"imgpipe_server_{name}", meaning, labels, registry=self.own)
-
-        gauge("requests_waiting", "Requests in the queue.").set_function(lambda: pool.load()[0])
-        gauge("requests_running", "Requests in a thread.").set_function(lambda: pool.load()[1])
-        open_connections = gauge("connections", "Open connections, by port.", "port")
+        waiting = self._new(Gauge, f"{_OWN}requests_waiting", "Requests in the queue.")
+        running = self._new(Gauge, f"{_OWN}requests_running", "Requests in a thread.")
+        opened = self._new(Gauge, f"{_OWN}connections", "Open connections, by port.", "port")
+        waiting.set_function(lambda: pool.load()[0])
+        running.set_function(lambda: pool.load()[1])
         for port, count in connections.items():
-            open_connections.labels(port).set_function(count)
+            opened.labels(port).set_function(count)
         self.own.register(_Versions(core))
         ProcessCollector(registry=self.own)
 

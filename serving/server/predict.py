@@ -1,8 +1,7 @@
 """Predict on a loaded version that a request holds while it uses it, for gRPC and REST.
 
     with core.acquire(Spec("imgpipe", label="stable")) as handle:       # core.Core
-        prediction = handle.predict({"image_bytes": array}, call=call)
-        prediction.outputs            # {alias: numpy array}
+        outputs = handle.predict({"image_bytes": array}, call=call)  # {alias: numpy array}
         handle.name, handle.version   # what answered
 
 Inputs are TensorProtos (gRPC) or arrays (REST; strings are object arrays of bytes). Outputs are
@@ -59,22 +58,11 @@ class Spec:
         spec = request.model_spec
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
-        kind = spec.WhichOneof("version_choice")
         return cls(
             spec.name,
-            spec.version.value if kind == "version" else None,
-            spec.version_label if kind == "version_label" else None,
+            spec.version.value if spec.HasField("version") else None,
+            spec.version_label if spec.HasField("version_label") else None,
         )
-
-
-@dataclass(frozen=True)
-class PredictCall:
-    """Result of Predict."""
-
-    signature_name: str
-    """Name of the signature that ran, even if the request named none."""
-    outputs: dict[str, np.ndarray]
-    """Output arrays by name."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +78,6 @@ class Handle:
     folder: Path = Path()
     """The folder of the version."""
 
-    @property
-    def signatures(self) -> Mapping[str, Any]:
-        """SignatureDef by key."""
-        return self.runtime.signatures
-
     def signature(self, key: str) -> Any:
         """Return the SignatureDef of a key, empty for the default.
 
@@ -104,13 +87,13 @@ class Handle:
         Raises:
             StatusError: FAILED_PRECONDITION, the model has no such signature.
         """
-        found = self.signatures.get(key or SERVING_DEFAULT)
+        found = self.runtime.signatures.get(key or SERVING_DEFAULT)
         infos = [] if found is None else [*found.inputs.values(), *found.outputs.values()]
         if found is None or not all(info.dtype for info in infos):
             raise StatusError(
                 Code.FAILED_PRECONDITION,
                 f'Serving signature key "{key or SERVING_DEFAULT}" not found. This version has: '
-                f"{listed(self.signatures)}.",
+                f"{listed(self.runtime.signatures)}.",
             )
         return found
 
@@ -121,7 +104,7 @@ class Handle:
         output_filter: Sequence[str] = (),
         *,
         call: Call | None = None,
-    ) -> PredictCall:
+    ) -> dict[str, np.ndarray]:
         """Run one signature on tensors.
 
         Args:
@@ -130,6 +113,9 @@ class Handle:
             output_filter: Names of the outputs to return; empty for all.
             call: The call, which learns what ran, and is given up between two slices of rows when
                 its time is over or nobody waits for its answer; None for no limit.
+
+        Returns:
+            The outputs by name.
 
         Raises:
             LongCall: There is, or will be, more than one slice, and the call does not know yet that
@@ -161,7 +147,7 @@ class Handle:
                 raise
             raise invalid(in_words(error.message, limits.images_of(arrays))) from error
         call.signature, call.rows, call.run_seconds = key, count, time.monotonic() - began
-        return PredictCall(key, _joined(slices))
+        return _joined(slices)
 
     def _arrays(self, signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the inputs as arrays, in the order of their names."""
@@ -197,7 +183,7 @@ class Handle:
         """Return a sentence that names the signatures for a type, or nothing if there are none."""
         keys = [
             key
-            for key, signature in self.signatures.items()
+            for key, signature in self.runtime.signatures.items()
             if {info.dtype for info in signature.inputs.values()} == {number}
         ]
         return f"Signatures for {tensors.dtype_name(number)}: {listed(keys)}." if keys else ""
@@ -206,7 +192,7 @@ class Handle:
         self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str], call: Call
     ) -> Iterator[list[np.ndarray]]:
         """Run a signature, in slices of rows where the model computes each row alone."""
-        rows = set(_row_counts(self.signatures[key], arrays))
+        rows = set(_row_counts(self.runtime.signatures[key], arrays))
         many = any(count is not None and count > limits.MAX_SLICE_ROWS for count in rows)
         if many and self.runtime.by_row and not call.is_long:
             raise LongCall(call)  # before the pixels are counted, which takes time, too
@@ -239,7 +225,7 @@ class Handle:
         if self.max_pixels:
             for alias, value in arrays.items():
                 limits.check_hidden_costs(alias, value)
-        signature = self.signatures[key]
+        signature = self.runtime.signatures[key]
         feeds = [signature.inputs[alias].name for alias in arrays]
         try:
             found = self.runtime.run(feeds, list(arrays.values()), fetches)

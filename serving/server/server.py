@@ -163,6 +163,8 @@ class ModelServer:
             self.rest_port = self._rest.port
 
     def _rest_app(self, metrics: Metrics) -> Starlette:
+        from starlette.routing import Route
+
         from imgpipe.serving.server.rest.app import RestApi
         from imgpipe.serving.server.web import knowledge, pages
 
@@ -170,9 +172,10 @@ class ModelServer:
         api = RestApi(self.core, self.calls, self._log, metrics, self._is_ready, settings)
         if not settings.web_page:
             return api.app()
-        known = knowledge.Knowledge(self.core, settings.read_distribution)
+        read = settings.read_distribution
+        known = knowledge.Knowledge(read, self.core, self.calls, api.bodies)
         page = pages.routes(notice=settings.notice, examples=settings.examples)
-        return api.app([*page, knowledge.route(known, self.calls, api.bodies)])
+        return api.app([*page, Route(knowledge.PATH, known.answer, methods=["GET", "POST"])])
 
     @property
     def rest_target(self) -> str:

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import grpc
+import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
     GetModelMetadataRequest,
@@ -25,11 +26,11 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import model_configs as configs
-from imgpipe.serving.server import status, wire
+from imgpipe.serving.server import wire
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.conversion import conversion, unpacked
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.predict import Handle, PredictCall, Spec
+from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, invalid
@@ -66,8 +67,8 @@ class Services:
         name = request.model_spec.signature_name
         with self._core.acquire(spec) as handle:
             call.version = handle.version
-            answer = handle.predict(request.inputs, name, request.output_filter, call=call)
-        response = predict_response(handle, answer)
+            outputs = handle.predict(request.inputs, name, request.output_filter, call=call)
+        response = predict_response(handle, call.signature, outputs)
         self._log.record(request, response)
         return response
 
@@ -117,13 +118,13 @@ class Services:
         return response
 
 
-def predict_response(handle: Handle, answer: PredictCall) -> Any:
+def predict_response(handle: Handle, signature: str, outputs: Mapping[str, np.ndarray]) -> Any:
     """Return a PredictResponse with the answer of a version."""
     response = PredictResponse()
     response.model_spec.name = handle.name
-    response.model_spec.signature_name = answer.signature_name
+    response.model_spec.signature_name = signature
     response.model_spec.version.value = handle.version
-    for alias, value in answer.outputs.items():
+    for alias, value in outputs.items():
         tensors.fill_typed(response.outputs[alias], value)
     return response
 
@@ -132,7 +133,7 @@ def metadata_response(handle: Handle) -> Any:
     """Return a GetModelMetadataResponse with the SignatureDefMap of a version."""
     response = GetModelMetadataResponse()
     signatures = SignatureDefMap()
-    for key, signature in handle.signatures.items():
+    for key, signature in handle.runtime.signatures.items():
         signatures.signature_def[key].CopyFrom(signature)
     response.model_spec.name = handle.name
     response.model_spec.version.value = handle.version
@@ -146,7 +147,7 @@ def status_message(states: Sequence[VersionState]) -> Any:
     for state in states:
         item = response.model_version_status.add(version=state.version, state=int(state.state))
         item.status.error_code = state.code
-        item.status.error_message = status.truncate(state.message)
+        item.status.error_message = state.message
     return response
 
 
@@ -213,7 +214,7 @@ def _handler(name: str, message: Any, work: _Work, calls: Calls) -> grpc.RpcMeth
             return await calls.answer(call, lambda: _answer(message, work, data, call), len(data))
         except StatusError as failure:
             code = _GRPC_CODES[failure.code]
-            await context.abort(code, status.truncate(failure.message))
+            await context.abort(code, failure.message)
             raise  # never reached, because abort raises
         finally:
             # gRPC keeps the error of `abort` together with this frame until the next collection

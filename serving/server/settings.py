@@ -156,8 +156,8 @@ class Settings:
 
     @property
     def hosts(self) -> list[str]:
-        """The names of `allowed_hosts`, in lower case."""
-        return [name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip()]
+        """The names of `allowed_hosts`."""
+        return [name.strip() for name in self.allowed_hosts.split(",") if name.strip()]
 
     def models(self) -> list[ModelConfig]:
         """Return the models to serve: those of the config file, or the single one.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import re
 from collections.abc import Iterable
 
 MAX_MESSAGE_BYTES = 1024
 """TensorFlow Serving truncates messages here (model_servers/grpc_status_util.cc)."""
+_MOST_NAMES = 100
 _TRUNCATED = "...TRUNCATED"
 
 
@@ -38,12 +40,15 @@ class Code(enum.IntEnum):
 
 
 class StatusError(Exception):
-    """A request or a load failed with `code`; the client receives the message unchanged."""
+    """A request or a load failed with `code`; the client receives the message.
+
+    It is cut at `MAX_MESSAGE_BYTES`, because it may quote what a client has sent.
+    """
 
     def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
         self.code = Code(code)
-        self.message = message
+        self.message = _truncated(message)
+        super().__init__(self.message)
 
 
 def invalid(message: str) -> StatusError:
@@ -52,11 +57,12 @@ def invalid(message: str) -> StatusError:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names for a message, such as `a, b`."""
-    return ", ".join(sorted(names)) or "none"
+    """Return names for a message, such as `a, b`; of very many, the first ones."""
+    shown = sorted(itertools.islice(names, _MOST_NAMES + 1))
+    return ", ".join(shown[:_MOST_NAMES] + ["…"] * (len(shown) > _MOST_NAMES)) or "none"
 
 
-def truncate(message: str) -> str:
+def _truncated(message: str) -> str:
     """Truncate `message` to 1024 bytes without dividing a character.
 
     Halves of surrogate pairs, which JSON and names of files may hold, become question marks.

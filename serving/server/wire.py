@@ -13,10 +13,15 @@ from typing import Any
 from imgpipe.serving.server.status import invalid
 
 MAX_FIELDS = 100_000
-"""Fields of a request, of which each string of a tensor is one. Packed numbers are one together."""
+"""Fields of a request, of which each string of a tensor is one. Packed numbers are one together in
+a tensor. In a tf.Example their bytes are counted, since models of images do not read them, and the
+graph made 3 GB of 60 MB."""
+MAX_NAME_BYTES = 4096
+"""Length of a name in a request: of the model, a signature, an input, an output or a feature."""
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_VARINT = 10
 """Bytes of a number of 64 bits."""
+_NUMBERS, _NAME = "numbers", "name"
 _GROUPS = (3, 4)
 """Begin and end of an obsolete kind of nested message, which have no content of their own."""
 
@@ -65,37 +70,48 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise IndexError
 
 
-def check_fields(messages: Iterable[bytes], descriptor: Any) -> None:
-    """Check that messages are not made of very many small parts.
+def check_fields(
+    messages: Iterable[bytes], descriptor: Any, *, counts_packed: bool = False
+) -> None:
+    """Check that messages are not made of very many small parts, and that names are short.
 
     Args:
         messages: The message of a request, or those that it holds.
         descriptor: The descriptor of their type.
+        counts_packed: Whether each byte of packed numbers counts as a field.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, they have more than `MAX_FIELDS` fields together.
+        StatusError: INVALID_ARGUMENT, they have more than `MAX_FIELDS` fields together, or a name
+            is longer than `MAX_NAME_BYTES`.
     """
     count = 0
     nested = [(message, descriptor, 0, len(message)) for message in messages]
     while nested:
         data, kind, begin, end = nested.pop()
-        types = _messages(kind)
+        parts = _parts(kind)
         for number, start, stop in fields(data, begin, end):
-            count += 1
+            part = parts.get(number)
+            count += max(stop - start, 1) if part == _NUMBERS and counts_packed else 1
             if count > MAX_FIELDS:
                 raise invalid(
                     f"The request has more than {MAX_FIELDS:,} values. Send fewer rows at once, "
                     "and numbers in tensor_content."
                 )
-            if number in types and start >= 0:
-                nested.append((data, types[number], start, stop))
+            if part == _NAME and stop - start > MAX_NAME_BYTES:
+                raise invalid(f"A name in the request has more than {MAX_NAME_BYTES:,} bytes.")
+            if part not in (None, _NUMBERS, _NAME) and start >= 0:
+                nested.append((data, part, start, stop))
 
 
 @functools.cache
-def _messages(descriptor: Any) -> Mapping[int, Any]:
-    """Return the types of the fields of a message that are messages, by number."""
-    return {
-        field.number: field.message_type
-        for field in descriptor.fields
-        if field.message_type is not None
-    }
+def _parts(descriptor: Any) -> Mapping[int, Any]:
+    """Return the types of fields that are messages, and which are lists of numbers, or names."""
+    parts: dict[int, Any] = {}
+    for field in descriptor.fields:
+        if field.message_type:
+            parts[field.number] = field.message_type
+        elif field.is_packed:
+            parts[field.number] = _NUMBERS
+        elif field.type == field.TYPE_STRING:
+            parts[field.number] = _NAME
+    return parts

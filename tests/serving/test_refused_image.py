@@ -86,3 +86,14 @@ def test_what_is_said_about_something_else_stays():
         "An image in image_bytes has 200 scans, more than 100. Save it again as JPEG or PNG.",
     ):
         assert in_words(message, [b"milk"]) == message
+
+
+def test_a_message_that_is_about_no_image_reads_none():
+    """To read the ten million fields of a refused Example again took minutes."""
+
+    def unread():
+        raise AssertionError("an image was read")
+        yield b""
+
+    said = "The request has more than 100,000 values."
+    assert in_words(said, unread()) == said

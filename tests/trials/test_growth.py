@@ -104,6 +104,7 @@ READERS = {
     "body: brackets": (_body, b'{"instances":', b"["),
     "body: texts": (_body, b'{"instances":["', b"a"),
     "body: spaces": (_body, b'{"instances":', b" "),
+    "body: base64 with spaces": (_body, b'{"instances":[{"b64":"', b"A "),
 }
 LINES = {
     "list.csv": (b"path,label\n", b"a/1.jpg,a\n"),

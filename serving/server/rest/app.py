@@ -23,7 +23,7 @@ from google.protobuf import json_format
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, request_response
 from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.serving import tensors
@@ -34,11 +34,10 @@ from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.metrics import Metrics
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
-from imgpipe.serving.server.rest import json_tensors, no_json
+from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.rest.requests import (
     HEALTH,
     Bodies,
-    check_site,
     json_response,
     refusal,
 )
@@ -89,7 +88,7 @@ class RestApi:
         self._core, self._calls, self._log = core, calls, log
         self._is_ready = is_ready
         self._metrics = metrics
-        self.bodies = Bodies(settings.rest_api_timeout_in_ms / 1000)
+        self.bodies = Bodies(settings.rest_api_timeout_in_ms / 1000, calls.pool)
 
     def app(self, pages: Sequence[Route] = ()) -> Starlette:
         """Return the ASGI application, with the routes of pages."""
@@ -101,46 +100,38 @@ class RestApi:
             OWN_METRICS: lambda: Response(self._metrics.own_page(), media_type="text/plain"),
         }
         routes = [_route(path, answer) for path, answer in answers.items()]
-        return Starlette(routes=[*routes, *pages, Mount("/", self)])
+        return Starlette(routes=[*routes, *pages, Mount("/", request_response(self._answer))])
 
     def _ready(self) -> Response:
         up = self._is_ready()
         return json_response({"ready": up}, code=200 if up else 503)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """ASGI."""
-        answer = await self._answer(Request(scope, receive))
-        await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         # The path as it was sent: names of models may contain an encoded slash or colon.
         path = request.scope["raw_path"].decode("latin-1")
         if query := request.scope["query_string"]:
             path += "?" + query.decode("latin-1")
-        if re.match("/v2(/|$)", path, re.IGNORECASE):
-            return refusal(StatusError(Code.NOT_FOUND, _NOT_V2))
-        if path[:4].lower() != "/v1/":
+        is_v2 = re.match("/v2(/|$)", path, re.IGNORECASE)
+        if not is_v2 and path[:4].lower() != "/v1/":
             return Response(status_code=404)
+        call = Call("REST", request.method)
         try:
+            if is_v2:
+                raise StatusError(Code.NOT_FOUND, _NOT_V2)
             spec, action = _target(request.method, path)
+            call.model = spec.name
             if action != ":predict":
-                method = "GetModelMetadata" if action else "GetModelStatus"
-                call = Call("REST", method, model=spec.name)
+                call.method = "GetModelMetadata" if action else "GetModelStatus"
                 return self._calls.run(call, lambda: self._describe(spec, action))
         except StatusError as error:
+            self._calls.refuse(call, error)
             return refusal(error)
-        deadline = time.monotonic() + self.bodies.seconds
-        call = Call("REST", deadline=deadline, model=spec.name)
+        call.method, call.deadline = "Predict", time.monotonic() + self.bodies.seconds
         return await self.bodies.answer(
             request,
             lambda body: self._run(request, call, spec, body),
-            lambda: self._check(request),
             lambda error: self._calls.refuse(call, error),
         )
-
-    def _check(self, request: Request) -> None:
-        self._calls.pool.check_open()
-        check_site(request)
 
     def _describe(self, spec: Spec, action: str) -> Response:
         if not action:
@@ -185,19 +176,16 @@ class RestApi:
             call.version = handle.version
             signature = handle.signature(body.signature_name)
             inputs = json_tensors.read(body, signature.inputs)
-            try:
-                answer = handle.predict(inputs, body.signature_name, call=call)
-            except StatusError as error:
-                raise no_json.advised(error, data) from error
-        with conversion(sum(value.nbytes for value in answer.outputs.values())):
-            text = json_tensors.write(answer.outputs, by_row=body.by_row)
+            outputs = handle.predict(inputs, body.signature_name, call=call)
+        with conversion(sum(value.nbytes for value in outputs.values())):
+            text = json_tensors.write(outputs, by_row=body.by_row)
         if self._log.enabled:
             logged = predict_pb2.PredictRequest()
             logged.model_spec.name = handle.name
-            logged.model_spec.signature_name = answer.signature_name
+            logged.model_spec.signature_name = call.signature
             for alias, value in inputs.items():
                 tensors.fill_compact(logged.inputs[alias], value)
-            self._log.record(logged, services.predict_response(handle, answer))
+            self._log.record(logged, services.predict_response(handle, call.signature, outputs))
         return text
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
-import itertools
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +22,15 @@ import numpy as np
 import orjson
 
 from imgpipe.serving import tensors
+from imgpipe.serving.file_formats import text_of
+from imgpipe.serving.refused_image import IS_TEXT
 from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.rest import no_json
 from imgpipe.serving.server.rest.no_json import B64, B64_ADVICE, B64_FORM, IMAGE_FORM
 from imgpipe.serving.server.rest.requests import too_large
 from imgpipe.serving.server.status import invalid, listed
+from imgpipe.serving.server.storage import IMAGE_INPUT
+from imgpipe.serving.server.wire import MAX_NAME_BYTES
 from imgpipe.serving.tensors import DType
 
 MAX_VALUES = 450_000
@@ -37,10 +41,10 @@ _AT_ONCE = 50_000
 """Number of values that are written without a pause for other threads: about a millisecond."""
 _ROWS, _COLUMNS = "instances", "inputs"
 _BYTES_SUFFIX = "_bytes"
+_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_WHITESPACE = string.whitespace.encode()
 _SHOWN = 40
 """Characters of a text that a message quotes."""
-_KEYS_SHOWN = 5
-"""Keys of an object that a message names."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,8 @@ def parse(data: bytes, url: str) -> PredictBody:
             f"{' and '.join(keys) if keys else 'neither'}. For an image, send {IMAGE_FORM}."
         )
     name = document.get("signature_name", "")
-    if not isinstance(name, str):
-        raise invalid(f"'signature_name' must be a string. Received: {name!r:.40}.")
+    if not isinstance(name, str) or len(name) > MAX_NAME_BYTES:
+        raise invalid(f"'signature_name' must be a short string. Received: {_described(name)}.")
     return PredictBody(name, keys == [_ROWS], document[keys[0]], len(data))
 
 
@@ -107,11 +111,8 @@ def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
     Raises:
         StatusError: INVALID_ARGUMENT, the values do not fit the inputs.
     """
-    columns = _columns(body, sorted(inputs))
-    if columns.keys() != inputs.keys():
-        raise invalid(f"Expected values for {listed(inputs)}. Received: {listed(columns)}.")
     found = {}
-    for name, value in columns.items():
+    for name, value in _columns(body, sorted(inputs)).items():
         dtype = tensors.dtype_of(inputs[name].dtype)
         if dtype is None:
             raise invalid(f"JSON has no values for the type of {name}.")
@@ -123,25 +124,24 @@ def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def _columns(body: PredictBody, names: list[str]) -> dict[str, Any]:
     if not names and body.value != {}:
         raise invalid(f"The signature has no inputs. Expected: {_COLUMNS!r} with an empty object.")
-    if not body.by_row:
-        return body.value if _has_names(body.value) else {names[0]: body.value}
-    rows = body.value
+    rows = body.value if body.by_row else [body.value]
     if not isinstance(rows, list) or not rows:
         raise invalid(
             f"{_ROWS!r} is a list with at least one row, such as [{B64_FORM}] for an image. "
             f"Received: {_described(rows)}."
         )
-    if not _has_names(rows[0]):
-        return {names[0]: rows}
+    is_named = isinstance(rows[0], dict) and not _is_b64(rows[0])
+    received = rows[0] if is_named else names[:1]
+    if set(received) != set(names):
+        raise invalid(f"Expected values for {listed(names)}. Received: {listed(received)}.")
+    if not is_named:
+        return {names[0]: body.value}
+    if not body.by_row:
+        return body.value
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or row.keys() != rows[0].keys():
             raise invalid(f"Row {number} of {_ROWS!r} has other values than row 0.")
     return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _has_names(value: Any) -> bool:
-    """Return whether a value is an object of values by the names of inputs."""
-    return isinstance(value, dict) and not _is_b64(value)
 
 
 def _is_b64(value: Any) -> bool:
@@ -175,13 +175,16 @@ def _array(name: str, value: Any, dtype: DType) -> np.ndarray:
 
 
 def _bytes(name: str, item: Any) -> bytes:
+    if isinstance(item, str) and name == IMAGE_INPUT:
+        text = text_of(item.encode())
+        raise invalid(f'{IS_TEXT} It begins with "{text}". {B64_ADVICE}')
     if isinstance(item, str):
         return item.encode()
     if _is_b64(item):
         # Either alphabet, with or without padding, as TensorFlow Serving takes it.
-        plain = "".join(item[B64].split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+        plain = item[B64].encode().translate(_ALPHABET, _WHITESPACE).rstrip(b"=")
         try:
-            return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+            return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
             raise invalid(
                 f"{name} has a value under the key {B64} that is not base64: "
@@ -200,8 +203,7 @@ def _described(value: Any) -> str:
     if isinstance(value, str):
         return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN] + '…'!r}"
     if isinstance(value, dict):
-        keys = ", ".join(f"{key[:_SHOWN]!r}" for key in itertools.islice(value, _KEYS_SHOWN))
-        return f"an object with the keys {keys or 'none'}"
+        return f"an object with the keys {listed(value)}"
     if isinstance(value, list):
         return f"a list of {len(value):,}"
     return orjson.dumps(value).decode()

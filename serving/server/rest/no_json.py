@@ -6,8 +6,7 @@ import re
 import shlex
 
 from imgpipe.serving.file_formats import described, format_name
-from imgpipe.serving.refused_image import IS_TEXT
-from imgpipe.serving.server.status import StatusError, invalid
+from imgpipe.serving.server.status import invalid
 
 B64 = "b64"
 B64_FORM = '{"b64": TEXT}'
@@ -56,10 +55,3 @@ def _kind(data: bytes) -> str:
         return "a form"
     name = format_name(data)
     return f"a file of the format {name}" if name else described(data)[0]
-
-
-def advised(error: StatusError, data: bytes) -> StatusError:
-    """Return the error of a request, with what to send if it holds a text in place of an image."""
-    if IS_TEXT in error.message and f'"{B64}"'.encode() not in data:
-        return StatusError(error.code, f"{error.message} {B64_ADVICE}")
-    return error

@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -27,6 +28,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from imgpipe.serving.server import ports
 from imgpipe.serving.server.rest.requests import (
     HEALTH,
+    host_name,
     names_another_host,
     other_host,
     refusal,
@@ -43,6 +45,10 @@ _FOR_HEALTH = 1 / 16
 _SHARE = 0.5
 """Fraction of the open files of the process that connections may use. Those of gRPC may use another
 quarter, so that a quarter is left for the files of models and logs."""
+_MOST_PARTS = 1000
+"""Headers of a request, together with its chunks; see `_LEAST_CHUNK`."""
+_LEAST_CHUNK = 1024
+"""Mean size in bytes of the chunks of a body from which any number of them is read."""
 _ACCEPTED_AT_ONCE = 16
 """Connections that are accepted before other tasks run; 1,500 at once take 0.4 s."""
 _START_S = 20.0
@@ -63,6 +69,32 @@ def host_to_open(host: str) -> str:
     return f"[{bare}]" if ":" in bare else bare
 
 
+class _Connection(h11.Connection):
+    """A connection that refuses requests of very many small parts, which Python reads one by one.
+
+    Chunks of a byte, 7 MB together, held up all other clients for a minute.
+    """
+
+    _parts = _bytes = 0
+    refusal = ""
+    """Why a request was refused."""
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._parts, self._bytes = len(event.headers), 0
+        elif isinstance(event, h11.Data):
+            self._parts += event.chunk_start
+            self._bytes += len(event.data)
+        if self._parts > _MOST_PARTS + self._bytes // _LEAST_CHUNK:
+            self.refusal = (
+                f"The request has more than {_MOST_PARTS:,} headers, or as many chunks of less "
+                f"than {_LEAST_CHUNK:,} bytes on average. Send the body whole, with its length."
+            )
+            raise h11.RemoteProtocolError(self.refusal)
+        return event
+
+
 class _Protocol(H11Protocol):
     """uvicorn's protocol of a connection, which ends if its head or its client is too slow.
 
@@ -77,6 +109,7 @@ class _Protocol(H11Protocol):
 
     def __init__(self, idle: dict[_Protocol, None], most: int, last: int, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
+        self.conn = self._parser = _Connection(h11.SERVER)
         self._idle, self._most, self._last = idle, most, last
 
     def _end_in(self, seconds: float | None) -> None:
@@ -97,6 +130,9 @@ class _Protocol(H11Protocol):
         elif len(self.connections) > self._last:
             self._abort()
         self._idle[self] = None
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(self._parser.refusal or msg)
 
     def on_response_complete(self) -> None:
         self._idle[self] = None
@@ -153,7 +189,8 @@ class HttpPort:
         """Number of requests without an answer so far."""
         self._last = ports.connections(_SHARE, MAX_CONNECTIONS)
         self._most = self._last - math.ceil(_FOR_HEALTH * self._last)
-        self._allowed = allowed_hosts
+        # People copy the name out of an address, with its scheme and port.
+        self._allowed = [host_name(name.rpartition("//")[2]) for name in allowed_hosts]
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 

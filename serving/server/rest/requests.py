@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from imgpipe.serving.server import status
+from imgpipe.serving.server.calls import SheddingPool
 from imgpipe.serving.server.status import Code, StatusError
 
 HEALTH = "/v1/health/"
@@ -83,7 +84,7 @@ def other_host(request: Request) -> Response:
 def refusal(error: StatusError) -> Response:
     """Return the answer to a failed request, `{"error": MESSAGE}`."""
     code = getattr(error, "http_status", 0) or _HTTP_STATUS.get(error.code, 500)
-    return json_response({"error": status.truncate(error.message)}, code=code)
+    return json_response({"error": error.message}, code=code)
 
 
 def is_of_another_site(request: Request) -> bool:
@@ -121,15 +122,15 @@ def names_another_host(request: Request, allowed: Collection[str]) -> bool:
 
     Args:
         request: The request.
-        allowed: Names of hosts in lower case; `.example.com` allows example.com and all names that
+        allowed: Names, as `host_name` returns them; `.example.com` allows example.com and all that
             end with .example.com, and `*` allows any name.
     """
     here, _ = request.scope.get("server") or ("", 0)
     try:
-        named = urlsplit(f"//{request.headers.get('host', 'localhost')}").hostname or ""
+        named = host_name(request.headers.get("host", "localhost"))
     except ValueError:  # urlsplit refuses addresses such as "[::1"
         return True
-    if not _is_loopback(here) or _is_loopback(named) or named == socket.gethostname().lower():
+    if not _is_loopback(here) or _is_loopback(named) or named == host_name(socket.gethostname()):
         return False
     return not any(
         name in ("*", named) or (name.startswith(".") and f".{named}".endswith(name))
@@ -137,27 +138,40 @@ def names_another_host(request: Request, allowed: Collection[str]) -> bool:
     )
 
 
+def host_name(address: str) -> str:
+    """Return the host in `HOST[:PORT]`, in lower case and without the dot of a complete name.
+
+    Raises:
+        ValueError: Its brackets are not those of an IPv6 address.
+    """
+    return (urlsplit(f"//{address}").hostname or "").rstrip(".")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
     # A socket for IPv6 has IPv4 addresses as ::ffff:127.0.0.1, which is no loopback address before
     # Python 3.13.
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 class Bodies:
-    """Reads bodies, of limited size each and together, within `seconds` from head to answer."""
+    """Reads bodies, of limited size each and together.
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self._held = seconds, 0
+    Args:
+        seconds: Time from the head of a request to its answer.
+        pool: The threads that compute, which may be closed.
+    """
+
+    def __init__(self, seconds: float, pool: SheddingPool) -> None:
+        self.seconds, self._pool, self._held = seconds, pool, 0
 
     async def answer(
         self,
         request: Request,
         work: Callable[[bytes], Awaitable[Response]],
-        check: Callable[[], None] = lambda: None,
         refused: Callable[[StatusError], None] = lambda error: None,
     ) -> Response:
         """Return what `work` makes of the body of a request, or the refusal.
@@ -165,14 +179,14 @@ class Bodies:
         Args:
             request: The request.
             work: Makes the answer.
-            check: Is called before the body is read; raises StatusError to refuse the request.
             refused: Is called with the error of a request that is refused before `work`.
         """
         body: bytes | None = None
         error: StatusError
         try:
             async with asyncio.timeout(self.seconds):
-                check()
+                self._pool.check_open()
+                check_site(request)
                 body = await self._read(request)
                 return await work(body)
         except ClientDisconnect:

@@ -103,9 +103,12 @@ def test_images_inside_examples_have_the_same_limit(inside):
     assert limits.row_pixels("names", value, 50_000_000) == [0, 0]
 
 
-@pytest.mark.parametrize("nested", ["values", "features", "images"])
+@pytest.mark.parametrize("nested", ["values", "features", "images", "numbers"])
 def test_the_values_inside_of_examples_are_counted(nested):
-    """Of 16 MB with 8 million empty values, 60 seconds and 2.2 GB were the price."""
+    """Of 16 MB with 8 million empty values, 60 seconds and 2.2 GB were the price.
+
+    The graph made 3 GB of 60 MB of packed numbers, which it then refused.
+    """
 
     def field(number: int, content: bytes) -> bytes:
         length = len(content)
@@ -124,10 +127,35 @@ def test_the_values_inside_of_examples_are_counted(nested):
         "values": [example(b"\x0a\0" * many)] * 2,
         "features": [field(1, field(1, b"") * 2 * many)],
         "images": [example(b"\x0a\0" * 10)] * 12_000,
+        "numbers": [field(1, field(1, field(2, field(3, field(1, bytes(2 * many))))))],
     }[nested]
     with pytest.raises(StatusError, match="more than 100,000 values") as error:
         limits.row_pixels("examples", np.array(rows, object), 50_000_000)
     assert error.value.code == Code.INVALID_ARGUMENT
+
+
+def test_names_are_short(narrow):
+    """Each copy of a name of 60 MB held up others, and a refusal that quotes it kept its memory."""
+    of_model = predict_pb2.PredictRequest()
+    of_model.model_spec.name = "m" * 5000
+    of_input = predict_pb2.PredictRequest()
+    of_input.inputs["x" * 5000].dtype = 7
+    with grpc.insecure_channel(narrow.target) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for message in (of_model, of_input, predict_pb2.PredictRequest(output_filter=["y" * 5000])):
+            with pytest.raises(grpc.RpcError, match="A name in the request has more than 4,096"):
+                stub.Predict(message, timeout=30)
+
+
+def test_pixels_that_are_decoded_already_count_like_those_of_files():
+    """Six requests of 20 million pixels held up a photograph for seconds."""
+    two = np.zeros((2, 10, 20, 3), np.uint8)
+    assert limits.row_pixels("pixels", two, 50_000_000) == [200, 200]
+    runtime, call = Counted(), Call("GRPC")
+    runtime.signatures["serving_default"].inputs["image_bytes"].dtype = 4
+    with pytest.raises(LongCall, match="a long request"):
+        pixels = np.zeros((1, 5000, 5000, 3), np.uint8)
+        Handle("m", 1, runtime, max_pixels=50_000_000).predict({"image_bytes": pixels}, call=call)
 
 
 class Counted:
@@ -157,7 +185,7 @@ def of_rows(*rows: bytes):
 def test_as_many_rows_run_at_once_as_take_a_tenth_of_a_second():
     fast, slow = Counted(), Counted(then=lambda: time.sleep(0.06))
     answer = Handle("m", 1, fast).predict(of_rows(*[b"x"] * 200))
-    assert answer.outputs["y"].shape == (200,)
+    assert answer["y"].shape == (200,)
     assert fast.rows[:5] == [4, 8, 16, 32, 64] and sum(fast.rows) == 200
     Handle("m", 1, slow).predict(of_rows(*[b"x"] * 20))
     assert max(slow.rows) <= 12 and sum(slow.rows) == 20
@@ -271,8 +299,8 @@ def test_photographs_hold_up_no_small_image():
         image = of_rows(png_bomb(1000, 1000))
         answer = Handle("m", 1, small, max_pixels=50_000_000).predict(image, call=Call("GRPC"))
         released.set()
-        assert [call.result(30).outputs["y"].tolist() for call in waiting] == [[0]] * (at_once + 3)
-    assert begun <= at_once and answer.outputs["y"].tolist() == [0]
+        assert [call.result(30)["y"].tolist() for call in waiting] == [[0]] * (at_once + 3)
+    assert begun <= at_once and answer["y"].tolist() == [0]
 
 
 def test_lines_of_the_pixels_of_one_image_are_not_taken_for_images():

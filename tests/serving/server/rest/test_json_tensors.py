@@ -106,7 +106,10 @@ def test_values_that_do_not_fit_the_input_are_refused(kind, value):
         ({"instances": [{"y": 1}]}, "Expected values for x. Received: y"),
         ({"inputs": {"x": 1, "y": 2}}, "Expected values for x. Received: x, y"),
         ({"inputs": {}}, "Expected values for x. Received: none"),
-        ({"inputs": [1], "signature_name": 3}, "'signature_name' must be a string. Received: 3"),
+        (
+            {"inputs": [1], "signature_name": 3},
+            "'signature_name' must be a short string. Received: 3",
+        ),
         (b'{"instances": [' + b"1," * 450_000 + b"1]}", "holds more than 450,000 values"),
     ],
 )

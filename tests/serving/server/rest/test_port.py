@@ -107,6 +107,33 @@ def test_chunks_beyond_the_limit_are_answered_413(rest, monkeypatch):
 @pytest.mark.parametrize(
     "sent",
     [
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 5000,
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1;extension=1\r\n \r\n" * 5000,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:b\r\n" * 1500 + b"\r\n",
+    ],
+    ids=["chunks", "extensions", "headers"],
+)
+def test_requests_of_very_many_small_parts_are_refused(rest, sent):
+    """Chunks of a byte, 7 MB together, held up all other clients for a minute."""
+    answer = talk(rest.port, sent)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"more than 1,000 headers, or as many chunks of less than 1,024 bytes" in answer
+    assert rest.predict(GOOD).status == 200
+
+
+@pytest.mark.parametrize("size", [1, 4096])
+def test_chunks_as_clients_send_them_are_read(rest, size):
+    """A program may write a small body value by value, and sends a file in pieces."""
+    whole = b'{"instances": [1]}' + b" " * (800 if size == 1 else 8 << 20)
+    chunks = (whole[begin : begin + size] for begin in range(0, len(whole), size))
+    parts = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    head = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    assert talk(rest.port, head, parts, b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
         b"NONSENSE\r\n\r\n",
         HEAD + b"Content-Length: x\r\n\r\n",

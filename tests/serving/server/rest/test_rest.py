@@ -246,6 +246,12 @@ def test_no_path_answers_a_name_of_another_site_that_leads_to_this_machine(rest,
         ("images.example.evil", 403),
         (socket.gethostname(), 200),
         ("127.0.1.1:8501", 200),
+        ("localhost.:8501", 200),
+        ("cats.localhost:8501", 200),
+        ("images.example.", 200),
+        ("proxied.example", 200),
+        ("localhost.evil", 403),
+        ("evillocalhost", 403),
     ],
 )
 def test_allowed_hosts_are_answered(allowing, host, status):
@@ -255,12 +261,16 @@ def test_allowed_hosts_are_answered(allowing, host, status):
     assert status == 200 or "imgpipe serve --allowed-host NAME" in answer.error()
 
 
+#: Two kinds of names, and one as people copy it out of an address.
+_ALLOWED = "images.example, .CLUSTER.local, http://proxied.example:8501"
+
+
 @pytest.fixture(scope="module")
 def allowing(models, tmp_path_factory):
     """Serve half_plus_two to two kinds of names, on all networks of both protocols."""
     base = tmp_path_factory.mktemp("allowing")
     shutil.copytree(models / "half_plus_two", base / "half" / "1")
-    settings = quick(rest_api_port=-1, allowed_hosts="images.example, .CLUSTER.local", host="::")
+    settings = quick(rest_api_port=-1, allowed_hosts=_ALLOWED, host="::")
     with ModelServer("half", base / "half", settings) as server:
         server.wait_until_available(60)
         yield Rest(server)
@@ -295,6 +305,7 @@ def test_the_access_log_has_a_line_for_each_request(serve, caplog):
         server.predict({"instances": [1, 2]})
         server.predict({"instances": ["secret"]})
         server.get("/v1/models/half")
+        server.get("/v1/models/half:predict")
         with grpc.insecure_channel(server.server.target) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             request = predict_pb2.PredictRequest()
@@ -306,6 +317,7 @@ def test_the_access_log_has_a_line_for_each_request(serve, caplog):
         "REST Predict 'half' version 3: OK, 2 rows, N ms",
         "REST Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
         "REST GetModelStatus 'half' version None: OK, 0 rows, N ms",
+        "REST GET '' version None: INVALID_ARGUMENT, 0 rows, N ms",
         "GRPC Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
     ]
 
