@@ -28,6 +28,7 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
 """JPEG markers that no length follows (ITU-T T.81, table B.1)."""
 _SOS, _EOI = 0xDA, 0xD9
+_VP8L_SIGNATURE = 0x2F
 _GIF_IMAGE, _GIF_EXTENSION, _GIF_COMMENT = 0x2C, 0x21, 0xFE
 _MARKER = re.compile(b"\xff[^\x00\xff]", re.DOTALL)
 """The last fill byte and the code of a JPEG marker. The pixels have a zero after each 255."""
@@ -141,7 +142,14 @@ def hidden_cost(data: bytes) -> str:
 
 
 def _png(data: bytes) -> tuple[int, int]:
-    return struct.unpack_from(">II", data, 16)
+    """Read the header, which libpng finds behind other chunks, too."""
+    at = 8
+    for _ in range(_MOST_PARTS):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IHDR":
+            return struct.unpack_from(">II", data, at + 8)
+        at += 12 + length
+    raise _TooManyParts(_MOST_PARTS)
 
 
 def _png_expanded(data: bytes) -> int:
@@ -286,17 +294,18 @@ def _bmp(data: bytes) -> tuple[int, int]:
 
 
 def _webp(data: bytes) -> tuple[int, int]:
-    """Read the first chunk of a WebP file (RFC 9649)."""
+    """Read the first chunk of a WebP file (RFC 9649), or the image that libwebp reads without one."""
     kind = data[12:16]
     if kind == b"VP8X":
         low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, 24)
         return 1 + low_w + (high_w << 16), 1 + low_h + (high_h << 16)
-    if kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
+    at = 20 if kind in (b"VP8 ", b"VP8L") else 12
+    if kind == b"VP8L" or (at == 12 and data[at] == _VP8L_SIGNATURE):
+        (bits,) = struct.unpack_from("<I", data, at + 1)
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     # The upper two bits of each side ask for scaling, which does not change the decoded size
     # (RFC 6386, section 9.1).
-    width, height = struct.unpack_from("<HH", data, 26)
+    width, height = struct.unpack_from("<HH", data, at + 6)
     return width & 0x3FFF, height & 0x3FFF
 
 

@@ -25,7 +25,6 @@ from imgpipe.serving.server.storage import IMAGE_INPUT
 _MEGA = 1_000_000
 _EXAMPLES = "examples"
 """The usual name of the input of serialized tf.Examples."""
-_CHANNELS = 3
 _IMAGES = 16
 """How many images of the largest size one request may contain."""
 MAX_ROWS = 16_384
@@ -70,8 +69,8 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
         StatusError: INVALID_ARGUMENT, an image or all of them together are too large.
     """
     rows = value.reshape(len(value), -1) if value.ndim and len(value) else value.reshape(1, -1)
-    if value.dtype != object:  # what may be pixels that are decoded already
-        return [rows.shape[1] // _CHANNELS] * len(rows)
+    if value.dtype != object:  # pixels that are decoded already cost more than those of a file
+        return [rows.shape[1]] * len(rows)
     if not (most and _holds_images(alias, value)):
         return [0] * len(rows)
     check_rows(value.size)  # of any shape, which the graph compares later

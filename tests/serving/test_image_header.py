@@ -11,10 +11,11 @@ import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from imgpipe.serving.image_header import hidden_cost, pixels
-from tests.images import encoded
+from imgpipe.serving.image_header import hidden_cost, pixels, size
+from tests.images import encoded, noise
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -177,3 +178,20 @@ def test_garbage_is_left_to_the_decoder():
         assert found is None or found >= 0
     assert pixels(b"") is None
     assert pixels(b"plain text") is None
+
+
+def test_a_png_header_behind_another_chunk_counts():
+    """libpng reads it, so that a chunk in its place hid any number of pixels."""
+    whole = png_bomb(12_000, 12_000)
+    hidden = whole[:8] + chunk(b"teSt", struct.pack(">II", 1, 1)) + whole[8:]
+    assert size(hidden) == (12_000, 12_000)
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {}], ids=["lossless", "lossy"])
+def test_a_webp_image_without_a_chunk_counts(options):
+    """libwebp reads it, so that the bytes in the place of the size hid any number of pixels."""
+    whole = encoded(noise(3, (45, 317)), "WEBP", **options)
+    image = whole[20:]
+    bare = b"RIFF" + struct.pack("<I", 4 + len(image)) + b"WEBP" + image
+    assert tf.io.decode_image(bare).shape == (45, 317, 3)
+    assert size(bare) == (317, 45)

@@ -150,11 +150,11 @@ def test_names_are_short(narrow):
 def test_pixels_that_are_decoded_already_count_like_those_of_files():
     """Six requests of 20 million pixels held up a photograph for seconds."""
     two = np.zeros((2, 10, 20, 3), np.uint8)
-    assert limits.row_pixels("pixels", two, 50_000_000) == [200, 200]
+    assert limits.row_pixels("pixels", two, 50_000_000) == [600, 600]
     runtime, call = Counted(), Call("GRPC")
     runtime.signatures["serving_default"].inputs["image_bytes"].dtype = 4
     with pytest.raises(LongCall, match="a long request"):
-        pixels = np.zeros((1, 5000, 5000, 3), np.uint8)
+        pixels = np.zeros((1, 3000, 3000, 3), np.uint8)
         Handle("m", 1, runtime, max_pixels=50_000_000).predict({"image_bytes": pixels}, call=call)
 
 
