@@ -294,7 +294,7 @@ def _bmp(data: bytes) -> tuple[int, int]:
 
 
 def _webp(data: bytes) -> tuple[int, int]:
-    """Read the first chunk of a WebP file (RFC 9649), or the image that libwebp reads without one."""
+    """Read the first chunk of a WebP file (RFC 9649), or an image that stands there without one."""
     kind = data[12:16]
     if kind == b"VP8X":
         low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, 24)

@@ -193,5 +193,5 @@ def test_a_webp_image_without_a_chunk_counts(options):
     whole = encoded(noise(3, (45, 317)), "WEBP", **options)
     image = whole[20:]
     bare = b"RIFF" + struct.pack("<I", 4 + len(image)) + b"WEBP" + image
-    assert tf.io.decode_image(bare).shape == (45, 317, 3)
-    assert size(bare) == (317, 45)
+    height, width, _ = tf.io.decode_image(bare, expand_animations=False).shape
+    assert size(bare) == (width, height)
