@@ -108,7 +108,8 @@ def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
     """Return the head from which networks are trained; None if it is the one that was judged.
 
     It reads the mean of the last feature map, as all networks of the search do
-    (`ModelSettings.with_one_block`). No network that reads covariances was tried.
+    (`ModelSettings.with_one_block`). Those that read covariances were not better; see
+    docs/benchmarks.md.
     """
     if not rows.sizes[1:]:
         return None
