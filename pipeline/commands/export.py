@@ -83,9 +83,9 @@ def _print_comparison(console: Console, kind: str, parity: Any, judged: Any) -> 
         # The difference alone: a model of few images has learned from those of validation, so that
         # its accuracy on them is far above the one that decided.
         lost = judged["model_accuracy"] - judged["accuracy"]
-        compared = f"{abs(lost):.3f} {'lower' if lost > 0 else 'higher'} than" if lost else "as"
+        compared = f"{abs(lost):.3f} {'lower' if lost > 0 else 'higher'} than " if lost else ""
         console.print(
-            f"  judged   the accuracy on {judged['images']} validation images is {compared} that "
+            f"  judged   the accuracy on {judged['images']} validation images is {compared}that "
             "of the model"
         )
     elif kind.startswith("tflite"):
