@@ -79,7 +79,9 @@ def _by_signature(data: bytes) -> tuple[str, str]:
         return "", ""
     try:
         found = puremagic.magic_string(data[:_HEAD])
-    except (puremagic.PureError, ValueError):
+    except (puremagic.PureError, ValueError):  # of its version 1
+        found = []
+    if not found:
         return "", ""
     # Many formats are packed as ZIP, and have the same signature.
     best = max(found, key=lambda match: (match.confidence, match.extension in _USUAL))

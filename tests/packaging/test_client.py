@@ -90,10 +90,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running.stop(5)
 
 
+_ASKED = '7 [] text that begins with "Hello"'
+
+
 def _asked(python: Path, server: str, folder: Path) -> str:
     """Classify an image by the client of a Python, and import all of it; return what was printed.
 
-    This is the version that answered, and the heavy packages that were imported.
+    This is the version that answered, the heavy packages that were imported, and what a text is.
     """
     photo = folder / "a.jpg"
     Image.effect_noise((40, 30), 50).save(photo)
@@ -104,13 +107,14 @@ def _asked(python: Path, server: str, folder: Path) -> str:
         "for module in pkgutil.walk_packages(imgpipe.__path__, 'imgpipe.'):\n"
         "    importlib.import_module(module.name)\n"
         "heavy = sorted({'tensorflow', 'tfx', 'ml_dtypes'} & set(sys.modules))\n"
-        "print(whole.version, heavy)"
+        "from imgpipe.serving import file_formats\n"
+        "print(whole.version, heavy, file_formats.described(b'Hello')[0])"
     )
     return run(python, "-c", program, cwd=folder).strip()
 
 
 def test_the_client_classifies_without_tensorflow(client: Path, server: str, tmp_path: Path):
-    assert _asked(client / "python", server, tmp_path) == "7 []"
+    assert _asked(client / "python", server, tmp_path) == _ASKED
     assert not (client / "imgpipe").exists()
 
 
@@ -131,7 +135,7 @@ def test_the_client_works_with_the_oldest_and_the_newest_python(
     if "Failed to fetch" in why:
         pytest.skip(f"needs a package index: {why}")
     assert not why, why
-    assert _asked(python, server, tmp_path) == "7 []"
+    assert _asked(python, server, tmp_path) == _ASKED
 
 
 def test_the_files_of_the_client_equal_those_of_imgpipe(client_wheel: Path, wheel: Path):
