@@ -1,36 +1,44 @@
 # The image of the containers of `imgpipe kubeflow`, and of docs/how-to/container.md: docker build -t imgpipe .
-FROM python:3.11-slim
+FROM debian:trixie-slim AS packages
 
-# A container may run as any user without a home folder, so nothing is written below /opt. The cache of
-# uv is not below HOME, where its mount would leave a folder of root.
-ENV HOME=/tmp \
-    PATH=/opt/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1 \
-    UV_CACHE_DIR=/root/.cache/uv \
-    UV_COMPILE_BYTECODE=1 \
-    UV_LINK_MODE=copy \
-    UV_PROJECT_ENVIRONMENT=/opt/venv \
-    UV_PYTHON_DOWNLOADS=never
+# The index has pyfarmhash, which TensorFlow Data Validation needs, as sources alone.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates g++ python3-dev python3-venv
+RUN python3 -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
 
-RUN pip install --no-cache-dir uv==0.13.8
-
+# The packages, some 3 GB: here imgpipe has no code yet, so that they are kept until their list changes.
+# Headers, compilers and tests, which no task reads, go.
 WORKDIR /opt/imgpipe
-
-# The locked packages, some 3 GB, in a layer that is kept until the lock changes; without headers,
-# compilers and tests, which no task reads.
-COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra backbones --extra heic --extra kubeflow --extra object-store --extra onnx --no-install-project \
-    && cd /opt/venv/lib/python3.11/site-packages && rm -rf tensorflow/include clang \
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY src/imgpipe/__init__.py src/imgpipe/
+RUN --mount=type=cache,target=/root/.cache/pip pip install '.[backbones,heic,kubeflow,object-store,onnx]' \
+    && cd /opt/venv/lib/python3.13/site-packages && rm -rf tensorflow/include clang \
     && find . -type d -name tests -prune -exec rm -rf {} +
 
-# imgpipe alone, in a layer that changes with the code; uv's cache would keep the wheel of older code.
-COPY README.md LICENSE NOTICE ./
+FROM debian:trixie-slim
+
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates python3 \
+    && rm -rf /var/lib/apt/lists/*
+
+# A container may run as any user without a home folder, so nothing is written below /opt.
+ENV HOME=/tmp \
+    PATH=/opt/venv/bin:$PATH \
+    PIP_NO_CACHE_DIR=1 \
+    PYTHONUNBUFFERED=1
+
+COPY --from=packages /opt/venv /opt/venv
+
+# imgpipe alone, in a layer that changes with the code.
+WORKDIR /opt/imgpipe
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
 COPY components components
 COPY models models
 COPY pipeline pipeline
 COPY serving serving
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra backbones --extra heic --extra kubeflow --extra object-store --extra onnx --no-editable --reinstall-package imgpipe
+RUN pip install --no-deps --force-reinstall .
 
 WORKDIR /tmp
 USER 1000

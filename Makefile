@@ -36,16 +36,17 @@ test-engines: .venv/.ready .engines/.ready
 	$(RUN)/pytest -m engines tests/engines
 
 # Kubernetes and Kubeflow Pipelines in a network namespace of this machine, in .cluster. It needs root,
-# Go, git and Debian 12, whose packages it installs; its programs are built once.
+# Go, git and Debian 12, whose packages it installs; its programs are built once. The pods have Debian 13.
 test-cluster: .venv/.ready
 	tests/cluster/build.sh
 	$(RUN)/pytest -m cluster -s --durations=0 tests/cluster
 
 # The wheel with plain pip under Python 3.13, in a Debian 13 of its own in .debian13, which is kept. It
-# needs root, debootstrap and a mirror of Debian.
+# needs root, debootstrap and a mirror of Debian. The image of the Dockerfile needs buildah besides.
 test-debian13: .venv/.ready
 	$(UV) build --wheel --out-dir $(DIST)
 	tests/debian13/enter.sh /project/tests/debian13/check.sh
+	$(RUN)/pytest -rs tests/packaging/test_dockerfile.py
 
 lint: .venv/.ready
 	$(RUN)/ruff check .

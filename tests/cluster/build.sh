@@ -57,27 +57,13 @@ if ! [ -e "$C/bin/pods/apiserver" ]; then
     -o "$C/bin/pods/" ./backend/src/apiserver
 fi
 
-# A Debian with Python is the base of all images, under the name in the Dockerfile. The certificates of
-# this machine come along: a package index may be behind a proxy.
-if ! [ -e "$C/base" ]; then
-  debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv,libgomp1,netcat-openbsd \
-    bookworm "$C/base.new" >"$C/log/debootstrap.log"
-  rm -f "$C"/base.new/usr/lib/python3.11/EXTERNALLY-MANAGED "$C"/base.new/var/cache/apt/archives/*.deb
-  ln -sf python3 "$C/base.new/usr/bin/python"
-  cp /etc/ssl/certs/ca-certificates.crt "$C/base.new/etc/ssl/certs/"
-  mv "$C/base.new" "$C/base"
-fi
-if ! images inspect docker.io/library/python:3.11-slim >/dev/null 2>&1; then
-  container=$(images from scratch)
-  images add -q "$container" "$C/base" / >/dev/null
-  images config --env PATH=/usr/local/bin:/usr/bin:/bin --env SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
-    --env PIP_CERT=/etc/ssl/certs/ca-certificates.crt --env UV_SYSTEM_CERTS=1 --cmd python3 "$container"
-  images commit -q --rm "$container" docker.io/library/python:3.11-slim >/dev/null
-fi
+# It makes the base of all images, too.
+id=$("$HERE/image.sh")
+
 # One image with all programs, under each name in the manifests, with its options.
 if ! [ -e "$C/images/programs" ]; then
   mkdir -p "$C/samples" && echo '{"pipelines": []}' >"$C/samples/sample_config.json"
-  container=$(images from --pull-never docker.io/library/python:3.11-slim)
+  container=$(images from --pull-never $BASE)
   images add -q "$container" "$C/bin/pods" /usr/bin/ >/dev/null
   images add -q "$container" "$C/src/kfp/backend/src/apiserver/config" /config >/dev/null
   images add -q "$container" "$C/samples" /config >/dev/null
@@ -103,15 +89,14 @@ if ! [ -e "$C/images/programs" ]; then
   mv "$C/images/programs.new" "$C/images/programs"
 fi
 
-# imgpipe's own image, as its Dockerfile has it, and the same for another user.
-id=$(images build -q --isolation chroot --pull-never --layers -t docker.io/registry/imgpipe:1 "$PROJECT" 2>"$C/log/image.log")
+# imgpipe's own image, and the same for another user.
 if [ "$(cat "$C/images/imgpipe.id" 2>/dev/null)" != "$id" ]; then
   rm -rf "$C/images/imgpipe"
-  container=$(images from --pull-never docker.io/registry/imgpipe:1)
+  container=$(images from --pull-never $IMAGE)
   images config --user 2000 "$container"
   images commit -q --rm "$container" docker.io/registry/imgpipe:other >/dev/null
-  for tag in 1 other; do
-    images push -q --disable-compression docker.io/registry/imgpipe:$tag "oci:$C/images/imgpipe:docker.io/registry/imgpipe:$tag"
+  for name in $IMAGE docker.io/registry/imgpipe:other; do
+    images push -q --disable-compression $name "oci:$C/images/imgpipe:$name"
   done
   echo "$id" >"$C/images/imgpipe.id"
 fi

@@ -12,6 +12,8 @@ SOCKET=$C/state/containerd.sock
 inside() { nsenter --net=/run/netns/$NETWORK -- "$@"; }
 kubectl() { inside "$C/bin/kubectl" "$@"; }
 ctr() { command ctr -a "$SOCKET" -n k8s.io "$@"; }
+BASE=docker.io/library/debian:trixie-slim    # in the Dockerfile
+IMAGE=docker.io/registry/imgpipe:1
 images() { buildah --root "$C/storage" --runroot "$C/state/storage" --storage-driver overlay "$@"; }
 # start NAME COMMAND...: a process in the network namespace; its id and its log have its name.
 start() {

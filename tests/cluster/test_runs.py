@@ -35,7 +35,7 @@ def volume() -> Iterator[Path]:
         subprocess.run([_HERE / "up.sh"], check=True, timeout=600)
         folder = _FOLDER / "volume"
         draw(folder / "photos")
-        for out, user in (("out", _USER), ("other", _OTHER_USER)):
+        for out, user in (("out", _USER), ("local", _USER), ("other", _OTHER_USER)):
             (folder / out).mkdir()
             os.chown(folder / out, user, user)
         yield folder
@@ -116,21 +116,20 @@ def _running_pod(run: str, task: str) -> str:
         time.sleep(1)
 
 
-def _published_locally(photos: Path, out: Path) -> manifest.PublishedVersion:
-    """Publish a model as the pods do, with the kernels that OpenBLAS chooses by itself.
+def _published_without_a_cluster(volume: Path) -> manifest.PublishedVersion:
+    """Publish a model in a container of the same image, as the same user, by `imgpipe run`.
 
-    Rounding depends on the kernels, and with it the digest of the weights; a person may have chosen
-    other ones for this machine.
+    Rounding depends on the versions of packages and on the kernels that OpenBLAS chooses, and with
+    it the digest of the weights; a person may have chosen other ones for this machine.
     """
-    program = Path(sys.executable).with_name("imgpipe")
     words = [word for setting in short_run() for word in ("--set", setting)]
-    kept = {key: text for key, text in os.environ.items() if not key.startswith("OPENBLAS_")}
-    subprocess.run([program, "run", photos, "--out", out, *words], env=kept, check=True)
-    [version] = manifest.versions(out / "model")
+    command = ["imgpipe", "run", "/data/photos", "--out", "/data/local", *words]
+    subprocess.run([_HERE / "run.sh", volume, *command], check=True)
+    [version] = manifest.versions(volume / "local" / "model")
     return version
 
 
-def test_a_run_publishes_the_model_of_a_local_run_and_a_repeated_run_none(
+def test_a_run_publishes_the_model_of_a_run_without_a_cluster_and_a_repeated_run_none(
     volume: Path, tmp_path: Path
 ):
     file = _compiled(tmp_path, "out")
@@ -141,8 +140,8 @@ def test_a_run_publishes_the_model_of_a_local_run_and_a_repeated_run_none(
     files = [version.path, *version.path.rglob("*")]
     assert not [path for path in files if path.stat().st_mode & 0o022], "others may write"
     assert {path.stat().st_uid for path in files} == {_USER}
-    ours = _published_locally(volume / "photos", tmp_path / "local")
-    assert version.identity == ours.identity, "the weights of the local run"
+    ours = _published_without_a_cluster(volume)
+    assert version.identity == ours.identity, "the weights of the run without a cluster"
 
     assert _Run(file).ended() == 0
     assert manifest.version_numbers(volume / "out" / "model") == [1]
