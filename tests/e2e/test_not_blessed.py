@@ -93,7 +93,7 @@ def test_python_loads_the_model_of_a_run_or_of_its_folder(refused: tuple[Path, A
         with imgpipe.load(named) as model:
             assert model.notice.startswith(_NOTICE) and model.version is None
             assert model.predict(photo)[0].label in model.classes
-    with pytest.raises(ConfigError, match="Name either a run or a version"):
+    with pytest.raises(ConfigError, match="is one model, and version 1 is another one"):
         imgpipe.load(outcome, version=1)
 
 

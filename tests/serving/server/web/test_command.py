@@ -9,24 +9,30 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from imgpipe.models import system
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.saved_model import write_warmup
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.serve import serve
 from imgpipe.pipeline.published.example_images import example_images
 from tests import json_formats
 
-"""The server logs its address within this number of lines."""
+
+def _name_classes(model: Path) -> None:
+    """Write the names of the classes, which every model of imgpipe has."""
+    (model / "assets").mkdir(exist_ok=True)
+    (model / "assets" / "vocabulary.txt").write_text("cat\ndog\n")
 
 
 @pytest.mark.slow
 def test_a_program_reads_the_ports_and_the_states_of_the_versions(models, tmp_path):
     shutil.copytree(models / "images", tmp_path / "model" / "3")
+    _name_classes(tmp_path / "model" / "3")
     command = [sys.executable, "-m", "imgpipe.pipeline.cli", "serve", str(tmp_path)]
     process = subprocess.Popen(
         [*command, "--port", "0", "--json", "-"],
@@ -56,6 +62,7 @@ def test_a_program_reads_the_ports_and_the_states_of_the_versions(models, tmp_pa
 def test_an_unwritable_json_file_is_refused_at_once(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").touch()
+    _name_classes(tmp_path / "1")
     for file, words in (
         (tmp_path / "gone" / "lines", "--json .*its folder does not exist"),
         (tmp_path, r"--json .* is a folder\. Name a file"),
@@ -73,11 +80,14 @@ def test_examples_are_images_that_the_model_holds(tmp_path):
 
 
 def test_invalid_folders_and_options_are_refused(tmp_path):
-    for name, versions, words in (("1", 2, "--versions needs a folder of"), ("e", 1, "Rename it")):
+    for name in ("1", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "saved_model.pb").touch()
-        with pytest.raises(ImgpipeError, match=words):
-            serve(str(tmp_path / name), port=0, versions=versions)
+    with pytest.raises(ResourceError, match="serves the models of other programs"):
+        serve(str(tmp_path / "other"), port=0)
+    _name_classes(tmp_path / "1")
+    with pytest.raises(ConfigError, match="--versions needs a folder of"):
+        serve(str(tmp_path / "1"), port=0, versions=2)
     for options, words in (
         ({"web": False, "examples": True}, r"--examples needs the web page\. Leave out --no-web"),
         ({"log_images": True}, "--log-images needs --request-log PREFIX"),
