@@ -348,7 +348,7 @@ def test_without_minutes_or_with_the_mode_off_there_is_no_search(given, mode) ->
 def test_few_images_are_searched_only_with_a_budget(given) -> None:
     trained = network_search.train(given(minutes=None))
     assert (len(trained.history["search"]), _ended(trained)) == (1, "few_images")
-    assert "up to 500 images" in trained.history["search_ended"]["text"]
+    assert "and up to 500," in trained.history["search_ended"]["text"]
 
 
 @pytest.fixture
