@@ -285,7 +285,7 @@ def _converted(error: UnicodeDecodeError, file: str) -> str:
     No library tells the encodings of short lists apart, but people know their own words.
     """
     by_words: dict[str, str] = {}
-    new = f"utf8{Path(file).suffix}"
+    new = shlex.quote(str(Path(file).with_name(f"utf8{Path(file).suffix}")))  # beside its images
     for page in _CODE_PAGES:
         try:
             text = error.object.decode(page)
