@@ -144,7 +144,7 @@ def test_a_list_without_a_single_file_is_refused_with_its_root(folder, tmp_path_
         (
             "a.csv",
             "path,label\n1,Größe\n2,Länge\n".encode("cp1252"),
-            r"\(byte 15\).* are right:\n  Größe, Länge: iconv -f CP1252 -t UTF-8 .*a\.csv > \S+utf8",
+            r"\(byte 15\).* right:\n  Größe, Länge: iconv -f CP1252 -t UTF-8 .*a\.csv > \S+utf8",
         ),
         ("gone.jsonl", None, "cannot be read: No such file"),
     ],
