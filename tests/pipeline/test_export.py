@@ -162,7 +162,7 @@ def judged(tmp_path_factory):
 def test_a_lite_file_is_judged_on_the_validation_images(judged, tmp_path, kind):
     file = tmp_path / "model.tflite"
     said = export(kind, judged, "--to", file, "--max-loss", 0.1).stdout
-    assert "judged   accuracy" in said
+    assert "judged   the accuracy on 20 validation images is" in said
     found = imgpipe.export(kind, judged, file, max_loss=0.1).summary["judged"]
     assert (found["images"], found["model_accuracy"], found["threshold"]) == (20, 1.0, 0.9)
     assert found["accuracy"] == found["agreement"] >= 0.9
