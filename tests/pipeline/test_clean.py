@@ -88,7 +88,8 @@ def test_yes_removes_what_neither_runs_nor_versions_need(out):
 def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts(out):
     model, saved = out / "model", out / "saved"
     shutil.rmtree(model)
-    saved.mkdir()
+    (saved / "assets").mkdir(parents=True)
+    (saved / "assets" / "vocabulary.txt").write_text("a\nb\n")
     for content in ("first", "second"):
         (saved / "saved_model.pb").write_text(content)
         versions.publish(model, {"": saved}, {})

@@ -323,7 +323,7 @@ def test_init_keeps_the_versions_of_an_image_together(tmp_path: Path):
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
         for number in range(30):
-            (tmp_path / label / f"x{number // 3}_png.rf.{number:032x}.jpg").write_bytes(b"")
+            (tmp_path / label / f"{label}{number // 3}_png.rf.{number:032x}.jpg").write_bytes(b"")
     config = propose(open_source(str(tmp_path)).scan(), str(tmp_path))
     assert config.data.group_pattern == r"([^/]+)\.rf\."
 

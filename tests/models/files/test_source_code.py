@@ -19,12 +19,11 @@ _DECIDE_NOTHING = (
     *("models/errors.py", "models/progress.py", "models/limits.py", "models/process.py"),
     *("models/system.py", "models/packages.py"),
     *("models/settings.py", "models/arrays.py", "models/files"),
-    *("models/packages.py", "models/system.py"),
     *("models/feature_names.py", "models/model_names.py", "models/dataset_tuning.py"),
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
     "models/network/__init__.py",
     *("components/common/__init__.py", "components/common/image_record.py"),
-    "components/common/shares.py",
+    *("components/common/named_images.py", "components/common/shares.py"),
     *("components/common/splits.py", "components/image_filter/judge/overrides.py"),
 )
 

