@@ -36,7 +36,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> PageFacts:
 
     Args:
         uris: Artifact URIs by the names of `run_record.collect.REPORTED`.
-        settings: What `pipeline.plan.report_settings` returns.
+        settings: What `pipeline.definition.plan.report_settings` returns.
     """
     from imgpipe.components.report.pictures.galleries import galleries
     from imgpipe.components.report.pictures.image_map import image_map
