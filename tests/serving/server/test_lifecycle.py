@@ -325,7 +325,7 @@ def test_a_failed_load_is_retried_while_others_serve(serve, push, base, eventual
     file.write_bytes(b"x" * len(good))
     push("half_plus_two", base, 2)
     policy = ModelConfig("m", base, VersionPolicy("all"))
-    server, client = serve(policy, max_load_retries=3, load_retry_seconds=0.5)
+    server, client = serve(policy, max_load_retries=40, load_retry_seconds=0.5)
     server.wait_until_available(30)
     assert ask(server) == (2, 3.0), "it does not wait for the retry of another version"
     assert states(client) == [(2, "AVAILABLE"), (1, "LOADING")]
