@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
 
-#: Number of layers that are drawn when none are named: the first, the last and some between.
-USUAL: Final = 6
 MOST_MAPS: Final = 64
 
-_CONVOLUTIONS: Final = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
-_ACTIVATIONS: Final = ("ReLU", "Activation")
 _LISTED: Final = 40  # number of layers that an error message lists
 _COLUMNS: Final = 8
 _TILE: Final = 1.2  # inches
@@ -34,35 +30,24 @@ HEAT: Final = ((25, 60, 200), (245, 220, 70), (225, 35, 20))
 HEAT_SHARE: Final = 0.5
 
 
-def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
+def choose(network: keras.Model, wanted: Sequence[str]) -> list[str]:
     """Return the names of the layers to draw, in the network's order.
 
     Args:
         network: A functional model of pixels.
-        wanted: Names of layers, or "all" for all that give feature maps. Without any, some
-            activations (or convolutions, where these contain their activation) are chosen, evenly
-            from the first to the last.
+        wanted: Names of layers, or "all" for all that give feature maps.
 
     Raises:
         ConfigError: The network has no layer of one of these names that gives feature maps.
     """
-    kinds = {
-        node.operation.name: type(node.operation).__name__
+    names = [
+        node.operation.name
         for node in layer_graph.nodes(network.outputs)
         if node.reads and len(node.outputs[0].shape) == 4
-    }
-    names = list(kinds)
-    if not wanted:
-        for layer_kinds in (_ACTIVATIONS, _CONVOLUTIONS):
-            layers = [name for name in names if kinds[name] in layer_kinds]
-            if layers:
-                steps = min(USUAL, len(layers))
-                places = np.linspace(0, len(layers) - 1, steps).round().astype(int)
-                return [layers[i] for i in places]
-        return names[:USUAL]
+    ]
     if "all" in wanted:
         return names
-    unknown = [name for name in wanted if name not in kinds]
+    unknown = [name for name in wanted if name not in names]
     if unknown:
         listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
         raise ConfigError(
@@ -76,6 +61,8 @@ def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[s
     """Return the feature maps, float32 [h, w, D], of layers by name for an image [S, S, 3]."""
     import keras
 
+    if not names:
+        return {}
     # The output of the call: `output` of a layer that is itself a model is a tensor inside it.
     called = {node.operation.name: node for node in layer_graph.nodes(network.outputs)}
     ends = {name: called[name].outputs[0] for name in names}

@@ -1,4 +1,4 @@
-"""`imgpipe explain`: draws the feature maps of a network and lists its layers.
+"""`imgpipe explain`: draws Grad-CAM and the feature maps of a network, and lists its layers.
 
 Label and Grad-CAM come from the served signature, feature maps from the Keras network of the same
 version. It needs neither TFX nor Beam.
@@ -33,6 +33,7 @@ _TOP = 5  # classes that are shown with their probabilities
 _SHOWN_SIDE = 512  # pixels of the longer side of the image in a drawing, which shows 400
 _EXAMPLES = """Examples:\n
   imgpipe explain --model imgpipe-out photo.jpg\n
+  imgpipe explain --model imgpipe-out --layer all photo.jpg\n
   imgpipe explain --model imgpipe-out/model/2 --layers\n
   imgpipe explain --model imgpipe-out --run newest photo.jpg
 """
@@ -49,7 +50,7 @@ def command(
         typer.Option(
             "--layer",
             metavar="NAME|all",
-            help="Layer whose feature maps are drawn; may be repeated. Default: a few.",
+            help="Layer whose feature maps are drawn, too; may be repeated.",
         ),
     ] = None,
     layers: Annotated[
@@ -60,7 +61,7 @@ def command(
     ] = Path("imgpipe-explain"),
     run: options.RunOption = None,
 ) -> None:
-    """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
+    """Draw Grad-CAM and feature maps of images, and list the sizes of all layers."""
     from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published import named_model
@@ -112,7 +113,7 @@ class _Drawing:
 
     @classmethod
     def of(cls, version: Path, classifier: ClassifierNetwork, wanted: Sequence[str]) -> _Drawing:
-        """Choose the layers, of which all or a few may be wanted, and load the signature.
+        """Check the names of the layers, and load the signature.
 
         Raises:
             ConfigError: The network has no such layer.
@@ -184,12 +185,12 @@ def _explain(data: bytes, drawing: _Drawing, folder: Path) -> str:
     pixels = preprocess.decode(tf.constant(decodable), classifier.image_size).numpy()
     image = _shown(decodable, pixels)
     drawings = {"grad_cam.png": activation_images.grad_cam(image, answer["cam"][0], label, top)}
-    found = activation_images.outputs(classifier.network, drawing.layers, pixels)
+    maps = activation_images.outputs(classifier.network, drawing.layers, pixels)
     for number, name in enumerate(drawing.layers, 1):  # a listing has the network's order
-        height, width, depth = found[name].shape
+        height, width, depth = maps[name].shape
         safe = re.sub(r"[^\w.-]", "_", name)  # names of layers may contain slashes
         title = f"{name}: {width} × {height} × {depth}"
-        drawings[f"{number:03}_{safe}.png"] = activation_images.feature_maps(found[name], title)
+        drawings[f"{number:03}_{safe}.png"] = activation_images.feature_maps(maps[name], title)
     # After all are drawn, so that an image has all of its drawings or none.
     for file, content in drawings.items():
         output_files.write(folder / file, content)
