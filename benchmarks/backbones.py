@@ -27,7 +27,7 @@ from PIL import Image
 from benchmarks import common
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 
 _IMAGES: Final = 16  # one batch; networks are not faster with 32
 _ROUNDS: Final = 3  # each network takes turns with the default one, and its fastest pass counts

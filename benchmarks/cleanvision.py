@@ -27,7 +27,7 @@ from PIL import Image
 from benchmarks import common
 from benchmarks.cleanvision_sides import MARK, Result
 from benchmarks.common import Figure
-from imgpipe.models import system
+from imgpipe.models.machine import system
 
 GOAL = 3  # ratio of images per second of processor time
 _LIMIT_SECONDS = 900.0

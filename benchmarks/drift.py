@@ -45,7 +45,7 @@ class Asker:
         import numpy as np
         from tensorflow_serving.apis import predict_pb2
 
-        from imgpipe.models import feature_names as names
+        from imgpipe.models.names import feature_names as names
         from imgpipe.serving import tensors
         from imgpipe.serving.server.request_log import RequestLog
         from imgpipe.serving.server.settings import Settings

@@ -14,11 +14,11 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.common import Figure, ImageSet
-from imgpipe.models.arrays import Floats, Integers
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.label_margins import label_margins
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.names.arrays import Floats, Integers
+from imgpipe.models.settings.model import ModelSettings
 
 FLIPPED, FIRST = 0.03, 0.05  # shares of the images: flipped labels, and first ranks
 SEEDS = range(10)

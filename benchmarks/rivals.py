@@ -39,10 +39,10 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks import against_course, common, training
 from benchmarks.common import Figure, Finished, ImageSet
 from imgpipe.components.common.storage import records
-from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.model import ModelSettings
 
 SETS = ("cats_dogs", "sign_digits", "rps_photos", "flowers_128", "rps_cgi_28")
 BATCH, HEAD_RATE, WHOLE_RATE, PATIENCE, DROPOUT = 32, 1e-3, 1e-5, 5, 0.2

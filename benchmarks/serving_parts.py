@@ -38,7 +38,7 @@ def make(work: str) -> None:
 
     from imgpipe.models.export.saved_model import export, write_digest
     from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings import ModelSettings
+    from imgpipe.models.settings.model import ModelSettings
 
     root = Path(work)
     (root / IMAGES).mkdir()

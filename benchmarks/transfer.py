@@ -30,14 +30,14 @@ from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.placement import families
-from imgpipe.models.arrays import Flags, Integers, Names
-from imgpipe.models.feature_kinds import COVARIANCE
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.head.answers import standard_error
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.names.arrays import Flags, Integers, Names
+from imgpipe.models.settings.feature_kinds import COVARIANCE
+from imgpipe.models.settings.model import ModelSettings
 
 NAMES: Final = ("efficientnet_lite0",)
 #: The sets of the reference data, each with the depth of the folders of its classes.

@@ -19,7 +19,7 @@ from tfx.types.standard_component_specs import TrainerSpec
 
 from imgpipe.components.common.artifacts import DataBlessing
 from imgpipe.components.common.blessings import require_data_blessing
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 #: Dotted path of our own training function.
 RUN_FN = "imgpipe.models.trainer.run_fn"

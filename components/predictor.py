@@ -28,11 +28,11 @@ from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.prediction import DESCRIBED
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.common.storage.shards import Shard, batches, shards
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.out_of_fold import OutOfFold
-from imgpipe.models.process import images_at_once
+from imgpipe.models.machine import progress
+from imgpipe.models.machine.process import images_at_once
+from imgpipe.models.names import feature_names as names
 from imgpipe.serving.served import Served
 
 _log = logging.getLogger(__name__)

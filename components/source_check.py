@@ -26,7 +26,7 @@ from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.outcomes import Outcomes, check_conservation
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
 
 _SHARD = 1024  # images whose decisions are in memory at a time
 

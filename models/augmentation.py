@@ -9,97 +9,19 @@ shifts, shear, zoom, scale and flip. An augmentation of the user's own draws its
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import Field
-from pydantic.dataclasses import dataclass
-
-from imgpipe.models import own_code
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.limits import AUTOMATIC, STRICT, declared
+from imgpipe.models.files import own_code
+from imgpipe.models.settings.views import BUILDER, ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_Share = Annotated[float, Field(ge=0, le=1)]
-Fill = Literal["nearest", "reflect", "wrap", "constant"]
-_SETTING: Final = "views.builder"
 _RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
-
-
-@dataclass(frozen=True, config=STRICT)
-class ViewSpec:
-    """The number of augmented views of a training image, and how much they differ from it.
-
-    The defaults are the augmentation of the course. A range r means that the value is uniform in
-    [-r, r].
-    """
-
-    count: Annotated[int, Field(ge=0, le=32)] = Field(
-        default=4, description="Number of augmented views of each training image."
-    )
-    rotation: Annotated[float, Field(ge=0, le=180)] = Field(
-        default=40.0, description="Maximum rotation in degrees, to either side."
-    )
-    shifts: _Share = Field(
-        default=0.2,
-        description="Maximum shift in either direction, as a share of width and height.",
-    )
-    shear: _Share = Field(
-        default=0.2, description="Maximum horizontal shear factor, in either direction."
-    )
-    zoom: Annotated[float, Field(ge=0, le=0.99)] = Field(
-        default=0.2,
-        description="Maximum zoom in or out, as a share; width and height change independently.",
-    )
-    scale: Annotated[float, Field(ge=0, le=3)] = Field(
-        default=0.0,
-        description="Maximum change of the size of the whole image: at most 1 + scale times larger "
-        "or smaller.",
-    )
-    horizontal_flip: bool = Field(default=True, description="Whether every other view is mirrored.")
-    fill: Fill = Field(
-        default="nearest",
-        description="How pixels outside of the image are filled: nearest, reflect, wrap or "
-        "constant.",
-    )
-    builder: str = Field(
-        default="",
-        pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
-        description="module:function of your own that returns a Keras layer, or a function, from a "
-        "batch of images, float32 [N, S, S, 3] in 0..255, to one of the same shape; it makes the "
-        "views instead of the other settings.",
-    )
-
-    def key(self) -> str:
-        """Return a stable string of what decides a view; `count` is not part of it."""
-        settings = {name: getattr(self, name) for name in declared(self) if name != "count"}
-        if self.builder:
-            settings["code"] = own_code.sha256(_SETTING, self.builder)
-        return json.dumps(settings, sort_keys=True)
-
-
-@dataclass(frozen=True, config=STRICT)
-class ViewSettings(ViewSpec):
-    """Augmented views of each training image, in addition to the image itself."""
-
-    count: int = Field(
-        default=AUTOMATIC,
-        ge=AUTOMATIC,
-        le=32,
-        description="Augmented views per image. -1: 4, but none for a head that is solved.",
-    )
-
-    @property
-    def spec(self) -> ViewSpec:
-        """Settings of the views themselves; `count` is the most that are made."""
-        count = ViewSpec.count if self.count == AUTOMATIC else self.count
-        return ViewSpec(**{**dataclasses.asdict(self), "count": count})
 
 
 def seeds(hashes: Sequence[str]) -> list[int]:
@@ -148,9 +70,9 @@ def _own_augmentation(name: str, code: str) -> Callable[..., Any]:
     """Return the user's augmentation; `code` is the fingerprint of its source."""
     import keras
 
-    about = f"{_SETTING}: {name}"
+    about = f"{BUILDER}: {name}"
     try:
-        made = own_code.function(_SETTING, name)()
+        made = own_code.function(BUILDER, name)()
     except TypeError as error:
         raise ConfigError(f"{about} must take no argument ({error})") from error
     if isinstance(made, keras.layers.Layer):
@@ -187,8 +109,8 @@ def _of_own(images: tf.Tensor, name: str) -> tf.Tensor:
     """Change a batch by the user's augmentation; see `require_builder` for the errors."""
     import tensorflow as tf
 
-    augmentation = _own_augmentation(name, own_code.sha256(_SETTING, name))
-    about = f"{_SETTING}: the augmentation of {name}"
+    augmentation = _own_augmentation(name, own_code.sha256(BUILDER, name))
+    about = f"{BUILDER}: the augmentation of {name}"
     try:
         result = tf.cast(augmentation(images), tf.float32)
     except Exception as error:

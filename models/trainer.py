@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import decided, read_facts
@@ -25,7 +23,9 @@ from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.head.calibration import calibrate
 from imgpipe.models.head.out_of_fold import OutOfFold
-from imgpipe.models.model_names import (
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.model_names import (
     FEATURES,
     HISTORY_FILE,
     PARITY_FILE,
@@ -35,7 +35,7 @@ from imgpipe.models.model_names import (
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.search import network_search
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.history import History
 

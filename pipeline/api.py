@@ -230,7 +230,7 @@ def _folder(path: str | Path | Run) -> Path:
 
 def _prepare() -> None:
     """Prepare the process as `imgpipe run` does, before TensorFlow is imported."""
-    from imgpipe.models.process import prefer_batches
+    from imgpipe.models.machine.process import prefer_batches
     from imgpipe.pipeline.command_line import standard_streams
 
     standard_streams.open_descriptors()

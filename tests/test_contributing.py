@@ -18,7 +18,7 @@ _FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
 #: Builds a classifier with the new backbone.
 _PROGRAM = """
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 
 settings = ModelSettings(backbone="tiny", weights="none")
 classifier = build_classifier(None, ["cat", "dog"], settings)

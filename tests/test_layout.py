@@ -15,7 +15,7 @@ _TOP = ("models", "serving", "components", "pipeline")
 #: What each folder at the top may import besides itself: other folders, or some of their modules.
 _MAY_IMPORT = {
     "models": set(),
-    "serving": {"models.files", "models.errors", "models.process", "models.system"},
+    "serving": {"models.files", "models.errors", "models.machine"},
     "components": {"models", "serving"},
     "pipeline": {"components", "models", "serving"},
 }

@@ -15,7 +15,7 @@ import numpy as np
 
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.storage.records import Value, first, make, text
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     import tensorflow as tf

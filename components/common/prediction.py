@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgpipe.components.common.storage import records
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     import tensorflow as tf

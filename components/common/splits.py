@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from imgpipe.components.common.settings import LARGEST
-from imgpipe.models import feature_names as names
-from imgpipe.models.limits import STRICT
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.limits import STRICT
 
 #: Where several splits claim an image or a group, it stays in the first of these, so that no model
 #: is evaluated on an image that it was trained on.

@@ -17,8 +17,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
 
 from imgpipe.components.data_gate.rules import ACCEPT, Reason
-from imgpipe.models import feature_names as names
-from imgpipe.models.arrays import Floats
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Floats
 
 DriftKind = Literal["drift", "skew"]
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList

@@ -18,7 +18,7 @@ from imgpipe.components.common.shares import wilson
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.judge.checks import METADATA, decodable, whole_set
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import anomalies_pb2

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from imgpipe.components.common.settings import ComponentPlan
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.models.limits import PLACE, STRICT
+from imgpipe.models.settings.limits import PLACE, STRICT
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 
 SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails

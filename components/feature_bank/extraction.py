@@ -20,8 +20,6 @@ from imgpipe.components.feature_bank.storage import (
     record_key,
     shared_extractor,
 )
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
 from imgpipe.models.features.bank import (
     BANK_FILE,
     BankFacts,
@@ -35,7 +33,9 @@ from imgpipe.models.features.bank import (
 from imgpipe.models.features.extractor import describe, parse_description
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.model import ModelSettings
 
 #: A batch has at most so many images and bytes, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.

@@ -29,13 +29,13 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.feature_bank.storage import StoragePlan, free_budget, make_plan
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
-from imgpipe.models.feature_kinds import one_block
 from imgpipe.models.features.bank import BankOrigin
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import describe, parse_description, resolve_precision
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.feature_kinds import one_block
+from imgpipe.models.settings.model import ModelSettings
 
 _GIBIBYTE = 2**30
 

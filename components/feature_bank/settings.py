@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from imgpipe.components.common.settings import ComponentPlan, SettingsSection
-from imgpipe.models.limits import OUTPUT
+from imgpipe.models.settings.limits import OUTPUT
 
 
 class BankSettings(SettingsSection):

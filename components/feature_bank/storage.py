@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from imgpipe.components.common.storage.blob_store import BlobStore
-from imgpipe.models import feature_names as names
-from imgpipe.models.feature_kinds import single_blocks
 from imgpipe.models.features.extractor import FeatureExtractor, parse_description
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.feature_kinds import single_blocks
 
 #: Name of the `BlobStore`.
 STORE = "features"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from imgpipe.components.common.counts import Counts
 from imgpipe.components.image_evaluator.decision import FOLDS, DecidingAccuracy, UnlikeImages
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 from imgpipe.models.training.cross_validation import Folds
 
 

@@ -40,8 +40,8 @@ from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
 from imgpipe.components.image_evaluator.evidence import Evidence, Pairs
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
-from imgpipe.models import feature_names as names
-from imgpipe.models.model_names import HISTORY_FILE
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.model_names import HISTORY_FILE
 from imgpipe.models.training.cross_validation import Folds
 from imgpipe.models.training.history import History
 

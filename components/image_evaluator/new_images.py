@@ -24,10 +24,10 @@ import numpy.typing as npt
 from imgpipe.components.common.named_images import LabelledImage
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator.decision import UnlikeImages
-from imgpipe.models import feature_names as names
-from imgpipe.models.arrays import Floats, Integers
 from imgpipe.models.features import bank, folds, rows
 from imgpipe.models.features.feature_distribution import LONGEST, unit
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Floats, Integers
 
 #: Probability that a run names anything although its new images are of the same kind as the old.
 #: None of 140 draws of clean images (5 to 20 % of a set) was named; of 200 with 10 to 60 images of

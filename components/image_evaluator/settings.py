@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from imgpipe.components.common.settings import ComponentPlan, SettingsSection
-from imgpipe.models.limits import AUTOMATIC
+from imgpipe.models.settings.limits import AUTOMATIC
 
 
 class EvaluateSettings(SettingsSection):

@@ -29,8 +29,8 @@ from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.placement.families import Named
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
 
 
 def examine(

@@ -22,9 +22,9 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common import shares
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.checks.quality import is_grey
-from imgpipe.models import feature_names as names
-from imgpipe.models.arrays import Array, Flags, Floats, Integers
 from imgpipe.models.features import folds
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Array, Flags, Floats, Integers
 
 #: Images that are asked about at most. They give the accuracy within 1.5 points and take seconds.
 MOST_IMAGES: Final = 5_000

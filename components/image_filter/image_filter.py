@@ -37,8 +37,8 @@ from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.judge.checks import METADATA
 from imgpipe.components.image_filter.outcomes import Outcomes, check_conservation
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
 
 _PARTS = ".parts"  # folder for the decisions about single images while the filter runs
 _STATISTICS_FEATURES = (*METADATA, names.SPLIT)

@@ -17,7 +17,7 @@ from imgpipe.components.image_filter.judge.decision import ImageDecision
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.components.image_filter.placement import placement
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 

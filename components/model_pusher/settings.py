@@ -9,7 +9,7 @@ from pydantic import Field
 
 from imgpipe.components.common.settings import LARGEST, ComponentPlan, SettingsSection
 from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
-from imgpipe.models.limits import OUTPUT
+from imgpipe.models.settings.limits import OUTPUT
 
 VERSIONS = "model"  # usual folder of the versions, in the output folder
 #: File with the outcome, in the artifact of ModelPusher.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.report.commands import review_command, run_command
 from imgpipe.components.run_record.doubtful_labels import clear, weak_accuracy
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     from imgpipe.components.run_record.facts import Facts

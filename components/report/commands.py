@@ -15,7 +15,7 @@ from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.run_record.doubtful_labels import clear, weak_accuracy
 from imgpipe.components.run_record.run_files import CONFIG
-from imgpipe.models.model_names import SERVED_NAME
+from imgpipe.models.names.model_names import SERVED_NAME
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision

@@ -14,7 +14,7 @@ from imgpipe.components.report.sections import accuracy, pictures
 from imgpipe.components.run_record.deciding_answers import of_cells
 from imgpipe.components.run_record.facts import page_settings
 from imgpipe.components.run_record.verdict import RunState
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     from imgpipe.components.run_record.metrics import SplitMetrics

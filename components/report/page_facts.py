@@ -42,7 +42,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> PageFacts:
     from imgpipe.components.report.pictures.image_map import image_map
     from imgpipe.components.report.pictures.near_duplicates import condensed
     from imgpipe.components.run_record import collect as run_record
-    from imgpipe.models.process import one_blas_thread
+    from imgpipe.models.machine.process import one_blas_thread
 
     collected = run_record.collect(uris, settings)
     groups = run_record.near_groups(uris)

@@ -38,11 +38,11 @@ from imgpipe.components.run_record.doubtful_labels import (
 )
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
 from imgpipe.components.run_record.slices import Slices
-from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.out_of_fold import OutOfFold
-from imgpipe.models.model_names import HISTORY_FILE
-from imgpipe.models.process import one_blas_thread
+from imgpipe.models.machine.process import one_blas_thread
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.model_names import HISTORY_FILE
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.common.storage import records
-from imgpipe.models.arrays import Flags, Integers
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.label_margins import label_margins
+from imgpipe.models.names.arrays import Flags, Integers
 
 if TYPE_CHECKING:
     from imgpipe.components.common.prediction import StoredPrediction

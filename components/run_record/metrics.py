@@ -14,8 +14,8 @@ from imgpipe.components.common.named_images import LabelledImage
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.shares import AccuracyFigures
 from imgpipe.components.image_evaluator.decision import FOLDS
-from imgpipe.models import feature_names as names
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
+from imgpipe.models.names import feature_names as names
 
 #: What metrics are computed for, in their order: what decided, either the folds or the validation
 #: split, and the test split.

@@ -15,7 +15,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.prediction import StoredPrediction
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
 

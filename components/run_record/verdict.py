@@ -11,7 +11,7 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_filter.findings import not_used, titles
 from imgpipe.components.image_filter.summary_findings import DIVIDED_FAMILIES
 from imgpipe.components.run_record.run_findings import all_findings
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -67,7 +67,7 @@ def _first_sentence(check: Any) -> str:
 
 def _section(name: str, section: Any) -> Iterator[str]:
     """Yield the heading and the table of a section, and those of the sections in it."""
-    from imgpipe.models.limits import declared
+    from imgpipe.models.settings.limits import declared
 
     rows, below = [], []
     for key, info in declared(section).items():

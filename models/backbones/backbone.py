@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models import model_names, progress
 from imgpipe.models.backbones import hub_networks, registry
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
+from imgpipe.models.machine import progress
+from imgpipe.models.names import model_names
 
 if TYPE_CHECKING:
     from keras import KerasTensor

@@ -10,7 +10,7 @@ import functools
 import importlib.metadata
 from typing import Final, NamedTuple
 
-from imgpipe.models.process import quick_imports
+from imgpipe.models.machine.process import quick_imports
 
 _PACKAGE: Final = "keras-hub"
 _UNKNOWN: Final = "see its page"

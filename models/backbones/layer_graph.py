@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from imgpipe.models.arrays import Floats
 from imgpipe.models.errors import ConfigError, nearest
+from imgpipe.models.names.arrays import Floats
 
 if TYPE_CHECKING:
     import keras

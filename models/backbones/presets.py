@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypedDict, cast
 
-from imgpipe.models import progress
 from imgpipe.models.backbones.hub_networks import KINDS, NetworkKind, installed, published
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
-from imgpipe.models.model_names import KERAS_CONFIG
-from imgpipe.models.packages import install_extra
+from imgpipe.models.machine import progress
+from imgpipe.models.machine.packages import install_extra
+from imgpipe.models.names.model_names import KERAS_CONFIG
 
 PREFIX: Final = "hub:"
 CONVERTER_FILE: Final = "image_converter.json"

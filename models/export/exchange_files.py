@@ -31,15 +31,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.arrays import PixelValues
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import keras_file, lite_metadata
 from imgpipe.models.export.signatures import SERVING_PIXELS
 from imgpipe.models.files.version_files import SERVING_DEFAULT
-from imgpipe.models.model_names import AXES, PROBABILITIES
+from imgpipe.models.machine.system import processors
+from imgpipe.models.names.arrays import PixelValues
+from imgpipe.models.names.model_names import AXES, PROBABILITIES
 from imgpipe.models.network import network_file
-from imgpipe.models.system import processors
 
 #: Version of the operators. Every onnxruntime since 1.12 (2022) supports it.
 OPSET: Final = 17

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.export.signatures import signatures
 from imgpipe.models.files.version_files import MODEL_DIGEST, SERVING_DEFAULT, VOCABULARY
+from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import ClassifierNetwork
 from imgpipe.models.network.covariance_pooling import number_of_axes
 

@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.export import request_checks
 from imgpipe.models.files.version_files import FEATURE_VECTORS, SERVING_DEFAULT
-from imgpipe.models.model_names import FEATURES, LOGITS, PROBABILITIES
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.model_names import FEATURES, LOGITS, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 
 if TYPE_CHECKING:

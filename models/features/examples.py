@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imgpipe.models import feature_names as names
-from imgpipe.models.arrays import Array, Flags, Integers, Names
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Array, Flags, Integers, Names
 
 if TYPE_CHECKING:
     import tensorflow as tf

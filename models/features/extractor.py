@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imgpipe.models import augmentation, distribution, preprocess, progress
-from imgpipe.models.arrays import Floats
+from imgpipe.models import augmentation, preprocess
 from imgpipe.models.backbones.layer_graph import layer_at
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.feature_kinds import COVARIANCE_AXES
 from imgpipe.models.files import source_code
-from imgpipe.models.model_names import FEATURES
+from imgpipe.models.machine import distribution, progress
+from imgpipe.models.machine.process import computed_ahead, has_gpu, images_at_once
+from imgpipe.models.machine.system import processor_features, processors
+from imgpipe.models.names.arrays import Floats
+from imgpipe.models.names.model_names import FEATURES
 from imgpipe.models.network.classifier import build_features
-from imgpipe.models.process import computed_ahead, has_gpu, images_at_once
-from imgpipe.models.settings import ModelSettings
-from imgpipe.models.system import processor_features, processors
+from imgpipe.models.settings.feature_kinds import COVARIANCE_AXES
+from imgpipe.models.settings.model import ModelSettings
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -41,14 +42,13 @@ _LONG: Final = 30.0  # seconds of work of which people are told before
 CODE: Final = (
     "models/augmentation.py",
     "models/backbones",
-    "models/distribution.py",
-    "models/feature_kinds.py",
     "models/features/extractor.py",
+    "models/files/own_code.py",
+    "models/machine/distribution.py",
     "models/network/classifier.py",
     "models/network/covariance_pooling.py",
-    "models/own_code.py",
     "models/preprocess.py",
-    "models/progress.py",
+    "models/settings/feature_kinds.py",
 )
 _LIBRARIES: Final = ("tensorflow", "keras")
 _FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite

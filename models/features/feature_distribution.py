@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.features import folds, rows
-from imgpipe.models.process import one_blas_thread
+from imgpipe.models.machine.process import one_blas_thread
+from imgpipe.models.names.arrays import Array, Floats, Integers
 
 FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 #: Largest number of principal components; 128 did not detect other kinds of images better than 64.

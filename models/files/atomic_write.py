@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from imgpipe.models.system import open_files
+from imgpipe.models.machine.system import open_files
 
 #: A file system's journal takes several requests in one go, which thousands of small files need.
 _SYNCS_AT_ONCE = 16

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.head.calibration import calibrated_losses
+from imgpipe.models.names.arrays import Array, Flags, Floats, Integers, Names
 
 #: Largest loss of one image, so that a single image does not decide the comparison.
 _MOST_LOSS: Final = -math.log(1e-12)

@@ -14,8 +14,8 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.arrays import Flags, Floats, Integers
 from imgpipe.models.features.rows import blocks
+from imgpipe.models.names.arrays import Flags, Floats, Integers
 
 BINS: Final = 15
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from imgpipe.models.feature_kinds import single_blocks
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head.answers import Scores, better
 from imgpipe.models.head.solved_head import HeadSolver, Judgement
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.feature_kinds import single_blocks
+from imgpipe.models.settings.model import ModelSettings
 
 #: With more images, only one block is stored, unless all of them are better by far: the blocks of
 #: the default network take 22 kB an image instead of 2.6.

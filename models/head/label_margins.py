@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.features.feature_distribution import unit
 from imgpipe.models.features.rows import blocks
-from imgpipe.models.process import one_blas_thread
+from imgpipe.models.machine.process import one_blas_thread
+from imgpipe.models.names.arrays import Array, Floats, Integers
 
 _DECAY: Final = 0.3  # weight decay as a multiple of the mean squared feature
 _ROWS: Final = 4096  # images in float64 at once: 42 MB

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models import feature_names as names
-from imgpipe.models.arrays import Integers
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import Calibration, softmax
-from imgpipe.models.model_names import OUT_OF_FOLD_FILE
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Integers
+from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Final
 
 import numpy as np
 
-from imgpipe.models.arrays import Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.rows import blocks
 from imgpipe.models.head.logistic_regression import (
@@ -25,7 +24,8 @@ from imgpipe.models.head.logistic_regression import (
     Scaling,
     class_weights,
 )
-from imgpipe.models.process import one_blas_thread
+from imgpipe.models.machine.process import one_blas_thread
+from imgpipe.models.names.arrays import Floats
 
 #: Most features of a head in closed form. With more rows than features, a square matrix of float64
 #: with a row for each feature is in memory: 800 MB.

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from imgpipe.models.arrays import Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head.logistic_regression import Linear, Scaling
-from imgpipe.models.process import one_blas_thread
+from imgpipe.models.machine.process import one_blas_thread
+from imgpipe.models.names.arrays import Floats
 
 _FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
 

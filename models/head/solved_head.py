@@ -20,16 +20,16 @@ from typing import Annotated, Final, Literal, NamedTuple
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.arrays import Flags
 from imgpipe.models.features.bank import BankRows, ChosenPenalty
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.answers import Answers, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
 from imgpipe.models.head.ridge_regression import LEAST_UNIT, WIDEST, RidgeRegression
 from imgpipe.models.head.rotation import Axes, Rotation
-from imgpipe.models.process import one_blas_thread
-from imgpipe.models.settings import ModelSettings
-from imgpipe.models.system import processors
+from imgpipe.models.machine.process import one_blas_thread
+from imgpipe.models.machine.system import processors
+from imgpipe.models.names.arrays import Flags
+from imgpipe.models.settings.model import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution
 #: for the penalty before, which is near. Without such a start, weaker ones are not solved exactly.

@@ -13,15 +13,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from imgpipe.models import model_names, preprocess
-from imgpipe.models.arrays import Floats
+from imgpipe.models import preprocess
 from imgpipe.models.backbones import layer_graph, token_maps
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.feature_kinds import AUTO, AVERAGE, CLASS_TOKEN, COVARIANCE, FLATTEN, TOKENS
-from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
+from imgpipe.models.machine.process import images_at_once
+from imgpipe.models.names import model_names
+from imgpipe.models.names.arrays import Floats
+from imgpipe.models.names.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.network import covariance_pooling
-from imgpipe.models.process import images_at_once
-from imgpipe.models.settings import ModelSettings, check_vocabulary
+from imgpipe.models.settings.feature_kinds import (
+    AUTO,
+    AVERAGE,
+    CLASS_TOKEN,
+    COVARIANCE,
+    FLATTEN,
+    TOKENS,
+)
+from imgpipe.models.settings.model import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras

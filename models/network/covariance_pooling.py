@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph
-from imgpipe.models.feature_kinds import COVARIANCE_AXES
-from imgpipe.models.model_names import AXES
-from imgpipe.models.process import one_blas_thread
+from imgpipe.models.machine.process import one_blas_thread
+from imgpipe.models.names.arrays import Floats
+from imgpipe.models.names.model_names import AXES
+from imgpipe.models.settings.feature_kinds import COVARIANCE_AXES
 
 if TYPE_CHECKING:
     import keras

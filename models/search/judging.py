@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgpipe.models import feature_names as names
-from imgpipe.models.arrays import Flags
 from imgpipe.models.features.bank import BankRows, read_rows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.folds import FOLDS, network_folds
 from imgpipe.models.head.solved_head import HeadSolver
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Flags
 from imgpipe.models.training import stages
 from imgpipe.models.training.history import JudgedBy
 from imgpipe.models.training.stages import Inputs, Part, Trained

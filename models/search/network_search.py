@@ -17,14 +17,14 @@ from typing import Final, Literal
 import numpy as np
 from typing_extensions import TypedDict
 
-from imgpipe.models import process, progress
 from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head.answers import Answers, better, standard_error
+from imgpipe.models.machine import process, progress
+from imgpipe.models.machine.progress import TimeLeft
 from imgpipe.models.network.classifier import backbone_of
-from imgpipe.models.progress import TimeLeft
 from imgpipe.models.search import search_ends
 from imgpipe.models.search.judging import FEWEST_MISTAKES, images_of, judging_parts
 from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view

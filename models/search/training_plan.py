@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.backbones import layer_graph
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 
 if TYPE_CHECKING:
     import keras

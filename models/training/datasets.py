@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpipe.models import augmentation
-from imgpipe.models.arrays import Array, Integers
-from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.head.logistic_regression import class_weights
-from imgpipe.models.process import untuned
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.machine.process import untuned
+from imgpipe.models.names.arrays import Array, Integers
+from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.views import ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf

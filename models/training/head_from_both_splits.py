@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS, MOST_OF_HEADS
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import HeadSolver, Solution
-from imgpipe.models.limits import AUTOMATIC
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.training.cross_validation import Folds, summary
 from imgpipe.models.training.history import NetworkHistory
 from imgpipe.models.training.stages import (

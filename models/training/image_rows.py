@@ -15,14 +15,15 @@ from typing import Final
 
 import numpy as np
 
-from imgpipe.models import augmentation, preprocess, progress
-from imgpipe.models import feature_names as names
-from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models import augmentation, preprocess
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features import rows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.process import untuned
+from imgpipe.models.machine import progress
+from imgpipe.models.machine.process import untuned
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.views import ViewSpec
 from imgpipe.models.training.datasets import Rows
 
 _DECODED_AT_ONCE: Final = 16  # images in one batch

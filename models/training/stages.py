@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
-from imgpipe.models.arrays import Flags, Floats, Names
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
@@ -28,9 +25,12 @@ from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.head.solved_head import HeadSolver
+from imgpipe.models.machine import progress
+from imgpipe.models.machine.process import has_gpu
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Flags, Floats, Names
 from imgpipe.models.network.classifier import backbone_of, build_parts, copy_weights
-from imgpipe.models.process import has_gpu
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets, image_rows
 from imgpipe.models.training.history import FineTuned, NetworkHistory
 from imgpipe.models.training.training_loop import Fit, fit, fit_head, solve_head

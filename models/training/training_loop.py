@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from imgpipe.models import distribution, progress
 from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head.logistic_regression import Linear
 from imgpipe.models.head.solved_head import HeadSolver, Solution
-from imgpipe.models.model_names import HEAD
+from imgpipe.models.machine import distribution, progress
+from imgpipe.models.machine.process import one_blas_thread
+from imgpipe.models.names.model_names import HEAD
 from imgpipe.models.network.classifier import build_head
-from imgpipe.models.process import one_blas_thread
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.history import Epoch, Stage, StopReason
 from imgpipe.models.training.watch import Watch

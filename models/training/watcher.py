@@ -7,8 +7,8 @@ from typing import Final
 import keras
 import numpy as np
 
-from imgpipe.models import progress
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.machine import progress
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.history import Epoch, StopReason
 from imgpipe.models.training.watch import Watch
 

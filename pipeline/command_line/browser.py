@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpipe.models.system import has_display
+from imgpipe.models.machine.system import has_display
 
 if TYPE_CHECKING:
     from rich.console import Console

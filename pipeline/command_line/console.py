@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
 from imgpipe.pipeline.command_line import standard_streams
 from imgpipe.pipeline.command_line.component_names import TASKS
 from imgpipe.pipeline.command_line.terminal import wrapped
@@ -131,7 +131,7 @@ class Display:
     """Shows steps with counts and rates.
 
     On a terminal the display is updated while steps run. Otherwise it prints one line for each
-    finished step. It is the listener of `imgpipe.models.progress`.
+    finished step. It is the listener of `imgpipe.models.machine.progress`.
     """
 
     def __init__(self, console: Console) -> None:
@@ -182,14 +182,14 @@ class Display:
             self.console.print(Text.assemble(*self._cells(step)), soft_wrap=True)
 
     def advance(self, count: int, unit: str) -> None:
-        """See `imgpipe.models.progress.advance`."""
+        """See `imgpipe.models.machine.progress.advance`."""
         with self._lock:
             if self._steps:
                 counts = self._steps[-1].counts
                 counts[unit] = counts.get(unit, 0) + count
 
     def total(self, count: int, unit: str) -> None:
-        """See `imgpipe.models.progress.total`."""
+        """See `imgpipe.models.machine.progress.total`."""
         with self._lock:
             if self._steps:
                 step = self._steps[-1]
@@ -197,7 +197,7 @@ class Display:
                 step.goals[unit] = _Goal(count, time.monotonic())
 
     def part(self, text: str, left: progress.TimeLeft | None) -> None:
-        """See `imgpipe.models.progress.part`."""
+        """See `imgpipe.models.machine.progress.part`."""
         with self._lock:
             if self._steps:
                 step = self._steps[-1]
@@ -206,7 +206,7 @@ class Display:
                 step.left = left
 
     def say(self, text: str) -> None:
-        """See `imgpipe.models.progress.say`."""
+        """See `imgpipe.models.machine.progress.say`."""
         self.console.print(wrapped(Text(f"   {text}"), self.console), soft_wrap=True)
 
     def _cells(self, step: _ProgressStep) -> list[tuple[str, str]]:

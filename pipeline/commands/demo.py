@@ -56,7 +56,7 @@ def demo(
 
 def _drawn(console: Console, photos: Path, out: Path) -> Config:
     """Draw the images, and return the configuration of the run."""
-    from imgpipe.models import progress
+    from imgpipe.models.machine import progress
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.demo import FAULTS, LABELS, draw

@@ -41,7 +41,7 @@ def drift(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
-    from imgpipe.models.process import quick_imports
+    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published import named_model
     from imgpipe.pipeline.request_drift.log import find

@@ -22,7 +22,7 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.models.arrays import Array, PixelValues
+    from imgpipe.models.names.arrays import Array, PixelValues
     from imgpipe.models.network.classifier import ClassifierNetwork
     from imgpipe.serving.served import Served
 
@@ -62,7 +62,7 @@ def command(
     run: options.RunOption = None,
 ) -> None:
     """Draw Grad-CAM and feature maps of images, and list the sizes of all layers."""
-    from imgpipe.models.process import quick_imports
+    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published import named_model
 
@@ -129,8 +129,8 @@ class _Drawing:
 def _draw(console: Console, images: Sequence[Path], drawing: _Drawing, to: Path) -> int:
     """Draw all images, each into a folder of its own, and return how many could not be drawn."""
     from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
-    from imgpipe.models import progress
     from imgpipe.models.files.regular_files import read_bytes
+    from imgpipe.models.machine import progress
     from imgpipe.serving.client import InvalidArgument
 
     refused = 0

@@ -94,7 +94,7 @@ def run_config(
 
     if start is not None:  # before imports that take time
         start = component_names.find(start)
-    from imgpipe.models.process import prefer_batches
+    from imgpipe.models.machine.process import prefer_batches
     from imgpipe.pipeline.definition.plan import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
 

@@ -1,6 +1,6 @@
 """Reads and validates the configuration; `toml_text.py` writes it.
 
-Each section is declared where it acts: beside its component, in `models/settings.py`, or in this
+Each section is declared where it acts: beside its component, in `models/settings/`, or in this
 folder. An unknown key is an error that names the most similar known key, so that a typo never leads
 to a default without notice.
 """
@@ -27,11 +27,13 @@ from imgpipe.components.feature_bank.settings import BankSettings
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.model_pusher.settings import PushSettings
-from imgpipe.models.augmentation import ViewSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, declared, describe
-from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
+from imgpipe.models.settings.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, declared, describe
+from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.network import NetworkSettings
+from imgpipe.models.settings.training import FineTune, TrainSettings
+from imgpipe.models.settings.views import ViewSettings
 from imgpipe.pipeline.configuration.beam import BeamSettings
 from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
 from imgpipe.pipeline.configuration.kubeflow import KubeflowSettings
@@ -171,7 +173,7 @@ def known_keys() -> list[str]:
 
 
 def marked(*marks: str) -> list[str]:
-    """Return the keys of settings that are paths of some kinds; see `imgpipe.models.limits`."""
+    """Return the keys of settings that are paths with one of these marks; see `limits.py`."""
     return [key for key, field in fields(Config) if set(marks) & set(map(str, field.metadata))]
 
 

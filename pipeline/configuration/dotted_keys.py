@@ -8,7 +8,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.limits import declared
+from imgpipe.models.settings.limits import declared
 
 
 def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from imgpipe.components.common.settings import LARGEST, SettingsSection
-from imgpipe.models.limits import OUTPUT
-from imgpipe.models.model_names import SERVED_NAME
+from imgpipe.models.names.model_names import SERVED_NAME
+from imgpipe.models.settings.limits import OUTPUT
 
 
 class RunSettings(SettingsSection):

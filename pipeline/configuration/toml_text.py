@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from imgpipe.models.limits import declared
+from imgpipe.models.settings.limits import declared
 from imgpipe.pipeline.configuration.config import Config
 
 #: Breaks the comments of a written file into lines, between words.

@@ -49,9 +49,9 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.components.run_record.facts import ShownSettings
-from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
+from imgpipe.models.settings.views import ViewSpec
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config, changed
 from imgpipe.pipeline.configuration.dotted_keys import flat, put

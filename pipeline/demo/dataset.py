@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
 from imgpipe.pipeline.demo import hands
 from imgpipe.pipeline.demo.faults import FAULTS, Tools, encoded
 from imgpipe.pipeline.demo.hands import LABELS

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.models import system
-from imgpipe.models.packages import install_command
+from imgpipe.models.machine import system
+from imgpipe.models.machine.packages import install_command
 
 _GIB = 1 << 30
 _DISK_GIB = 2.0  # about the disk space of a run on 10,000 images

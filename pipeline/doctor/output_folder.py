@@ -17,7 +17,7 @@ from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.plain_paths import pattern_in
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.pipeline.doctor.machine import MachineFinding
 from imgpipe.pipeline.output import metadata_file, past_runs
 from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT

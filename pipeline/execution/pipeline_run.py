@@ -17,9 +17,9 @@ from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.run_record import identity
 from imgpipe.components.run_record.run_files import CONFIG, LOG
-from imgpipe.models import progress
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.models.process import quick_imports
+from imgpipe.models.machine import progress
+from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config

@@ -149,7 +149,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
     """
     from imgpipe.components.image_filter.judge import overrides
     from imgpipe.components.report.pictures.galleries import GallerySample
-    from imgpipe.models.process import quick_imports
+    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
     store = str(config.places.judge) if config.judge.store else ""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
-from imgpipe.models.process import prefer_batches, quick_imports
+from imgpipe.models.machine.process import prefer_batches, quick_imports
 from imgpipe.pipeline.kubeflow import mounts, run_folder
 from imgpipe.pipeline.kubeflow.groups import Spec, artifact_name
 

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.limits import INPUT, OUTPUT, PLACE
+from imgpipe.models.settings.limits import INPUT, OUTPUT, PLACE
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, marked
 from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.configuration.kubeflow import Volume

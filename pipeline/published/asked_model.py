@@ -11,7 +11,7 @@ import numpy as np
 
 from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats, probe
 from imgpipe.components.common.image_file.transcoding import for_the_model
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 from imgpipe.serving import image_header
 from imgpipe.serving.client import InvalidArgument
 from imgpipe.serving.file_formats import HEIC, other_format

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.images.source import opened
 from imgpipe.pipeline.published import named_model
@@ -117,7 +117,7 @@ def evaluate(
     Raises:
         ConfigError: No image could be judged.
     """
-    from imgpipe.models.process import quick_imports
+    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
     images: dict[str, bytes] = {}

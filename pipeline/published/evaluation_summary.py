@@ -15,9 +15,9 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.shares import AccuracyFigures
 from imgpipe.components.run_record.metrics import Mistake, Table
 from imgpipe.components.run_record.slices import SliceGroup, Slices
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.published.model import Model
 
 if TYPE_CHECKING:

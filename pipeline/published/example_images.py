@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.names import feature_names as names
 
 _COUNT = 3
 

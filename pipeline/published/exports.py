@@ -22,14 +22,14 @@ import numpy.typing as npt
 
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator.rules import SLACK
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
-from imgpipe.models.arrays import PixelValues
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Probabilities
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
-from imgpipe.models.packages import install_extra
+from imgpipe.models.machine import progress
+from imgpipe.models.machine.packages import install_extra
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import PixelValues
 from imgpipe.pipeline.published import model_copy, named_model
 from imgpipe.pipeline.published.model import Model
 
@@ -148,7 +148,7 @@ def write(
         ResourceError: There is no model, or the file cannot be written.
         NotEqual: The file would not answer as the model does, or not as well.
     """
-    from imgpipe.models.process import quick_imports
+    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line import output_files
 

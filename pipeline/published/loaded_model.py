@@ -16,7 +16,7 @@ import numpy as np
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.signatures import SERVING_DEFAULT
-from imgpipe.models.process import quick_imports
+from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.published import named_model
 from imgpipe.pipeline.published.asked_model import ask

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imgpipe.components.common.storage import known_images, records
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.published.model import Model
 
 

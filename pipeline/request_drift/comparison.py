@@ -21,9 +21,9 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common import shares
 from imgpipe.components.data_gate import drift
 from imgpipe.components.data_gate.drift import FeatureDistance
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.feature_distribution import FAR_SHARE
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.request_drift.log import VersionRequests
 from imgpipe.pipeline.request_drift.reference import Reference
 from imgpipe.pipeline.request_drift.unfamiliar_images import NONE_LOOKED_AT, Share

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import manifest
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
 from imgpipe.pipeline.request_drift import comparison, images, log, reference
 from imgpipe.pipeline.request_drift.unfamiliar_images import Unfamiliar
 

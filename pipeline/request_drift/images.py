@@ -12,8 +12,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source
 from imgpipe.components.image_filter.judge.checks import METADATA
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.request_drift import log
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 

@@ -19,8 +19,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
+from imgpipe.models.names import feature_names as names
 from imgpipe.serving import request_log_files, tensors
 from imgpipe.serving.request_log_files import SUFFIX
 

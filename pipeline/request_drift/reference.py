@@ -16,10 +16,10 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from imgpipe.components.common import prediction
 from imgpipe.components.common.storage import integrity, manifest, records
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output import past_runs
 
 

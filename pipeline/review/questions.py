@@ -27,9 +27,9 @@ from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.near_duplicates import ShownGroup
 from imgpipe.components.run_record.run_files import FACTS
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.past_runs import PastRun
 
 QuestionKind = Literal["doubtful", "near", "rejected"]

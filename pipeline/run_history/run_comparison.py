@@ -15,9 +15,9 @@ from imgpipe.components.common.shares import PairedAnswers
 from imgpipe.components.common.storage import integrity, records
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.run_record.metrics import MEASURED, SplitMetrics
-from imgpipe.models import feature_names as names
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
-from imgpipe.models.limits import OUTPUT
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.limits import OUTPUT
 from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
 from imgpipe.pipeline.output.run_folders import ARTIFACTS

@@ -16,7 +16,7 @@ from concurrent import futures
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from imgpipe.models.system import give_memory_back
+from imgpipe.models.machine.system import give_memory_back
 from imgpipe.serving.server import status
 from imgpipe.serving.server.status import Code, StatusError
 

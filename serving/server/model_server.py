@@ -23,7 +23,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
-from imgpipe.models.system import raise_open_files
+from imgpipe.models.machine.system import raise_open_files
 from imgpipe.serving import decoder_lines
 from imgpipe.serving.server.settings import Settings, parse
 

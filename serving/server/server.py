@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
-from imgpipe.models.system import processors
+from imgpipe.models.machine.system import processors
 from imgpipe.serving.server.calls import Calls, SheddingPool, log_call
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.grpc_port import GrpcPort, Health

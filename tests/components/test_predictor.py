@@ -15,9 +15,9 @@ from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.serving_validator import validate
-from imgpipe.models import feature_names as names
 from imgpipe.models.export.signatures import CAM
 from imgpipe.models.head.out_of_fold import OutOfFold
+from imgpipe.models.names import feature_names as names
 from imgpipe.serving.served import Served
 from imgpipe.serving.server import runtime
 from tests.images import encoded, soft
@@ -45,7 +45,7 @@ def _export(folder: Path, seed: int) -> Path:
 
     from imgpipe.models.export.saved_model import export, write_digest
     from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings import ModelSettings
+    from imgpipe.models.settings.model import ModelSettings
 
     keras.utils.set_random_seed(seed)
     settings = ModelSettings(backbone="conv_4", weights="none", image_size=16)

@@ -14,7 +14,7 @@ from imgpipe import components
 from imgpipe.components.common.artifacts import DataBlessing
 from imgpipe.components.common.storage import records
 from imgpipe.components.model_pusher.settings import PusherPlan, PushSettings
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 from tests.images import encoded, soft
 
 # TFX and ML Metadata warn about their own dependencies; none of these warnings can be fixed here.
@@ -25,7 +25,7 @@ _RUN_FN = '''
 from pathlib import Path
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.export.saved_model import export
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 
 def run_fn(fn_args):
     assert Path(fn_args.custom_config["bank_uri"]).is_dir()

@@ -52,7 +52,7 @@ def _without_linux_folders(function: Callable[..., Any]) -> Callable[..., Any]:
 def _run(photos: Path, out: Path) -> None:
     """Run the small pipeline, and print the system, whether it was blessed and an answer."""
     import imgpipe
-    from imgpipe.models import system
+    from imgpipe.models.machine import system
     from tests.e2e.case import Case
 
     outcome = Case(photos, out).run()

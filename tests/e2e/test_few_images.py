@@ -12,8 +12,8 @@ import pytest
 
 from imgpipe.components.common.storage import records
 from imgpipe.components.run_record.run_files import FACTS
-from imgpipe.models import feature_names as names
-from imgpipe.models.model_names import OUT_OF_FOLD_FILE
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.served import Served
 from tests.e2e.case import Case
 

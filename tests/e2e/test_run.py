@@ -18,9 +18,9 @@ import pytest
 import imgpipe
 from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common.storage import known_images, manifest, records
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.described_files import version_damage
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.definition.graph import NEVER_CACHED
 from imgpipe.pipeline.demo import FAULTS
 from imgpipe.pipeline.execution import repetition

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 _SETTINGS = (
     *("model.image_size=96", "views.count=1", "train.epochs=4", "run.name=engines"),

@@ -10,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from imgpipe.models import augmentation
-from imgpipe.models.augmentation import ViewSpec, augment, seeds
+from imgpipe.models.augmentation import augment, seeds
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.limits import declared
+from imgpipe.models.settings.limits import declared
+from imgpipe.models.settings.views import ViewSpec
 from imgpipe.pipeline.configuration.config import Config, build
 
 _STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)

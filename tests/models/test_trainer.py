@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import feature_distribution
+from imgpipe.models.names import feature_names as names
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.trainer import image_distribution, run_fn, some_images
 from tests.models.banks import read_split
 

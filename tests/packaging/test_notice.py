@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from imgpipe.models.backbones import registry
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from tests.conftest import REPOSITORY
 
 WEIGHTS = registry.packaged_weights()

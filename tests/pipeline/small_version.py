@@ -15,7 +15,7 @@ def push(out: Path, seed: int = 1, unknown_below: float = 0.0) -> Path:
     from imgpipe.models.export.saved_model import export, write_digest
     from imgpipe.models.network import network_file
     from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings import ModelSettings
+    from imgpipe.models.settings.model import ModelSettings
 
     keras.utils.set_random_seed(seed)
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from imgpipe.components.common.shares import paired_answers
 from imgpipe.components.common.storage import integrity, records
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command

@@ -16,8 +16,8 @@ import imgpipe
 from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
 from tests import json_formats

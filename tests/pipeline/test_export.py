@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import imgpipe
 from imgpipe.components.common.storage import manifest, records
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.published import exports
 from imgpipe.pipeline.published.model import Model

@@ -11,9 +11,9 @@ import numpy as np
 from imgpipe.components.common.image_file.header import Header, converted_formats, pillow
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels, measure
-from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
+from imgpipe.models.names import feature_names as names
 from imgpipe.serving.refused_image import in_words, reason
 
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes

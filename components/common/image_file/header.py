@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from imgpipe.models.packages import install_extra
+from imgpipe.models.machine.packages import install_extra
 from imgpipe.serving import image_header
 from imgpipe.serving.file_formats import HEIC
 from imgpipe.serving.refused_image import IPHONE_REMEDY

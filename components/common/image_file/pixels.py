@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops
 
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 #: The luminance of R, G and B in 0..255 is sqrt(.241 R² + .691 G² + .068 B²) / 255. These are the
 #: factors that each channel is multiplied by before it is squared.

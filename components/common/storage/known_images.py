@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imgpipe.components.common.storage import records
-from imgpipe.models import feature_names as names
 from imgpipe.models.features.examples import columns
+from imgpipe.models.names import feature_names as names
 
 FILE = "images.txt"
 #: Hexadecimal digits of a content hash that are kept: two of a million images share them with a

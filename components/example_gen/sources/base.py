@@ -18,7 +18,7 @@ from typing import Protocol
 
 from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
 
 #: Length of an `Item.key`, which is a SHA-256.
 KEY_BYTES = 32

@@ -24,7 +24,7 @@ from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed, some
 from imgpipe.components.example_gen.sources.readings import OptionChange, TwoReadings
 from imgpipe.components.example_gen.sources.split_names import are_splits, given_splits, split_of
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 _FEW_FOLDERS = 3  # of so many, a message shows how to read each alone
 _CLASSES: OptionChange = {"class_level": 1}  # reads all folders as classes

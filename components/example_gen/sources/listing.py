@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.names import feature_names as names
 
 EXPECTED_TREE = (
     "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "

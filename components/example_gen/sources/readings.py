@@ -14,7 +14,7 @@ from imgpipe.components.example_gen.sources.base import Scan
 from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.limits import declared
+from imgpipe.models.settings.limits import declared
 
 _MOST = 6  # readings that a message shows
 #: Values of options that differ from those of the user, by name.

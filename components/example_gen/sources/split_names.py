@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from imgpipe.components.example_gen.sources.listing import some
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.names import feature_names as names
 
 _SPLITS = {
     "train": names.TRAIN,

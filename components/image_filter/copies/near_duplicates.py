@@ -33,8 +33,8 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
 )
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.models import feature_names as names
-from imgpipe.models.arrays import Indices
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Indices
 
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
 #: frames of films, which have enough near-duplicates among these.

@@ -13,7 +13,7 @@ from imgpipe.components.image_filter.judge.check import ImageCheck, ImageFinding
 from imgpipe.components.image_filter.judge.checks import CHECKS, MEASUREMENTS, decodable, files
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.judge.decision import Move
-from imgpipe.models import feature_names as names
-from imgpipe.models.arrays import Array, Indices
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Array, Indices
 
 #: Reasons of a move.
 TOGETHER = "near_duplicates_together"

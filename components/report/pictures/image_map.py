@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from imgpipe.components.run_record.deciding_answers import SampledAnswer
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
-from imgpipe.models.process import one_blas_thread
+from imgpipe.models.machine.process import one_blas_thread
 
 _FEWEST = 20  # images of which a map says something
 _AXES = 30  # principal axes that are used; the neighbours in more of them are the same

@@ -14,7 +14,7 @@ from imgpipe.components.report.section import Absent, Context, Section, SectionC
 from imgpipe.components.run_record.facts import Facts, folds_of
 from imgpipe.components.run_record.metrics import MEASURED
 from imgpipe.components.run_record.slices import Slice
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 _Part = TypeVar("_Part")
 

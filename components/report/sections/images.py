@@ -15,7 +15,7 @@ from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.doubtful_labels import clear
 from imgpipe.components.run_record.facts import Facts
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 #: Number of images shown for each kind of warning, the worst first.
 IMAGES = 6

@@ -9,10 +9,10 @@ from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.commands import serve_command
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.section import Context, Section, SectionContent
-from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.head.solved_head import Solution
-from imgpipe.models.model_names import SERVED_NAME
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.model_names import SERVED_NAME
 from imgpipe.models.training.history import FAILURES, JUDGES, FineTuned, History, Stage, Tried
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one

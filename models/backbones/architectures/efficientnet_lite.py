@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import torch_legacy
 from imgpipe.models.backbones.registry import Architecture, BackboneChoice, PackagedWeights
 from imgpipe.models.backbones.torch_legacy import Tensors
+from imgpipe.models.names.arrays import Floats
 
 if TYPE_CHECKING:
     import keras

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models import own_code
 from imgpipe.models.backbones.registry import Architecture, BackboneChoice
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import own_code
 
 if TYPE_CHECKING:
     import keras

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.packages import install_extra
+from imgpipe.models.machine.packages import install_extra
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines runs."""
     require_kfp()
-    from imgpipe.models.process import quick_imports
+    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.kubeflow import places

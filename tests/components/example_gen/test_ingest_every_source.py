@@ -23,7 +23,7 @@ from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.quarantine_files import MANIFEST
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 COUNT = 12
 

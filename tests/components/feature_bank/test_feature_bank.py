@@ -25,12 +25,12 @@ from imgpipe.components.feature_bank.storage import (
     make_plan,
     shared_extractor,
 )
-from imgpipe.models import feature_names as names
-from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.bank import BankOrigin, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, describe
 from imgpipe.models.head import feature_choice
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.views import ViewSpec
 from tests.images import encoded
 
 _KEPT = {"train": 100, "validation": 10, "test": 10}

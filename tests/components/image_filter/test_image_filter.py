@@ -19,7 +19,7 @@ from imgpipe.components.image_filter.image_filter import Uris
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.outcomes import check_conservation
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 from tests import images
 
 

@@ -8,8 +8,8 @@ import pytest
 from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.storage import records
 from imgpipe.components.run_record.doubtful_labels import UnseenAnswers, doubtful_labels
-from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import read_rows
+from imgpipe.models.names import feature_names as names
 
 CLASSES = ("cat", "dog", "owl")
 

@@ -9,7 +9,7 @@ from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.shares import wilson
 from imgpipe.components.common.storage import records
 from imgpipe.components.run_record.metrics import Table
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 
 def said(i, label, probabilities):

@@ -131,7 +131,7 @@ def test_computing_fingerprints_imports_no_tensorflow() -> None:
         "import sys; from imgpipe.models import backbones; "
         "[backbones.get(name, weights='none').key() for name in backbones.registry.names()]; "
         "from imgpipe.models.features.extractor import FeatureExtractor; "
-        "from imgpipe.models.settings import ModelSettings; "
+        "from imgpipe.models.settings.model import ModelSettings; "
         "FeatureExtractor(ModelSettings(), 'float32').key(1); "
         "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'h5py' in sys.modules)"
     )

@@ -15,10 +15,10 @@ from imgpipe.models.backbones import presets, registry
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
-from imgpipe.models.model_names import FEATURES, HEAD, PROBABILITIES
+from imgpipe.models.names.model_names import FEATURES, HEAD, PROBABILITIES
 from imgpipe.models.network import covariance_pooling, network_file
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from tests.images import soft
 from tests.models.backbones import hub_presets
 

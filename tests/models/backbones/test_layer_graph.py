@@ -16,7 +16,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.network.classifier import backbone_of, build_features
 from imgpipe.models.search.training_plan import training_plan
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import stages
 
 _SIZE = 32

@@ -15,7 +15,7 @@ from imgpipe.models import backbones
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 
 _MODULE = """
 import keras

@@ -12,9 +12,9 @@ from imgpipe.models import backbones
 from imgpipe.models.backbones import presets
 from imgpipe.models.backbones.hub_networks import KINDS, installed, published
 from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
-from imgpipe.models.feature_kinds import single_blocks
-from imgpipe.models.model_names import KERAS_CONFIG
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.names.model_names import KERAS_CONFIG
+from imgpipe.models.settings.feature_kinds import single_blocks
+from imgpipe.models.settings.model import ModelSettings
 from tests import python_program
 from tests.models.backbones import hub_presets
 

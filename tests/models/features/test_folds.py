@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.folds import assign, find_groups
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.model import ModelSettings
 from tests.models.banks import read_split, write_facts
 
 ALL = np.array([letter.encode() for letter in "abcdefghij"])

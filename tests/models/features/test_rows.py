@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.features import rows
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 
 _COUNT = 50

@@ -12,14 +12,11 @@ from imgpipe.components.example_gen import inspection
 from imgpipe.models.features import extractor
 from imgpipe.models.files import source_code
 
-#: What code that decides a stored result may import without depending on it: errors, progress,
-#: names of types, settings, whose values are in the keys themselves, and files, whose content is;
-#: commands in messages, and what the machine has, which decides precision, also in the keys.
+#: What code that decides a stored result may import without depending on it: errors, names of types
+#: and features, settings, whose values are in the keys themselves, and files, whose content is;
+#: what the machine has, which decides precision, also in the keys, and how far the work is.
 _DECIDE_NOTHING = (
-    *("models/errors.py", "models/progress.py", "models/limits.py", "models/process.py"),
-    *("models/system.py", "models/packages.py"),
-    *("models/settings.py", "models/arrays.py", "models/files"),
-    *("models/feature_names.py", "models/model_names.py", "models/dataset_tuning.py"),
+    *("models/errors.py", "models/files", "models/machine", "models/names", "models/settings"),
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
     "models/network/__init__.py",
     *("components/common/__init__.py", "components/common/image_record.py"),

@@ -10,7 +10,7 @@ from imgpipe.models.head import feature_choice
 from imgpipe.models.head.answers import Scores
 from imgpipe.models.head.feature_choice import HeadInput, choose_blocks, choose_size
 from imgpipe.models.head.solved_head import Judgement
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 
 _SETTINGS = ModelSettings()
 _TOKENS = ModelSettings(features="tokens")

@@ -12,7 +12,7 @@ from imgpipe.models.head import ridge_regression, solved_head
 from imgpipe.models.head.logistic_regression import Scaling
 from imgpipe.models.head.ridge_regression import RidgeRegression
 from imgpipe.models.head.solved_head import FEW_CLASSES, HeadSolver
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 
 
 def _rows(classes: int, each: int, width: int = 80, seed: int = 0) -> BankRows:

@@ -8,13 +8,13 @@ import json
 import numpy as np
 import pytest
 
-from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import LogisticRegression
 from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.training_loop import Fit, fit_head
 from tests.models.banks import best, read_split
 from tests.models.banks import clean as clean_rows

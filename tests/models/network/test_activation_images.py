@@ -8,7 +8,7 @@ import pytest
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.network import activation_images as activations
 from imgpipe.models.network.classifier import build_parts
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 
 
 def _network(backbone: str, **settings: object):

@@ -9,16 +9,17 @@ import keras
 import numpy as np
 import pytest
 
-from imgpipe.models import distribution, preprocess
+from imgpipe.models import preprocess
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.files.version_files import SERVING_DEFAULT
-from imgpipe.models.model_names import HEAD
+from imgpipe.models.machine import distribution
+from imgpipe.models.names.model_names import HEAD
 from imgpipe.models.network import covariance_pooling, network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from tests.images import encoded, soft
 
 _SETTINGS = ModelSettings(

@@ -12,7 +12,7 @@ import pytest
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 
 # Keras causes this warning when it writes a file of weights.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")

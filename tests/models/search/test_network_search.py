@@ -15,21 +15,22 @@ import keras
 import numpy as np
 import pytest
 
-from imgpipe.models import feature_names as names
-from imgpipe.models import progress
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.folds import network_folds
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
-from imgpipe.models.limits import AUTOMATIC
+from imgpipe.models.machine import progress
+from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.search import judging, network_search
 from imgpipe.models.search.judging import fold_parts
 from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
 from imgpipe.models.search.training_plan import TrainingPlan, training_plan
-from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.settings.limits import AUTOMATIC
+from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.training import FineTune
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
 from imgpipe.models.training.history import describe_tried

@@ -14,8 +14,8 @@ import pytest
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_facts
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.limits import AUTOMATIC
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.limits import AUTOMATIC
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import head_from_both_splits as module
 from imgpipe.models.training.cross_validation import FoldFigures, summary
 from imgpipe.models.training.head_from_both_splits import head_from_both_splits

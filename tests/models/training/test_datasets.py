@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.views import ViewSpec
 from imgpipe.models.training import datasets
 
 

@@ -14,12 +14,13 @@ import keras
 import numpy as np
 import pytest
 
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features import rows
 from imgpipe.models.features.examples import Labelled
+from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.training import FineTune
 from imgpipe.models.training import stages
 from imgpipe.models.training.image_rows import activations, pixels
 from imgpipe.models.training.stages import Inputs, Trained, train

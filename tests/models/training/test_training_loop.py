@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
+from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import build_head
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.training_loop import Fit, fit, fit_head, optimizer
 from imgpipe.models.training.watch import Watch

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from imgpipe.models import progress
+from imgpipe.models.machine import progress
 from imgpipe.pipeline.command_line import console
 from tests.images import folder_of
 

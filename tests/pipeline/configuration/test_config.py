@@ -7,7 +7,7 @@ import pytest
 
 from imgpipe.models.backbones import hub_networks
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.limits import AUTOMATIC, declared
+from imgpipe.models.settings.limits import AUTOMATIC, declared
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import toml_text
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from imgpipe.models import system
+from imgpipe.models.machine import system
 from imgpipe.pipeline.doctor import machine
 
 

@@ -15,8 +15,8 @@ from tensorflow_serving.apis import predict_pb2
 from imgpipe.components.common.storage import integrity, manifest, records
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.model_pusher import versions
-from imgpipe.models import feature_names as names
 from imgpipe.models.files.version_files import VOCABULARY
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors
 from imgpipe.serving.server.request_log import RequestLog

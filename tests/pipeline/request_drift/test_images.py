@@ -9,7 +9,7 @@ from PIL import Image
 from imgpipe.components.common.storage.records import first
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.request_drift import images, log
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 

@@ -23,7 +23,7 @@ def many_classes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve an exported model of 300 classes as `imgpipe`, and yield `host:port`."""
     from imgpipe.models.export.saved_model import export, write_digest
     from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings import ModelSettings
+    from imgpipe.models.settings.model import ModelSettings
 
     base: Path = tmp_path_factory.mktemp("many")
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)

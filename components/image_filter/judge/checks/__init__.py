@@ -15,7 +15,7 @@ from imgpipe.components.common.image_file.pixels import STATISTICS_ONLY, Measure
 from imgpipe.components.image_filter.judge.check import ImageCheck, SeverityChoice
 from imgpipe.components.image_filter.judge.checks.files import NOT_ABOUT_LABEL
 from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_ACROSS_SPLITS
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)

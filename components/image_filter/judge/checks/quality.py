@@ -23,7 +23,7 @@ from imgpipe.components.image_filter.judge.check import (
     Result,
     check,
 )
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 _DOUBT = 0.05  # within this distance of `_SHARP`, the thumbnail is computed from all pixels
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits

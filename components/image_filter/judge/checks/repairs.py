@@ -17,7 +17,7 @@ from imgpipe.components.common.image_file.header import pillow
 from imgpipe.components.common.image_file.pixels import Measurement, Pixels
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 from imgpipe.serving.pillow_pixels import eight_bits
 
 _OPAQUE = 255

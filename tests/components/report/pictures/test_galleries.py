@@ -6,8 +6,8 @@ import numpy as np
 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.report.pictures.galleries import GallerySample, distances, galleries
-from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import read_rows
+from imgpipe.models.names import feature_names as names
 
 CLASSES = ("cat", "dog", "owl")
 

@@ -21,7 +21,7 @@ from imgpipe.models.network.classifier import (
     build_classifier,
 )
 from imgpipe.models.search.training_plan import training_plan
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.stages import network
 from tests.images import encoded, soft
 from tests.models.backbones import hub_presets
@@ -193,7 +193,7 @@ def test_random_weights_depend_on_the_seed_alone(folder: Path) -> None:
 
 
 def test_a_network_that_trained_in_16_bits_is_exact_afterwards(folder: Path) -> None:
-    from imgpipe.models import distribution
+    from imgpipe.models.machine import distribution
     from imgpipe.models.training import fast_layers
 
     settings = _settings("swin", folder, freeze="none").with_one_block

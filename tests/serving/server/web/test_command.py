@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.models import system
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.saved_model import write_warmup
+from imgpipe.models.machine import system
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.serve import serve
 from imgpipe.pipeline.published.example_images import example_images

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ OUTPUT = "output"
 PLACE = "place"
 #: Value of a number of folds or views that leaves it to the run.
 AUTOMATIC: Final = -1
+#: A share of a whole of which something must remain.
+ShareBelowOne = Annotated[float, Field(ge=0, le=0.99)]
 #: A setting with an unknown name is an error, and defaults are checked against the limits too.
 STRICT: Final = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 

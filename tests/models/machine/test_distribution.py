@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.models import distribution
-from imgpipe.models import feature_names as names
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.machine import distribution
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.training_loop import fit_head
 from tests.models.banks import read_split
 
@@ -22,14 +22,14 @@ import sys
 import numpy as np
 bank, result = sys.argv[1:]
 import tensorflow as tf
-from imgpipe.models import distribution
+from imgpipe.models.machine import distribution
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 from tests.models.banks import read_split
 from imgpipe.models.training.training_loop import fit_head
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.settings.model import ModelSettings
 rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 settings = ModelSettings(
     optimizer="adam",

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 import tensorflow as tf
 
-from imgpipe.models import process
-from imgpipe.models.process import computed_ahead, quick_imports
+from imgpipe.models.machine import process
+from imgpipe.models.machine.process import computed_ahead, quick_imports
 from tests import python_program
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.models.packages import install_command, install_extra
+from imgpipe.models.machine.packages import install_command, install_extra
 
 
 def test_the_command_names_the_pip_of_this_python(monkeypatch: pytest.MonkeyPatch) -> None:

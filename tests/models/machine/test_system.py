@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.models import system
+from imgpipe.models.machine import system
 
 
 def test_the_processors_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

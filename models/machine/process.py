@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from imgpipe.models import system
+from imgpipe.models.machine import system
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.settings import ModelSettings, check_vocabulary
+from imgpipe.models.settings.model import ModelSettings, check_vocabulary
 
 
 def test_an_unknown_setting_is_refused() -> None:

@@ -1,0 +1,1 @@
+"""The settings of a model, which are those of its network, training and views, and their limits."""

@@ -1,0 +1,222 @@
+"""All settings of a model, and the rules that concern several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from imgpipe.models import backbones
+from imgpipe.models.backbones import Backbone
+from imgpipe.models.backbones.registry import architecture
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.names.feature_names import UNKNOWN
+from imgpipe.models.names.model_names import SERVED_NAME
+from imgpipe.models.settings import feature_kinds as kinds
+from imgpipe.models.settings.limits import STRICT, problems
+from imgpipe.models.settings.network import NetworkSettings
+from imgpipe.models.settings.training import FineTune, TrainSettings
+from imgpipe.models.settings.views import ViewSpec
+
+_LARGER: Final = (9 / 7, 12 / 7)  # 288 and 384 instead of 224 pixels
+
+
+@dataclass(frozen=True, config=STRICT)
+class ModelSettings(TrainSettings, NetworkSettings):
+    """Settings of a network and of its training.
+
+    Attributes:
+        name: Name of the served model.
+        fine_tune: Settings of the second stage.
+        views: Settings of the augmentation.
+    """
+
+    name: str = SERVED_NAME
+    fine_tune: FineTune = Field(default_factory=FineTune)
+    views: ViewSpec = Field(default_factory=ViewSpec)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
+        """Create settings from the "model" table of a trainer's custom config.
+
+        Args:
+            values: The table, with settings by name.
+
+        Raises:
+            ConfigError: A name is unknown, or a value is out of range.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigError("model settings: " + "; ".join(problems(error))) from None
+
+    def backbone_spec(self) -> Backbone:
+        """Return the backbone with its weights and its cut. TensorFlow is not imported."""
+        return backbones.get(
+            self.network, self.weights, self.weights_sha256, self.cut, self.width, self.seed
+        )
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the images that the backbone receives."""
+        return self.image_size or self.backbone_spec().image_size
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the whole backbone is frozen, so that features can be stored."""
+        if self.freeze == "auto":
+            return self.backbone_spec().trained
+        return self.freeze == "all"
+
+    @property
+    def solved(self) -> bool:
+        """Whether the head is solved as a convex problem instead of trained by epochs."""
+        # The loss is convex only for a linear head on fixed inputs. The other settings mean
+        # something for training by epochs alone, so that setting one asks for epochs.
+        return (
+            self.optimizer == "auto"
+            and self.frozen
+            and not self.hidden_units
+            and not self.target_accuracy
+            and not self.steps_per_epoch
+            and self.strategy == "none"
+        )
+
+    @property
+    def head_alone(self) -> bool:
+        """Whether a solved head may be the result, without a stage that trains layers below it."""
+        return self.solved and self.fine_tune.mode != "on"
+
+    @property
+    def chooses_features(self) -> bool:
+        """Whether folds choose what the head reads."""
+        return self.features == kinds.AUTO and self.head_alone and self.backbone_spec().trained
+
+    @property
+    def widest(self) -> str:
+        """What the head may read at most: `features`, where "auto" is not decided yet."""
+        if self.features != kinds.AUTO:
+            return self.features
+        class_token = self.backbone_spec().class_token
+        if self.chooses_features:
+            return kinds.TOKENS if class_token else kinds.COVARIANCE
+        return kinds.CLASS_TOKEN if class_token else kinds.AVERAGE
+
+    @property
+    def with_one_block(self) -> ModelSettings:
+        """The settings of the networks of a search, whose heads read the first block alone."""
+        return replace(self, features=kinds.one_block(self.widest))
+
+    @property
+    def larger_sizes(self) -> tuple[int, ...]:
+        """Sides in pixels of larger images that a run may choose, ascending multiples of 32.
+
+        There are none where the size is given or where other weights would be needed.
+        """
+        spec = self.backbone_spec()
+        if (
+            self.image_size
+            or self.weights != "imagenet"
+            or self.builder
+            or self.widest == kinds.FLATTEN  # its head has weights for each position
+            or architecture(spec.name).weights_by_size  # others would have to be downloaded
+        ):
+            return ()
+        return tuple(round(factor * self.size / 32) * 32 for factor in _LARGER)
+
+    @property
+    def searches(self) -> bool:
+        """Whether the run may search for a network that is better than the solved head."""
+        return self.solved and self.fine_tune.mode == "search" and self.minutes != 0
+
+    def second_stage(self) -> ModelSettings:
+        """Return the settings of fine-tuning in the form of settings of a training."""
+        stage = self.fine_tune
+        return replace(
+            self,
+            learning_rate=stage.learning_rate,
+            schedule=stage.schedule,
+            epochs=stage.epochs,
+            patience=stage.patience,
+            batch_size=stage.batch_size,
+            steps_per_epoch=0,
+            target_accuracy=0.0,
+        )
+
+    def check_together(self) -> None:
+        """Raise an error when one setting would leave another without effect.
+
+        Raises:
+            ConfigError: There is such a pair; the message says what to change.
+        """
+        self.backbone_spec()
+        if self.fine_tune.mode == "on" and not self.frozen:
+            raise ConfigError(
+                "fine_tune.mode trains layers of a frozen backbone after the head, but here every "
+                'layer trains from the start. Set it to "off", or model.freeze to "all"'
+            )
+        if self.feature_dropout and not self.hidden_units:
+            raise ConfigError(
+                "model.feature_dropout comes before a hidden layer, but model.hidden_units is 0. "
+                "Use model.dropout for a linear head"
+            )
+
+    def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
+        """Return the class names after checking that a network with these settings can have them.
+
+        Args:
+            vocabulary: Class names in sorted order.
+
+        Raises:
+            ConfigError: The names are not distinct, a head with one unit has not exactly two
+                classes, or a class has the name that is served for unknown images.
+        """
+        checked = check_vocabulary(vocabulary)
+        self.one_unit(len(checked))
+        if self.unknown_rate and UNKNOWN in checked:
+            raise ConfigError(
+                f"model.unknown_rate: a class is called {UNKNOWN!r} already. Rename its "
+                "folder, or set the rate to 0"
+            )
+        return checked
+
+    def one_unit(self, classes: int) -> bool:
+        """Return whether the head has the single unit of a binary classifier.
+
+        Args:
+            classes: Number of classes.
+
+        Raises:
+            ConfigError: The activation is sigmoid, and there are not exactly two classes.
+        """
+        if self.activation == "sigmoid" and classes != 2:
+            raise ConfigError(
+                f"model.activation: sigmoid needs two classes, the vocabulary has {classes}. "
+                "Use softmax or auto"
+            )
+        return classes == 2 and self.activation != "softmax"
+
+
+def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
+    """Return the class names after checking that a text file with one name a line can hold them.
+
+    Args:
+        vocabulary: Class names in sorted order.
+
+    Raises:
+        ConfigError: There are fewer than two names, a name occurs twice, is empty or contains a
+            line break, or the names are not sorted.
+    """
+    names = tuple(vocabulary)
+    if len(names) < 2:
+        raise ConfigError(f"a classifier needs two classes or more. Received: {list(names)}")
+    if list(names) != sorted(set(names)):
+        raise ConfigError(f"expected class names sorted, each once. Received: {list(names)}")
+    # `splitlines` also knows line breaks such as U+2028, which readers of the file may split at.
+    odd = [name for name in names if name.splitlines() != [name]]
+    if odd:
+        raise ConfigError(f"class names must not be empty or hold a line break. Received: {odd}")
+    return names
