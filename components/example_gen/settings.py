@@ -7,13 +7,14 @@ import re
 from typing import Annotated, Self
 
 import pydantic.dataclasses
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from imgpipe.components.common.settings import ComponentPlan
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.models.settings.limits import PLACE, STRICT
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 
+SPLIT_FOLDER = r".=(train|val|validation|test)$"  # the name of a folder, and its split
 SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
 
 
@@ -66,7 +67,7 @@ class DataSettings:
         "source or below its split folder, 2 for the folder in that, and so on. 0: the "
         "first; a tree that can be read in two ways is refused.",
     )
-    split_folders: tuple[str, ...] = Field(
+    split_folders: tuple[Annotated[str, Field(pattern=SPLIT_FOLDER)], ...] = Field(
         default=(),
         description="Folders that are splits although their names do not say so in English, each "
         "with its split: ['Prüfung=test'].",
@@ -94,18 +95,22 @@ class DataSettings:
         "s3://BUCKET/PREFIX.",
     )
 
+    @field_validator("group_pattern", "label_pattern")
+    @classmethod
+    def _has_a_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"not a regular expression: {error}. Received: {pattern!r}") from None
+        if pattern and not groups:
+            raise ValueError(
+                "it needs round brackets around the part of the path that counts. "
+                f"Received: {pattern!r}"
+            )
+        return pattern
+
     @model_validator(mode="after")
-    def _pattern_has_a_group(self) -> Self:
-        if self.group_pattern:
-            try:
-                groups = re.compile(self.group_pattern).groups
-            except (re.error, OverflowError, RecursionError) as error:
-                raise ValueError(f"group_pattern is not a regular expression: {error}") from None
-            if not groups:
-                raise ValueError(
-                    "group_pattern needs round brackets around the part of the path that is the "
-                    f"group's name, received {self.group_pattern!r}"
-                )
+    def _several_classes(self) -> Self:
         if self.classes and len(set(self.classes)) < max(2, len(self.classes)):
             raise ValueError(f"classes must be two or more different names: {self.classes}")
         return self

@@ -12,7 +12,7 @@ from typing import Any
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources.base import Scan
 from imgpipe.components.example_gen.sources.listing import some
-from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
+from imgpipe.components.example_gen.sources.split_names import are_splits
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.limits import declared
 
@@ -68,7 +68,7 @@ def choices(
         with contextlib.suppress(ConfigError):
             found = scan(tried)
             labels = (tried.root, *((item.path, item.label, item.split) for item in found.items))
-            if not are_splits(map(split_of, found.vocabulary)):
+            if not are_splits(found.vocabulary):
                 lines.setdefault(labels, f"{described(found)}: {command(where, tried)}")
     return list(lines.values())[:_MOST]
 

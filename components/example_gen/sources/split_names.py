@@ -1,71 +1,49 @@
 """Names of splits, in the names of folders and files and in the cells of tables.
 
-They are train, validation and test, and their usual longer forms, in any case: training_set,
-valid, dev, eval, TestImages. The public test of a competition, as that of FER2013, is what people
-validate with; the private one is the test.
+They are train, validation and test in their usual forms, in any case, or the same longer name for
+all of them with the word exchanged: training_set and test_set, seg_train and seg_test. The public
+test of a competition, as that of FER2013, is what people validate with; the private one is the
+test.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names import feature_names as names
 
-_SPLITS = {
-    "train": names.TRAIN,
-    "val": names.VALIDATION,
-    "dev": names.VALIDATION,
-    "eval": names.VALIDATION,
-    "test": names.TEST,
-}
+_LETTER = r"[^\W\d_]"
 _WORD = re.compile(
-    "(?:(train)(?:ings?)?|(val)(?:id|idate|idation)?|(dev)|(eval)(?:uation)?|(test)(?:ing)?)"
-    "(?:s|set|data|daten|split|folder|images?|imgs?)?"
+    rf"(?<!{_LETTER})(?:(?P<{names.TRAIN}>train(?:ings?)?)"
+    rf"|(?P<{names.VALIDATION}>val(?:id(?:at(?:e|ion))?)?|dev|eval(?:uation)?|public[_ ]?test)"
+    rf"|(?P<{names.TEST}>(?:private[_ ]?)?test(?:ing)?))"
+    rf"(?=(?:s|set|data|daten|split|folder|images?|imgs?)?(?!{_LETTER}))"
 )
 
 
-def words(name: str) -> list[str]:
-    """Split a name into words in lower case: TrainImages_2 is train and images."""
-    apart = re.sub(r"([^\W\d_A-Z])([A-Z])", r"\1 \2", name)
-    return re.findall(r"[^\W\d_]+", apart.lower())
-
-
 def split_of(name: str) -> str | None:
-    """Return the split that the words of a name say; None for none or several."""
-    parts = words(name)
-    if parts[:2] == ["public", "test"]:
-        return names.VALIDATION
-    found = filter(None, map(_WORD.fullmatch, parts))
-    splits = {_SPLITS[match[match.lastindex or 0]] for match in found}
+    """Return the split that a name says; None for none or several."""
+    splits = {match.lastgroup for match in _WORD.finditer(_apart(name))}
     return splits.pop() if len(splits) == 1 else None
 
 
-def are_splits(splits: Iterable[str | None]) -> bool:
-    """Whether all of several names say a split, train and another one among them."""
-    found = set(splits)
-    return None not in found and names.TRAIN in found and len(found) > 1
+def are_splits(several: Collection[str]) -> bool:
+    """Whether several names are those of splits, train and another one among them.
 
-
-def given_splits(entries: Iterable[str]) -> dict[str, str]:
-    """Return the splits of folders by their names, as `data.split_folders` gives them.
-
-    Raises:
-        ConfigError: An entry is not a name and a split.
+    All have to be the same name with the word of the split exchanged: test_tube and train_track
+    are none. Digits make no difference, as in train2017 and test1.
     """
-    found: dict[str, str] = {}
-    for entry in entries:
-        name, _, word = entry.rpartition("=")
-        split = split_of(word)
-        if not name or not split:
-            raise ConfigError(
-                "data.split_folders: expected names of folders with train, validation or test, "
-                f"such as 'Prüfung=test'. Received: {entry!r}"
-            )
-        found[name] = split
-    return found
+    splits = set(map(split_of, several))
+    rests = {re.sub(r"[\W\d_]", "", _WORD.sub("", _apart(name))) for name in several}
+    return len(rests) == 1 and None not in splits and names.TRAIN in splits and len(splits) > 1
+
+
+def _apart(name: str) -> str:
+    """Return a name in lower case with its words apart: dsTrain is "ds train"."""
+    return re.sub(r"([^\W\d_A-Z])([A-Z])", r"\1 \2", name).lower()
 
 
 def split_word(word: str, where: str) -> str:

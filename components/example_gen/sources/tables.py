@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imgpipe.components.example_gen.sources.base import Note
 from imgpipe.components.example_gen.sources.listing import some
-from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
+from imgpipe.components.example_gen.sources.split_names import are_splits
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -132,7 +132,7 @@ def split_column(columns: Mapping[int, Sequence[str]]) -> int:
         The index of the column, -1 for none.
     """
     for number, cells in columns.items():
-        if are_splits(split_of(cell) for cell in map(split_cell, set(cells)) if cell):
+        if are_splits({cell for cell in map(split_cell, cells) if cell}):
             return number
     return -1
 

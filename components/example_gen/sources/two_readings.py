@@ -1,0 +1,206 @@
+"""Refuses trees of folders that can be read in two ways, by names that stand at several places."""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from imgpipe.components.common.image_file.file_names import stem
+from imgpipe.components.example_gen.sources import labels_in_names
+from imgpipe.components.example_gen.sources.folder_tree import Folder
+from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.readings import OptionChange, TwoReadings
+from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
+from imgpipe.models import feature_names as names
+
+#: The end of a name that says that the file belongs to another one: x_mask and x_mask_1 beside x.
+_ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")
+_NUMBER = re.compile(r"\d+(?=\D*$)")
+_MANY = 3  # one in so many files shows that the names mean something
+_KINDS = 3  # folders of images, of their masks and, perhaps, of something else
+_FEW_FILES = 5  # the names of fewer may be the same by chance
+_FEW_FOLDERS = 3  # of so many, a message shows how to read each alone
+_CLASSES: OptionChange = {"class_level": 1}  # reads all folders as classes
+
+
+def check_splits(folders: Sequence[Folder]) -> None:
+    """Refuse folders that hold folders and name splits, but not all of them, or not one for each.
+
+    Raises:
+        TwoReadings: They may be splits or classes.
+    """
+    named = [one for one in folders if split_of(one.name)]
+    others = [one for one in folders if not split_of(one.name)]
+    train = [one for one in named if split_of(one.name) == names.TRAIN]
+    is_one_split = len({split_of(one.name) for one in named}) == 1
+    is_whole = any(are_splits([one.name, names.TRAIN, names.TEST]) for one in train)
+    if is_one_split and not is_whole:
+        return  # classes such as train_station
+    problem = "but not one folder for each, with train among them, and the same rest of the name"
+    if others:
+        problem = f"and {some([one.name for one in others])} beside them do not"
+    if any(map(_words, train if others else named)):
+        raise TwoReadings(
+            f"{some([one.name for one in named])} name splits, {problem}",
+            _as_splits(folders),
+            _without(others),
+            *(_without([one]) for one in named if not others),
+            _without(named),
+            _CLASSES,
+        )
+
+
+def check_classes(roots: Iterable[Folder], classes: Sequence[Folder]) -> None:
+    """Refuse a tree whose structure does not say which folders are the classes.
+
+    Args:
+        roots: Folders that hold the folders that may be classes: the top, or the splits.
+        classes: Folders that may be classes; those of one name, as in two splits, are one class.
+
+    Raises:
+        TwoReadings: Other folders may be the classes, or some files may be no images of a class.
+    """
+    beside = _companions(classes)
+    if beside:
+        why = f"many files, those of {beside}, are called as others of their class, as masks are"
+        raise TwoReadings(why, {"skip": (beside,)}, _CLASSES)
+    for root in roots:
+        if _have_same_files(root.filled()):
+            raise _images_and_masks(root.filled())
+    again = _standing_again(classes)
+    if again:
+        raise _classes_again(classes, again)
+
+
+def _words(folder: Folder) -> list[Folder]:
+    """Return the folders in one that may be classes by their names: digits name none."""
+    return [inner for inner in folder.filled() if any(map(str.isalpha, inner.name))]
+
+
+def _standing_again(classes: Sequence[Folder]) -> dict[Folder, list[Folder]]:
+    """Return folders side by side, by class, whose names stand side by side elsewhere, too."""
+    places: dict[str, set[str]] = collections.defaultdict(set)
+    for one in classes:
+        above = one.path[: -len(one.name) - 1]
+        for folder in one.walk():
+            places[folder.name.lower()].add(folder.path.removeprefix(above).lower())
+    again: dict[Folder, list[Folder]] = collections.defaultdict(list)
+    for one in classes:
+        for folder in one.walk():
+            inner = [part for part in _words(folder) if len(places[part.name.lower()]) > 1]
+            again[one] += inner if len(inner) > 1 else []
+    return {one: found for one, found in again.items() if found}
+
+
+def _classes_again(
+    classes: Sequence[Folder], again: Mapping[Folder, Sequence[Folder]]
+) -> TwoReadings:
+    """Return the refusal of folders whose names stand at several places."""
+    around = sorted({one.name for one in again})
+    parts = sorted({folder.name for found in again.values() for folder in found})
+    depths = [
+        1 + inner.path.count("/") - one.path.count("/")
+        for one in classes
+        for inner in one.walk()
+        if inner.files
+    ]
+    levels = [{"class_level": level} for level in range(2, min(depths) + 1)]
+    apart: list[OptionChange] = []
+    for name in around if len(around) <= _FEW_FOLDERS else ():
+        apart.append(_without(one for one in classes if one.name == name))
+        apart.append(_without(one for one in classes if one.name != name))
+    within = [{"skip": (name,)} for name in parts] if len(parts) == 2 else []
+    why = (
+        f"folders of the same names ({some(parts)}) stand at several places, among them in "
+        f"{some(around)}, so that either may be the classes"
+    )
+    return TwoReadings(why, _as_splits(classes), *levels, _CLASSES, *apart, *within)
+
+
+def _companions(classes: Iterable[Folder]) -> str:
+    """Return what names the files of which each has the name of another one of its class.
+
+    Returns:
+        A pattern such as "*_mask*" where x_mask lies beside x, or the name of the folder in which
+        the files have the names of those beside it; "" where less than a third are like that.
+    """
+    found: collections.Counter[str] = collections.Counter()
+    total = 0
+    for one in classes:
+        total += one.total
+        own = set(_stems([one]))  # in the folder itself
+        stems = own.union(_stems(one.walk()))
+        for folder in one.walk():
+            for name in _stems([folder]):
+                match = _ENDING.search(name)
+                if match and name[: match.start()] in stems:
+                    found[f"*{match[0]}*"] += 1
+                elif folder is not one and name in own and not folder.name.isdigit():
+                    found[folder.name] += 1
+    usual = [name for name, count in found.most_common(1) if _MANY * count >= total]
+    return usual[0] if usual else ""
+
+
+def _have_same_files(folders: Sequence[Folder]) -> bool:
+    """Whether folders hold files of the same names throughout, as images and their masks do.
+
+    Names that only count, such as 1.jpg to 9.jpg, are those of photographs in every class.
+    """
+    totals = {one.total for one in folders}
+    if not 1 < len(folders) <= _KINDS or len(totals) > 1 or min(totals) < _FEW_FILES:
+        return False
+    first, *others = (sorted(_stems(one.walk())) for one in folders)
+    return all(first == other for other in others) and not _only_count(first)
+
+
+def _only_count(stems: Iterable[str]) -> bool:
+    """Whether names differ in numbers only, and leave out none: IMG_1 to IMG_9."""
+    series: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
+    for name in stems:
+        match = _NUMBER.search(name)
+        if match is None:
+            return False
+        series[name[: match.start()], name[match.end() :]].append(int(match[0]))
+    words = {re.sub(r"\d", "", f"{before}#{behind}") for before, behind in series}
+    has_gaps = any(max(found) - min(found) >= len(found) for found in series.values())
+    return len(words) == 1 and not has_gaps
+
+
+def _images_and_masks(folders: Sequence[Folder]) -> TwoReadings:
+    """Return the refusal of folders with the same files; their names may hold the labels."""
+    why = (
+        f"the files of {some([one.name for one in folders])} have the same names throughout, as "
+        "images and their masks have"
+    )
+    pattern = labels_in_names.pattern_in(item for one in folders[0].walk() for item in one.files)
+    labels: list[OptionChange] = []
+    if pattern:
+        why += "; they begin with several labels, so that the names may tell the classes"
+        alone = (_without(other for other in folders if other is not one) for one in folders)
+        labels = [{"label_pattern": pattern, **change} for change in (*alone, {})]
+    return TwoReadings(why, *labels, _CLASSES)
+
+
+def _as_splits(folders: Sequence[Folder]) -> OptionChange:
+    """Return the change that reads two or three folders of the same classes as splits.
+
+    Train is the one with at least twice as many images as any other.
+    """
+    by_size = sorted(folders, key=lambda one: -one.total)
+    words = {2: ["train", "test"], 3: ["train", "val", "test"]}.get(len(folders), [])
+    entries = dict(zip(by_size, words, strict=False))
+    same = all(len(one.names()) > 1 and one.names() == by_size[0].names() for one in by_size)
+    said = all(split_of(one.name) in (None, split_of(word)) for one, word in entries.items())
+    if not entries or not same or not said or by_size[0].total < 2 * by_size[1].total:
+        return {}
+    return {"split_folders": tuple(f"{one.name}={word}" for one, word in entries.items())}
+
+
+def _without(folders: Iterable[Folder]) -> OptionChange:
+    """Return the change that leaves out folders."""
+    return {"skip": tuple(sorted(f"/{folder.path}".rstrip("/") for folder in folders))}
+
+
+def _stems(folders: Iterable[Folder]) -> list[str]:
+    return [stem(item.path) for folder in folders for item in folder.files]
