@@ -65,6 +65,7 @@ _NOTES = {
     "other_files": "no image by its name",
     "unlabelled_file": "no label in its name",
     "unlabelled_folder": "folder without a class of train",
+    "unread_list": "list that is not read",
     "unused_column": "column that nothing reads",
     "unused_split": "split that nothing reads",
     "single_folder": "folder around all others",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import unpacking
+from imgpipe.components.example_gen.sources import no_classes, unpacking
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -161,7 +161,8 @@ class ArchiveSource(Source):
         if not members and not found.folders:
             why = f", but {notes[0].path!r} ({notes[0].detail})" if notes else ""
             raise ConfigError(f"data source {self.file!r}: found no file in it{why}; {_EXPECTED}")
-        return lay_out(self.file, members, found.folders, notes, self.options)
+        scan = lay_out(self.file, members, found.folders, notes, self.options)
+        return no_classes.check_lists(self, self.file, members, scan, self.options)
 
     def read(self, item: Item) -> bytes:
         """Read one member; see `Source.read`.

@@ -140,9 +140,7 @@ class FolderSource(Source):
         descend = self.options.least_classes > 1
         options = self.options
         scan = lay_out(self.directory, walk.items, walk.folders, walk.notes, options, descend)
-        if not options.class_level and not options.label_pattern:
-            no_classes.check_lists(self.directory, walk.items, scan, options)
-        return scan
+        return no_classes.check_lists(self, self.directory, walk.items, scan, options)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""

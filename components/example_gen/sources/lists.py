@@ -53,7 +53,7 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
     if not locator.lower().endswith(_TABLE) or not path.is_file():
         return False
     try:
-        _, (titles, second) = tables.first_rows(path)
+        _, (titles, second) = tables.first_rows(open_regular(path))
     except OSError:
         return False
     if options.image_column or any(tables.is_usual(title, "path", sure=True) for title in titles):
@@ -268,11 +268,11 @@ class ListSource(Source):
         """Read a CSV file, which has no header if the path is given by the number of its column."""
         import pandas
 
-        delimiter, (titles, _) = tables.first_rows(path)
+        delimiter, (titles, _) = tables.first_rows(open_regular(path))
         if len(titles) > _MAX_COLUMNS:
             raise ValueError(f"it has {len(titles):,} columns; {_EXPECTED}")
-        text = {"dtype": str, "na_filter": False, "encoding": tables.encoding(path)}
         with open_regular(path) as file:
+            text = {"dtype": str, "na_filter": False, "encoding": tables.encoding(file)}
             table = pandas.read_csv(file, sep=delimiter, header=None, **text).fillna("")
         rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False)]
         titled = any(tables.is_usual(cell, role) for cell in rows[0] for role in ("path", "label"))
@@ -283,8 +283,8 @@ class ListSource(Source):
     def _objects(self, path: Path) -> _Table:
         """Read a JSON Lines file, whose columns are all keys; nested values count as empty."""
         objects: list[tuple[int, dict[str, Any]]] = []
-        with io.TextIOWrapper(open_regular(path), tables.encoding(path)) as file:
-            for row, line in enumerate(file, 1):
+        with open_regular(path) as file, io.TextIOWrapper(file, tables.encoding(file)) as lines:
+            for row, line in enumerate(lines, 1):
                 try:
                     value = json.loads(line) if line.strip() else {}
                 except (ValueError, RecursionError) as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import collections
-import contextlib
+import io
 import posixpath
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from imgpipe.components.example_gen.sources import (
     tables,
     unpacking,
 )
-from imgpipe.components.example_gen.sources.base import Item, Scan
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source
 from imgpipe.components.example_gen.sources.listing import NoClasses, some
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.models.errors import ConfigError
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
+_SHEETS = (".xlsx", ".xls", ".ods")
+_SAVED = "save it as CSV, and name that instead"
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
 _READING = "classes "  # a list that gives labels, or may give them by one of its columns
 _MOST_LISTS = 4  # with more, none of them is tried
@@ -78,6 +80,11 @@ def _explained(
         return f"{labels}. Write a list: {_cls(folder, images)}"
     if not files:
         return ". It holds no file"
+    sheets = [file for file in files if file.lower().endswith(_SHEETS)]
+    if sheets and images:
+        return (
+            f". A spreadsheet ({some(sheets)}) is not read: save it as CSV, and name that instead"
+        )
     if not images:
         kinds = [f"{count:,} {suffix}" for suffix, count in sorted(by_suffix.items())]
         return f". None of its files is an image: {some(kinds)}"
@@ -89,34 +96,57 @@ def _explained(
     )
 
 
-def check_lists(where: str, items: Sequence[Item], scan: Scan, options: SourceOptions) -> None:
+def check_lists(
+    source: Source, where: str, items: Sequence[Item], scan: Scan, options: SourceOptions
+) -> Scan:
     """Refuse folders of images for which a list beside them gives other labels.
 
     Args:
+        source: The source, which reads the lists.
         where: The source, as commands name it.
         items: All files of the source.
         scan: What the folders give.
         options: The options of the user.
 
+    Returns:
+        The scan, with notes of spreadsheets, and of lists in archives that give other labels.
+
     Raises:
         ConfigError: The first row of a list names an image, and not the folder that it is in.
     """
+    if options.class_level or options.label_pattern:
+        return scan
     folder = Path(where).expanduser().absolute()
-    lists = _outermost([item.path for item in items])
-    labels = {_stem(item.path): item.label for item in scan.items if item.label} if lists else {}
-    for file in lists:
-        with contextlib.suppress(OSError):
-            _, (_, row) = tables.first_rows(folder / file)
-            cells = {part.lower() for cell in row for part in re.split(r"[\\/]", cell)}
-            label = next((labels[stem] for stem in map(_stem, row) if stem in labels), None)
-            lines = _lists(folder, [file], options) if label and label.lower() not in cells else []
-            if lines and _READING in lines[0]:
-                raise _other_labels(where, f"{file} gives", lines, scan, options)
+    files = [item.path for item in items]
+    others = [file for file in _outermost(files) if _has_other_labels(source, file, items, scan)]
+    for file in others if folder.is_dir() else ():
+        lines = _lists(folder, [file], options)
+        if lines and _READING in lines[0]:
+            raise _other_labels(where, f"{file} gives", lines, scan, options)
     count = sum(item.path.endswith(_LABELS) for item in items)
     if count:
         line = f"the labels in these files: {_cls(folder, scan.items)}"
         why = f"{count:,} {_LABELS} files beside the images may give"
         raise _other_labels(where, why, [line], scan, options)
+    unread = dict.fromkeys(_outermost(files, _SHEETS), _SAVED)
+    if not folder.is_dir():
+        unread |= dict.fromkeys(others, unpacking.advice(folder))
+    detail = "may give other labels than the folders"
+    notes = [Note("unread_list", file, detail, remedy=remedy) for file, remedy in unread.items()]
+    return replace(scan, notes=(*scan.notes, *notes))
+
+
+def _has_other_labels(source: Source, file: str, items: Iterable[Item], scan: Scan) -> bool:
+    """Whether the first row of a list names an image, and not the folder that it is in."""
+    try:
+        list_item = next(item for item in items if item.path == file)
+        _, (_, row) = tables.first_rows(io.BytesIO(source.read(list_item)))
+    except OSError:
+        return False
+    labels = {_stem(item.path): item.label for item in scan.items if item.label}
+    cells = {part.lower() for cell in row for part in re.split(r"[\\/]", cell)}
+    label = next((labels[stem] for stem in map(_stem, row) if stem in labels), None)
+    return label is not None and label.lower() not in cells
 
 
 def _other_labels(
@@ -131,9 +161,9 @@ def _other_labels(
     )
 
 
-def _outermost(files: Sequence[str]) -> list[str]:
+def _outermost(files: Sequence[str], endings: tuple[str, ...] = LISTS) -> list[str]:
     """Return the lists that lie above all others; none where they are many."""
-    lists = [file for file in files if file.lower().endswith(LISTS)]
+    lists = [file for file in files if file.lower().endswith(endings)]
     depth = min((file.count("/") for file in lists), default=0)
     lists = [file for file in lists if file.count("/") == depth]
     return lists if len(lists) <= _MOST_LISTS else []

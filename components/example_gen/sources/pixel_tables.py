@@ -76,7 +76,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     import numpy as np
     import pandas
 
-    delimiter, (first, second) = tables.first_rows(Path(path))
+    delimiter, (first, second) = tables.first_rows(open_regular(Path(path)))
     header = _is_header(first, second, options)
     sample, titles = (second, first) if header else (first, [])
     packed = next((n for n, cell in enumerate(sample) if _square(len(_numbers(cell)))), -1)
@@ -108,7 +108,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
             sep=delimiter,
             header=None,
             skiprows=int(header),
-            encoding=tables.encoding(Path(path)),
+            encoding=tables.encoding(file),
             dtype={number: str for number in roles if number >= 0},
             keep_default_na=False,
             na_values=[""],
@@ -148,9 +148,9 @@ def _packed_pixels(
     import numpy as np
     import pandas
 
-    delimiter, _ = tables.first_rows(Path(path))
-    text = {"dtype": str, "na_filter": False, "encoding": tables.encoding(Path(path))}
+    delimiter, _ = tables.first_rows(open_regular(Path(path)))
     with open_regular(Path(path)) as file:
+        text = {"dtype": str, "na_filter": False, "encoding": tables.encoding(file)}
         table = pandas.read_csv(
             file, sep=delimiter, header=None, skiprows=int(bool(titles)), **text
         )

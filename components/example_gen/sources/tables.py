@@ -6,7 +6,6 @@ features here, so that all of them know the same words.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import itertools
@@ -15,6 +14,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from imgpipe.components.example_gen.sources.base import Note
 from imgpipe.components.example_gen.sources.listing import some
@@ -172,21 +172,25 @@ def _uses(name: str, values: Sequence[str]) -> str:
     return f"{group}; {label}"
 
 
-def encoding(path: Path) -> str:
+def encoding(file: BinaryIO) -> str:
     """Return the Unicode encoding of a table by its first bytes; spreadsheets write UTF-16."""
-    with open_regular(path) as file:
-        head = file.read(len(codecs.BOM_UTF16))
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    return "utf-8-sig"
+    found = json.detect_encoding(file.read(4))
+    file.seek(0)
+    return "utf-8-sig" if found == "utf-8" else found
 
 
-def first_rows(path: Path) -> tuple[str, list[list[str]]]:
-    """Return the delimiter of a table, and the cells of its first two rows ([] for none)."""
-    with io.TextIOWrapper(open_regular(path), encoding(path), "replace") as file:
-        lines = filter(str.strip, iter(lambda: file.readline(_LINE_LIMIT), ""))
+def first_rows(file: BinaryIO) -> tuple[str, list[list[str]]]:
+    """Return the delimiter of a table, and the cells of its first two rows ([] for none).
+
+    Args:
+        file: The table, which is closed.
+    """
+    with io.TextIOWrapper(file, encoding(file), "replace") as text:
+        lines = filter(str.strip, iter(lambda: text.readline(_LINE_LIMIT), ""))
         first = list(itertools.islice(lines, 2))
     delimiter = max(",\t;", key=first[0].count) if first else ","
+    if first and delimiter not in first[0]:
+        delimiter = "|"  # beside others it stands between several labels
     csv.field_size_limit(_LINE_LIMIT)
     rows = [[cell.strip() for cell in row] for row in csv.reader(first, delimiter=delimiter)]
     return delimiter, [*rows, [], []][:2]
@@ -261,14 +265,19 @@ def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str
     titles = [header[number] for number in columns]
     single = all(sum(row[n].lower() in _ONES for n in columns) == 1 for row in rows)
     what = "Several labels an image are not supported; name the one to learn by data.label_column"
-    if single and where.lower().endswith(".csv"):
+    if single and where.lower().endswith((".csv", ".tsv")):
+        path = Path(where).expanduser()
+        with open_regular(path) as file:
+            written_in = encoding(file)
+            delimiter, _ = first_rows(file)
         columns_text = json.dumps(titles, ensure_ascii=False)
         code = (
             f"import pandas; t = pandas.read_csv({json.dumps(where, ensure_ascii=False)}, "
-            f'skipinitialspace=True); t["label"] = t[{columns_text}].idxmax(axis=1); '
+            f'sep={json.dumps(delimiter)}, encoding="{written_in}", skipinitialspace=True); '
+            f't["label"] = t[{columns_text}].idxmax(axis=1); '
             f't.drop(columns={columns_text}).to_csv("labelled.csv", index=False)'
         )
-        root = shlex.quote(f"data.root={Path(where).expanduser().absolute().parent}")
+        root = shlex.quote(f"data.root={path.absolute().parent}")
         what = (
             f"Write the name of the class: python3 -c {shlex.quote(code)} && "
             f"imgpipe check labelled.csv --set {root}"

@@ -12,7 +12,7 @@ from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.listing import some
 from imgpipe.components.example_gen.sources.readings import OptionChange, TwoReadings
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
-from imgpipe.models import feature_names as names
+from imgpipe.models.names import feature_names as names
 
 #: The end of a name that says that the file belongs to another one: x_mask and x_mask_1 beside x.
 _ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")

@@ -234,9 +234,13 @@ def test_the_only_column_left_is_that_of_the_labels(folder):
     assert open_source(str(folder / "list.csv")).listing().vocabulary == ("boxer", "pug")
 
 
-def test_a_list_in_the_unicode_of_spreadsheets_is_read(folder):
-    lines = "".join(f"{row['path']},{row['label']}\n" for row in ROWS)
-    (folder / "list.csv").write_text(f"path,label\n{lines}", "utf-16")
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+def test_a_list_in_the_unicode_and_with_the_delimiters_of_programs_is_read(
+    folder, encoding, delimiter
+):
+    lines = "".join(f"{row['path']}{delimiter}{row['label']}\n" for row in ROWS)
+    (folder / "list.csv").write_text(f"path{delimiter}label\n{lines}", encoding)
     assert open_source(str(folder / "list.csv")).listing().counts() == {"cat": 1, "dog": 2}
 
 
@@ -272,8 +276,8 @@ def test_several_labels_an_image_are_refused_and_names_of_classes_are_not(folder
 
 
 def test_one_hot_columns_are_refused_with_the_command_that_writes_the_label(folder, tmp_path):
-    rows = "x/1.jpg, 1.0, 0.0\nx/2.jpg, 0.0, 1.0\n"
-    (folder / "list.csv").write_text(f"image, elm, oak\n{rows}")
+    rows = "x/1.jpg; 1.0; 0.0\nx/2.jpg; 0.0; 1.0\n"
+    (folder / "list.csv").write_text(f"image; elm; oak\n{rows}", "utf-16")
     with pytest.raises(ConfigError, match="one of zeros and ones for each class: elm, oak") as said:
         open_source(str(folder / "list.csv")).listing()
     command, _, check = str(said.value).partition("class: python3 ")[2].partition(" && ")
@@ -282,7 +286,7 @@ def test_one_hot_columns_are_refused_with_the_command_that_writes_the_label(fold
     options = SourceOptions(root=setting.removeprefix("data.root="))
     scan = open_source(str(tmp_path / "labelled.csv"), options).listing()
     assert scan.counts() == {"elm": 1, "oak": 1}
-    (folder / "list.csv").write_text(f"image, elm, oak\n{rows}x/1.jpg, 1, 1\n")
+    (folder / "list.csv").write_text(f"image; elm; oak\n{rows}x/1.jpg; 1; 1\n")
     with pytest.raises(ConfigError, match="Several labels an image are not supported"):
         open_source(str(folder / "list.csv")).listing()
 

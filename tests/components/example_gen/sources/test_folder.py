@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -157,6 +158,10 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
             {"one.jpg": b"", "two.jpg": b""},
             "such as one.jpg, are in no folder of a class: make a f",
         ),
+        (
+            {"1.jpg": b"", "x.xlsx": b"PK"},
+            r"\(x\.xlsx\) is not read: save it as CSV, and name that",
+        ),
         ({}, "It holds no file"),
     ],
 )
@@ -176,6 +181,21 @@ def test_a_list_that_gives_other_labels_than_the_folders_makes_two_readings(tmp_
     assert counts == [{"a": 2, "b": 2}, {"part_1": 2, "part_2": 2}]
     (tmp_path / "meta.csv").write_text("path,label\npart_1/1.jpg,part_1\npart_2/3.jpg,part_2\n")
     assert open_source(spec).listing().counts() == {"part_1": 2, "part_2": 2}
+
+
+def test_lists_that_are_not_read_are_named(tmp_path):
+    spec = fill(tmp_path / "x", "a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg", "labels.xlsx")
+    scan = open_source(spec).listing()
+    assert {n.path: n.remedy for n in scan.notes if n.kind == "unread_list"} == {
+        "labels.xlsx": "save it as CSV, and name that instead"
+    }
+    (tmp_path / "x/meta.csv").write_text("image_id,dx\n1,m\n2,n\n3,m\n4,n\n")
+    archive = shutil.make_archive(str(tmp_path / "x"), "zip", spec)
+    scan = open_source(archive).listing()
+    assert scan.counts() == {"a": 2, "b": 2}
+    remedies = {n.path: n.remedy for n in scan.notes if n.kind == "unread_list"}
+    assert set(remedies) == {"labels.xlsx", "meta.csv"}
+    assert remedies["meta.csv"].startswith("Unpack it: python3 -m zipfile -e ")
 
 
 def test_missing_folders_files_and_unknown_kinds_are_refused(tmp_path):
