@@ -5,6 +5,8 @@ set +e
 ended() {
   for name in "$@"; do
     id=$(cat "$C/run/$name.pid" 2>/dev/null) || continue
+    # After a restart of the machine, the id may be that of another program.
+    [ "/proc/$id/ns/net" -ef /run/netns/$NETWORK ] || continue
     kill "$id" 2>/dev/null
     for _ in $(seq 60); do kill -0 "$id" 2>/dev/null || break; sleep 0.5; done
     rm -f "$C/run/$name.pid"

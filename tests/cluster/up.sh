@@ -1,6 +1,8 @@
 #!/bin/bash
 # Starts Kubernetes with Kubeflow Pipelines in a network namespace of its own.
 . "$(dirname "$0")/environment.sh"
+# What a test left that was killed.
+[ ! -e /run/netns/$NETWORK ] || "$HERE/down.sh"
 mkdir -p "$C"/{log,run,pki,etc,cni,state,containerd,kubelet,objects,volume,mysql}
 ip netns add $NETWORK
 inside ip link set lo up
