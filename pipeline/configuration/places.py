@@ -44,6 +44,16 @@ class Places:
         )
 
     @property
+    def outputs(self) -> dict[str, Path]:
+        """The folders to which a run writes, by the setting that names each of them."""
+        return {
+            "run.out": self.out,
+            "push.directory": self.versions,
+            "bank.store": self.bank,
+            "judge.store": self.judge,
+        }
+
+    @property
     def schema(self) -> Path:
         """The accepted schema, whether or not it exists yet."""
         return self.out / "schema" / SCHEMA_FILE

@@ -265,13 +265,13 @@ def _deciding(config: Config, vocabulary: tuple[str, ...]) -> list[object]:
 
 
 def report_settings(
-    config: Config, vocabulary: Sequence[str], fingerprint: str = ""
+    config: Config, vocabulary: Sequence[str] = (), fingerprint: str = ""
 ) -> ShownSettings:
     """Select the settings that the report shows.
 
     Args:
         config: The validated configuration.
-        vocabulary: Class names in sorted order.
+        vocabulary: Class names in sorted order; none while they are not known.
         fingerprint: Fingerprint of the source, "" while it is not known.
     """
     return {
@@ -318,8 +318,8 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
         put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    source.require_outside(built)
-    source.check_files(built)
+    source.require_outside(built.data, built.places)
+    source.check_files(built.places.overrides, built.settings)
     return asdict(make(built, source.scan(built)))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import sys
 import threading
 import time
@@ -63,10 +64,9 @@ def execute(
 
 @dataclass(frozen=True)
 class _Planned:
-    """A plan, and what a run says about the images. Their listing is not kept in memory."""
+    """A plan, and the number of images. Their listing is not kept in memory."""
 
     plan: Plan
-    vocabulary: tuple[str, ...]
     images: int
 
 
@@ -74,7 +74,9 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
     source.require_usable(config)
-    out = config.places.out
+    settings_key = plans.settings_key(config)  # before a new version may be installed
+    places = config.places
+    out = places.out
     with run_folders.created_and_locked(out):
         note = metadata_file.make_usable(out)
         if note:
@@ -82,7 +84,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         temporary_files.sweep(out)
         planned: _Planned | None = None
         if start is None and not accept:  # with these, some components are executed in any case
-            planned, repeated = _repeated(config, began)
+            planned, repeated = _repeated(config, settings_key, began)
             if repeated is not None:
                 return repeated
         settings = to_toml(config)
@@ -94,7 +96,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             consoles.quiet(directory / LOG, to_stderr) as console,
             consoles.Display(console) as display,
         ):
-            record = RunRecord(config, directory, display, began)
+            record = RunRecord(places, directory, display, began)
             error: BaseException | None = None
             try:
                 with progress.shown_by(display):
@@ -105,7 +107,14 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             except Exception as caught:
                 traceback.print_exc()  # into the log
                 error = failures.known(caught, out)
-            outcome = record.close(error)
+            # Without a plan, the classes are not known.
+            shown = json.loads(planned.plan.report) if planned else plans.report_settings(config)
+            outcome = record.close(error, shown)
+        # Where another version is served now, the verdict asks for a new run.
+        outdated = "other_version" in outcome.summary["push"]["refused_by"]
+        if planned is not None and outcome.exit_code in (0, 3) and not outdated:
+            outcome_key = plans.outcome_key(planned.plan, places.schema)
+            repetition.remember(directory, settings_key, outcome_key)
         if config.run.keep:
             with contextlib.suppress(OSError):  # the next run tries again
                 removable, _ = removable_files.find(out, config.run.keep)
@@ -113,15 +122,17 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         return outcome
 
 
-def _repeated(config: Config, began: float) -> tuple[_Planned | None, Run | None]:
+def _repeated(
+    config: Config, settings_key: str, began: float
+) -> tuple[_Planned | None, Run | None]:
     """Return the plan, if the images had to be listed for it, and the run that this one repeats."""
-    settings_key = plans.settings_key(config)
-    directory = repetition.candidate(config.places.out, settings_key)
+    places = config.places
+    directory = repetition.candidate(places.out, settings_key)
     if directory is None:
         return None, None
     planned = _planned(config, source.scan(config), accept=False)
-    outcome_key = plans.outcome_key(planned.plan, config.places.schema)
-    summary = repetition.summary(directory, config.places.versions, outcome_key)
+    outcome_key = plans.outcome_key(planned.plan, places.schema)
+    summary = repetition.summary(directory, places.versions, outcome_key)
     if summary is None:
         return planned, None
     total = round(time.monotonic() - began, 3)
@@ -132,7 +143,7 @@ def _repeated(config: Config, began: float) -> tuple[_Planned | None, Run | None
 
 def _planned(config: Config, listing: Scan, accept: bool) -> _Planned:
     plan = plans.make(config, listing, accept)
-    return _Planned(plan, tuple(listing.vocabulary), len(listing.items))
+    return _Planned(plan, len(listing.items))
 
 
 def _loaded(config: Config, record: RunRecord, planned: _Planned | None, accept: bool) -> _Planned:
@@ -140,7 +151,7 @@ def _loaded(config: Config, record: RunRecord, planned: _Planned | None, accept:
 
     Args:
         config: The configuration, with absolute paths.
-        record: Record of the run, which is told the plan.
+        record: Record of the run.
         planned: The plan, if the images were listed already.
         accept: Whether anomalies, drift and skew of the data are accepted.
     """
@@ -177,8 +188,6 @@ def _loaded(config: Config, record: RunRecord, planned: _Planned | None, accept:
         augmentation.require_builder(settings.views, settings.size)
     if planned is None:
         planned = _planned(config, listings[0], accept)
-    record.vocabulary = planned.vocabulary
-    record.plan = planned.plan
     return planned
 
 
@@ -195,18 +204,19 @@ def _run_components(config: Config, record: RunRecord, plan: Plan, start: str | 
     from imgpipe.pipeline.definition import graph
     from imgpipe.pipeline.runners import local
 
+    places = config.places
     # What an earlier run decided must not be taken for the decision of this one.
-    config.places.decision.unlink(missing_ok=True)
+    places.decision.unlink(missing_ok=True)
     storage = graph.Storage(
-        root=str(config.places.out / ARTIFACT_ROOT),
-        metadata=local.metadata_config(config.places.out / metadata_file.NAME),
+        root=str(places.out / ARTIFACT_ROOT),
+        metadata=local.metadata_config(places.out / metadata_file.NAME),
         run_directory=str(record.directory),
     )
     pipeline = graph.create_pipeline(config, plan, storage)
     fresh = graph.from_component(pipeline, start)
-    if not config.places.schema.is_file():  # which DataGate writes
+    if not places.schema.is_file():  # which DataGate writes
         fresh.add("DataGate")
     if plan.accepted_schema:  # before time is spent on the images
-        schema.parse(plan.accepted_schema, str(config.places.schema))
+        schema.parse(plan.accepted_schema, str(places.schema))
     worker_start.prepare_local(pipeline.beam_pipeline_args, record.directory)
     local.run(pipeline, record, fresh)

@@ -22,9 +22,8 @@ from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.command_line.console import Display
-from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.definition import plan as plans
-from imgpipe.pipeline.execution import failures, repetition
+from imgpipe.pipeline.configuration.places import Places
+from imgpipe.pipeline.execution import failures
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
 from imgpipe.pipeline.records.run_summary import summarised
 from imgpipe.pipeline.results import Run
@@ -41,25 +40,22 @@ class RunRecord:
 
     Attributes:
         import_seconds: Time that the libraries took to load, in seconds. The run sets it.
-        plan: Plan of the run, which sets it; None until the images have been found.
-        vocabulary: Names of the classes, set by the run; empty until the images have been found.
         directory: Folder of the run.
         display: Display of the steps.
         outputs: URI of each output of the components that have finished, by component and name.
     """
 
-    def __init__(self, config: Config, directory: Path, display: Display, began: float) -> None:
+    def __init__(self, places: Places, directory: Path, display: Display, began: float) -> None:
         """Set up the record of a run that began at this time of `time.monotonic`."""
         self.import_seconds = 0.0
-        self.plan: plans.Plan | None = None
-        self.vocabulary: tuple[str, ...] = ()
         self.outputs: dict[str, dict[str, str]] = {}
         self._seconds: dict[str, float] = {}
         self._cached: list[str] = []
         self._failed_step = ""
-        self.directory, self.display = directory, display
-        self._config, self._began = config, began
-        self._settings_key = plans.settings_key(config)
+        self.directory = directory
+        self.display = display
+        self._places = places
+        self._began = began
         self._write(ARTIFACTS, {})  # none so far, which `clean` must know
 
     # --- events --------------------------------------------------------------------------------
@@ -100,37 +96,32 @@ class RunRecord:
         self.display.say(f"{what}. It is made again.")
 
     # --- the end -------------------------------------------------------------------------------
-    def close(self, error: BaseException | None) -> Run:
+    def close(self, error: BaseException | None, settings: ShownSettings) -> Run:
         """Write report and summary, and return the outcome.
 
         Args:
             error: The error that ended the run; None if all components have finished.
+            settings: The settings that the page shows.
         """
-        fingerprint = self.plan.fingerprint if self.plan else ""
-        facts = empty(plans.report_settings(self._config, self.vocabulary, fingerprint))
+        facts = empty(settings)
         page, unwritten = None, ""
         try:
             self._write(TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != LOADING:
                 uris = self._uris()
-                facts = self._facts(error, uris, facts["settings"])
+                facts = self._facts(error, uris, settings)
                 facts, page = self._page(error, uris, facts)
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             unwritten = f"the report could not be written: {failures.cause(caught)}"
-            error = error or failures.known(caught, self._config.places.out)
+            error = error or failures.known(caught, self._places.out)
         state = self._state(error, facts)
         timings = self._timings()
         commands = next_commands(facts, state.status, timings, self._cached)
         content = summarised(facts, timings, self._cached, page, state, commands)
         content["findings"] += [finding("no_report", unwritten)] if unwritten else []
         self._write(SUMMARY, content)
-        # Where another version is served now, the verdict asks for a new run.
-        outdated = "other_version" in content["push"]["refused_by"]
-        if error is None and self.plan is not None and not outdated:
-            outcome_key = plans.outcome_key(self.plan, self._config.places.schema)
-            repetition.remember(self.directory, self._settings_key, outcome_key)
         code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)
 
@@ -143,9 +134,9 @@ class RunRecord:
             for name, row in REPORTED.items()
             if row.output in self.outputs.get(row.component, {})
         }
-        if self._failed_step == "DataGate" and self._config.places.decision.exists():
+        if self._failed_step == "DataGate" and self._places.decision.exists():
             # The copy of its decision, since the output of a component that failed is not kept.
-            uris["data_blessing"] = str(self._config.places.out)
+            uris["data_blessing"] = str(self._places.out)
         return uris
 
     def _facts(

@@ -20,7 +20,9 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.plain_paths import pattern_in
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
+from imgpipe.pipeline.configuration.places import Places
 
 
 def opened(data: DataSettings, store: Path, least_classes: int = 2) -> Source:
@@ -55,9 +57,10 @@ def require_usable(config: Config) -> None:
         ConfigError: The source, a class, an output folder or the overrides are refused.
         ResourceError: The weights are missing.
     """
-    require_outside(config)
+    places = config.places
+    require_outside(config.data, places)
     require_classes(config)
-    check_files(config)
+    check_files(places.overrides, config.settings)
 
 
 def require_classes(config: Config) -> None:
@@ -70,53 +73,47 @@ def require_classes(config: Config) -> None:
     config.settings.check_classes(listing.vocabulary)
 
 
-def outputs(config: Config) -> dict[str, Path]:
-    """Return the folders to which a run writes, by the setting that names each of them."""
-    return {
-        "run.out": config.places.out,
-        "push.directory": config.places.versions,
-        "bank.store": config.places.bank,
-        "judge.store": config.places.judge,
-    }
-
-
-def check_files(config: Config) -> None:
+def check_files(decisions: Path | None, model: ModelSettings) -> None:
     """Check the files that the configuration names.
+
+    Args:
+        decisions: The file of overrides, None if there is none.
+        model: Settings of the network and its training, with absolute paths.
 
     Raises:
         ConfigError: The overrides are missing or malformed, or a preset does not fit.
         ResourceError: The weights or the preset are missing or damaged.
     """
-    if config.places.overrides is not None:
-        overrides.load(config.places.overrides)
-    weights = config.settings.weights
-    if weights.endswith(WEIGHT_FILES) and not Path(weights).is_file():
-        raise ResourceError(f"model.weights: there is no file {weights}.")
-    if config.model.backbone.startswith(presets.PREFIX):
-        preset = presets.preset(config.settings.backbone)
+    if decisions is not None:
+        overrides.load(decisions)
+    if model.weights.endswith(WEIGHT_FILES) and not Path(model.weights).is_file():
+        raise ResourceError(f"model.weights: there is no file {model.weights}.")
+    if model.backbone.startswith(presets.PREFIX):
+        preset = presets.preset(model.backbone)
         preset.require_known()
         if preset.folder is not None:
-            preset.check_size(config.settings.size)
+            preset.check_size(model.size)
 
 
-def require_outside(config: Config) -> None:
+def require_outside(data: DataSettings, places: Places) -> None:
     """Refuse outputs in the folder of the images, which the next run would take for a class.
 
     Args:
-        config: The configuration, with absolute paths.
+        data: The section of the configuration that names the source, with absolute paths.
+        places: The places of the run.
 
     Raises:
         ConfigError: A folder of outputs lies in the folder of the images, or is this folder, or its
             path has a character that Beam and TensorFlow take for a pattern.
     """
-    for name, path in outputs(config).items():
+    for name, path in places.outputs.items():
         if why := pattern_in(path):
             raise ConfigError(f"{name}: {why}")
-    _, place = split_spec(config.data.source, SourceOptions.of(config.data))
+    _, place = split_spec(data.source, SourceOptions.of(data))
     images = os.path.realpath(place)
-    if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
+    if not data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
         return
-    for name, path in outputs(config).items():
+    for name, path in places.outputs.items():
         folder = Path(os.path.realpath(path))
         if Path(images) in (folder, *folder.parents):
             raise ConfigError(among_images(name, path, images))

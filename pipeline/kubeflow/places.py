@@ -15,7 +15,7 @@ from imgpipe.models.settings.limits import INPUT, OUTPUT, PLACE
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, marked
 from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.configuration.kubeflow import Volume
-from imgpipe.pipeline.images.source import among_images, outputs
+from imgpipe.pipeline.images.source import among_images
 
 #: Beginnings of sources that are read from the network instead of a volume.
 _REMOTE = ("gs://", "s3://")
@@ -46,7 +46,7 @@ def on_volumes(config: Config) -> Config:
         paths["model.backbone"] = presets.PREFIX + folder
     placed = config.replaced(paths)
     images = placed.data.source
-    for name, path in outputs(placed).items():  # which exist in the containers only
+    for name, path in placed.places.outputs.items():  # which exist in the containers only
         if path.is_relative_to(images):
             raise ConfigError(among_images(name, path, images))
     _refuse_unsupported(placed)

@@ -11,13 +11,18 @@ from imgpipe.pipeline.configuration.config import build
 from imgpipe.pipeline.images import source
 
 
+def _require_outside(data: dict[str, str], outputs: dict[str, dict[str, str]]) -> None:
+    config = build({"data": data, **outputs})
+    source.require_outside(config.data, config.places)
+
+
 @pytest.mark.parametrize("prefix", ["", "folder:", "FOLDER:", "tfrecord:", "csv:"])
 def test_outputs_among_the_images_are_refused_with_every_spelling(tmp_path: Path, prefix: str):
     data = {"source": f"{prefix}{tmp_path}"}
     with pytest.raises(ConfigError, match=r"run.out: .* lies in the folder of the images"):
-        source.require_outside(build({"data": data, "run": {"out": str(tmp_path / "out")}}))
-    source.require_outside(build({"data": data, "run": {"out": f"{tmp_path}-out"}}))
+        _require_outside(data, {"run": {"out": str(tmp_path / "out")}})
+    _require_outside(data, {"run": {"out": f"{tmp_path}-out"}})
     with pytest.raises(
         ConfigError, match=r"push.directory: expected a path without \*, \?, \[ and"
     ):
-        source.require_outside(build({"data": data, "push": {"directory": "/models [new]"}}))
+        _require_outside(data, {"push": {"directory": "/models [new]"}})
