@@ -207,7 +207,7 @@ def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
 def reported(judged: source_check.JudgedSource) -> dict[str, set[str]]:
     """Return the paths of rejected files and of files with a warning, by reason."""
     found: dict[str, set[str]] = {}
-    rows: tuple[ImageFinding, ...] = (*judged.outcomes.rejects, *judged.outcomes.warnings)
+    rows: tuple[ImageFinding, ...] = (*judged.outcomes.rejected, *judged.outcomes.warned)
     for row in rows:
         found.setdefault(row.reason, set()).add(row.path)
     return found
@@ -218,7 +218,7 @@ def figures(planted: Planted, judged: source_check.JudgedSource) -> list[Figure]
     found = reported(judged)
     # Of two near-duplicates, the finding names the one whose path comes later.
     either = {**planted.pairs, **{there: copy for copy, there in planted.pairs.items()}}
-    copies = [row for row in judged.outcomes.rejects if row.reason == "duplicate"]
+    copies = [row for row in judged.outcomes.rejected if row.reason == "duplicate"]
     both = {path for row in copies for path in (row.path, row.kept_copy)}
     listed = {member["path"] for group in judged.near or () for member in group["members"]}
     rows = []
@@ -281,7 +281,7 @@ def main() -> None:
     rows = figures(planted, judged)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
     pairs = sum(len(line["members"]) - 1 for line in alone.near or ())
-    rejected = sum(row.path.endswith(".jpg") for row in alone.outcomes.rejects)
+    rejected = sum(row.path.endswith(".jpg") for row in alone.outcomes.rejected)
     rate = len(judged.scan.items) / judged.seconds
     rows += [
         Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),

@@ -133,7 +133,7 @@ def in_file(
 
 def data_summary(
     classes: Sequence[str] = ("paper", "rock", "scissors"),
-    rejects: Sequence[Row] = (),
+    rejected: Sequence[Row] = (),
     **values: Any,
 ) -> DataSummary:
     """Return the summary of 180 kept images of these classes and of rejected files.
@@ -145,15 +145,15 @@ def data_summary(
         in_file("warned", "dark", "rock/p.jpg", "brightness 0.02", "dark"),
         in_file("noted", "hidden", ".DS_Store"),
     ]
-    rejected = Counter(row["reason"] for row in rejects)
+    rejected = Counter(row["reason"] for row in rejected)
     usual += [
         in_file("rejected", reason, "rock/bad-1.jpg", count=n) for reason, n in rejected.items()
     ]
     found = values.pop("findings", usual)
     fields = {
-        "in": 180 + len(rejects),
+        "in": 180 + len(rejected),
         "kept": 180,
-        "rejected": len(rejects),
+        "rejected": len(rejected),
         "repaired": 2,
         "repaired_by": {"transcoded": 2},
         "by_reason": dict(rejected),
@@ -270,7 +270,7 @@ def settings(classes: Sequence[str]) -> ShownSettings:
 
 def facts(
     classes: Sequence[str] = ("paper", "rock", "scissors"),
-    rejects: Sequence[Row] = (),
+    rejected: Sequence[Row] = (),
     accuracy: float = 0.95,
 ) -> PageFacts:
     """Return the facts of a run of these classes and rejected files that folds have blessed."""
@@ -305,8 +305,8 @@ def facts(
             command="imgpipe run /photos --set train.seed=7",
             packages={"python": "3.11.9", "keras": "3.15.0"},
         ),
-        "data": data_summary(classes, rejects),
-        "rejects": list(rejects),
+        "data": data_summary(classes, rejected),
+        "rejected": list(rejected),
         "quarantine": "/out/quarantine",
         "data_gate": made(DataDecision, blessed=True),
         "bank": made(

@@ -30,9 +30,9 @@ class Outcomes:
 
     read: int = 0
     kept: Counter[tuple[str, str]] = field(default_factory=Counter)  # images by split and label
-    rejects: list[ImageFinding] = field(default_factory=list)
-    repairs: list[ImageFinding] = field(default_factory=list)
-    warnings: list[ImageFinding] = field(default_factory=list)
+    rejected: list[ImageFinding] = field(default_factory=list)
+    repaired: list[ImageFinding] = field(default_factory=list)
+    warned: list[ImageFinding] = field(default_factory=list)
     reviews: list[ImageFinding] = field(default_factory=list)  # images with an override
     relabelled: Counter[str] = field(default_factory=Counter)  # kept with a new label, by split
     moved: Counter[str] = field(default_factory=Counter)  # images in another split, by reason
@@ -49,7 +49,7 @@ class Outcomes:
         total = cls()
         for part in parts:
             total._include(part)
-        for rows in (total.rejects, total.repairs, total.warnings, total.reviews):
+        for rows in (total.rejected, total.repaired, total.warned, total.reviews):
             rows.sort(key=lambda finding: (finding.path, finding.reason))
         return total
 
@@ -57,9 +57,9 @@ class Outcomes:
         """Add the outcomes of other images."""
         self.read += part.read
         self.kept += part.kept
-        self.rejects += part.rejects
-        self.repairs += part.repairs
-        self.warnings += part.warnings
+        self.rejected += part.rejected
+        self.repaired += part.repaired
+        self.warned += part.warned
         self.reviews += part.reviews
         self.relabelled += part.relabelled
         self.moved += part.moved
@@ -81,7 +81,7 @@ class Outcomes:
         if decision.override is not None:
             self._review(decision, decision.override)
         if decision.rejection is not None:
-            self.rejects.append(decision.rejection.about(record, stored=stored))
+            self.rejected.append(decision.rejection.about(record, stored=stored))
             return
         if decision.move is not None:
             self.moved[decision.move.reason] += 1
@@ -90,8 +90,8 @@ class Outcomes:
         self.too_large += (
             record.content.pixels > PIXEL_LIMIT or record.byte_size > DEFAULT_MAX_MESSAGE_BYTES
         )
-        self.repairs += [repair.about(record) for repair in decision.repairs]
-        self.warnings += [warning.about(record) for warning in decision.warnings]
+        self.repaired += [repair.about(record) for repair in decision.repairs]
+        self.warned += [warning.about(record) for warning in decision.warnings]
         self.kept[record.split, record.label] += 1
         self.families[record.group, record.split] += 1
         self.found_families += decision.has_found_family
@@ -130,9 +130,9 @@ class Outcomes:
         for (_, label), count in self.kept.items():
             by_class[label] += count
         listed = [
-            *findings.of_images("rejected", self.rejects),
-            *findings.of_images("repaired", self.repairs),
-            *findings.of_images("warned", self.warnings),
+            *findings.of_images("rejected", self.rejected),
+            *findings.of_images("repaired", self.repaired),
+            *findings.of_images("warned", self.warned),
             *findings.of_source(notes, by_class),
             *summary_findings.of_counts(counts),
         ]
@@ -145,13 +145,13 @@ class Outcomes:
         return {
             "in": self.read,
             "kept": self.kept.total(),
-            "rejected": len(self.rejects),
+            "rejected": len(self.rejected),
             # An image may have several repairs.
-            "repaired": len({repair.path for repair in self.repairs}),
-            "repaired_by": _by_reason(self.repairs),
+            "repaired": len({repair.path for repair in self.repaired}),
+            "repaired_by": _by_reason(self.repaired),
             "transcoded": dict(sorted(self.transcoded.items())),
             "too_large": self.too_large,
-            "by_reason": _by_reason(self.rejects),
+            "by_reason": _by_reason(self.rejected),
             "by_split": kept,
             "moved": {reason: self.moved[reason] for reason in placement.REASONS},
             "set_aside": set_aside(near),

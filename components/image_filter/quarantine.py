@@ -81,9 +81,9 @@ def write(uri: str, outcomes: Outcomes, summary: DataSummary, near: Iterable[Nea
         near: Groups as `near_duplicates.listed_group` returns them.
     """
     rows = {
-        quarantine_files.MANIFEST: [finding.row() for finding in outcomes.rejects],
-        quarantine_files.REPAIRS: [finding.row() for finding in outcomes.repairs],
-        quarantine_files.WARNINGS: [finding.row() for finding in outcomes.warnings],
+        quarantine_files.MANIFEST: [finding.row() for finding in outcomes.rejected],
+        quarantine_files.REPAIRS: [finding.row() for finding in outcomes.repaired],
+        quarantine_files.WARNINGS: [finding.row() for finding in outcomes.warned],
         quarantine_files.REVIEWS: [finding.row() for finding in outcomes.reviews],
         quarantine_files.NEAR_DUPLICATES: near,
     }

@@ -38,7 +38,7 @@ def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> 
         "kept": summary["kept"],
         "rejected": summary["rejected"],
         "repaired": summary["repaired"],
-        "with warnings": len({warning.path for warning in judged.outcomes.warnings}),
+        "with warnings": len({warning.path for warning in judged.outcomes.warned}),
     }
     return {
         "sentence": words[:1].upper() + words[1:],
@@ -69,10 +69,10 @@ def _findings(by_fate: Mapping[str, Sequence[Row]], context: Context) -> Mapping
 
 def findings(judged: JudgedSource) -> dict[str, list[Row]]:
     """Return all findings by what happens to the file, the worst of each reason first."""
-    warnings = sorted(judged.outcomes.warnings, key=lambda found: (found.score, found.path))
+    warnings = sorted(judged.outcomes.warned, key=lambda found: (found.score, found.path))
     return {
-        "rejected": [row.row() for row in judged.outcomes.rejects],
-        "repaired": [row.row() for row in judged.outcomes.repairs],
+        "rejected": [row.row() for row in judged.outcomes.rejected],
+        "repaired": [row.row() for row in judged.outcomes.repaired],
         "warned": [row.row() for row in warnings],
     }
 

@@ -147,7 +147,7 @@ def _explanations(facts: PageFacts, uris: Mapping[str, str]) -> dict[str, bytes]
 def _rejected_files(facts: PageFacts) -> dict[str, bytes]:
     """Read the rejected files that the page shows from the quarantine, by image hash."""
     files: dict[str, bytes] = {}
-    for reject in images.shown(facts["rejects"]):
+    for reject in images.shown(facts["rejected"]):
         path = f"{facts['quarantine']}/{reject['stored']}"
         if reject["stored"] and tf.io.gfile.exists(path):
             with tf.io.gfile.GFile(path, "rb") as file:

@@ -112,7 +112,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Collected:
     for name, row in REPORTED.items():
         if row.file:
             facts[row.fact or name] = _json(uris, name, row.file)  # type: ignore[literal-required]
-    facts["rejects"] = _lines(uris, "quarantine", quarantine_files.MANIFEST) or []
+    facts["rejected"] = _lines(uris, "quarantine", quarantine_files.MANIFEST) or []
     facts["quarantine"] = uris.get("quarantine", "")
     unseen = UnseenAnswers()
     sample = _add_answers(facts, uris, unseen)

@@ -76,7 +76,7 @@ class Facts(TypedDict):
     settings: ShownSettings
     data: DataSummary | None
     data_gate: DataDecision | None
-    rejects: list[Row]
+    rejected: list[Row]
     quarantine: str  # URI of the quarantine; "" without one
     bank: BankFacts | None
     suspects: DoubtfulLabels | None  # None with too few images for a ranking
@@ -97,7 +97,7 @@ def empty(settings: ShownSettings) -> Facts:
         "settings": settings,
         "data": None,
         "data_gate": None,
-        "rejects": [],
+        "rejected": [],
         "quarantine": "",
         "bank": None,
         "suspects": None,

@@ -53,7 +53,7 @@ def check(
     if html_file is not None:
         output_files.write(html_file, examined.page(), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
-    elif outcomes.rejects or outcomes.repairs or outcomes.warnings:
+    elif outcomes.rejected or outcomes.repaired or outcomes.warned:
         console.print("  to see these images, add: --html check.html")
     output_files.write_json(examined.summary(), json_file)
     if examined.refused:

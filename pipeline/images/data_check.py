@@ -211,7 +211,7 @@ def _verdict(judged: JudgedSource, refused: bool) -> str:
     from imgpipe.components.image_filter.findings import titles
 
     summary = judged.summary
-    warned = len({finding.path for finding in judged.outcomes.warnings})
+    warned = len({finding.path for finding in judged.outcomes.warned})
     counts = {"rejected": summary["rejected"], "repaired": summary["repaired"]}
     changed = [f"{count:,} {what}" for what, count in counts.items() if count]
     if warned:

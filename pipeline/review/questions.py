@@ -119,13 +119,13 @@ def collect(facts: PageFacts, groups: Sequence[NearGroup | ShownGroup]) -> Quest
         facts: Facts of the run, as `report.page_facts.collect` returns them.
         groups: All groups of near-duplicates of the run.
     """
-    rejects = facts["rejects"]
+    rejected = facts["rejected"]
     found: dict[str, Question] = {}
-    for new in (*_doubtful(facts), *_near(groups), *_rejected(rejects, groups)):
+    for new in (*_doubtful(facts), *_near(groups), *_rejected(rejected, groups)):
         old = found.get(new.image.image_hash)
         found[new.image.image_hash] = new if old is None else _merged(old, new)
     classes = tuple(facts["settings"]["vocabulary"])
-    not_asked = sum(not _is_open(row) for row in rejects)
+    not_asked = sum(not _is_open(row) for row in rejected)
     typical = {row["name"]: _typical(row, found) for row in facts["galleries"]}
     return Questions(classes, tuple(found.values()), typical, not_asked)
 
@@ -176,11 +176,11 @@ def _near(groups: Iterable[NearGroup | ShownGroup]) -> Iterator[Question]:
 
 
 def _rejected(
-    rejects: Iterable[Row], groups: Iterable[NearGroup | ShownGroup]
+    rejected: Iterable[Row], groups: Iterable[NearGroup | ShownGroup]
 ) -> Iterator[Question]:
     """Ask about the rejected files that an override can make usable."""
     members = {member["path"]: member for group in groups for member in group["members"]}
-    for row in sorted(rejects, key=lambda row: (row["reason"], row["path"])):
+    for row in sorted(rejected, key=lambda row: (row["reason"], row["path"])):
         reason = row["reason"]
         remedy = row["override"]
         if not _is_open(row):

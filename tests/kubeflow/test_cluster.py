@@ -119,7 +119,7 @@ def test_refused_data_stops_a_run_whose_tasks_have_another_user(volume: Path):
     assert "too few in train" in page
     facts = _told(cluster, "facts.json")
     assert facts["data_gate"]["blessed"] is False
-    assert facts["rejects"], "the page shows the rejected images"
+    assert facts["rejected"], "the page shows the rejected images"
     assert runs.stat().st_uid == (cluster.user or os.geteuid())
 
 

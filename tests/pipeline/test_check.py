@@ -88,7 +88,9 @@ def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
         options=SourceOptions(source=str(films)), vocabulary=("paper", "rock"), rule=RULE
     )
     judged = assert_same(tmp_path, films, JudgeSettings(), ingested=rules, groups="none")
-    assert judged.outcomes.rejects == [] and judged.summary["moved"]["near_duplicates_together"] > 0
+    assert (
+        judged.outcomes.rejected == [] and judged.summary["moved"]["near_duplicates_together"] > 0
+    )
     assert judged.near is not None and judged.near != ()
     for group in judged.near:
         assert len({member["split"] for member in group["members"]}) == 1
@@ -125,7 +127,7 @@ def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
             options=SourceOptions(source=str(photos)), vocabulary=("a", "b"), rule=RULE
         ),
     )
-    assert judged.outcomes.rejects == [] and len(judged.near) == 12
+    assert judged.outcomes.rejected == [] and len(judged.near) == 12
     for group in judged.near:
         one, two = group["members"]
         assert one["path"][2:-5] == two["path"][2:-5] and one["split"] == two["split"]
@@ -171,10 +173,10 @@ def assert_same(root, photos, settings, ingested=None, **plan):
     )
     judged = source_check.judge(checking)
     summary, rejects, *findings, near = filtered(root, photos, ingested, settings=settings, **plan)
-    found = [row.row() | {"stored": ""} for row in judged.outcomes.rejects]
+    found = [row.row() | {"stored": ""} for row in judged.outcomes.rejected]
     assert found == [row | {"stored": ""} for row in rejects]
     outcomes = judged.outcomes
-    ours_by_kind = (outcomes.repairs, outcomes.warnings, outcomes.reviews)
+    ours_by_kind = (outcomes.repaired, outcomes.warned, outcomes.reviews)
     for ours, theirs in zip(ours_by_kind, findings, strict=True):
         assert [row.row() for row in ours] == theirs
     assert list(judged.near or ()) == near
@@ -184,7 +186,7 @@ def assert_same(root, photos, settings, ingested=None, **plan):
 
 def test_findings_equal_those_of_image_filter_on_the_drawn_set(faulty, tmp_path):
     judged = assert_same(tmp_path, faulty, JudgeSettings(min_side=16))
-    reasons = {row.path: row.reason for row in judged.outcomes.rejects}
+    reasons = {row.path: row.reason for row in judged.outcomes.rejected}
     for fault in FAULTS:
         if fault.reason in ("zero_byte", "truncated", "not_an_image", "duplicate"):
             assert reasons.get(fault.path) == fault.reason
@@ -226,7 +228,7 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
     severity = {**dict.fromkeys(names, "reject"), "alpha": "repair"}
     settings = JudgeSettings(severity=severity, threshold={"odd_size": 0.5})
     judged = assert_same(tmp_path, faulty, settings, overrides=overrides)
-    assert "odd_size" in {row.reason for row in judged.outcomes.rejects}
+    assert "odd_size" in {row.reason for row in judged.outcomes.rejected}
     assert {row.reason for row in judged.outcomes.reviews} == {"accept", "reject", "relabel"}
     assert judged.summary["overrides"]["unknown"] == ["0" * 64]
 
@@ -242,8 +244,8 @@ def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_p
     assert judged.summary["in"] == len(entries)
     decodable = {Path(entry["path"]).name for entry in entries if entry["tf"].startswith("OK")}
     broken = {"truncated", "undecodable", "not_an_image", "zero_byte"}
-    rejected = {Path(row.path).name: row.reason for row in judged.outcomes.rejects}
-    repaired = {Path(row.path).name for row in judged.outcomes.repairs}
+    rejected = {Path(row.path).name: row.reason for row in judged.outcomes.rejected}
+    repaired = {Path(row.path).name for row in judged.outcomes.repaired}
     everything = {Path(entry["path"]).name for entry in entries}
     assert everything - decodable <= rejected.keys() | repaired
     assert not decodable & {name for name, reason in rejected.items() if reason in broken}
@@ -450,7 +452,7 @@ def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, 
     monkeypatch.setattr(source_check, "inspect", vanishing)
     (reject,) = source_check.judge(
         source_check.SourceCheckPlan(SourceOptions(source=str(clean)))
-    ).outcomes.rejects
+    ).outcomes.rejected
     assert (reject.path, reject.reason) == ("rock/0.png", "unreadable")
 
 

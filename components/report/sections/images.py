@@ -93,15 +93,15 @@ DATA = Section("data", "Data", build_data, order=120, numbers=True, hashes=_of_w
 LIMIT = 200
 
 
-def shown(rejects: Iterable[Row], limit: int = LIMIT) -> list[Row]:
+def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:
     """Choose at most `limit` files with findings for the page, divided evenly among the reasons."""
     groups: dict[str, list[Row]] = {}
-    for reject in rejects:
-        groups.setdefault(reject["reason"], []).append(reject)
+    for row in rows:
+        groups.setdefault(row["reason"], []).append(row)
     # In turn, so that a rare reason is shown beside thousands of files of another one.
-    turns = ((turn, reason) for reason, rows in groups.items() for turn in range(len(rows)))
+    turns = ((turn, reason) for reason, alike in groups.items() for turn in range(len(alike)))
     quota = collections.Counter(reason for _, reason in heapq.nsmallest(limit, turns))
-    return [row for reason, rows in groups.items() for row in rows[: quota[reason]]]
+    return [row for reason, alike in groups.items() for row in alike[: quota[reason]]]
 
 
 def grouped(context: Context, rows: Sequence[Row], fate: str = "") -> list[dict[str, Any]]:
@@ -129,21 +129,22 @@ def grouped(context: Context, rows: Sequence[Row], fate: str = "") -> list[dict[
     return groups
 
 
-def build_rejects(context: Context) -> SectionContent:
+def build_rejected(context: Context) -> SectionContent:
     """Group the rejected files, the most frequent reason first."""
-    data, rejects = context.facts["data"], context.facts["rejects"]
-    if data is None and not rejects:
+    data = context.facts["data"]
+    rejected = context.facts["rejected"]
+    if data is None and not rejected:
         return context.absent("No file was inspected")
     return {
-        "groups": grouped(context, rejects),
-        "total": len(rejects),
-        "shown": min(len(rejects), LIMIT),
+        "groups": grouped(context, rejected),
+        "total": len(rejected),
+        "shown": min(len(rejected), LIMIT),
         "seen": None if data is None else data["in"],
         "review": review_command(context.facts),
     }
 
 
-REJECTS = Section("rejects", "Rejected files", build_rejects, order=50)
+REJECTED = Section("rejected", "Rejected files", build_rejected, order=50)
 
 
 def build_near(context: Context) -> SectionContent:

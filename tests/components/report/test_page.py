@@ -106,7 +106,7 @@ def test_the_page_shows_pictures_then_what_is_doubtful_and_closes_all_figures(ti
     parsed = read(found, timings)
     assert ids(parsed) == [section.id for section in SECTIONS]
     assert "absent" not in parsed.ids
-    order = ["verdict", "next_steps", *PICTURES, "unlike_images", "doubtful_labels", "rejects"]
+    order = ["verdict", "next_steps", *PICTURES, "unlike_images", "doubtful_labels", "rejected"]
     assert ids(parsed)[: len(order)] == order
     assert '<details id="numbers" class="numbers">' in text
     numbers = text.index('id="numbers"')
@@ -200,7 +200,7 @@ def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typi
 
 
 def test_the_sections_with_figures_have_their_content(timings):
-    parsed = read(facts(rejects=[reject(1)]), timings)
+    parsed = read(facts(rejected=[reject(1)]), timings)
     for words in (
         "181 read = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
@@ -351,7 +351,7 @@ def test_hostile_names_are_escaped():
 
 def test_rejects_are_grouped_with_image_detail_and_override():
     bad = [reject(1), reject(2), reject(3, "animated", override="add it to judge.skip")]
-    parsed = read(facts(rejects=bad), images={"bad1": jpeg(), "bad2": b"no image"})
+    parsed = read(facts(rejected=bad), images={"bad1": jpeg(), "bad2": b"no image"})
     assert "file rock/bad-1.jpg" in parsed.alts
     assert "too small 2 files" in parsed.text
     assert "1 x 4 pixels, the shorter side is under 16" in parsed.text
@@ -361,7 +361,7 @@ def test_rejects_are_grouped_with_image_detail_and_override():
 
 def test_of_thousands_of_rejected_files_the_page_shows_200_and_says_so():
     bad = [reject(i) for i in range(4990)] + [reject(i, "animated") for i in range(10)]
-    text = render(facts(rejects=bad), None, {"bad1": jpeg()}, BLESSED)
+    text = render(facts(rejected=bad), None, {"bad1": jpeg()}, BLESSED)
     assert "200 of 5,000 are shown" in text
     assert "4,990 files, 190 shown" in text
     assert text.count('class="text file"') == images.LIMIT

@@ -58,7 +58,7 @@ def facts() -> dict[str, Any]:
         "galleries": galleries,
         "suspects": made(DoubtfulLabels, rows=doubtful),
         "near": made(ShownNearDuplicates, rows=[{"size": 3, "members": near()}]),
-        "rejects": [
+        "rejected": [
             row("cat/broken.jpg", reason="not_an_image", detail="unknown", **reject),
             row(
                 "cat/hostile <img src=x onerror=alert(1)>.png",

@@ -78,7 +78,7 @@ def test_all_groups_of_the_quarantine_are_read_also_after_the_folder_was_moved(t
     (place / "near_duplicates.jsonl").write_text(json.dumps(group) + "\n")
     recorded = {"ImageFilter": {"quarantine": str(place)}}
     (run.folder / "artifacts.json").write_text(json.dumps(recorded))
-    (run.folder / "facts.json").write_text(json.dumps(facts() | {"suspects": None, "rejects": []}))
+    (run.folder / "facts.json").write_text(json.dumps(facts() | {"suspects": None, "rejected": []}))
     run.out.rename(tmp_path / "moved")
     (question,) = questions.read(PastRun(tmp_path / "moved/runs" / run.name, None)).asked
     assert question.image.path == "cat/0.png"

@@ -1,6 +1,6 @@
 """The checks of imgpipe against CleanVision and the JFIF rule: speed, and good images kept.
 
-    python -m benchmarks.cleanvision
+    python -m benchmarks.against_cleanvision
 
 pip installs CleanVision into a temporary folder for this measurement. Each side runs in a process
 of its own on one core, imgpipe before and after CleanVision, to show whether the machine became
@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import common
-from benchmarks.cleanvision_sides import MARK, Result
+from benchmarks.against_cleanvision_sides import MARK, Result
 from benchmarks.common import Figure
 from imgpipe.models.machine import system
 
@@ -47,7 +47,13 @@ class Side:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, self.packages))}
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         done = subprocess.run(
-            [self.interpreter, "-m", "benchmarks.cleanvision_sides", self.name, str(folder)],
+            [
+                self.interpreter,
+                "-m",
+                "benchmarks.against_cleanvision_sides",
+                self.name,
+                str(folder),
+            ],
             capture_output=True,
             text=True,
             timeout=_LIMIT_SECONDS,

@@ -1,6 +1,6 @@
-"""The two programs that `benchmarks.cleanvision` starts: each checks a folder, and prints its time.
+"""The two programs that `benchmarks.against_cleanvision` starts: each prints the time of a check.
 
-    python -m benchmarks.cleanvision_sides {imgpipe,CleanVision} FOLDER
+    python -m benchmarks.against_cleanvision_sides {imgpipe,CleanVision} FOLDER
 
 The measurement begins after the libraries are imported. Each side imports only its own:
 CleanVision runs in an interpreter that does not have those of imgpipe.
@@ -48,8 +48,8 @@ def imgpipe(folder: str) -> Callable[[], Checked]:
         outcomes = judged.outcomes
         return {
             "images": len(judged.scan.items),
-            "rejected": [row.path for row in outcomes.rejects],
-            "flagged": sorted({row.path for row in outcomes.rejects + outcomes.warnings}),
+            "rejected": [row.path for row in outcomes.rejected],
+            "flagged": sorted({row.path for row in outcomes.rejected + outcomes.warned}),
         }
 
     return check
