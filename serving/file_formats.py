@@ -7,6 +7,7 @@ first bytes are looked at, and no file is opened.
 from __future__ import annotations
 
 import codecs
+import re
 
 from imgpipe.serving.image_header import sniff
 
@@ -18,6 +19,7 @@ _TIFF_ENDINGS = (".tif", ".tiff")
 _NOT_NAMED = {"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "CUR"}
 _IN_WORDS = {"WEBP": "WebP", "JXL": "JPEG XL"}
 _LFS_POINTER = "a pointer of Git LFS instead of the image"
+_PICTURE = re.compile(r"image|photo|graphic|raw|\.pdf$", re.IGNORECASE)
 _PACKED = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".tar")
 _FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".m4v", ".3gp", ".wmv")
 _USUAL = (*_PACKED, *_FILMS, *_TIFF_ENDINGS, ".pdf")
@@ -45,7 +47,7 @@ def described(data: bytes) -> tuple[str, str]:
         remedy = "unpack it, and put the images into the folder of their class"
     elif ending in _FILMS:
         remedy = "save the frames that you want: ffmpeg -i FILM -vf fps=1 frame%04d.png"
-    elif name:
+    elif other_format(data) or _PICTURE.search(f"{name} {ending}"):
         remedy = "open it in the program that wrote it, and export it as PNG or JPEG"
     else:
         remedy = "replace it by the image, or remove it"
@@ -75,6 +77,8 @@ def _by_signature(data: bytes) -> tuple[str, str]:
 
     if data.startswith(b"version https://git-lfs"):
         return _LFS_POINTER, ""
+    if data[128:132] == b"DICM":  # behind zeros, for which other formats have a signature
+        return "DICOM image", ".dcm"
     if len(set(data[:_MAGIC])) == 1:  # an erased or unwritten file, which some signatures match
         return "", ""
     try:
@@ -85,7 +89,8 @@ def _by_signature(data: bytes) -> tuple[str, str]:
         return "", ""
     # Many formats are packed as ZIP, and have the same signature.
     best = max(found, key=lambda match: (match.confidence, match.extension in _USUAL))
-    return (best.name, best.extension) if best.confidence >= _SURE else ("", "")
+    is_named = best.confidence >= _SURE and (best.extension or best.mime_type)
+    return (best.name, best.extension) if is_named else ("", "")
 
 
 def text_of(data: bytes) -> str:
