@@ -28,8 +28,8 @@ _GIVEN_BACK_S = 2.0
 """Seconds until then, in which gRPC frees its copies, too."""
 _giving_back = threading.Lock()
 """Held while somebody waits to give memory back."""
-_MODEL_SHOWN = 100
-"""Characters of the name of a model, which a client may make up, in the access log."""
+_SHOWN = 100
+"""Characters of a name that a client may make up, in the access log."""
 
 
 @dataclass
@@ -80,8 +80,8 @@ def log_call(call: Call) -> None:
     _log.info(
         "%s %s %r version %s: %s, %d rows, %.0f ms",
         call.entrypoint,
-        call.method,
-        call.model[:_MODEL_SHOWN],
+        call.method[:_SHOWN],
+        call.model[:_SHOWN],
         call.version,
         call.code.name,
         call.rows,

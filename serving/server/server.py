@@ -159,7 +159,9 @@ class ModelServer:
 
             flag = "--rest-port of imgpipe serve, --rest_api_port of imgpipe-model-server"
             port = max(settings.rest_api_port, 0)
-            self._rest = HttpPort(self.host, port, flag, self._tls, settings.hosts)
+            self._rest = HttpPort(
+                self.host, port, flag, self._tls, settings.hosts, self.calls.refuse
+            )
             self.rest_port = self._rest.port
 
     def _rest_app(self, metrics: Metrics) -> Starlette:

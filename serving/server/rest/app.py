@@ -13,6 +13,7 @@ thread, and are answered while all threads are busy.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class RestApi:
         self._core, self._calls, self._log = core, calls, log
         self._is_ready = is_ready
         self._metrics = metrics
-        self.bodies = Bodies(settings.rest_api_timeout_in_ms / 1000, calls.pool)
+        self.bodies = Bodies(settings.rest_api_timeout_in_ms / 1000, calls)
 
     def app(self, pages: Sequence[Route] = ()) -> Starlette:
         """Return the ASGI application, with the routes of pages."""
@@ -111,13 +112,8 @@ class RestApi:
         path = request.scope["raw_path"].decode("latin-1")
         if query := request.scope["query_string"]:
             path += "?" + query.decode("latin-1")
-        is_v2 = re.match("/v2(/|$)", path, re.IGNORECASE)
-        if not is_v2 and path[:4].lower() != "/v1/":
-            return Response(status_code=404)
         call = Call("REST", request.method)
         try:
-            if is_v2:
-                raise StatusError(Code.NOT_FOUND, _NOT_V2)
             spec, action = _target(request.method, path)
             call.model = spec.name
             if action != ":predict":
@@ -127,11 +123,8 @@ class RestApi:
             self._calls.refuse(call, error)
             return refusal(error)
         call.method, call.deadline = "Predict", time.monotonic() + self.bodies.seconds
-        return await self.bodies.answer(
-            request,
-            lambda body: self._run(request, call, spec, body),
-            lambda error: self._calls.refuse(call, error),
-        )
+        work = functools.partial(self._run, request, call, spec)
+        return await self.bodies.answer(request, call, work)
 
     def _describe(self, spec: Spec, action: str) -> Response:
         if not action:
@@ -190,7 +183,15 @@ class RestApi:
 
 
 def _target(verb: str, path: str) -> tuple[Spec, str]:
-    """Return the version that a request names, and `:predict`, `/metadata` or nothing."""
+    """Return the version that a request names, and `:predict`, `/metadata` or nothing.
+
+    Raises:
+        StatusError: The server does not answer requests to this path, or not with this method.
+    """
+    if re.match("/v2(/|$)", path, re.IGNORECASE):
+        raise StatusError(Code.NOT_FOUND, _NOT_V2)
+    if path[:4].lower() != "/v1/":
+        raise StatusError(Code.NOT_FOUND, f"There is nothing at {path}. Expected: {_FORMS}.")
     match = _PATH.fullmatch(path)
     action = (match["action"] or "").lower() if match else ""
     if match is None or verb != ("POST" if action.startswith(":") else "GET"):

@@ -16,24 +16,18 @@ import math
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import h11
 import uvicorn
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from imgpipe.serving.server import ports
-from imgpipe.serving.server.rest.requests import (
-    HEALTH,
-    host_name,
-    names_another_host,
-    other_host,
-    refusal,
-)
-from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.calls import Call
+from imgpipe.serving.server.rest.requests import HEALTH, check_host, host_name, refusal
+from imgpipe.serving.server.status import Code, StatusError, invalid
 
 HEAD_S = 10.0
 """Seconds for a complete head from its first byte, and for the first byte after connecting."""
@@ -54,7 +48,7 @@ _ACCEPTED_AT_ONCE = 16
 _START_S = 20.0
 _POLL_S = 0.01
 #: Addresses that stand for all networks of this machine, and those at which a browser opens them,
-#: because connections from this machine must name it by those (`requests.names_another_host`).
+#: because connections from this machine must name it by those (`requests.check_host`).
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -168,7 +162,8 @@ class HttpPort:
         port: Number of the port; 0 for any free one.
         another: How a person chooses another port, for the error.
         tls: The context of TLS; None for plain HTTP.
-        allowed_hosts: Names of this machine in requests, as `requests.names_another_host` has them.
+        allowed_hosts: Names of this machine in requests, as `requests.check_host` has them.
+        refused: Is told of each request that the port refuses, and of its error.
 
     Raises:
         ResourceError: The address cannot be listened on.
@@ -181,8 +176,9 @@ class HttpPort:
         another: str,
         tls: ssl.SSLContext | None = None,
         allowed_hosts: Sequence[str] = (),
+        refused: Callable[[Call, StatusError], None] = lambda call, error: None,
     ) -> None:
-        self._tls = tls
+        self._tls, self._refused = tls, refused
         self._socket = ports.bound(host, port, another)
         self.port: int = self._socket.getsockname()[1]
         self.running = 0
@@ -232,19 +228,29 @@ class HttpPort:
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         app = self._app
-        request = Request(scope)
-        names = {name for name, _ in scope["headers"]}
-        if {b"content-length", b"transfer-encoding"} <= names:  # RFC 9112, section 6.1
-            app = PlainTextResponse("A request has one length.", 400, {"Connection": "close"})
-        elif names_another_host(request, self._allowed):
-            app = other_host(request)
-        elif self.connections > self._most and not scope["path"].startswith(HEALTH):
-            app = refusal(StatusError(Code.UNAVAILABLE, "Too many connections. Try again later."))
+        try:
+            self._check(Request(scope))
+        except StatusError as error:
+            self._refused(Call("REST", scope["method"]), error)
+            app = refusal(error)
+            app.headers["Connection"] = "close"  # the body of the request is not read
         self.running += 1
         try:
             await app(scope, receive, send)
         finally:
             self.running -= 1
+
+    def _check(self, request: Request) -> None:
+        """Check what does not depend on the path of a request.
+
+        Raises:
+            StatusError: It has two lengths, names another host, or comes over too many connections.
+        """
+        if {"content-length", "transfer-encoding"} <= set(request.headers):  # RFC 9112, section 6.1
+            raise invalid("A request has one length.")
+        check_host(request, self._allowed)
+        if self.connections > self._most and not request.url.path.startswith(HEALTH):
+            raise StatusError(Code.UNAVAILABLE, "Too many connections. Try again later.")
 
     def wait(self) -> None:
         """Wait until the port is closed, so that the main thread can still receive signals."""

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from imgpipe.serving.server import status
-from imgpipe.serving.server.calls import SheddingPool
+from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.status import Code, StatusError
 
 HEALTH = "/v1/health/"
@@ -68,19 +68,6 @@ def json_response(content: Any, headers: dict[str, str] | None = None, code: int
     return Response(orjson.dumps(content), code, headers, "application/json")
 
 
-def other_host(request: Request) -> Response:
-    """Return the refusal of a request that names another host."""
-    text = (
-        f"The request names the host {request.headers['host'][:_HOST_SHOWN]!r}, as a page of "
-        "another site may do. On this machine, the server is localhost. imgpipe serve "
-        "--allowed-host NAME, or imgpipe-model-server --allowed_hosts=NAME, allows another name, "
-        "such as one that a proxy on this machine passes on."
-    )
-    answer = refusal(StatusError(Code.PERMISSION_DENIED, text))
-    answer.headers["Connection"] = "close"  # the body of the request is not read
-    return answer
-
-
 def refusal(error: StatusError) -> Response:
     """Return the answer to a failed request, `{"error": MESSAGE}`."""
     code = getattr(error, "http_status", 0) or _HTTP_STATUS.get(error.code, 500)
@@ -112,8 +99,8 @@ def check_site(request: Request) -> None:
         raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
 
 
-def names_another_host(request: Request, allowed: Collection[str]) -> bool:
-    """Return whether a request from this machine names another host.
+def check_host(request: Request, allowed: Collection[str]) -> None:
+    """Check that a request from this machine names no other host.
 
     A page of another site may have a name that leads to this machine (DNS rebinding), and its
     Origin is then that of the Host header. Connections from this machine must therefore name it
@@ -124,18 +111,29 @@ def names_another_host(request: Request, allowed: Collection[str]) -> bool:
         request: The request.
         allowed: Names, as `host_name` returns them; `.example.com` allows example.com and all that
             end with .example.com, and `*` allows any name.
+
+    Raises:
+        StatusError: PERMISSION_DENIED, it names another host.
     """
     here, _ = request.scope.get("server") or ("", 0)
+    sent = request.headers.get("host", "localhost")
     try:
-        named = host_name(request.headers.get("host", "localhost"))
+        named = host_name(sent)
     except ValueError:  # urlsplit refuses addresses such as "[::1"
-        return True
+        named = sent
     if not _is_loopback(here) or _is_loopback(named) or named == host_name(socket.gethostname()):
-        return False
-    return not any(
+        return
+    if not any(
         name in ("*", named) or (name.startswith(".") and f".{named}".endswith(name))
         for name in allowed
-    )
+    ):
+        raise StatusError(
+            Code.PERMISSION_DENIED,
+            f"The request names the host {sent[:_HOST_SHOWN]!r}, as a page of another site may do. "
+            "On this machine, the server is localhost. imgpipe serve --allowed-host NAME, or "
+            "imgpipe-model-server --allowed_hosts=NAME, allows another name, such as one that a "
+            "proxy on this machine passes on.",
+        )
 
 
 def host_name(address: str) -> str:
@@ -162,30 +160,27 @@ class Bodies:
 
     Args:
         seconds: Time from the head of a request to its answer.
-        pool: The threads that compute, which may be closed.
+        calls: Learns of requests that are refused, and may be closed.
     """
 
-    def __init__(self, seconds: float, pool: SheddingPool) -> None:
-        self.seconds, self._pool, self._held = seconds, pool, 0
+    def __init__(self, seconds: float, calls: Calls) -> None:
+        self.seconds, self._calls, self._held = seconds, calls, 0
 
     async def answer(
-        self,
-        request: Request,
-        work: Callable[[bytes], Awaitable[Response]],
-        refused: Callable[[StatusError], None] = lambda error: None,
+        self, request: Request, call: Call, work: Callable[[bytes], Awaitable[Response]]
     ) -> Response:
         """Return what `work` makes of the body of a request, or the refusal.
 
         Args:
             request: The request.
+            call: The same request, for the observers of `Calls`.
             work: Makes the answer.
-            refused: Is called with the error of a request that is refused before `work`.
         """
         body: bytes | None = None
         error: StatusError
         try:
             async with asyncio.timeout(self.seconds):
-                self._pool.check_open()
+                self._calls.pool.check_open()
                 check_site(request)
                 body = await self._read(request)
                 return await work(body)
@@ -201,7 +196,7 @@ class Bodies:
             self._held -= len(body or b"")
         answer = refusal(error)
         if body is None:
-            refused(error)
+            self._calls.refuse(call, error)
             await _discard(request)
             answer.headers["Connection"] = "close"  # the rest of the body may be endless
         return answer

@@ -48,22 +48,22 @@ class Knowledge:
 
     async def answer(self, request: Request) -> Response:
         """Answer a request to `PATH`."""
+        model, version = (request.query_params.get(name, "") for name in ("model", "version"))
+        call = Call("REST", "Knowledge", model=model)
 
         async def answered(data: bytes) -> Response:
-            model, version = (request.query_params.get(name, "") for name in ("model", "version"))
             try:
                 spec = Spec(model, int(version) if version else None)
             except ValueError as error:
                 raise invalid(
                     f"A version is a whole number. Received: {version[:40]!r}."
                 ) from error
-            call = Call("REST", "Knowledge", model=model)
             work = partial(self._is_unlike, spec, data)
             if request.method != "POST":
                 work = partial(self._describe, spec)
             return json_response(await self._calls.answer(call, work, len(data)))
 
-        return await self._bodies.answer(request, answered)
+        return await self._bodies.answer(request, call, answered)
 
     def _describe(self, spec: Spec) -> dict[str, object]:
         """Return the first classes, their number, and whether `_is_unlike` can tell anything."""

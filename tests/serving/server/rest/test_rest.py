@@ -115,10 +115,11 @@ def test_errors(rest, verb, path, body, status, words):
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_unknown_paths_are_answered_404_without_a_body(rest):
+def test_unknown_paths_are_answered_with_those_that_exist(rest):
     for path in ("/", "/index", "/v1", "/v3/models/half", "/favicon.ico"):
         answer = rest.get(path)
-        assert (answer.status, answer.body) == (404, b"")
+        assert answer.status == 404
+        assert f"There is nothing at {path}. Expected: POST /v1/models/NAME" in answer.error()
 
 
 @pytest.mark.parametrize("path", ["", "/health/ready", "/models/half", "/models/half/infer"])
@@ -306,6 +307,8 @@ def test_the_access_log_has_a_line_for_each_request(serve, caplog):
         server.predict({"instances": ["secret"]})
         server.get("/v1/models/half")
         server.get("/v1/models/half:predict")
+        server.get("/favicon.ico")
+        server.ask("GET", "/nothing", headers={"Host": "evil.example"})
         with grpc.insecure_channel(server.server.target) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             request = predict_pb2.PredictRequest()
@@ -318,6 +321,8 @@ def test_the_access_log_has_a_line_for_each_request(serve, caplog):
         "REST Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
         "REST GetModelStatus 'half' version None: OK, 0 rows, N ms",
         "REST GET '' version None: INVALID_ARGUMENT, 0 rows, N ms",
+        "REST GET '' version None: NOT_FOUND, 0 rows, N ms",
+        "REST GET '' version None: PERMISSION_DENIED, 0 rows, N ms",
         "GRPC Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
     ]
 
