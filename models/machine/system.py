@@ -22,6 +22,9 @@ _CONTAINER_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+#: Parameters of glibc's mallopt(3).
+_TRIM_THRESHOLD: Final = -1
+_MMAP_THRESHOLD: Final = -3
 _BLOCK: Final = bytes(1 << 24)
 _MAC_OPEN_FILES: Final = 10_240  # OPEN_MAX, which every Mac allows
 
@@ -75,11 +78,24 @@ def memory() -> int:
     return min(limits)
 
 
+def limit_kept_memory(size: int) -> None:
+    """Let the memory allocator of glibc return blocks of at least `size` bytes when they are freed.
+
+    This holds for single blocks, and for what is free at the end of an arena, of which threads
+    share eight for each core. The allocator does so by itself, but raises the size to 64 MiB as it
+    meets larger blocks. Where the C library has no such function, nothing happens.
+    """
+    set_parameter = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_parameter is not None:
+        set_parameter(_MMAP_THRESHOLD, size)
+        set_parameter(_TRIM_THRESHOLD, size)
+
+
 def give_memory_back() -> None:
     """Return freed memory to the system, which the memory allocator of glibc keeps otherwise.
 
-    It keeps up to 64 MiB for each of its arenas, of which threads share eight for each core. Where
-    the C library has no such function, nothing happens.
+    It does not return the end of an arena, which `limit_kept_memory` bounds. Where the C library
+    has no such function, nothing happens.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

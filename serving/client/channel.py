@@ -134,8 +134,8 @@ def _check_target(target: str, is_encrypted: bool) -> None:
     if len(ports) == len(addresses) and all(0 < int(port) <= _LAST_PORT for port in ports):
         return
     raise InvalidArgument(
-        "The client speaks gRPC. Expected: HOST:PORT of the server's gRPC port, which is 8500 by "
-        f"default. Received: {target!r}."
+        "The client speaks gRPC. Expected: HOST:PORT of the server's gRPC port, such as "
+        f"localhost:8500 or [::1]:8500. Received: {target!r}."
     )
 
 

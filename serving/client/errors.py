@@ -6,6 +6,8 @@ for a server that is missing or busy, 1 for a defect of the server.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 from typing import ClassVar
 
 import grpc
@@ -69,6 +71,8 @@ class InternalError(ServingError, code="INTERNAL"):
     """The server has a defect."""
 
 
+_PROBE_S = 1.0
+"""Seconds in which a port answers over HTTP/1."""
 _CLASSES = {kind.code: kind for kind in ServingError.__subclasses__()}
 
 _NOT_REACHED = (
@@ -84,12 +88,12 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     """Return the typed error of a failed call to `target` that had `timeout` seconds."""
     name = error.code().name
     details = error.details() or name
-    if "http1.x server" in details:  # so says gRPC about an answer over HTTP/1
-        return Unavailable(
-            f"{target} is the port of a REST server. The client speaks gRPC: name the gRPC port, "
-            "which is 8500 by default."
-        )
     if name == Unavailable.code and any(text in details.lower() for text in _NOT_REACHED):
+        if _answers_http1(target):
+            return Unavailable(
+                f"{target} is the port of a REST server. The client speaks gRPC: name the gRPC "
+                "port, which is 8500 by default."
+            )
         return Unavailable(
             f"No model server is available at {target} ({details}). {_advice(details)}"
         )
@@ -101,6 +105,22 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     answered = _CLASSES.get(name, ServingError)(details)
     answered.from_server = True
     return answered
+
+
+def _answers_http1(target: str) -> bool:
+    """Return whether a server answers over HTTP/1 at an address `HOST:PORT`.
+
+    gRPC tells so of one address only, and `localhost` usually has another one, which is refused.
+    """
+    host, _, port = target.rpartition("/")[2].rpartition(":")
+    try:
+        probe = http.client.HTTPConnection(host.strip("[]"), int(port), _PROBE_S)
+        with contextlib.closing(probe):
+            probe.request("HEAD", "/")
+            probe.getresponse()
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    return True
 
 
 def _advice(details: str) -> str:

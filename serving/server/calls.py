@@ -22,12 +22,11 @@ from imgpipe.serving.server.status import Code, StatusError
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-_LARGE_BYTES = 8 << 20
-"""Size of a request whose copies make up a part of the memory that is worth giving back."""
+LARGE_BYTES = 8 << 20
+"""Size of a block of memory, or of a request, that is worth giving back when it is freed. Blocks of
+this size in a photograph's computation are few: its time was the same."""
 _GIVEN_BACK_S = 2.0
-"""Seconds until then, in which gRPC frees its copies, too."""
-_giving_back = threading.Lock()
-"""Held while somebody waits to give memory back."""
+"""Seconds after a large request in which gRPC frees its copies, too."""
 _SHOWN = 100
 """Characters of a name that a client may make up, in the access log."""
 
@@ -115,6 +114,7 @@ class Calls:
         self.pool = pool
         self.observers: list[Callable[[Call], None]] = list(observers)
         """Called after each request, in its thread. Their exceptions are logged and ignored."""
+        self._giving_back = threading.Timer(_GIVEN_BACK_S, give_memory_back)
 
     async def answer(self, call: Call, work: Callable[[], T], size: int = 0) -> T:
         """Run `work` in a thread, and await its result.
@@ -160,8 +160,8 @@ class Calls:
             self._tell(call)
             return result
         finally:
-            if call.size > _LARGE_BYTES:
-                _give_memory_back_soon()
+            if call.size > LARGE_BYTES:
+                self._give_memory_back_soon()
         call.seconds = time.monotonic() - began
         self.refuse(call, failure)
         # Without the frames of `work`, which hold the content of the request.
@@ -174,25 +174,19 @@ class Calls:
             call.code = error.code
             self._tell(call)
 
+    def _give_memory_back_soon(self) -> None:
+        """Give memory back once there has been no large request for a while."""
+        self._giving_back.cancel()
+        self._giving_back = threading.Timer(_GIVEN_BACK_S, give_memory_back)
+        self._giving_back.daemon = True
+        self._giving_back.start()
+
     def _tell(self, call: Call) -> None:
         for observer in self.observers:
             try:
                 observer(call)
             except Exception:  # a full disk under the log must not fail the request
                 _log.exception("observer of requests")
-
-
-def _give_memory_back_soon() -> None:
-    if not _giving_back.acquire(blocking=False):
-        return
-
-    def give() -> None:
-        _giving_back.release()
-        give_memory_back()
-
-    timer = threading.Timer(_GIVEN_BACK_S, give)
-    timer.daemon = True
-    timer.start()
 
 
 class SheddingPool(futures.ThreadPoolExecutor):

@@ -23,8 +23,9 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
-from imgpipe.models.machine.system import raise_open_files
+from imgpipe.models.machine.system import limit_kept_memory, raise_open_files
 from imgpipe.serving import decoder_lines
+from imgpipe.serving.server.calls import LARGE_BYTES
 from imgpipe.serving.server.settings import Settings, parse
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ def run(
     # gRPC's Python part logs each header that is not UTF-8, with a traceback.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     raise_open_files(_OPEN_FILES)
+    limit_kept_memory(LARGE_BYTES)
     try:
         _import_tensorflow()  # takes seconds: after the flags
         from imgpipe.serving.server.server import ModelServer

@@ -19,6 +19,12 @@ IDLE_S = 60
 """Seconds until a connection is closed that has no request, or whose client reads no answer."""
 BACKLOG = 2048
 """Connections that wait in the system until they are accepted."""
+_PEM_FILES = {
+    "ssl_key_file": "PRIVATE KEY",
+    "ssl_certificate_file": "CERTIFICATE",
+    "ssl_client_ca_file": "CERTIFICATE",
+}
+"""What each file of TLS holds, in the words of PEM (RFC 7468)."""
 
 
 def connections(share: float, most: int) -> int:
@@ -73,15 +79,9 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for flag in ("ssl_key_file", "ssl_certificate_file", "ssl_client_ca_file"):
-        file = getattr(settings, flag)
-        try:
-            if file:
-                Path(file).read_bytes()  # the errors of Python's `ssl` do not name the file
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen with TLS: --{flag} {file} cannot be read: {error.strerror}."
-            ) from error
+    for flag, kind in _PEM_FILES.items():
+        if getattr(settings, flag):
+            _check_pem(flag, Path(getattr(settings, flag)), kind)
     try:
         context.load_cert_chain(
             settings.ssl_certificate_file, settings.ssl_key_file, password=_no_password
@@ -91,11 +91,25 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
             context.verify_mode = ssl.CERT_REQUIRED
     except ssl.SSLError as error:
         raise ConfigError(
-            "cannot listen with TLS: the key and the certificate do not match, or a file is not in "
-            "PEM format. Check the files of --ssl_key_file, --ssl_certificate_file and "
+            "cannot listen with TLS: the key and the certificate do not match, or a file is "
+            "damaged. Check the files of --ssl_key_file, --ssl_certificate_file and "
             "--ssl_client_ca_file."
         ) from error
     return context
+
+
+def _check_pem(flag: str, file: Path, kind: str) -> None:
+    """Check what Python's `ssl` refuses without the name of the file.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds something else.
+    """
+    try:
+        problem = "" if f"{kind}-----".encode() in file.read_bytes() else f"holds no {kind} as PEM"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    if problem:
+        raise ConfigError(f"cannot listen with TLS: --{flag} {file} {problem}.")
 
 
 def _no_password() -> str:

@@ -151,7 +151,7 @@ def test_invalid_settings_are_refused(tmp_path):
     ],
 )
 def test_an_address_without_a_grpc_port_is_refused_before_a_call(target):
-    with pytest.raises(InvalidArgument, match=r"Expected: HOST:PORT .* 8500 by default"):
+    with pytest.raises(InvalidArgument, match=r"Expected: HOST:PORT .* such as localhost:8500"):
         Client(target)
 
 
@@ -164,12 +164,14 @@ def test_addresses_as_grpc_writes_them_are_taken(tmp_path):
     Client("a.example", tls=Tls()).close()  # the port of HTTPS, as at a gateway
 
 
-def test_the_port_of_a_rest_server_is_named():
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "dns:///localhost"])
+def test_the_port_of_a_rest_server_is_named(host):
+    """`localhost` has an IPv6 address, too, at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        target = f"127.0.0.1:{listener.getsockname()[1]}"
+        target = f"{host}:{listener.getsockname()[1]}"
 
         def answer():
-            for _ in range(2):  # gRPC connects once more
+            for _ in range(9):  # gRPC connects several times, and then the client
                 with contextlib.suppress(OSError):
                     connection, _ = listener.accept()
                     with connection:

@@ -110,6 +110,8 @@ def test_keys_that_cannot_be_used_are_refused(certificates, tmp_path):
     for file, words in (
         (encrypted, "the key is encrypted"),  # OpenSSL would ask for its password
         (certificates.client[1], "do not match"),
+        (certificates.server[0], r"--ssl_key_file .* holds no PRIVATE KEY as PEM"),
+        (tmp_path, r"--ssl_key_file .* cannot be read: Is a directory"),
         (tmp_path / "nope.key", r"--ssl_key_file .*/nope\.key cannot be read: No such file"),
     ):
         with pytest.raises(ConfigError, match=words):
