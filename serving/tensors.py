@@ -249,10 +249,11 @@ def to_array(proto: Any) -> np.ndarray:
         not count and most > sys.maxsize // dtype.numpy.itemsize
     ):
         raise TensorError(f"the shape {list(shape)} is not one of a tensor")
-    if proto.tensor_content:
+    content = proto.tensor_content  # a copy each time
+    if content:
         if dtype.number == STRING:
             raise TensorError("strings are sent in string_val, not in tensor_content")
-        return _from_content(proto.tensor_content, dtype, shape, count)
+        return _from_content(content, dtype, shape, count)
     return _from_typed(proto, dtype, shape, count)
 
 

@@ -18,7 +18,7 @@ from typing import Literal, TypeVar
 
 from imgpipe.models.machine.system import give_memory_back
 from imgpipe.serving.server import status
-from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.status import Code, StatusError, overloaded
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -145,6 +145,7 @@ class Calls:
             StatusError: The request failed; other exceptions are converted.
         """
         began = time.monotonic()
+        failure: StatusError | None = None
         try:
             call.check()  # the client may have gone while the request waited in the queue
             result = work()
@@ -155,14 +156,12 @@ class Calls:
             # Only an unexpected exception is logged with its traceback.
             if failure.code == Code.INTERNAL and not isinstance(error, StatusError):
                 _log.exception("internal error")
-        else:
-            call.seconds = time.monotonic() - began
+        call.seconds = time.monotonic() - began
+        if call.size > LARGE_BYTES:
+            self._give_memory_back_soon()
+        if failure is None:
             self._tell(call)
             return result
-        finally:
-            if call.size > LARGE_BYTES:
-                self._give_memory_back_soon()
-        call.seconds = time.monotonic() - began
         self.refuse(call, failure)
         # Without the frames of `work`, which hold the content of the request.
         failure.__cause__ = failure.__context__ = None
@@ -265,19 +264,13 @@ class SheddingPool(futures.ThreadPoolExecutor):
     def _check_room(self, size: int) -> None:
         held = self._bytes
         if self._max_bytes and held and held + size > self._max_bytes:
-            raise StatusError(
-                Code.RESOURCE_EXHAUSTED,
-                f"The server is overloaded: {held:,} bytes of requests wait or run, and this "
-                f"request of {size:,} bytes would exceed the limit of {self._max_bytes:,}. Try "
-                "again later, or use another server.",
+            raise overloaded(
+                f"{held:,} bytes of requests wait or run, and this request of {size:,} bytes would "
+                f"exceed the limit of {self._max_bytes:,}"
             )
         self.check_open()
         if self._max_waiting and self._accepted >= self._max_workers + self._max_waiting:
-            raise StatusError(
-                Code.RESOURCE_EXHAUSTED,
-                "The server is overloaded: its queue is full. Try again later, or use "
-                "another server.",
-            )
+            raise overloaded("its queue is full")
 
     def _take(self, fn: Callable[[], T], size: int, answer: futures.Future[T]) -> None:
         with self._lock:

@@ -36,7 +36,6 @@ complete, so that `--max_bytes_in_flight` does not count it. A connection can th
 `MAX_STREAMS` × `--max_message_bytes`, which is 4 GiB with the defaults."""
 HANDSHAKE_S = 5.0
 """Timeout of the TLS and HTTP/2 handshakes; the default of gRPC is two minutes."""
-_MAX_CONNECTIONS = 4096
 _SHARE = 0.25
 """Fraction of the open files of the process that connections may use."""
 _LIMIT = "grpc.max_allowed_incoming_connections"
@@ -122,7 +121,7 @@ class GrpcPort:
         self._arguments = {
             "grpc.max_concurrent_streams": MAX_STREAMS,
             "grpc.server_handshake_timeout_ms": round(HANDSHAKE_S * 1000),
-            _LIMIT: ports.connections(_SHARE, _MAX_CONNECTIONS),
+            _LIMIT: ports.connections(_SHARE),
             # Clients connect again by themselves.
             "grpc.max_connection_idle_ms": ports.IDLE_S * 1000,
             "grpc.enable_channelz": 1,  # counts the connections

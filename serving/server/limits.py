@@ -87,24 +87,17 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
     return counts
 
 
-def check_hidden_costs(alias: str, value: np.ndarray) -> None:
+def check_hidden_costs(arrays: Mapping[str, np.ndarray]) -> None:
     """Check that images cost no more than their numbers of pixels tell.
 
     It reads all bytes of the images, so it is called for the rows that run next.
 
-    Args:
-        alias: Name of the input in the signature.
-        value: Array of any shape.
-
     Raises:
         StatusError: INVALID_ARGUMENT, an image costs more, for the reason in the message.
     """
-    if not _holds_images(alias, value):
-        return
-    for item in value.flat:
-        for _, image in _images(alias, item):
-            if cost := hidden_cost(image):
-                raise invalid(f"the image has {cost}. Save it again as JPEG or PNG.")
+    for _, image in _all_images(arrays):
+        if cost := hidden_cost(image):
+            raise invalid(f"the image has {cost}. Save it again as JPEG or PNG.")
 
 
 def _holds_images(alias: str, value: np.ndarray) -> bool:
@@ -123,11 +116,14 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
 
 def images_of(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
     """Yield the encoded images of a request, in the order of its rows."""
+    return (image for name, image in _all_images(arrays) if name == IMAGE_INPUT.encode())
+
+
+def _all_images(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[bytes, bytes]]:
     for alias, value in arrays.items():
         if _holds_images(alias, value):
             for item in value.flat:
-                named = _images(alias, item)
-                yield from (image for name, image in named if name == IMAGE_INPUT.encode())
+                yield from _images(alias, item)
 
 
 def _images(alias: str, item: bytes) -> Iterator[tuple[bytes, bytes]]:

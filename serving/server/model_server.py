@@ -23,6 +23,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.machine.system import limit_kept_memory, raise_open_files
 from imgpipe.serving import decoder_lines
 from imgpipe.serving.server.calls import LARGE_BYTES
@@ -212,8 +213,6 @@ def _import_tensorflow() -> None:
 
     The libraries write some messages while they are loaded. CUDA writes an error when TensorFlow
     first lists the GPUs of a machine that has none, so the GPUs are listed here as well.
-
-    The garbage collector is off meanwhile and never visits the objects that the import creates.
     """
     if "tensorflow" in sys.modules:
         return
@@ -221,14 +220,12 @@ def _import_tensorflow() -> None:
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
-    gc.disable()
     try:
-        import tensorflow as tf
+        with quick_imports():
+            import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")
     finally:
-        gc.freeze()
-        gc.enable()
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)

@@ -17,6 +17,8 @@ from imgpipe.serving.server.settings import Settings
 
 IDLE_S = 60
 """Seconds until a connection is closed that has no request, or whose client reads no answer."""
+MAX_CONNECTIONS = 4096
+"""Largest number of open connections of a port, whatever the system allows."""
 BACKLOG = 2048
 """Connections that wait in the system until they are accepted."""
 _PEM_FILES = {
@@ -27,15 +29,15 @@ _PEM_FILES = {
 """What each file of TLS holds, in the words of PEM (RFC 7468)."""
 
 
-def connections(share: float, most: int) -> int:
+def connections(share: float) -> int:
     """Return the number of connections that a port may accept.
 
     Args:
         share: Fraction of the open files that the connections of the port may use.
-        most: Largest number of connections, whatever the system allows.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return most if soft == resource.RLIM_INFINITY else min(most, int(soft * share))
+    system = MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else int(soft * share)
+    return min(system, MAX_CONNECTIONS)
 
 
 def bound(host: str, port: int, another: str) -> socket.socket:

@@ -223,8 +223,7 @@ class Handle:
         self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str]
     ) -> list[np.ndarray]:
         if self.max_pixels:
-            for alias, value in arrays.items():
-                limits.check_hidden_costs(alias, value)
+            limits.check_hidden_costs(arrays)
         signature = self.runtime.signatures[key]
         feeds = [signature.inputs[alias].name for alias in arrays]
         try:
@@ -261,17 +260,12 @@ def _joined(slices: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]
 
 
 def _check_size(outputs: Mapping[str, np.ndarray], count: int, most: int) -> None:
-    """Check that a client would accept the answer, before most of it is computed.
+    """Check by its first rows that the answer to `count` rows has at most `most` bytes (0: any).
 
     Each row of the output `classes` repeats the names of all classes.
 
-    Args:
-        outputs: The first rows of the outputs, by name.
-        count: Number of all rows.
-        most: Largest number of bytes of an answer; 0 for any.
-
     Raises:
-        StatusError: INVALID_ARGUMENT, it would not, and fewer rows or outputs would help.
+        StatusError: INVALID_ARGUMENT, it has more, and fewer rows or outputs would help.
     """
     if not most or count < 2 or len(outputs) < 2:
         return

@@ -198,12 +198,6 @@ def _handler(name: str, message: Any, work: _Work, calls: Calls) -> grpc.RpcMeth
     There are two reasons for bytes: malformed messages become INVALID_ARGUMENT, where the generated
     registration answers INTERNAL and logs a stack trace; and a large message is parsed by the
     thread of its request, not the event loop.
-
-    Args:
-        name: Name of the method.
-        message: Class of the request.
-        work: What the method does.
-        calls: Runs the requests.
     """
 
     async def answer(data: bytes, context: Any) -> bytes:

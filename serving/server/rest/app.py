@@ -40,6 +40,7 @@ from imgpipe.serving.server.rest.requests import (
     HEALTH,
     Bodies,
     json_response,
+    plain_route,
     refusal,
 )
 from imgpipe.serving.server.settings import Settings
@@ -100,7 +101,7 @@ class RestApi:
             METRICS: lambda: Response(self._metrics.page(), media_type="text/plain"),
             OWN_METRICS: lambda: Response(self._metrics.own_page(), media_type="text/plain"),
         }
-        routes = [_route(path, answer) for path, answer in answers.items()]
+        routes = [plain_route(path, answer) for path, answer in answers.items()]
         return Starlette(routes=[*routes, *pages, Mount("/", request_response(self._answer))])
 
     def _ready(self) -> Response:
@@ -219,12 +220,3 @@ def _in_json(message: Any) -> dict[str, Any]:
     return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-
-
-def _route(path: str, answer: Callable[[], Response]) -> Route:
-    """Return a route whose answer does not depend on the request."""
-
-    async def endpoint(request: Request) -> Response:
-        return answer()
-
-    return Route(path, endpoint)

@@ -31,9 +31,6 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 
 HEAD_S = 10.0
 """Seconds for a complete head from its first byte, and for the first byte after connecting."""
-MAX_CONNECTIONS = 4096
-"""Largest number of open connections. The one that has been without a request for longest is closed
-for a new one; if all have a request, those of further connections are answered with 503."""
 _FOR_HEALTH = 1 / 16
 """Fraction of the connections that are left for health checks while all others have a request."""
 _SHARE = 0.5
@@ -94,7 +91,8 @@ class _Protocol(H11Protocol):
 
     Args:
         idle: The connections of the port without a request, in the order in which they became so.
-        most: Number of connections beyond which idle ones are closed for new ones.
+        most: Number of connections beyond which the one that has been idle for longest is closed
+            for a new one. If all have a request, those of further ones are answered with 503.
         last: Number of connections beyond which new ones are closed.
         **uvicorn: What uvicorn hands over.
     """
@@ -183,7 +181,7 @@ class HttpPort:
         self.port: int = self._socket.getsockname()[1]
         self.running = 0
         """Number of requests without an answer so far."""
-        self._last = ports.connections(_SHARE, MAX_CONNECTIONS)
+        self._last = ports.connections(_SHARE)
         self._most = self._last - math.ceil(_FOR_HEALTH * self._last)
         # People copy the name out of an address, with its scheme and port.
         self._allowed = [host_name(name.rpartition("//")[2]) for name in allowed_hosts]

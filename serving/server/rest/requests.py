@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from imgpipe.serving.server import status
 from imgpipe.serving.server.calls import Call, Calls
@@ -68,6 +69,15 @@ def json_response(content: Any, headers: dict[str, str] | None = None, code: int
     return Response(orjson.dumps(content), code, headers, "application/json")
 
 
+def plain_route(path: str, answer: Callable[[], Response]) -> Route:
+    """Return a route whose answer does not depend on the request."""
+
+    async def endpoint(request: Request) -> Response:
+        return answer()
+
+    return Route(path, endpoint)
+
+
 def refusal(error: StatusError) -> Response:
     """Return the answer to a failed request, `{"error": MESSAGE}`."""
     code = getattr(error, "http_status", 0) or _HTTP_STATUS.get(error.code, 500)
@@ -87,16 +97,6 @@ def is_of_another_site(request: Request) -> bool:
     scheme, _, host = headers["origin"].partition("://")
     port = ":443" if scheme == "https" else ":80"
     return not host or host.removesuffix(port) != headers.get("host", "").removesuffix(port)
-
-
-def check_site(request: Request) -> None:
-    """Check that a request does not come from a page of another site.
-
-    Raises:
-        StatusError: PERMISSION_DENIED, it does.
-    """
-    if is_of_another_site(request):
-        raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
 
 
 def check_host(request: Request, allowed: Collection[str]) -> None:
@@ -181,7 +181,8 @@ class Bodies:
         try:
             async with asyncio.timeout(self.seconds):
                 self._calls.pool.check_open()
-                check_site(request)
+                if is_of_another_site(request):
+                    raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
                 body = await self._read(request)
                 return await work(body)
         except ClientDisconnect:
@@ -221,11 +222,7 @@ class Bodies:
                 self._held += len(part)
                 _check_size(held)
                 if self._held > _BODIES_AT_ONCE * MAX_BODY_BYTES:
-                    raise StatusError(
-                        Code.RESOURCE_EXHAUSTED,
-                        "The server is overloaded: large requests fill its memory. Try again "
-                        "later, or use another server.",
-                    )
+                    raise status.overloaded("large requests fill its memory")
                 parts.append(part)
             return b"".join(parts)
         except BaseException:

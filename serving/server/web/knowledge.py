@@ -80,10 +80,6 @@ class Knowledge:
         `FeatureDistribution.far`, the limit for single images in a log of thousands, would let
         plain photographs of other things pass, because few held-out images set it far away.
 
-        Args:
-            spec: The version.
-            data: The encoded image.
-
         Raises:
             StatusError: The version is not available, or cannot decode the image.
         """

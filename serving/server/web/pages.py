@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from imgpipe.serving.server.rest.requests import plain_route
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -41,7 +43,7 @@ def routes(
     """
     shown = f'<p class="alert notice" role="note">{html.escape(notice)}</p>' if notice else ""
     result = [
-        Route(f"/web/examples/{number}", _file_endpoint(image, "image/jpeg"))
+        _file_route(f"/web/examples/{number}", image, "image/jpeg")
         for number, image in enumerate(examples, 1)
     ]
     buttons = "".join(
@@ -59,12 +61,9 @@ def routes(
             if suffix == ".html":
                 text = content.decode().replace(_NOTICE, shown).replace(_EXAMPLES, buttons)
                 content = text.encode()
-            result.append(Route(path, _file_endpoint(content, _TYPES[suffix])))
+            result.append(_file_route(path, content, _TYPES[suffix]))
     return result
 
 
-def _file_endpoint(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    async def show(request: Request) -> Response:
-        return Response(content, headers=HEADERS, media_type=media_type)
-
-    return show
+def _file_route(path: str, content: bytes, media_type: str) -> Route:
+    return plain_route(path, partial(Response, content, headers=HEADERS, media_type=media_type))

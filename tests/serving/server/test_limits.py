@@ -223,8 +223,8 @@ def test_images_that_exhaust_a_decoder_are_refused(file, inside):
         alias, file = "examples", example.SerializeToString()
     value = np.array([b"", file], object)
     with pytest.raises(StatusError, match=r"the image has (.* scans|compressed texts)"):
-        limits.check_hidden_costs(alias, value)
-    limits.check_hidden_costs("names", value)
+        limits.check_hidden_costs({alias: value})
+    limits.check_hidden_costs({"names": value})
 
 
 def test_messages_of_very_many_values_are_refused_before_they_are_parsed(narrow):

@@ -10,6 +10,7 @@ import time
 import grpc
 import pytest
 
+from imgpipe.serving.server import ports
 from imgpipe.serving.server.rest import port, requests
 
 GOOD = {"instances": [1]}
@@ -46,7 +47,7 @@ def test_connections_with_an_incomplete_head_are_closed(serve, monkeypatch):
 
 
 def test_connections_without_a_request_make_room_for_new_ones(serve, monkeypatch, eventually):
-    monkeypatch.setattr(port, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(ports, "MAX_CONNECTIONS", 4)
     server = serve()
     silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(3)]
     eventually(lambda: server.server._rest.connections == 3)
@@ -62,7 +63,7 @@ def test_connections_without_a_request_make_room_for_new_ones(serve, monkeypatch
 def test_health_checks_are_answered_while_all_connections_have_a_request(
     serve, monkeypatch, eventually
 ):
-    monkeypatch.setattr(port, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(ports, "MAX_CONNECTIONS", 3)
     server = serve()
     body = b"Content-Length: 17\r\n\r\n"
     busy = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(2)]
