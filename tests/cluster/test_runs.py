@@ -155,7 +155,7 @@ def test_refused_data_a_wrong_source_and_a_cancelled_run_have_their_exit_codes(
 ):
     refused = _Run(_compiled(tmp_path, "out", "gate.min_train=1000"))
     assert refused.ended() == 4
-    assert "too few 'scissors' in train" in refused.text
+    assert "too few in train: expected at least 1000 of each class" in refused.text
     failure = json.loads((volume / "out/runs" / refused.id() / "failure.json").read_text())
     assert (failure["component"], failure["exit_code"]) == ("DataGate", 4)
 
