@@ -193,7 +193,8 @@ def test_bodies_beyond_the_limits_are_refused(rest, monkeypatch):
     assert "without this header" in answer.error()
     many = b'{"instances": [' + b"1," * 400_000 + b"1]}"
     assert len(rest.predict(many).json()["predictions"]) == 400_001
-    for more in (many[:-2] + b"," + many[15:], b"[" * 500_000, b'{"a":' * 500_000):
+    keys = b'{"instances": [{' + b",".join(b'"%d":1' % key for key in range(100_000)) + b"}]}"
+    for more in (many[:-2] + b"," + many[15:], b"[" * 500_000, b'{"a":' * 500_000, keys):
         answer = rest.predict(more)
         assert answer.status == 413 and "more than 450,000 values" in answer.error()
     monkeypatch.setattr(requests, "_BODIES_AT_ONCE", 0)
