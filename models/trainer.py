@@ -17,7 +17,7 @@ import numpy as np
 
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
-from imgpipe.models.features.bank import decided, read_facts
+from imgpipe.models.features.bank import read_facts, settings_of_bank
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
@@ -71,7 +71,7 @@ def run_fn(fn_args: Any) -> None:
     bank_uri = config["bank_uri"]
     log_dir = run_dir / TENSORBOARD_FOLDER
     folds = int(config.get("folds", 0))
-    settings = decided(read_facts(bank_uri), settings)
+    settings = settings_of_bank(read_facts(bank_uri), settings)
     trained = network_search.train(
         stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, folds)
     )
@@ -100,7 +100,7 @@ def run_fn(fn_args: Any) -> None:
     target = fn_args.serving_model_dir
     export(classifier, target, top_k=TOP_K, warmup_images=images[:WARMUP_IMAGES])
     source = config.get("source_hash", "")
-    write_digest(classifier, target, top_k=TOP_K, source=source, features=settings.widest)
+    write_digest(classifier, target, top_k=TOP_K, source=source, features=settings.largest_kind)
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
         OutOfFold.of(answers, vocabulary, calibration).write(target)

@@ -79,7 +79,7 @@ def FeatureBank(
     backbone, precision = parse_description(network)
     if head and note and not plan.sizes:  # those of one block may fit
         head = ""
-        network = describe(replace(backbone, features=one_block(backbone.widest)), precision)
+        network = describe(replace(backbone, features=one_block(backbone.largest_kind)), precision)
         plan, note = make_plan(network, store, images, allowed)
     origin: BankOrigin = {
         "note": note,

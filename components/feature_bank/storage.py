@@ -120,7 +120,7 @@ class StoragePlan:
 
     @property
     def _widest(self) -> str:
-        return parse_description(self.network)[0].widest
+        return parse_description(self.network)[0].largest_kind
 
     def views_of(self, split: str) -> list[int]:
         """Numbers of the views of an image of a split."""

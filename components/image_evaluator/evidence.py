@@ -53,7 +53,7 @@ class Evidence:
         folds: Result of the folds of ImageTrainer where they decide, otherwise None; see
             `cross_validation.summary`.
         unserved: Why the export cannot be served as it was trained; "" if it can.
-        unlike: New images that are unlike the old ones of their class, see `new_images.find`.
+        unlike: New images that are unlike the old ones of their class; see `new_images`.
         unseen: Answers to the validation images of families of which train has no image; None if
             there is no image of a family that train has, too.
         accepted: Whether a person accepts how the images differ from earlier ones.

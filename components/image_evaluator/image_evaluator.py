@@ -162,7 +162,7 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
         not_compared=state["why"],
         folds=_read_folds(uris.get(MODEL_RUN)),
         unserved=_unserved(uris.get(INFRA_BLESSING)),
-        unlike=new_images.find(uris[BANK], vocabulary, known) if BANK in uris else (),
+        unlike=new_images.unlike_images(uris[BANK], vocabulary, known) if BANK in uris else (),
         unseen=None if of_unseen == validation else of_unseen,
         accepted=bool(plan.accept_changes),
     )

@@ -16,6 +16,7 @@ probability of 8 or more by chance is 0.000006, so these images are unlike their
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,9 +30,8 @@ from imgpipe.models.features.feature_distribution import LONGEST, unit
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Floats, Integers
 
-#: Probability that a run names anything although its new images are of the same kind as the old.
-#: None of 140 draws of clean images (5 to 20 % of a set) was named; of 200 with 10 to 60 images of
-#: another set in a class, all were.
+#: Probability that a run names anything although its new images are of the same kind as the old;
+#: what it named in trials is in docs/benchmarks.md, "Constants of the code".
 _CHANCE = 0.01
 _FEWEST = 5  # groups of new images of a class that say anything; an image may be a group by itself
 #: Share of a class's new groups, beyond the expected one, that is named. Among thousands of images,
@@ -47,69 +47,89 @@ _LISTED = 500  # images of a class that are listed
 _ROWS = 1024  # images that are compared at once
 
 
-def find(
-    bank_uri: str, vocabulary: Sequence[str], known: Mapping[str, str] | None
+def unlike_images(
+    bank_uri: str, vocabulary: Sequence[str], known_hashes: Mapping[str, str] | None
 ) -> list[UnlikeImages]:
     """Find the new images that are surely unlike the old images of their class, class by class.
 
     Nothing is found if the bank has no features, or nothing is known.
+
+    Args:
+        bank_uri: URI of the feature bank.
+        vocabulary: Class names in sorted order.
+        known_hashes: Images that the served version knows, by their short hashes; or None.
     """
-    if not known or not bank.read_facts(bank_uri)["dim"]:
+    if not known_hashes or not bank.read_facts(bank_uri)["dim"]:
         return []
     images = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
-    old = np.array([known_images.short(one.decode()) in known for one in images.hashes], bool)
-    found: list[UnlikeImages] = []
-    for label, places in unlike(images, old, len(vocabulary)).items():
+    old = np.array([known_images.short(name.decode()) in known_hashes for name in images.hashes])
+    classes: list[UnlikeImages] = []
+    for label, places in unlike_rows(images, old, len(vocabulary)).items():
         name = vocabulary[label]
         hashes = images.hashes[places[:_LISTED]]
-        where = records.places(bank_uri, hashes)
+        split_and_path = records.places(bank_uri, hashes)
         listed: list[LabelledImage] = [
-            {"path": where[one][1], "label": name, "image_hash": one.decode()}
-            for one in hashes.tolist()
+            {"path": split_and_path[image][1], "label": name, "image_hash": image.decode()}
+            for image in hashes.tolist()
         ]
         new = int((~old & (images.labels == label)).sum())
-        found.append({"class": name, "new": new, "unlike": len(places), "images": listed})
-    return found
+        classes.append({"class": name, "new": new, "unlike": len(places), "images": listed})
+    return classes
 
 
-def unlike(images: bank.BankRows, old: npt.NDArray[np.bool_], classes: int) -> dict[int, Integers]:
+def unlike_rows(
+    images: bank.BankRows, old: npt.NDArray[np.bool_], classes: int
+) -> dict[int, Integers]:
     """Return the rows of the new images that are surely unlike the old ones, by their label.
 
     The most unlike come first. `images` has no augmented views, and `old`, bool [n], says which of
     them the served version knows.
     """
     features = images.first_block().features
-    features = features[:, :: -(-features.shape[1] // LONGEST)]  # of a long map some
+    features = features[:, :: math.ceil(features.shape[1] / LONGEST)]  # of a long map some
     fold = np.full(len(images), -1)
     fold[old] = folds.assign(images.labels[old], images.groups[old], folds.FOLDS)
     most = max(_MOST // classes, _MOST_OF_CLASS)
-    asked = np.unique(images.labels[~old]).tolist()
-    # Rows are sorted by content hash, so evenly spaced ones are a random sample.
-    by_class = [np.flatnonzero(old & (images.labels == label)) for label in range(classes)]
-    by_class = [places[:: -(-len(places) // most) or 1] for places in by_class]
-    every = np.concatenate(by_class)
-    ends = np.cumsum([len(places) for places in by_class])
-    theirs = unit(rows.take(features, every))
-    found: dict[int, Integers] = {}
-    for label in asked:
+    old_by_label = [
+        _evenly_spaced(np.flatnonzero(old & (images.labels == label)), most)
+        for label in range(classes)
+    ]
+    sampled = np.concatenate(old_by_label)
+    sampled_features = unit(rows.take(features, sampled))
+    ends = np.cumsum([len(places) for places in old_by_label])
+    labels_of_new = np.unique(images.labels[~old]).tolist()
+    # Two scores are tested for each label, with each of the tails.
+    tests = 2 * len(_TAILS) * len(labels_of_new)
+    unlike: dict[int, Integers] = {}
+    for label in labels_of_new:
         new = np.flatnonzero(~old & (images.labels == label))
-        count = len(by_class[label])
-        chosen = np.concatenate([by_class[label], new])
+        count = len(old_by_label[label])
+        compared = np.concatenate([old_by_label[label], new])
         blocks = [
-            _similarities(unit(rows.take(features, part)), fold[part], theirs, fold[every], ends)
-            for part in np.split(chosen, range(_ROWS, len(chosen), _ROWS))
+            _similarities(
+                unit(rows.take(features, part)), fold[part], sampled_features, fold[sampled], ends
+            )
+            for part in np.split(compared, range(_ROWS, len(compared), _ROWS))
         ]
-        own = (similar := np.concatenate(blocks))[:, label].copy()
-        similar[:, label] = -np.inf
+        similarities = np.concatenate(blocks)
+        own = similarities[:, label].copy()
+        similarities[:, label] = -np.inf  # the largest one is then that to another class
         if not np.isfinite(own).all():  # the class has too few old images
             continue
-        kinds = (-own, similar.max(axis=1) - own)
-        tested = [(*_test(one, images.groups[chosen], count), one) for one in kinds]
-        chance, usual, scores = min(tested, key=lambda found: found[0])
-        if chance * len(kinds) * len(_TAILS) * len(asked) < _CHANCE:
-            ranked = np.argsort(-scores[count:], kind="stable")
-            found[label] = new[ranked[: int((scores[count:] > usual).sum())]]
-    return found
+        tested = []
+        for scores in (-own, similarities.max(axis=1) - own):
+            tested.append((*_test(scores, images.groups[compared], count), scores))
+        chance, usual, scores = min(tested, key=lambda test: test[0])
+        if chance * tests < _CHANCE:
+            of_new = scores[count:]
+            ranked = np.argsort(-of_new, kind="stable")
+            unlike[label] = new[ranked[: int((of_new > usual).sum())]]
+    return unlike
+
+
+def _evenly_spaced(places: Integers, most: int) -> Integers:
+    """Return at most `most` rows: a random sample, because rows are sorted by content hash."""
+    return places[:: max(1, math.ceil(len(places) / most))]
 
 
 def _similarities(
@@ -122,11 +142,11 @@ def _similarities(
     """
     cosines = block @ theirs.T
     cosines[own[:, None] == fold] = -np.inf
-    found = np.full((len(block), len(ends)), -np.inf, np.float32)
+    similarities = np.full((len(block), len(ends)), -np.inf, np.float32)
     for label, part in enumerate(np.split(cosines, ends[:-1], axis=1)):
         if part.shape[1] >= _NEAREST:
-            found[:, label] = np.partition(part, -_NEAREST)[:, -_NEAREST:].mean(axis=1)
-    return found
+            similarities[:, label] = np.partition(part, -_NEAREST)[:, -_NEAREST:].mean(axis=1)
+    return similarities
 
 
 def _test(scores: Floats, groups: npt.NDArray[np.bytes_], count: int) -> tuple[float, float]:
@@ -136,15 +156,16 @@ def _test(scores: Floats, groups: npt.NDArray[np.bytes_], count: int) -> tuple[f
     """
     from scipy.stats import betabinom
 
-    old, new = (_by_group(scores[p], groups[p]) for p in (slice(count), slice(count, None)))
-    found = [(1.0, np.inf)]
+    old = _by_group(scores[:count], groups[:count])
+    new = _by_group(scores[count:], groups[count:])
+    chances = [(1.0, np.inf)]
     for rank in [int(np.ceil(tail * len(old))) for tail in _TAILS]:
         usual = float(np.sort(old)[-rank])
         above = int((new > usual).sum())
         if len(new) >= _FEWEST and above / len(new) - rank / len(old) >= _EXCESS:
             chance = betabinom.sf(above - 1, len(new), rank, len(old) - rank + 1)
-            found.append((float(chance), usual))
-    return min(found)
+            chances.append((float(chance), usual))
+    return min(chances)
 
 
 def _by_group(scores: Floats, groups: npt.NDArray[np.bytes_]) -> Floats:

@@ -35,7 +35,8 @@ _LEAVES: Final = 8  # of a tree for each class at most, as for the classes of ei
 #: measured from what naming the most frequent class reaches.
 _NEAR: Final = 0.9
 #: It is far above that if the lower end of its interval is at least this share of the way from
-#: there to 1. Seven public sets, each of one source, reach at most 0.15.
+#: there to 1. Public sets of one source are far below: see docs/benchmarks.md, "Constants of the
+#: code".
 _FAR: Final = 1 / 3
 _NAMED: Final = 3  # classes that a sentence names
 

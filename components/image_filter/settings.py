@@ -34,4 +34,4 @@ class FilterPlan(ComponentPlan):
         Raises:
             ConfigError: An image is relabelled to a class that the vocabulary lacks.
         """
-        return overrides.resolve(self.overrides, self.vocabulary)
+        return overrides.with_indices(self.overrides, self.vocabulary)

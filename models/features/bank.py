@@ -113,7 +113,7 @@ class BankRows:
         return len(self.labels)
 
     @property
-    def clean(self) -> Flags:
+    def is_view_0(self) -> Flags:
         """Whether each row is that of an image itself, and not of an augmented view, bool [n]."""
         return np.asarray(self.views == 0)
 
@@ -138,12 +138,12 @@ class BankRows:
         """Return the rows with the features of the first block alone."""
         return self.block(0) if self.sizes else self
 
-    def some_clean(self, count: int) -> BankRows:
+    def sample_of_view_0(self, count: int) -> BankRows:
         """Return at most `count` rows of view 0, evenly sampled."""
         # Rows are sorted by content hash, so evenly spaced ones are a random sample of the images.
-        clean = np.flatnonzero(self.clean)
+        originals = np.flatnonzero(self.is_view_0)
         keep = np.zeros(len(self), np.bool_)
-        keep[clean[:: max(1, -(-len(clean) // count))]] = True
+        keep[originals[:: max(1, -(-len(originals) // count))]] = True
         return self.select(keep)
 
     def some_groups(self, count: int, least: int = 1) -> BankRows:
@@ -173,10 +173,10 @@ class BankRows:
 
     def folds(self, count: int) -> Integers:
         """Return the fold of each row, [n], 0 to count - 1; see `folds.assign`."""
-        return folds.assign(self.labels, self.groups, count, self.clean)
+        return folds.assign(self.labels, self.groups, count, self.is_view_0)
 
 
-def decided(facts: BankFacts, settings: ModelSettings) -> ModelSettings:
+def settings_of_bank(facts: BankFacts, settings: ModelSettings) -> ModelSettings:
     """Return settings with what the bank has decided: features and size of the images."""
     image_size = facts["image_size"]
     if image_size == settings.size:

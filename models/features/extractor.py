@@ -2,8 +2,8 @@
 
 Threads decode the next images while the backbone computes. The forward pass is a tf.function over
 batches of views, in bfloat16 where the CPU supports it. `FeatureExtractor.key` is the key under
-which the store behind the feature bank keeps the features. With a tap, the forward pass ends at
-that layer and gives its activations, from which the layers above it can be trained.
+which the store behind the feature bank keeps the features. If a layer is given, the forward pass
+ends at it and gives its activations, from which the layers above it can be trained.
 """
 
 from __future__ import annotations
@@ -65,19 +65,19 @@ class FeatureExtractor:
         settings: Settings of the network and of its augmented views.
         precision: "float32", "bfloat16" or "auto", which is bfloat16 where the CPU supports it and
             no GPU is used, and float32 otherwise.
-        tap: Layer, or block such as "block11", whose activations take the place of the features; ""
-            is none.
+        layer: Name of the layer, or of a block such as "block11", whose activations take the place
+            of the features; "" for the features.
 
     Raises:
         ConfigError: There is no such backbone.
     """
 
-    def __init__(self, settings: ModelSettings, precision: str = "auto", tap: str = "") -> None:
+    def __init__(self, settings: ModelSettings, precision: str = "auto", layer: str = "") -> None:
         self.backbone = settings.backbone_spec()
         self.image_size = settings.size
         self.settings = settings
         self.views = settings.views
-        self.tap = tap
+        self.layer = layer
         self.precision = resolve_precision(precision)
         #: Number of views of which all features are about to be computed, at most; 0 says nothing.
         self.expected = 0
@@ -107,7 +107,7 @@ class FeatureExtractor:
             "backbone": self.backbone.key(),
             "image_size": self.image_size,
             "precision": self.precision,
-            "output": [self.settings.widest, COVARIANCE_AXES],
+            "output": [self.settings.largest_kind, COVARIANCE_AXES],
             "view": view,
             "augmentation": self.views.key() if view else None,
         }
@@ -152,7 +152,7 @@ class FeatureExtractor:
                 self._announce(len(some) / (time.monotonic() - started))
             started = time.monotonic()
             # NaN is not below it either. Activations are not stored, and training would diverge.
-            if not self.tap and not (np.abs(some) < _FLOAT16_LARGEST).all():
+            if not self.layer and not (np.abs(some) < _FLOAT16_LARGEST).all():
                 raise ConfigError(  # a head would be served on other features
                     f"{self.backbone.name}: expected features between -{_FLOAT16_LARGEST:,.0f} and "
                     f"{_FLOAT16_LARGEST:,.0f}, which the feature bank can store as float16. "
@@ -223,17 +223,16 @@ class FeatureExtractor:
     def build(self) -> Any:
         """Build a Keras model from pixels float32 [N, S, S, 3], 0..255, to float32 [N, dim].
 
-        With a tap, the output is the activations [N, h, w, C] at that layer.
+        If a layer is given, the output is the activations [N, h, w, C] at that layer.
         """
         import keras
 
-        # On a processor that supports it, bfloat16 makes the pass of a folded network 1.75 times as
-        # fast. A head that is trained on such features loses nothing when it is served on those of
-        # float32.
+        # A head that is trained on features of bfloat16 loses nothing when it is served on those of
+        # float32; what it gains is in docs/benchmarks.md, "Constants of the code".
         with distribution.policy("mixed_bfloat16" if self.precision == "bfloat16" else "float32"):
             pixels, maps, outputs = build_features(self.settings)
-            if self.tap:
-                outputs = layer_at(keras.Model(pixels, maps), self.tap).outputs[0]
+            if self.layer:
+                outputs = layer_at(keras.Model(pixels, maps), self.layer).outputs[0]
             return keras.Model(pixels, outputs)  # the name of an own network may be none for Keras
 
     def _compiled(self, model: Any) -> Callable[..., tf.Tensor]:
@@ -241,8 +240,7 @@ class FeatureExtractor:
 
         side = self.image_size
 
-        # On a CPU, XLA is 15 to 20 times slower for convolutions (tensorflow/tensorflow#62808). A
-        # small vision transformer was 1.2 times as fast with it, but each batch size is compiled.
+        # On a CPU, XLA is 15 to 20 times slower for convolutions (tensorflow/tensorflow#62808).
         @tf.function(
             autograph=False,
             jit_compile=False,
@@ -280,7 +278,7 @@ def describe(settings: ModelSettings, precision: str) -> str:
     if settings.backbone_spec().trained:  # only random weights depend on the seed
         settings = replace(settings, seed=0)
     given = asdict(settings)
-    model = {name: given[name] for name in _SETTINGS_OF_BANK} | {"features": settings.widest}
+    model = {name: given[name] for name in _SETTINGS_OF_BANK} | {"features": settings.largest_kind}
     return json.dumps({"model": model, "precision": precision}, sort_keys=True)
 
 

@@ -41,16 +41,16 @@ class Answers:
         logits: Logits, float32 [n, C].
         labels: Label indices of the images, int64 [n].
         groups: Name of the group of each image, [n]; None if each image is a group by itself.
-        known: Whether the network was trained on images of the class of each image, bool [n]. All
-            images of a class may be of one group, and so in one fold. None if there are such images
-            for all classes.
+        learnable: Whether the network was trained on images of the class of each image, bool [n].
+            All images of a class may be of one group, and so in one fold. None if there are such
+            images for all classes.
         hashes: Content hash of each image, [n]; None where nobody asks for it.
     """
 
     logits: Floats
     labels: Integers
     groups: Names | None = None
-    known: Flags | None = None
+    learnable: Flags | None = None
     hashes: Names | None = None
 
     @classmethod
@@ -61,13 +61,13 @@ class Answers:
             values = [getattr(part, name) for part in parts]
             return None if values[0] is None else np.concatenate(values)
 
-        names = ("logits", "labels", "groups", "known", "hashes")
+        names = ("logits", "labels", "groups", "learnable", "hashes")
         return cls(*(column(name) for name in names))
 
     @property
     def answerable(self) -> Flags:
         """Whether the network could learn the class of each image, bool [n]."""
-        return np.ones(len(self.labels), np.bool_) if self.known is None else self.known
+        return np.ones(len(self.labels), np.bool_) if self.learnable is None else self.learnable
 
     @property
     def right(self) -> Flags:
@@ -86,10 +86,10 @@ class Answers:
         of classes that a network could not learn count as wrong. Their loss is 0, so that they do
         not decide between networks.
         """
-        known = self.answerable
-        losses = np.zeros(len(known), np.float32)
-        found = calibrated_losses(self.logits[known], self.labels[known])
-        losses[known] = np.minimum(found, _MOST_LOSS)
+        answerable = self.answerable
+        losses = np.zeros(len(answerable), np.float32)
+        learned = calibrated_losses(self.logits[answerable], self.labels[answerable])
+        losses[answerable] = np.minimum(learned, _MOST_LOSS)
         return Scores(losses, self.right, self.groups)
 
 

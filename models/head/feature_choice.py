@@ -87,7 +87,7 @@ def choose_blocks(
         settings: Settings of the head.
         images: Number of images of all splits, whose features are to be stored.
     """
-    kinds = (*single_blocks(settings.widest), settings.widest)
+    kinds = (*single_blocks(settings.largest_kind), settings.largest_kind)
     first, *others, everything = (HeadInput(kind, settings.size) for kind in kinds)
     choice = _compared(FeatureChoice(first), first, rows, classes, settings)
     for candidate in (*others, everything):
@@ -123,7 +123,7 @@ def _compared(
     far: bool = False,
 ) -> FeatureChoice:
     """Judge a head with another input, and choose this one if the head is better, or far better."""
-    number = single_blocks(settings.widest).get(candidate.features)
+    number = single_blocks(settings.largest_kind).get(candidate.features)
     read = rows if number is None else rows.block(number)
     judgement = HeadSolver(read, classes, settings).judge()
     if judgement is None:

@@ -176,11 +176,11 @@ class HeadSolver:
         else:
             folds = _split(self._all_turned[1], count)
             answers = _all_answers(penalty, folds, self._fold_problems(folds))
-        images = [int(fold.train.clean.sum()) for fold in folds]
+        images = [int(fold.train.is_view_0.sum()) for fold in folds]
         return list(zip(answers, images, strict=True))
 
     @property
-    def known(self) -> ChosenPenalty | None:
+    def earlier_choice(self) -> ChosenPenalty | None:
         """The penalty that was chosen for the same rows before, if there is one."""
         digest = self._digest if self.rows.penalties else ""
         return next((chosen for chosen in self.rows.penalties if chosen["rows"] == digest), None)
@@ -250,8 +250,8 @@ class HeadSolver:
     def _best(self) -> tuple[float, Scores]:
         """The penalty with the lowest loss, and the scores of the folds with it.
 
-        Weaker penalties are tried until one is worse. The loss then rises further: on 24 sets of
-        features, from 98 images to 3,329, no weaker one was better again.
+        Weaker penalties are tried until one is worse, because the loss then rises further; see
+        docs/benchmarks.md, "Constants of the code".
         """
 
         def scores_with(penalty: float) -> Scores:
@@ -269,7 +269,7 @@ class HeadSolver:
         return best, best_scores
 
     def _result(self, learning_curve: bool, penalty: float | None) -> FoldResult:
-        """Return the penalty, which may be given or known, and the results of the folds with it."""
+        """Return the penalty, given or chosen before or here, and what the folds give with it."""
         result: FoldResult = {
             "l2": _USUAL_PENALTY,
             "folds": None,
@@ -282,11 +282,11 @@ class HeadSolver:
         if not self._folds:
             return result
         groups = np.concatenate([fold.held.groups for fold in self._folds])
-        known = self.known
-        if penalty is None and known is not None:
-            penalty = known["l2"]
+        earlier = self.earlier_choice
+        if penalty is None and earlier is not None:
+            penalty = earlier["l2"]
             right = np.ones(len(groups), np.bool_)
-            right[known["wrong"]] = False
+            right[earlier["wrong"]] = False
         else:
             if penalty is None:
                 penalty = self._best[0]
@@ -318,7 +318,7 @@ class HeadSolver:
 
 def _sample(rows: BankRows, classes: int) -> BankRows:
     """Return the rows with which the penalty is chosen."""
-    views = len(rows) // max(1, int(rows.clean.sum()))  # of each image
+    views = len(rows) // max(1, int(rows.is_view_0.sum()))  # of each image
     count = max(_CHOOSING // max(1, views // 2), _CHOOSING_A_CLASS * classes)
     return rows.some_groups(count, 2 * FOLDS)
 
@@ -328,13 +328,14 @@ class _Fold(NamedTuple):
 
     train: BankRows
     held: BankRows
-    known: Flags  # whether `train` has images of the class of each row of `held`
+    answerable: Flags  # whether `train` has images of the class of each row of `held`
 
     def answers(self, linear: Linear) -> Answers:
         """Return the answers of a head for the rows to evaluate on."""
         parts = [block for _, block in linear.in_blocks(self.held.features)]
         held = self.held
-        return Answers(np.concatenate(parts), held.labels, held.groups, self.known, held.hashes)
+        logits = np.concatenate(parts)
+        return Answers(logits, held.labels, held.groups, self.answerable, held.hashes)
 
     def with_fewer(self, share: float) -> _Fold:
         """Return the fold with a share of its training images, in fewer coordinates."""
@@ -355,9 +356,9 @@ def _split(rows: BankRows, count: int = FOLDS) -> list[_Fold]:
     folds = []
     for fold in range(count):
         train = rows.select(numbers != fold)
-        held = rows.select((numbers == fold) & rows.clean)
+        held = rows.select((numbers == fold) & rows.is_view_0)
         folds.append(_Fold(train, held, np.isin(held.labels, train.labels)))
-    return folds if any(fold.known.any() for fold in folds) else []
+    return folds if any(fold.answerable.any() for fold in folds) else []
 
 
 def _all_answers(

@@ -46,7 +46,7 @@ REPAIRS: Final = "repairs"  # bytes: names of the repairs, comma-separated; abse
 
 # --- the feature bank -------------------------------------------------------------------------
 FEATURES: Final = "features"  # bytes: little-endian float16 vector
-VIEW: Final = "view"  # int64: 0 is the clean view, 1..K the augmented ones
+VIEW: Final = "view"  # int64: 0 is the image itself, 1..K the augmented ones
 
 # --- predictions ------------------------------------------------------------------------------
 PROBABILITIES: Final = "probabilities"  # float list [C]

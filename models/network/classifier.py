@@ -186,7 +186,7 @@ def build_features(
     import keras
 
     backbone = settings.backbone_spec()
-    kind = settings.widest
+    kind = settings.largest_kind
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
     last, *class_token = backbone.outputs(pixels, trainable)
     maps = [last]

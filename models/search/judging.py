@@ -97,10 +97,10 @@ def _read_both_splits(inputs: Inputs, count: int) -> tuple[Labelled, BankRows]:
 def _part(inputs: Inputs, images: Labelled, rows: BankRows, held: Flags) -> Part:
     """Return a part whose held-out images are those of some rows, with the head of the others."""
     rest = rows.select(~held)
-    judging = rows.select(held & rows.clean)
+    judging = rows.select(held & rows.is_view_0)
     head = stages.fitted_head(HeadSolver(rest, inputs.classes, inputs.settings), judging)
     here = np.isin(images.hashes, judging.hashes)
-    start = _start(inputs, rest.select(rest.clean))
+    start = _start(inputs, rest.select(rest.is_view_0))
     return Part(images.select(~here), images.select(here), head, start)
 
 

@@ -16,13 +16,9 @@ if TYPE_CHECKING:
 
 #: Minutes of reference for a search, up to a number of images of train and validation.
 _MINUTES: Final = ((2000, 3.0), (math.inf, 15.0))
-#: Multiplications in a second of reference: EfficientNet-Lite0, with 384 million of them for an
-#: image of 224 pixels, computed the features of 1,240 photographs at 248 images a second, with
-#: decoding, on two cores with AVX-512 and bfloat16 (`benchmarks.whole_run`). The time follows the
-#: multiplications. In processor time of another machine, in float32: a view of 288 pixels takes
-#: 1.57 times as long as one of 224, for 1.65 times as many. With the augmentation, the pass up to
-#: the usual cut takes 0.73 of a whole one, and a view of an epoch above it 2.5; `TrainingPlan`
-#: counts 1 and 2.15, so that four epochs take 10.7 passes instead of 9.6.
+#: Multiplications in a second of reference: 248 images of 224 pixels through EfficientNet-Lite0,
+#: which has 384 million of them. How well the time follows the multiplications is in
+#: docs/benchmarks.md, "Constants of the code".
 _MULTIPLICATIONS_A_SECOND: Final = 248 * 384e6
 #: Multiplications a pixel of EfficientNet-Lite0, for networks whose layers are not known: those of
 #: a class of its own.

@@ -11,8 +11,8 @@ from imgpipe.models.settings.model import ModelSettings
 if TYPE_CHECKING:
     import keras
 
-#: A step of training costs this many forward passes of the layers that train. On a processor with
-#: bfloat16, 3.7 to 4.2 were measured, with the layers of `training/fast_layers`.
+#: A step of training costs this many forward passes of the layers that train, as measured: see
+#: docs/benchmarks.md, "Constants of the code".
 _PASSES_A_STEP: Final = 4.0
 _FEWEST_EPOCHS: Final = 2  # fewer views rather than fewer epochs than this
 

@@ -20,19 +20,21 @@ _BLOCKS_OF_TOKENS: Final[Mapping[str, int]] = {CLASS_TOKEN: 0, AVERAGE: 1}
 _BLOCKS_OF_MAPS: Final[Mapping[str, int]] = {AVERAGE: 0}
 
 
-def single_blocks(widest: str) -> Mapping[str, int]:
+def single_blocks(largest_kind: str) -> Mapping[str, int]:
     """Return the kinds of features that are one of several blocks, which a head may read alone.
 
     Args:
-        widest: What the head reads at most: all blocks.
+        largest_kind: What the head reads at most: all blocks.
 
     Returns:
         The numbers of these blocks, from 0 on, by kind. The first kind is used where no other is
         better.
     """
-    return _BLOCKS_OF_TOKENS if widest == TOKENS else _BLOCKS_OF_MAPS
+    return _BLOCKS_OF_TOKENS if largest_kind == TOKENS else _BLOCKS_OF_MAPS
 
 
-def one_block(widest: str) -> str:
+def one_block(largest_kind: str) -> str:
     """Return the kind of features of a head that is to read one block; see `single_blocks`."""
-    return widest if widest in (FLATTEN, CLASS_TOKEN) else next(iter(single_blocks(widest)))
+    if largest_kind in (FLATTEN, CLASS_TOKEN):
+        return largest_kind
+    return next(iter(single_blocks(largest_kind)))

@@ -96,7 +96,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return self.features == kinds.AUTO and self.head_alone and self.backbone_spec().trained
 
     @property
-    def widest(self) -> str:
+    def largest_kind(self) -> str:
         """What the head may read at most: `features`, where "auto" is not decided yet."""
         if self.features != kinds.AUTO:
             return self.features
@@ -108,7 +108,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
     @property
     def with_one_block(self) -> ModelSettings:
         """The settings of the networks of a search, whose heads read the first block alone."""
-        return replace(self, features=kinds.one_block(self.widest))
+        return replace(self, features=kinds.one_block(self.largest_kind))
 
     @property
     def larger_sizes(self) -> tuple[int, ...]:
@@ -121,7 +121,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             self.image_size
             or self.weights != "imagenet"
             or self.builder
-            or self.widest == kinds.FLATTEN  # its head has weights for each position
+            or self.largest_kind == kinds.FLATTEN  # its head has weights for each position
             or architecture(spec.name).weights_by_size  # others would have to be downloaded
         ):
             return ()

@@ -50,11 +50,11 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     count = FOLDS if automatic else inputs.folds
     rows = read_rows(inputs.bank_uri, splits, inputs.classes, settings.views.count, count)
     progress.part("the head")
-    known = HeadSolver(training, inputs.classes, settings).known
+    earlier = HeadSolver(training, inputs.classes, settings).earlier_choice
     solver = HeadSolver(rows, inputs.classes, settings)
     # A penalty that suits the images of train suits them with those of validation, too.
-    penalty = known["l2"] if known else None
-    head = fitted_head(solver, rows.select(rows.clean), learning_curve=True, penalty=penalty)
+    penalty = earlier["l2"] if earlier else None
+    head = fitted_head(solver, rows.select(rows.is_view_0), learning_curve=True, penalty=penalty)
     solution = head.history["solution"]
     if solution is None:
         return None
@@ -80,7 +80,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
         **head.history,
         "solution": solution,
         "epochs": [{**head.history["epochs"][0], "val_loss": None, "val_accuracy": None}],
-        "learned": {names.TRAIN: int(training.clean.sum()), names.VALIDATION: len(validation)},
+        "learned": {names.TRAIN: int(training.is_view_0.sum()), names.VALIDATION: len(validation)},
         "cross_validation": result,
     }
     answers = Answers.joined([fold_answers for fold_answers, _ in folds])
@@ -96,7 +96,7 @@ def _folds_judge(inputs: Inputs, training: BankRows, validation: BankRows) -> bo
     """
     if len(np.unique(validation.groups)) < FEW_IMAGES:
         return True
-    images = int(training.clean.sum()) + len(validation)
+    images = int(training.is_view_0.sum()) + len(validation)
     return read_facts(inputs.bank_uri)["validation_drawn"] and images <= MOST_OF_HEADS
 
 

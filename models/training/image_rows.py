@@ -96,7 +96,7 @@ def activations(
 
     Args:
         images: The images.
-        extractor: Extractor with a tap at the cut.
+        extractor: Extractor up to the cut.
         views: Number of augmented views of each image, in addition to the image itself.
         over: Function that is called before each batch and returns whether the time is over.
 

@@ -157,7 +157,7 @@ def _head(inputs: Inputs) -> Trained:
     progress.part("the head")
     found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
     rows = datasets.Rows(validation.features, validation.labels)
-    head = _judged(found, rows, HEAD, int(training.clean.sum()), validation.groups)
+    head = _judged(found, rows, HEAD, int(training.is_view_0.sum()), validation.groups)
     return replace(head, distribution=row_distribution(training, validation))
 
 
@@ -172,8 +172,10 @@ def row_distribution(training: BankRows, validation: BankRows) -> FeatureDistrib
     first = [part.first_block() for part in (training, validation)]
     if first[0].features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
         return None
-    clean, held_out = (part.some_clean(feature_distribution.MOST) for part in first)
-    return feature_distribution.fit(clean.features, clean.labels, held_out.features, clean.groups)
+    learned, held_out = (part.sample_of_view_0(feature_distribution.MOST) for part in first)
+    return feature_distribution.fit(
+        learned.features, learned.labels, held_out.features, learned.groups
+    )
 
 
 def fitted_head(
@@ -185,10 +187,10 @@ def fitted_head(
     """Solves a head as that of the run, with its answers for the rows `held`; see `solve_head`."""
     train = solver.rows
     found = solve_head(solver, held, learning_curve, penalty)
-    known = np.isin(held.labels, train.labels)
+    learnable = np.isin(held.labels, train.labels)
     rows = datasets.Rows(held.features, held.labels)
-    images = int(train.clean.sum())
-    return _judged(found, rows, HEAD, images, held.groups, known, held.hashes)
+    images = int(train.is_view_0.sum())
+    return _judged(found, rows, HEAD, images, held.groups, learnable, held.hashes)
 
 
 def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
@@ -251,13 +253,13 @@ def train_above_cut(
     if trained is None or judging is None:
         return None
     start = part.start or part.best.layers
-    build = functools.partial(network, classes, settings, extractor.tap, start)
+    build = functools.partial(network, classes, settings, extractor.layer, start)
     watch = replace(watch, judge=_calibrated_loss_on(judging))
     found = fit(build, trained, judging, classes, settings, log_dir, watch)
     best = part.best.answers
     what = f"layers {found.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
     images = len(part.training)
-    return _judged(found, judging, what, images, best.groups, best.known, part.held_out.hashes)
+    return _judged(found, judging, what, images, best.groups, best.learnable, part.held_out.hashes)
 
 
 def _on_images(inputs: Inputs, note: str) -> Trained:

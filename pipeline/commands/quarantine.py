@@ -62,7 +62,7 @@ def list_(
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         which = [one for one in which or () if one != "-"]
-    folder = find(source)
+    folder = quarantine_folder(source)
     rows = _select(read(folder, warnings), which or (), reason)
     if as_json:
         for row in rows:
@@ -92,7 +92,7 @@ def restore(
     """Copy the original bytes of rejected files into a folder, under their paths."""
     from imgpipe.components.common.formatting import plural
 
-    folder = find(source)
+    folder = quarantine_folder(source)
     console = new_console()
     if not which and reason is None:
         raise ConfigError("no files were named. Expected paths or patterns, or --reason NAME.")
@@ -106,7 +106,7 @@ def restore(
     console.print(f"{plural(copied, 'file')} copied into {escape(str(to))}")
 
 
-def find(path: Path) -> Path:
+def quarantine_folder(path: Path) -> Path:
     """Find the quarantine folder of a run.
 
     Args:

@@ -57,7 +57,7 @@ def command(
     from imgpipe.pipeline.command_line import signals
     from imgpipe.pipeline.review import web
 
-    run = find(out)
+    run = run_to_review(out)
     review = prepare(run, to)
     console = new_console()
     asked = review.decisions.questions.asked
@@ -111,7 +111,7 @@ def _leading_to(address: str, folder: Path) -> Iterator[str]:
         yield Path(file.name).as_uri()
 
 
-def find(path: Path) -> PastRun:
+def run_to_review(path: Path) -> PastRun:
     """Find the run to review: of an output folder, the newest run that wrote its facts.
 
     Raises:

@@ -64,7 +64,7 @@ def cause(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
 
 
-def known(error: BaseException, out: Path) -> BaseException:
+def actionable(error: BaseException, out: Path) -> BaseException:
     """Find the cause of an error that people can act on.
 
     Args:

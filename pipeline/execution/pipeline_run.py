@@ -56,7 +56,7 @@ def execute(
     try:
         return _execute(config, start, to_stderr, accept)
     except Exception as error:
-        known = failures.known(error, config.places.out)
+        known = failures.actionable(error, config.places.out)
         if known is error:
             raise
         raise known from error
@@ -106,7 +106,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
                 error = failures.Interrupted()
             except Exception as caught:
                 traceback.print_exc()  # into the log
-                error = failures.known(caught, out)
+                error = failures.actionable(caught, out)
             # Without a plan, the classes are not known.
             shown = json.loads(planned.plan.report) if planned else plans.report_settings(config)
             outcome = record.close(error, shown)

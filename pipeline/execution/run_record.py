@@ -115,7 +115,7 @@ class RunRecord:
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             unwritten = f"the report could not be written: {failures.cause(caught)}"
-            error = error or failures.known(caught, self._places.out)
+            error = error or failures.actionable(caught, self._places.out)
         state = self._state(error, facts)
         timings = self._timings()
         commands = next_commands(facts, state.status, timings, self._cached)

@@ -67,7 +67,7 @@ def _known(error: Exception, directory: str) -> tuple[str, int]:
     """Message and exit code of an error; `directory` is the folder of the run in `run.out`."""
     from imgpipe.pipeline.execution import failures
 
-    known = failures.known(error, Path(directory).parent.parent if directory else Path.cwd())
+    known = failures.actionable(error, Path(directory).parent.parent if directory else Path.cwd())
     # A container has no command line on which people could name a folder.
     cause = failures.cause(known).replace("--out OUT", "run.out")
     return cause, known.exit_code if isinstance(known, ImgpipeError) else 1

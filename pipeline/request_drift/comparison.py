@@ -195,11 +195,9 @@ def _compared_features(
 ) -> list[PropertyComparison]:
     """Compare two shares of images, new and held out, that are unlike the training data.
 
-    The share of images that are far finds more: 82 % against 50 % of 8,640 mixtures of flowers with
-    4, 9 or 20 % of images from three other sets (36 settings, four divisions of the flowers each).
-    The share of images that are unlike stays, because it alone found 0.7 % of them: 60 held-out
-    images were too few to extrapolate the distance, and up to a fifth of the images was of another
-    kind. Neither was over its limit in 960 draws of flowers alone.
+    The share of images that are far finds more. The share of images that are unlike finds some that
+    it misses, where the held-out images are too few to extrapolate the distance; see
+    docs/benchmarks.md, "Constants of the code".
     """
     known = reference.features
     if known is None:

@@ -47,7 +47,7 @@ def read_split(bank_uri: str, split: str | tuple[str, ...], classes: int) -> Ban
 
 def clean(rows: BankRows) -> BankRows:
     """Return the rows of the images themselves."""
-    return rows.select(rows.clean)
+    return rows.select(rows.is_view_0)
 
 
 def best(fit: Fit) -> Epoch:

@@ -85,7 +85,7 @@ def write_features(
                 rows += [{**row, names.VIEW: v, names.FEATURES: x.tobytes()} for v, x in values]
         write_records(folder / f"Split-{split}" / "data_tfrecord-00000-of-00001", rows)
     write_facts(
-        folder, extractor.sizes, features=extractor.settings.widest, image_size=SETTINGS.size
+        folder, extractor.sizes, features=extractor.settings.largest_kind, image_size=SETTINGS.size
     )
     return str(folder)
 

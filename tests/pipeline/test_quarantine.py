@@ -66,16 +66,17 @@ def test_the_quarantine_of_a_run_is_found_from_any_folder(out, tmp_path):
     (moved / "model").mkdir()
     for place, number in places.items():
         assert (
-            quarantine.find(moved / place) == moved / f"artifacts/ImageFilter/quarantine/{number}"
+            quarantine.quarantine_folder(moved / place)
+            == moved / f"artifacts/ImageFilter/quarantine/{number}"
         )
     newest = moved / "artifacts/ImageFilter/quarantine/2"
-    assert quarantine.find(newest) == newest
+    assert quarantine.quarantine_folder(newest) == newest
     on_cluster = tmp_path / "cluster/runs/id"
     inside = write(on_cluster / "artifacts/ImageFilter/quarantine/7")
-    assert quarantine.find(on_cluster) == inside
+    assert quarantine.quarantine_folder(on_cluster) == inside
     shutil.rmtree(newest)
     with pytest.raises(ResourceError, match="has no quarantine: it made none, or it was removed"):
-        quarantine.find(moved / "model/2")
+        quarantine.quarantine_folder(moved / "model/2")
 
 
 def test_list_shows_reasons_and_paths(out):

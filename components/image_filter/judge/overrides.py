@@ -58,7 +58,7 @@ class Override:
     label: str = ""  # the right class, for relabel
     path: str = ""
     note: str = ""
-    label_index: int = -1  # index of `label` in the vocabulary, which `resolve` sets
+    label_index: int = -1  # index of `label` in the vocabulary, which `with_indices` sets
 
     @pydantic.model_validator(mode="after")
     def _has_label(self) -> Self:
@@ -151,11 +151,13 @@ def read(path: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
     if path is None:
         return ()
     overrides = load(path)
-    resolve(overrides, vocabulary)
+    with_indices(overrides, vocabulary)
     return overrides
 
 
-def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping[str, Override]:
+def with_indices(
+    overrides: Iterable[Override], vocabulary: Sequence[str]
+) -> Mapping[str, Override]:
     """Return the overrides `by_hash`, with the vocabulary indices of their labels.
 
     Raises:

@@ -35,7 +35,7 @@ def _found(bank, new: list[tuple[int, int]], old: int = 240, seed: int = 0):
     labels = [number % 3 for number in range(old)]
     kinds = labels + [kind for kind, _ in new]
     uri = bank(_images(kinds, seed), labels + [label for _, label in new])
-    return new_images.find(uri, CLASSES, _known(old))
+    return new_images.unlike_images(uri, CLASSES, _known(old))
 
 
 def test_cats_among_daisies_are_named_and_the_most_unlike_come_first(bank) -> None:
@@ -74,9 +74,9 @@ def test_where_little_can_be_said_nothing_is(bank, new, old) -> None:
 
 def test_without_known_images_or_features_nothing_is_said(bank) -> None:
     uri = bank(_images([0] * 60), [0] * 60)
-    assert new_images.find(uri, CLASSES, None) == []
+    assert new_images.unlike_images(uri, CLASSES, None) == []
     write_facts(uri, [], "over bank.budget")
-    assert new_images.find(uri, CLASSES, _known(30)) == []
+    assert new_images.unlike_images(uri, CLASSES, _known(30)) == []
 
 
 @pytest.mark.parametrize(("films", "named"), [(30, True), (2, False)])
@@ -87,4 +87,4 @@ def test_a_film_counts_as_one_image(films, named) -> None:
     groups = [f"old{n}" for n in range(200)] + [f"new{n % films}" for n in range(30)]
     hashes = np.array([f"{n:03d}" for n in range(230)], "S")
     rows = BankRows(features, labels, np.zeros(230, int), hashes, np.array(groups, "S"))
-    assert bool(new_images.unlike(rows, np.arange(230) < 200, 2)) is named
+    assert bool(new_images.unlike_rows(rows, np.arange(230) < 200, 2)) is named

@@ -212,9 +212,9 @@ def test_a_downloaded_preset_is_found_in_the_cache(
 
 def test_the_folds_choose_between_class_token_patches_and_both(vit: Path, tmp_path: Path) -> None:
     settings = ModelSettings(backbone=f"hub:{vit}")
-    assert settings.widest == "tokens"
-    assert list(single_blocks(settings.widest)) == ["class_token", "average"]
-    assert settings.with_one_block.widest == "class_token"
+    assert settings.largest_kind == "tokens"
+    assert list(single_blocks(settings.largest_kind)) == ["class_token", "average"]
+    assert settings.with_one_block.largest_kind == "class_token"
     assert not settings.larger_sizes
     swin = ModelSettings(backbone=f"hub:{hub_presets.write('swin', tmp_path)}")
-    assert swin.widest == "covariance"
+    assert swin.largest_kind == "covariance"

@@ -260,11 +260,11 @@ def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
         grouped(lambda split, i, label: b"film" if label == 2 else f"{split} {i}".encode()), 3
     )
     answers = [part.best.answers for part in found]
-    assert sorted((one.labels[~one.known] == 2).sum() for one in answers) == [0, 0, 12 + 8]
+    assert sorted((one.labels[~one.learnable] == 2).sum() for one in answers) == [0, 0, 12 + 8]
     every = Answers.joined(answers)
     scores = every.scores()
-    assert not scores.right[~every.known].any()
-    assert not scores.losses[~every.known].any()
+    assert not scores.right[~every.learnable].any()
+    assert not scores.losses[~every.learnable].any()
     assert summary([(one, 0) for one in answers])["unlearned"] == [[2, 20]]
 
 

@@ -45,7 +45,7 @@ def _raised(error: Exception, cause: BaseException) -> Exception:
     ],
 )
 def test_the_exit_code_is_that_of_the_cause(error: Exception, exit_code: int):
-    assert run.exit_code(failures.known(error, OUT), published=False) == exit_code
+    assert run.exit_code(failures.actionable(error, OUT), published=False) == exit_code
 
 
 def test_the_cause_of_an_unknown_error_is_one_line():
@@ -55,7 +55,7 @@ def test_the_cause_of_an_unknown_error_is_one_line():
 
 def test_sql_of_a_full_disk_is_not_shown():
     error = RuntimeError("database or disk is full query: INSERT INTO `Artifact`")
-    assert str(failures.known(error, OUT)).startswith(
+    assert str(failures.actionable(error, OUT)).startswith(
         "the disk is full (database or disk is full). Free space, or choose --out OUT."
     )
 
@@ -69,7 +69,7 @@ def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
     config.sqlite.filename_uri = str(tmp_path / metadata_file.NAME)
     with pytest.raises(RuntimeError, match="CREATE TABLE") as caught:
         mlmd.MetadataStore(config)
-    known = failures.known(caught.value, tmp_path)
+    known = failures.actionable(caught.value, tmp_path)
     assert isinstance(known, ResourceError)
     assert str(known) == (
         f"{tmp_path / metadata_file.NAME} is damaged: file is not a database. "
@@ -91,7 +91,7 @@ def test_a_database_that_stays_locked_is_no_defect(tmp_path: Path, monkeypatch: 
         metadata.Metadata(config),
     ):
         pass
-    known = failures.known(caught.value, tmp_path)
+    known = failures.actionable(caught.value, tmp_path)
     assert run.exit_code(known, published=False) == 5
     assert "was temporarily unavailable" in str(known)
 

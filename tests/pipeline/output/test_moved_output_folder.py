@@ -72,5 +72,5 @@ def test_decisions_about_a_copy_are_not_written_into_the_original(
     setting = f"judge.overrides={json.dumps(str(tmp_path / named) if named else '')}"
     run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos"), [setting])
     copy = shutil.copytree(tmp_path / "out", tmp_path / "copy")
-    prepared = review.prepare(review.find(copy), None)
+    prepared = review.prepare(review.run_to_review(copy), None)
     assert prepared.decisions.file == tmp_path / expected

@@ -100,16 +100,16 @@ def test_a_writer_that_does_not_finish_is_named(tmp_path, monkeypatch):
 
 
 def test_labels_of_overrides_must_be_in_the_vocabulary():
-    found = overrides.resolve([Override(A, "relabel", "dog")], ["cat", "dog"])
+    found = overrides.with_indices([Override(A, "relabel", "dog")], ["cat", "dog"])
     assert found[A[:12]].label_index == 1
     with pytest.raises(
         ConfigError, match=r"relabelled to 'cow', which is not a class; .* cat, dog"
     ):
-        overrides.resolve([Override(A, "relabel", "cow")], ["cat", "dog"])
+        overrides.with_indices([Override(A, "relabel", "cow")], ["cat", "dog"])
 
 
 def test_an_image_is_found_by_its_hash_or_by_the_first_digits():
-    known = overrides.resolve([Override(A[:12], "accept"), Override(B, "reject")], [])
+    known = overrides.with_indices([Override(A[:12], "accept"), Override(B, "reject")], [])
     assert overrides.override_of(A, known).verdict == "accept"
     assert overrides.override_of(B, known).verdict == "reject"
     assert (
