@@ -20,7 +20,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
     fingerprint,
 )
-from imgpipe.components.example_gen.sources.validation import VettedSource
+from imgpipe.components.example_gen.sources.validation import ValidatedSource
 from imgpipe.models.errors import ConfigError
 
 __all__ = [
@@ -77,7 +77,7 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
             f"data source {spec!r} cannot be opened: {error.strerror}; expected a path that this "
             "user may read"
         ) from None
-    return VettedSource(SOURCES[kind].open(locator, options), options)
+    return ValidatedSource(SOURCES[kind].open(locator, options), options)
 
 
 def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:

@@ -92,8 +92,8 @@ class Scan:
     items: Sequence[Item]  # sorted by path
     vocabulary: tuple[str, ...]  # class names in sorted order
     given_splits: tuple[str, ...] = ()  # splits that the source itself names
-    notes: tuple[Note, ...] = ()  # in order and without duplicates after `VettedSource`
-    fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, which `VettedSource.scan` computes
+    notes: tuple[Note, ...] = ()  # in order and without duplicates after `ValidatedSource`
+    fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, which `ValidatedSource.scan` computes
 
     def counts(self) -> dict[str, int]:
         """Return the number of files of each class of the vocabulary, before any check."""

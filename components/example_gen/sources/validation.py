@@ -1,6 +1,6 @@
 """Rules for the items of every source: groups, allowed classes and names of classes.
 
-A source only finds its images. `VettedSource` wraps a source and applies these rules.
+A source only finds its images. `ValidatedSource` wraps a source and applies these rules.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OTHERS = "…"  # path of a note that counts the others, which comes after them
 
 
 @dataclass(frozen=True)
-class VettedSource(Source):
+class ValidatedSource(Source):
     """A source with the rules for all sources applied to it."""
 
     inner: Source
@@ -38,11 +38,11 @@ class VettedSource(Source):
 
     def listing(self) -> Scan:
         """List the items; see `Source.listing`."""
-        return vet(self.inner.listing(), self.options)
+        return validated(self.inner.listing(), self.options)
 
     def scan(self) -> Scan:
         """List and hash the items, and compute the fingerprint; see `Source.scan`."""
-        found = vet(self.inner.scan(), self.options)
+        found = validated(self.inner.scan(), self.options)
         # Computed here, because the rules change groups, splits and problems, which the keys hold.
         keys = (item.key(item.content) for item in found.items)
         return replace(found, fingerprint=fingerprint(keys))
@@ -52,7 +52,7 @@ class VettedSource(Source):
         return self.inner.read(item)
 
 
-def vet(scan: Scan, options: SourceOptions) -> Scan:
+def validated(scan: Scan, options: SourceOptions) -> Scan:
     """Set groups, and check labels, names of classes and splits.
 
     Args:

@@ -14,7 +14,7 @@ import pytest
 
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.example_gen.sources.object_store import ObjectStoreSource
-from imgpipe.components.example_gen.sources.validation import VettedSource
+from imgpipe.components.example_gen.sources.validation import ValidatedSource
 from imgpipe.models.errors import ResourceError
 
 PHOTOS = {
@@ -155,7 +155,7 @@ def test_a_store_that_lists_no_checksums_is_read_and_hashed(tmp_path: Path):
     for path, data in PHOTOS.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(data)
-    scan = VettedSource(ObjectStoreSource(uri), SourceOptions()).scan()
+    scan = ValidatedSource(ObjectStoreSource(uri), SourceOptions()).scan()
     found = {item.path: item.sha256 for item in scan.items}
     assert found["cats/a.jpg"] == hashlib.sha256(b"one").hexdigest()
     assert scan.vocabulary == ("cats", "dogs")
