@@ -13,6 +13,7 @@ from PIL import Image
 from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.header import pillow, probe
 from imgpipe.serving.pillow_pixels import eight_bits, upright
+from imgpipe.serving.refused_image import is_cut_short
 
 _IS_REDUCED = 1  # bit of NewSubfileType: a smaller version of another image (TIFF 6.0, page 36)
 _SUBFILE_TYPE = 254
@@ -51,6 +52,8 @@ def transcode(data: bytes) -> tuple[bytes, str]:
     with pillow(data) as image:
         described = f"{image.format} ({image.mode})"
         _check_photograph(image, data)
+        if image.format == "JPEG" and is_cut_short(data):
+            raise ValueError("the end is missing")  # zeros behind a cut would be read as pixels
         image.load()
         plain = eight_bits(upright(image))
     out = io.BytesIO()

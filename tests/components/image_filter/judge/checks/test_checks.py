@@ -88,6 +88,12 @@ def test_truncated_files_are_rejected_as_truncated(encode, kind, share):
     assert reason(data[: int(len(data) * share)]) == "truncated"
 
 
+def test_a_jpeg_whose_second_half_is_zeros_is_cut_short(encode):
+    """An interrupted download may leave the space of the whole file, and more."""
+    data = encode("JPEG", size=(96, 96))
+    assert reason(data[: len(data) // 2] + bytes(100_000)) == "truncated"
+
+
 def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
     assert reason(b"hello, I am text") == "not_an_image"
     assert reason(b"") == "zero_byte"
