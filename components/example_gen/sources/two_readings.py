@@ -185,14 +185,16 @@ def _images_and_masks(folders: Sequence[Folder]) -> TwoReadings:
 def _as_splits(folders: Sequence[Folder]) -> OptionChange:
     """Return the change that reads two or three folders of the same classes as splits.
 
-    Train is the one with at least twice as many images as any other.
+    Train is the one that is called so, or has at least twice as many images as any other.
     """
-    by_size = sorted(folders, key=lambda one: -one.total)
+    by_size = sorted(folders, key=lambda one: (split_of(one.name) != names.TRAIN, -one.total))
     words = {2: ["train", "test"], 3: ["train", "val", "test"]}.get(len(folders), [])
     entries = dict(zip(by_size, words, strict=False))
     same = all(len(one.names()) > 1 and one.names() == by_size[0].names() for one in by_size)
     said = all(split_of(one.name) in (None, split_of(word)) for one, word in entries.items())
-    if not entries or not same or not said or by_size[0].total < 2 * by_size[1].total:
+    if not entries or not same or not said:
+        return {}
+    if not split_of(by_size[0].name) and by_size[0].total < 2 * by_size[1].total:
         return {}
     return {"split_folders": tuple(f"{one.name}={word}" for one, word in entries.items())}
 
