@@ -4,7 +4,9 @@ The first signal raises `Stopped` in the main thread, so that context managers c
 signal ends the process at once. A library may replace or swallow an exception that is raised while
 it is being imported, so `received` tells later whether a signal arrived. In a destructor or the
 callback of a weak reference, of which the import system has one for each module, Python prints an
-exception and ignores it; there `Stopped` is raised again a moment later.
+exception and ignores it; there `Stopped` is raised again a moment later. While an extension module
+is being imported, an exception in Python code that it calls may abort the process, so that
+`Stopped` waits for the end of it.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
 _SENTENCES = {signal.SIGINT: "interrupted by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
-_AGAIN_SECONDS = 0.01  # until `Stopped` is raised again; destructors and callbacks are shorter
+_AGAIN_SECONDS = 0.01  # until `Stopped` is raised again; most destructors are shorter
 _received: int | None = None
 
 
@@ -36,13 +39,24 @@ def install() -> None:
             original_hook(unraisable)
             return
         # An exception raised here would be ignored too, so a timer raises it after the destructor.
-        signal.signal(signal.SIGALRM, _stop_again)
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        _raise_later()
 
     sys.unraisablehook = raise_again
 
 
-def _stop_again(number: int, frame: FrameType | None) -> None:
+def _raise_later() -> None:
+    signal.signal(signal.SIGALRM, lambda number, frame: _raise(frame))
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+
+
+def _raise(frame: FrameType | None) -> None:
+    """Raise `Stopped` above a frame, now or after the import of an extension module."""
+    caller = frame
+    while caller is not None:
+        if isinstance(caller.f_locals.get("self"), ExtensionFileLoader):
+            _raise_later()
+            return
+        caller = caller.f_back
     raise Stopped
 
 
@@ -51,7 +65,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if _received is not None:
         os._exit(128 + number)  # at once, even if cleaning up after the first signal hangs
     _received = number
-    raise Stopped
+    _raise(frame)
 
 
 def received() -> bool:

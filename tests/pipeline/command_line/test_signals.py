@@ -86,6 +86,26 @@ def test_a_signal_in_a_destructor_is_neither_lost_nor_a_traceback():
     assert (done.returncode, done.stderr) == (143, "imgpipe: stopped by SIGTERM\n")
 
 
+def test_a_signal_in_the_import_of_an_extension_module_waits_for_its_end():
+    """An extension of pybind11 aborts the process when Python code that it calls raises."""
+    program = (
+        "import os, signal, sys\n"
+        "from imgpipe.pipeline.command_line import signals\n"
+        "def hook(event, arguments):\n"
+        "    if event == 'import' and arguments[0].endswith('multiarray_umath') and arguments[1]:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        print('in the import')\n"
+        "signals.install()\n"
+        "sys.addaudithook(hook)\n"
+        "try:\n"
+        "    import numpy\n"
+        "except signals.Stopped:\n"
+        "    print('numpy._core._multiarray_umath' in sys.modules)\n"
+    )
+    done = python_program.ended(program)
+    assert (done.returncode, done.stdout) == (0, "in the import\nTrue\n")
+
+
 @pytest.mark.parametrize("module", ["imgpipe.models.errors", "typer", "rich.console"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_command_line_is_imported_ends_it_with_a_message(
