@@ -71,22 +71,24 @@ class Tls:
         """Return the credentials for a gRPC channel.
 
         Raises:
-            InvalidArgument: A file cannot be read.
+            InvalidArgument: A file cannot be read, or holds something else.
         """
         return grpc.ssl_channel_credentials(
-            _pem(self.ca), private_key=_pem(self.key), certificate_chain=_pem(self.certificate)
+            _pem(self.ca, "CERTIFICATE"),
+            private_key=_pem(self.key, "PRIVATE KEY"),
+            certificate_chain=_pem(self.certificate, "CERTIFICATE"),
         )
 
 
-def _pem(value: str | Path | bytes | None) -> bytes | None:
+def _pem(value: str | Path | bytes | None, kind: str) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
     try:
         content = Path(value).read_bytes()
     except OSError as error:
         raise InvalidArgument(f"Cannot read {value}: {error.strerror}.") from error
-    if b"-----BEGIN " not in content:
-        raise InvalidArgument(f"{value} is not in PEM format, which begins with -----BEGIN.")
+    if f"{kind}-----".encode() not in content:
+        raise InvalidArgument(f"{value} holds no {kind} as PEM, which begins with -----BEGIN.")
     return content
 
 

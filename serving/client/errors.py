@@ -72,7 +72,7 @@ class InternalError(ServingError, code="INTERNAL"):
 
 
 _PROBE_S = 1.0
-"""Seconds in which a port answers over HTTP/1."""
+"""Seconds in which a port is expected to accept a connection, and to answer over HTTP/1."""
 _CLASSES = {kind.code: kind for kind in ServingError.__subclasses__()}
 
 _NOT_REACHED = (
@@ -89,13 +89,8 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     name = error.code().name
     details = error.details() or name
     if name == Unavailable.code and any(text in details.lower() for text in _NOT_REACHED):
-        if _answers_http1(target):
-            return Unavailable(
-                f"{target} is the port of a REST server. The client speaks gRPC: name the gRPC "
-                "port, which is 8500 by default."
-            )
         return Unavailable(
-            f"No model server is available at {target} ({details}). {_advice(details)}"
+            f"No model server is available at {target} ({details}). {_advice(target)}"
         )
     if name == DeadlineExceeded.code:  # the deadline of the call, which gRPC tells the server
         return DeadlineExceeded(
@@ -107,30 +102,32 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     return answered
 
 
-def _answers_http1(target: str) -> bool:
-    """Return whether a server answers over HTTP/1 at an address `HOST:PORT`.
+def _advice(target: str) -> str:
+    """Return what to do about a failed connection, by what listens at an address `HOST:PORT`.
 
-    gRPC tells so of one address only, and `localhost` usually has another one, which is refused.
+    gRPC tells the error of one address only, and `localhost` usually has another one, which is
+    refused.
     """
     host, _, port = target.rpartition("/")[2].rpartition(":")
     try:
         probe = http.client.HTTPConnection(host.strip("[]"), int(port), _PROBE_S)
-        with contextlib.closing(probe):
+        probe.connect()
+    except (OSError, ValueError):
+        return (
+            "Start one with `imgpipe serve OUT`, check the address, or wait until the server has "
+            "loaded its models."
+        )
+    with contextlib.closing(probe):
+        try:
             probe.request("HEAD", "/")
             probe.getresponse()
-    except (OSError, ValueError, http.client.HTTPException):
-        return False
-    return True
-
-
-def _advice(details: str) -> str:
-    """Return what to do about a failed connection."""
-    if "SSL" in details:
-        return (
-            "The TLS handshake failed. Name the authority of the server's certificate with "
-            "`tls=Tls(ca=...)`, and a certificate and its key if the server demands them."
-        )
+        except (OSError, http.client.HTTPException):
+            return (
+                "Something listens there. Name the gRPC port of a server, which is 8500 by "
+                "default. If the server has TLS, name the authority of its certificate with "
+                "`tls=Tls(ca=...)`, and a certificate and its key if it demands them."
+            )
     return (
-        "Start one with `imgpipe serve OUT`, check the address, or wait until the server has "
-        "loaded its models."
+        f"{target} is the port of a REST server. The client speaks gRPC: name the gRPC port, "
+        "which is 8500 by default."
     )

@@ -103,7 +103,7 @@ def test_tls_and_mutual_tls(ask, scripted, certificates):
         with pytest.raises(Unavailable, match="No model server is available"):
             ask(target, "status", client={"tls": tls, "attempts": 1, "timeout": 5.0})
 
-    with pytest.raises(Unavailable, match=r"TLS handshake failed\. Name the authority "):
+    with pytest.raises(Unavailable, match="If the server has TLS, name the authority "):
         ask(target, "status", client={"tls": Tls(certificates.stranger), "attempts": 1})
 
     both = grpc.ssl_server_credentials(
@@ -135,7 +135,7 @@ def test_invalid_settings_are_refused(tmp_path):
         with pytest.raises(InvalidArgument, match=words):
             Client("localhost:1", headers=headers)
     (tmp_path / "text.pem").write_text("no certificate")
-    with pytest.raises(InvalidArgument, match=r"text\.pem is not in PEM format"):
+    with pytest.raises(InvalidArgument, match=r"text\.pem holds no CERTIFICATE as PEM"):
         Tls(ca=tmp_path / "text.pem").credentials()
     with pytest.raises(InvalidArgument, match="name of the model must not be empty"):
         Client("localhost:1", model="")
@@ -181,7 +181,7 @@ def test_the_port_of_a_rest_server_is_named(host):
         threading.Thread(target=answer, daemon=True).start()
         with (
             Client(target, attempts=1, timeout=10) as client,
-            pytest.raises(Unavailable, match=rf"^{target} is the port of a REST server"),
+            pytest.raises(Unavailable, match=rf" {target} is the port of a REST server"),
         ):
             client.status()
 
