@@ -56,28 +56,28 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     # The head of a fold cannot have learnt a class that lies in this fold as a whole.
     exempt = {label for label, _ in evidence.folds["unlearned"]} if evidence.folds else set()
     counts = evidence.deciding
-    found = [
+    recalls = [
         (right / images, label, images)
         for label, (right, images) in enumerate(zip(counts.right, counts.labels, strict=True))
         if images and label not in exempt
     ]
-    if evidence.demands_nothing or not found:
+    if evidence.demands_nothing or not recalls:
         return None
-    low = [one for one in found if counts.figures(one[1])["ci95"][1] < floor - SLACK]
+    low = [row for row in recalls if counts.figures(row[1])["ci95"][1] < floor - SLACK]
     never = [
         (0.0, label, images)
-        for looked_at in (evidence.validation, counts)
-        for label, images in enumerate(looked_at.labels)
-        if images >= FEWEST_OF_A_CLASS and not looked_at.predicted[label] and label not in exempt
+        for answers in (evidence.validation, counts)
+        for label, images in enumerate(answers.labels)
+        if images >= FEWEST_OF_A_CLASS and not answers.predicted[label] and label not in exempt
     ]
-    recall, label, images = min(never or low or found, key=lambda one: (one[0], -one[2]))
+    recall, label, images = min(never or low or recalls, key=lambda row: (row[0], -row[2]))
     name = evidence.vocabulary[label]
     text = (
         f"lowest recall of a class {recall:.3f}, of {name!r} ({_recall_of(counts, label)}); the "
         f"interval must reach {floor:g}"
     )
     reason = ""
-    others = len({one[1] for one in (*low, *never)}) - 1
+    others = len({label for _, label, _ in (*low, *never)}) - 1
     more = f" (and {others:,} other classes)" if others > 0 else ""
     if never:
         reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
@@ -114,7 +114,7 @@ def _last_version(evidence: Evidence) -> Ruling:
     # One class of many is worse by chance more often than all images together.
     of_classes = (_compared(evidence, pairs, label, _CHANCE / len(classes)) for label in classes)
     overall = _compared(evidence, pairs, None, _CHANCE)
-    return next((one for one in (overall, *of_classes) if one["reason"]), overall)
+    return next((ruling for ruling in (overall, *of_classes) if ruling["reason"]), overall)
 
 
 def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float) -> Ruling:
@@ -138,18 +138,20 @@ def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float
 
 def _unlike_images(evidence: Evidence) -> Ruling | None:
     """Refuse new images that are unlike the old ones of their class until they are accepted."""
-    found = []
-    for one in evidence.unlike:
-        number = one["unlike"]
-        paths = [str(row["path"]) for row in one["images"][:3]]
+    clauses = []
+    for of_class in evidence.unlike:
+        number = of_class["unlike"]
+        paths = [str(row["path"]) for row in of_class["images"][:3]]
         more = f" and {number - len(paths):,} more" if number > len(paths) else ""
-        which = f"{number:,} of {one['new']:,} new images of {one['class']!r}"
-        found.append(f"{which} are unlike its old images ({', '.join(paths)}{more})")
-    what = "correct the data (the report shows them), or run again with --accept"
-    text = "; ".join(found)
-    if evidence.accepted or not found:
-        return _ruling(f"{text}; they were accepted") if found else None
-    return _ruling(text, f"{text}: {what}")
+        which = f"{number:,} of {of_class['new']:,} new images of {of_class['class']!r}"
+        clauses.append(f"{which} are unlike its old images ({', '.join(paths)}{more})")
+    if not clauses:
+        return None
+    text = "; ".join(clauses)
+    if evidence.accepted:
+        return _ruling(f"{text}; they were accepted")
+    advice = "correct the data (the report shows them), or run again with --accept"
+    return _ruling(text, f"{text}: {advice}")
 
 
 def _served(evidence: Evidence) -> Ruling:
@@ -239,7 +241,8 @@ def _figures(evidence: Evidence) -> str:
     if accuracy is None:
         return "no validation accuracy is known"
     text = f"{accuracy:.3f}"
-    if accuracy < (threshold := evidence.settings.threshold) - SLACK:
+    threshold = evidence.settings.threshold
+    if accuracy < threshold - SLACK:
         text = shares.text_below(accuracy, threshold)
     images = f"{decided_by['count']:,} images{_in_families(evidence.deciding)}"
     interval = shares.interval_text(decided_by["ci95"])

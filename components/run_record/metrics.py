@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -75,22 +75,19 @@ class Table:
         of_label = array("d")
         every = AnswerTally(len(vocabulary))
         unseen = AnswerTally(len(vocabulary))
-
-        def wrong() -> Iterator[StoredPrediction]:
-            for row in rows:
-                every.add(row)
-                if not row.seen_family:
-                    unseen.add(row)
-                right.append(row.correct)
-                confidence.append(row.confidence)
-                of_label.append(row.of_label)
-                if not row.correct:
-                    yield row
-
-        # One pass over the rows: they are counted while `nsmallest` asks for the mistakes.
-        self._mistakes = heapq.nsmallest(
-            _MISTAKES, wrong(), key=lambda row: (-row.confidence, row.path)
-        )
+        mistakes: list[StoredPrediction] = []
+        for row in rows:
+            every.add(row)
+            if not row.seen_family:
+                unseen.add(row)
+            right.append(row.correct)
+            confidence.append(row.confidence)
+            of_label.append(row.of_label)
+            if not row.correct:
+                mistakes.append(row)
+            if len(mistakes) > 2 * _MISTAKES:  # of millions of mistakes, few are in memory
+                mistakes = _surest(mistakes)
+        self._mistakes = _surest(mistakes)
         self._right = np.frombuffer(right, np.bool_)
         self._confidence = np.frombuffer(confidence, np.float64)
         self._of_label = np.frombuffer(of_label, np.float64)
@@ -131,3 +128,8 @@ class Table:
             }
             for row in self._mistakes
         ]
+
+
+def _surest(mistakes: Iterable[StoredPrediction]) -> list[StoredPrediction]:
+    """Return the mistakes of which the model was surest, as many as the page shows."""
+    return heapq.nsmallest(_MISTAKES, mistakes, key=lambda row: (-row.confidence, row.path))
