@@ -57,8 +57,9 @@ def nearest(received: str, known: Iterable[str]) -> str:
     """Return the end of a message that names the known word most like a wrong one, if any is."""
     import difflib  # not for every `imgpipe --help`
 
-    found = difflib.get_close_matches(received.lower(), known, 1)
-    return f"; nearest: {found[0]}" if found else ""
+    spelt = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(received.lower(), spelt, 1)
+    return f"; nearest: {spelt[close[0]]}" if close else ""
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import shlex
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.sources import absolute_spec
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import toml_text
 
@@ -89,11 +88,9 @@ def configuration(
         return configs.load(path, extra)
     known = presets()
     if source not in known:
-        close = difflib.get_close_matches(source, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ConfigError(
-            f"there is no configuration file and no preset named {source!r}{hint} The presets "
-            f"in {preset_folder()}: {', '.join(known)}."
+            f"there is no configuration file and no preset named {source!r}"
+            f"{nearest(source, known)}. The presets in {preset_folder()}: {', '.join(known)}."
         )
     preset = preset_folder() / f"{source}.toml"
     with resources.as_file(preset) as file:  # a package may lie in an archive

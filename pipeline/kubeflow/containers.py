@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.pipeline.configuration.kubeflow import Resources, Volume
 from imgpipe.pipeline.kubeflow.groups import Spec
 
@@ -30,10 +29,8 @@ def set_resources(spec: Spec, resources: Mapping[str, Resources]) -> None:
     known = [_DEFAULT, *tasks]
     for name in resources:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
             raise ConfigError(
-                f"kubeflow.resources: this pipeline has no task {name!r}; {hint}"
+                f"kubeflow.resources: this pipeline has no task {name!r}{nearest(name, known)}. "
                 f"Expected one of {', '.join(known)}."
             )
     for name, task in tasks.items():

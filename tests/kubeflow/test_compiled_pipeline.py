@@ -170,7 +170,7 @@ def test_the_document_shows_how_other_settings_of_the_pods_are_added(
         (["data.source='/elsewhere'"], r"data\.source lies on no volume"),
         (
             ["kubeflow.resources={Trainin = {cpu = 1}}"],
-            "'Trainin'; did you mean 'Training'",
+            "'Trainin'; nearest: Training",
         ),
     ],
 )

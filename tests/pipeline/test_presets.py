@@ -160,6 +160,6 @@ def test_an_expected_range_with_low_above_high_is_refused():
 
 
 def test_an_unknown_preset_lists_all_presets_and_the_nearest():
-    with pytest.raises(ConfigError, match=r"did you mean 'cats_vs_dogs_inception'\?") as caught:
+    with pytest.raises(ConfigError, match=r"nearest: cats_vs_dogs_inception\.") as caught:
         preset("cats_vs_dogs_incepton")
     assert all(name in str(caught.value) for name in TABLE)
