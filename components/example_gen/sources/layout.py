@@ -107,14 +107,17 @@ class _Layout:
     def _roots(self) -> _Layer:
         """Return the folders that hold the class folders: those of the splits, or the top."""
         top = self._passed(self.tree) if self.descend else self.tree
-        inside = self._named([(one, None) for one in top.filled()])
+        folders = top.filled()
+        inside = self._named([(one, None) for one in folders])
+        if [split_of(one.name) for one in folders] == [names.TRAIN]:  # alone, beside loose files
+            inside = [(folders[0], names.TRAIN)]
         splits = {split for _, split in inside}
         if splits and None not in splits and len(splits) == len(inside):
             several = [one.names() for one, _ in inside if len(one.filled()) > 1]
             classes = set[str]().union(*several)
             return [(self._passed(one, classes), split) for one, split in inside]
         if not self.options.class_level and not self.options.label_pattern:
-            two_readings.check_splits(top.filled())
+            two_readings.check_splits(folders)
         return [(top, None)]
 
     def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:

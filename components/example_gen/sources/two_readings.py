@@ -21,6 +21,11 @@ _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
 _FEW_FOLDERS = 3  # of so many, a message shows how to read each alone
+#: Splits besides train, by their number.
+_OTHER_SPLITS: dict[int, list[tuple[str, ...]]] = {
+    1: [("test",)],
+    2: [("val", "test"), ("test", "val")],
+}
 _CLASSES: OptionChange = {"class_level": 1}  # reads all folders as classes
 
 
@@ -43,7 +48,7 @@ def check_splits(folders: Sequence[Folder]) -> None:
     if any(map(_words, train if others else named)):
         raise TwoReadings(
             f"{some([one.name for one in named])} name splits, {problem}",
-            _as_splits(folders),
+            *_as_splits(folders),
             _without(others),
             *(_without([one]) for one in named if not others),
             _without(named),
@@ -115,7 +120,7 @@ def _classes_again(
         f"folders of the same names ({some(parts)}) stand at several places, among them in "
         f"{some(around)}, so that either may be the classes"
     )
-    return TwoReadings(why, _as_splits(classes), *levels, _CLASSES, *apart, *within)
+    return TwoReadings(why, *_as_splits(classes), *levels, _CLASSES, *apart, *within)
 
 
 def _companions(classes: Iterable[Folder]) -> str:
@@ -182,21 +187,26 @@ def _images_and_masks(folders: Sequence[Folder]) -> TwoReadings:
     return TwoReadings(why, *labels, _CLASSES)
 
 
-def _as_splits(folders: Sequence[Folder]) -> OptionChange:
-    """Return the change that reads two or three folders of the same classes as splits.
+def _as_splits(folders: Sequence[Folder]) -> list[OptionChange]:
+    """Return the changes that read two or three folders of the same classes as splits.
 
     Train is the one that is called so, or has at least twice as many images as any other.
     """
-    by_size = sorted(folders, key=lambda one: (split_of(one.name) != names.TRAIN, -one.total))
-    words = {2: ["train", "test"], 3: ["train", "val", "test"]}.get(len(folders), [])
-    entries = dict(zip(by_size, words, strict=False))
-    same = all(len(one.names()) > 1 and one.names() == by_size[0].names() for one in by_size)
-    said = all(split_of(one.name) in (None, split_of(word)) for one, word in entries.items())
-    if not entries or not same or not said:
-        return {}
-    if not split_of(by_size[0].name) and by_size[0].total < 2 * by_size[1].total:
-        return {}
-    return {"split_folders": tuple(f"{one.name}={word}" for one, word in entries.items())}
+    train, *others = sorted(
+        folders, key=lambda one: (split_of(one.name) != names.TRAIN, -one.total)
+    )
+    is_train = split_of(train.name) or all(train.total >= 2 * one.total for one in others)
+    if not is_train or any(len(one.names()) < 2 or one.names() != train.names() for one in others):
+        return []
+    changes: list[OptionChange] = []
+    for words in _OTHER_SPLITS.get(len(others), ()):
+        called = {train.name: "train"} | {
+            one.name: word for one, word in zip(others, words, strict=True)
+        }
+        if all(split_of(name) in (None, split_of(word)) for name, word in called.items()):
+            entries = tuple(f"{name}={word}" for name, word in called.items())
+            changes.append({"split_folders": entries})
+    return changes
 
 
 def _without(folders: Iterable[Folder]) -> OptionChange:
