@@ -14,7 +14,6 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.models.settings.limits import PLACE, STRICT
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 
-SPLIT_FOLDER = r".=(train|val|validation|test)$"  # the name of a folder, and its split
 SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
 
 
@@ -67,7 +66,7 @@ class DataSettings:
         "source or below its split folder, 2 for the folder in that, and so on. 0: the "
         "first; a tree that can be read in two ways is refused.",
     )
-    split_folders: tuple[Annotated[str, Field(pattern=SPLIT_FOLDER)], ...] = Field(
+    split_folders: tuple[str, ...] = Field(
         default=(),
         description="Folders that are splits although their names do not say so in English, each "
         "with its split: ['Prüfung=test'].",
@@ -108,6 +107,17 @@ class DataSettings:
                 f"Received: {pattern!r}"
             )
         return pattern
+
+    @field_validator("split_folders")
+    @classmethod
+    def _names_splits(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            if not re.fullmatch(r".+=(train|val|validation|test)", entry):
+                raise ValueError(
+                    "expected names of folders with train, val or test, such as 'Prüfung=test'. "
+                    f"Received: {entry!r}"
+                )
+        return entries
 
     @model_validator(mode="after")
     def _several_classes(self) -> Self:

@@ -21,6 +21,7 @@ _SURE = _IMAGES - RAW  # a raw file may also belong to the image that was made o
 #: Kinds of files that the table of `mimetypes` lacks.
 _OTHERS = {
     *(".md", ".rst", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".jsonl", ".ndjson"),
+    *(".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp"),
     *(".ipynb", ".pkl", ".npy", ".npz", ".mat", ".parquet", ".feather", ".db", ".sqlite"),
     *(".tfrecord", ".tfrec", ".h5", ".keras", ".pt", ".pth", ".onnx", ".tflite", ".safetensors"),
     *(".aae", ".xmp", ".lrcat", ".pp3", ".cls", ".lst", ".rar", ".7z", ".gz", ".xz", ".zst"),

@@ -189,6 +189,7 @@ def test_lists_that_are_not_read_are_named(tmp_path):
     assert {n.path: n.remedy for n in scan.notes if n.kind == "unread_list"} == {
         "labels.xlsx": "save it as CSV, and name that instead"
     }
+    assert ("other_files", "labels.xlsx") in notes(scan) and len(scan.items) == 4
     (tmp_path / "x/meta.csv").write_text("image_id,dx\n1,m\n2,n\n3,m\n4,n\n")
     archive = shutil.make_archive(str(tmp_path / "x"), "zip", spec)
     scan = open_source(archive).listing()
