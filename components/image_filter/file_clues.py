@@ -151,7 +151,7 @@ class FileSample:
         return heapq.nsmallest(MOST_IMAGES, self._files)
 
 
-def find(sample: FileSample) -> FileClues | None:
+def clues_of(sample: FileSample) -> FileClues | None:
     """Ask how well the properties of files tell the classes apart.
 
     Args:

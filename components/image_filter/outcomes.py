@@ -156,7 +156,7 @@ class Outcomes:
             "moved": {reason: self.moved[reason] for reason in placement.REASONS},
             "set_aside": set_aside(near),
             "families": self._families(),
-            "file_clues": file_clues.find(self.files),
+            "file_clues": file_clues.clues_of(self.files),
             "overrides": {
                 # A decision about an image is one, however many identical files there are.
                 "applied": _by_reason(

@@ -202,7 +202,9 @@ class Backbone(registry.BackboneChoice):
             if self.weights_sha256 and architecture.preset is not None:
                 file_sha256(architecture.preset.weights(), self.weights_sha256)
             if self.cut:
-                source = keras.Model(source.input, layer_graph.find(source, self.cut).outputs[0])
+                source = keras.Model(
+                    source.input, layer_graph.cut_layer(source, self.cut).outputs[0]
+                )
             taken = sorted({layer.name for layer in source.layers} & set(model_names.ADDED))
             if taken:
                 raise ConfigError(

@@ -99,7 +99,7 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     return points
 
 
-def find(
+def cut_layer(
     network: keras.Model | keras.KerasTensor, name: str, setting: str = "cut", tokens: bool = False
 ) -> GraphNode:
     """Return the call of the layer that `name` means.
@@ -152,7 +152,7 @@ def layer_at(network: keras.Model, cut: str) -> GraphNode:
             of them has weights.
     """
     points = _trainable_above(network)
-    name = find(network, cut, "fine_tune.cut", tokens=True).operation.name
+    name = cut_layer(network, cut, "fine_tune.cut", tokens=True).operation.name
     if name not in points:
         raise ConfigError(
             "fine_tune.cut: expected a layer below others with weights, whose output is all that "

@@ -202,7 +202,9 @@ def build_features(
         names = kind.split(",")
         if kind == COVARIANCE:
             names = list(backbone.levels) or layer_graph.levels(network)
-        maps += [layer_graph.find(network, name, "model.features").outputs[0] for name in names]
+        maps += [
+            layer_graph.cut_layer(network, name, "model.features").outputs[0] for name in names
+        ]
     return pixels, maps, read(maps, kind)
 
 

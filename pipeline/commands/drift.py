@@ -44,9 +44,9 @@ def drift(
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published import named_model
-    from imgpipe.pipeline.request_drift.log import find
+    from imgpipe.pipeline.request_drift.log import log_files
 
-    find(log)  # reports a missing log before the imports
+    log_files(log)  # reports a missing log before the imports
     versions = named_model.find(model).published()
     with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():

@@ -92,7 +92,7 @@ def read(path: Path, versions: Mapping[int, manifest.PublishedVersion]) -> Log:
         ConfigError: There is no log, or it is the log of another model.
         ResourceError: The log is empty, or the versions that answered were removed.
     """
-    files = log.find(path)
+    files = log.log_files(path)
     statistics = log.ReadStatistics()
     vocabularies = {number: version.vocabulary for number, version in versions.items()}
     requests = log.survey(_counted(log.read(files, vocabularies, statistics)))

@@ -129,7 +129,7 @@ def survey(answers: Iterable[LoggedAnswer]) -> dict[int, VersionRequests]:
     return versions
 
 
-def find(path: Path) -> list[Path]:
+def log_files(path: Path) -> list[Path]:
     """List the files of a log, the oldest first.
 
     Args:
@@ -165,7 +165,7 @@ def read(
     """Read all answers of a model, with one record in memory at a time.
 
     Args:
-        files: Files of the log, as `find` lists them.
+        files: Files of the log, as `log_files` lists them.
         vocabularies: Classes of the versions whose answers are read.
         statistics: Counts that are updated while reading.
         only: File and record indices of the wanted records; others are skipped without parsing.

@@ -10,7 +10,7 @@ import pytest
 
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.file_clues import MOST_IMAGES, FileSample, find, sentence
+from imgpipe.components.image_filter.file_clues import MOST_IMAGES, FileSample, clues_of, sentence
 from imgpipe.components.image_filter.summary_findings import of_file_clues
 
 #: A colour JPEG as a phone stores it.
@@ -52,7 +52,7 @@ def asked(*records):
     sample = FileSample()
     for record in (record for some in records for record in some):
         sample.add(record)
-    return find(sample)
+    return clues_of(sample)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,6 @@ def test_a_sample_is_bounded_and_does_not_depend_on_the_order():
         joined += part
     assert whole.files() == joined.files()
     assert len(joined.files()) == MOST_IMAGES
-    clues = find(joined)
-    assert clues == find(whole)
+    clues = clues_of(joined)
+    assert clues == clues_of(whole)
     assert clues["images"] == clues["right"] == MOST_IMAGES

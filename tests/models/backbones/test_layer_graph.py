@@ -74,7 +74,7 @@ def test_layers_above_a_cut_point_depend_on_it_alone(network: str, request) -> N
     expected = whole(pixels, training=False).numpy()
     points = layer_graph.cut_points(end)
     for point in points[:: len(points) // 6]:
-        lower = layer_graph.find(end, point).outputs[0]
+        lower = layer_graph.cut_layer(end, point).outputs[0]
         below, above = keras.Model(whole.input, lower), keras.Model(lower, end)
         found = above(below(pixels, training=False), training=False).numpy()
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -95,20 +95,20 @@ def test_layers_above_a_cut_point_depend_on_it_alone(network: str, request) -> N
 def test_a_cut_is_found_by_the_name_of_a_layer_or_block(
     network: str, name: str, expected: str, request
 ) -> None:
-    assert layer_graph.find(request.getfixturevalue(network), name).operation.name == expected
+    assert layer_graph.cut_layer(request.getfixturevalue(network), name).operation.name == expected
 
 
 def test_an_unknown_layer_is_refused_with_the_possible_cuts(lite0) -> None:
     message = r"Received: 'block2_joint'; nearest: block2_join\. .*block1_project, block2_join, bl"
     with pytest.raises(ConfigError, match=message):
-        layer_graph.find(lite0, "block2_joint")
+        layer_graph.cut_layer(lite0, "block2_joint")
     with pytest.raises(ConfigError, match=r"Received: 'block77'"):
-        layer_graph.find(lite0, "block77")
+        layer_graph.cut_layer(lite0, "block77")
 
 
 def test_a_cut_at_a_layer_without_a_feature_map_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"feature map .*'e', which gives \(None, 4\).* a, d$"):
-        layer_graph.find(_network(), "e")
+        layer_graph.cut_layer(_network(), "e")
 
 
 def test_a_backbone_ends_at_its_cut() -> None:

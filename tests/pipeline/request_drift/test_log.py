@@ -23,23 +23,23 @@ def read(files, model=MODEL):
 def test_a_log_is_found_by_file_folder_and_prefix(tmp_path):
     (file,) = write_log(tmp_path / "logs" / "r", probabilities(2))
     (other,) = write_log(tmp_path / "logs" / "other", probabilities(2))
-    assert log.find(file) == log.find(tmp_path / "logs" / "r") == [file]
-    assert set(log.find(tmp_path / "logs")) == {file, other}
+    assert log.log_files(file) == log.log_files(tmp_path / "logs" / "r") == [file]
+    assert set(log.log_files(tmp_path / "logs")) == {file, other}
 
 
 @pytest.mark.parametrize("longer", ["r-owls", "r-20260131"])
 def test_a_log_whose_prefix_only_begins_like_another_is_neither_read_nor_deleted(tmp_path, longer):
     others = write_log(tmp_path / longer, probabilities(12), max_bytes=4000)
     files = write_log(tmp_path / "r", probabilities(12), max_bytes=4000)
-    assert len(others) > 1 and sorted(log.find(tmp_path / longer)) == others
-    assert set(log.find(tmp_path / "r")) == set(files) - set(others)
+    assert len(others) > 1 and sorted(log.log_files(tmp_path / longer)) == others
+    assert set(log.log_files(tmp_path / "r")) == set(files) - set(others)
 
 
 def test_the_prefix_of_a_log_may_hold_the_characters_of_a_pattern(tmp_path):
     for number in range(3):
         (tmp_path / f"r[1]-20260131-120000-1-{number}.tfrecord").touch()
     write_log(tmp_path / "r[1]", probabilities(1))
-    found = log.find(tmp_path / "r[1]")
+    found = log.log_files(tmp_path / "r[1]")
     assert sorted(found) == sorted(tmp_path.iterdir()) and len(found) == 4
 
 
@@ -47,12 +47,12 @@ def test_the_oldest_file_of_a_log_comes_first(tmp_path):
     files = write_log(tmp_path / "r", probabilities(12), max_bytes=4000)
     assert len(files) > 1
     by_number = sorted(files, key=lambda path: int(path.stem.rsplit("-", 1)[1]))
-    assert log.find(tmp_path) == by_number
+    assert log.log_files(tmp_path) == by_number
 
 
 def test_a_missing_log_is_refused_with_what_was_expected(tmp_path):
     with pytest.raises(ConfigError, match=r"no request log at .*nothing.*--request-log PREFIX"):
-        log.find(tmp_path / "nothing")
+        log.log_files(tmp_path / "nothing")
 
 
 def test_answers_come_with_their_images_row_by_row(tmp_path):
