@@ -29,7 +29,7 @@ _AGAIN = 2  # photographs of each class that others have saved again
 _SMALLEST = {
     "additions": "--set cats_dogs --images 40 --chains 1 --additions 1",
     "against_course": "--epochs 1",
-    "cleanvision": f"--images 8 --target {ROOT / '.tools/cleanvision'}",  # which pip fills
+    "against_cleanvision": f"--images 8 --target {ROOT / '.tools/cleanvision'}",  # which pip fills
     "client": "--rounds 1",
     "copies": "--sets cats_dogs",
     "drift": "--train 8 --draws 2 --size 6 --mixture 12 --hands 4",
