@@ -25,7 +25,8 @@ _OTHERS = {
     *(".ipynb", ".pkl", ".npy", ".npz", ".mat", ".parquet", ".feather", ".db", ".sqlite"),
     *(".tfrecord", ".tfrec", ".h5", ".keras", ".pt", ".pth", ".onnx", ".tflite", ".safetensors"),
     *(".aae", ".xmp", ".lrcat", ".pp3", ".cls", ".lst", ".rar", ".7z", ".gz", ".xz", ".zst"),
-    *(".mkv", ".m2ts", ".mts", ".3gp", ".wmv", ".flv"),
+    *(".mkv", ".m2ts", ".mts", ".3gp", ".wmv", ".flv", ".m4a", ".ogg", ".flac"),
+    *(".geojson", ".gpx", ".kml", ".lnk", ".url", ".torrent"),
 }
 #: Names, in lower case, of what systems, network storage and archivers leave among files.
 SYSTEM_NAMES = {
