@@ -29,10 +29,6 @@ _HOST_SHOWN = 100
 _DISCARD_S = 1.0
 """Seconds in which the rest of a refused body is still read. A client that still sends when the
 connection ends never sees the answer (RFC 9112, section 9.6)."""
-_FOREIGN = (
-    "The request seems to come from a page of another site. If it is your own, let a proxy on "
-    "another machine keep the Host header, or use HTTPS."
-)
 _HTTP_STATUS: dict[int, int] = {
     Code.INVALID_ARGUMENT: 400,
     Code.FAILED_PRECONDITION: 400,
@@ -181,8 +177,7 @@ class Bodies:
         try:
             async with asyncio.timeout(self.seconds):
                 self._calls.pool.check_open()
-                if is_of_another_site(request):
-                    raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
+                _check_site(request)
                 body = await self._read(request)
                 return await work(body)
         except ClientDisconnect:
@@ -228,6 +223,15 @@ class Bodies:
         except BaseException:
             self._held -= held
             raise
+
+
+def _check_site(request: Request) -> None:
+    if is_of_another_site(request):
+        raise StatusError(
+            Code.PERMISSION_DENIED,
+            "The request seems to come from a page of another site. If it is your own, let a "
+            "proxy on another machine keep the Host header, or use HTTPS.",
+        )
 
 
 def _check_size(size: int) -> None:

@@ -164,7 +164,8 @@ def test_the_newest_run_and_its_overrides_file_are_used(tmp_path):
     run = run_to_review.leave(
         tmp_path / "out", photos, [f"judge.overrides={json.dumps(str(tmp_path / 'mine.toml'))}"]
     )
-    assert command.find(tmp_path / "out").folder == run.folder == command.find(run.folder).folder
+    for path in (tmp_path / "out", run.folder):
+        assert command.run_to_review(path).folder == run.folder
     prepared = command.prepare(run, None)
     assert prepared.decisions.file == tmp_path / "mine.toml"
     assert prepared.apply.endswith(f"--set judge.overrides={tmp_path / 'mine.toml'}")
@@ -173,7 +174,7 @@ def test_the_newest_run_and_its_overrides_file_are_used(tmp_path):
         command.prepare(run, tmp_path / "none" / "x.toml")
     (run.folder / "facts.json").unlink()
     with pytest.raises(ResourceError, match="has come far enough to be reviewed"):
-        command.find(tmp_path / "out")
+        command.run_to_review(tmp_path / "out")
 
 
 def test_a_taken_port_is_refused(review, browser):
