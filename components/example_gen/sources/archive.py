@@ -31,7 +31,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out
-from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.components.example_gen.sources.local_files import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -258,8 +258,8 @@ def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], found: _Members) ->
         if not all(map(_is_word, texts)):
             raise ConfigError(
                 f"data source {str(path)!r}: the names of its folders are neither UTF-8 nor in the "
-                f"code page of the standard, in which they are {some(texts, 3)}. Pack it again "
-                "with UTF-8 names (7-Zip: 7z a -mcu=on x.zip FOLDER), or unpack it with the "
+                f"code page of the standard, in which they are {join_names(texts, 3)}. Pack it "
+                "again with UTF-8 names (7-Zip: 7z a -mcu=on x.zip FOLDER), or unpack it with the "
                 "program that wrote it, and name the folder"
             ) from None
     for number, data in unknown.items():

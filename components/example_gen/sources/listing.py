@@ -21,7 +21,7 @@ class NoClasses(ConfigError):
 _NUMBERS = {1: "one is", 2: "two are"}
 
 
-def some(values: Sequence[str], limit: int = 5) -> str:
+def join_names(values: Sequence[str], limit: int = 5) -> str:
     """Join the first `limit` names for a message, and add the number of the others."""
     shown = ", ".join(values[:limit])
     return f"{shown}, … ({len(values) - limit} more)" if len(values) > limit else shown
@@ -64,11 +64,11 @@ def listed(
     if not any(item.label for item in ordered):
         raise ConfigError(
             f"data source {source!r}: found {len(vocabulary)} classes "
-            f"({some(vocabulary)}) without a single file; {expected}"
+            f"({join_names(vocabulary)}) without a single file; {expected}"
         )
     if least_classes > 1 and not found & {names.TRAIN, None}:
         raise ConfigError(
-            f"data source {source!r} gives {some(given)} but no image for train; "
+            f"data source {source!r} gives {join_names(given)} but no image for train; "
             "leave the split empty where it is to be assigned"
         )
     return Scan(source, ordered, tuple(vocabulary), given, tuple(notes))

@@ -26,7 +26,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
 )
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
-from imgpipe.components.example_gen.sources.listing import listed, some
+from imgpipe.components.example_gen.sources.listing import join_names, listed
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
@@ -146,7 +146,11 @@ class ListSource(Source):
                 if value:
                     entry.said[reason].setdefault(value, row)
         notes = [
-            Note("listed_twice", entry.path, f"in rows {some([str(row) for row in entry.rows])}")
+            Note(
+                "listed_twice",
+                entry.path,
+                f"in rows {join_names([str(row) for row in entry.rows])}",
+            )
             for entry in entries.values()
             if len(entry.rows) > 1
         ]
@@ -165,7 +169,7 @@ class ListSource(Source):
         folders = {str(root / path.rpartition("/")[0]) for path in found.copies}
         if found.copies:
             what = "its files are in several folders"
-            first = some(found.copies, 3)
+            first = join_names(found.copies, 3)
         elif not found.places[first] or len(first) > _MAX_PATH:
             first = _refusal(first, root)
         else:
@@ -258,7 +262,7 @@ class ListSource(Source):
             {"label_column": header[n] if header else str(n)}
             for n, cells in sorted(rest.items(), key=lambda one: len(set(one[1])))
         ]
-        found = some(header or [str(number) for number in rest], 12)
+        found = join_names(header or [str(number) for number in rest], 12)
         return readings.TwoReadings(
             f"it has no column for the label; found {found}; name it: --set data.label_column=NAME",
             *changes,

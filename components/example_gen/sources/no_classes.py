@@ -20,7 +20,7 @@ from imgpipe.components.example_gen.sources import (
     unpacking,
 )
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source
-from imgpipe.components.example_gen.sources.listing import NoClasses, some
+from imgpipe.components.example_gen.sources.listing import NoClasses, join_names
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.models.errors import ConfigError
 
@@ -69,11 +69,11 @@ def _explained(
     """Say what a source holds that no setting reads, and what to do."""
     archives = [file for file in files if file.lower().endswith(unpacking.ENDINGS)]
     if archives:
-        packed = f". It holds what is still packed ({some(archives)})"
+        packed = f". It holds what is still packed ({join_names(archives)})"
         return f"{packed}. {unpacking.advice(folder, archives)}"
     lists = [] if folder.is_dir() else _outermost(files)
     if lists and images:
-        packed = f". A list of its images ({some(lists)}) is read when it is unpacked"
+        packed = f". A list of its images ({join_names(lists)}) is read when it is unpacked"
         return f"{packed}. {unpacking.advice(folder)}"
     if _LABELS in by_suffix and images and folder.exists():
         labels = f". The labels are in {by_suffix[_LABELS]:,} {_LABELS} files"
@@ -82,12 +82,11 @@ def _explained(
         return ". It holds no file"
     sheets = [file for file in files if file.lower().endswith(_SHEETS)]
     if sheets and images:
-        return (
-            f". A spreadsheet ({some(sheets)}) is not read: save it as CSV, and name that instead"
-        )
+        named = join_names(sheets)
+        return f". A spreadsheet ({named}) is not read: save it as CSV, and name that instead"
     if not images:
         kinds = [f"{count:,} {suffix}" for suffix, count in sorted(by_suffix.items())]
-        return f". None of its files is an image: {some(kinds)}"
+        return f". None of its files is an image: {join_names(kinds)}"
     return (
         f". Its images, such as {images[0].path}, are in no folder of a class: make a folder for "
         "each class, and move the images into them; or write a list with the columns path and "

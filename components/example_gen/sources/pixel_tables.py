@@ -22,7 +22,7 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.listing import listed, some
+from imgpipe.components.example_gen.sources.listing import join_names, listed
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.components.example_gen.sources.split_names import (
     require_all_named,
@@ -136,8 +136,8 @@ def _not_pixels(path: str, titles: Sequence[str], options: SourceOptions) -> Con
     )
     listed_files = "\n  ".join([". It may list files:", *lines]) if lines else ""
     return ConfigError(
-        f"data source {path!r}: found the columns {some(titles)}, which hold neither names of "
-        f"images nor their pixels; {_EXPECTED}, or in one cell of it{listed_files}"
+        f"data source {path!r}: found the columns {join_names(titles)}, which hold neither names "
+        f"of images nor their pixels; {_EXPECTED}, or in one cell of it{listed_files}"
     )
 
 

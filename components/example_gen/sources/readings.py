@@ -11,7 +11,7 @@ from typing import Any
 
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources.base import Scan
-from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.components.example_gen.sources.split_names import are_splits
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.limits import declared
@@ -75,8 +75,8 @@ def choices(
 
 def described(scan: Scan) -> str:
     """Say which classes and splits a scan has, and how many files."""
-    splits = f" in {some(scan.given_splits)}" if scan.given_splits else ""
-    return f"classes {some(scan.vocabulary)}{splits} ({len(scan.items):,} images)"
+    splits = f" in {join_names(scan.given_splits)}" if scan.given_splits else ""
+    return f"classes {join_names(scan.vocabulary)}{splits} ({len(scan.items):,} images)"
 
 
 def command(where: str, options: SourceOptions) -> str:

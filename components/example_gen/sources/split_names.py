@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names import feature_names as names
 
@@ -81,8 +81,8 @@ def require_all_named(where: str, given: Mapping[str, str | None]) -> None:
     if others and len(others) < len(given):
         named = [f"{name} ({split})" for name, split in given.items() if split]
         raise ConfigError(
-            f"data source {where!r}: some files name a split ({some(named)}) and others do not "
-            f"({some(others)}). "
+            f"data source {where!r}: some files name a split ({join_names(named)}) and others "
+            f"do not ({join_names(others)}). "
             "Expected a word such as train, validation or test in the name of each file, or in "
             "none. Rename the files, or give the split in a column or feature named split."
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imgpipe.components.example_gen.sources.base import Note
-from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.components.example_gen.sources.split_names import are_splits
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -104,7 +104,7 @@ def find_column(
     """
     cells = [title.strip() for title in titles]
     words = [_word(cell) for cell in cells]
-    found = f"found {some(cells, 12)}; " if cells else ""
+    found = f"found {join_names(cells, 12)}; " if cells else ""
     if wanted:
         if wanted in cells:
             return cells.index(wanted)
@@ -155,7 +155,7 @@ def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) 
         values = sorted({cell for cell in map(cell_text, cells) if cell})
         if 1 < len(values) <= _REPEATED * len(cells):
             name = header[number] if header else str(number)
-            detail = f"{len(values):,} values ({some(values, 3)})"
+            detail = f"{len(values):,} values ({join_names(values, 3)})"
             notes.append(Note("unused_column", name, detail, remedy=_uses(name, values)))
     return notes
 
@@ -227,10 +227,10 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
     examples = sorted(set(_combinations(set(labels) - set(allowed))))
     if examples:
         raise ConfigError(
-            f"data source {where!r} gives several labels to an image: {some(examples)}. Expected "
-            "one label in each row, because the answer of the model is one class. Keep the rows "
-            "whose image has one label, or write the one that counts (of zeros and ones, the "
-            "position of the one); labels that are the name of one class nevertheless go in "
+            f"data source {where!r} gives several labels to an image: {join_names(examples)}. "
+            "Expected one label in each row, because the answer of the model is one class. Keep "
+            "the rows whose image has one label, or write the one that counts (of zeros and ones, "
+            "the position of the one); labels that are the name of one class nevertheless go in "
             "data.classes"
         )
 
@@ -284,7 +284,7 @@ def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str
         )
     raise ConfigError(
         f"data source {where!r} has no column for the label, but one of zeros and ones for each "
-        f"class: {some(titles)}. {what}"
+        f"class: {join_names(titles)}. {what}"
     )
 
 
@@ -303,7 +303,7 @@ def _converted(error: UnicodeDecodeError, file: str) -> str:
         words = {word for word in re.split(r"[^\w'-]+", text) if not word.isascii()}
         if words and all(char.isascii() or char.isalpha() for char in text):
             convert = f"iconv -f {page} -t UTF-8 {shlex.quote(file)} > {new}"
-            by_words.setdefault(some(sorted(words), 3), f"{convert} && imgpipe check {new}")
+            by_words.setdefault(join_names(sorted(words), 3), f"{convert} && imgpipe check {new}")
     lines = [f"{words}: {command}" for words, command in by_words.items()]
     return "\n  ".join([". Choose the line whose words are right:", *lines]) if lines else ""
 

@@ -21,7 +21,7 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.listing import listed, some
+from imgpipe.components.example_gen.sources.listing import join_names, listed
 from imgpipe.components.example_gen.sources.records import (
     Fields,
     find_fields,
@@ -107,7 +107,7 @@ class TfdsSource(Source):
         if fields.image not in images or not fields.label:
             raise ConfigError(
                 f"data source {source!r} is not a labelled set of images: its features "
-                f"are {some(list(features), 12)}; name them by data.image_column and "
+                f"are {join_names(list(features), 12)}; name them by data.image_column and "
                 "data.label_column"
             )
         return fields
@@ -121,7 +121,7 @@ class TfdsSource(Source):
             except (KeyError, ValueError):
                 raise ConfigError(
                     f"data source 'tfds:{self.locator}': no split {wanted!r}; the set has "
-                    f"{some(known, 12)}, and slices such as train[:10%]"
+                    f"{join_names(known, 12)}, and slices such as train[:10%]"
                 ) from None
             return {wanted: None}, []
         ours = {name: split for name in known if (split := split_of(name)) and name.isalpha()}

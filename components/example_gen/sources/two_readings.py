@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from imgpipe.components.common.image_file.file_names import stem
 from imgpipe.components.example_gen.sources import labels_in_names
 from imgpipe.components.example_gen.sources.folder_tree import Folder
-from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.components.example_gen.sources.readings import OptionChange, TwoReadings
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.names import feature_names as names
@@ -44,10 +44,10 @@ def check_splits(folders: Sequence[Folder]) -> None:
         return  # classes such as train_station
     problem = "but not one folder for each, with train among them, and the same rest of the name"
     if others:
-        problem = f"and {some([one.name for one in others])} beside them do not"
+        problem = f"and {join_names([one.name for one in others])} beside them do not"
     if any(map(_words, train if others else named)):
         raise TwoReadings(
-            f"{some([one.name for one in named])} name splits, {problem}",
+            f"{join_names([one.name for one in named])} name splits, {problem}",
             *_as_splits(folders),
             _without(others),
             *(_without([one]) for one in named if not others),
@@ -117,8 +117,8 @@ def _classes_again(
         apart.append(_without(one for one in classes if one.name != name))
     within = [{"skip": (name,)} for name in parts] if len(parts) == 2 else []
     why = (
-        f"folders of the same names ({some(parts)}) stand at several places, among them in "
-        f"{some(around)}, so that either may be the classes"
+        f"folders of the same names ({join_names(parts)}) stand at several places, among them in "
+        f"{join_names(around)}, so that either may be the classes"
     )
     return TwoReadings(why, *_as_splits(classes), *levels, _CLASSES, *apart, *within)
 
@@ -175,8 +175,8 @@ def _only_count(stems: Iterable[str]) -> bool:
 def _images_and_masks(folders: Sequence[Folder]) -> TwoReadings:
     """Return the refusal of folders with the same files; their names may hold the labels."""
     why = (
-        f"the files of {some([one.name for one in folders])} have the same names throughout, as "
-        "images and their masks have"
+        f"the files of {join_names([one.name for one in folders])} have the same names throughout, "
+        "as images and their masks have"
     )
     pattern = labels_in_names.pattern_in(item for one in folders[0].walk() for item in one.files)
     labels: list[OptionChange] = []

@@ -22,7 +22,7 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     fingerprint,
 )
-from imgpipe.components.example_gen.sources.listing import some
+from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.models.errors import ConfigError
 
 _NAMED = 100  # notes of one kind; further ones are only counted
@@ -119,7 +119,7 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
     pairs = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
     if pairs:
         raise ConfigError(
-            f"data source {where!r}: two names of a class look the same, {some(pairs)}; they "
+            f"data source {where!r}: two names of a class look the same, {join_names(pairs)}; they "
             "differ only in case, in spaces or in Unicode normalisation (NFC and NFD). Give both "
             "the same name: rename one of the folders, or correct the list of labels"
         )
@@ -140,7 +140,7 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item
     if missed and len(missed) == len(items):
         raise ConfigError(
             f"data.group_pattern {pattern!r} matches none of the {len(items)} paths of "
-            f"{where!r}; expected a match in paths such as {some(missed, 3)}"
+            f"{where!r}; expected a match in paths such as {join_names(missed, 3)}"
         )
     return found, missed
 
@@ -149,7 +149,7 @@ def _within(item: Item, classes: Sequence[str]) -> Item:
     """Return the item, with a problem when its label is not in `classes`."""
     if item.label is None or item.label in classes or item.problem:
         return item
-    detail = f"label {item.label!r} is not in data.classes ({some(classes, 8)})"
+    detail = f"label {item.label!r} is not in data.classes ({join_names(classes, 8)})"
     return replace(item, problem=f"{OUTSIDE_CLASSES}: {detail}")
 
 
