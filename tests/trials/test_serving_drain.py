@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 DRAINS, IN_FLIGHT = 20, 16
 OVERLOAD_S, DEADLINE_S = 15.0, 5.0
 EXPIRED = 1000
+HELD_S = 8.0  # longer than a busy machine takes to send as many requests
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 TWO = request(x=np.float32([2.0]))
 
@@ -164,8 +165,10 @@ def test_a_thousand_expired_requests_are_not_executed(base):
             raw = next(calls)
             raw(slow(0), timeout=60)
             began = time.monotonic()
-            holding = raw.future(slow(3), timeout=60)
-            time.sleep(0.1)
+            holding = raw.future(slow(HELD_S), timeout=60)
+            while server.calls.pool.load() != (0, 1):
+                assert time.monotonic() < began + HELD_S
+                time.sleep(0.01)
             late = [one.future(slow(0.1), timeout=0.3) for one in itertools.islice(calls, EXPIRED)]
             codes = {future.code().name for future in late}
             holding.result()
