@@ -40,6 +40,9 @@ def _export(target: Path, number: int) -> None:
 
     module.predict = predict
     tf.saved_model.save(module, str(target), signatures={"serving_default": predict})
+    # `imgpipe serve` takes versions that name their classes.
+    (target / "assets").mkdir(exist_ok=True)
+    (target / "assets" / "vocabulary.txt").write_text("class\n")
 
 
 class _Callers:
