@@ -90,8 +90,8 @@ def test_a_head_reads_covariances_of_each_kind_of_backbone_and_exports_answer_al
     export(classifier, str(version))
     network_file.save(classifier, settings, str(version))
     lite = exchange_files.open_lite(exchange_files.to_lite(version, _CLASSES))
-    # Weights of float16 in all layers: random heads on MobileNetV2 differ by up to 0.026.
-    np.testing.assert_allclose(lite(pixels), expected, atol=0.04)
+    # The weights of the file have 16 bits: random heads on MobileNetV2 differ by up to 0.026.
+    np.testing.assert_allclose(lite(pixels), expected, atol=0.04 if kind == _MOBILENET else 0.02)
     if kind.startswith(_HUB) and kind != "hub:resnet":  # which has layers of Keras alone
         with pytest.raises(ConfigError, match="cannot read all layers of KerasHub"):
             exchange_files.to_keras(version)
