@@ -83,9 +83,9 @@ def inspect(
         record = _read(source, item, rule, vocabulary)
         if record.read_error:
             return dataclasses.replace(record, content=_UNREADABLE), False
-        known = cache.get(record.image_hash)
-        content = known or _inspected(record.image_bytes, pixel_limit)
-        return dataclasses.replace(record, content=content), known is None
+        stored = cache.get(record.image_hash)
+        content = stored or _inspected(record.image_bytes, pixel_limit)
+        return dataclasses.replace(record, content=content), stored is None
 
     threads = min(processors(), _THREADS)
     inspected = computed_ahead(inspect_one, items, threads, _WAITING * threads)
@@ -178,10 +178,10 @@ class InspectionCache:
         value = self._blobs.get([key]).get(key)
         if value is None:
             return None
-        known = json.loads(value)
-        hashes = known.pop(names.PERCEPTUAL_HASH)
+        fields = json.loads(value)
+        hashes = fields.pop(names.PERCEPTUAL_HASH)
         return Content(
-            **known, perceptual_hash=None if hashes is None else base64.b64decode(hashes)
+            **fields, perceptual_hash=None if hashes is None else base64.b64decode(hashes)
         )
 
     def put(self, image_hash: str, content: Content) -> None:

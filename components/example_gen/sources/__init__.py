@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def _found() -> Iterator[SourceKind]:
+def _all_kinds() -> Iterator[SourceKind]:
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         yield from getattr(importlib.import_module(module.name), "KINDS", ())
 
@@ -45,7 +45,7 @@ def _found() -> Iterator[SourceKind]:
 #: Kinds by the prefix of a spec ("folder:PATH"). A path without prefix is of the first kind whose
 #: `takes` returns True, otherwise a folder.
 SOURCES: dict[str, SourceKind] = {
-    kind.name: kind for kind in sorted(_found(), key=lambda kind: (kind.order, kind.name))
+    kind.name: kind for kind in sorted(_all_kinds(), key=lambda kind: (kind.order, kind.name))
 }
 _DEFAULT = "folder"
 _MAX_LENGTH = 4096  # characters of a path on Linux
@@ -130,8 +130,8 @@ def absolute_spec(spec: str, folder: Path) -> str:
 def _absolute_path(path: str, folder: Path) -> str:
     """Make a path absolute; links stay, because a container may have other ones."""
     try:
-        found = folder / Path(path).expanduser()
+        joined = folder / Path(path).expanduser()
         # After a link, ".." is in the folder that the link leads to.
-        return str(found.resolve() if ".." in found.parts else found.absolute())
+        return str(joined.resolve() if ".." in joined.parts else joined.absolute())
     except (OSError, RuntimeError) as error:  # no such user, or a loop of links
         raise ConfigError(f"data source {path!r} is not a valid path: {error}") from None

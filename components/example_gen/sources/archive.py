@@ -142,9 +142,9 @@ class ArchiveSource(Source):
             raise ConfigError(f"data source {self.file!r} is a folder; {_EXPECTED}")
         if not path.is_file():
             raise ConfigError(f"data source {self.file!r} does not exist; {_EXPECTED}")
-        found = _Members()
+        members = _Members()
         try:
-            self._collect(path, found)
+            self._collect(path, members)
         except OSError as error:
             with path.open("rb") as file:
                 name, _ = described(file.read(_HEAD))
@@ -156,13 +156,13 @@ class ArchiveSource(Source):
             raise ConfigError(
                 f"data source {self.file!r} cannot be read: {error.strerror or error}. {_AGAIN}"
             ) from None
-        members, notes = repeated(found.items)
-        notes += found.notes
-        if not members and not found.folders:
+        items, notes = repeated(members.items)
+        notes += members.notes
+        if not items and not members.folders:
             why = f", but {notes[0].path!r} ({notes[0].detail})" if notes else ""
             raise ConfigError(f"data source {self.file!r}: found no file in it{why}; {_EXPECTED}")
-        scan = lay_out(self.file, members, found.folders, notes, self.options)
-        return no_classes.check_lists(self, self.file, members, scan, self.options)
+        scan = lay_out(self.file, items, members.folders, notes, self.options)
+        return no_classes.check_lists(self, self.file, items, scan, self.options)
 
     def read(self, item: Item) -> bytes:
         """Read one member; see `Source.read`.
@@ -186,17 +186,17 @@ class ArchiveSource(Source):
     def _path(self) -> Path:
         return Path(self.file).expanduser().absolute()
 
-    def _collect(self, path: Path, found: _Members) -> None:
+    def _collect(self, path: Path, members: _Members) -> None:
         with path.open("rb") as file:
             head = file.read(len(GZIP_MAGIC))
             file.seek(0)
             if head.startswith(GZIP_MAGIC):
                 with inflated(path, self.options.store).open("rb") as plain:
-                    _collect_tar(plain, "gz", found)
+                    _collect_tar(plain, "gz", members)
             elif head.startswith(b"PK"):
-                _collect_zip(path, found)
+                _collect_zip(path, members)
             else:
-                _collect_tar(file, "tar", found)
+                _collect_tar(file, "tar", members)
 
 
 @cached_until_changed(4)
@@ -208,14 +208,14 @@ def _zip(path: str) -> zipfile.ZipFile:
         raise OSError(f"the zip is broken: {error}") from None
 
 
-def _collect_zip(path: Path, found: _Members) -> None:
+def _collect_zip(path: Path, members: _Members) -> None:
     """Collect the members that the central directory lists."""
     infos = _zip(str(path)).infolist()
     total = sum(info.file_size for info in infos)
     packed = path.stat().st_size
     if total > BOMB_BYTES and total > BOMB_RATIO * packed:
         raise OSError(f"it unpacks to more than {BOMB_RATIO} times its size: {total >> 20} MiB")
-    names = _zip_names(path, infos, found)
+    names = _zip_names(path, infos, members)
     for number, (info, name) in enumerate(zip(infos, names, strict=True)):
         mode = stat.S_IFMT(info.external_attr >> 16)
         locator = f"zip:{number}"
@@ -229,10 +229,10 @@ def _collect_zip(path: Path, found: _Members) -> None:
         elif info.compress_type not in _ZIP_METHODS:
             method = f"method {info.compress_type} of APPNOTE 4.4.5"
             locator = f"{REFUSED}packed by {method}; expected deflate or none. Pack it again"
-        found.add(name, kind, info.file_size, locator)
+        members.add(name, kind, info.file_size, locator)
 
 
-def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], found: _Members) -> list[str]:
+def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], members: _Members) -> list[str]:
     """Return the names of members, those without the flag of UTF-8 in the encoding they are in.
 
     `zip` and macOS write UTF-8 without its flag (APPNOTE 4.4.4, bit 11), and `zipfile` reads names
@@ -248,7 +248,7 @@ def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], found: _Members) ->
         for number, (name, info) in enumerate(zip(names, infos, strict=True))
         if not (info.flag_bits & _UTF8_NAME or name.isascii())
     }
-    folders = sorted({one for data in unknown.values() for one in data.split(b"/")[:-1]})
+    folders = sorted({folder for data in unknown.values() for folder in data.split(b"/")[:-1]})
     page = "utf-8"
     try:  # one short name in a code page may be valid UTF-8; several are hardly ever
         b"/".join(folders).decode()
@@ -290,7 +290,7 @@ def _read_zip(path: str, number: int) -> bytes:
     return data
 
 
-def _collect_tar(stream: IO[bytes], kind: str, found: _Members) -> None:
+def _collect_tar(stream: IO[bytes], kind: str, members: _Members) -> None:
     """Collect the members in the order of the file, skipping their contents."""
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
@@ -300,11 +300,11 @@ def _collect_tar(stream: IO[bytes], kind: str, found: _Members) -> None:
                     locator = f"{REFUSED}a sparse member; unpack the archive and name the folder"
                 what = "file" if info.isreg() else "folder" if info.isdir() else "special"
                 what = "link" if info.issym() or info.islnk() else what
-                found.add(info.name, what, info.size, locator)
+                members.add(info.name, what, info.size, locator)
                 cast("Any", archive).members = []  # `tarfile` keeps every member in this list
             _require_end(stream, archive.offset)
     except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
-        seen = len(found.items)
+        seen = len(members.items)
         raise OSError(
             f"it is no archive, or cut off or broken after {seen} files ({error}); {_EXPECTED}"
         ) from None

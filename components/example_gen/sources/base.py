@@ -102,10 +102,10 @@ class Scan:
 
     def noted(self) -> collections.Counter[str]:
         """Return what the notes count, by kind."""
-        found: collections.Counter[str] = collections.Counter()
+        counts: collections.Counter[str] = collections.Counter()
         for note in self.notes:
-            found[note.kind] += note.count
-        return found
+            counts[note.kind] += note.count
+        return counts
 
     def groups(self) -> int:
         """Return the number of different groups."""
@@ -157,7 +157,7 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
         except OSError as error:
             return "", error.strerror or str(error)
 
-    known = {(note.kind, note.path) for note in listing.notes}  # such as dead links
+    noted = {(note.kind, note.path) for note in listing.notes}  # such as dead links
     notes = list(listing.notes)
     items: list[Item] = []
     remaining = iter(listing.items)
@@ -165,7 +165,7 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
     with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
         while part := list(itertools.islice(remaining, _AHEAD)):
             for item, (content, error) in zip(part, pool.map(attempt, part), strict=True):
-                if error and ("unreadable_file", item.path) not in known:
+                if error and ("unreadable_file", item.path) not in noted:
                     notes.append(Note("unreadable_file", item.path, error))
                 items.append(dataclasses.replace(item, sha256=content))
                 progress.advance(1, "files")

@@ -73,11 +73,11 @@ class _Walk:
     def _enter(self, folder: _Folder, real: str) -> None:
         """Add what is in a folder; what is hidden, unreadable or no file is noted."""
         try:
-            found = sorted(os.scandir(f"{self.root}/{folder.path}"), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(f"{self.root}/{folder.path}"), key=lambda entry: entry.name)
         except OSError as error:
             self._note("unreadable_folder", folder.path or ".", error.strerror or str(error))
             return
-        for entry in found:
+        for entry in entries:
             path = f"{folder.path}/{entry.name}".lstrip("/")
             link = entry.is_symlink()
             if is_hidden(entry.name):

@@ -73,7 +73,7 @@ def of_images(
             return above
         if file_names.is_hidden(name):
             return "hidden", path
-        entry = next((one for one in skip if _is_named(one, path, name)), None)
+        entry = next((pattern for pattern in skip if _is_named(pattern, path, name)), None)
         return ("skipped", entry) if entry else None
 
     by_folder: dict[str, list[Item]] = collections.defaultdict(list)
@@ -110,16 +110,16 @@ def _is_named(pattern: str, path: str, name: str) -> bool:
 
 def _notes(others: Iterable[str], filled: Set[str]) -> list[Note]:
     """Note files that are no images: by their suffix, or the folder that holds only such."""
-    found: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+    files_by_note: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for file in others:
         empty = [above for above in _above(file) if above not in filled]
         key = ("folder_without_images", empty[0]) if empty else ("", file_names.suffix(file))
-        found[key].append(file)
+        files_by_note[key].append(file)
     return [
         Note(kind, what, "holds no file that is an image", len(files))
         if kind
         else Note("other_files", min(files), f"{what} is no image", len(files))
-        for (kind, what), files in found.items()
+        for (kind, what), files in files_by_note.items()
     ]
 
 

@@ -66,29 +66,29 @@ def find_files(listed: Iterable[str], root: str) -> FoundFiles:
     Files at other places than the list says are looked for together: the same number of folders is
     left out at the front of all names, and nothing is taken from elsewhere when some are in place.
     """
-    found = FoundFiles()
+    found_files = FoundFiles()
     root = os.path.normpath(root).rstrip("/")
     missing: dict[str, list[str]] = {}
     for name in listed:
         parts = _parts(name)
         inside = _inside(name, parts, root)
-        found.places[name] = inside
+        found_files.places[name] = inside
         if inside and os.path.lexists(f"{root}/{inside}"):
-            found.paths[name] = inside
+            found_files.paths[name] = inside
         else:
             missing[name] = inside.split("/") if inside else parts
     files = _Files(root)
     for name, parts in missing.items():
         place = files.named(parts, _as_written)
         alike = [path for path in place if path.count("/") == len(parts) - 1]
-        if found.places[name] and len(alike) == 1:
-            found.paths[name] = alike[0]
-    if missing and not found.paths:
-        _find_elsewhere(missing, files, found)
-    return found
+        if found_files.places[name] and len(alike) == 1:
+            found_files.paths[name] = alike[0]
+    if missing and not found_files.paths:
+        _find_elsewhere(missing, files, found_files)
+    return found_files
 
 
-def _find_elsewhere(names: Mapping[str, list[str]], files: _Files, found: FoundFiles) -> None:
+def _find_elsewhere(names: Mapping[str, list[str]], files: _Files, found_files: FoundFiles) -> None:
     """Find files in other folders, by the longest ends of their names that most of them have."""
     best: dict[str, str] = {}
     lengths: dict[str, int] = {}
@@ -96,26 +96,43 @@ def _find_elsewhere(names: Mapping[str, list[str]], files: _Files, found: FoundF
         for dropped in range(max(map(len, names.values()))):
             ends = {name: parts[dropped:] or parts[-1:] for name, parts in names.items()}
             matches = {name: files.named(end, spelling) for name, end in ends.items()}
-            owners = collections.Counter(path for paths in matches.values() for path in paths)
-            single = ((name, paths[0]) for name, paths in matches.items() if len(paths) == 1)
-            certain = {name: path for name, path in single if owners[path] == 1}
+            certain = _certain(matches)
             if len(certain) > len(best):
                 best = certain
                 lengths = {name: len(ends[name]) for name in certain}
             several = (paths for paths in matches.values() if len(paths) > 1)
-            found.copies = found.copies or next(several, [])
+            found_files.copies = found_files.copies or next(several, [])
         if best:
             break
     if _RARE * len(best) < len(names):  # a few names are met anywhere by chance
         return
-    found.paths |= best
-    read: dict[str, list[str]] = collections.defaultdict(list)
-    for name, path in best.items():
-        read["/".join(path.split("/")[: -lengths[name]]) or "."].append(name)
-    found.notes += [
-        Note("found_elsewhere", folder, f"{of[0]!r} is {best[of[0]]!r}", len(of))
-        for folder, of in read.items()
-    ]
+    found_files.paths |= best
+    found_files.notes += _elsewhere_notes(best, lengths)
+
+
+def _certain(matches: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the file of each name that means one file alone, which no other name means."""
+    owners = collections.Counter(path for paths in matches.values() for path in paths)
+    single = {name: paths[0] for name, paths in matches.items() if len(paths) == 1}
+    return {name: path for name, path in single.items() if owners[path] == 1}
+
+
+def _elsewhere_notes(paths: Mapping[str, str], lengths: Mapping[str, int]) -> list[Note]:
+    """Return a note for each folder that names start from.
+
+    Args:
+        paths: Path below the root by listed name.
+        lengths: Number of parts at the end of the path that the name has, too.
+    """
+    by_folder: dict[str, list[str]] = collections.defaultdict(list)
+    for name, path in paths.items():
+        folder = "/".join(path.split("/")[: -lengths[name]]) or "."
+        by_folder[folder].append(name)
+    notes = []
+    for folder, names in by_folder.items():
+        example = f"{names[0]!r} is {paths[names[0]]!r}"
+        notes.append(Note("found_elsewhere", folder, example, len(names)))
+    return notes
 
 
 def _parts(name: str) -> list[str]:
@@ -157,19 +174,19 @@ class _Files:
 
     @functools.cache  # noqa: B019  # the object lives as long as a listing
     def _by_name(self, spelling: Callable[[str], str]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = collections.defaultdict(list)
+        by_name: dict[str, list[str]] = collections.defaultdict(list)
         for path in self._paths:
             name = spelling(posixpath.basename(path))
             for key in {name, posixpath.splitext(name)[0]} - {""}:
-                found[key].append(path)
-        return found
+                by_name[key].append(path)
+        return by_name
 
     def named(self, end: Sequence[str], spelling: Callable[[str], str]) -> list[str]:
         """Return the files whose paths end with these folders and this name, of any suffix."""
         key = spelling(end[-1])
         folders = _as_written("/".join(["", *end[:-1], ""]))
-        for one in (key, posixpath.splitext(key)[0]):
-            paths = self._by_name(spelling).get(one, [])
+        for name in (key, posixpath.splitext(key)[0]):
+            paths = self._by_name(spelling).get(name, [])
             alike = [p for p in paths if _as_written(f"/{posixpath.dirname(p)}/").endswith(folders)]
             if len({posixpath.splitext(path)[0] for path in alike}) == 1:
                 return [min(alike)]  # a photograph has its mask as a PNG file beside it

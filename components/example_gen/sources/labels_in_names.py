@@ -20,10 +20,10 @@ def pattern_in(items: Iterable[Item]) -> str:
     """Return the pattern of labels that most files have in their names; "" for none."""
     paths = [item.path for item in items if file_names.claims_to_be_image(item.path)]
     for pattern in (_BEFORE_NUMBER, _BEHIND_NUMBER):
-        found = [match[1] for match in map(re.compile(pattern).search, paths) if match]
-        labels = collections.Counter(found)
-        several = len(labels) > 1 and 2 * len(found) > len(paths)
-        if several and min(labels.values()) >= _LEAST:
+        labels = [match[1] for match in map(re.compile(pattern).search, paths) if match]
+        counts = collections.Counter(labels)
+        several = len(counts) > 1 and 2 * len(labels) > len(paths)
+        if several and min(counts.values()) >= _LEAST:
             return pattern
     return ""
 

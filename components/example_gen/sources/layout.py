@@ -54,11 +54,11 @@ def lay_out(
         ConfigError: The paths are not laid out as expected, or can be read in two ways.
     """
     items = tuple(members)
-    found = frozenset(folders)
+    folder_paths = frozenset(folders)
     before = list(notes)
 
     def scan(tried: SourceOptions) -> Scan:
-        tree, left_out = folder_tree.of_images(items, found, tried.skip)
+        tree, left_out = folder_tree.of_images(items, folder_paths, tried.skip)
         return _Layout(where, tree, tried, descend, before + left_out).scan()
 
     try:
@@ -84,7 +84,8 @@ class _Layout:
         roots = self._roots()
         pattern = self.options.label_pattern
         cells = {} if pattern else self._classes(roots)
-        items = self._items({**{one: (None, split) for one, split in roots}, **cells})
+        split_cells: _Cells = {folder: (None, split) for folder, split in roots}
+        items = self._items(split_cells | cells)
         if pattern:
             items = labels_in_names.labelled(items, pattern)
         unlabelled = self._without_labels(roots, items)
@@ -95,9 +96,9 @@ class _Layout:
             items = [item for item in items if item.label]
         labels = {label for label, split in cells.values() if label and split not in unlabelled}
         splits = {split for _, split in (*roots, *cells.values())} - {None, *unlabelled}
-        asked = {name: getattr(self.options, name) for name in ("class_level", "label_pattern")}
-        said = [f"data.{name} is {value}" for name, value in asked.items() if value]
-        expected = "; ".join([EXPECTED_TREE, *said])
+        settings = {name: getattr(self.options, name) for name in ("class_level", "label_pattern")}
+        given = [f"data.{name} is {value}" for name, value in settings.items() if value]
+        expected = "; ".join([EXPECTED_TREE, *given])
         least = self.options.least_classes
         return listed(self.where, items, expected, least, self.notes, labels, splits)
 
@@ -108,14 +109,15 @@ class _Layout:
         """Return the folders that hold the class folders: those of the splits, or the top."""
         top = self._passed(self.tree) if self.descend else self.tree
         folders = top.filled()
-        inside = self._named([(one, None) for one in folders])
-        if [split_of(one.name) for one in folders] == [names.TRAIN]:  # alone, beside loose files
+        inside = self._named([(folder, None) for folder in folders])
+        # Alone, beside loose files.
+        if [split_of(folder.name) for folder in folders] == [names.TRAIN]:
             inside = [(folders[0], names.TRAIN)]
         splits = {split for _, split in inside}
         if splits and None not in splits and len(splits) == len(inside):
-            several = [one.names() for one, _ in inside if len(one.filled()) > 1]
+            several = [folder.names() for folder, _ in inside if len(folder.filled()) > 1]
             classes = set[str]().union(*several)
-            return [(self._passed(one, classes), split) for one, split in inside]
+            return [(self._passed(folder, classes), split) for folder, split in inside]
         if not self.options.class_level and not self.options.label_pattern:
             two_readings.check_splits(folders)
         return [(top, None)]
@@ -135,29 +137,29 @@ class _Layout:
     def _named(self, layer: _Layer) -> _Layer:
         """Return folders with the splits that they name, if all of them name one."""
         given = dict(entry.rsplit("=", 1) for entry in self.options.split_folders)
-        called = {one: given.get(one.name, one.name) for one, _ in layer}
-        if not are_splits([called[one] for one, _ in layer if one.total]):
+        called = {folder: given.get(folder.name, folder.name) for folder, _ in layer}
+        if not are_splits([called[folder] for folder, _ in layer if folder.total]):
             return layer
-        return [(one, split or split_of(called[one])) for one, split in layer]
+        return [(folder, split or split_of(called[folder])) for folder, split in layer]
 
     def _classes(self, roots: _Layer) -> _Cells:
         """Return label and split of the class folders, and of the splits in them."""
         layer = _inside(roots)
         for _ in range(self.options.class_level - 1):
             layer = _inside(self._named(layer))
-        cells: _Cells = {one: (one.name, split) for one, split in layer}
-        for one in cells:
-            if not one.total:
-                self._note("empty_class", one, "no file in it")
+        cells: _Cells = {folder: (folder.name, split) for folder, split in layer}
+        for folder in cells:
+            if not folder.total:
+                self._note("empty_class", folder, "no file in it")
         if self.options.class_level:
             return cells
-        classes = [one for one in cells if one.total]
-        parts = {part: one.name for one in classes for part in one.filled()}
-        is_deep = any(one.files for one in classes) or any(part.filled() for part in parts)
+        classes = [folder for folder in cells if folder.total]
+        parts = {part: folder.name for folder in classes for part in folder.filled()}
+        is_deep = any(folder.files for folder in classes) or any(part.filled() for part in parts)
         splits = [] if is_deep else self._named([(part, None) for part in parts])
         if any(split for _, split in splits):
             return cells | {part: (parts[part], split) for part, split in splits}
-        two_readings.check_classes([one for one, _ in roots], classes)
+        two_readings.check_classes([folder for folder, _ in roots], classes)
         return cells
 
     def _items(self, cells: _Cells) -> list[Item]:
@@ -176,10 +178,10 @@ class _Layout:
         labels: dict[str | None, set[str]] = collections.defaultdict(set)
         for item in items:
             labels[item.split].add((item.label or "").lower())
-        known = labels[names.TRAIN] - {""}
+        train_labels = labels[names.TRAIN] - {""}
         unlabelled: set[str] = set()
         for folder, split in roots:
-            if known and split and not known & labels[split]:
+            if train_labels and split and not train_labels & labels[split]:
                 unlabelled.add(split)
                 detail = "in no folder of a class of train, so that they have no label"
                 self._note("unlabelled_folder", folder, detail, folder.total)
@@ -188,4 +190,4 @@ class _Layout:
 
 def _inside(layer: _Layer) -> _Layer:
     """Return the folders in those of a layer."""
-    return [(inner, split) for one, split in layer for inner in one.folders.values()]
+    return [(inner, split) for folder, split in layer for inner in folder.folders.values()]

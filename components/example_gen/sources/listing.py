@@ -53,8 +53,8 @@ def listed(
     """
     ordered = sorted(items, key=lambda item: item.path)
     vocabulary = sorted({item.label for item in ordered if item.label}.union(classes))
-    found = {item.split for item in ordered}.union(splits)
-    given = tuple(split for split in names.SPLITS if split in found)
+    all_splits = {item.split for item in ordered}.union(splits)
+    given = tuple(split for split in names.SPLITS if split in all_splits)
     if len(vocabulary) < least_classes:
         some_class = f"one class only ({vocabulary[0]})" if vocabulary else "no class"
         raise NoClasses(
@@ -66,7 +66,7 @@ def listed(
             f"data source {source!r}: found {len(vocabulary)} classes "
             f"({join_names(vocabulary)}) without a single file; {expected}"
         )
-    if least_classes > 1 and not found & {names.TRAIN, None}:
+    if least_classes > 1 and not all_splits & {names.TRAIN, None}:
         raise ConfigError(
             f"data source {source!r} gives {join_names(given)} but no image for train; "
             "leave the split empty where it is to be assigned"

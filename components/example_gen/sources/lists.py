@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,16 +81,18 @@ class _Entry:
 
     def item(self) -> Item:
         """Create the item, with a problem when the rows contradict each other."""
-        problems = (
-            f"{reason}: listed as " + " and ".join(f"{v!r} (row {n})" for v, n in found.items())
-            for reason, found in self.said.items()
-            if len(found) > 1
-        )
         split, group, label = (
-            next(iter(found)) if len(found) == 1 else None for found in self.said.values()
+            next(iter(rows)) if len(rows) == 1 else None for rows in self.said.values()
         )
-        problem = next(problems, "")
+        problem = next(self._contradictions(), "")
         return Item(self.path, label, split, group=group, problem=problem, locator=self.locator)
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield the problems of which the rows say several values."""
+        for reason, rows in self.said.items():
+            if len(rows) > 1:
+                values = " and ".join(f"{value!r} (row {row})" for value, row in rows.items())
+                yield f"{reason}: listed as {values}"
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,10 @@ class ListSource(Source):
             if not raw:
                 raise self._wrong(row, f"no path; {_EXPECTED}")
             named.setdefault(raw, row)
-        found = find_files(named, str(root))
+        found_files = find_files(named, str(root))
         entries: dict[str, _Entry] = {}
         for row, (raw, label, word, group) in rows:
-            path = found.paths.get(raw) or found.places[raw]
+            path = found_files.paths.get(raw) or found_files.places[raw]
             refused = ""
             if not path or len(raw) > _MAX_PATH:
                 # Refused rows may name the same file; each is rejected as an item of its own.
@@ -158,24 +160,25 @@ class ListSource(Source):
         least = self.options.least_classes
         labels = {label for entry in entries.values() for label in entry.said[TWO_LABELS]}
         tables.check_single_labels(self.file, labels, self.options.classes)
-        scan = listed(self.file, items, _EXPECTED, least, [*notes, *found.notes, *unread], labels)
-        if not found.paths:
-            raise self._nothing_found(root, next(iter(named)), found)
+        notes += [*found_files.notes, *unread]
+        scan = listed(self.file, items, _EXPECTED, least, notes, labels)
+        if not found_files.paths:
+            raise self._nothing_found(root, next(iter(named)), found_files)
         return scan
 
-    def _nothing_found(self, root: Path, first: str, found: FoundFiles) -> ConfigError:
+    def _nothing_found(self, root: Path, first: str, found_files: FoundFiles) -> ConfigError:
         """Say that no file is there, or that each may be one of several."""
-        what = f"none of its {len(found.places):,} files exists"
-        folders = {str(root / path.rpartition("/")[0]) for path in found.copies}
-        if found.copies:
+        what = f"none of its {len(found_files.places):,} files exists"
+        folders = {str(root / path.rpartition("/")[0]) for path in found_files.copies}
+        if found_files.copies:
             what = "its files are in several folders"
-            first = join_names(found.copies, 3)
-        elif not found.places[first] or len(first) > _MAX_PATH:
+            first = join_names(found_files.copies, 3)
+        elif not found_files.places[first] or len(first) > _MAX_PATH:
             first = _refusal(first, root)
         else:
             name = first
             around = [root.parent, *(root.parent.iterdir() if root.name else ())]
-            folders = {str(one) for one in around if (one / name).is_file()}
+            folders = {str(folder) for folder in around if (folder / name).is_file()}
             first = repr(first)
         return readings.TwoReadings(
             f"{what} below {str(root)!r} (first: {first}). Paths start "
@@ -260,11 +263,12 @@ class ListSource(Source):
         tables.check_one_hot(self.file, header, [cells for _, cells in rows])
         changes = [
             {"label_column": header[n] if header else str(n)}
-            for n, cells in sorted(rest.items(), key=lambda one: len(set(one[1])))
+            for n, cells in sorted(rest.items(), key=lambda column: len(set(column[1])))
         ]
-        found = join_names(header or [str(number) for number in rest], 12)
+        columns = join_names(header or [str(number) for number in rest], 12)
         return readings.TwoReadings(
-            f"it has no column for the label; found {found}; name it: --set data.label_column=NAME",
+            f"it has no column for the label; found {columns}; "
+            "name it: --set data.label_column=NAME",
             *changes,
         )
 

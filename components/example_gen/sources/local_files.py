@@ -118,7 +118,7 @@ def inflated(file: Path, store: str) -> Path:
     """
     status = file.stat()
     version = f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
-    name, state = (hashlib.sha256(one.encode()).hexdigest()[:16] for one in (str(file), version))
+    name, state = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (str(file), version))
     folder = Path(store) / "unpacked" if store else Path(_temporary_folder().name)
     target = folder / f"{name}-{state}"
     with _inflating:

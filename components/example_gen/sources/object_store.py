@@ -47,14 +47,14 @@ class ObjectStoreSource(Source):
             ResourceError: The package for this store is missing, or the store does not answer.
         """
         system, root = _opened(self.uri)
-        found = self._found(system, root)
-        if not found:
+        objects = self._objects(system, root)
+        if not objects:
             raise ConfigError(
                 f"data source {self.uri!r} does not exist or holds no object; {EXPECTED_TREE}"
             )
         notes: list[Note] = []
         items = []
-        for name, about in found.items():
+        for name, about in objects.items():
             key = name.removeprefix(root)
             path, unsafe = safe_path(key.lstrip("/"))
             if unsafe:
@@ -95,7 +95,7 @@ class ObjectStoreSource(Source):
             raise OSError(f"has {len(data):,} bytes, but {size:,} when it was listed")
         return data
 
-    def _found(self, system: Any, root: str) -> dict[str, dict[str, Any]]:
+    def _objects(self, system: Any, root: str) -> dict[str, dict[str, Any]]:
         system.invalidate_cache()  # fsspec would answer with its last listing
         try:
             return dict(system.find(root, detail=True))

@@ -48,8 +48,8 @@ def holds_pixels(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names a CSV file, or a folder that holds only CSV files."""
     path = Path(locator).expanduser()
     if path.is_dir():
-        found = local_files.visible(path)
-        return bool(found) and all(entry.name.lower().endswith(".csv") for entry in found)
+        entries = local_files.visible(path)
+        return bool(entries) and all(entry.name.lower().endswith(".csv") for entry in entries)
     return locator.lower().endswith(".csv")
 
 
@@ -94,10 +94,10 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     if titles and (not shape or not all(tables.is_number(sample[number]) for number in columns)):
         raise _not_pixels(path, titles, options)
     if not shape:
-        found = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
+        contents = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
         raise ConfigError(
-            f"data source {path!r}: found {found}, which is neither a square nor three times one; "
-            f"{_EXPECTED}; name another column of the label by data.label_column"
+            f"data source {path!r}: found {contents}, which is neither a square nor three times "
+            f"one; {_EXPECTED}; name another column of the label by data.label_column"
         )
     kept: list[np.ndarray] = []
     readable: list[bool] = []
@@ -157,7 +157,7 @@ def _packed_pixels(
     cells = {number: table[number].tolist() for number in table.columns if number != packed}
     label = tables.find_column(path, titles, "label", options.label_column)
     group = tables.find_column(path, titles, "group", options.group_column)
-    rest = {number: found for number, found in cells.items() if number not in (label, group)}
+    rest = {number: texts for number, texts in cells.items() if number not in (label, group)}
     split = tables.split_column(rest)
     others = [number for number in rest if number != split]
     if label < 0 and len(others) == 1:
@@ -241,8 +241,8 @@ class PixelSource(Source):
     def _files(self) -> list[Path]:
         path = Path(self.locator).expanduser().absolute()
         if path.is_dir():
-            found = sorted(local_files.visible(path))
-            files = [file for file in found if file.name.lower().endswith(".csv")]
+            entries = sorted(local_files.visible(path))
+            files = [file for file in entries if file.name.lower().endswith(".csv")]
             local_files.check_all(self.locator, files, path, self.options.follow_links)
             return files
         if not path.exists():

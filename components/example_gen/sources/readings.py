@@ -66,10 +66,10 @@ def choices(
         skip = (*options.skip, *change.get("skip", ()))
         tried = dataclasses.replace(options, **{**change, "skip": skip})
         with contextlib.suppress(ConfigError):
-            found = scan(tried)
-            labels = (tried.root, *((item.path, item.label, item.split) for item in found.items))
-            if not are_splits(found.vocabulary):
-                lines.setdefault(labels, f"{described(found)}: {command(where, tried)}")
+            reading = scan(tried)
+            labels = (tried.root, *((item.path, item.label, item.split) for item in reading.items))
+            if not are_splits(reading.vocabulary):
+                lines.setdefault(labels, f"{described(reading)}: {command(where, tried)}")
     return list(lines.values())[:_MOST]
 
 

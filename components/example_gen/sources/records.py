@@ -64,14 +64,14 @@ def takes(locator: str, options: SourceOptions) -> bool:
     """
     path = Path(locator).expanduser()
     if path.is_dir():
-        found = local_files.visible(path)
-        records = [entry for entry in found if RECORD_FILE.search(entry.name)]
+        entries = local_files.visible(path)
+        records = [entry for entry in entries if RECORD_FILE.search(entry.name)]
         sure = any("tfrec" in entry.name.lower() for entry in records)
-        if not sure and 2 * len(records) <= len(found):
+        if not sure and 2 * len(records) <= len(entries):
             return False
-        return not any(entry.is_dir() for entry in found)
-    known = map(RECORD_FILE.search, (locator, locator.rstrip("*")))
-    return any(known) or ".tfrecord" in locator.lower()
+        return not any(entry.is_dir() for entry in entries)
+    is_named_so = any(map(RECORD_FILE.search, (locator, locator.rstrip("*"))))
+    return is_named_so or ".tfrecord" in locator.lower()
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,10 @@ class TFRecordSource(Source):
             return path.parent, [path]
         if path.is_dir():
             # Folders below count too, as in Examples artifacts: Split-train/data_tfrecord-….
-            named = [f for f in sorted(path.rglob("*")) if RECORD_FILE.search(f.name)]
-            found = [f for f in named if f.is_file()]
-            files = [f for f in found if not any(map(is_hidden, f.relative_to(path).parts))]
+            named = [file for file in sorted(path.rglob("*")) if RECORD_FILE.search(file.name)]
+            regular = [file for file in named if file.is_file()]
+            inside = ((file, file.relative_to(path).parts) for file in regular)
+            files = [file for file, parts in inside if not any(map(is_hidden, parts))]
             if not files:
                 raise ConfigError(f"data source {self.locator!r} holds no record file; {_EXPECTED}")
             local_files.check_all(self.locator, files, path, self.options.follow_links)
@@ -225,9 +226,9 @@ def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
     if number < 0:
         return None
     wanted = options.image_column, options.label_column
-    found = find_fields(name, list(features), *wanted, required=True)
+    fields = find_fields(name, list(features), *wanted, required=True)
     # Later records may have the only feature of a role.
-    return Fields(*(getattr(found, field) or field for field in _ROLES))
+    return Fields(*(getattr(fields, field) or field for field in _ROLES))
 
 
 def find_fields(
@@ -235,12 +236,12 @@ def find_fields(
 ) -> Fields:
     """Find the features of a record by given or usual names; "" for those that are absent."""
     wanted = {"image": image, "label": label}
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for field, role in _ROLES.items():
         needed = required and role == "image"
         place = tables.find_column(where, features, role, wanted.get(field, ""), needed, "feature")
-        found[field] = features[place] if place >= 0 else ""
-    return Fields(**found)
+        names[field] = features[place] if place >= 0 else ""
+    return Fields(**names)
 
 
 def _values(example: tf.train.Example, name: str) -> Sequence[Any]:

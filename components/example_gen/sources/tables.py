@@ -104,7 +104,7 @@ def find_column(
     """
     cells = [title.strip() for title in titles]
     words = [_word(cell) for cell in cells]
-    found = f"found {join_names(cells, 12)}; " if cells else ""
+    found_columns = f"found {join_names(cells, 12)}; " if cells else ""
     if wanted:
         if wanted in cells:
             return cells.index(wanted)
@@ -112,11 +112,12 @@ def find_column(
             return int(wanted)
         if words.count(_word(wanted)) == 1:
             return words.index(_word(wanted))
-        raise ConfigError(f"data source {where!r} has no {what} {wanted!r}; {found}".rstrip("; "))
+        problem = f"data source {where!r} has no {what} {wanted!r}; {found_columns}"
+        raise ConfigError(problem.rstrip("; "))
     place = next((words.index(word) for word in _USUAL[role] if word in words), -1)
     if required and place < 0:
         raise ConfigError(
-            f"data source {where!r} has no {what} for the {role}; {found}"
+            f"data source {where!r} has no {what} for the {role}; {found_columns}"
             f"name it: --set data.{_SETTINGS[role]}=NAME"
         )
     return place
@@ -174,9 +175,9 @@ def _uses(name: str, values: Sequence[str]) -> str:
 
 def encoding(file: BinaryIO) -> str:
     """Return the Unicode encoding of a table by its first bytes; spreadsheets write UTF-16."""
-    found = json.detect_encoding(file.read(4))
+    detected = json.detect_encoding(file.read(4))
     file.seek(0)
-    return "utf-8-sig" if found == "utf-8" else found
+    return "utf-8-sig" if detected == "utf-8" else detected
 
 
 def first_rows(file: BinaryIO) -> tuple[str, list[list[str]]]:
@@ -237,13 +238,13 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
 
 def _combinations(labels: set[str]) -> Iterator[str]:
     """Yield the labels that are made of others: elm|moss, and "elm, oak" beside elm and oak."""
-    known = {label.casefold() for label in labels}
+    folded_labels = {label.casefold() for label in labels}
     spaced: list[str] = []
     for label in labels:
         parts = list(filter(None, _BETWEEN.split(label.casefold())))
         if len(parts) > 1 and _SURELY_SEVERAL.search(label):
             yield label
-        elif len(parts) > 1 and known.issuperset(parts):
+        elif len(parts) > 1 and folded_labels.issuperset(parts):
             spaced.append(label)
     # One name with spaces may be that of a class: a water bird, beside a bird and water.
     yield from spaced if len(spaced) > 1 or re.search("[,+&/]", "".join(spaced)) else ()

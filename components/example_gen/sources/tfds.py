@@ -77,10 +77,10 @@ class TfdsSource(Source):
             for item in self._items(builder, fields, name, split)
         ]
         class_names = getattr(builder.info.features[fields.label], "names", None) or ()
-        held = {item.label for item in items if item.label}
-        notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
+        labels = {item.label for item in items if item.label}
+        notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in labels]
         source = f"tfds:{self.locator}"
-        check_single_labels(source, held, class_names)
+        check_single_labels(source, labels, class_names)
         expected = "expected a labelled set of images"
         least = self.options.least_classes
         return listed(source, items, expected, least, notes, class_names, splits.values())
@@ -114,21 +114,21 @@ class TfdsSource(Source):
 
     def _splits(self, builder: Any, wanted: str | None) -> tuple[dict[str, str | None], list[Note]]:
         """Split by those of the data set, or by the slice; None where images are assigned."""
-        known = sorted(builder.info.splits)
+        split_names = sorted(builder.info.splits)
         if wanted is not None:
             try:
                 builder.info.splits[wanted]
             except (KeyError, ValueError):
                 raise ConfigError(
                     f"data source 'tfds:{self.locator}': no split {wanted!r}; the set has "
-                    f"{join_names(known, 12)}, and slices such as train[:10%]"
+                    f"{join_names(split_names, 12)}, and slices such as train[:10%]"
                 ) from None
             return {wanted: None}, []
-        ours = {name: split for name in known if (split := split_of(name)) and name.isalpha()}
+        ours = {name: split_of(name) for name in split_names if name.isalpha() and split_of(name)}
         if names.TRAIN not in ours.values():
-            return dict.fromkeys(known), []
+            return dict.fromkeys(split_names), []
         detail = "neither train, validation nor test; name it to use it"
-        notes = [Note("unused_split", name, detail) for name in known if name not in ours]
+        notes = [Note("unused_split", name, detail) for name in split_names if name not in ours]
         # A set with train alone is divided by the rule of the run, like folders of classes.
         return dict(ours if len(ours) > 1 else dict.fromkeys(ours)), notes
 
@@ -143,8 +143,8 @@ class TfdsSource(Source):
             for entry in index(file, fields, file)[part.skip : part.skip + part.take]:
                 label = entry.label
                 if isinstance(label, int) and hasattr(feature, "int2str"):
-                    known = 0 <= label < (feature.num_classes or 0)
-                    label = feature.int2str(label) if known else None
+                    is_class = 0 <= label < (feature.num_classes or 0)
+                    label = feature.int2str(label) if is_class else None
                 entry = replace(entry, label=label)
                 yield entry.item(f"{folder}/{number:08d}", file, fields, split)
                 number += 1

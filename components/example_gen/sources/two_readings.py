@@ -35,22 +35,22 @@ def check_splits(folders: Sequence[Folder]) -> None:
     Raises:
         TwoReadings: They may be splits or classes.
     """
-    named = [one for one in folders if split_of(one.name)]
-    others = [one for one in folders if not split_of(one.name)]
-    train = [one for one in named if split_of(one.name) == names.TRAIN]
-    is_one_split = len({split_of(one.name) for one in named}) == 1
-    is_whole = any(are_splits([one.name, names.TRAIN, names.TEST]) for one in train)
+    named = [folder for folder in folders if split_of(folder.name)]
+    others = [folder for folder in folders if not split_of(folder.name)]
+    train = [folder for folder in named if split_of(folder.name) == names.TRAIN]
+    is_one_split = len({split_of(folder.name) for folder in named}) == 1
+    is_whole = any(are_splits([folder.name, names.TRAIN, names.TEST]) for folder in train)
     if is_one_split and not is_whole:
         return  # classes such as train_station
     problem = "but not one folder for each, with train among them, and the same rest of the name"
     if others:
-        problem = f"and {join_names([one.name for one in others])} beside them do not"
+        problem = f"and {join_names([folder.name for folder in others])} beside them do not"
     if any(map(_words, train if others else named)):
         raise TwoReadings(
-            f"{join_names([one.name for one in named])} name splits, {problem}",
+            f"{join_names([folder.name for folder in named])} name splits, {problem}",
             *_as_splits(folders),
             _without(others),
-            *(_without([one]) for one in named if not others),
+            *(_without([folder]) for folder in named if not others),
             _without(named),
             _CLASSES,
         )
@@ -86,35 +86,35 @@ def _words(folder: Folder) -> list[Folder]:
 def _standing_again(classes: Sequence[Folder]) -> dict[Folder, list[Folder]]:
     """Return folders side by side, by class, whose names stand side by side elsewhere, too."""
     places: dict[str, set[str]] = collections.defaultdict(set)
-    for one in classes:
-        above = one.path[: -len(one.name) - 1]
-        for folder in one.walk():
+    for class_folder in classes:
+        above = class_folder.path[: -len(class_folder.name) - 1]
+        for folder in class_folder.walk():
             places[folder.name.lower()].add(folder.path.removeprefix(above).lower())
     again: dict[Folder, list[Folder]] = collections.defaultdict(list)
-    for one in classes:
-        for folder in one.walk():
+    for class_folder in classes:
+        for folder in class_folder.walk():
             inner = [part for part in _words(folder) if len(places[part.name.lower()]) > 1]
-            again[one] += inner if len(inner) > 1 else []
-    return {one: found for one, found in again.items() if found}
+            again[class_folder] += inner if len(inner) > 1 else []
+    return {class_folder: folders for class_folder, folders in again.items() if folders}
 
 
 def _classes_again(
     classes: Sequence[Folder], again: Mapping[Folder, Sequence[Folder]]
 ) -> TwoReadings:
     """Return the refusal of folders whose names stand at several places."""
-    around = sorted({one.name for one in again})
-    parts = sorted({folder.name for found in again.values() for folder in found})
+    around = sorted({class_folder.name for class_folder in again})
+    parts = sorted({folder.name for folders in again.values() for folder in folders})
     depths = [
-        1 + inner.path.count("/") - one.path.count("/")
-        for one in classes
-        for inner in one.walk()
+        1 + inner.path.count("/") - class_folder.path.count("/")
+        for class_folder in classes
+        for inner in class_folder.walk()
         if inner.files
     ]
     levels = [{"class_level": level} for level in range(2, min(depths) + 1)]
     apart: list[OptionChange] = []
     for name in around if len(around) <= _FEW_FOLDERS else ():
-        apart.append(_without(one for one in classes if one.name == name))
-        apart.append(_without(one for one in classes if one.name != name))
+        apart.append(_without(folder for folder in classes if folder.name == name))
+        apart.append(_without(folder for folder in classes if folder.name != name))
     within = [{"skip": (name,)} for name in parts] if len(parts) == 2 else []
     why = (
         f"folders of the same names ({join_names(parts)}) stand at several places, among them in "
@@ -130,20 +130,21 @@ def _companions(classes: Iterable[Folder]) -> str:
         A pattern such as "*_mask*" where x_mask lies beside x, or the name of the folder in which
         the files have the names of those beside it; "" where less than a third are like that.
     """
-    found: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     total = 0
-    for one in classes:
-        total += one.total
-        own = set(_stems([one]))  # in the folder itself
-        stems = own.union(_stems(one.walk()))
-        for folder in one.walk():
+    for class_folder in classes:
+        total += class_folder.total
+        direct_stems = set(_stems([class_folder]))  # in the folder itself
+        stems = direct_stems.union(_stems(class_folder.walk()))
+        for folder in class_folder.walk():
+            may_hold_masks = folder is not class_folder and not folder.name.isdigit()
             for name in _stems([folder]):
                 match = _ENDING.search(name)
                 if match and name[: match.start()] in stems:
-                    found[f"*{match[0]}*"] += 1
-                elif folder is not one and name in own and not folder.name.isdigit():
-                    found[folder.name] += 1
-    usual = [name for name, count in found.most_common(1) if _MANY * count >= total]
+                    counts[f"*{match[0]}*"] += 1
+                elif name in direct_stems and may_hold_masks:
+                    counts[folder.name] += 1
+    usual = [name for name, count in counts.most_common(1) if _MANY * count >= total]
     return usual[0] if usual else ""
 
 
@@ -152,11 +153,11 @@ def _have_same_files(folders: Sequence[Folder]) -> bool:
 
     Names that only count, such as 1.jpg to 9.jpg, are those of photographs in every class.
     """
-    totals = {one.total for one in folders}
+    totals = {folder.total for folder in folders}
     if not 1 < len(folders) <= _KINDS or len(totals) > 1 or min(totals) < _FEW_FILES:
         return False
-    first, *others = (sorted(_stems(one.walk())) for one in folders)
-    return all(first == other for other in others) and not _only_count(first)
+    first_stems, *other_stems = (sorted(_stems(folder.walk())) for folder in folders)
+    return all(first_stems == stems for stems in other_stems) and not _only_count(first_stems)
 
 
 def _only_count(stems: Iterable[str]) -> bool:
@@ -168,22 +169,26 @@ def _only_count(stems: Iterable[str]) -> bool:
             return False
         series[name[: match.start()], name[match.end() :]].append(int(match[0]))
     words = {re.sub(r"\d", "", f"{before}#{behind}") for before, behind in series}
-    has_gaps = any(max(found) - min(found) >= len(found) for found in series.values())
+    has_gaps = any(max(numbers) - min(numbers) >= len(numbers) for numbers in series.values())
     return len(words) == 1 and not has_gaps
 
 
 def _images_and_masks(folders: Sequence[Folder]) -> TwoReadings:
     """Return the refusal of folders with the same files; their names may hold the labels."""
+    folder_names = join_names([folder.name for folder in folders])
     why = (
-        f"the files of {join_names([one.name for one in folders])} have the same names throughout, "
+        f"the files of {folder_names} have the same names throughout, "
         "as images and their masks have"
     )
-    pattern = labels_in_names.pattern_in(item for one in folders[0].walk() for item in one.files)
+    images = (item for folder in folders[0].walk() for item in folder.files)
+    pattern = labels_in_names.pattern_in(images)
     labels: list[OptionChange] = []
     if pattern:
         why += "; they begin with several labels, so that the names may tell the classes"
-        alone = (_without(other for other in folders if other is not one) for one in folders)
-        labels = [{"label_pattern": pattern, **change} for change in (*alone, {})]
+        for folder in folders:  # each alone
+            masks = [beside for beside in folders if beside is not folder]
+            labels.append({"label_pattern": pattern, **_without(masks)})
+        labels.append({"label_pattern": pattern})
     return TwoReadings(why, *labels, _CLASSES)
 
 
@@ -193,15 +198,16 @@ def _as_splits(folders: Sequence[Folder]) -> list[OptionChange]:
     Train is the one that is called so, or has at least twice as many images as any other.
     """
     train, *others = sorted(
-        folders, key=lambda one: (split_of(one.name) != names.TRAIN, -one.total)
+        folders, key=lambda folder: (split_of(folder.name) != names.TRAIN, -folder.total)
     )
-    is_train = split_of(train.name) or all(train.total >= 2 * one.total for one in others)
-    if not is_train or any(len(one.names()) < 2 or one.names() != train.names() for one in others):
+    is_train = split_of(train.name) or all(train.total >= 2 * folder.total for folder in others)
+    are_alike = all(folder.names() == train.names() for folder in others)
+    if not is_train or not are_alike or len(train.names()) < 2:
         return []
     changes: list[OptionChange] = []
     for words in _OTHER_SPLITS.get(len(others), ()):
         called = {train.name: "train"} | {
-            one.name: word for one, word in zip(others, words, strict=True)
+            folder.name: word for folder, word in zip(others, words, strict=True)
         }
         if all(split_of(name) in (None, split_of(word)) for name, word in called.items()):
             entries = tuple(f"{name}={word}" for name, word in called.items())

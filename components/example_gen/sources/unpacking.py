@@ -45,4 +45,4 @@ def advice(source: Path, archives: Sequence[str] = ()) -> str:
 
 
 def _ending(archive: str) -> str:
-    return max((one for one in ENDINGS if archive.lower().endswith(one)), key=len)
+    return max((ending for ending in ENDINGS if archive.lower().endswith(ending)), key=len)

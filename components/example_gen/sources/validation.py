@@ -42,10 +42,10 @@ class ValidatedSource(Source):
 
     def scan(self) -> Scan:
         """List and hash the items, and compute the fingerprint; see `Source.scan`."""
-        found = validated(self.inner.scan(), self.options)
+        scan = validated(self.inner.scan(), self.options)
         # Computed here, because the rules change groups, splits and problems, which the keys hold.
-        keys = (item.key(item.content) for item in found.items)
-        return replace(found, fingerprint=fingerprint(keys))
+        keys = (item.key(item.content) for item in scan.items)
+        return replace(scan, fingerprint=fingerprint(keys))
 
     def read(self, item: Item) -> bytes:
         """Read one item; see `Source.read`."""
@@ -128,7 +128,7 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
     """Set groups where the source gives none, and return the paths that do not match as well."""
     expression = re.compile(pattern)
-    found: list[Item] = []
+    grouped: list[Item] = []
     missed: list[str] = []
     for item in items:
         match = expression.search(item.path) if item.group is None else None
@@ -136,13 +136,13 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item
             item = replace(item, group=match.group(1))
         elif item.group is None:
             missed.append(item.path)
-        found.append(item)
+        grouped.append(item)
     if missed and len(missed) == len(items):
         raise ConfigError(
             f"data.group_pattern {pattern!r} matches none of the {len(items)} paths of "
             f"{where!r}; expected a match in paths such as {join_names(missed, 3)}"
         )
-    return found, missed
+    return grouped, missed
 
 
 def _within(item: Item, classes: Sequence[str]) -> Item:
