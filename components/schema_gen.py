@@ -34,5 +34,5 @@ def SchemaGen(
         ConfigError: `accepted_schema` is not a schema.
         ResourceError: There are no statistics to infer a schema from.
     """
-    found = schemas.parse(accepted_schema) if accepted_schema else infer_schema(statistics.uri)
-    schemas.write(found, f"{schema.uri}/{SCHEMA_FILE}")
+    inferred = schemas.parse(accepted_schema) if accepted_schema else infer_schema(statistics.uri)
+    schemas.write(inferred, f"{schema.uri}/{SCHEMA_FILE}")

@@ -40,15 +40,15 @@ def _read(path: str) -> bytes:
 
 def _by_split(uri: str, file: str, message: Any) -> dict[str, Any]:
     """Read a protobuf message of each split that has the file; a damaged one is a ResourceError."""
-    found = {}
+    messages = {}
     for split in names.SPLITS:
         path = f"{uri}/Split-{split}/{file}"
         if tf.io.gfile.exists(path):
             try:
-                found[split] = message.FromString(_read(path))
+                messages[split] = message.FromString(_read(path))
             except DecodeError as error:
                 raise _damaged(path, error) from error
-    return found
+    return messages
 
 
 def _damaged(path: str, error: Exception) -> ResourceError:
@@ -93,19 +93,19 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
     """
     import tensorflow_data_validation as tfdv
 
-    found = read_statistics(statistics_uri).values()
-    if not found:
+    all_statistics = read_statistics(statistics_uri).values()
+    if not all_statistics:
         raise ResourceError(
             f"there are no statistics in {statistics_uri}: the artifacts of the run have been "
             "removed. Run again."
         )
     schema = schema_pb2.Schema()
-    for one in found:
-        if comparison.image_count(one):
+    for statistics in all_statistics:
+        if comparison.image_count(statistics):
             schema = (
-                tfdv.update_schema(schema, one)
+                tfdv.update_schema(schema, statistics)
                 if schema.feature
-                else tfdv.infer_schema(one, infer_feature_shape=True)
+                else tfdv.infer_schema(statistics, infer_feature_shape=True)
             )
     return schema
 
@@ -141,24 +141,23 @@ def DataGate(
     levels = {"drift": given.settings.drift, "skew": given.settings.skew}
     now = read_statistics(statistics.uri)
     current = read_schema(schema.uri)
-    known = schemas.classes(current, json.loads(given.accepted_data).get("classes", {}))
-    required = rules.Requirements(given.settings, given.vocabulary, known)
+    accepted_classes = schemas.classes(current, json.loads(given.accepted_data).get("classes", {}))
+    required = rules.Requirements(given.settings, given.vocabulary, accepted_classes)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
     changes = comparison.changes(now, before, current)
-    warned = [one for one in changes if levels[one.kind] == "warn"]
-    found = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
-    examples = {split: comparison.image_count(one) for split, one in now.items()}
+    warned = [change for change in changes if levels[change.kind] == "warn"]
+    anomalies_by_split = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
+    examples = {split: comparison.image_count(of_split) for split, of_split in now.items()}
     summary = read_summary(quarantine.uri)
-    reasons = rules.reasons_against(summary, found, examples, required)
-    reasons += [one for one in changes if levels[one.kind] == "reject"]
+    reasons = rules.reasons_against(summary, anomalies_by_split, examples, required)
+    reasons += [change for change in changes if levels[change.kind] == "reject"]
     if given.accept_changes:
-        changed = [one for one in reasons if rules.ACCEPT in one.advice]
-        warned += changed
-        reasons = [one for one in reasons if one not in changed]
-        if not reasons and any(one.kind not in levels for one in changed):  # not drift or skew only
-            seen = [one for split, one in now.items() if examples[split]]
-            current = schemas.revised(current, seen, given.vocabulary)
-            schemas.write(current, given.accept_schema_to)
+        acceptable = [reason for reason in reasons if rules.ACCEPT in reason.advice]
+        warned += acceptable
+        reasons = [reason for reason in reasons if reason not in acceptable]
+        is_revised = any(reason.kind not in levels for reason in acceptable)  # not drift or skew
+        if not reasons and is_revised:
+            current = _revised(given, current, now)
     written = ""
     if given.accept_schema_to and not reasons:
         written = _accept(given, current, rules.by_class(summary))
@@ -171,6 +170,16 @@ def DataGate(
     _write_decision(decision, blessing.uri, given.decision_to)
     if reasons:
         raise DataRefused(rules.refusal(reasons))
+
+
+def _revised(
+    given: GatePlan, schema: schema_pb2.Schema, now: Mapping[str, comparison.Statistics]
+) -> schema_pb2.Schema:
+    """Widen a schema so that it allows the data, write it, and return it."""
+    with_images = [statistics for statistics in now.values() if comparison.image_count(statistics)]
+    revised = schemas.revised(schema, with_images, given.vocabulary)
+    schemas.write(revised, given.accept_schema_to)
+    return revised
 
 
 def _accept(given: GatePlan, schema: schema_pb2.Schema, classes: Mapping[str, int]) -> str:

@@ -7,6 +7,7 @@ and change them. A tolerance for random differences between small samples is add
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ FeatureStatistics: TypeAlias = statistics_pb2.FeatureNameStatistics
 
 #: Limits of the L-infinity distance: the largest difference of the share of one value, 0 to 1.
 SHARE_LIMITS = {names.LABEL: 0.2, names.FORMAT: 0.5, names.MODE: 0.3}
-#: Limits of the Jensen-Shannon divergence in bits, 0 to 1. A normal distribution that is shifted
-#: by 1.3 standard deviations has 0.3. Random halves of real data sets have up to 0.12; the same
-#: images darkened to 0.7 have 0.34 or more.
+#: Limits of the Jensen-Shannon divergence in bits, 0 to 1: that of a normal distribution which is
+#: shifted by 1.3 standard deviations. What equal and darkened images have is in docs/benchmarks.md,
+#: "Constants of the code".
 DIVERGENCE_LIMITS = {
     names.ASPECT_RATIO: 0.3,
     names.BRIGHTNESS: 0.3,
@@ -65,6 +66,22 @@ class FeatureDistance:
     distance: float
     limit: float
 
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the distance is above its limit."""
+        return self.distance > self.limit
+
+    def reason(self, kind: DriftKind, split: str, where: str) -> Reason:
+        """Return the reason against a split, which differs from the data of `where`."""
+        return Reason(
+            kind,
+            self.feature,
+            split,
+            f"as in {where}: {self.expected}",
+            f"{self.seen} ({self.measure} {self.distance:.2f}, at most {self.limit:.2f})",
+            ACCEPT,
+        )
+
 
 def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
     """Copy a schema and add the default limits to the features that have none."""
@@ -100,22 +117,16 @@ def changes(
         ("skew", names.TRAIN, train),
     ]
     limits = with_comparators(schema)
-    return [
-        Reason(
-            kind,
-            found.feature,
-            split,
-            f"as in {where}: {found.expected}",
-            f"{found.seen} ({found.measure} {found.distance:.2f}, at most {found.limit:.2f})",
-            ACCEPT,
-        )
-        for kind, where, references in compared
-        for split in names.SPLITS
-        if split in now and split in references
-        if min(image_count(now[split]), image_count(references[split])) >= MIN_IMAGES
-        for found in feature_distances(kind, now[split], references[split], limits)
-        if found.distance > found.limit
-    ]
+    reasons: list[Reason] = []
+    for kind, where, references in compared:
+        for split in names.SPLITS:
+            if split not in now or split not in references:
+                continue
+            if min(image_count(now[split]), image_count(references[split])) < MIN_IMAGES:
+                continue
+            distances = feature_distances(kind, now[split], references[split], limits)
+            reasons += [far.reason(kind, split, where) for far in distances if far.is_beyond]
+    return reasons
 
 
 def feature_distances(
@@ -130,7 +141,7 @@ def feature_distances(
         schema: Schema with limits; see `with_comparators`.
     """
     chance = 1 / max(image_count(seen), 1) + 1 / max(image_count(reference), 1)
-    found = []
+    distances = []
     for feature in schema.feature:
         limits = getattr(feature, f"{kind}_comparator")
         both = _feature(seen, feature.name), _feature(reference, feature.name)
@@ -146,42 +157,49 @@ def feature_distances(
             limit = limits.jensen_shannon_divergence.threshold + _JSD_BY_CHANCE * chance
         else:
             continue
-        said = description(reference, feature.name), description(seen, feature.name)
-        found.append(FeatureDistance(feature.name, *said, measure, distance, limit))
-    return found
+        descriptions = description(reference, feature.name), description(seen, feature.name)
+        distances.append(FeatureDistance(feature.name, *descriptions, measure, distance, limit))
+    return distances
 
 
-def _largest_difference(*both: FeatureStatistics) -> float:
+def _largest_difference(seen: FeatureStatistics, reference: FeatureStatistics) -> float:
     """Return the largest difference of the shares of one value, 0 to 1."""
-    one, other = (
-        {
-            bucket.label: bucket.sample_count
-            for bucket in feature.string_stats.rank_histogram.buckets
-        }
-        for feature in both
-    )
-    totals = sum(one.values()) or 1, sum(other.values()) or 1
+    seen_shares = _shares(seen)
+    reference_shares = _shares(reference)
     differences = (
-        abs(one.get(name, 0) / totals[0] - other.get(name, 0) / totals[1]) for name in one | other
+        abs(seen_shares.get(value, 0) - reference_shares.get(value, 0))
+        for value in seen_shares | reference_shares
     )
     return max(differences, default=0.0)
 
 
-def _divergence(*both: FeatureStatistics) -> float:
+def _shares(feature: FeatureStatistics) -> dict[str, float]:
+    """Return the share of each value of a feature, of those that the statistics list."""
+    buckets = feature.string_stats.rank_histogram.buckets
+    total = sum(bucket.sample_count for bucket in buckets) or 1
+    return {bucket.label: bucket.sample_count / total for bucket in buckets}
+
+
+def _divergence(seen: FeatureStatistics, reference: FeatureStatistics) -> float:
     """Return the Jensen-Shannon divergence in bits, 0 to 1, over buckets that both share.
 
     The shared buckets have equal widths. TFDV splits the buckets of both at all bounds instead, and
     then has a divergence of 1 as soon as all values of one side are equal, such as the aspect
     ratios of square images.
     """
-    stats = [feature.num_stats for feature in both]
-    low = min(one.min for one in stats)
-    high = max(one.max for one in stats)
+    sides = [seen.num_stats, reference.num_stats]
+    low = min(side.min for side in sides)
+    high = max(side.max for side in sides)
     edges = np.linspace(low, high, _BUCKETS + 1)[1:-1]
-    p, q = (np.diff([0.0, *_share_below(one, edges), 1.0]) for one in stats)
+    p, q = (np.diff([0.0, *_share_below(side, edges), 1.0]) for side in sides)
     middle = (p + q) / 2
-    parts = (np.sum(one[one > 0] * np.log2(one[one > 0] / middle[one > 0])) for one in (p, q))
-    return float(sum(parts)) / 2
+    return (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
+
+
+def _relative_entropy(shares: Floats, reference: Floats) -> float:
+    """Return the Kullback-Leibler divergence of shares from others, in bits."""
+    is_filled = shares > 0
+    return float(np.sum(shares[is_filled] * np.log2(shares[is_filled] / reference[is_filled])))
 
 
 def _share_below(stats: statistics_pb2.NumericStatistics, edges: Floats) -> Floats:
@@ -190,7 +208,9 @@ def _share_below(stats: statistics_pb2.NumericStatistics, edges: Floats) -> Floa
     Buckets of equal width would spread a value that most images share, such as the aspect ratio of
     a camera, over a tenth of the range.
     """
-    buckets = next(one.buckets for one in stats.histograms if one.type == Histogram.QUANTILES)
+    buckets = next(
+        histogram.buckets for histogram in stats.histograms if histogram.type == Histogram.QUANTILES
+    )
     counts = np.cumsum([0.0, *(bucket.sample_count for bucket in buckets)])
     bounds = [buckets[0].low_value, *(bucket.high_value for bucket in buckets)]
     return np.interp(edges, bounds, counts / counts[-1])
@@ -217,9 +237,8 @@ def description(statistics: Statistics, name: str) -> str:
         return "absent"
     if feature.HasField("num_stats"):
         return f"{feature.num_stats.mean:.2f} ± {feature.num_stats.std_dev:.2f}"
-    buckets = feature.string_stats.rank_histogram.buckets
-    total = sum(bucket.sample_count for bucket in buckets) or 1
-    return ", ".join(f"{b.label} {b.sample_count / total:.2f}" for b in buckets[:_SHOWN])
+    shares = itertools.islice(_shares(feature).items(), _SHOWN)
+    return ", ".join(f"{value} {share:.2f}" for value, share in shares)
 
 
 def _feature(statistics: Statistics, name: str) -> FeatureStatistics | None:

@@ -139,11 +139,11 @@ def _of_classes(
         [(name, count)] = counts.items()
         return Reason(kind, name, split, expected, str(count or "none"), advice)
     fewest = sorted(counts, key=lambda name: counts[name])[:_MAX_CLASSES]
-    some = any(counts.values())
-    named = ", ".join(f"{name!r} ({counts[name]})" if some else repr(name) for name in fewest)
+    has_images = any(counts.values())
+    named = ", ".join(f"{name!r} ({counts[name]})" if has_images else repr(name) for name in fewest)
     others = len(counts) - len(fewest)
     more = f" and {others:,} more" if others else ""
-    seen = f"{'fewer' if some else 'none'} of {len(counts):,} classes: {named}{more}"
+    seen = f"{'fewer' if has_images else 'none'} of {len(counts):,} classes: {named}{more}"
     return Reason(kind, "", split, f"{expected} of each class", seen, advice)
 
 
@@ -235,12 +235,12 @@ def anomalous(
 ) -> list[Reason]:
     """Convert TFDV's anomalies to reasons, except for empty splits, which `too_few` handles."""
     reasons = []
-    for split, found in anomalies.items():
+    for split, of_split in anomalies.items():
         if not sum(summary["by_split"].get(split, {}).values()):
             continue
-        of_features = sorted(found.anomaly_info.items())
+        of_features = sorted(of_split.anomaly_info.items())
         seen = [(name, info) for name, info in of_features if not _is_known(name, info)]
-        seen += [("", reason) for reason in found.dataset_anomaly_info.reason]
+        seen += [("", reason) for reason in of_split.dataset_anomaly_info.reason]
         for name, info in seen:
             text = _description(info)
             reasons.append(Reason("anomaly", name, split, "what the schema allows", text, ACCEPT))
@@ -299,10 +299,10 @@ def reasons_against(
         examples: Number of examples in the statistics, by split.
         required: What the gate requires.
     """
-    found = counted(summary, required)
+    reasons = counted(summary, required)
     if summary["kept"]:
-        found = [*lost(examples, summary), *found, *anomalous(anomalies, summary)]
-    return found
+        reasons = [*lost(examples, summary), *reasons, *anomalous(anomalies, summary)]
+    return reasons
 
 
 def reason_rows(reasons: Sequence[Reason]) -> list[ReasonRow]:

@@ -37,14 +37,14 @@ def accepted(inferred: schema_pb2.Schema, vocabulary: Sequence[str]) -> schema_p
     del schema.string_domain[:]
     exact = {names.LABEL: list(vocabulary), names.SPLIT: list(names.SPLITS)}
     for feature in schema.feature:
-        known = domains.get(feature.domain, [])
+        values = domains.get(feature.domain, [])
         feature.ClearField("domain_info")  # later images may have other sizes and counts
         feature.presence.min_fraction = 1.0
         feature.presence.min_count = 1
         if feature.name in exact:
             _set_domain(schema, feature, exact[feature.name])
-        elif feature.name in _MAJORITY and known:
-            _set_domain(schema, feature, known)
+        elif feature.name in _MAJORITY and values:
+            _set_domain(schema, feature, values)
             feature.distribution_constraints.min_domain_mass = MIN_KNOWN_SHARE
     return with_comparators(schema)
 
@@ -63,8 +63,8 @@ def revised(
 
     out = schema_pb2.Schema()
     out.CopyFrom(current)
-    for found in statistics:
-        out = tfdv.update_schema(out, found)
+    for split_statistics in statistics:
+        out = tfdv.update_schema(out, split_statistics)
     others = [domain for domain in out.string_domain if domain.name != names.LABEL]
     del out.string_domain[:]
     out.string_domain.extend(others)
