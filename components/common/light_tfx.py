@@ -97,5 +97,7 @@ def put_off() -> None:
 
     A package that is imported already stays as it is, and a second call changes nothing.
     """
-    if not any(isinstance(one, _Finder) and one.package == PACKAGE for one in sys.meta_path):
+    if not any(
+        isinstance(finder, _Finder) and finder.package == PACKAGE for finder in sys.meta_path
+    ):
         sys.meta_path.insert(0, _Finder(PACKAGE))

@@ -117,11 +117,11 @@ def _without_metadata(data: bytes) -> bytes:
 
 def _is_padding(data: bytes, said: str) -> bool:
     """Return whether libjpeg only warns of bytes that fill the space before the end."""
-    found = _LEFT_OVER.search(said)
-    if found is None:
+    left_over = _LEFT_OVER.search(said)
+    if left_over is None:
         return False
     end = data.find(_END, max(data.find(_FIRST_SCAN), 0))
-    return len(set(data[max(end - int(found[1]), 0) : end])) <= _PADDING
+    return len(set(data[max(end - int(left_over[1]), 0) : end])) <= _PADDING
 
 
 def _webp(data: bytes) -> str:

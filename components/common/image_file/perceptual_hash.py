@@ -12,11 +12,8 @@ long, so that only copies with the same pixels are near it.
 
 The bits say which of two neighbouring cells is darker, but not by how much. In front of a plain
 background most differences are small, so that the hashes of different images may be similar.
-`alike` compares the differences themselves, in both directions. Measured on pairs whose hashes
-differ in at most 40 bits: hands in front of a white wall (1,651 photographs of different poses)
-reach 0.89 at most, rendered hands of different classes 0.86. Copies of photographs that were saved
-again, mirrored or shrunk are above 0.99, crops of 5 % above 0.91, and copies that were brightened
-by 30 %, so that light areas turned white, above 0.90.
+`alike` compares the differences themselves, in both directions. What copies and different images
+reach is in docs/benchmarks.md, "Constants of the code".
 """
 
 from __future__ import annotations
@@ -60,8 +57,8 @@ _STEP = 2
 #: Number of such differences that an image needs; otherwise only its pixels are compared.
 _MIN_STEPS = 64
 #: Number of neighbouring bits (of 480 horizontal and vertical pairs) that must differ; otherwise
-#: the image has no texture, and all ramps and vignettes have the same hash. None of 900 photographs
-#: and rendered figures has fewer than 73 such pairs; a ramp has none.
+#: the image has no texture, and all ramps and vignettes have the same hash. Photographs are far
+#: above: see docs/benchmarks.md, "Constants of the code".
 _MIN_CHANGES = 40
 #: Similarity from which two images are alike.
 SIMILAR = 0.9
@@ -93,9 +90,9 @@ def perceptual_hashes(image: Pixels) -> bytes:
     cells = weights(SIDE, _GRID) @ pixels @ weights(SIDE + 1, _GRID).T
     cells = cells.reshape(len(WINDOWS), SIDE, len(WINDOWS), SIDE + 1)
     steps = np.diff(cells, axis=3).transpose(0, 2, 1, 3).reshape(-1, SIDE, SIDE)
-    whole = steps[0]
-    strong = np.count_nonzero(np.abs(whole) >= _STEP)
-    if strong < _MIN_STEPS or _changes(whole > 0) < _MIN_CHANGES:
+    upright = steps[0]
+    strong = np.count_nonzero(np.abs(upright) >= _STEP)
+    if strong < _MIN_STEPS or _changes(upright > 0) < _MIN_CHANGES:
         hashes = _exact(image.values) * KINDS
     else:
         # In the mirror image the order of the pixels and the sign of each difference are reversed.
@@ -173,7 +170,9 @@ class HashPairs:
     @classmethod
     def join(cls, parts: Iterable[HashPairs]) -> HashPairs:
         """Return the pairs of all parts, one after the other."""
-        columns = zip(*((one.first, one.second, one.kinds, one.bits) for one in parts), strict=True)
+        columns = zip(
+            *((pairs.first, pairs.second, pairs.kinds, pairs.bits) for pairs in parts), strict=True
+        )
         return cls(*map(np.concatenate, columns))
 
     def select(self, rows: Indices | npt.NDArray[np.bool_]) -> HashPairs:
@@ -191,14 +190,14 @@ def alike(greys: Greys, pairs: HashPairs) -> npt.NDArray[np.bool_]:
     Returns:
         bool [m].
     """
-    found = (pairs.bits <= CERTAIN) & (pairs.kinds <= _MIRRORED)
-    for kind in np.unique(pairs.kinds[~found]).tolist():
-        (rows,) = np.nonzero(~found & (pairs.kinds == kind))
+    is_alike = (pairs.bits <= CERTAIN) & (pairs.kinds <= _MIRRORED)
+    for kind in np.unique(pairs.kinds[~is_alike]).tolist():
+        (rows,) = np.nonzero(~is_alike & (pairs.kinds == kind))
         for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            scores = similarity(greys, pairs.first[some], pairs.second[some], kind)
-            found[some] = scores >= SIMILAR
-    return found
+            part = rows[start : start + _AT_ONCE]
+            scores = similarity(greys, pairs.first[part], pairs.second[part], kind)
+            is_alike[part] = scores >= SIMILAR
+    return is_alike
 
 
 def similarity(greys: Greys, first: Indices, second: Indices, kind: int) -> npt.NDArray[np.float32]:
@@ -219,10 +218,10 @@ def similarity(greys: Greys, first: Indices, second: Indices, kind: int) -> npt.
     first_images, first_rows = np.unique(first, return_inverse=True)
     second_images, second_rows = np.unique(second, return_inverse=True)
     upright = _differences(greys[first_images], 0)
-    other = _differences(greys[second_images], kind)
+    seen = _differences(greys[second_images], kind)
     for start in range(0, len(scores), _MULTIPLIED):
-        some = slice(start, start + _MULTIPLIED)
-        scores[some] = np.einsum("ij,ij->i", upright[first_rows[some]], other[second_rows[some]])
+        part = slice(start, start + _MULTIPLIED)
+        scores[part] = np.einsum("ij,ij->i", upright[first_rows[part]], seen[second_rows[part]])
     return scores
 
 

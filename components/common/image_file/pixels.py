@@ -193,4 +193,6 @@ STATISTICS_ONLY = (
 
 def measure(pixels: Pixels, measurements: Iterable[Measurement]) -> dict[str, float]:
     """Compute measurements of an image, by name, rounded to float32 as in an Example."""
-    return {one.name: float(np.float32(one.of(pixels))) for one in measurements}
+    return {
+        measurement.name: float(np.float32(measurement.of(pixels))) for measurement in measurements
+    }

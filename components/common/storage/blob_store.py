@@ -48,13 +48,13 @@ class BlobStore:
         Returns:
             The values of those keys that are stored and intact.
         """
-        found: dict[bytes, bytes] = {}
+        intact: dict[bytes, bytes] = {}
         for key in keys:
             with contextlib.suppress(OSError):
                 data = self._file(key).read_bytes()
                 if _with_checksum(data[_CHECKSUM:]) == data:
-                    found[key] = data[_CHECKSUM:]
-        return found
+                    intact[key] = data[_CHECKSUM:]
+        return intact
 
     def put(self, values: Mapping[bytes, bytes]) -> None:
         """Store `values` by key.

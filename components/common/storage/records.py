@@ -49,8 +49,8 @@ def shard_files(uri: str, split: str) -> list[str]:
     """Paths of the shard files of a split, in order."""
     import tensorflow as tf
 
-    found = sorted(tf.io.gfile.glob(f"{uri}/Split-{split}/{FILE_PREFIX}-*"))
-    return [path for path in found if _SHARD.search(path)]
+    paths = sorted(tf.io.gfile.glob(f"{uri}/Split-{split}/{FILE_PREFIX}-*"))
+    return [path for path in paths if _SHARD.search(path)]
 
 
 def read_records(files: str | Sequence[str]) -> Iterator[bytes]:
@@ -114,14 +114,14 @@ def iterate(uri: str, split: str) -> Iterator[tf.train.Example]:
 
 def places(uri: str, hashes: npt.NDArray[np.bytes_]) -> dict[bytes, tuple[str, str]]:
     """Return split and path of the images with these hashes in the Examples at `uri`."""
-    found = {}
+    places_by_hash = {}
     for split in names.SPLITS:
         for batch in columns(shard_files(uri, split), names.IMAGE_HASH, names.PATH):
             digests = batch[names.IMAGE_HASH].astype("S")
             wanted = np.isin(digests, hashes)
             for digest, path in zip(digests[wanted], batch[names.PATH][wanted], strict=True):
-                found[digest] = split, path.decode("utf-8", "surrogateescape")
-    return found
+                places_by_hash[digest] = split, path.decode("utf-8", "surrogateescape")
+    return places_by_hash
 
 
 def count(uri: str, split: str) -> int:
@@ -129,7 +129,9 @@ def count(uri: str, split: str) -> int:
     import tensorflow as tf
 
     with tf.device("cpu"):
-        return sum(len(some) for some in record_batches(shard_files(uri, split), _RECORDS_AT_ONCE))
+        return sum(
+            len(batch) for batch in record_batches(shard_files(uri, split), _RECORDS_AT_ONCE)
+        )
 
 
 def raw(example: tf.train.Example, name: str) -> bytes:
