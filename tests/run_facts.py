@@ -18,7 +18,7 @@ from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
 from imgpipe.components.image_filter.copies.near_duplicates import ListedCopy
 from imgpipe.components.image_filter.data_summary import DataSummary, Families
-from imgpipe.components.image_filter.findings import Example, Fate, Finding, finding, in_files
+from imgpipe.components.image_filter.findings import Example, Fate, Finding, in_files, make_finding
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
@@ -128,7 +128,7 @@ def in_file(
 ) -> Finding:
     """Return a finding in some files, of which one is an example."""
     example: Example = {"path": path, "detail": detail, "image_hash": image_hash}
-    return in_files(fate, finding(reason, "", count=count), [example])
+    return in_files(fate, make_finding(reason, "", count=count), [example])
 
 
 def data_summary(

@@ -164,12 +164,12 @@ def clues_of(sample: FileSample) -> FileClues | None:
     classes, labels = np.unique(np.array([file.label for file in files]), return_inverse=True)
     if len(classes) < 2 or len(files) < 2 * folds.FOLDS:
         return None
-    asked = _Asked(files, labels)
-    predicted = asked.answers(_PROPERTIES)
+    labelled = _LabelledFiles(files, labels)
+    predicted = labelled.answers(_PROPERTIES)
     right = predicted == labels
     commonest = float(np.bincount(labels).max()) / len(labels)
-    low, high = asked.interval(right)
-    found: FileClues = {
+    low, high = labelled.interval(right)
+    clues: FileClues = {
         "images": len(files),
         "right": int(right.sum()),
         "commonest": commonest,
@@ -178,17 +178,17 @@ def clues_of(sample: FileSample) -> FileClues | None:
         "properties": [],
     }
     if not _is_told(float(right.mean()), commonest, low):
-        found["classes"] = list(_told_classes(asked, classes, predicted))
-    if found["classes"]:
-        told = np.isin(classes, [one["name"] for one in found["classes"]])
-        merged = np.where(told[labels], labels, len(classes))  # the others are one class
-        found["properties"] = _telling(_Asked(files, merged))
+        clues["classes"] = list(_told_classes(labelled, classes, predicted))
+    if clues["classes"]:
+        is_told = np.isin(classes, [told["name"] for told in clues["classes"]])
+        merged = np.where(is_told[labels], labels, len(classes))  # the others are one class
+        clues["properties"] = _telling(_LabelledFiles(files, merged))
     elif _beyond(low, commonest) >= _FAR:
-        found["properties"] = _telling(asked)
-    return found
+        clues["properties"] = _telling(labelled)
+    return clues
 
 
-class _Asked:
+class _LabelledFiles:
     """The files with their labels and folds.
 
     Args:
@@ -253,28 +253,30 @@ def _columns(
     return np.stack(columns, axis=1)
 
 
-def _told_classes(asked: _Asked, classes: Array, predicted: Integers) -> Iterator[ToldClass]:
+def _told_classes(
+    labelled: _LabelledFiles, classes: Array, predicted: Integers
+) -> Iterator[ToldClass]:
     """Yield the classes that are told from all others."""
     for number, name in enumerate(classes.tolist()):
-        own = asked.labels == number
-        taken = own | (predicted == number)
-        right = own & (predicted == number)
-        low, _ = asked.interval(right, taken)
+        of_class = labelled.labels == number
+        taken = of_class | (predicted == number)
+        right = of_class & (predicted == number)
+        low, _ = labelled.interval(right, taken)
         # Whoever takes all images for the class is right for its share of them.
-        if _is_told(float(right[taken].mean()), float(own.mean()), low):
+        if _is_told(float(right[taken].mean()), float(of_class.mean()), low):
             yield {"name": name, "images": int(taken.sum()), "right": int(right.sum())}
 
 
-def _telling(asked: _Asked) -> list[str]:
+def _telling(labelled: _LabelledFiles) -> list[str]:
     """Return the properties each of which tells enough alone, or the few that do together."""
 
     def accuracy(*properties: str) -> float:
-        return float((asked.answers(properties) == asked.labels).mean())
+        return float((labelled.answers(properties) == labelled.labels).mean())
 
-    guess = float(np.bincount(asked.labels).max()) / len(asked.labels)
+    guess = float(np.bincount(labelled.labels).max()) / len(labelled.labels)
     enough = _NEAR * _beyond(accuracy(*_PROPERTIES), guess)
     alone = {name: _beyond(accuracy(name), guess) for name in _PROPERTIES}
-    telling = [name for name, told in alone.items() if told >= enough]
+    telling = [name for name, advantage in alone.items() if advantage >= enough]
     if telling:
         return telling
     chosen = [max(alone, key=lambda name: alone[name])]
@@ -311,10 +313,10 @@ def sentence(clues: FileClues | None, accuracy: float | None = None) -> str:
     properties = _listed(clues["properties"])
     verb = "tells" if len(clues["properties"]) == 1 else "tell"
     if clues["classes"]:
-        told = [one["name"] for one in clues["classes"]]
-        more = len(told) - _NAMED
-        shown = [*told[:_NAMED], f"{more:,} more"] if more > 0 else told
-        noun = "class" if len(told) == 1 else "the classes"
+        class_names = [told["name"] for told in clues["classes"]]
+        more = len(class_names) - _NAMED
+        shown = [*class_names[:_NAMED], f"{more:,} more"] if more > 0 else class_names
+        noun = "class" if len(class_names) == 1 else "the classes"
         return f"{properties} alone {verb} {noun} {_listed(shown)} from all others"
     share = clues["right"] / clues["images"]
     best = 1.0 if accuracy is None else accuracy

@@ -78,7 +78,7 @@ _EXAMPLES = 20  # of each finding; the quarantine has all of them
 _REMEDIES = 2  # of one reason, whose files may be of several formats
 
 
-def finding(
+def make_finding(
     reason: str,
     sentence: str,
     remedies: Sequence[str] = (),
@@ -109,29 +109,29 @@ def title_of(reason: str) -> str:
     return TITLES.get(reason) or _NOTES.get(reason) or reason.replace("_", " ")
 
 
-def of_images(fate: Fate, found: Iterable[ImageFinding]) -> list[Finding]:
+def of_images(fate: Fate, image_findings: Iterable[ImageFinding]) -> list[Finding]:
     """Group what was found in single files by reason: the most frequent first, of each the worst.
 
     Args:
         fate: What happens to the files.
-        found: What the checks and the comparison found.
+        image_findings: What the checks and the comparison found.
     """
     by_reason: dict[str, list[ImageFinding]] = collections.defaultdict(list)
-    for one in sorted(found, key=lambda one: (one.score, one.path)):
-        by_reason[one.reason].append(one)
+    for finding in sorted(image_findings, key=lambda finding: (finding.score, finding.path)):
+        by_reason[finding.reason].append(finding)
     groups = sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     return [
         in_files(
             fate,
-            finding(
+            make_finding(
                 reason,
                 "",
-                _ways(one.remedy for one in of_reason) if fate != "repaired" else (),
+                _ways(finding.remedy for finding in of_reason) if fate != "repaired" else (),
                 count=len(of_reason),
             ),
             (
-                {"path": one.path, "detail": one.detail, "image_hash": one.image_hash}
-                for one in of_reason[:_EXAMPLES]
+                {"path": finding.path, "detail": finding.detail, "image_hash": finding.image_hash}
+                for finding in of_reason[:_EXAMPLES]
             ),
         )
         for reason, of_reason in groups
@@ -164,7 +164,7 @@ def of_source(notes: Sequence[SourceNote], classes: Mapping[str, int]) -> list[F
     return [
         in_files(
             "not_used" if kind in (*_LEFT_OUT, *_UNUSED, _OTHER_FILES) else "noted",
-            finding(
+            make_finding(
                 kind,
                 _unused(kind, of_kind),
                 _ways(note["remedy"] for note in of_kind),
@@ -210,8 +210,8 @@ def not_used(findings: Iterable[Finding], decides: bool = False) -> str:
     Returns:
         A line without a full stop; "" where everything was used.
     """
-    unused = (one for one in findings if one["fate"] == "not_used")
-    return ", ".join(one["sentence"] for one in unused if one["decides"] or not decides)
+    unused = (finding for finding in findings if finding["fate"] == "not_used")
+    return ", ".join(finding["sentence"] for finding in unused if finding["decides"] or not decides)
 
 
 def titles(findings: Iterable[Finding], but: Iterable[str] = ()) -> list[str]:
@@ -221,13 +221,15 @@ def titles(findings: Iterable[Finding], but: Iterable[str] = ()) -> list[str]:
         findings: Findings about the images or the run.
         but: Reasons that the verdict says in other words.
     """
-    found = [one for one in findings if one["decides"]]
-    unused = not_used(found)
-    others = [one for one in found if one["fate"] != "not_used" and one["reason"] not in but]
-    return [one["title"] for one in others] + ([f"not used: {unused}"] if unused else [])
+    deciding = [finding for finding in findings if finding["decides"]]
+    unused = not_used(deciding)
+    used = (finding for finding in deciding if finding["fate"] != "not_used")
+    others = [finding["title"] for finding in used if finding["reason"] not in but]
+    return others + ([f"not used: {unused}"] if unused else [])
 
 
 def joined(about_images: Iterable[Finding], about_result: Sequence[Finding]) -> list[Finding]:
     """Return the findings about the images and the result, which knows more of the same reason."""
-    known = {one["reason"] for one in about_result}
-    return [*(one for one in about_images if one["reason"] not in known), *about_result]
+    reasons = {finding["reason"] for finding in about_result}
+    others = [finding for finding in about_images if finding["reason"] not in reasons]
+    return [*others, *about_result]

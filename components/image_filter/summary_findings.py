@@ -8,7 +8,7 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_filter import file_clues
 from imgpipe.components.image_filter.data_summary import DataCounts, Families
 from imgpipe.components.image_filter.file_clues import FileClues
-from imgpipe.components.image_filter.findings import Finding, finding
+from imgpipe.components.image_filter.findings import Finding, make_finding
 from imgpipe.serving.refused_image import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 
@@ -47,15 +47,15 @@ def of_file_clues(clues: FileClues | None, accuracy: float | None = None) -> lis
         clues: What was found, if anything was asked.
         accuracy: Accuracy of the model that has learned from the images, if there is one.
     """
-    told = file_clues.sentence(clues, accuracy)
-    if not told:
+    clause = file_clues.sentence(clues, accuracy)
+    if not clause:
         return []
-    sentence = f"{told}, and the model may have learned where the images come from"
+    sentence = f"{clause}, and the model may have learned where the images come from"
     title = sentence
     if accuracy is None:
-        title = told
-        sentence = f"{told}, so that a model may learn where the images come from"
-    return [finding(FILE_CLUES, sentence, [file_clues.REMEDY], title=title, decides=True)]
+        title = clause
+        sentence = f"{clause}, so that a model may learn where the images come from"
+    return [make_finding(FILE_CLUES, sentence, [file_clues.REMEDY], title=title, decides=True)]
 
 
 def _families(families: Families) -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def _families(families: Families) -> Iterator[Finding]:
     )
     source = "file names and capture times" if families["found"] else "the groups of the source"
     images = plural(families["images"], "image belongs", "images belong")
-    yield finding(
+    yield make_finding(
         "families",
         f"{images} to {plural(families['families'], 'family', 'families')} of images that show "
         f"the same thing, as {source} tell ({shown}); each family stays in one fold, and in one "
@@ -83,7 +83,7 @@ def _families(families: Families) -> Iterator[Finding]:
     ]
     if divided:
         held_out = " and ".join(divided)
-        yield finding(
+        yield make_finding(
             DIVIDED_FAMILIES,
             "the folders of the source divide families: train has images of the families of "
             f"{held_out}. The accuracy on these is too high; the report of a run gives that on "
@@ -96,7 +96,7 @@ def _families(families: Families) -> Iterator[Finding]:
         number = families["independent"][split]
         if 0 < number < _FEW_FAMILIES:
             what = plural(number, "family or single image", "families and single images")
-            yield finding(
+            yield make_finding(
                 "few_families",
                 f"{split} has only {what}, so that its accuracy varies much by chance",
                 count=number,
@@ -109,7 +109,7 @@ def _moved(moved: Mapping[str, int]) -> Iterator[Finding]:
         if number:
             images = plural(number, "image was", "images were")
             sentence = f"{images} moved to another split, {_MOVED[reason]}"
-            yield finding(reason, sentence, count=number)
+            yield make_finding(reason, sentence, count=number)
 
 
 def _set_aside(counts: Mapping[str, int]) -> Iterator[Finding]:
@@ -117,7 +117,7 @@ def _set_aside(counts: Mapping[str, int]) -> Iterator[Finding]:
     for split, number in counts.items():
         is_one = number == 1
         why = "it is a near-duplicate" if is_one else "they are near-duplicates"
-        yield finding(
+        yield make_finding(
             "set_aside",
             f"{plural(number, 'image')} of train {'is' if is_one else 'are'} set aside, because "
             f"{why} of {split}",
@@ -132,7 +132,7 @@ def _not_served(counts: DataCounts) -> Iterator[Finding]:
     if total:
         files = "is in a file" if total == 1 else "are in files"
         kinds = ", ".join(f"{number:,} {name}" for name, number in counts["transcoded"].items())
-        yield finding(
+        yield make_finding(
             "not_served",
             f"{total:,} of the {kept} {files} that the served model cannot decode ({kinds}); its "
             "clients must convert such files to PNG or JPEG, which predict --model and "
@@ -141,7 +141,7 @@ def _not_served(counts: DataCounts) -> Iterator[Finding]:
         )
     large = counts["too_large"]
     if large:
-        yield finding(
+        yield make_finding(
             "not_served",
             f"{large:,} of the {kept} {'has' if large == 1 else 'have'} more pixels or bytes than "
             f"servers and predict --model take ({PIXEL_LIMIT:,} pixels, "
@@ -170,11 +170,11 @@ def _overridden(counts: DataCounts) -> Iterator[Finding]:
         images = plural(kept_labels, "test image was", "test images were")
         clauses.append(f"{images} not relabelled, because labels of test never change")
     if clauses:
-        yield finding("overridden", "", title="; ".join(clauses), decides=True)
+        yield make_finding("overridden", "", title="; ".join(clauses), decides=True)
     unknown = counts["overrides"]["unknown"]
     if unknown:
         matches = plural(len(unknown), "override does", "overrides do")
-        yield finding(
+        yield make_finding(
             "unknown_override",
             f"{matches} not match any file ({', '.join(key[:_HASH] for key in unknown[:_UNKNOWN])}"
             f"{', …' if len(unknown) > _UNKNOWN else ''}): the image was changed or removed",

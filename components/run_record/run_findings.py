@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.image_filter.findings import Finding, finding, joined
+from imgpipe.components.image_filter.findings import Finding, joined, make_finding
 from imgpipe.components.image_filter.summary_findings import of_file_clues
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
@@ -55,7 +55,7 @@ def _few_images(facts: Facts) -> Iterator[Finding]:
             f"evaluate.cross_validate = {FOLDS} evaluates on all images of train and validation "
             "instead, which takes a few seconds"
         ]
-    yield finding(
+    yield make_finding(
         "few_images",
         f"the validation split has only {count} images, so each of them changes the accuracy by "
         f"{100 / count:.1f} percentage points",
@@ -69,7 +69,7 @@ def _unlearned(facts: Facts) -> Iterator[Finding]:
     folds = folds_of(facts)
     classes = facts["settings"]["vocabulary"]
     for label, count in folds["unlearned"] if folds is not None else ():
-        yield finding(
+        yield make_finding(
             "unlearned",
             f"no fold could learn {classes[label]}, because all of its images are in one fold, as "
             f"the images of one group always are: {plural(count, 'image')} of it counted as wrong",
@@ -85,4 +85,4 @@ def _bank(facts: Facts) -> Iterator[Finding]:
     """Say that the feature bank holds less than was asked for."""
     bank = facts["bank"]
     if bank is not None and "bank.budget" in bank["note"]:
-        yield finding("bank", bank["note"])
+        yield make_finding("bank", bank["note"])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgpipe.components.image_filter.findings import finding
+from imgpipe.components.image_filter.findings import make_finding
 from imgpipe.components.report.commands import next_commands
 from imgpipe.components.report.page_facts import PageFacts, collect, empty
 from imgpipe.components.run_record import verdict
@@ -120,7 +120,7 @@ class RunRecord:
         timings = self._timings()
         commands = next_commands(facts, state.status, timings, self._cached)
         content = summarised(facts, timings, self._cached, page, state, commands)
-        content["findings"] += [finding("no_report", unwritten)] if unwritten else []
+        content["findings"] += [make_finding("no_report", unwritten)] if unwritten else []
         self._write(SUMMARY, content)
         code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)

@@ -149,10 +149,10 @@ class ImageMiddles:
         usable = np.flatnonzero(np.concatenate(textured)) if len(every) else every
         if len(usable) < 2:
             return
-        own = self._signs(usable, VIEWS[0])
+        middles = self._signs(usable, VIEWS[0])
         for number, view in enumerate(VIEWS):
-            seen = self._signs(usable, view) if number else own
-            for pairs in neighbours(own, seen, number, _RADIUS, _EFFORT):
+            views = self._signs(usable, view) if number else middles
+            for pairs in neighbours(middles, views, number, _RADIUS, _EFFORT):
                 near = pairs.select(pairs.kinds == number)
                 yield HashPairs(usable[near.first], usable[near.second], near.kinds, near.bits)
 
@@ -166,8 +166,8 @@ class ImageMiddles:
 
     def _shows(self, first: Indices, second: Indices, view: View) -> npt.NDArray[np.bool_]:
         """Tell which first images show in their middle a view of the second, or one nearby."""
-        own = _unit(self._differences(first, VIEWS[0]))
-        scores = (own * _unit(self._differences(second, view))).sum(axis=1)
+        middles = _unit(self._differences(first, VIEWS[0]))
+        scores = (middles * _unit(self._differences(second, view))).sum(axis=1)
         shown = scores >= _ALIKE
         (doubtful,) = np.nonzero(~shown & (scores >= _DOUBTFUL))
         if not len(doubtful):
@@ -175,8 +175,8 @@ class ImageMiddles:
         for right in (-_FINE_SHIFT, 0.0, _FINE_SHIFT):
             for down in (-_FINE_SHIFT, 0.0, _FINE_SHIFT):
                 shift = (view.shift[0] + right, view.shift[1] + down)
-                seen = self._differences(second[doubtful], View(view.name, view.turn, shift))
-                shown[doubtful] |= (own[doubtful] * _unit(seen)).sum(axis=1) >= _ALIKE
+                nearby = self._differences(second[doubtful], View(view.name, view.turn, shift))
+                shown[doubtful] |= (middles[doubtful] * _unit(nearby)).sum(axis=1) >= _ALIKE
         return shown
 
     def _signs(self, rows: Indices, view: View) -> Words:

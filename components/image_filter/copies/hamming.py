@@ -86,11 +86,11 @@ def _near(
         ordered = np.ascontiguousarray(both[order].T)
         place = np.tile(np.arange(len(both)), count)  # of each hash in its order
         for step in range(1, min(effort.window, len(both) - 1) + 1):
-            one = ordered[:, :-step]
-            another = ordered[:, step:]
-            near = _within(one, another, radius)
+            earlier = ordered[:, :-step]
+            later = ordered[:, step:]
+            near = _within(earlier, later, radius)
             near = near[place[near] < len(both) - step]  # the end of one order begins no other
-            bits = differing_bits(one[:, near], another[:, near])
+            bits = differing_bits(earlier[:, near], later[:, near])
             first = order[near]
             second = order[near + step]
             # Pairs with at least one upright hash; the others do not count.
@@ -103,36 +103,36 @@ def _near(
 
 
 def _all_near(
-    one: Words, other: Words, number: int, radius: int, effort: Effort
+    upright: Words, other: Words, number: int, radius: int, effort: Effort
 ) -> Iterator[HashPairs]:
     """Do the same as `_near` by comparing all pairs."""
-    others = np.ascontiguousarray(other.T)[:, None]
-    for start in range(0, len(one), _BLOCK):
-        block = np.ascontiguousarray(one[start : start + _BLOCK].T)[..., None]
-        differing = differing_bits(block, others)
+    columns = np.ascontiguousarray(other.T)[:, None]
+    for start in range(0, len(upright), _BLOCK):
+        block = np.ascontiguousarray(upright[start : start + _BLOCK].T)[..., None]
+        differing = differing_bits(block, columns)
         first, second = np.nonzero(differing <= radius)
         kinds = np.full(len(first), number)
         yield _pairs(first + start, second, kinds, differing[first, second])
 
 
-def differing_bits(one: Words, other: Words) -> Indices:
+def differing_bits(first: Words, second: Words) -> Indices:
     """Compute Hamming distances of hashes [4, …] and [4, …], with broadcasting."""
-    total = np.bitwise_count(one[0] ^ other[0]).astype(np.uint16)  # 256 does not fit in uint8
-    for word in range(1, len(one)):
-        total += np.bitwise_count(one[word] ^ other[word])
+    total = np.bitwise_count(first[0] ^ second[0]).astype(np.uint16)  # 256 does not fit in uint8
+    for word in range(1, len(first)):
+        total += np.bitwise_count(first[word] ^ second[word])
     return total.astype(np.int64)
 
 
-def _within(one: Words, other: Words, radius: int) -> Indices:
+def _within(first: Words, second: Words, radius: int) -> Indices:
     """Return the positions [m] at which hashes [4, n] and [4, n] differ in at most `radius` bits.
 
     Half of the bits exclude nearly all pairs, since those of different images differ in half of
     their bits; the other half is compared for the pairs that are left.
     """
-    half = np.bitwise_count(one[0] ^ other[0])
-    half += np.bitwise_count(one[1] ^ other[1])  # at most 128, which fits in uint8
+    half = np.bitwise_count(first[0] ^ second[0])
+    half += np.bitwise_count(first[1] ^ second[1])  # at most 128, which fits in uint8
     (left,) = np.nonzero(half <= radius)
-    return left[differing_bits(one[:, left], other[:, left]) <= radius]
+    return left[differing_bits(first[:, left], second[:, left]) <= radius]
 
 
 def _order(hashes: Words, bits: Indices) -> Indices:

@@ -44,7 +44,7 @@ def rejections(copies: Sequence[Copy]) -> list[ImageFinding]:
 
 
 def _conflict(copy: Copy, copies: Sequence[Copy]) -> ImageFinding:
-    others = [f"{other.path} ({other.label})" for other in copies if other != copy]
+    others = [f"{identical.path} ({identical.label})" for identical in copies if identical != copy]
     shown = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
     detail = f"labelled {copy.label}, but identical to {shown}"
     return ImageFinding(

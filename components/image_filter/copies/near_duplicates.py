@@ -184,7 +184,8 @@ class _Group:
         self._labels = np.array([copy.label for copy in copies])
         self._groups = np.array([copy.group for copy in copies])
         self._held_out = {
-            split: np.flatnonzero(np.isin(self._splits, held)) for split, held in _HELD_OUT.items()
+            split: np.flatnonzero(np.isin(self._splits, splits))
+            for split, splits in _HELD_OUT.items()
         }
 
     def others(self, index: int, reason: str, left_out: npt.NDArray[np.bool_]) -> Indices:
@@ -230,14 +231,16 @@ class _Group:
 
     def _compared(self, index: int, rows: Indices) -> HashPairs:
         """Compare the hashes of an image and of others, in a block of pairs for each of `_WAYS`."""
-        here = np.full(len(rows), index)
+        this_image = np.full(len(rows), index)
         bits = differing_bits(self._kinds[:, index, 0], self._kinds[:, rows])  # [m, kinds]
-        ways = [HashPairs(here, rows, np.full(len(rows), kind), bits[:, kind]) for kind in (0, 1)]
+        ways = [
+            HashPairs(this_image, rows, np.full(len(rows), kind), bits[:, kind]) for kind in (0, 1)
+        ]
         if bits.shape[1] > _FIRST_CROP:
             own_crops = self._kinds[:, index, _FIRST_CROP:]
             bits_of_own = differing_bits(own_crops, self._kinds[:, rows, :1])
-            ways.append(_nearest_crops(here, rows, bits[:, _FIRST_CROP:]))
-            ways.append(_nearest_crops(rows, here, bits_of_own))
+            ways.append(_nearest_crops(this_image, rows, bits[:, _FIRST_CROP:]))
+            ways.append(_nearest_crops(rows, this_image, bits_of_own))
         return HashPairs.join(ways)
 
     def _altered(self, index: int, rows: Indices) -> _Match | None:
@@ -250,19 +253,19 @@ class _Group:
         return None
 
 
-def _nearest_crops(whole: Indices, cropped: Indices, bits: npt.NDArray[np.int64]) -> HashPairs:
+def _nearest_crops(images: Indices, cropped: Indices, bits: npt.NDArray[np.int64]) -> HashPairs:
     """Pair images with the nearest crop of the others, of which `bits` [m, crops] differ."""
-    return HashPairs(whole, cropped, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))
+    return HashPairs(images, cropped, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))
 
 
 def _finding(
-    copy: Copy, other: Copy, match: _Match, reason: str, severity: Severity
+    copy: Copy, similar: Copy, match: _Match, reason: str, severity: Severity
 ) -> ImageFinding:
     """Describe which image a copy is similar to, and the distance."""
-    labels = f" ({other.label}; this one is {copy.label})" if other.label != copy.label else ""
-    detail = f"similar to {other.path}{labels}: {match.how}"
+    labels = f" ({similar.label}; this one is {copy.label})" if similar.label != copy.label else ""
+    detail = f"similar to {similar.path}{labels}: {match.how}"
     if reason == NEAR_DUPLICATE_ACROSS_SPLITS:
-        detail += f"; that one is in {other.split}, this one in {copy.split}"
+        detail += f"; that one is in {similar.split}, this one in {copy.split}"
         if copy.split != names.TRAIN and severity == "reject":
             severity = "warn"  # the model is not trained on this image
     return ImageFinding(
@@ -270,6 +273,6 @@ def _finding(
         detail,
         severity,
         remedy=NEAR_DUPLICATE_REMEDIES[reason],
-        kept_copy=other.path,
+        kept_copy=similar.path,
         path=copy.path,
     )

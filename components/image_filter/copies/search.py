@@ -97,15 +97,17 @@ def find_near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplic
     firsts = search(table, radius)
     links = _links(table.middles(), firsts)
     firsts = _joined(firsts, links)
-    (others,) = np.nonzero(np.bincount(firsts, minlength=len(firsts))[firsts] > 1)
+    sizes = np.bincount(firsts, minlength=len(firsts))
+    (grouped,) = np.nonzero(sizes[firsts] > 1)
     altered: dict[str, dict[str, str]] = {}
     links = links.select(np.argsort(-links.bits, kind="stable"))  # the nearest view comes last
     for first, second, view in zip(links.first, links.second, links.kinds, strict=True):
-        one = names[first]
-        other = names[second]
-        altered.setdefault(one, {})[other] = VIEWS[view].name
-        altered.setdefault(other, {})[one] = VIEWS[view].name
-    return NearDuplicates({names[n]: int(firsts[n]) for n in others.tolist()}, altered)
+        first_name = names[first]
+        second_name = names[second]
+        altered.setdefault(first_name, {})[second_name] = VIEWS[view].name
+        altered.setdefault(second_name, {})[first_name] = VIEWS[view].name
+    groups = {names[index]: int(firsts[index]) for index in grouped.tolist()}
+    return NearDuplicates(groups, altered)
 
 
 def _links(middles: ImageMiddles, firsts: Indices) -> HashPairs:

@@ -173,10 +173,10 @@ def check(needs: Needs, remedy: str, **options: Any) -> Callable[[JudgeImage], I
         **options: The other attributes of `ImageCheck`.
     """
 
-    def made(judge: JudgeImage) -> ImageCheck:
+    def check_of(judge: JudgeImage) -> ImageCheck:
         finds = (judge.__doc__ or "").partition("\n")[0].removesuffix(".")
         made_check = ImageCheck(judge.__name__, needs, judge, remedy, finds=finds, **options)
         only_warns = made_check.severity == "warn" and "may_be" not in options
         return dataclasses.replace(made_check, may_be=WARN) if only_warns else made_check
 
-    return made
+    return check_of

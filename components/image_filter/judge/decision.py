@@ -209,7 +209,8 @@ class ImageDecision:
             else:
                 self.repairs.append(dataclasses.replace(finding, repaired=None))
         if self.repairs:
-            self.repaired = _rewritten(self.record, data, [one.reason for one in self.repairs])
+            reasons = [applied.reason for applied in self.repairs]
+            self.repaired = _rewritten(self.record, data, reasons)
         if self.repaired is not None:
             self.perceptual_hash = self.repaired.content.perceptual_hash or self.perceptual_hash
 

@@ -127,14 +127,13 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
     """Raise ConfigError when two overrides of one image contradict each other."""
     seen: dict[str, Override] = {}
     for override in overrides:
-        other = seen.setdefault(override.image_hash[:_LEAST], override)
-        if other.decision[1:] != override.decision[1:]:
-            said = " and ".join(
-                " ".join(either.decision[1:]).strip() for either in (other, override)
-            )
+        earlier = seen.setdefault(override.image_hash[:_LEAST], override)
+        if earlier.decision[1:] != override.decision[1:]:
+            both = (earlier.decision[1:], override.decision[1:])
+            decisions = " and ".join(" ".join(decision).strip() for decision in both)
             raise ConfigError(
-                f"judge.overrides: {path} says both {said} of {override.image_hash[:_LEAST]}…; "
-                "keep one"
+                f"judge.overrides: {path} says both {decisions} of "
+                f"{override.image_hash[:_LEAST]}…; keep one"
             )
 
 

@@ -201,8 +201,8 @@ def _names(members: Sequence[Named]) -> list[_Name]:
     recurring = sum(files[_file(path)] > 1 for path in elsewhere)
     with_folders = recurring > len(elsewhere) / 2
     texts = {image.path: _text(image, with_folders) for image in members}
-    whole = set(texts.values())
-    return [_name(path, _original(text, whole)) for path, text in texts.items()]
+    whole_names = set(texts.values())
+    return [_name(path, _original(text, whole_names)) for path, text in texts.items()]
 
 
 def _file(path: str) -> str:
@@ -217,17 +217,17 @@ def _text(image: Named, with_folders: bool) -> str:
     return text
 
 
-def _original(text: str, whole: Set[str]) -> str:
+def _original(text: str, whole_names: Set[str]) -> str:
     """Return the shortest name of a class from which a name was made by adding words to it."""
     for match in _BETWEEN_WORDS.finditer(text):
-        if text[: match.start()] in whole:
+        if text[: match.start()] in whole_names:
             return text[: match.start()]
     for match in _BETWEEN_WORDS.finditer(text):
         before = text[: match.start()]
         after = text[match.start() :].lstrip(_SEPARATORS)
         if re.search(r"\d", before):
             break
-        if after in whole and re.search(r"[^\W\d_]", after):
+        if after in whole_names and re.search(r"[^\W\d_]", after):
             return after
     return text
 
@@ -284,12 +284,13 @@ def _of_one_form(names: Sequence[_Name], label: str, most: int) -> dict[str, str
         most: Number of images that a family may hold.
     """
     last = len(names[0].ends) - 1
-    for place in range(len(names[0].ends)):
+    for place in range(last + 1):
         sizes = Counter(name.beginning(place) for name in names)
-        if max(sizes.values()) == 1:
+        largest = max(sizes.values())
+        if largest == 1:
             return {}
         is_shared = all(_SHARED.fullmatch(name.word(place)) for name in names)
-        if place == last or not (max(sizes.values()) > most or is_shared):
+        if place == last or (largest <= most and not is_shared):
             return _at_place(names, place, sizes, label, most)
     return {}
 

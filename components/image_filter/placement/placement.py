@@ -209,21 +209,34 @@ class _Placement:
         """
         if not minimum:
             return
+        floors = self._floors(minimum)
+        counts = np.stack([self._count(self.splits == split) for split in _ALL])
+        wanted = [names.SPLITS.index(name) for name in (*minimum, names.TRAIN)]
+        self._fill_splits(wanted, floors, counts, floors)
+        if names.TEST not in minimum:
+            return
+        # A class of two groups has none for test: it gives test up for the other splits.
+        others = [split for split in wanted if split != _TEST]
+        needed = np.minimum(floors, minimum.get(names.VALIDATION, 1))
+        lacks_others = (counts[others] < needed[others]).any(axis=0)  # by class
+        floors[_TEST, lacks_others] = 0
+        self._fill_splits(others, needed, counts, floors)
+
+    def _floors(self, minimum: Mapping[str, int]) -> Indices:
+        """Return the number of images of each class that a split should have, [splits, classes].
+
+        Train keeps half of the images of a class. A class that is too small for a single test
+        image besides needs none, because no class is refused for it.
+        """
         floors = np.zeros((len(names.SPLITS), len(self._class_sizes)), np.int64)
         for name, least in minimum.items():
             floors[names.SPLITS.index(name)] = least
         floors[_TRAIN] = np.ceil(_TRAIN_SHARE * self._class_sizes)
-        may_lack_test = minimum.get(names.TEST) == 1  # no class is refused for a test image
+        may_lack_test = minimum.get(names.TEST) == 1
         if may_lack_test:
-            floors[_TEST, floors.sum(axis=0) > self._class_sizes] = 0
-        counts = np.stack([self._count(self.splits == split) for split in _ALL])
-        wanted = [names.SPLITS.index(name) for name in (*minimum, names.TRAIN)]
-        self._fill_splits(wanted, floors, counts, floors)
-        if names.TEST in minimum:  # a class of two groups has none for test
-            needed = np.minimum(floors, minimum.get(names.VALIDATION, 1))
-            others = [split for split in wanted if split != _TEST]
-            floors[_TEST, (counts[others] < needed[others]).any(axis=0)] = 0
-            self._fill_splits(others, needed, counts, floors)
+            is_too_small = floors.sum(axis=0) > self._class_sizes
+            floors[_TEST, is_too_small] = 0
+        return floors
 
     def _fill_splits(
         self, splits: Sequence[int], needed: Indices, counts: Indices, floors: Indices
@@ -241,13 +254,14 @@ class _Placement:
                 self._fill_class(split, label, counts, floors)
 
     def _fill_class(self, split: int, label: int, counts: Indices, floors: Indices) -> None:
-        of_class = self._of_class[label]
-        for donor in (n for n in _ALL if n != split):
-            units = np.unique(self._units[of_class[self.splits[of_class] == donor]])
-            for unit in units[np.argsort(self._draws[units], kind="stable")].tolist():
+        """Move units with images of a class to a split, until the class has enough there."""
+        for donor in _ALL:
+            if donor == split:
+                continue
+            for unit in self._units_with(label, donor):
                 if counts[split, label] >= floors[split, label]:
                     return
-                members = self._by_unit[self._ends[unit - 1] if unit else 0 : self._ends[unit]]
+                members = self._members(unit)
                 if split == _TEST and self._fixed[members].any():
                     continue
                 taken = self._count(members)
@@ -257,3 +271,16 @@ class _Placement:
                     self.splits[members] = split
                     counts[donor] = left
                     counts[split] += taken
+
+    def _units_with(self, label: int, split: int) -> list[int]:
+        """Return the units of a split with images of a class, those with a smaller draw first."""
+        of_class = self._of_class[label]
+        in_split = of_class[self.splits[of_class] == split]
+        units = np.unique(self._units[in_split])
+        by_draw = np.argsort(self._draws[units], kind="stable")
+        return [int(unit) for unit in units[by_draw]]
+
+    def _members(self, unit: int) -> Indices:
+        """Return the images of a unit."""
+        start = self._ends[unit - 1] if unit else 0
+        return self._by_unit[start : self._ends[unit]]

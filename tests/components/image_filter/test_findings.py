@@ -3,8 +3,8 @@
 import pytest
 
 from imgpipe.components.image_filter.findings import (
-    finding,
     joined,
+    make_finding,
     not_used,
     of_images,
     of_source,
@@ -67,8 +67,8 @@ def test_left_out_images_decide_if_they_are_many(kind, count, decides):
 
 
 def test_a_finding_about_the_result_replaces_the_one_about_the_images():
-    about_images = [finding("file_clues", "x"), finding("families", "y")]
-    about_result = [finding("file_clues", "z", decides=True, title="format tells")]
+    about_images = [make_finding("file_clues", "x"), make_finding("families", "y")]
+    about_result = [make_finding("file_clues", "z", decides=True, title="format tells")]
     assert [one["sentence"] for one in joined(about_images, about_result)] == ["y", "z"]
     assert titles(about_result) == ["format tells"]
     assert titles(about_result, but=["file_clues"]) == []

@@ -7,7 +7,7 @@ import pytest
 
 from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.data_gate.rules import DataDecision, ReasonRow
-from imgpipe.components.image_filter.findings import finding, in_files
+from imgpipe.components.image_filter.findings import in_files, make_finding
 from imgpipe.components.report import page
 from imgpipe.components.report.page import render
 from imgpipe.components.report.page_facts import empty
@@ -313,7 +313,7 @@ def test_a_warning_shows_its_first_images():
         {"path": f"cat/{n}.jpg", "detail": f"sharpness 0.{n}", "image_hash": hashes[n]}
         for n in range(9)
     ]
-    warning = in_files("warned", finding("blurry", "", count=40), examples)
+    warning = in_files("warned", make_finding("blurry", "", count=40), examples)
     found = facts() | {"data": data_summary(findings=[warning])}
     assert images.DATA.hashes(found) == set(hashes[: images.IMAGES])
     parsed = read(found, images=dict.fromkeys(hashes, jpeg()))

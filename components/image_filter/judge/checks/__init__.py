@@ -20,7 +20,7 @@ from imgpipe.models.names import feature_names as names
 _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)
 _checks = itertools.chain.from_iterable(_values)
-_found = {check.name: check for check in _checks if isinstance(check, ImageCheck)}
+_by_name = {check.name: check for check in _checks if isinstance(check, ImageCheck)}
 #: The checks in the order in which they are run. The first rejection is the last check of an image,
 #: so a check that explains a problem better than others comes before them: `decodable` says more
 #: than `damaged` of a file that nobody reads. A check that is not listed comes after these.
@@ -31,8 +31,8 @@ _ORDER = (
     *("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "odd_size", "greyscale"),
     "near_duplicate",
 )
-_listed = [_found[name] for name in _ORDER]
-_others = [_found[name] for name in sorted(_found) if name not in _ORDER]
+_listed = [_by_name[name] for name in _ORDER]
+_others = [_by_name[name] for name in sorted(_by_name) if name not in _ORDER]
 #: All checks, in the order in which they are run.
 CHECKS: tuple[ImageCheck, ...] = (*_listed, *_others)
 #: The measurements that are computed from the pixels of each image.
@@ -41,7 +41,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     *(check.measurement for check in CHECKS if check.measurement is not None),
 )
 #: Features that have a distribution. Statistics, schema and anomalies are about these.
-METADATA: tuple[str, ...] = (*names.METADATA, *(one.name for one in MEASUREMENTS))
+METADATA: tuple[str, ...] = (*names.METADATA, *(measurement.name for measurement in MEASUREMENTS))
 #: Kinds of findings that `judge.severity` may name.
 CHOICES: Mapping[str, SeverityChoice] = {
     **{

@@ -66,10 +66,10 @@ def decodable(record: ImageRecord, _: object) -> Result:
 def _unknown(record: ImageRecord) -> ImageFinding:
     """Name the format of a file that is none of those that are read, and what to do."""
     data = record.image_bytes
-    other = other_format(data)
-    is_damaged = other in converted_formats()
-    if other == HEIC and not is_damaged:
-        heic = f"{other}, a format that is not accepted"
+    format_name = other_format(data)
+    is_damaged = format_name in converted_formats()
+    if format_name == HEIC and not is_damaged:
+        heic = f"{format_name}, a format that is not accepted"
         return ImageFinding(UNDECODABLE, heic, remedy="; ".join(HEIC_REMEDY))
     # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
     if data.startswith(b"\x89PNG"):
@@ -77,11 +77,11 @@ def _unknown(record: ImageRecord) -> ImageFinding:
     name, remedy = described(data)
     if file_names.suffix(record.path) in file_names.RAW:
         return ImageFinding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
-    if is_damaged and name == other:
-        damaged = f"the {other} file is damaged, or of a kind that is not accepted"
+    if is_damaged and name == format_name:
+        damaged = f"the {format_name} file is damaged, or of a kind that is not accepted"
         return ImageFinding(UNDECODABLE, damaged)
     if not file_names.claims_to_be_image(record.path):
         return ImageFinding(OTHER_FILE, name, remedy=f"{remedy}; it does not count as an image")
-    if other or name.endswith("Image format") or data[:2] in (b"II", b"MM"):
+    if format_name or name.endswith("Image format") or data[:2] in (b"II", b"MM"):
         return ImageFinding(UNDECODABLE, f"{name}, a format that is not accepted", remedy=remedy)
     return ImageFinding(NOT_AN_IMAGE, name, remedy=remedy)

@@ -88,16 +88,16 @@ def odd_size(record: ImageRecord, usual: Limits) -> Result:
     if usual is None:
         return None
     least, greatest = usual
-    own = size(record.content.width, record.content.height)
+    side = size(record.content.width, record.content.height)
     tolerance = 1e-9 * greatest  # absorbs rounding errors in the limits when all sizes are equal
-    if least - tolerance <= own <= greatest + tolerance:
+    if least - tolerance <= side <= greatest + tolerance:
         return None
     low = f"{max(least, 0):.0f}"
     high = f"{greatest:.0f}"
     sizes = f"{low} x {low}" if low == high else f"{low} x {low} to {high} x {high}"
     detail = f"{record.content.size_in_words} pixels, where about {sizes} is usual"
     middle = (least + greatest) / 2
-    return ImageFinding("odd_size", detail, score=-abs(own - middle))
+    return ImageFinding("odd_size", detail, score=-abs(side - middle))
 
 
 NEAR_DUPLICATE_CHECK = ImageCheck(
