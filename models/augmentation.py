@@ -191,8 +191,8 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
         zoom_x = tf.where(flip < 0, -zoom_x, zoom_x)
     if spec.scale:
         # Log-uniform, so that half of the images shrink; a draw of its own changes no other view.
-        other = seed + tf.constant([0, 2**32], tf.int64)  # more than the number of views
-        draw = tf.random.stateless_uniform([2], other, -1.0, 1.0, alg="philox")[1]
+        scale_seed = seed + tf.constant([0, 2**32], tf.int64)  # more than the number of views
+        draw = tf.random.stateless_uniform([2], scale_seed, -1.0, 1.0, alg="philox")[1]
         size = tf.exp(tf.where(seed[1] > 0, draw, 0.0) * math.log1p(spec.scale))
         zoom_x = zoom_x * size
         zoom_y = zoom_y * size

@@ -53,11 +53,11 @@ class UnsafeWeightsError(ResourceError):
     """A weights file is damaged, or holds something other than plain numbers."""
 
 
-def nearest(received: str, known: Iterable[str]) -> str:
+def nearest(received: str, words: Iterable[str]) -> str:
     """Return the end of a message that names the known word most like a wrong one, if any is."""
     import difflib  # not for every `imgpipe --help`
 
-    spelt = {word.lower(): word for word in known}
+    spelt = {word.lower(): word for word in words}
     close = difflib.get_close_matches(received.lower(), spelt, 1)
     return f"; nearest: {spelt[close[0]]}" if close else ""
 

@@ -58,7 +58,10 @@ def _upright(side: int | None) -> tf.types.experimental.GenericFunction:
         """Read the first directory (Exif 3.0, 4.5 and 4.6); 1, which is upright, for odd ones."""
         marker = tf.strings.substr(before, tf.maximum(tf.strings.length(before) - 4, 0), 2)
         little = tf.strings.substr(tiff, 0, 2) == b"II"
-        orders = [tf.io.decode_raw(tiff, tf.uint16, one, _EXIF_WITHIN) for one in (True, False)]
+        orders = [
+            tf.io.decode_raw(tiff, tf.uint16, little_endian, _EXIF_WITHIN)
+            for little_endian in (True, False)
+        ]
         words = tf.cast(tf.where(little, *orders), tf.int32)
         high = tf.where(little, words[3], words[2])
         low = tf.where(little, words[2], words[3])
@@ -66,16 +69,16 @@ def _upright(side: int | None) -> tf.types.experimental.GenericFunction:
         fields = fields[1 : 1 + 6 * tf.reduce_sum(fields[:1])]
         fields = tf.reshape(fields[: tf.size(fields) // 6 * 6], [-1, 6])
         tag, kind, high_count, low_count, value, _ = tf.unstack(fields, axis=1)
-        is_it = (tag == 0x0112) & (kind == 3) & (high_count + low_count == 1)  # one SHORT
-        found = tf.reduce_sum(tf.where(is_it, value, 0))
+        is_orientation = (tag == 0x0112) & (kind == 3) & (high_count + low_count == 1)  # one SHORT
+        turn = tf.reduce_sum(tf.where(is_orientation, value, 0))
         is_exif = (marker == b"\xff\xe1") & (little | (words[0] == 0x4D4D)) & (words[1] == 42)
-        is_valid = is_exif & (high == 0) & (low % 2 == 0) & (found >= 1) & (found <= 8)
-        return tf.where(is_valid, found, 1)
+        is_valid = is_exif & (high == 0) & (low % 2 == 0) & (turn >= 1) & (turn <= 8)
+        return tf.where(is_valid, turn, 1)
 
     def turned(pixels: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
         stored = tf.cond(turn >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
         # The axes, rows and columns, that are then reversed.
-        axes = [tf.reduce_any(turn == some) for some in ([3, 4, 7, 8], [2, 3, 6, 7])]
+        axes = [tf.reduce_any(turn == turns) for turns in ([3, 4, 7, 8], [2, 3, 6, 7])]
         return tf.reverse(stored, tf.boolean_mask([0, 1], axes))
 
     def upright(pixels: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:

@@ -78,10 +78,10 @@ def run_fn(fn_args: Any) -> None:
     # The search may have trained a network on other features.
     settings = replace(settings, features=trained.features or settings.features)
     answers = trained.answers
-    known = answers.answerable
+    answerable = answers.answerable
     calibration = calibrate(
-        answers.logits[known],
-        answers.labels[known],
+        answers.logits[answerable],
+        answers.labels[answerable],
         settings.unknown_rate,
         "folds" if trained.by_folds else "validation",
     )
@@ -152,10 +152,10 @@ def some_images(patterns: Sequence[str], count: int) -> list[bytes]:
     which a source lists its classes does not matter.
     """
     chosen = Labelled.read(patterns, at_most=_IMAGES_LOOKED_AT).first(count)
-    found: dict[int, bytes] = {}
+    images: dict[int, bytes] = {}
     for places, encoded in chosen.values(names.IMAGE_BYTES):
-        found.update(zip(places.tolist(), encoded.tolist(), strict=True))
-    return [found[place] for place in range(len(chosen))]
+        images.update(zip(places.tolist(), encoded.tolist(), strict=True))
+    return [images[place] for place in range(len(chosen))]
 
 
 def write_parity(classifier: ClassifierNetwork, images: Sequence[bytes], path: Path) -> None:

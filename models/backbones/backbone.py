@@ -115,10 +115,10 @@ class Backbone(registry.BackboneChoice):
     def _preset_key(self, preset: Preset) -> list[str]:
         """Return what of a preset decides the feature map: its files, and KerasHub's version."""
         described = [preset.file(name) for name in preset.described()]
-        found = [f"keras-hub {hub_networks.installed()}", *map(file_sha256, described)]
+        identity = [f"keras-hub {hub_networks.installed()}", *map(file_sha256, described)]
         if self.trained:
-            return [*found, file_sha256(preset.weights(), self.weights_sha256)]
-        return [*found, str(self.seed)]
+            return [*identity, file_sha256(preset.weights(), self.weights_sha256)]
+        return [*identity, str(self.seed)]
 
     def fetch(self, image_size: int) -> None:
         """Download weights, unless they are in a cache, and build an own network.

@@ -63,8 +63,8 @@ class PublishedPreset(NamedTuple):
 
 def installed() -> str:
     """Return the version of KerasHub, or "" if it is not installed."""
-    found = next(iter(importlib.metadata.distributions(name=_PACKAGE)), None)
-    return found.version if found else ""
+    package = next(iter(importlib.metadata.distributions(name=_PACKAGE)), None)
+    return package.version if package else ""
 
 
 @functools.cache
@@ -72,10 +72,10 @@ def published() -> dict[str, PublishedPreset]:
     """Return the published presets of images by name, after importing KerasHub and TensorFlow."""
     with quick_imports():
         import keras_hub
-    found = {}
-    for kind, known in KINDS.items():
-        for name, described in getattr(keras_hub.models, kind).presets.items():
-            licence = _OTHER_LICENCES.get(name.split("_")[0], known.licence)
+    presets = {}
+    for class_name, kind in KINDS.items():
+        for name, described in getattr(keras_hub.models, class_name).presets.items():
+            licence = _OTHER_LICENCES.get(name.split("_")[0], kind.licence)
             parameters = int(described["metadata"]["params"])
-            found[name] = PublishedPreset(name, described["kaggle_handle"], parameters, licence)
-    return found
+            presets[name] = PublishedPreset(name, described["kaggle_handle"], parameters, licence)
+    return presets

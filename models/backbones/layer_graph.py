@@ -41,7 +41,7 @@ class GraphNode(NamedTuple):
 
 def nodes(ends: Sequence[keras.KerasTensor]) -> list[GraphNode]:
     """Return all operations on which tensors depend, each after those that it reads."""
-    found: list[GraphNode] = []
+    order: list[GraphNode] = []
     # A layer that is called twice is two operations, which the number of the call tells apart.
     position: dict[tuple[int, int], int] = {}
     waiting = [_origin(end) for end in reversed(ends)]
@@ -56,9 +56,9 @@ def nodes(ends: Sequence[keras.KerasTensor]) -> list[GraphNode]:
         waiting.pop()
         if (id(operation), number) not in position:
             reads = tuple(position[id(parent[0]), parent[1]] for parent in parents)
-            position[id(operation), number] = len(found)
-            found.append(GraphNode(operation, tuple(node.outputs), reads))
-    return found
+            position[id(operation), number] = len(order)
+            order.append(GraphNode(operation, tuple(node.outputs), reads))
+    return order
 
 
 def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
@@ -85,12 +85,14 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     calls: dict[int, list[int]] = defaultdict(list)  # positions of each operation
     for position, node in enumerate(order):
         calls[id(node.operation)].append(position)
-    for first, *_, final in (found for found in calls.values() if len(found) > 1):
-        if getattr(order[first].operation, "weights", None):
+    for positions in calls.values():
+        first = positions[0]
+        if len(positions) > 1 and getattr(order[first].operation, "weights", None):
             # Its weights would be both below and above a cut between its calls.
             passed[first] += 1
-            passed[final] -= 1
-    points, bypassing = [], 0
+            passed[positions[-1]] -= 1
+    points = []
+    bypassing = 0
     for position, node in enumerate(order):
         bypassing += passed[position]
         once = len(calls[id(node.operation)]) == 1  # else its name means several outputs
@@ -174,9 +176,9 @@ def layers_above(network: keras.Model, cut: str) -> list[Any]:
     """Return the layers with weights above a cut, from input to output; see `layer_at`."""
     import keras
 
-    found = layer_at(network, cut)
-    tail = keras.Model(found.outputs[0], network.outputs)
-    return [layer for layer in tail.layers if layer is not found.operation and layer.weights]
+    node = layer_at(network, cut)
+    tail = keras.Model(node.outputs[0], network.outputs)
+    return [layer for layer in tail.layers if layer is not node.operation and layer.weights]
 
 
 def usual_cut(network: keras.Model) -> str:
@@ -188,7 +190,8 @@ def usual_cut(network: keras.Model) -> str:
     Raises:
         ConfigError: The network cannot be cut.
     """
-    maps, points = _activations(network), map_points(network)
+    maps = _activations(network)
+    points = map_points(network)
     if not points:
         raise ConfigError(
             "fine_tune.mode: this network has no layer above which layers could be trained, "
@@ -211,13 +214,14 @@ def levels(network: keras.Model) -> list[str]:
     They are those with most channels near five sixths and two thirds of the way through the maps.
     """
     order = [node for node in nodes(network.outputs) if _is_layer(node.operation) and _is_map(node)]
-    last, found = len(order) - 1, []
+    last = len(order) - 1
+    chosen = []
     for share in LEVEL_SHARES:
         first, stop = (max(0, round((share + side) * last)) for side in (-_NEAR, _NEAR))
         near = order[first : min(stop + 1, last)]  # of equal ones the highest
         if near:
-            found.append(max(reversed(near), key=lambda node: node.outputs[0].shape[-1]))
-    return list(dict.fromkeys(node.operation.name for node in found))
+            chosen.append(max(reversed(near), key=lambda node: node.outputs[0].shape[-1]))
+    return list(dict.fromkeys(node.operation.name for node in chosen))
 
 
 def channel_weights(order: Sequence[GraphNode], tensor: keras.KerasTensor) -> Floats | None:
@@ -234,7 +238,11 @@ def channel_weights(order: Sequence[GraphNode], tensor: keras.KerasTensor) -> Fl
         The weights, float32 [C, K]; None if there are no such layers.
     """
     channels = tensor.shape[-1]
-    place = next(i for i, node in enumerate(order) if any(tensor is one for one in node.outputs))
+    place = next(
+        position
+        for position, node in enumerate(order)
+        if any(tensor is output for output in node.outputs)
+    )
     reached = {place}  # operations with the channels of the map
     for position in range(place + 1, len(order)):
         node = order[position]
@@ -283,7 +291,8 @@ def _has_channels(node: GraphNode, channels: int) -> bool:
 
 def _points(network: keras.Model) -> dict[str, GraphNode]:
     """Return the cut points by name, in the order of the network."""
-    names, order = set(cut_points(network)), nodes(network.outputs)
+    names = set(cut_points(network))
+    order = nodes(network.outputs)
     return {node.operation.name: node for node in order if node.operation.name in names}
 
 
@@ -333,7 +342,8 @@ def _multiplications(layers: Iterable[Any]) -> float:
             kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
         elif list(layer._flatten_layers(include_self=False)) and layer._inbound_nodes:
             # Tables of positions and classes have one row, and are added.
-            kernels = [one for one in layer.weights if len(one.shape) > 1 and one.shape[0] > 1]
+            matrices = [weight for weight in layer.weights if len(weight.shape) > 1]
+            kernels = [matrix for matrix in matrices if matrix.shape[0] > 1]
         else:
             continue
         shape = layer._inbound_nodes[0].output_tensors[0].shape

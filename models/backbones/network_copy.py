@@ -66,7 +66,8 @@ class _Rebuilding:
     """Creates each layer of the copy, and gives it its weights as soon as it is built."""
 
     def __init__(self, source: keras.Model, trainable: bool, fold: bool) -> None:
-        self._trainable, self._fold = trainable, fold
+        self._trainable = trainable
+        self._fold = fold
         # All of these are keyed by the `id` of a layer, since names may occur twice.
         self._folds = _foldable(source) if fold else {}
         self._skipped = {id(norm) for norm in self._folds.values()}
@@ -157,9 +158,9 @@ def name_stably(model: keras.Model) -> None:
         # A class name as Keras uses it for layers, such as conv2d or re_lu.
         kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
         kind = re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
-        found = re.fullmatch(rf"{kind}(?:_(\d+))?", layer.name)
-        if found:
-            counted.setdefault(kind, []).append((int(found[1] or 0), layer))  # "conv2d" is number 0
+        match = re.fullmatch(rf"{kind}(?:_(\d+))?", layer.name)
+        if match:
+            counted.setdefault(kind, []).append((int(match[1] or 0), layer))  # "conv2d" is number 0
     for kind, layers in counted.items():
         for number, (_, layer) in enumerate(sorted(layers, key=lambda counter: counter[0])):
             layer.name = f"{kind}_{number}" if number else kind
@@ -181,9 +182,10 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
         for read in node.reads:
             readers.setdefault(read, []).append(node.operation)
     ends = {id(tensor) for tensor in model.outputs}
-    found = {}
+    norms = {}
     for position, node in enumerate(order):
-        layer, after = node.operation, readers.get(position, [])
+        layer = node.operation
+        after = readers.get(position, [])
         if (
             type(layer) in kinds  # a class derived from one may use its kernel in another way
             and layer.activation is keras.activations.linear
@@ -193,8 +195,8 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
             and uses[id(layer)] == uses[id(after[0])] == 1  # a shared layer has one kernel for all
             and not any(id(tensor) in ends for tensor in node.outputs)
         ):
-            found[id(layer)] = after[0]
-    return found
+            norms[id(layer)] = after[0]
+    return norms
 
 
 def _folded(layer: Any, norm: Any) -> list[Floats]:

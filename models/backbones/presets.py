@@ -181,7 +181,7 @@ class Preset:
                 "save_to_preset of KerasHub wrote, or the name of a published preset, without a "
                 "slash: imgpipe doctor --presets"
             )
-        found = ", ".join(sorted(one.name for one in self.folder.iterdir())[:8]) or "nothing"
+        content = ", ".join(sorted(child.name for child in self.folder.iterdir())[:8]) or "nothing"
         if name == CONVERTER_FILE:
             advice = (
                 "It states the normalisation, which would be a guess without it. Save the image "
@@ -192,7 +192,7 @@ class Preset:
         else:
             advice = "Expected a folder that save_to_preset of KerasHub wrote"
         raise ResourceError(
-            f"{self._about}: there is no {name} in {self.folder}. {advice}. Received: {found}"
+            f"{self._about}: there is no {name} in {self.folder}. {advice}. Received: {content}"
         )
 
     def require_known(self) -> None:
@@ -203,11 +203,11 @@ class Preset:
         """
         if self.folder is not None or _HANDLE.fullmatch(self.given) or self.given in published():
             return
-        known = published()
+        presets = published()
         raise ConfigError(
-            f"unknown preset. Expected: {PREFIX} and the name of one of {len(known)} published "
+            f"unknown preset. Expected: {PREFIX} and the name of one of {len(presets)} published "
             "presets, which `imgpipe doctor --presets` lists; a folder, such as hub:./FOLDER; "
-            f"kaggle://… or hf://…. Received: {PREFIX}{self.given}{nearest(self.given, known)}"
+            f"kaggle://… or hf://…. Received: {PREFIX}{self.given}{nearest(self.given, presets)}"
         )
 
     @property
@@ -230,8 +230,8 @@ class Preset:
 
     def _kind_name(self, config: SerialisedObject) -> str:
         """Return the class of the network, after checking that it is one of images."""
-        found = _REGISTERED.fullmatch(str(config.get("registered_name")))
-        if found is None:
+        registered = _REGISTERED.fullmatch(str(config.get("registered_name")))
+        if registered is None:
             advice = (
                 "KerasHub converts others: keras_hub.models.Backbone.from_preset(NAME)"
                 ".save_to_preset(FOLDER), and the same for keras_hub.layers.ImageConverter"
@@ -240,12 +240,12 @@ class Preset:
                 f"{self._about} is not in the format of KerasHub. Expected: {KERAS_CONFIG} with "
                 f"the class of a network of KerasHub. {advice}. Received: {sorted(config)[:8]}"
             )
-        if found[1] not in KINDS:
+        if registered[1] not in KINDS:
             raise ConfigError(
                 f"{self._about} is a preset of another task. Expected a network of images: "
-                f"{', '.join(KINDS)}. Received: {found[1]}"
+                f"{', '.join(KINDS)}. Received: {registered[1]}"
             )
-        return found[1]
+        return registered[1]
 
 
 def preset(name: str) -> Preset:
@@ -286,8 +286,9 @@ def of_hub(layer: object) -> bool:
 
 def _rounded(values: object) -> str:
     """Write the numbers of a normalisation, one for all channels or one for each."""
-    each = values if isinstance(values, list) else [values]
-    return ", ".join(f"{one:.3g}" if isinstance(one, float | int) else "none" for one in each)
+    numbers = values if isinstance(values, list) else [values]
+    texts = [f"{number:.3g}" if isinstance(number, float | int) else "none" for number in numbers]
+    return ", ".join(texts)
 
 
 def _image_size(

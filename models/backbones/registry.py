@@ -140,8 +140,11 @@ def names() -> tuple[str, ...]:
 
 def packaged_weights() -> dict[str, PackagedWeights]:
     """Return the weights in installed packages by the name of their architecture."""
-    known = _architectures().values()
-    return {one.name: one.packaged for one in known if one.packaged is not None}
+    return {
+        name: entry.packaged
+        for name, entry in _architectures().items()
+        if entry.packaged is not None
+    }
 
 
 def architecture(name: str) -> Architecture:
@@ -154,26 +157,26 @@ def architecture(name: str) -> Architecture:
     Raises:
         ConfigError: There is no such architecture.
     """
-    known = _architectures()
-    if name in known:
-        return known[name]
+    entries = _architectures()
+    if name in entries:
+        return entries[name]
     for module in _modules():
-        found: Architecture | None = getattr(module, "named", lambda name: None)(name)
-        if found:
-            return found
+        entry: Architecture | None = getattr(module, "named", lambda name: None)(name)
+        if entry:
+            return entry
     raise ConfigError(
-        f"unknown backbone. Expected one of: {', '.join(known)}. Received: {name!r}"
-        f"{nearest(name, known)}"
+        f"unknown backbone. Expected one of: {', '.join(entries)}. Received: {name!r}"
+        f"{nearest(name, entries)}"
     )
 
 
 @functools.cache
 def _modules() -> list[ModuleType]:
     """Import the modules in the folder `architectures/`, which import this one."""
-    found = pkgutil.iter_modules(architectures.__path__)
-    return [importlib.import_module(f"{architectures.__name__}.{one.name}") for one in found]
+    files = pkgutil.iter_modules(architectures.__path__)
+    return [importlib.import_module(f"{architectures.__name__}.{file.name}") for file in files]
 
 
 @functools.cache
 def _architectures() -> dict[str, Architecture]:
-    return {one.name: one for module in _modules() for one in module.ARCHITECTURES}
+    return {entry.name: entry for module in _modules() for entry in module.ARCHITECTURES}

@@ -55,8 +55,7 @@ def outputs(network: keras.Model, pixels: KerasTensor) -> list[KerasTensor]:
         return _maps(_TRANSFORMERS[kind](network, pixels), side)
     if kind in _PYRAMIDS:
         return [_PYRAMIDS[kind](network, pixels)]
-    found = network.call(pixels)  # its layers one by one; calling it would make it one layer
-    return [found]
+    return [network.call(pixels)]  # its layers one by one; calling it would make it one layer
 
 
 def below_last_block(names: Sequence[str]) -> list[str]:
@@ -90,13 +89,13 @@ def _maps(parts: TokenNetwork, side: int) -> list[KerasTensor]:
     x = parts.end(x)
     channels = x.shape[-1]
     patches = layers.Cropping1D((others, 0), name="patch_tokens")(x) if others else x
-    found = [layers.Reshape((side, side, channels), name=MAP)(patches)]
+    maps = [layers.Reshape((side, side, channels), name=MAP)(patches)]
     if parts.summary is not None:
-        found.append(layers.Reshape((1, 1, channels), name=CLASS_TOKEN)(parts.summary(x)))
+        maps.append(layers.Reshape((1, 1, channels), name=CLASS_TOKEN)(parts.summary(x)))
     elif parts.class_token:
         first = layers.Cropping1D((0, side * side + others - 1), name="first_token")(x)
-        found.append(layers.Reshape((1, 1, channels), name=CLASS_TOKEN)(first))
-    return found
+        maps.append(layers.Reshape((1, 1, channels), name=CLASS_TOKEN)(first))
+    return maps
 
 
 def _through_map(
@@ -143,8 +142,8 @@ def _dinov3(network: Any, pixels: KerasTensor) -> TokenNetwork:
         angles = type(rotary).from_config(config)
 
         def call(tokens: KerasTensor, patches: KerasTensor) -> KerasTensor:
-            found = angles(patches)
-            return layer(tokens, position_embeddings=found, num_prefix_tokens=others)
+            embeddings = angles(patches)
+            return layer(tokens, position_embeddings=embeddings, num_prefix_tokens=others)
 
         return call
 

@@ -68,7 +68,8 @@ def parse(data: bytes) -> Tensors:
     file = io.BytesIO(data)
     unpickler = _Unpickler(file)
     *_, state, keys = (unpickler.load() for _ in range(_PICKLES))
-    position, storages = file.tell(), {}
+    position = file.tell()
+    storages = {}
     for key in keys:
         (count,) = struct.unpack_from("<q", data, position)
         start = position + struct.calcsize("<q")

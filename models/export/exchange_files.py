@@ -46,13 +46,12 @@ OPSET: Final = 17
 #: Packages of the extra `onnx`, by the names under which they are imported.
 ONNX_PACKAGES: Final = ("tf2onnx", "onnx", "onnxruntime")
 #: Number of training images from which the ranges of the int8 activations are measured.
-#: TensorFlow's guide recommends 100 to 500; a model of 224 px takes about 30 ms for each.
+#: TensorFlow's guide recommends 100 to 500.
 CALIBRATION_IMAGES: Final = 200
 
 #: Operations of LiteRT that stay in float32 in a file of 8 bits if the head reads covariances.
 #: Products of matrices of 8 bits do not converge to a square root, and the blocks of features would
-#: have to share one scale: a file whose only error is that of its pixels then had 93 of 100 images
-#: right instead of all.
+#: have to share one scale; see docs/benchmarks.md, "Constants of the code".
 _FLOAT_OPERATIONS: Final = (
     *("BATCH_MATMUL", "CONCATENATION", "DIV", "FULLY_CONNECTED", "GATHER", "MUL", "PACK"),
     *("RESHAPE", "RSQRT", "SOFTMAX", "SPLIT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB"),
@@ -86,7 +85,8 @@ def to_onnx(version: Path, vocabulary: Sequence[str], unknown_below: float = 0.0
         facts[keras_file.UNKNOWN_BELOW] = unknown_below
     for key, value in facts.items():
         entry = model.metadata_props.add()
-        entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
+        entry.key = key
+        entry.value = json.dumps(value, ensure_ascii=False)
     return bytes(model.SerializeToString())
 
 
@@ -263,13 +263,13 @@ def _without_erfc(graph: Any) -> None:
 
     for node in [node for node in graph.node if node.op == "Erfc"]:
         kind = node.attr["T"].type
-        one = graph.node.add(name=f"{node.name}/one", op="Const")
-        one.attr["dtype"].type = kind
-        one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0, tf.as_dtype(kind)))
+        constant = graph.node.add(name=f"{node.name}/one", op="Const")
+        constant.attr["dtype"].type = kind
+        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0, tf.as_dtype(kind)))
         erf = graph.node.add(name=f"{node.name}/erf", op="Erf", input=node.input)
         erf.attr["T"].type = kind
         node.op = "Sub"
-        node.input[:] = [one.name, erf.name]
+        node.input[:] = [constant.name, erf.name]
 
 
 def _representative(images: Sequence[PixelValues], kind: Any) -> Iterator[list[Any]]:
@@ -279,7 +279,8 @@ def _representative(images: Sequence[PixelValues], kind: Any) -> Iterator[list[A
     scale of the input is exactly 1, so that pixels are used unchanged.
     """
     first = images[0].copy()
-    first[0, 0], first[0, 1] = 0, 255
+    first[0, 0] = 0
+    first[0, 1] = 255
     for image in itertools.chain([first], images[1:]):
         yield [image[None].astype(kind)]
 
@@ -314,8 +315,10 @@ def open_lite(content: bytes) -> Answering:
     scale, zero = output["quantization"]  # of probabilities as whole numbers
 
     def answer(image: PixelValues) -> npt.NDArray[Any]:
-        found = runner(pixels=image)[PROBABILITIES]
-        return found if found.dtype == np.float32 else (found.astype(np.float32) - zero) * scale
+        probabilities = runner(pixels=image)[PROBABILITIES]
+        if probabilities.dtype == np.float32:
+            return probabilities
+        return (probabilities.astype(np.float32) - zero) * scale
 
     return _one_by_one(answer)
 

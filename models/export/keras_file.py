@@ -84,12 +84,12 @@ def content(network: keras.Model, vocabulary: Sequence[str], unknown_below: floa
 def _plain(value: Any) -> Any:
     """Return a value of the configuration as every version of Keras 3 reads it."""
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(entry) for entry in value]
     if not isinstance(value, dict):
         return value
     if value.get("class_name") == "DTypePolicy":
         return value["config"]["name"]
-    plain = {key: _plain(each) for key, each in value.items()}
+    plain = {key: _plain(entry) for key, entry in value.items()}
     if not {"module", "class_name"} <= value.keys() or not isinstance(value.get("config"), dict):
         return plain
     module = str(value["module"])
@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
     if module.startswith(_OPERATIONS):
         # Older operations take no name. The graph has its own, beside the configuration.
         assumed.add("name")
-    plain["config"] = {k: each for k, each in plain["config"].items() if k not in assumed}
+    plain["config"] = {k: entry for k, entry in plain["config"].items() if k not in assumed}
     return plain
 
 
@@ -115,15 +115,15 @@ def _assumed(module: str, name: str, configuration: Mapping[str, object]) -> set
     """
     import keras
 
-    made = None
+    kind = None
     if module.partition(".")[0] == "keras":
-        made = getattr(importlib.import_module(module), name, None)
-    if made is None:
+        kind = getattr(importlib.import_module(module), name, None)
+    if kind is None:
         return set()
     usual = (keras.Layer.from_config.__func__, keras.Operation.from_config.__func__)
-    reads_itself = getattr(getattr(made, "from_config", None), "__func__", None) not in usual
-    found = set()
-    for parameter in inspect.signature(made.__init__).parameters.values():
+    reads_itself = getattr(getattr(kind, "from_config", None), "__func__", None) not in usual
+    assumed = set()
+    for parameter in inspect.signature(kind.__init__).parameters.values():
         default = parameter.default
         if parameter.name not in configuration or default is parameter.empty:
             continue
@@ -134,5 +134,5 @@ def _assumed(module: str, name: str, configuration: Mapping[str, object]) -> set
         if parameter.name.endswith("_initializer") or (
             given == default and (off or not reads_itself)
         ):
-            found.add(parameter.name)
-    return found
+            assumed.add(parameter.name)
+    return assumed

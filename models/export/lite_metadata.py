@@ -41,9 +41,11 @@ def with_classes(content: bytes, vocabulary: Sequence[str], unknown_below: float
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    entry, buffer = schema.MetadataT(), schema.BufferT()
+    entry = schema.MetadataT()
+    buffer = schema.BufferT()
     buffer.data = _metadata(len(vocabulary), unknown_below)
-    entry.name, entry.buffer = _METADATA, len(model.buffers)
+    entry.name = _METADATA
+    entry.buffer = len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
     file = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(model))

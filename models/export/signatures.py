@@ -143,13 +143,15 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
         logits = outputs[LOGITS]
         score = tf.reduce_max(logits, axis=1) - tf.reduce_mean(logits, axis=1)
     gradients = tape.gradient(score, maps)
-    places = [pair for pair in zip(maps, gradients, strict=True) if len(pair[0].shape) == 4]
-    largest, found = max(tuple(one.shape[1:3]) for one, _ in places), []
-    for one, gradient in places:
-        evidence = tf.reduce_sum(gradient * one, axis=-1, keepdims=True)
-        positions = one.shape[1] * one.shape[2]  # a position of a small map is more of the image
-        found.append(positions * tf.image.resize(evidence, largest))
-    cam = tf.nn.relu(tf.add_n(found)[..., 0])
+    pairs = [pair for pair in zip(maps, gradients, strict=True) if len(pair[0].shape) == 4]
+    largest = max(tuple(feature_map.shape[1:3]) for feature_map, _ in pairs)
+    resized = []
+    for feature_map, gradient in pairs:
+        evidence = tf.reduce_sum(gradient * feature_map, axis=-1, keepdims=True)
+        # A position of a small map is more of the image.
+        positions = feature_map.shape[1] * feature_map.shape[2]
+        resized.append(positions * tf.image.resize(evidence, largest))
+    cam = tf.nn.relu(tf.add_n(resized)[..., 0])
     cam = tf.math.divide_no_nan(cam, tf.reduce_max(cam, axis=[1, 2], keepdims=True))
     probabilities = outputs[PROBABILITIES]
     return {CAM: cam, names.LABEL: _label(classifier, probabilities), PROBABILITIES: probabilities}

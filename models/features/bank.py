@@ -157,23 +157,49 @@ class BankRows:
             return self
         group_of = self.groups[first]
         groups, sizes = np.unique(group_of, return_counts=True)
-        # By a hash, so that the choice depends on the images alone. The prefix makes the order
-        # another one than that of `folds.assign`, which hashes the same names.
-        salted = (hashlib.sha256(b"some:" + name).digest() for name in groups.tolist())
-        numbers = (int.from_bytes(digest[:8]) for digest in salted)
-        order = np.argsort(np.fromiter(numbers, np.uint64, len(groups)), kind="stable")
-        wanted = np.minimum(sizes[order], max(1, count // least))
-        taken = np.empty_like(wanted)  # images of each group, in the order of the groups
-        taken[order] = np.clip(count - (np.cumsum(wanted) - wanted), 0, wanted)
-        by_group = np.argsort(group_of, kind="stable")
-        rank = np.empty(len(images), np.int64)  # of each image in its group
-        rank[by_group] = np.arange(len(images)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        kept = images[rank < taken[np.searchsorted(groups, group_of)]]
+        most = max(1, count // least)
+        taken = _taken_of_groups(groups, np.minimum(sizes, most), count)
+        ranks = _ranks_in_groups(group_of, sizes)
+        kept = images[ranks < taken[np.searchsorted(groups, group_of)]]
         return self.select(np.isin(self.hashes, kept))
 
     def folds(self, count: int) -> Integers:
         """Return the fold of each row, [n], 0 to count - 1; see `folds.assign`."""
         return folds.assign(self.labels, self.groups, count, self.is_view_0)
+
+
+def _taken_of_groups(groups: Names, wanted: Integers, count: int) -> Integers:
+    """Return how many images of each group are taken, so that there are `count` in all.
+
+    Args:
+        groups: Name of each group.
+        wanted: How many images of each group may be taken.
+        count: Number of images of all groups.
+    """
+    # By a hash, so that the choice depends on the images alone. The prefix makes the order another
+    # one than that of `folds.assign`, which hashes the same names.
+    salted = (hashlib.sha256(b"some:" + name).digest() for name in groups.tolist())
+    numbers = (int.from_bytes(digest[:8]) for digest in salted)
+    order = np.argsort(np.fromiter(numbers, np.uint64, len(groups)), kind="stable")
+    in_order = wanted[order]
+    taken_before = np.cumsum(in_order) - in_order
+    taken = np.empty_like(wanted)
+    taken[order] = np.clip(count - taken_before, 0, in_order)
+    return taken
+
+
+def _ranks_in_groups(group_of: Names, sizes: Integers) -> Integers:
+    """Return the place of each image in its group, [n], from 0 on.
+
+    Args:
+        group_of: Name of the group of each image, [n].
+        sizes: Number of images of each group, in the order of their names.
+    """
+    by_group = np.argsort(group_of, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    ranks = np.empty(len(group_of), np.int64)
+    ranks[by_group] = np.arange(len(group_of)) - np.repeat(starts, sizes)
+    return ranks
 
 
 def settings_of_bank(facts: BankFacts, settings: ModelSettings) -> ModelSettings:
@@ -233,8 +259,8 @@ def read_rows(
             f"the feature bank holds no features: {facts['note']}. Folds (evaluate.cross_validate) "
             "need them: set it to 0"
         )
-    every = (splits,) if isinstance(splits, str) else splits
-    patterns = [f"{folder}/Split-{split}/data_tfrecord-*" for split in every]
+    split_names = (splits,) if isinstance(splits, str) else splits
+    patterns = [f"{folder}/Split-{split}/data_tfrecord-*" for split in split_names]
     # The records are read twice: first without their features, to learn the order of the rows, then
     # with them. So the features go straight to their places and are never in memory together.
     table = Labelled.read(patterns, most_view)
@@ -254,7 +280,7 @@ def read_rows(
         groups,
         separated,
         tuple(facts["sizes"]),
-        tuple(judged["penalty"] for judged in facts["tried"]),
+        tuple(candidate["penalty"] for candidate in facts["tried"]),
     )
 
 

@@ -89,8 +89,8 @@ class FeatureExtractor:
     def sizes(self) -> tuple[int, ...]:
         """Number of features in each block: of a mean, and of the covariances of each map."""
         joined = self._built()[0].get_layer(FEATURES)
-        given = joined.input if isinstance(joined.input, list) else [joined.output]
-        return tuple(int(one.shape[-1]) for one in given)
+        blocks = joined.input if isinstance(joined.input, list) else [joined.output]
+        return tuple(int(block.shape[-1]) for block in blocks)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -147,12 +147,12 @@ class FeatureExtractor:
         done = 0
         started = time.monotonic()
         for batch in self._batches(images, hashes, views):
-            some = forward(*batch).numpy()
+            features = forward(*batch).numpy()
             if done == images_at_once():  # the first batch is compiled, the second one is not
-                self._announce(len(some) / (time.monotonic() - started))
+                self._announce(len(features) / (time.monotonic() - started))
             started = time.monotonic()
             # NaN is not below it either. Activations are not stored, and training would diverge.
-            if not self.layer and not (np.abs(some) < _FLOAT16_LARGEST).all():
+            if not self.layer and not (np.abs(features) < _FLOAT16_LARGEST).all():
                 raise ConfigError(  # a head would be served on other features
                     f"{self.backbone.name}: expected features between -{_FLOAT16_LARGEST:,.0f} and "
                     f"{_FLOAT16_LARGEST:,.0f}, which the feature bank can store as float16. "
@@ -160,10 +160,10 @@ class FeatureExtractor:
                     "the network, for example with a LayerNormalization layer, or set "
                     'model.freeze = "none"'
                 )
-            rows[done : done + len(some)] = some
+            rows[done : done + len(features)] = features
             if finished:
-                finished(int(((ends > done) & (ends <= done + len(some))).sum()))
-            done += len(some)
+                finished(int(((ends > done) & (ends <= done + len(features))).sum()))
+            done += len(features)
         return np.split(rows, ends)[: len(counts)]
 
     def _announce(self, rate: float) -> None:
@@ -240,7 +240,8 @@ class FeatureExtractor:
 
         side = self.image_size
 
-        # On a CPU, XLA is 15 to 20 times slower for convolutions (tensorflow/tensorflow#62808).
+        # On a CPU, XLA is slower for convolutions (tensorflow/tensorflow#62808); see
+        # docs/benchmarks.md, "Constants of the code".
         @tf.function(
             autograph=False,
             jit_compile=False,

@@ -23,7 +23,8 @@ from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.names.arrays import Array, Floats, Integers
 
 FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
-#: Largest number of principal components; 128 did not detect other kinds of images better than 64.
+#: Largest number of principal components; more do not detect other kinds of images better. See
+#: docs/benchmarks.md, "Constants of the code".
 _COMPONENTS: Final = 64
 _FEWEST_TRAIN: Final = 64
 MOST: Final = 8_000  # images that are used, sampled evenly: 41 MB of the default features
@@ -111,7 +112,7 @@ def load(directory: str) -> FeatureDistribution | None:
             stored = dict(arrays)
     except Exception:  # NumPy, zipfile and zlib raise errors of many kinds for a damaged archive
         return None
-    if stored.keys() != {one.name for one in fields(FeatureDistribution)}:
+    if stored.keys() != {field.name for field in fields(FeatureDistribution)}:
         return None
     values: dict[str, Any] = {k: v if v.ndim else v.item() for k, v in stored.items()}
     return FeatureDistribution(**values)
@@ -233,9 +234,9 @@ def _far(scores: Floats) -> float:
 
 def unit(features: Floats) -> Floats:
     """Return a copy of the rows as float32, each of which has length 1."""
-    found = np.array(features, np.float32)
-    found /= np.maximum(np.sqrt(_squared_lengths(found)), _TINY)[:, None]
-    return found
+    units = np.array(features, np.float32)
+    units /= np.maximum(np.sqrt(_squared_lengths(units)), _TINY)[:, None]
+    return units
 
 
 def _squared_lengths(rows: Floats) -> Floats:

@@ -83,16 +83,16 @@ def assign(
     # A table of all groups and classes would be too large: most images are a group each.
     labels_of = np.split(label[np.argsort(group, kind="stable")], np.cumsum(sizes)[:-1])
     salted = [hashlib.sha256(b"fold:" + name).digest() for name in names.tolist()]
-    given = np.zeros((folds, len(classes)))
+    assigned = np.zeros((folds, len(classes)))
     images = np.zeros(folds)
     fold_of = np.zeros(len(names), np.int64)
     for i in sorted(range(len(names)), key=lambda i: (-sizes[i], salted[i])):
         # How much of the group's classes each fold has already. Where folds are equal, the one with
         # the fewest images is chosen; rounding ignores differences in the last bits.
         own = labels_of[i]
-        crowding = (given[:, own] / of_class[own]).sum(axis=1)
+        crowding = (assigned[:, own] / of_class[own]).sum(axis=1)
         fold_of[i] = np.lexsort((images, crowding.round(9)))[0]
-        np.add.at(given[fold_of[i]], own, 1)
+        np.add.at(assigned[fold_of[i]], own, 1)
         images[fold_of[i]] += len(own)
     return fold_of[of_rows]
 
@@ -123,11 +123,11 @@ def find_groups(
     images, image = np.unique(hashes, return_inverse=True)
     # Images are numbered in the order of their hashes, so the smallest number is the smallest hash.
     group_of = np.arange(len(images))
-    given = np.flatnonzero(sources != b"")
-    _, source = np.unique(sources[given], return_inverse=True)
+    with_source = np.flatnonzero(sources != b"")
+    _, source = np.unique(sources[with_source], return_inverse=True)
     first = np.full(int(source.max(initial=-1)) + 1, len(images))
-    np.minimum.at(first, source, image[given])
-    group_of[image[given]] = first[source]
+    np.minimum.at(first, source, image[with_source])
+    group_of[image[with_source]] = first[source]
     merged, separated = _merged(group_of, _near_duplicate_groups(image, near), largest)
     further = merged[merged]
     while not np.array_equal(further, merged):  # follows chains to their end

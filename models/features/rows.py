@@ -69,13 +69,13 @@ def take(rows: Array, index: Integers) -> Array:
     Raises:
         OSError: There is no space for the file.
     """
-    found = empty(len(index), rows.shape[1:], rows.dtype)
-    size = max(COPIED // (math.prod(found.shape[1:]) * found.itemsize or 1), 1)
+    taken = empty(len(index), rows.shape[1:], rows.dtype)
+    size = max(COPIED // (math.prod(taken.shape[1:]) * taken.itemsize or 1), 1)
     for first in range(0, len(index), size):
-        found[first : first + size] = rows[index[first : first + size]]
+        taken[first : first + size] = rows[index[first : first + size]]
         release(rows)
-        release(found)
-    return found
+        release(taken)
+    return taken
 
 
 def blocks(rows: Array, size: int) -> Iterator[tuple[slice, Array]]:

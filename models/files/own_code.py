@@ -35,16 +35,16 @@ def sha256(setting: str, name: str) -> str:
     was_imported = name.partition(":")[0] in sys.modules
     # Without `unwrap`, a decorated function would stand in the file of its decorator.
     files = _files(inspect.unwrap(function(setting, name)).__module__)
-    found = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
     # Another program or a notebook may have imported an earlier version of the file.
-    if (was_imported or name in _used) and _used.get(name) != found:
-        for other, module in list(sys.modules.items()):
+    if (was_imported or name in _used) and _used.get(name) != digest:
+        for module_name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if file is not None and Path(file) in files and other != "__main__":
-                del sys.modules[other]
+            if file is not None and Path(file) in files and module_name != "__main__":
+                del sys.modules[module_name]
         importlib.invalidate_caches()
-    _used[name] = found
-    return found
+    _used[name] = digest
+    return digest
 
 
 def _files(module: str) -> set[Path]:
@@ -77,7 +77,7 @@ def function(setting: str, name: str) -> Callable[..., Any]:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module_name), function_name)
+        attribute = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"{setting}: {name} cannot be imported ({error}). Expected module:function, where "
@@ -88,7 +88,7 @@ def function(setting: str, name: str) -> Callable[..., Any]:
             f"{setting}: the module {module_name} cannot be imported, because its code raises "
             f"an error ({type(error).__name__}: {error})"
         ) from error
-    if not callable(found):
-        raise ConfigError(f"{setting}: {name} is not a function. Received: {found!r}")
-    imported: Callable[..., Any] = found
+    if not callable(attribute):
+        raise ConfigError(f"{setting}: {name} is not a function. Received: {attribute!r}")
+    imported: Callable[..., Any] = attribute
     return imported

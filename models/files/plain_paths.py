@@ -27,12 +27,12 @@ def pattern_in(path: Path) -> str:
     """
     if not _PATTERN.search(str(path)):
         return ""
-    said = (
+    message = (
         "expected a path without *, ?, [ and \\, which Beam and TensorFlow take for patterns of "
         f"other folders. Received: {path}"
     )
-    named = next(one for one in reversed([path, *path.parents]) if _PATTERN.search(one.name))
+    named = next(part for part in reversed([path, *path.parents]) if _PATTERN.search(part.name))
     if not named.exists():
-        return said
+        return message
     name = _UNUSUAL.sub("-", named.name).strip("-") or "renamed"
-    return f"{said}. Rename it: {shlex.join(['mv', str(named), str(named.with_name(name))])}"
+    return f"{message}. Rename it: {shlex.join(['mv', str(named), str(named.with_name(name))])}"

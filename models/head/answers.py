@@ -111,7 +111,8 @@ def better(new: Scores, old: Scores, errors: float = 1.0) -> bool:
         return False
     losses = old.losses.astype(np.float64) - new.losses
     return any(
-        float(one.mean()) > errors * standard_error(one, new.groups) for one in (gains, losses)
+        float(differences.mean()) > errors * standard_error(differences, new.groups)
+        for differences in (gains, losses)
     )
 
 

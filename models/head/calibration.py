@@ -25,8 +25,9 @@ BINS: Final = 15
 LIMITS: Final = (0.25, 10.0)
 _ROUNDING: Final = 1e-5  # relative difference of a probability in another implementation
 _SPREAD: Final = 0.5
-#: Logits that are used in each search step, because 25 million took most of a minute in all. Also
-#: the number of logits that are converted at once, so that memory does not grow with the images.
+#: Logits that are used in each search step, so that the search takes seconds for thousands of
+#: classes, too; see docs/benchmarks.md, "Constants of the code". Also the number of logits that are
+#: converted at once, so that memory does not grow with the images.
 _MOST_LOGITS: Final = 2_000_000
 
 
@@ -66,15 +67,15 @@ def calibrate(
     temperature = fit_temperature(logits, labels)
     top, right = _answers(logits, labels, temperature)
     below = threshold(top, unknown_rate)
-    known = top >= below
+    is_known = top >= below
     return {
         "chosen_on": chosen_on,
         "temperature": temperature,
         "error_before": confidence_error(*_answers(logits, labels, 1.0)),
         "error_after": confidence_error(top, right),
         "unknown_below": below,
-        "unknown_share": float(1 - known.mean()),
-        "known_accuracy": float(right[known].mean()) if known.any() else None,
+        "unknown_share": float(1 - is_known.mean()),
+        "known_accuracy": float(right[is_known].mean()) if is_known.any() else None,
     }
 
 
@@ -111,8 +112,10 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
         losses = cross_entropies(logits, labels, np.exp(logarithm))
         return float((logarithm / _SPREAD) ** 2 / 2 + losses.sum())
 
-    found = minimize_scalar(cost, bounds=np.log(LIMITS), method="bounded", options={"xatol": 1e-8})
-    return float(np.exp(found.x))
+    minimum = minimize_scalar(
+        cost, bounds=np.log(LIMITS), method="bounded", options={"xatol": 1e-8}
+    )
+    return float(np.exp(minimum.x))
 
 
 def calibrated_losses(logits: Floats, labels: Integers) -> Floats:
@@ -147,7 +150,7 @@ def error_by_chance(top: Floats) -> float:
     """Return the calibration error that correct probabilities would have on average, 0..1.
 
     The accuracy in a bin of few images differs from their probability by chance, even if the
-    probability is right. On 400 images with an accuracy of 0.83, this alone amounts to about 0.04.
+    probability is right. On a few hundred images, this alone amounts to some hundredths.
 
     The number of right answers in a bin is taken to be binomial, with the mean probability of the
     bin. The mean absolute deviation of a binomial variable is de Moivre's formula.

@@ -114,9 +114,9 @@ class Scaling:
 
     def scaled(self, features: Array) -> Floats:
         """Return scaled features, float32 [n, D]."""
-        found: Floats = features - self.mean.astype(np.float32)
-        found /= self.scale.astype(np.float32)
-        return found
+        scaled: Floats = features - self.mean.astype(np.float32)
+        scaled /= self.scale.astype(np.float32)
+        return scaled
 
     def unscaled(self, kernel: Array, bias: Array) -> Linear:
         """Convert a classifier of scaled features to one of stored features."""

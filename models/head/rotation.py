@@ -33,9 +33,9 @@ class Axes(NamedTuple):
         with one_blas_thread():
             products = values @ values.T if few else values.T @ values
             squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
-            some = squares > _FLAT * squares[-1]
-            lengths = np.sqrt(squares[some])
-            vectors = vectors[:, some]
+            varying = squares > _FLAT * squares[-1]
+            lengths = np.sqrt(squares[varying])
+            vectors = vectors[:, varying]
             if few:
                 axes = cls((values.T, vectors / lengths))
                 turned = vectors * lengths

@@ -28,15 +28,14 @@ from imgpipe.models.head.ridge_regression import LEAST_UNIT, WIDEST, RidgeRegres
 from imgpipe.models.head.rotation import Axes, Rotation
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names.arrays import Flags
+from imgpipe.models.names.arrays import Flags, Names
 from imgpipe.models.settings.model import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution
 #: for the penalty before, which is near. Without such a start, weaker ones are not solved exactly.
 PENALTIES: Final = tuple(float(10**power) for power in np.arange(1.0, -3.1, -1))
-#: With more classes, heads are solved by ridge regression, whose time hardly grows with them. On
-#: drawn characters it answers as many images of 50 classes correctly as logistic regression, and
-#: more of 200 and 500; of ten classes, logistic regression is as fast.
+#: With more classes, heads are solved by ridge regression, whose time hardly grows with them; see
+#: docs/benchmarks.md, "Many classes".
 FEW_CLASSES: Final = 30
 #: Shares of a fold's training images for which the learning curve has a point.
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
@@ -269,45 +268,61 @@ class HeadSolver:
         return best, best_scores
 
     def _result(self, learning_curve: bool, penalty: float | None) -> FoldResult:
-        """Return the penalty, given or chosen before or here, and what the folds give with it."""
-        result: FoldResult = {
-            "l2": _USUAL_PENALTY,
-            "folds": None,
-            "images": None,
-            "accuracy": None,
-            "standard_error": None,
-            "learning_curve": None,
-            "gain_error": None,
-        }
+        """Return the penalty of the head, and what the folds give with it."""
         if not self._folds:
-            return result
+            return {
+                "l2": _USUAL_PENALTY,
+                "folds": None,
+                "images": None,
+                "accuracy": None,
+                "standard_error": None,
+                "learning_curve": None,
+                "gain_error": None,
+            }
+        chosen, right = self._chosen(penalty)
         groups = np.concatenate([fold.held.groups for fold in self._folds])
-        earlier = self.earlier_choice
-        if penalty is None and earlier is not None:
-            penalty = earlier["l2"]
-            right = np.ones(len(groups), np.bool_)
-            right[earlier["wrong"]] = False
-        else:
-            if penalty is None:
-                penalty = self._best[0]
-            right = Answers.joined(self._answers_with(penalty)).right
-        result |= {
-            "l2": penalty,
+        points = None
+        gain_error = None
+        if learning_curve:
+            points, gain_error = self._learning_curve(chosen, right, groups)
+        return {
+            "l2": chosen,
             "folds": FOLDS,
             "images": len(right),
             "accuracy": float(right.mean()),
             "standard_error": standard_error(right, groups),
+            "learning_curve": points,
+            "gain_error": gain_error,
         }
-        if learning_curve:
-            curve = [self._with_fewer(share, penalty) for share in SHARES]
-            curve.append((_images(self._folds), right))
-            result["learning_curve"] = [
-                {"images": count, "accuracy": float(flags.mean())} for count, flags in curve
-            ]
-            # All points are measured on the same images, so the differences are paired.
-            gains = right.astype(np.float64) - curve[-2][1]
-            result["gain_error"] = standard_error(gains, groups)
-        return result
+
+    def _chosen(self, penalty: float | None) -> tuple[float, Flags]:
+        """Return the penalty, given or chosen before or here, and which answers it makes right."""
+        earlier = self.earlier_choice
+        if penalty is None and earlier is not None:
+            right = np.ones(sum(len(fold.held) for fold in self._folds), np.bool_)
+            right[earlier["wrong"]] = False
+            return earlier["l2"], right
+        chosen = self._best[0] if penalty is None else penalty
+        return chosen, Answers.joined(self._answers_with(chosen)).right
+
+    def _learning_curve(
+        self, penalty: float, right: Flags, groups: Names
+    ) -> tuple[list[CurvePoint], float]:
+        """Return the learning curve, and the standard error of the gain of its last point.
+
+        Args:
+            penalty: Penalty of the weights.
+            right: Which answers of the folds are right, bool [n].
+            groups: Name of the group of each of their images, [n].
+        """
+        points: list[CurvePoint] = []
+        for share in SHARES:
+            count, right_of_fewer = self._with_fewer(share, penalty)
+            points.append({"images": count, "accuracy": float(right_of_fewer.mean())})
+        points.append({"images": _images(self._folds), "accuracy": float(right.mean())})
+        # All points are measured on the same images, so the differences are paired.
+        gains = right.astype(np.float64) - right_of_fewer
+        return points, standard_error(gains, groups)
 
     def _with_fewer(self, share: float, penalty: float) -> tuple[int, Flags]:
         """Return the mean number of training images, and which answers of their heads are right."""

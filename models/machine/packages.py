@@ -18,8 +18,8 @@ def install_command(*packages: str) -> str:
     Args:
         packages: Names with their extras and versions, as pip takes them.
     """
-    found = shutil.which("pip")
-    own = found is not None and Path(found).parent == Path(sys.executable).parent
+    pip = shutil.which("pip")
+    own = pip is not None and Path(pip).parent == Path(sys.executable).parent
     program = ["pip"] if own else [sys.executable, "-m", "pip"]
     return shlex.join([*program, "install", *packages])
 

@@ -27,8 +27,8 @@ def prefer_batches() -> None:
     """Let TensorFlow compute batches faster in this process and in those that it starts.
 
     TensorFlow uses oneDNN by itself only on some processors, such as those with AVX-512. On the
-    others, features take a quarter less time with it. A single image, as a server gets it, may take
-    longer: 1.2 times as long with ResNet50, and 2.5 times with the default backbone.
+    others, features take less time with it. A single image, as a server gets it, may take longer;
+    see docs/benchmarks.md, "Constants of the code".
 
     TensorFlow decides when it is imported. Where it is imported already, nothing is changed, so
     that all processes of a run compute in the same way.

@@ -163,7 +163,9 @@ def read(maps: Sequence[keras.KerasTensor], kind: str) -> keras.KerasTensor:
     if kind in (AVERAGE, CLASS_TOKEN):
         return layers.GlobalAveragePooling2D(dtype="float32", name=FEATURES)(maps[0])
     if kind == TOKENS:
-        blocks = [layers.GlobalAveragePooling2D(dtype="float32")(each) for each in maps]
+        blocks = [
+            layers.GlobalAveragePooling2D(dtype="float32")(feature_map) for feature_map in maps
+        ]
     else:
         mean = layers.GlobalAveragePooling2D(dtype="float32")(maps[0])
         axes = covariance_pooling.fixed_axes(maps)

@@ -31,7 +31,8 @@ from imgpipe.models.settings.feature_kinds import COVARIANCE_AXES
 if TYPE_CHECKING:
     import keras
 
-#: On six sets of images, heads were as good with five iterations as with exact square roots.
+#: With so many, heads are as good as with exact square roots; see docs/benchmarks.md, "Constants
+#: of the code".
 _ITERATIONS: Final = 5
 _LEAST_TRACE: Final = 1e-5  # added to the trace, so that a map without variance has a square root
 _SEED: Final = 0  # of the axes where no weights give any
@@ -53,13 +54,13 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
     dimension = axes[0].shape[1]
     covariances = []
     traces = []
-    for number, (each, columns) in enumerate(zip(maps, axes, strict=True)):
+    for number, (feature_map, columns) in enumerate(zip(maps, axes, strict=True)):
         project = layers.Conv2D(
             dimension, 1, use_bias=False, trainable=False, name=f"{AXES}_{number}"
         )
-        projected = project(each)
+        projected = project(feature_map)
         project.set_weights([columns[None, None]])
-        positions = each.shape[1] * each.shape[2]
+        positions = feature_map.shape[1] * feature_map.shape[2]
         # In 16 bits, the covariance would lose most of its digits.
         x = layers.Reshape((positions, dimension), dtype="float32")(ops.cast(projected, "float32"))
         x = x - ops.mean(x, axis=1, keepdims=True)
@@ -98,8 +99,8 @@ def _square_root(matrices: keras.KerasTensor) -> keras.KerasTensor:
 
 def number_of_axes(network: keras.Model) -> int:
     """Return the number d of axes in a network; 0 if its head reads no covariances."""
-    projecting = (one for one in network.layers if one.name.startswith(f"{AXES}_"))
-    return next((int(one.filters) for one in projecting), 0)
+    projecting = (layer for layer in network.layers if layer.name.startswith(f"{AXES}_"))
+    return next((int(layer.filters) for layer in projecting), 0)
 
 
 def fixed_axes(maps: Sequence[keras.KerasTensor]) -> list[Floats]:
@@ -117,15 +118,15 @@ def fixed_axes(maps: Sequence[keras.KerasTensor]) -> list[Floats]:
         the maps or its weights have fewer channels.
     """
     order = layer_graph.nodes(maps)
-    kernels = [layer_graph.channel_weights(order, each) for each in maps]
-    sizes = [each.shape[-1] for each in maps]
+    kernels = [layer_graph.channel_weights(order, feature_map) for feature_map in maps]
+    sizes = [feature_map.shape[-1] for feature_map in maps]
     sizes += [min(kernel.shape) for kernel in kernels if kernel is not None]
     dimension = min(COVARIANCE_AXES, *sizes)
     return [
-        _random_axes(each.shape[-1], dimension)
+        _random_axes(feature_map.shape[-1], dimension)
         if kernel is None
         else _singular_axes(kernel.tobytes(), len(kernel), dimension)
-        for each, kernel in zip(maps, kernels, strict=True)
+        for feature_map, kernel in zip(maps, kernels, strict=True)
     ]
 
 

@@ -61,8 +61,8 @@ def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str)
         "vocabulary": list(classifier.vocabulary),
         "temperature": classifier.temperature,
         "unknown_below": classifier.unknown_below,
-        "maps": [one._keras_history.operation.name for one in classifier.trunk.outputs],
-        "arrays": [[_sha256(array) for array in one.get_weights()] for one in network.layers],
+        "maps": [output._keras_history.operation.name for output in classifier.trunk.outputs],
+        "arrays": [[_sha256(array) for array in layer.get_weights()] for layer in network.layers],
     }
     preset = architecture(settings.network).preset
     if preset is None or of_keras(network):

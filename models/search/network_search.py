@@ -47,7 +47,7 @@ from imgpipe.models.training.watch import Watch
 #: before all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
 #: Up to this number of images there is no search unless minutes are given: in a minute, a network
-#: takes so few steps that it was worse than the head.
+#: takes too few steps to become better than the head.
 _FEW: Final = 500
 
 #: How the trial of a network ended. "judged": the network was compared with the head. "stopped": so

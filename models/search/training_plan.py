@@ -40,6 +40,11 @@ class TrainingPlan:
         views = replace(given.views, count=self.views)
         return replace(given, fine_tune=stage, views=views)
 
+    @property
+    def steps(self) -> int:
+        """Steps of training for each image: every view in every epoch."""
+        return (self.views + 1) * self.epochs
+
     def passes(self) -> float:
         """Estimate the cost for each image, in forward passes."""
         return (self.views + 1) * (1 + _PASSES_A_STEP * self.share * self.epochs)
@@ -53,9 +58,7 @@ class TrainingPlan:
         )
         allowed = [plan for plan in smaller if plan.passes() <= passes]
         # Of as many steps, those with more views, which differ.
-        return max(
-            allowed, key=lambda plan: ((plan.views + 1) * plan.epochs, plan.views), default=None
-        )
+        return max(allowed, key=lambda plan: (plan.steps, plan.views), default=None)
 
     def smallest(self) -> TrainingPlan:
         """Return the plan with the fewest views and epochs that `within` allows."""

@@ -63,9 +63,9 @@ class Rows:
             return tf.gather(self._constant, index)
 
         def gather(index: Integers) -> Array:
-            found = self.stored[index]
+            taken = self.stored[index]
             stored_rows.release(self.stored)
-            return found
+            return taken
 
         kind = tf.as_dtype(self.stored.dtype)
         # The rows never change, so TensorFlow need not take each call for a new result.

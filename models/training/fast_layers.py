@@ -61,7 +61,7 @@ def exact(model: keras.Model) -> keras.Model:
 def _replaced(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Model:
     """Return a model with other layers, which get the weights of those that they replace."""
     pairs = [(layer, replacement(layer)) for layer in model.layers]
-    new = {old.name: found for old, found in pairs if found is not old}
+    new = {old.name: layer for old, layer in pairs if layer is not old}
     if not new:
         return model
     copy = keras.models.clone_model(model, clone_function=lambda layer: new.get(layer.name, layer))

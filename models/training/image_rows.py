@@ -65,14 +65,14 @@ def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) ->
     dataset = tf.data.Dataset.zip((numbered, tf.data.TFRecordDataset(list(images.files))))
     dataset = dataset.filter(lambda place, _: place >= 0)  # before decoding, which is expensive
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    found = rows.empty(len(images), (side, side, 3), np.uint8)
+    stored = rows.empty(len(images), (side, side, 3), np.uint8)
     progress.total(len(images), "images")
-    for places, some in untuned(dataset.batch(_DECODED_AT_ONCE).prefetch(2)).as_numpy_iterator():
-        found[places] = some
-        rows.release(found)
-        progress.advance(len(some), "images")
+    for places, batch in untuned(dataset.batch(_DECODED_AT_ONCE).prefetch(2)).as_numpy_iterator():
+        stored[places] = batch
+        rows.release(stored)
+        progress.advance(len(batch), "images")
     seeds = augmentation.seeds([digest.decode() for digest in images.hashes])
-    return Rows(found, images.labels, np.array(seeds, np.int64), views)
+    return Rows(stored, images.labels, np.array(seeds, np.int64), views)
 
 
 def most_views(extractor: FeatureExtractor, images: int) -> int:
@@ -103,18 +103,19 @@ def activations(
     Returns:
         The activations, float16 [n · (views + 1), h, w, C]; None if the time ended before.
     """
-    each = views + 1
-    found = rows.empty(each * len(images), extractor.shape, np.float16)
+    per_image = views + 1  # rows of an image
+    stored = rows.empty(per_image * len(images), extractor.shape, np.float16)
     progress.total(len(images), "images")
     for places, encoded in images.values(names.IMAGE_BYTES):
         if over():
             return None
         hashes = [digest.decode() for digest in images.hashes[places]]
-        some = extractor.extract(encoded.tolist(), hashes, [range(each)] * len(places))
-        found[(each * places[:, None] + np.arange(each)).reshape(-1)] = np.concatenate(some)
-        rows.release(found)
+        batch = extractor.extract(encoded.tolist(), hashes, [range(per_image)] * len(places))
+        numbers = per_image * places[:, None] + np.arange(per_image)
+        stored[numbers.reshape(-1)] = np.concatenate(batch)
+        rows.release(stored)
         progress.advance(len(places), "images")
-    return Rows(found, np.repeat(images.labels, each))
+    return Rows(stored, np.repeat(images.labels, per_image))
 
 
 def seconds_a_view(images: Labelled, extractor: FeatureExtractor) -> float:

@@ -28,7 +28,7 @@ from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import has_gpu
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import Flags, Floats, Names
+from imgpipe.models.names.arrays import Floats
 from imgpipe.models.network.classifier import backbone_of, build_parts, copy_weights
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets, image_rows
@@ -155,10 +155,14 @@ def _head(inputs: Inputs) -> Trained:
     settings = inputs.settings
     training, validation = read_splits(inputs)
     progress.part("the head")
-    found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
+    fitted = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
     rows = datasets.Rows(validation.features, validation.labels)
-    head = _judged(found, rows, HEAD, int(training.is_view_0.sum()), validation.groups)
-    return replace(head, distribution=row_distribution(training, validation))
+    head = _with_answers(fitted, rows, HEAD, int(training.is_view_0.sum()))
+    return replace(
+        head,
+        answers=replace(head.answers, groups=validation.groups),
+        distribution=row_distribution(training, validation),
+    )
 
 
 def read_splits(inputs: Inputs) -> tuple[BankRows, BankRows]:
@@ -186,11 +190,12 @@ def fitted_head(
 ) -> Trained:
     """Solves a head as that of the run, with its answers for the rows `held`; see `solve_head`."""
     train = solver.rows
-    found = solve_head(solver, held, learning_curve, penalty)
-    learnable = np.isin(held.labels, train.labels)
+    fitted = solve_head(solver, held, learning_curve, penalty)
     rows = datasets.Rows(held.features, held.labels)
-    images = int(train.is_view_0.sum())
-    return _judged(found, rows, HEAD, images, held.groups, learnable, held.hashes)
+    head = _with_answers(fitted, rows, HEAD, int(train.is_view_0.sum()))
+    learnable = np.isin(held.labels, train.labels)
+    answers = replace(head.answers, groups=held.groups, learnable=learnable, hashes=held.hashes)
+    return replace(head, answers=answers)
 
 
 def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
@@ -246,20 +251,23 @@ def train_above_cut(
         was a network.
     """
     over = watch.over or (lambda: False)
-    trained = image_rows.activations(part.training, extractor, views, over)
-    judging = None
-    if trained is not None:
-        judging = image_rows.activations(part.held_out, extractor, 0, over)
-    if trained is None or judging is None:
+    training = image_rows.activations(part.training, extractor, views, over)
+    if training is None:
+        return None
+    held_out = image_rows.activations(part.held_out, extractor, 0, over)
+    if held_out is None:
         return None
     start = part.start or part.best.layers
     build = functools.partial(network, classes, settings, extractor.layer, start)
-    watch = replace(watch, judge=_calibrated_loss_on(judging))
-    found = fit(build, trained, judging, classes, settings, log_dir, watch)
+    watch = replace(watch, judge=_calibrated_loss_on(held_out))
+    fitted = fit(build, training, held_out, classes, settings, log_dir, watch)
+    what = f"layers {fitted.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
+    tuned = _with_answers(fitted, held_out, what, len(part.training))
     best = part.best.answers
-    what = f"layers {found.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
-    images = len(part.training)
-    return _judged(found, judging, what, images, best.groups, best.learnable, part.held_out.hashes)
+    answers = replace(
+        tuned.answers, groups=best.groups, learnable=best.learnable, hashes=part.held_out.hashes
+    )
+    return replace(tuned, answers=answers)
 
 
 def _on_images(inputs: Inputs, note: str) -> Trained:
@@ -271,9 +279,9 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
         for files in (inputs.train_files, inputs.validation_files)
     )
     build = functools.partial(network, classes, settings)
-    found = fit(build, training, validation, classes, settings, inputs.log_dir)
+    fitted = fit(build, training, validation, classes, settings, inputs.log_dir)
     what = "head" if settings.frozen else "all layers"
-    return _judged(found, validation, f"{what}, on the fly ({note})", len(training.labels))
+    return _with_answers(fitted, validation, f"{what}, on the fly ({note})", len(training.labels))
 
 
 def network(
@@ -311,27 +319,23 @@ def network(
     return fast_layers.accelerated(model, bfloat16)
 
 
-def _judged(
-    found: Fit,
-    held_out: datasets.Rows,
-    trained: str,
-    images: int,
-    groups: Names | None = None,
-    known: Flags | None = None,
-    hashes: Names | None = None,
-) -> Trained:
-    """Return the fitted model, in float32, with its answers for held-out images; see `Answers`.
+def _with_answers(fitted: Fit, held_out: datasets.Rows, trained: str, images: int) -> Trained:
+    """Return the fitted model, in float32, with its answers for held-out images.
 
-    It was trained on `images` images of train.
+    Args:
+        fitted: The fitted model.
+        held_out: Rows of the held-out images.
+        trained: What was trained, for the history.
+        images: Number of images of train that it was trained on.
     """
     from imgpipe.models.training import fast_layers  # imports Keras
 
-    layers = fast_layers.exact(found.layers)
-    answers = Answers(_logits(layers, held_out), held_out.labels, groups, known, hashes)
+    layers = fast_layers.exact(fitted.layers)
+    answers = Answers(_logits(layers, held_out), held_out.labels)
     history: NetworkHistory = {
-        **found.stage,
+        **fitted.stage,
         "trained": trained,
-        "solution": found.solution,
+        "solution": fitted.solution,
         "fine_tune": None,
         "learned": {names.TRAIN: images},
         "cross_validation": None,

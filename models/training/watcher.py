@@ -46,7 +46,7 @@ class Watcher(keras.callbacks.Callback):
         """Record an epoch, and keep its weights if they are the best. This may end the training."""
         settings = self._settings
         values = {name: float(value) for name, value in (logs or {}).items()}
-        judged = self._judged(values["val_loss"])
+        loss = self._compared_loss(values["val_loss"])
         # JSON has no NaN.
         finite = {name: x if np.isfinite(x) else None for name, x in values.items()}
         self.epochs.append(
@@ -59,11 +59,11 @@ class Watcher(keras.callbacks.Callback):
             }
         )
         progress.advance(1, "epochs")
-        # The target ends the training but chooses no weights. The course kept the last ones, and
-        # went from 1.000 to 0.949 on the validation images of horses or humans.
+        # The target ends the training but chooses no weights: the last ones may be far worse than
+        # the best ones; see docs/benchmarks.md, "Constants of the code".
         reached = 0 < settings.target_accuracy <= values["accuracy"]
-        if self._is_better(judged):
-            self._lowest = judged
+        if self._is_better(loss):
+            self._lowest = loss
             self.best_epoch = epoch + 1
             self._best = self.model.get_weights()
         if reached:
@@ -78,7 +78,7 @@ class Watcher(keras.callbacks.Callback):
         if self._best is not None:
             model.set_weights(self._best)
 
-    def _judged(self, loss: float) -> float:
+    def _compared_loss(self, loss: float) -> float:
         """Return the loss by which the epoch is compared with others."""
         if self._watch.judge is None or self._watch.keep_last or not np.isfinite(loss):
             return loss

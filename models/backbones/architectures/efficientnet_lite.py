@@ -144,10 +144,13 @@ class Unit(NamedTuple):
 def units(variant: Variant) -> Iterator[Unit]:
     """Yield all convolutions of a variant in order, from stem to head."""
     yield Unit("stem", ("_conv_stem", "_bn0"), 3, _STEM_CHANNELS, 2)
-    channels, block = _STEM_CHANNELS, 0
+    channels = _STEM_CHANNELS
+    block = 0
     for stage in variant.stages():
         for repeat in range(stage.repeats):
-            at, name, wide = f"_blocks.{block}", f"block{block}", channels * stage.expansion
+            at = f"_blocks.{block}"
+            name = f"block{block}"
+            wide = channels * stage.expansion
             step = stage.stride if repeat == 0 else 1
             if stage.expansion > 1:  # block 0 has no expansion, and no convolution for it
                 stored = (f"{at}._expand_conv", f"{at}._bn0")
@@ -157,7 +160,8 @@ def units(variant: Variant) -> Iterator[Unit]:
             stored = (f"{at}._project_conv", f"{at}._bn2")
             joins = step == 1 and channels == stage.channels
             yield Unit(f"{name}_project", stored, 1, stage.channels, 1, False, False, block, joins)
-            channels, block = stage.channels, block + 1
+            channels = stage.channels
+            block += 1
     yield Unit("head", ("_conv_head", "_bn1"), 1, _HEAD_CHANNELS)
 
 
@@ -210,7 +214,8 @@ def _network(
     block = None
     for unit in units(variant):
         if unit.block != block:
-            entry, block = x, unit.block
+            entry = x
+            block = unit.block
         x = layers_of(unit, x)
         if unit.joins:
             x = layers.Add(name=f"block{unit.block}_join", trainable=trainable)([x, entry])

@@ -136,14 +136,16 @@ def _explained(choice: BackboneChoice, error: Exception, imagenet: bool) -> Exce
     """Return an error that tells a person what to do; None if the error is a defect."""
     text = str(error)
     if imagenet and ("URL fetch failure" in text or isinstance(error, OSError)):
-        found = re.search(r"[\w.\-]+\.h5", text)
-        file = found[0] if found else "its weights without top (…_notop.h5)"
+        file_names = re.findall(r"[\w.\-]+\.h5", text)
+        file = file_names[0] if file_names else "its weights without top (…_notop.h5)"
         folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
         advice = f"Put that file into {folder}"
         # With weights="imagenet", Keras gives these networks one more Rescaling, without which the
         # same weights from a file answer differently (tensorflow/tensorflow#62193).
         if not choice.name.startswith("efficientnet_b"):
-            advice += f', or name it: model.weights = "PATH/{found[0] if found else "FILE.h5"}"'
+            advice += (
+                f', or name it: model.weights = "PATH/{file_names[0] if file_names else "FILE.h5"}"'
+            )
         return ResourceError(
             f"backbone {choice.name}: its ImageNet weights are not on this machine, and the "
             f"network does not give them ({text[:200]}). Expected: {file}. {advice}"

@@ -46,7 +46,8 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """
     import keras
 
-    about, function = f"{_SETTING}: {choice.name}", own_code.function(_SETTING, choice.name)
+    about = f"{_SETTING}: {choice.name}"
+    function = own_code.function(_SETTING, choice.name)
     try:
         network = function(side[0])
     except Exception as error:
@@ -71,7 +72,7 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
             f"{about} must return a model with one input, pixels [N, {side[0]}, {side[1]}, 3]. "
             f"Received: a model with inputs {inputs}"
         )
-    lambdas = [one.name for one in network.layers if isinstance(one, keras.layers.Lambda)]
+    lambdas = [layer.name for layer in network.layers if isinstance(layer, keras.layers.Lambda)]
     if lambdas:  # Keras refuses to copy them, and to read them from a file
         raise ConfigError(
             f"{about} must not use Lambda layers, which cannot be copied or exported. Use a "
