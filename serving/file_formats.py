@@ -57,11 +57,11 @@ def described(data: bytes) -> tuple[str, str]:
 def known_format(data: bytes) -> str:
     """Return the name of the format of a file that models do not decode; "" for an unknown one."""
     name, ending = _by_signature(data)
-    other = other_format(data)
+    refused_format = other_format(data)
     # Photographs of many cameras begin as a TIFF file.
-    if other == _TIFF and name and ending not in _TIFF_ENDINGS:
+    if refused_format == _TIFF and name and ending not in _TIFF_ENDINGS:
         return name
-    return other or name
+    return refused_format or name
 
 
 def beginning(data: bytes) -> str:
@@ -82,13 +82,13 @@ def _by_signature(data: bytes) -> tuple[str, str]:
     if len(set(data[:_MAGIC])) == 1:  # an erased or unwritten file, which some signatures match
         return "", ""
     try:
-        found = puremagic.magic_string(data[:_HEAD])
+        matches = puremagic.magic_string(data[:_HEAD])
     except (puremagic.PureError, ValueError):  # of its version 1
-        found = []
-    if not found:
+        matches = []
+    if not matches:
         return "", ""
     # Many formats are packed as ZIP, and have the same signature.
-    best = max(found, key=lambda match: (match.confidence, match.extension in _USUAL))
+    best = max(matches, key=lambda match: (match.confidence, match.extension in _USUAL))
     is_named = best.confidence >= _SURE and (best.extension or best.mime_type)
     return (best.name, best.extension) if is_named else ("", "")
 

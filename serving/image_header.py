@@ -117,7 +117,8 @@ def pixels(data: bytes) -> int | None:
 def hidden_cost(data: bytes) -> str:
     """Say why an encoded image costs much more than its number of pixels tells; "" if it does not.
 
-    A PNG of one pixel and 11 kB took 3 GB, and a JPEG of less than a kilobyte took 20 seconds.
+    A PNG of one pixel and some kilobytes can take gigabytes of memory, and a JPEG of less than a
+    kilobyte many seconds.
     """
     kind = sniff(data)
     try:
@@ -154,7 +155,8 @@ def _png(data: bytes) -> tuple[int, int]:
 
 def _png_expanded(data: bytes) -> int:
     """Return the total size of the compressed texts and profiles, or a size above the limit."""
-    total, at = 0, 8
+    total = 0
+    at = 8
     for _ in range(_MOST_PARTS):
         if at + 8 > len(data):
             return total
@@ -171,7 +173,8 @@ def _png_expanded(data: bytes) -> int:
 
 def _expanded(content: bytes, most: int) -> int:
     """Return the size of compressed bytes, of which no more than about `most` are expanded."""
-    stream, size = zlib.decompressobj(), 0
+    stream = zlib.decompressobj()
+    size = 0
     try:
         while content and not stream.eof and size <= most:
             size += len(stream.decompress(content, _EXPANDED_AT_ONCE))
@@ -201,15 +204,18 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
     at = 2
     for _ in range(most):
         end = min(at + reach, len(data))
-        found = _find(_MARKER, data, at, end)
+        match = _find(_MARKER, data, at, end)
         # Decoders skip any number of bytes, and then allocate what the header asks for.
-        if found is None and _find(_FRAME, data, end, len(data)):
+        if match is None and _find(_FRAME, data, end, len(data)):
             raise _OutOfReach
-        if found is None or found[0][1] == _EOI:
+        if match is None:
             return
-        at = found.end()
-        if found[0][1] not in _STANDALONE:
-            yield found[0][1], at
+        marker = match[0][1]
+        if marker == _EOI:
+            return
+        at = match.end()
+        if marker not in _STANDALONE:
+            yield marker, at
             at += max(struct.unpack_from(">H", data, at)[0], 2)
     raise _TooManyParts(most)
 
@@ -218,39 +224,48 @@ def _find(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) -> re.M
     """Find two bytes of which the first is between two places."""
     for start in range(begin, end, _AT_ONCE):
         # One byte more, because the two may be divided.
-        if found := pattern.search(data, start, min(start + _AT_ONCE, end) + 1):
-            return found
+        match = pattern.search(data, start, min(start + _AT_ONCE, end) + 1)
+        if match:
+            return match
     return None
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
     """Return the largest size in a frame header before the scan."""
-    found = (0, 0)
+    largest = (0, 0)
     for marker, at in _segments(data, _MOST_SEGMENTS, _HEADER_REACH):
         if marker == _SOS:
             break
         if marker in _SOF:
             height, width = struct.unpack_from(">HH", data, at + 3)
-            found = max(found, (width, height), key=lambda sides: sides[0] * sides[1])
-    return found
+            largest = max(largest, (width, height), key=lambda sides: sides[0] * sides[1])
+    return largest
 
 
 def _gif(data: bytes) -> tuple[int, int]:
     return struct.unpack_from("<HH", data, 6)
 
 
+def _colour_table_bytes(flags: int) -> int:
+    """Return the size of the colour table of a GIF, or of one of its images, by its flags."""
+    has_table = flags & 0x80
+    return 3 << ((flags & 7) + 1) if has_table else 0
+
+
 def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield the extensions and images of a GIF: first byte, where it begins, and where it ends."""
     (flags,) = struct.unpack_from("<B", data, 10)
     # 6 bytes of signature, 7 of the screen descriptor, and the global colour table if there is one.
-    at, parts = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0), 0
+    at = 13 + _colour_table_bytes(flags)
+    parts = 0
     most = max(_MOST_PARTS, len(data) // _LEAST_PART)
     while at < len(data):
-        begin, kind = at, data[at]
+        begin = at
+        kind = data[at]
         if kind == _GIF_IMAGE:
             local = data[at + 9]
             # The descriptor, its colour table, and a byte for the code size of LZW.
-            at += 10 + (3 << ((local & 7) + 1) if local & 0x80 else 0) + 1
+            at += 10 + _colour_table_bytes(local) + 1
         elif kind == _GIF_EXTENSION:
             at += 2
         else:
@@ -312,7 +327,8 @@ def _webp(data: bytes) -> tuple[int, int]:
 def _jxl(data: bytes) -> tuple[int, int]:
     """Read the size header of a bare JPEG XL codestream."""
     # The fields follow the signature FF 0A, and are read from the lowest bit on.
-    bits, at = int.from_bytes(data[2:16], "little"), 0
+    bits = int.from_bytes(data[2:16], "little")
+    at = 0
 
     def take(count: int) -> int:
         nonlocal at

@@ -102,13 +102,13 @@ def _certain(data: bytes, converted: Container[str]) -> str:
     kind = sniff(data)
     if kind:
         return _webp_kind(data) if kind == "WEBP" and kind not in converted else ""
-    other = other_format(data)
-    if other in converted:
+    refused_format = other_format(data)
+    if refused_format in converted:
         return ""
-    if other == HEIC:
+    if refused_format == HEIC:
         return f"HEIC, a format that is not accepted. {_SAVE} Or, {IPHONE_REMEDY}."
     name = known_format(data)
-    if other:
+    if refused_format:
         return f"{name}, a format that is not accepted. {_SAVE}"
     if name:
         return f"the file is no image, but of another format: {name}. {_SAVE}"

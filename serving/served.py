@@ -38,7 +38,8 @@ class Served:
             from imgpipe.serving.server.runtime import Runtime
 
             runtime = Runtime(Path(directory))
-        self._runtime, definition = runtime, runtime.signatures[signature]
+        self._runtime = runtime
+        definition = runtime.signatures[signature]
         self._inputs = dict(definition.inputs)
         wanted = definition.outputs if outputs is None else outputs
         self._outputs = {name: definition.outputs[name].name for name in wanted}
@@ -71,13 +72,13 @@ class Served:
             return self._runtime.run(feeds, part, self._fetches)
 
         if count == 1:
-            found = answered(columns)
+            values = answered(columns)
         else:
             parts = zip(*(np.array_split(column, count) for column in columns), strict=True)
             with ThreadPoolExecutor(count) as threads:
                 pieces = zip(*threads.map(answered, parts), strict=True)
-                found = [np.concatenate(rows) for rows in pieces]
-        by_tensor = dict(zip(self._fetches, found, strict=True))
+                values = [np.concatenate(rows) for rows in pieces]
+        by_tensor = dict(zip(self._fetches, values, strict=True))
         return {name: by_tensor[tensor] for name, tensor in self._outputs.items()}
 
     def close(self) -> None:

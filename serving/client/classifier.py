@@ -145,13 +145,13 @@ class Classifier(ABC):
             return ask(chunks[0])
         pool = ThreadPoolExecutor(at_once, "imgpipe-client")
         try:
-            answers = list(pool.map(ask, chunks))
+            of_chunks = list(pool.map(ask, chunks))
         except BaseException as error:
             # Ctrl-C must not wait for the calls in flight; closing the client cancels them.
             pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
             raise
         pool.shutdown()
-        return [answer for some in answers for answer in some]
+        return [answer for answers in of_chunks for answer in answers]
 
     def _ask_chunk(
         self, start: int, images: Sequence[Image], question: ClassifyQuestion

@@ -92,7 +92,9 @@ class Client(Classifier):
                 "Select a model by version or by label, not by both. "
                 f"Received: version {version} and label {label!r}."
             )
-        self.target, self.model, self.timeout = target, model, _checked(timeout)
+        self.target = target
+        self.model = model
+        self.timeout = _checked(timeout)
         self._servable = Servable(model, version, label)
         self._wait_for_ready = wait_for_ready
         self._metadata = channel.metadata(headers or {})
@@ -174,15 +176,15 @@ class Client(Classifier):
         """
         inputs = {question.input_name: images}
         signature = question.signature_name
-        known = self._classes.get(signature)
-        if known is not None:
+        classes = self._classes.get(signature)
+        if classes is not None:
             answer = self.predict(inputs, signature, _WITHOUT_CLASSES, question.timeout)
-            if answer.version == known.version:
-                return known.added_to(answer)
+            if answer.version == classes.version:
+                return classes.added_to(answer)
         answer = self.predict(inputs, signature, (), question.timeout)
-        found = KnownClasses.of(answer)
-        if found is not None:
-            self._classes[signature] = found
+        new_classes = KnownClasses.of(answer)
+        if new_classes is not None:
+            self._classes[signature] = new_classes
         return answer
 
     def _check_question(self, refused: InvalidArgument, question: ClassifyQuestion) -> None:
@@ -273,7 +275,8 @@ class Client(Classifier):
         """
         version = self._servable.version if version is None else version
         deadline = time.monotonic() + timeout
-        pause, last = _FIRST_PAUSE_S, "no answer yet"
+        pause = _FIRST_PAUSE_S
+        last = "no answer yet"
         while (left := deadline - time.monotonic()) > 0:
             try:
                 states = self._states(version, min(left, self.timeout), True)

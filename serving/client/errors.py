@@ -24,7 +24,8 @@ class ServingError(Exception):
 
     def __init_subclass__(cls, code: str = "", exit_code: int = 0) -> None:
         super().__init_subclass__()
-        cls.code, cls.exit_code = code or cls.code, exit_code or cls.exit_code
+        cls.code = code or cls.code
+        cls.exit_code = exit_code or cls.exit_code
 
 
 class InvalidArgument(ServingError, code="INVALID_ARGUMENT", exit_code=2):

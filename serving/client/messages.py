@@ -193,19 +193,20 @@ def classifications(answer: Prediction, count: int, top: int) -> list[Classifica
             f"and probabilities {list(probabilities.shape)}; expected {expected}."
         )
     labels = answer.outputs.get("label")
-    found = []
+    classified = []
     for number, (names, scores) in enumerate(zip(classes, probabilities)):
         order = np.argsort(-scores, kind="stable")[:top]
         pairs = tuple((_text(names[i]), float(scores[i])) for i in order)
         label: str = pairs[0][0]
         probability: float | None = pairs[0][1]
         if labels is not None and labels.shape == (count,):
-            said = labels[number]
+            served_label = labels[number]
             # Other models may answer with the number of the class.
-            if isinstance(said, (str, bytes)) and not (names == said).any():
-                label, probability = _text(said), None  # no class, as "unknown"
-        found.append(Classification(label, probability, pairs, answer.version))
-    return found
+            if isinstance(served_label, (str, bytes)) and not (names == served_label).any():
+                label = _text(served_label)
+                probability = None  # no class, as "unknown"
+        classified.append(Classification(label, probability, pairs, answer.version))
+    return classified
 
 
 def _text(value: Any) -> str:

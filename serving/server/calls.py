@@ -200,7 +200,8 @@ class SheddingPool(futures.ThreadPoolExecutor):
 
     def __init__(self, max_workers: int, max_waiting: int, max_bytes: int = 0) -> None:
         super().__init__(max_workers, thread_name_prefix="request")
-        self._max_waiting, self._max_bytes = max_waiting, max_bytes
+        self._max_waiting = max_waiting
+        self._max_bytes = max_bytes
         self._bytes = self._accepted = self._running = 0
         self._lock = threading.Lock()
         self._draining = False
@@ -238,7 +239,8 @@ class SheddingPool(futures.ThreadPoolExecutor):
         """
         with self._lock:
             self._check_room(size)
-            self._bytes, self._accepted = self._bytes + size, self._accepted + 1
+            self._bytes += size
+            self._accepted += 1
         answer: futures.Future[T] = futures.Future()
         self.submit(self._take, fn, size, answer)
         waiting = asyncio.wrap_future(answer)
@@ -292,4 +294,5 @@ class SheddingPool(futures.ThreadPoolExecutor):
     def _end(self, size: int) -> None:
         with self._lock:
             self._running -= 1
-            self._bytes, self._accepted = self._bytes - size, self._accepted - 1
+            self._bytes -= size
+            self._accepted -= 1

@@ -35,7 +35,8 @@ class Core:
     """
 
     def __init__(self, loader: Loader, settings: Settings) -> None:
-        self._loader, self._settings = loader, settings
+        self._loader = loader
+        self._settings = settings
         # Replaced as a whole, never changed: requests read them without a lock.
         self.models: Mapping[str, ModelManager] = {}
         self._changing = threading.Lock()
@@ -48,7 +49,8 @@ class Core:
             StatusError: NOT_FOUND, UNAVAILABLE in its place while the server starts, or
                 INVALID_ARGUMENT for a label that does not exist.
         """
-        version, model = spec.version, self.models.get(spec.name)
+        version = spec.version
+        model = self.models.get(spec.name)
         if spec.label is not None:
             labels = model.config.labels if model else {}
             version = labels.get(spec.label)
@@ -158,9 +160,9 @@ class Core:
             manager = self.models.get(model.name)
             available = manager.available() if manager else []
             for label, version in model.labels.items():
-                known = manager.config.labels.get(label) if manager else None
+                assigned = manager.config.labels.get(label) if manager else None
                 may_wait = self._settings.allow_version_labels_for_unavailable_models
-                if version not in available and not (may_wait and known in (None, version)):
+                if version not in available and not (may_wait and assigned in (None, version)):
                     raise StatusError(
                         Code.FAILED_PRECONDITION,
                         f"Request to assign label to version {version} of model {model.name}, "
@@ -171,7 +173,9 @@ class Core:
 
     def _apply(self, wanted: Sequence[ModelConfig]) -> list[ModelManager]:
         """Serve `wanted` and return the models that are new or were changed."""
-        before, models, changed = self.models, {}, []
+        before = self.models
+        models = {}
+        changed = []
         for config in wanted:
             model = before.get(config.name)
             if model is None:

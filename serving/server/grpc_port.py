@@ -117,7 +117,8 @@ class GrpcPort:
         health: Health,
         settings: Settings,
     ) -> None:
-        self._services, self._health = services, health
+        self._services = services
+        self._health = health
         self._arguments = {
             "grpc.max_concurrent_streams": MAX_STREAMS,
             "grpc.server_handshake_timeout_ms": round(HANDSHAKE_S * 1000),

@@ -155,14 +155,16 @@ class Pace:
     """
 
     def __init__(self, at_once: int) -> None:
-        self._at_once, self._running = at_once, 0
+        self._at_once = at_once
+        self._running = 0
         self._rows: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def end(self, signature: str, counts: Sequence[int], begin: int) -> int:
         """Return where a slice ends that begins at a row, given the pixels of each row."""
         most = begin + self._rows.get(signature, _FIRST_ROWS)
-        end, total = begin, 0
+        end = begin
+        total = 0
         while end < min(most, len(counts)) and (end == begin or total < SLICE_PIXELS):
             total += counts[end]
             end += 1
@@ -185,10 +187,10 @@ class Pace:
             seconds = max((time.monotonic() - began) * share, 1e-6)
             with self._lock:
                 self._running -= 1
-                known = self._rows.get(signature, _FIRST_ROWS)
+                allowed = self._rows.get(signature, _FIRST_ROWS)
                 fitting = max(int(rows * _SLICE_S / seconds), 1)
-                if rows >= known or fitting < known:
-                    self._rows[signature] = min(fitting, 2 * known, MAX_SLICE_ROWS)
+                if rows >= allowed or fitting < allowed:
+                    self._rows[signature] = min(fitting, 2 * allowed, MAX_SLICE_ROWS)
 
 
 class Turns:

@@ -39,7 +39,8 @@ class ModelManager:
 
     def __init__(self, config: ModelConfig, loader: Loader, settings: Settings) -> None:
         self.config = config
-        self._loader, self._settings = loader, settings
+        self._loader = loader
+        self._settings = settings
         # Replaced as a whole, never changed: requests read them without a lock.
         self._versions: dict[int, Version] = {}
         self._problem = ""
@@ -96,7 +97,9 @@ class ModelManager:
 
     def poll(self) -> None:
         """Read the base path once, and load and unload versions accordingly."""
-        config, policy, problem = self.config, self.config.policy, ""
+        config = self.config
+        policy = config.policy
+        problem = ""
         paths: dict[int, Path] = {}
         looked: dict[int, Version] = {}
 
@@ -190,13 +193,13 @@ class ModelManager:
         while True:
             versions = self._versions
             for number in sorted(versions, reverse=True) if version is None else [version]:
-                found = versions.get(number)
-                handle = found.acquire() if found else None
-                if found and handle is not None:
+                candidate = versions.get(number)
+                handle = candidate.acquire() if candidate else None
+                if candidate and handle is not None:
                     try:
                         yield handle
                     finally:
-                        found.release()
+                        candidate.release()
                     return
             # If the newest version was wanted and there is one now, a swap happened meanwhile.
             swapped = version is None and self.available()
@@ -232,10 +235,12 @@ class ModelManager:
             StatusError: Every version failed to load; NOT_FOUND, there is no version to wait for;
                 DEADLINE_EXCEEDED, no version is available within `timeout` seconds.
         """
-        name, deadline = self.config.name, time.monotonic() + timeout
+        name = self.config.name
+        deadline = time.monotonic() + timeout
         with self._changed:
             while True:
-                available, lines = self.available(), self.states()
+                available = self.available()
+                lines = self.states()
                 settled = self._settled is self.config and not any(
                     version.coming for version in self._versions.values()
                 )
@@ -248,10 +253,10 @@ class ModelManager:
                     raise StatusError(Code.NOT_FOUND, self._problem)
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    known = ", ".join(map(str, lines))
+                    states = ", ".join(map(str, lines))
                     raise StatusError(
                         Code.DEADLINE_EXCEEDED,
                         f"Model {name} is not available after {timeout:g} s: "
-                        f"{self._problem or known or 'not looked at yet'}.",
+                        f"{self._problem or states or 'not looked at yet'}.",
                     )
                 self._changed.wait(left)

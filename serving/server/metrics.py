@@ -151,7 +151,8 @@ class Metrics:
         """Return a loader that counts its attempts and calls `loader`."""
 
         def load(directory: Path) -> Any:
-            began, status = time.monotonic(), "fail"
+            began = time.monotonic()
+            status = "fail"
             try:
                 runtime = loader(directory)
                 status = "success"

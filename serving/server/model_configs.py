@@ -35,21 +35,22 @@ class VersionPolicy:
         return self.kind == "specific" and not self.versions
 
     def choose(
-        self, found: Iterable[int], usable: Callable[[int], bool], failing: Callable[[int], bool]
+        self, existing: Iterable[int], usable: Callable[[int], bool], failing: Callable[[int], bool]
     ) -> list[int]:
-        """Return the versions among `found` to serve now, newest first.
+        """Return the versions among `existing` to serve now, newest first.
 
         With `latest`, a version that fails to load stays among them, so that its load is tried
         again, and an older version serves in its place.
 
         Args:
-            found: The numbers of all existing versions.
+            existing: The numbers of all existing versions.
             usable: Returns whether the files of a version are complete. It is called for no more
                 versions than necessary, because it must read the files.
             failing: Returns whether a usable version fails to load.
         """
-        chosen, left = [], max(self.num_versions, 1)
-        for number in sorted(found, reverse=True):
+        chosen = []
+        left = max(self.num_versions, 1)
+        for number in sorted(existing, reverse=True):
             asked = self.kind != "specific" or number in self.versions
             if left and asked and usable(number):
                 chosen.append(number)

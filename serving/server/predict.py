@@ -87,15 +87,17 @@ class Handle:
         Raises:
             StatusError: FAILED_PRECONDITION, the model has no such signature.
         """
-        found = self.runtime.signatures.get(key or SERVING_DEFAULT)
-        infos = [] if found is None else [*found.inputs.values(), *found.outputs.values()]
-        if found is None or not all(info.dtype for info in infos):
+        signature = self.runtime.signatures.get(key or SERVING_DEFAULT)
+        infos = []
+        if signature is not None:
+            infos = [*signature.inputs.values(), *signature.outputs.values()]
+        if signature is None or not all(info.dtype for info in infos):
             raise StatusError(
                 Code.FAILED_PRECONDITION,
                 f'Serving signature key "{key or SERVING_DEFAULT}" not found. This version has: '
                 f"{listed(self.runtime.signatures)}.",
             )
-        return found
+        return signature
 
     def predict(
         self,
@@ -136,8 +138,8 @@ class Handle:
         began = time.monotonic()
         slices: list[dict[str, np.ndarray]] = []
         try:
-            for found in self._slices(key, arrays, fetches, call):
-                by_tensor = dict(zip(fetches, found, strict=True))
+            for values in self._slices(key, arrays, fetches, call):
+                by_tensor = dict(zip(fetches, values, strict=True))
                 slices.append({alias: by_tensor[name] for alias, name in tensor_names.items()})
                 # Who names the outputs is answered, whatever they are.
                 if len(slices) == 1 and self.runtime.by_row and not output_filter:
@@ -146,7 +148,9 @@ class Handle:
             if error.code != Code.INVALID_ARGUMENT:
                 raise
             raise invalid(in_words(error.message, limits.images_of(arrays))) from error
-        call.signature, call.rows, call.run_seconds = key, count, time.monotonic() - began
+        call.signature = key
+        call.rows = count
+        call.run_seconds = time.monotonic() - began
         return _joined(slices)
 
     def _arrays(self, signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -168,7 +172,8 @@ class Handle:
             # As in TensorFlow Serving, the dtype is compared and the shape is not: the operations
             # of the graph decide which shapes they accept.
             if number != info.dtype:
-                name, received = tensors.dtype_name(info.dtype), tensors.dtype_name(number)
+                name = tensors.dtype_name(info.dtype)
+                received = tensors.dtype_name(number)
                 raise invalid(
                     f"Expects {alias} to be {name} but {received} is provided. "
                     f"{self._signature_for(number) or f'Send {alias} as {name}.'}"
@@ -215,8 +220,8 @@ class Handle:
             with _turn(counts, begin, end, call):
                 call.check()
                 with self.pace.measured(key, end - begin):
-                    found = self._run_slice(key, part, fetches)
-            yield found
+                    values = self._run_slice(key, part, fetches)
+            yield values
             begin = end
 
     def _run_slice(
@@ -227,11 +232,11 @@ class Handle:
         signature = self.runtime.signatures[key]
         feeds = [signature.inputs[alias].name for alias in arrays]
         try:
-            found = self.runtime.run(feeds, list(arrays.values()), fetches)
+            values = self.runtime.run(feeds, list(arrays.values()), fetches)
         except Exception as error:
             raise status.from_exception(error) from error
         # A session returns a string of shape [] as plain `bytes`.
-        return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found]
+        return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in values]
 
 
 def _turn(counts: Sequence[int], begin: int, end: int, call: Call) -> AbstractContextManager[None]:
@@ -270,15 +275,16 @@ def _check_size(outputs: Mapping[str, np.ndarray], count: int, most: int) -> Non
     if not most or count < 2 or len(outputs) < 2:
         return
     sizes = {name: _row_bytes(values) for name, values in outputs.items()}
-    each = sum(sizes.values())
-    if each * count <= most:
+    row_bytes = sum(sizes.values())
+    if row_bytes * count <= most:
         return
     largest = max(sizes, key=lambda name: sizes[name])
+    mebibytes = row_bytes * count / (1 << 20)
     raise invalid(
-        f"The answer to {count:,} rows would have about {each * count / (1 << 20):.1f} MiB, and "
-        f"gRPC's clients accept {most >> 20} MiB unless they are told otherwise. Name the outputs "
-        f"that you need in output_filter, without {largest} ({sizes[largest]:,} of {each:,} bytes "
-        f"of a row), or send at most {max(most // each, 1):,} rows at once. If your client "
+        f"The answer to {count:,} rows would have about {mebibytes:.1f} MiB, and gRPC's clients "
+        f"accept {most >> 20} MiB unless they are told otherwise. Name the outputs that you need "
+        f"in output_filter, without {largest} ({sizes[largest]:,} of {row_bytes:,} bytes of a "
+        f"row), or send at most {max(most // row_bytes, 1):,} rows at once. If your client "
         f"accepts more (grpc.max_receive_message_length), name all outputs: {listed(outputs)}."
     )
 

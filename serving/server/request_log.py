@@ -136,10 +136,10 @@ class RequestLog:
         prefix = Path(self._settings.request_log_prefix)
         prefix.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Files of earlier processes count towards the limit too.
-        found = [(path, path.stat()) for path in request_log_files.of_prefix(prefix)]
-        found.sort(key=lambda file: file[1].st_mtime_ns)
-        total = sum(status.st_size for _, status in found)
-        for path, status in found:
+        files = [(path, path.stat()) for path in request_log_files.of_prefix(prefix)]
+        files.sort(key=lambda file: file[1].st_mtime_ns)
+        total = sum(status.st_size for _, status in files)
+        for path, status in files:
             if total + size <= self._settings.request_log_max_bytes:
                 break
             path.unlink(missing_ok=True)
@@ -147,7 +147,8 @@ class RequestLog:
         self._path = request_log_files.new(str(prefix), next(self._numbers))
         # Only its owner may read it, whatever the umask is: requests may be images of people.
         os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        self._file, self._left = tf.io.TFRecordWriter(str(self._path)), size
+        self._file = tf.io.TFRecordWriter(str(self._path))
+        self._left = size
 
     def _abandon(self) -> None:
         """Close the file after a failure. Readers stop at a record that was written in part."""
@@ -160,7 +161,8 @@ class RequestLog:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            file, self._file = self._file, None
+            file = self._file
+            self._file = None
             if file is not None:
                 file.close()
 

@@ -128,10 +128,10 @@ def _prepared(session: Any, feeds: tuple[str, ...], fetches: tuple[str, ...]) ->
 
 def _refuse_python(graph: Any) -> None:
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    found = sorted({node.op for node in nodes} & _PYTHON)
-    if found:
+    calls = sorted({node.op for node in nodes} & _PYTHON)
+    if calls:
         raise StatusError(
             Code.FAILED_PRECONDITION,
-            f"The graph calls Python functions ({', '.join(found)}), which exist only in the "
+            f"The graph calls Python functions ({', '.join(calls)}), which exist only in the "
             "process that made it. Export the model with TensorFlow operations only.",
         )

@@ -175,9 +175,9 @@ class ModelServer:
         if not settings.web_page:
             return api.app()
         read = settings.read_distribution
-        known = knowledge.Knowledge(read, self.core, self.calls, api.bodies)
+        service = knowledge.Knowledge(read, self.core, self.calls, api.bodies)
         page = pages.routes(notice=settings.notice, examples=settings.examples)
-        return api.app([*page, Route(knowledge.PATH, known.answer, methods=["GET", "POST"])])
+        return api.app([*page, Route(knowledge.PATH, service.answer, methods=["GET", "POST"])])
 
     @property
     def rest_target(self) -> str:

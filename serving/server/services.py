@@ -54,7 +54,9 @@ class Services:
     """
 
     def __init__(self, core: Core, log: RequestLog, settings: Settings) -> None:
-        self._core, self._log, self._settings = core, log, settings
+        self._core = core
+        self._log = log
+        self._settings = settings
 
     def predict(self, request: Any, call: Call) -> Any:
         """Run any signature with tensors as inputs and outputs; return a PredictResponse.

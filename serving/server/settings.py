@@ -142,7 +142,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in _flags():
-            value, limits = getattr(self, field.name), field.metadata
+            value = getattr(self, field.name)
+            limits = field.metadata
             if isinstance(value, int | float) and not limits["least"] <= value <= limits["most"]:
                 upper = "" if limits["most"] == math.inf else f" and at most {limits['most']:g}"
                 raise ConfigError(

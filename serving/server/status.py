@@ -108,7 +108,8 @@ def from_exception(error: BaseException) -> StatusError:
     """Convert an exception; errors of TensorFlow keep their code, others become INTERNAL."""
     if isinstance(error, StatusError):
         return error
-    code, message = getattr(error, "error_code", None), getattr(error, "message", None)
+    code = getattr(error, "error_code", None)
+    message = getattr(error, "message", None)
     if isinstance(code, int) and isinstance(message, str):  # tf.errors.OpError
         return StatusError(code, tidy(message))
     return StatusError(Code.INTERNAL, tidy(f"{type(error).__name__}: {error}"))

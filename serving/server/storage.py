@@ -77,7 +77,7 @@ def look(path: Path) -> Files | None:
     when the version is loaded. A folder without a model may be anything, such as a class of a data
     set, so only its own time of change is taken.
     """
-    found = []
+    files = []
     others: list[str] = []
     try:
         if not any((path / f"{SAVED_MODEL}{form}").is_file() for form in ("", "txt")):
@@ -87,16 +87,16 @@ def look(path: Path) -> Files | None:
             name = file.relative_to(path).as_posix()
             if file.is_file():
                 stat = file.stat()
-                found.append((name, stat.st_size, stat.st_mtime_ns))
+                files.append((name, stat.st_size, stat.st_mtime_ns))
             elif file.exists() and not file.is_dir():
                 others.append(f"{name} is not a file")  # to read a named pipe takes for ever
     except OSError:
         return None
-    names = {name for name, _, _ in found}
+    names = {name for name, _, _ in files}
     if others:
-        return Files(tuple(found), others[0])
+        return Files(tuple(files), others[0])
     missing = version_damage(path, "none") if MANIFEST in names else _missing_variables(names)
-    return Files(tuple(found), missing)
+    return Files(tuple(files), missing)
 
 
 def _missing_variables(names: set[str]) -> str:

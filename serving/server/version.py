@@ -69,8 +69,10 @@ class Version:
     """
 
     def __init__(self, model: str, number: int, settings: Settings) -> None:
-        self.number, self._title = number, f"model {model} version {number}"
-        self._model, self._settings = model, settings
+        self.number = number
+        self._title = f"model {model} version {number}"
+        self._model = model
+        self._settings = settings
         self.state = State.START
         self.error: StatusError | None = None
         """The error of the last attempt to load it, also while the next attempt waits or runs."""
@@ -92,10 +94,11 @@ class Version:
     def look(self, path: Path, *, first: bool) -> None:
         """Look at the files, by which a failed version is allowed another attempt.
 
-        The files of an available version are not read again: with a thousand versions that took
-        11 % of a core. A manifest tells whether all files are there. Without one, new files that
-        look complete may be partly copied, so they count as complete once they have not changed
-        for a while; times of files do not tell, because a copy may keep those of the original.
+        The files of an available version are not read again, which many versions would make costly;
+        see docs/benchmarks.md, "Constants of the code". A manifest tells whether all files are
+        there. Without one, new files that look complete may be partly copied, so they count as
+        complete once they have not changed for a while; times of files do not tell, because a copy
+        may keep those of the original.
 
         Args:
             path: The folder of the version.
@@ -105,13 +108,16 @@ class Version:
         if self.state is State.AVAILABLE:
             self.missing = ""
             return
-        self._path, files, now = path, storage.look(path), time.monotonic()
+        self._path = path
+        files = storage.look(path)
+        now = time.monotonic()
         if files is None:
             self.vanish()
             self.missing = "its folder is being removed"
             return
         if files != self._files:
-            self._files, self._unchanged_since = files, now
+            self._files = files
+            self._unchanged_since = now
         poll = self._settings.file_system_poll_wait_seconds
         settled = (
             first
@@ -122,7 +128,10 @@ class Version:
         )
         self.missing = files.missing or ("" if settled else _CHANGING)
         if self.failing and files != self._tried:
-            self.state, self.error, self.retry_at, self._failures = State.START, None, None, 0
+            self.state = State.START
+            self.error = None
+            self.retry_at = None
+            self._failures = 0
         if self.state is State.START and files.missing:
             self._fail_if_stalled(files, now - self._unchanged_since)
 
@@ -177,7 +186,8 @@ class Version:
 
         While attempts are left, a failure leaves it LOADING with `retry_at` set.
         """
-        self.state, self.retry_at = State.LOADING, None
+        self.state = State.LOADING
+        self.retry_at = None
         self._tried = self._files
         began = time.monotonic()
         runtime: Runtime | None = None
@@ -194,14 +204,18 @@ class Version:
             self._failed(_load_error(error))
             return
         with self._lock:
-            self._handle, self.state, self.error = handle, State.AVAILABLE, None
+            self._handle = handle
+            self.state = State.AVAILABLE
+            self.error = None
         self._failures = 0
         took = time.monotonic() - began
         _log.info("%s is available (%.1f s, %d warm-up requests)", self._title, took, replayed)
 
     def _failed(self, error: StatusError) -> None:
-        self._failures, self.error = self._failures + 1, error
-        attempts, pause = self._settings.max_load_retries + 1, self._settings.load_retry_seconds
+        self._failures += 1
+        self.error = error
+        attempts = self._settings.max_load_retries + 1
+        pause = self._settings.load_retry_seconds
         if self._failures < attempts:
             self.retry_at = time.monotonic() + pause
             words = f"failed (attempt {self._failures} of {attempts}, next in {pause:g} s)"
@@ -213,7 +227,9 @@ class Version:
     def give_up(self) -> None:
         """Make no further attempts to load, because the version is gone or no longer needed."""
         if self.retry_at is not None:
-            self.retry_at, self._failures, self.state = None, 0, State.END
+            self.retry_at = None
+            self._failures = 0
+            self.state = State.END
             words = "Its load was cancelled, because the version is gone or no longer needed"
             self.error = StatusError(Code.CANCELLED, words)
 
@@ -243,7 +259,8 @@ class Version:
         with self._lock:
             if self.state is not State.UNLOADING or self.references or self._handle is None:
                 return
-            handle, self._handle = self._handle, None
+            handle = self._handle
+            self._handle = None
         # Outside the lock, which no request should wait for while a session is closed.
         try:
             handle.runtime.close()
@@ -253,11 +270,11 @@ class Version:
 
 
 def _load_error(error: Exception) -> StatusError:
-    known = status.from_exception(error)
-    if known.code == Code.INTERNAL and isinstance(error, OSError | ValueError | RuntimeError):
+    converted = status.from_exception(error)
+    if converted.code == Code.INTERNAL and isinstance(error, OSError | ValueError | RuntimeError):
         # Errors of the Python loader, such as a missing tag or an unreadable protobuf.
         return StatusError(Code.INVALID_ARGUMENT, status.tidy(str(error)))
-    return known
+    return converted
 
 
 def _warm_up(handle: Handle, directory: Path) -> int:

@@ -87,7 +87,9 @@ class RestApi:
         is_ready: Callable[[], bool],
         settings: Settings,
     ) -> None:
-        self._core, self._calls, self._log = core, calls, log
+        self._core = core
+        self._calls = calls
+        self._log = log
         self._is_ready = is_ready
         self._metrics = metrics
         self.bodies = Bodies(settings.rest_api_timeout_in_ms / 1000, calls)
@@ -123,7 +125,8 @@ class RestApi:
         except StatusError as error:
             self._calls.refuse(call, error)
             return refusal(error)
-        call.method, call.deadline = "Predict", time.monotonic() + self.bodies.seconds
+        call.method = "Predict"
+        call.deadline = time.monotonic() + self.bodies.seconds
         work = functools.partial(self._run, request, call, spec)
         return await self.bodies.answer(request, call, work)
 

@@ -114,14 +114,14 @@ def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
     Raises:
         StatusError: INVALID_ARGUMENT, the values do not fit the inputs.
     """
-    found = {}
+    arrays = {}
     for name, value in _columns(body, sorted(inputs)).items():
         dtype = tensors.dtype_of(inputs[name].dtype)
         if dtype is None:
             raise invalid(f"JSON has no values for the type of {name}.")
         with conversion(body.size):
-            found[name] = _array(name, value, dtype)
-    return found
+            arrays[name] = _array(name, value, dtype)
+    return arrays
 
 
 def _columns(body: PredictBody, names: list[str]) -> dict[str, Any]:
@@ -153,23 +153,23 @@ def _is_b64(value: Any) -> bool:
 
 def _array(name: str, value: Any, dtype: DType) -> np.ndarray:
     # As objects first: numpy would make numbers of texts, and texts of the size of the longest.
-    found = np.array(value, dtype=object)
+    objects = np.array(value, dtype=object)
     kind = dtype.numpy.kind
-    flat = found.ravel().tolist()
+    flat = objects.ravel().tolist()
     if dtype.number == tensors.STRING:
         for index, item in enumerate(flat):
-            found.flat[index] = _bytes(name, item)
-        return found
+            objects.flat[index] = _bytes(name, item)
+        return objects
     allowed: set[type] = {bool} if kind == "b" else {int} if kind in "iu" else {int, float}
-    others = sorted(other.__name__ for other in set(map(type, flat)) - allowed)
-    if found.ndim > tensors.MAX_RANK or others:
+    others = sorted(received.__name__ for received in set(map(type, flat)) - allowed)
+    if objects.ndim > tensors.MAX_RANK or others:
         raise invalid(
             f"{name} is a tensor of {dtype.name}: numbers of this type, in lists of equal length "
             f"and depth. Received: {', '.join(others) or 'too many dimensions'}."
         )
     try:
         with np.errstate(over="ignore"):  # numbers that are too large become infinite
-            array = found.astype(dtype.numpy)
+            array = objects.astype(dtype.numpy)
     except OverflowError:
         array = None
     if array is None or (float in allowed and not np.isfinite(array).all()):

@@ -73,7 +73,8 @@ class _Connection(h11.Connection):
     def next_event(self) -> Any:
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._parts, self._bytes = len(event.headers), 0
+            self._parts = len(event.headers)
+            self._bytes = 0
         elif isinstance(event, h11.Data):
             self._parts += event.chunk_start
             self._bytes += len(event.data)
@@ -102,7 +103,9 @@ class _Protocol(H11Protocol):
     def __init__(self, idle: dict[_Protocol, None], most: int, last: int, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self.conn = self._parser = _Connection(h11.SERVER)
-        self._idle, self._most, self._last = idle, most, last
+        self._idle = idle
+        self._most = most
+        self._last = last
 
     def _end_in(self, seconds: float | None) -> None:
         """End the connection in `seconds` unless this is called again; None for never."""
@@ -176,7 +179,8 @@ class HttpPort:
         allowed_hosts: Sequence[str] = (),
         refused: Callable[[Call, StatusError], None] = lambda call, error: None,
     ) -> None:
-        self._tls, self._refused = tls, refused
+        self._tls = tls
+        self._refused = refused
         self._socket = ports.bound(host, port, another)
         self.port: int = self._socket.getsockname()[1]
         self.running = 0

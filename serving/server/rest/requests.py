@@ -160,7 +160,9 @@ class Bodies:
     """
 
     def __init__(self, seconds: float, calls: Calls) -> None:
-        self.seconds, self._calls, self._held = seconds, calls, 0
+        self.seconds = seconds
+        self._calls = calls
+        self._held = 0
 
     async def answer(
         self, request: Request, call: Call, work: Callable[[bytes], Awaitable[Response]]

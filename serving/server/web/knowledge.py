@@ -43,7 +43,9 @@ class Knowledge:
     def __init__(
         self, read: ReadDistribution | None, core: Core, calls: Calls, bodies: Bodies
     ) -> None:
-        self._core, self._calls, self._bodies = core, calls, bodies
+        self._core = core
+        self._calls = calls
+        self._bodies = bodies
         self._read = None if read is None else lru_cache(_KEPT)(read)
 
     async def answer(self, request: Request) -> Response:
