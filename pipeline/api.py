@@ -89,10 +89,10 @@ def check(
     Nothing is written. The arguments and errors are those of `run`.
 
     Examples:
-        >>> found = imgpipe.check("photos")
-        >>> found.refused
+        >>> check = imgpipe.check("photos")
+        >>> check.refused
         False
-        >>> found.summary["rejected"], found.summary["by_reason"]["truncated"]
+        >>> check.summary["rejected"], check.summary["by_reason"]["truncated"]
         (11, 3)
     """
     from imgpipe.pipeline.images.data_check import examine
@@ -135,8 +135,8 @@ def evaluate(
         ResourceError: There is no model, or it is damaged.
 
     Examples:
-        >>> found = imgpipe.evaluate("imgpipe-out", "new-photos", threshold=0.8)
-        >>> found.passed, found.summary["count"]
+        >>> evaluation = imgpipe.evaluate("imgpipe-out", "new-photos", threshold=0.8)
+        >>> evaluation.passed, evaluation.summary["count"]
         (True, 12)
     """
     from imgpipe.pipeline.published import evaluation
@@ -144,17 +144,17 @@ def evaluate(
     _prepare()
     built = _configuration(config, data, settings)
     asked = evaluation.prepare(_folder(path), version, built, threshold)
-    found, _ = evaluation.evaluate(asked, with_images=False, to_stderr=True)
+    summary, _ = evaluation.evaluate(asked, with_images=False, to_stderr=True)
 
     def draw() -> str:
         from imgpipe.components.report.evaluation_page import render
         from imgpipe.pipeline.command_line import console as consoles
 
         with consoles.quiet(to_stderr=True):
-            images = evaluation.shown_images(asked, found)
-        return render(found, images)
+            images = evaluation.shown_images(asked, summary)
+        return render(summary, images)
 
-    return Evaluation(found["verdict"], found, draw)
+    return Evaluation(summary["verdict"], summary, draw)
 
 
 def export(
@@ -248,6 +248,7 @@ def _configuration(
     from imgpipe.pipeline.command_line import options
     from imgpipe.pipeline.command_line import settings as arguments
 
-    source, images = (None if one is None else os.fsdecode(one) for one in (config, data))
+    source = None if config is None else os.fsdecode(config)
+    images = None if data is None else os.fsdecode(data)
     folder = None if out is None else options.output_folder(os.fsdecode(out))
     return arguments.configuration(source, images, folder, arguments.assignments(settings))

@@ -53,7 +53,7 @@ def _print_version(wanted: bool) -> None:
         from importlib.metadata import distributions
 
         # Unlike `version`, `distributions` raises no error for one that is not installed.
-        installed = [found.version for found in distributions(name="imgpipe")]
+        installed = [distribution.version for distribution in distributions(name="imgpipe")]
         typer.echo(f"imgpipe {next(iter(installed), 'of unknown version')}")
         raise typer.Exit
 

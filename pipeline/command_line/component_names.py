@@ -32,14 +32,14 @@ def find(name: str) -> str:
     Raises:
         ConfigError: There is no such component.
     """
-    known = {component.lower(): component for component in TASKS}
-    if name.lower() in known:
-        return known[name.lower()]
+    components = {component.lower(): component for component in TASKS}
+    if name.lower() in components:
+        return components[name.lower()]
     # A part of a name is enough for the hint; difflib rates "eval" and "ImageEvaluator" at 0.44.
-    close = [component for key, component in known.items() if name and name.lower() in key]
-    close = close or difflib.get_close_matches(name, known.values(), n=1, cutoff=0.5)
+    close = [component for key, component in components.items() if name and name.lower() in key]
+    close = close or difflib.get_close_matches(name, components.values(), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ConfigError(
         f"--from {name}: this pipeline has no such component; {hint}"
-        f"Components: {', '.join(known.values())}."
+        f"Components: {', '.join(components.values())}."
     )

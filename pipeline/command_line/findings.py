@@ -23,23 +23,23 @@ _FATES = {
 
 def print_rows(console: Console, findings: Iterable[Finding]) -> None:
     """Print a line for each finding that has examples: how many, the first one, what to do."""
-    for found in findings:
-        if not found["examples"]:
+    for finding in findings:
+        if not finding["examples"]:
             continue
-        first = found["examples"][0]
+        first = finding["examples"][0]
         example = ": ".join(filter(None, (first["path"], first["detail"])))
-        word, style = _FATES[found["fate"]]
-        columns = f"[{style}]{word:<9}[/] {escape(found['title']):<32} {found['count']:>8,}"
+        word, style = _FATES[finding["fate"]]
+        columns = f"[{style}]{word:<9}[/] {escape(finding['title']):<32} {finding['count']:>8,}"
         console.print(f"{columns}  [dim]{escape(example)}[/]")
-        for way in found["remedies"]:
+        for way in finding["remedies"]:
             console.print(f"          → {escape(way)}")
 
 
 def print_deciding(console: Console, findings: Sequence[Finding]) -> None:
     """Print what belongs above the verdict: what decides, and what was not used."""
-    for found in findings:
-        if found["decides"] and found["fate"] != "not_used":
-            _print_sentence(console, "[yellow]note[/]     ", found)
+    for finding in findings:
+        if finding["decides"] and finding["fate"] != "not_used":
+            _print_sentence(console, "[yellow]note[/]     ", finding)
     unused = not_used(findings)
     if unused:
         console.print(f"  [yellow]not used[/] {escape(unused)}")
@@ -47,14 +47,14 @@ def print_deciding(console: Console, findings: Sequence[Finding]) -> None:
 
 def print_notes(console: Console, findings: Iterable[Finding]) -> None:
     """Print the sentences of what decides nothing, with what to do."""
-    for found in findings:
-        if found["fate"] == "noted" and not found["decides"]:
-            _print_sentence(console, "note     ", found)
+    for finding in findings:
+        if finding["fate"] == "noted" and not finding["decides"]:
+            _print_sentence(console, "note     ", finding)
 
 
-def _print_sentence(console: Console, heading: str, found: Finding) -> None:
+def _print_sentence(console: Console, heading: str, finding: Finding) -> None:
     """Print the sentence of a finding behind a heading, and what to do below; nothing if none."""
-    if found["sentence"]:
-        console.print(f"  {heading}{escape(found['sentence'])}")
-        for way in found["remedies"]:
+    if finding["sentence"]:
+        console.print(f"  {heading}{escape(finding['sentence'])}")
+        for way in finding["remedies"]:
             console.print(f"           → {escape(way)}")

@@ -86,11 +86,11 @@ def configuration(
     # A missing .toml file is reported as such, and not as an unknown preset. A pipe is a file too.
     if path.suffix == ".toml" or os.path.exists(path):  # noqa: PTH110
         return configs.load(path, extra)
-    known = presets()
-    if source not in known:
+    names = presets()
+    if source not in names:
         raise ConfigError(
             f"there is no configuration file and no preset named {source!r}"
-            f"{nearest(source, known)}. The presets in {preset_folder()}: {', '.join(known)}."
+            f"{nearest(source, names)}. The presets in {preset_folder()}: {', '.join(names)}."
         )
     preset = preset_folder() / f"{source}.toml"
     with resources.as_file(preset) as file:  # a package may lie in an archive
@@ -106,19 +106,19 @@ def assignments(settings: Mapping[str, Any]) -> list[str]:
     Raises:
         ConfigError: There is no setting of a name, or a value is of a type that no setting has.
     """
-    known = set(configs.known_keys())
-    found: list[str] = []
+    keys = set(configs.known_keys())
+    assigned: list[str] = []
     for name, value in settings.items():
-        if name in known:
-            found.append(f"{name}={_toml(name, value)}")
+        if name in keys:
+            assigned.append(f"{name}={_toml(name, value)}")
         elif isinstance(value, Mapping):
-            found += assignments({f"{name}.{key}": inner for key, inner in value.items()})
+            assigned += assignments({f"{name}.{key}": inner for key, inner in value.items()})
         else:
             raise ConfigError(
                 f"{configs.unknown(name)} Settings are given by section, such as "
                 f"evaluate={{'threshold': 0.95}}. Received: {name}={value!r}."
             )
-    return found
+    return assigned
 
 
 def _toml(name: str, value: Any) -> str:

@@ -63,26 +63,28 @@ def check(
 def _print(console: Console, examined: ExaminedSource) -> None:
     from imgpipe.pipeline.command_line.findings import print_deciding, print_notes, print_rows
 
-    found = examined.judged.summary["findings"]
-    print_rows(console, found)
+    findings = examined.judged.summary["findings"]
+    print_rows(console, findings)
     console.print()
     _print_classes(console, examined.judged)
-    print_notes(console, found)
-    print_deciding(console, found)
+    print_notes(console, findings)
+    print_deciding(console, findings)
     colour = "yellow" if examined.refused else "green"
     console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
     for reason in examined.reasons():
         console.print(f"  {escape(reason)}")
 
 
-def _print_classes(console: Console, judged: JudgedSource) -> None:
+def _print_classes(console: Console, judged_source: JudgedSource) -> None:
     """Print the numbers of kept images by class and split; of many classes, the smallest."""
     from rich.cells import set_cell_size
 
-    splits = [split for split, counts in judged.summary["by_split"].items() if any(counts.values())]
+    splits = [
+        split for split, counts in judged_source.summary["by_split"].items() if any(counts.values())
+    ]
     rows = {
-        name: [judged.summary["by_split"][split][name] for split in splits]
-        for name in judged.scan.vocabulary
+        name: [judged_source.summary["by_split"][split][name] for split in splits]
+        for name in judged_source.scan.vocabulary
     }
     totals = [sum(column) for column in zip(*rows.values(), strict=True)]
     last = f"all {len(rows):,} classes"

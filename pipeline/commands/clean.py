@@ -43,8 +43,8 @@ def command(
     total = 0
     try:
         with run_folders.locked(out, busy):  # for the list too, which a working run would change
-            found, kept = removable_files.find(out)
-            for kind, paths in found.items():
+            removable, kept = removable_files.find(out)
+            for kind, paths in removable.items():
                 sizes = [removable_files.size(path) for path in paths]
                 total += sum(sizes)
                 if paths:
@@ -54,12 +54,12 @@ def command(
                     console.print(f"  {name}  [dim]{_megabytes(size)}[/]")
             if yes:
                 temporary_files.sweep(out)
-                removable_files.remove(found)
+                removable_files.remove(removable)
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
     if kept:
         console.print(f"note: {escape(kept)}.")
-    if not any(found.values()):
+    if not any(removable.values()):
         console.print(f"Nothing in {escape(str(out))} can be removed.")
     elif yes:
         console.print(f"{_megabytes(total)} were freed. {_KEPT}")

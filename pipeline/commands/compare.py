@@ -68,13 +68,13 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
     if second is not None:
         return places.run(first), last
     before = itertools.takewhile(lambda run: run.folder != last.folder, past_runs.read(last.out))
-    judged = [run for run in before if run.decided_by is not None]
-    if not judged:
+    decided_runs = [run for run in before if run.decided_by is not None]
+    if not decided_runs:
         raise ResourceError(
             f"no run in {last.out} evaluated a model before {last.name}. Run again, or name the "
             "folders of two runs: imgpipe compare A B"
         )
-    return judged[-1], last
+    return decided_runs[-1], last
 
 
 def _print(compared: RunComparison) -> None:

@@ -158,7 +158,9 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
         # The stem of "...jpg" is "..", which would lead out of the folder for the drawings.
         stem = path.stem if path.stem.strip(".") else path.name
         numbered = (f"{stem}-{number}" for number in itertools.count(2))
-        name = next(one for one in itertools.chain([stem], numbered) if one not in used)
+        name = next(
+            candidate for candidate in itertools.chain([stem], numbered) if candidate not in used
+        )
         used.add(name)
         yield name
 
@@ -202,7 +204,8 @@ def _explain(data: bytes, drawing: _Drawing, folder: Path) -> str:
 def _shown(data: bytes, pixels: Array) -> PixelValues:
     """Return the pixels of an image for a drawing, uint8 [h, w, 3], at most `_SHOWN_SIDE`.
 
-    A photograph of a phone is decoded at a part of its size: a drawing of all pixels took 8 GB.
+    A photograph of a phone is decoded at a part of its size: a drawing of all pixels takes
+    gigabytes of memory.
 
     Args:
         data: The encoded image.

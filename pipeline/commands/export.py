@@ -73,25 +73,27 @@ def command(
         )
 
 
-def _print_comparison(console: Console, kind: str, parity: Any, judged: Any) -> None:
+def _print_comparison(console: Console, kind: str, parity: Any, judgement: Any) -> None:
     """Print how a file was compared and judged."""
     console.print(
         f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
         f"most {parity['largest_difference']:.2g} on the same pixels"
     )
-    if judged:
+    if judgement:
         # The difference alone: a model of few images has learned from those of validation, so that
         # its accuracy on them is far above the one that decided.
-        lost = judged["model_accuracy"] - judged["accuracy"]
+        lost = judgement["model_accuracy"] - judgement["accuracy"]
         compared = f"{abs(lost):.3f} {'lower' if lost > 0 else 'higher'} than " if lost else ""
         console.print(
-            f"  judged   the accuracy on {judged['images']} validation images is {compared}that "
+            f"  judged   the accuracy on {judgement['images']} validation images is {compared}that "
             "of the model"
         )
     elif kind.startswith("tflite"):
         console.print("  note     not judged, because the validation images no longer exist")
-    if other := round(parity["images"] * (1 - parity["agreement"])):
+    differing = round(parity["images"] * (1 - parity["agreement"]))
+    if differing:
         console.print(
-            f"  note     {other} of {parity['images']} images {'gets' if other == 1 else 'get'} "
-            "another label when pixels are rounded to whole numbers"
+            f"  note     {differing} of {parity['images']} images "
+            f"{'gets' if differing == 1 else 'get'} another label when pixels are rounded to "
+            "whole numbers"
         )

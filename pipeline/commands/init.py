@@ -93,8 +93,8 @@ def init(
     elif scan.groups():
         console.print(f"{scan.groups()} groups, each of which stays in one split")
     if seen := scan.noted():
-        found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
-        console.print(f"reported: {escape(found)}")
+        notes = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
+        console.print(f"reported: {escape(notes)}")
     console.print(f"installed backbones: {escape(installed_backbones())}")
     command = f"imgpipe run --config {shlex.quote(str(output))}"
     console.print(f"wrote {escape(str(output))}; next: {escape(command)}")

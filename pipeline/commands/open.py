@@ -39,7 +39,7 @@ def page_of(path: Path) -> Path:
     from imgpipe.components.run_record.run_files import LOG
     from imgpipe.pipeline.output import places
 
-    run = places.run(path, lambda one: one.page.is_file(), "has a report yet")
+    run = places.run(path, lambda run: run.page.is_file(), "has a report yet")
     if not run.page.is_file():
         raise ResourceError(
             f"run {run.name} has no report: expected {run.page}. Its log is {run.folder / LOG}."

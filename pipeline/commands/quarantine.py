@@ -61,7 +61,7 @@ def list_(
     from imgpipe.components.common.formatting import plural
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
-        which = [one for one in which or () if one != "-"]
+        which = [argument for argument in which or () if argument != "-"]
     folder = quarantine_folder(source)
     rows = _select(read(folder, warnings), which or (), reason)
     if as_json:
@@ -127,7 +127,7 @@ def quarantine_folder(path: Path) -> Path:
         # The folder of a run on Kubeflow holds its artifacts itself.
         for manifest in path.rglob(f"quarantine/*/{MANIFEST}"):
             return manifest.parent
-    run = places.run(path, lambda one: one.quarantine, "has a quarantine")
+    run = places.run(path, lambda run: run.quarantine, "has a quarantine")
     if run.quarantine is None:
         raise ResourceError(
             f"run {run.name} has no quarantine: it made none, or it was removed (run.keep)."

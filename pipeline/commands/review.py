@@ -81,7 +81,7 @@ def command(
             except signals.Stopped:
                 if signals.exit_code() != 128 + signal.SIGINT:  # Ctrl-C is the usual end
                     raise
-    decided = sum(one.verdict != "skip" for one in review.decisions.answers().values())
+    decided = sum(answer.verdict != "skip" for answer in review.decisions.answers().values())
     console.print(f"{decided} of {len(asked)} images are decided.")
     if decided:
         console.print(f"Apply the decisions:\n  {escape(review.apply)}", soft_wrap=True)
@@ -121,7 +121,7 @@ def run_to_review(path: Path) -> PastRun:
     from imgpipe.pipeline.output import places
 
     reached = "has come far enough to be reviewed"
-    return places.run(path, lambda one: (one.folder / FACTS).is_file(), reached)
+    return places.run(path, lambda run: (run.folder / FACTS).is_file(), reached)
 
 
 def prepare(run: PastRun, to: Path | None) -> Review:
@@ -165,6 +165,6 @@ def _described(name: str, asked: Sequence[Question]) -> str:
     from imgpipe.components.common.formatting import plural
 
     words = {"doubtful": "doubtful label", "near": "near-duplicate", "rejected": "rejected image"}
-    counts = Counter[str](one.kind for one in asked)
+    counts = Counter[str](question.kind for question in asked)
     parts = [plural(counts[kind], word) for kind, word in words.items() if counts[kind]]
     return f"run {name}: {', '.join(parts) or 'there is nothing to decide'}"

@@ -86,13 +86,13 @@ def _later(folder: Path, chosen: manifest.PublishedVersion) -> set[str]:
     """
     from imgpipe.components.common.storage import manifest
 
-    found = set()
+    identities = set()
     for version in manifest.readable(folder):
         # The list of files may be damaged itself.
         with contextlib.suppress(LookupError, TypeError, AttributeError):
             if version.number > chosen.number:
-                found.add(version.identity)
-    return found
+                identities.add(version.identity)
+    return identities
 
 
 def _earlier(named: NamedModel) -> manifest.PublishedVersion:

@@ -177,8 +177,8 @@ def _data(data: DataSummary | None) -> str:
     """Count the files that were kept, repaired and rejected."""
     if data is None or not data["in"]:
         return "no file was inspected"
-    rejected = (one for one in data["findings"] if one["fate"] == "rejected")
-    reasons = ", ".join(f"{one['count']:,} {one['title']}" for one in rejected)
+    rejected = (finding for finding in data["findings"] if finding["fate"] == "rejected")
+    reasons = ", ".join(f"{finding['count']:,} {finding['title']}" for finding in rejected)
     quarantine = f"{data['rejected']:,} in quarantine" + (f" ({reasons})" if reasons else "")
     repaired = f", {data['repaired']:,} repaired" if data["repaired"] else ""
     return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {quarantine}"

@@ -52,7 +52,8 @@ def _python(out: Path) -> MachineFinding:
 
 def _system(out: Path) -> MachineFinding:
     """Say which way of installing imgpipe the system admits, and whether it was tried there."""
-    kind, glibc = (system.name(), system.architecture()), system.glibc()
+    kind = (system.name(), system.architecture())
+    glibc = system.glibc()
     text = " ".join(kind)
     if kind == ("Darwin", "arm64"):
         return MachineFinding("system", True, f"{text}; imgpipe was not yet tried on a Mac by us")

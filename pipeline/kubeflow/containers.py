@@ -26,12 +26,12 @@ def set_resources(spec: Spec, resources: Mapping[str, Resources]) -> None:
         ConfigError: The pipeline has no task of this name.
     """
     tasks = spec["root"]["dag"]["tasks"]
-    known = [_DEFAULT, *tasks]
+    names = [_DEFAULT, *tasks]
     for name in resources:
-        if name not in known:
+        if name not in names:
             raise ConfigError(
-                f"kubeflow.resources: this pipeline has no task {name!r}{nearest(name, known)}. "
-                f"Expected one of {', '.join(known)}."
+                f"kubeflow.resources: this pipeline has no task {name!r}{nearest(name, names)}. "
+                f"Expected one of {', '.join(names)}."
             )
     for name, task in tasks.items():
         limits = _limits(resources.get(name) or resources.get(_DEFAULT) or Resources())

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(parsed, beam)
     except Exception as error:
-        cause, code = _known(error, parsed.run_directory)
+        cause, code = _message_and_exit_code(error, parsed.run_directory)
         if code == 1:
             traceback.print_exc()
         print(f"imgpipe: {cause}", file=sys.stderr)
@@ -63,14 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _known(error: Exception, directory: str) -> tuple[str, int]:
+def _message_and_exit_code(error: Exception, directory: str) -> tuple[str, int]:
     """Message and exit code of an error; `directory` is the folder of the run in `run.out`."""
     from imgpipe.pipeline.execution import failures
 
-    known = failures.actionable(error, Path(directory).parent.parent if directory else Path.cwd())
+    actionable = failures.actionable(
+        error, Path(directory).parent.parent if directory else Path.cwd()
+    )
     # A container has no command line on which people could name a folder.
-    cause = failures.cause(known).replace("--out OUT", "run.out")
-    return cause, known.exit_code if isinstance(known, ImgpipeError) else 1
+    cause = failures.cause(actionable).replace("--out OUT", "run.out")
+    return cause, actionable.exit_code if isinstance(actionable, ImgpipeError) else 1
 
 
 def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
@@ -103,10 +105,12 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
             except Exception as error:
                 if run:
                     every = (*given.outputs.artifacts.items(), *given.inputs.artifacts.items())
-                    places = {name: one.artifacts[0].uri for name, one in every}
-                    found = {name: place for name, place in places.items() if Path(place).exists()}
-                    known = _known(error, parsed.run_directory)
-                    run_folder.fail(described["name"], found, Path(run), *known)
+                    places = {name: artifacts.artifacts[0].uri for name, artifacts in every}
+                    existing = {
+                        name: place for name, place in places.items() if Path(place).exists()
+                    }
+                    message, exit_code = _message_and_exit_code(error, parsed.run_directory)
+                    run_folder.fail(described["name"], existing, Path(run), message, exit_code)
                 raise
             for key, made in written.artifacts.items():  # the next component may read them
                 name = artifact_name(described["name"], key)
@@ -168,8 +172,8 @@ def _run_component(
 
 def _artifacts(described: Any) -> Iterator[Any]:
     """Yield the artifacts in the description of inputs or outputs, which has several by name."""
-    for found in described.artifacts.values():
-        yield from found.artifacts
+    for of_name in described.artifacts.values():
+        yield from of_name.artifacts
 
 
 def _complete(completed: ExecutorOutput, given: ExecutorInput, run: str) -> None:

@@ -55,7 +55,8 @@ def on_volumes(config: Config) -> Config:
 
 def _refuse_unsupported(config: Config) -> None:
     """Refuse settings that would fail, or have no effect, in the compiled pipeline."""
-    if config.beam.job_endpoint or any(one.startswith("--runner") for one in config.beam.args):
+    names_runner = any(argument.startswith("--runner") for argument in config.beam.args)
+    if config.beam.job_endpoint or names_runner:
         raise ConfigError(
             "Kubeflow Pipelines puts the artifacts of a component into its container, where the "
             'workers of a cluster cannot read them. Expected: beam.runner = "local" or '
@@ -74,18 +75,18 @@ def _refuse_unsupported(config: Config) -> None:
 def _paths(config: Config) -> dict[str, str]:
     """Paths by the name of the setting, without those that are not set."""
     given = dict(flat(config.model_dump()))
-    found = {name: given[name] for name in marked(INPUT, OUTPUT, PLACE) if given[name]}
-    source = found.pop("data.source", "")
+    paths = {name: given[name] for name in marked(INPUT, OUTPUT, PLACE) if given[name]}
+    source = paths.pop("data.source", "")
     if source.startswith("tfds:"):
-        found["data.tfds_dir"] = config.data.tfds_dir  # each container would download it again
+        paths["data.tfds_dir"] = config.data.tfds_dir  # each container would download it again
     elif source and not source.startswith(_REMOTE):
-        found["data.source"] = source
+        paths["data.source"] = source
     if config.model.weights.endswith(WEIGHT_FILES):
-        found["model.weights"] = config.model.weights
+        paths["model.weights"] = config.model.weights
     folder = presets.folder_of(config.model.backbone)
     if folder:
-        found["model.backbone"] = folder
-    return found
+        paths["model.backbone"] = folder
+    return paths
 
 
 def _absolute(path: str, volumes: tuple[Volume, ...]) -> str:

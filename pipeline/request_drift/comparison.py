@@ -40,9 +40,8 @@ _HELD_OUT = "held-out images"
 _GROWTH = "share grew by"  # the measure of shares
 UNFAMILIAR = "features unlike the training data"
 FAR = "features far from the training data"
-#: Share of the requests that may be of another kind, on top of what chance may show. With it, none
-#: of 150 samples of held-out images was over its limit by its features; of 200 mixtures with 9 %
-#: of images from another set, 190 were.
+#: Share of the requests that may be of another kind, on top of what chance may show; see
+#: docs/benchmarks.md, "Constants of the code".
 MIXTURE_LIMIT = 0.02
 _SIGMAS = 3.0  # standard deviations of a share around the one that is expected
 _LEAST_CONFIDENT = 0.02  # quantile of the confidence on the validation split
@@ -156,18 +155,18 @@ def is_judged(version: VersionComparison) -> bool:
     return any(comparison["limit"] is not None for comparison in version["comparisons"])
 
 
-def _comparison(subject: Subject, reference: str, found: FeatureDistance) -> PropertyComparison:
-    shown = found.feature in SHOWN and found.limit >= _NEVER
+def _comparison(subject: Subject, reference: str, measured: FeatureDistance) -> PropertyComparison:
+    shown = measured.feature in SHOWN and measured.limit >= _NEVER
     return {
         "subject": subject,
-        "feature": found.feature,
+        "feature": measured.feature,
         "reference": reference,
-        "was": found.expected,
-        "now": found.seen,
-        "measure": found.measure,
-        "distance": found.distance,
-        "limit": None if shown else found.limit,
-        "over": not shown and found.distance > found.limit,
+        "was": measured.expected,
+        "now": measured.seen,
+        "measure": measured.measure,
+        "distance": measured.distance,
+        "limit": None if shown else measured.limit,
+        "over": not shown and measured.distance > measured.limit,
     }
 
 
@@ -199,8 +198,8 @@ def _compared_features(
     it misses, where the held-out images are too few to extrapolate the distance; see
     docs/benchmarks.md, "Constants of the code".
     """
-    known = reference.features
-    if known is None:
+    distribution = reference.features
+    if distribution is None:
         notes.append(
             "no feature distribution is stored with the model (too few images): "
             "the share of images of another kind is not known"
@@ -208,10 +207,10 @@ def _compared_features(
         return []
     comparisons = []
     if unfamiliar.of >= FEWEST:
-        was = Share(known.held_out_above, known.held_out)
+        was = Share(distribution.held_out_above, distribution.held_out)
         comparisons.append(_grown("images", UNFAMILIAR, _HELD_OUT, was, unfamiliar))
     if far.of >= FEWEST:
-        comparisons.append(far_images(far, known.held_out))
+        comparisons.append(far_images(far, distribution.held_out))
     return comparisons
 
 
@@ -219,8 +218,7 @@ def far_images(now: Share, held_out: int) -> PropertyComparison:
     """Compare the share of images far from the training data with the one that is expected.
 
     The few held-out images of a small data set say little about a share of 1 %, but their highest
-    scores show how fast the scores thin out. With 140 of them, this found 83 % of 240 mixtures with
-    4 % of images from another set, where the share of images unlike the training data found 17 %.
+    scores show how fast the scores thin out; see docs/benchmarks.md, "Constants of the code".
 
     Args:
         now: Share of the images in the requests that are far from the training data.
@@ -232,8 +230,8 @@ def far_images(now: Share, held_out: int) -> PropertyComparison:
     growth = max(now.value - FAR_SHARE, 0.0)
     expected = f"{FAR_SHARE:.3f} expected"
     limit = MIXTURE_LIMIT + chance
-    found = FeatureDistance(FAR, expected, now.words(), _GROWTH, growth, limit)
-    return _comparison("images", _HELD_OUT, found)
+    measured = FeatureDistance(FAR, expected, now.words(), _GROWTH, growth, limit)
+    return _comparison("images", _HELD_OUT, measured)
 
 
 def _grown(
@@ -242,8 +240,8 @@ def _grown(
     """Compare a share that grows when some of the requests are of another kind."""
     growth = max(now.value - was.value, 0.0)
     limit = MIXTURE_LIMIT + now.by_chance(was)
-    found = FeatureDistance(feature, was.words(), now.words(), _GROWTH, growth, limit)
-    return _comparison(subject, reference, found)
+    measured = FeatureDistance(feature, was.words(), now.words(), _GROWTH, growth, limit)
+    return _comparison(subject, reference, measured)
 
 
 def _compared_predictions(
@@ -285,7 +283,7 @@ def _distributions(
 ) -> list[PropertyComparison]:
     """Compare the distribution of each property that has a limit."""
     distances = drift.feature_distances("drift", _statistics(columns), statistics, limits)
-    return [_comparison(subject, reference, found) for found in distances]
+    return [_comparison(subject, reference, measured) for measured in distances]
 
 
 def _prediction_limits(schema: schema_pb2.Schema) -> schema_pb2.Schema:
@@ -325,12 +323,12 @@ def verdict(versions: Sequence[VersionComparison], images: bool) -> tuple[bool |
     ]
     if drifted:
         return True, f"drift: {'; '.join(drifted)}"
-    judged = [version for version in versions if is_judged(version)]
-    answers = f"{sum(version['answers'] for version in judged or versions):,} answers"
-    if not judged:
+    judged_versions = [version for version in versions if is_judged(version)]
+    answers = f"{sum(version['answers'] for version in judged_versions or versions):,} answers"
+    if not judged_versions:
         return None, f"not compared: {answers} in the log, {FEWEST} of a version are needed"
-    numbers = ", ".join(str(version["version"]) for version in judged)
-    limits = [row["limit"] for version in judged for row in version["comparisons"]]
+    numbers = ", ".join(str(version["version"]) for version in judged_versions)
+    limits = [row["limit"] for version in judged_versions for row in version["comparisons"]]
     compares = len(limits) - limits.count(None)
     where = "" if images else " in the predictions"
     return False, (

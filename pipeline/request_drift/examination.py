@@ -123,14 +123,16 @@ def examine(content: Log, versions: Mapping[int, manifest.PublishedVersion]) -> 
     measured = images.MeasuredImages()
     compared = []
     for number, requests in sorted(content.versions.items(), reverse=True):
-        known = reference.load(versions[number])
+        version_reference = reference.load(versions[number])
         before = len(measured.rows)
         chosen = set(images.spread(requests.locations, MOST_MEASURED))
         fetched = images.fetch(content.files, number, versions[number].vocabulary, chosen)
-        with Unfamiliar(known, len(chosen)) as unfamiliar:
+        with Unfamiliar(version_reference, len(chosen)) as unfamiliar:
             images.measure(fetched, measured, unfamiliar.count)
         rows = measured.rows[before:]
-        compared.append(comparison.compare(requests, rows, known, unfamiliar.share, unfamiliar.far))
+        compared.append(
+            comparison.compare(requests, rows, version_reference, unfamiliar.share, unfamiliar.far)
+        )
     summary = content.summary()
     drift, verdict = comparison.verdict(compared, summary["images"] > 0)
     return {

@@ -80,7 +80,7 @@ class ReadStatistics:
 
     records: int = 0
     skipped: collections.Counter[str] = field(default_factory=collections.Counter)
-    other: tuple[str, ...] = ()  # classes of another model whose answers the log holds
+    other_classes: tuple[str, ...] = ()  # classes of another model whose answers the log holds
     broken: list[BrokenFile] = field(default_factory=list)
     gone: set[int] = field(default_factory=set)  # versions that no longer exist
 
@@ -141,19 +141,19 @@ def log_files(path: Path) -> list[Path]:
     path = path.expanduser()
     if path.is_file():
         return [path]
-    found = []
+    dated_files = []
     for file in path.glob(f"*{SUFFIX}") if path.is_dir() else request_log_files.of_prefix(path):
         try:
-            found.append((file.stat().st_mtime_ns, file))
+            dated_files.append((file.stat().st_mtime_ns, file))
         except OSError:  # the server removed it just now
             continue
-    if not found:
+    if not dated_files:
         raise ConfigError(
             f"no request log at {path}. Expected: a file, a folder with *{SUFFIX}, or the prefix "
             "that `imgpipe serve --request-log PREFIX` was given, after the server has logged a "
             "request (--log-share 1 logs all)."
         )
-    return [file for _, file in sorted(found)]
+    return [file for _, file in sorted(dated_files)]
 
 
 def read(
@@ -226,7 +226,7 @@ def _answers(
     classes = tuple(name.decode(errors="replace") for name in said)
     if width != len(vocabulary) or (classes and classes != vocabulary):
         statistics.skipped[OTHER_CLASSES] += 1
-        statistics.other = classes
+        statistics.other_classes = classes
         return
     if names.LABEL in outputs:
         labels = [label.decode(errors="replace") for label in outputs[names.LABEL].string_val]
@@ -268,7 +268,7 @@ def refusal(statistics: ReadStatistics, where: Path, vocabularies: Vocabularies)
         expected = _listed(vocabularies[max(vocabularies)])
         return ConfigError(
             f"{where} is the log of another model, with the classes "
-            f"{_listed(statistics.other) or 'unknown'}; expected {expected}. {name}"
+            f"{_listed(statistics.other_classes) or 'unknown'}; expected {expected}. {name}"
         )
     if statistics.gone:
         return ResourceError(

@@ -62,13 +62,13 @@ class Decisions:
         """Return the answers so far by image hash; images without one are missing."""
         with self._lock:
             decided = overrides.by_hash(self._entries())
-            found: dict[str, ReviewAnswer] = {}
+            answers: dict[str, ReviewAnswer] = {}
             for image_hash in self.questions.by_hash:
                 if entry := overrides.override_of(image_hash, decided):
-                    found[image_hash] = ReviewAnswer(entry.verdict, entry.label)
+                    answers[image_hash] = ReviewAnswer(entry.verdict, entry.label)
                 elif image_hash in self._skipped:
-                    found[image_hash] = ReviewAnswer("skip")
-            return found
+                    answers[image_hash] = ReviewAnswer("skip")
+            return answers
 
     def answer(self, image_hash: str, verdict: str, label: str = "") -> ReviewAnswer:
         """Decide about an image, and save the decision before returning it.
@@ -124,8 +124,8 @@ class Decisions:
         if verdict == "skip":
             return ()
         if verdict not in overrides.VERDICTS:
-            known = ", ".join((*overrides.VERDICTS, "skip"))
-            raise RefusedAnswer(f"An answer is one of {known}. Received: {verdict[:40]!r}.")
+            verdicts = ", ".join((*overrides.VERDICTS, "skip"))
+            raise RefusedAnswer(f"An answer is one of {verdicts}. Received: {verdict[:40]!r}.")
         why = {"accept": question.no_accept, "relabel": question.no_relabel}.get(verdict)
         if why:
             raise RefusedAnswer(why)

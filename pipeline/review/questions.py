@@ -81,13 +81,14 @@ class Questions:
     @cached_property
     def by_hash(self) -> Mapping[str, Question]:
         """The questions by the hash of their image."""
-        return {one.image.image_hash: one for one in self.asked}
+        return {question.image.image_hash: question for question in self.asked}
 
     def images(self) -> dict[str, Shown]:
         """Return every image that the page shows, by its hash."""
-        beside = {image.image_hash: image for one in self.asked for image in one.beside}
+        beside = {image.image_hash: image for question in self.asked for image in question.beside}
         typical = {image.image_hash: image for row in self.typical.values() for image in row}
-        return typical | beside | {one.image.image_hash: one.image for one in self.asked}
+        asked = {question.image.image_hash: question.image for question in self.asked}
+        return typical | beside | asked
 
 
 def read(run: PastRun) -> Questions:
@@ -120,14 +121,14 @@ def collect(facts: PageFacts, groups: Sequence[NearGroup | ShownGroup]) -> Quest
         groups: All groups of near-duplicates of the run.
     """
     rejected = facts["rejected"]
-    found: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     for new in (*_doubtful(facts), *_near(groups), *_rejected(rejected, groups)):
-        old = found.get(new.image.image_hash)
-        found[new.image.image_hash] = new if old is None else _merged(old, new)
+        old = questions.get(new.image.image_hash)
+        questions[new.image.image_hash] = new if old is None else _merged(old, new)
     classes = tuple(facts["settings"]["vocabulary"])
     not_asked = sum(not _is_open(row) for row in rejected)
-    typical = {row["name"]: _typical(row, found) for row in facts["galleries"]}
-    return Questions(classes, tuple(found.values()), typical, not_asked)
+    typical = {row["name"]: _typical(row, questions) for row in facts["galleries"]}
+    return Questions(classes, tuple(questions.values()), typical, not_asked)
 
 
 def _typical(row: Gallery, asked: Mapping[str, Question]) -> tuple[Shown, ...]:
@@ -168,9 +169,9 @@ def _near(groups: Iterable[NearGroup | ShownGroup]) -> Iterator[Question]:
         (row, group["members"]) for group in groups for row in group["members"] if row["reason"]
     ]
     for row, members in sorted(rows, key=lambda entry: _NEAR_ORDER.index(entry[0]["reason"])):
-        others = [other for other in members if other["path"] != row["path"]]
+        others = [member for member in members if member["path"] != row["path"]]
         # The image to which it is similar, or others of its group if that one is not listed.
-        similar = [other for other in others if other["path"] == row["similar_to"]]
+        similar = [member for member in others if member["path"] == row["similar_to"]]
         beside = tuple(map(_shown, (similar or others)[:3]))
         yield _question(row, "near", _sentence(row), beside=beside, rejected=not row["stays"])
 

@@ -158,7 +158,7 @@ def describe(review: Review) -> dict[str, Any]:
     """Return the questions and the answers so far, as the page reads them."""
     decisions = review.decisions
     asked = decisions.questions
-    answers = {name: dataclasses.asdict(one) for name, one in decisions.answers().items()}
+    answers = {name: dataclasses.asdict(answer) for name, answer in decisions.answers().items()}
     return {
         "run": review.run,
         "file": str(decisions.file),
@@ -170,8 +170,8 @@ def describe(review: Review) -> dict[str, Any]:
             for name, images in asked.typical.items()
         },
         "questions": [
-            dataclasses.asdict(one) | {"answer": answers.get(one.image.image_hash)}
-            for one in asked.asked
+            dataclasses.asdict(question) | {"answer": answers.get(question.image.image_hash)}
+            for question in asked.asked
         ],
     }
 

@@ -126,7 +126,7 @@ def _listed_run(run: PastRun, earlier: Sequence[PastRun]) -> ListedRun:
 
 def _changes(run: PastRun, earlier: Sequence[PastRun]) -> ChangesOfRun:
     # A run that failed early counted no images, so data is compared with the last that did.
-    with_data = next((other for other in reversed(earlier) if other.by_class), None)
+    with_data = next((past_run for past_run in reversed(earlier) if past_run.by_class), None)
     return {
         "configuration": configuration_changes(earlier[-1], run) if earlier else [],
         "data": data_changes(with_data, run) if with_data and run.by_class else [],

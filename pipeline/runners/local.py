@@ -244,7 +244,11 @@ def _fail_interrupted(store: mlmd.MetadataStore, root: Path) -> None:
     in this state is alive. Their folders are `<root>/<node>/<output>/<execution id>`.
     """
     states = metadata_store_pb2.Execution
-    dead = [one for one in store.get_executions() if one.last_known_state == states.RUNNING]
+    dead = [
+        execution
+        for execution in store.get_executions()
+        if execution.last_known_state == states.RUNNING
+    ]
     for execution in dead:
         execution.last_known_state = states.FAILED
         for folder in root.glob(f"*/*/{execution.id}"):
@@ -262,7 +266,7 @@ def _forget_moved(store: mlmd.MetadataStore, root: Path) -> None:
     here = root.resolve()  # the same folder may have been named by a link
     states = metadata_store_pb2.Artifact
     live = [artifact for artifact in store.get_artifacts() if artifact.state == states.LIVE]
-    moved = [one for one in live if not Path(one.uri).resolve().is_relative_to(here)]
+    moved = [artifact for artifact in live if not Path(artifact.uri).resolve().is_relative_to(here)]
     for artifact in moved:
         artifact.state = states.DELETED
     if moved:
@@ -274,5 +278,5 @@ def _highest_number(root: Path) -> int:
     names = {folder.name for folder in root.glob("*/*/[0-9]*")}
     for run in past_runs.read(root.parent):  # whose artifacts may have been removed
         outputs = (run.artifacts or {}).values()
-        names |= {Path(uri).name for found in outputs for uri in found.values()}
+        names |= {Path(uri).name for artifacts in outputs for uri in artifacts.values()}
     return max((int(name) for name in names if name.isdecimal()), default=0)

@@ -54,7 +54,7 @@ def require_whole(folders: Iterable[Path], complete: bool = False) -> None:
 
 
 def _folders(artifacts: Mapping[str, Iterable[Any]]) -> set[Path]:
-    return {Path(artifact.uri) for found in artifacts.values() for artifact in found}
+    return {Path(artifact.uri) for of_output in artifacts.values() for artifact in of_output}
 
 
 class _Sealing:

@@ -77,17 +77,17 @@ def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
     try:
         spec, _ = yaml.safe_load_all(file.read_text(encoding="utf-8"))
         root = spec["defaultPipelineRoot"]
-        known = spec["root"]["inputDefinitions"]["parameters"]
+        parameters = spec["root"]["inputDefinitions"]["parameters"]
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
         raise ConfigError(
             f"{file} is not a compiled pipeline ({' '.join(str(error).split())[:200]}). Write one "
             "with `imgpipe kubeflow compile`."
         ) from error
     values = {name: value for name, _, value in (text.partition("=") for text in given)}
-    if unknown := values.keys() - known:
+    if unknown := values.keys() - parameters:
         raise ConfigError(
             f"--param {min(unknown)}: expected NAME=VALUE with one of the pipeline's parameters: "
-            f"{', '.join(sorted(known))}. Other settings are fixed by the compilation."
+            f"{', '.join(sorted(parameters))}. Other settings are fixed by the compilation."
         )
     assigned = [f"{plan.RUN_SETTINGS[name]}={value}" for name, value in values.items()]
     checked = plan.settings(config.build({}, assigned, "--param"))
@@ -113,19 +113,19 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
         time.sleep(_SECONDS)
         try:
             with _answered(host):
-                found = client.get_run(run)
+                answer = client.get_run(run)
                 pods = [] if hidden else _pods(namespace, run)
         except ResourceError:
             if time.monotonic() - answered > _ABSENT_SECONDS:
                 raise
             continue
         answered = time.monotonic()
-        state = str(found.state)
+        state = str(answer.state)
         cause = _waiting(pods) if answered - started > _PENDING_SECONDS else ""
         said = f"a task cannot start: {cause}" if cause else state.lower()
         if said != told:
             console.print(escape(told := said))
-    if {"CANCELING", "CANCELED"} & {one.state for one in found.state_history or ()}:
+    if {"CANCELING", "CANCELED"} & {change.state for change in answer.state_history or ()}:
         raise ResourceError(f"the run {run} was cancelled. Submit it again.")  # it is FAILED now
     if hidden and state == "SUCCEEDED":
         return 0
@@ -152,10 +152,10 @@ def _pods(namespace: str, run: str) -> list[tuple[str, Any]]:
 def _waiting(pods: Sequence[tuple[str, Any]]) -> str:
     """Return what Kubernetes says about a pod that does not start, "" if there is none."""
     for task, pod in pods:
-        states = [one.state.waiting for one in pod.status.container_statuses or ()]
-        for one in (*states, *(pod.status.conditions or ())):
-            if one and _STUCK.search(one.reason or ""):
-                return f"{task}: {one.reason} {one.message or ''}".strip()
+        waiting = [container.state.waiting for container in pod.status.container_statuses or ()]
+        for cause in (*waiting, *(pod.status.conditions or ())):
+            if cause and _STUCK.search(cause.reason or ""):
+                return f"{task}: {cause.reason} {cause.message or ''}".strip()
     return ""
 
 
@@ -173,8 +173,8 @@ def _verdict(task: str, pod: Any) -> tuple[bool, str]:
     end = "".join(_ENDED.findall(log)[:1])
     if end == "signal: killed":
         raise ResourceError(f"{told}\nRaise kubeflow.resources.{task}.memory: memory ran out.")
-    known = {f"exit status {e.exit_code}": e for e in (ConfigError, DataRefused, ResourceError)}
-    raise known.get(end, ImgpipeError)(told)
+    errors = {f"exit status {e.exit_code}": e for e in (ConfigError, DataRefused, ResourceError)}
+    raise errors.get(end, ImgpipeError)(told)
 
 
 @contextlib.contextmanager
