@@ -37,7 +37,8 @@ def main() -> None:
     refused = plain = 0
     with common.workplace(options.work) as work:
         for chain in range(options.chains):
-            data, out = work / f"photographs-{chain}", work / f"out-{chain}"
+            data = work / f"photographs-{chain}"
+            out = work / f"out-{chain}"
             for number, new in enumerate(_parts(files, options, chain)):
                 run = common.run_imgpipe(common.copy(new, data), out, settings).summary
                 print(f"{chain}.{number}, {len(new)} images: {run['verdict']}", flush=True)
@@ -56,7 +57,7 @@ def main() -> None:
 def _lower(run: dict[str, Any]) -> bool:
     """Return whether the accuracy is lower than that of the last version, on the same images."""
     rulings = (run["gate"] or {"rulings": ()})["rulings"]
-    compared = next((one for one in rulings if one["rule"] == "last_version"), None)
+    compared = next((ruling for ruling in rulings if ruling["rule"] == "last_version"), None)
     print(f"    {compared and compared['text']}", flush=True)
     return compared is not None and (compared["margin"] or 0.0) < -_MAX_DROP
 

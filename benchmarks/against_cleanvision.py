@@ -63,15 +63,15 @@ class Side:
         lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
         if done.returncode or not lines:
             return (done.stderr.strip().splitlines() or ["no message"])[-1][:120]
-        found: Result = json.loads(lines[-1].removeprefix(MARK))
-        return found
+        checked: Result = json.loads(lines[-1].removeprefix(MARK))
+        return checked
 
     def result(self, folder: Path) -> Result:
         """Check a folder, and exit with a message if the program fails."""
-        found = self.judge(folder)
-        if isinstance(found, str):
-            sys.exit(f"{self.name} could not be measured: {found}")
-        return found
+        checked = self.judge(folder)
+        if isinstance(checked, str):
+            sys.exit(f"{self.name} could not be measured: {checked}")
+        return checked
 
 
 def fetch(target: Path) -> Side:
@@ -98,7 +98,8 @@ def _saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[Image.Imag
 def _camera(image: Image.Image) -> bytes:
     """Save a JPEG as cameras do, with an Exif segment and no JFIF segment."""
     exif = Image.Exif()
-    exif[0x010F], exif[0x0110] = "Camera", "One"  # make and model
+    exif[0x010F] = "Camera"
+    exif[0x0110] = "One"  # make and model
     data = _saved("JPEG", quality=92, exif=exif)(image)
     if data[6:10] != b"JFIF":
         return data
@@ -132,18 +133,20 @@ def odd_formats(photographs: list[Path], folder: Path) -> tuple[dict[str, list[s
     """Write photographs in every format, and truncated ones; return the paths of both."""
     good: dict[str, list[str]] = {name: [] for name in GOOD}
     cut = []
-    each = len(photographs) // (len(GOOD) + 1)
+    per_format = len(photographs) // (len(GOOD) + 1)
     for place, (name, (suffix, save)) in enumerate(GOOD.items()):
-        for number, photograph in enumerate(photographs[place * each : (place + 1) * each]):
+        for number, photograph in enumerate(
+            photographs[place * per_format : (place + 1) * per_format]
+        ):
             path = f"{'ab'[number % 2]}/{place:02d}-{number:02d}{suffix}"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             with Image.open(photograph) as image:
                 (folder / path).write_bytes(save(image))
             good[name].append(path)
-    for number, photograph in enumerate(photographs[len(GOOD) * each :]):
+    for number, photograph in enumerate(photographs[len(GOOD) * per_format :]):
         path = f"{'ab'[number % 2]}/cut-{number:02d}.jpg"
         data = photograph.read_bytes()
-        (folder / path).write_bytes(data[: len(data) * (number + 1) // (each + 2)])
+        (folder / path).write_bytes(data[: len(data) * (number + 1) // (per_format + 2)])
         cut.append(path)
     return good, cut
 
@@ -156,14 +159,16 @@ def jfif_keeps(file: Path) -> bool:
 
 def speed(ours: Side, theirs: Side, folder: Path) -> list[Figure]:
     """Measure the images per second of either side."""
-    before, other, after = ours.result(folder), theirs.result(folder), ours.result(folder)
+    before = ours.result(folder)
+    rival = theirs.result(folder)
+    after = ours.result(folder)
     images = before["images"] + after["images"]
     mine = images / (before["processor"] + after["processor"])
-    his = other["images"] / other["processor"]
+    his = rival["images"] / rival["processor"]
     what = f"images per second and core, ours and {theirs.name}"
     value = f"{mine:.0f} and {his:.0f}, {mine / his:.2f} x ({before['images']} images)"
     mine = images / (before["clock"] + after["clock"])
-    his = other["images"] / other["clock"]
+    his = rival["images"] / rival["clock"]
     clock = f"{mine:.0f} and {his:.0f}, {mine / his:.2f} x"
     return [Figure(what, value, f"≥ {GOAL} x"), Figure("the same in wall time", clock)]
 
@@ -175,8 +180,10 @@ def kept(ours: Side, theirs: Side, photographs: list[Path], work: Path) -> list[
     for path in fine:
         (work / "good" / path).parent.mkdir(parents=True, exist_ok=True)
         os.link(work / "all" / path, work / "good" / path)
-    mine, his = ours.result(work / "all"), theirs.result(work / "good")
-    rejected, flagged = set(mine["rejected"]), set(his["flagged"])
+    mine = ours.result(work / "all")
+    his = theirs.result(work / "good")
+    rejected = set(mine["rejected"])
+    flagged = set(his["flagged"])
     jfif = {path for path in (*fine, *cut) if jfif_keeps(work / "all" / path)}
     dropped = [name for name, paths in good.items() if not jfif & set(paths)]
     unseen = len(fine) - his["images"]
@@ -218,9 +225,9 @@ def main() -> None:
     with common.workplace(options.work) as work:
         theirs = fetch(options.target or work / "packages")
         ours = Side("imgpipe", sys.executable, (common.ROOT,))
-        photos = common.copy(common.some(photographs, options.images), work / "photos")
+        photos = common.copy(common.subset(photographs, options.images), work / "photos")
         figures = speed(ours, theirs, photos)
-        odd = common.some(photographs, _EACH * (len(GOOD) + 1))
+        odd = common.subset(photographs, _EACH * (len(GOOD) + 1))
         figures += kept(ours, theirs, odd, work)
     common.finish(figures)
 

@@ -44,10 +44,12 @@ def imgpipe(folder: str) -> Callable[[], Checked]:
     from imgpipe.components.example_gen.settings import SourceOptions
 
     def check() -> Checked:
-        judged = source_check.judge(source_check.SourceCheckPlan(SourceOptions(source=folder)))
-        outcomes = judged.outcomes
+        judged_source = source_check.judge(
+            source_check.SourceCheckPlan(SourceOptions(source=folder))
+        )
+        outcomes = judged_source.outcomes
         return {
-            "images": len(judged.scan.items),
+            "images": len(judged_source.scan.items),
             "rejected": [row.path for row in outcomes.rejected],
             "flagged": sorted({row.path for row in outcomes.rejected + outcomes.warned}),
         }
@@ -78,7 +80,8 @@ def main() -> None:
     """Check the folder, and print what was found with the time that it took."""
     side, folder = sys.argv[1:]
     check = {"imgpipe": imgpipe, "CleanVision": cleanvision}[side](folder)
-    clock, processor = time.perf_counter(), time.process_time()
+    clock = time.perf_counter()
+    processor = time.process_time()
     checked = check()
     result: Result = {
         **checked,

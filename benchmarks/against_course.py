@@ -133,7 +133,7 @@ def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         parts[rule.assign(digest, None)].append(path)
     return (
-        common.copy(common.some(parts[names.TRAIN], count), work / "images" / "train"),
+        common.copy(common.subset(parts[names.TRAIN], count), work / "images" / "train"),
         common.copy(parts[names.VALIDATION], work / "images" / "validation"),
     )
 
@@ -222,14 +222,17 @@ def _epochs(
     """Build, compile and fit a network; the time of the epochs that ran is scaled to all."""
     epochs = min(task.options.measure or math.ceil(task.epochs), math.ceil(task.epochs))
     keras.utils.set_random_seed(0)
-    started, cpu = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
+    cpu = time.process_time()
     model = _whole_network(task, augmented)
     model.compile(
         optimizer=optimizer, loss="binary_crossentropy", metrics=["accuracy"], jit_compile=False
     )
-    ready, cpu_ready = time.perf_counter(), time.process_time()
+    ready = time.perf_counter()
+    cpu_ready = time.process_time()
     history = model.fit(training(), validation_data=validation(), epochs=epochs, verbose=0)
-    ended, cpu_ended = time.perf_counter(), time.process_time()
+    ended = time.perf_counter()
+    cpu_ended = time.process_time()
     times = task.epochs / epochs
     seconds = ready - started + (ended - ready) * times
     cpu = cpu_ready - cpu + (cpu_ended - cpu_ready) * times
@@ -308,16 +311,16 @@ def _figures(
             f"validation {before.accuracy:.4f}",
         )
     ]
-    for name, other in others.items():
-        ratios = sorted(other.seconds / run.seconds for run in (before, after))
+    for name, course in others.items():
+        ratios = sorted(course.seconds / run.seconds for run in (before, after))
         figures += [
             Figure(
                 f"{name}{folded} / ours, {task.epochs:g} epochs{part}",
-                f"{other.seconds / seconds:.1f} × ({ratios[0]:.1f} to {ratios[1]:.1f}), "
-                f"{other.cpu / cpu:.1f} × in processor seconds",
+                f"{course.seconds / seconds:.1f} × ({ratios[0]:.1f} to {ratios[1]:.1f}), "
+                f"{course.cpu / cpu:.1f} × in processor seconds",
                 f"≥ {GOALS[name]} ×",
             ),
-            Figure(f"… {name}", f"{other.seconds:.1f} s, validation {other.accuracy:.4f}"),
+            Figure(f"… {name}", f"{course.seconds:.1f} s, validation {course.accuracy:.4f}"),
         ]
     return figures
 

@@ -106,7 +106,9 @@ def extractor(name: str, folder: Path) -> FeatureExtractor:
         kind = type(network)
         network.save_to_preset(str(folder))
         converters = vars(keras_hub.layers).values()
-        converter = next(one for one in converters if getattr(one, "backbone_cls", None) is kind)
+        converter = next(
+            member for member in converters if getattr(member, "backbone_cls", None) is kind
+        )
         converter(image_size=(_SIDE, _SIDE), scale=1 / 127.5, offset=-1.0).save_to_preset(
             str(folder)
         )

@@ -127,7 +127,8 @@ class ImageSet:
     def rows(self, chosen: Iterable[int]) -> ImageSet:
         """Return the images with these indices."""
         rows = list(chosen)
-        images, hashes = [self.images[i] for i in rows], [self.hashes[i] for i in rows]
+        images = [self.images[i] for i in rows]
+        hashes = [self.hashes[i] for i in rows]
         return ImageSet(images, hashes, self.labels[rows], self.classes)
 
 
@@ -178,16 +179,16 @@ def workplace(work: Path | None) -> Iterator[Path]:
 
 
 def sample(folder: Path, count: int | None = None) -> list[Path]:
-    """List the photographs of a folder with one sub-folder for each class; see `some`."""
-    return some([path for path in folder.glob("*/*") if path.is_file()], count)
+    """List the photographs of a folder with one sub-folder for each class; see `subset`."""
+    return subset([path for path in folder.glob("*/*") if path.is_file()], count)
 
 
-def some(paths: Iterable[Path], count: int | None) -> list[Path]:
+def subset(paths: Iterable[Path], count: int | None) -> list[Path]:
     """Return `count` of the paths, sorted, or all if None; the choice is always the same."""
-    found = sorted(paths)
-    if count is None or count >= len(found):
-        return found
-    return sorted(random.Random(0).sample(found, count))
+    ordered = sorted(paths)
+    if count is None or count >= len(ordered):
+        return ordered
+    return sorted(random.Random(0).sample(ordered, count))
 
 
 def copy(photographs: Iterable[Path], target: Path) -> Path:
@@ -208,7 +209,8 @@ def run_imgpipe(
     data: Path, out: Path, settings: Sequence[str] = (), config: Path | str | None = None
 ) -> Finished:
     """Measure `imgpipe run DATA [--config CONFIG] --out OUT`; see `measured`."""
-    summary, printed = Path(f"{out}.summary.json"), Path(f"{out}.printed.txt")
+    summary = Path(f"{out}.summary.json")
+    printed = Path(f"{out}.printed.txt")
     summary.unlink(missing_ok=True)
     summary.parent.mkdir(parents=True, exist_ok=True)
     option = "--config" if str(config).endswith(".toml") else "--preset"

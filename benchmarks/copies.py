@@ -112,17 +112,17 @@ def measure(folder: Path) -> tuple[dict[str, int], int, int]:
     chosen = np.random.default_rng(0).choice(len(files), COPIED, replace=False).tolist()
     with ProcessPoolExecutor() as pool:
         originals = list(pool.map(_hashed, [(file, "") for file in files], chunksize=64))
-        known = {f"original {n}": hashes for n, hashes in enumerate(originals)}
-        alone = find_near_duplicates(known, RADIUS).groups
-        found = {}
+        original_hashes = {f"original {n}": hashes for n, hashes in enumerate(originals)}
+        alone = find_near_duplicates(original_hashes, RADIUS).groups
+        counts = {}
         for change in CHANGES:
             copies = pool.map(_hashed, [(files[n], change) for n in chosen], chunksize=8)
             named = {f"copy {n}": hashes for n, hashes in zip(chosen, copies, strict=True)}
-            groups = find_near_duplicates({**known, **named}, RADIUS).groups
-            found[change] = sum(
+            groups = find_near_duplicates({**original_hashes, **named}, RADIUS).groups
+            counts[change] = sum(
                 groups.get(f"copy {n}", -1) == groups.get(f"original {n}", -2) for n in chosen
             )
-    return found, len(alone) - len(set(alone.values())), len(files)
+    return counts, len(alone) - len(set(alone.values())), len(files)
 
 
 def main() -> None:
@@ -131,14 +131,14 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, metavar="SET")
     options = parser.parse_args()
     print(f"machine: {common.machine()}")
-    found = {name: measure(common.data_set(options.data, name)) for name in options.sets}
+    measured = {name: measure(common.data_set(options.data, name)) for name in options.sets}
     figures = []
     for change in CHANGES:
-        of_sets = ", ".join(f"{name} {counts[change]}" for name, (counts, _, _) in found.items())
+        of_sets = ", ".join(f"{name} {counts[change]}" for name, (counts, _, _) in measured.items())
         figures.append(Figure(change, f"of {COPIED} copies: {of_sets}"))
     for name in ALL_DIFFERENT:
-        if name in found:
-            _, false, images = found[name]
+        if name in measured:
+            _, false, images = measured[name]
             pairs = images * (images - 1) / 2
             value = f"{false} of {pairs:,.0f} pairs ({false / pairs * 100_000:.2f} in 100,000)"
             figures.append(Figure(f"{name}: false pairs", value))

@@ -59,7 +59,8 @@ class Asker:
         )
         for start in range(0, len(images), _BATCH):
             batch = [path.read_bytes() for path in images[start : start + _BATCH]]
-            request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
+            request = predict_pb2.PredictRequest()
+            response = predict_pb2.PredictResponse()
             tensors.fill_compact(request.inputs[names.IMAGE_BYTES], np.array(batch, object))
             for name, value in self._served.run(image_bytes=batch).items():
                 tensors.fill_typed(response.outputs[name], value)
@@ -92,14 +93,14 @@ def chosen(flowers: Path, train: int) -> tuple[list[Path], list[Path]]:
     for path in {path.read_bytes(): path for path in common.sample(flowers)}.values():
         by_class[path.parent.name].append(path)
     drawing = random.Random(_SEED)
-    known: list[Path] = []
+    learned: list[Path] = []
     fresh: list[Path] = []
     for name in sorted(by_class):
         drawing.shuffle(paths := sorted(by_class[name]))
-        known += paths[:train]
+        learned += paths[:train]
         fresh += paths[train:]
     drawing.shuffle(fresh)
-    return known, fresh
+    return learned, fresh
 
 
 def draws(fresh: Sequence[Path], count: int, size: int) -> Iterator[Sequence[Path]]:
@@ -124,12 +125,12 @@ def main() -> None:
     parser.add_argument("--hands", type=int, default=181, help="hands among them")
     options = parser.parse_args()
     hands = common.sample(common.data_set(options.data, "rps_photos/training"), options.hands)
-    known, fresh = chosen(common.data_set(options.data, "flowers_128"), options.train)
+    learned, fresh = chosen(common.data_set(options.data, "flowers_128"), options.train)
     sys.argv = sys.argv[:1]  # TFX's Beam executors parse the arguments of the program
     print(f"machine: {common.machine()}")
     with common.workplace(options.work) as work:
-        run = common.run_imgpipe(common.copy(known, work / "flowers"), work / "out", _SETTINGS)
-        print(f"trained on {len(known)} photographs: {run.summary['verdict']}", flush=True)
+        run = common.run_imgpipe(common.copy(learned, work / "flowers"), work / "out", _SETTINGS)
+        print(f"trained on {len(learned)} photographs: {run.summary['verdict']}", flush=True)
         asker = Asker(work / "out")
         alarms: list[list[str]] = []
         for number, draw in enumerate(draws(fresh, options.draws, options.size)):

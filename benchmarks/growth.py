@@ -68,8 +68,8 @@ def run(folder: Path, work: Path, count: int, options: argparse.Namespace) -> En
 
 def figure(what: str, count: int, ended: Ended, start: Ended) -> Figure:
     """Return the cost of an image without the start of the program, and the peak memory."""
-    each = (ended.processor - start.processor) / count * 1000
-    text = f"{each:.3f} ms of processor time per image, {ended.seconds:.0f} s in all, "
+    milliseconds = (ended.processor - start.processor) / count * 1000
+    text = f"{milliseconds:.3f} ms of processor time per image, {ended.seconds:.0f} s in all, "
     return Figure(f"{count:,} {what}", f"{text}peak {ended.peak_mib:.0f} MiB")
 
 
@@ -89,9 +89,12 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=1, help="augmented views of a run")
     options = parser.parse_args()
     print(f"machine: {common.machine()}")
-    counts, figures, ends = sorted(options.counts), [], dict[int, Ended]()
+    counts = sorted(options.counts)
+    figures = []
+    ends = dict[int, Ended]()
     with common.workplace(options.work) as work:
-        folder, drawn = work / "images", 0
+        folder = work / "images"
+        drawn = 0
         for label in LABELS:
             (folder / label).mkdir(parents=True)
         for count in [_FEWEST, *counts]:

@@ -105,13 +105,13 @@ def accuracies(grouped: GroupedImages, sizes: Sequence[int]) -> str:
     usual_side = int(np.median(sides))
     splits = [tested_sizes(rows, split, images.classes, usual_side) for split in range(SPLITS)]
     by_size = [
-        f"{size} pixels: folds {statistics.mean(one.in_folds[size] for one in splits):.4f}, "
-        f"test {statistics.mean(one.in_test[size] for one in splits):.4f}, "
+        f"{size} pixels: folds {statistics.mean(tested.in_folds[size] for tested in splits):.4f}, "
+        f"test {statistics.mean(tested.in_test[size] for tested in splits):.4f}, "
         f"features {1000 * extraction[size] / len(images):.0f} ms of a processor an image"
         for size in sizes
     ]
-    chosen = ", ".join(str(one.chosen) for one in splits)
-    test = statistics.mean(one.in_test[one.chosen] for one in splits)
+    chosen = ", ".join(str(tested.chosen) for tested in splits)
+    test = statistics.mean(tested.in_test[tested.chosen] for tested in splits)
     groups = len(np.unique(grouped.groups))
     return (
         f"{len(images)} images in {groups} groups, usual side {usual_side}; {'; '.join(by_size)}; "

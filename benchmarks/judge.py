@@ -110,13 +110,14 @@ def _mirrored(planted: Planted, data: bytes) -> bytes:
 
 
 def _zeros(planted: Planted, data: bytes) -> bytes:
-    start, count = len(data) // 2, min(4096, len(data) // 4)
+    start = len(data) // 2
+    count = min(4096, len(data) // 4)
     return data[:start] + bytes(count) + data[start + count :]
 
 
 def _joined(planted: Planted, data: bytes) -> bytes:
-    other = planted.free[int(planted.rng.integers(len(planted.free)))].read_bytes()
-    return data[: len(data) // 2] + other[len(other) // 2 :]
+    second = planted.free[int(planted.rng.integers(len(planted.free)))].read_bytes()
+    return data[: len(data) // 2] + second[len(second) // 2 :]
 
 
 def _flipped(planted: Planted, data: bytes) -> bytes:
@@ -177,9 +178,9 @@ def plant(data: Path, folder: Path, each: int, seed: int = 0) -> Planted:
     for file in sorted(again.glob("*/*.jpg")):
         name = file.relative_to(again).as_posix()
         label, _, base = name.partition("/")
-        there = f"train/{name}" if (folder / "train" / name).exists() else ""
+        original = f"train/{name}" if (folder / "train" / name).exists() else ""
         path = f"train/{label}/again.{base}"
-        planted.add(_AGAIN, path, file.read_bytes(), there)
+        planted.add(_AGAIN, path, file.read_bytes(), original)
     for kind in KINDS:
         for number in range(each) if kind.name not in planted.kinds else ():
             _plant_one(planted, kind, number)
@@ -188,48 +189,51 @@ def plant(data: Path, folder: Path, each: int, seed: int = 0) -> Planted:
 
 def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
     original = planted.free.pop()
-    there = original.relative_to(planted.folder).as_posix()
+    original_path = original.relative_to(planted.folder).as_posix()
     label = original.parent.name
     data = original.read_bytes()
     slug = f"{KINDS.index(kind):02d}.{number:03d}.jpg"
     if kind.make is None:  # both files of a conflict are at fault
-        other = {"cat": "dog", "dog": "cat"}[label]
-        planted.add(kind.name, f"train/{other}/{slug}", data, there)
-        planted.kinds[kind.name].add(there)
+        wrong_label = {"cat": "dog", "dog": "cat"}[label]
+        planted.add(kind.name, f"train/{wrong_label}/{slug}", data, original_path)
+        planted.kinds[kind.name].add(original_path)
         return
     made = kind.make(planted, data)
-    planted.add(kind.name, f"{kind.split}/{label}/{slug}", made, there)
+    planted.add(kind.name, f"{kind.split}/{label}/{slug}", made, original_path)
     if kind.split != "train":  # the training image is rejected, not the held-out one
         planted.kinds[kind.name].remove(f"{kind.split}/{label}/{slug}")
-        planted.kinds[kind.name].add(there)
+        planted.kinds[kind.name].add(original_path)
 
 
-def reported(judged: source_check.JudgedSource) -> dict[str, set[str]]:
+def reported(judged_source: source_check.JudgedSource) -> dict[str, set[str]]:
     """Return the paths of rejected files and of files with a warning, by reason."""
-    found: dict[str, set[str]] = {}
-    rows: tuple[ImageFinding, ...] = (*judged.outcomes.rejected, *judged.outcomes.warned)
+    paths: dict[str, set[str]] = {}
+    rows: tuple[ImageFinding, ...] = (
+        *judged_source.outcomes.rejected,
+        *judged_source.outcomes.warned,
+    )
     for row in rows:
-        found.setdefault(row.reason, set()).add(row.path)
-    return found
+        paths.setdefault(row.reason, set()).add(row.path)
+    return paths
 
 
-def figures(planted: Planted, judged: source_check.JudgedSource) -> list[Figure]:
+def figures(planted: Planted, judged_source: source_check.JudgedSource) -> list[Figure]:
     """Return a figure for each kind."""
-    found = reported(judged)
+    paths = reported(judged_source)
     # Of two near-duplicates, the finding names the one whose path comes later.
-    either = {**planted.pairs, **{there: copy for copy, there in planted.pairs.items()}}
-    copies = [row for row in judged.outcomes.rejected if row.reason == "duplicate"]
+    either = {**planted.pairs, **{original: copy for copy, original in planted.pairs.items()}}
+    copies = [row for row in judged_source.outcomes.rejected if row.reason == "duplicate"]
     both = {path for row in copies for path in (row.path, row.kept_copy)}
-    listed = {member["path"] for group in judged.near or () for member in group["members"]}
+    listed = {member["path"] for group in judged_source.near or () for member in group["members"]}
     rows = []
     for kind in KINDS:
         truth = planted.kinds[kind.name]
-        hits = set().union(*(found.get(reason, set()) for reason in kind.reasons))
+        hits = set().union(*(paths.get(reason, set()) for reason in kind.reasons))
         right = {path for path in truth if path in hits or either.get(path) in hits}
         if kind.name == _AGAIN:  # two of them are identical files without an original in the set
             right = truth & (listed | both)
-        same = [other for other in KINDS if set(other.reasons) & set(kind.reasons)]
-        meant = set().union(*(planted.kinds[other.name] for other in same))
+        same = [similar for similar in KINDS if set(similar.reasons) & set(kind.reasons)]
+        meant = set().union(*(planted.kinds[similar.name] for similar in same))
         meant |= {either[path] for path in meant if path in either}
         if kind.reasons == ("duplicate",):
             meant |= both & planted.kinds[_AGAIN]
@@ -252,8 +256,8 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
     near = find_near_duplicates(dict(zip(names, hashes, strict=True)), RADIUS).groups
     groups = [near.get(name, -1 - n) for n, name in enumerate(names)]
     count = len(originals)
-    found = sum(map(operator.eq, groups[:count], groups[count:]))
-    return Figure("crops by 5 % of all photographs found", f"{found} of {count}", "≥ 0.99")
+    grouped = sum(map(operator.eq, groups[:count], groups[count:]))
+    return Figure("crops by 5 % of all photographs found", f"{grouped} of {count}", "≥ 0.99")
 
 
 def _hash(data: bytes) -> bytes:
@@ -274,15 +278,15 @@ def main() -> None:
     cats = common.data_set(options.data, "cats_dogs")
     with common.workplace(options.work) as work:
         planted = plant(options.data, work / "photos", options.each, options.seed)
-        judged = source_check.judge(
+        judged_source = source_check.judge(
             source_check.SourceCheckPlan(SourceOptions(source=str(work / "photos")))
         )
         alone = source_check.judge(source_check.SourceCheckPlan(SourceOptions(source=str(cats))))
-    rows = figures(planted, judged)
+    rows = figures(planted, judged_source)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
     pairs = sum(len(line["members"]) - 1 for line in alone.near or ())
     rejected = sum(row.path.endswith(".jpg") for row in alone.outcomes.rejected)
-    rate = len(judged.scan.items) / judged.seconds
+    rate = len(judged_source.scan.items) / judged_source.seconds
     rows += [
         Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),
         Figure("photographs alone that are rejected", f"{rejected}", "0"),

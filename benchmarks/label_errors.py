@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="images to rank (default: all)")
     options = parser.parse_args()
     images = ImageSet.of(common.sample(common.data_set(options.data, options.set), options.images))
-    truth, extractor, rows = images.labels, FeatureExtractor(ModelSettings()), []
+    truth = images.labels
+    extractor = FeatureExtractor(ModelSettings())
+    rows = []
     for start in range(0, len(images), _AT_ONCE):
         part = images.rows(range(start, min(start + _AT_ONCE, len(images))))
         rows += [

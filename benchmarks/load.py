@@ -20,7 +20,8 @@ _SPREAD = 0.1  # of the windows' throughput, as a share of its mean, up to which
 
 def image_requests(images: Sequence[bytes], model: str, batch: int = 1) -> list[bytes]:
     """Return Predict requests of `batch` images each, which together use all images."""
-    endless, servable = itertools.cycle(images), messages.Servable(model)
+    endless = itertools.cycle(images)
+    servable = messages.Servable(model)
     return [
         messages.predict_request(
             servable, {"image_bytes": list(itertools.islice(endless, batch))}
@@ -66,7 +67,8 @@ async def _measure(
     target: str, requests: Sequence[bytes], callers: int, seconds: float, method: protos.Method
 ) -> dict[str, Any]:
     options = [("grpc.max_send_message_length", -1), ("grpc.enable_http_proxy", 0)]
-    endless, over = itertools.cycle(requests), asyncio.Event()
+    endless = itertools.cycle(requests)
+    over = asyncio.Event()
     latencies: list[float] = []
 
     async with grpc.aio.insecure_channel(target, options) as channel:
@@ -83,14 +85,16 @@ async def _measure(
                 group.create_task(repeat())
             await asyncio.sleep(seconds)
             latencies.clear()
-            counts, began = [0], time.perf_counter()
+            counts = [0]
+            began = time.perf_counter()
             for _ in range(_WINDOWS):
                 await asyncio.sleep(seconds)
                 counts.append(len(latencies))
             while not latencies:  # a busy machine may take longer for one answer than all windows
                 await asyncio.sleep(seconds)
                 counts.append(len(latencies))
-            took, answered = time.perf_counter() - began, np.array(latencies) * 1000
+            took = time.perf_counter() - began
+            answered = np.array(latencies) * 1000
             over.set()
     rates = np.diff(counts)
     return {

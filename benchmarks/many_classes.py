@@ -57,7 +57,9 @@ def characters(count: int) -> list[str]:
     codes = set.intersection(*(set(FT2Font(str(path)).get_charmap()) for path in paths))
     kinds = ("L", "N", "S")  # letters, numbers and symbols
     drawable = (chr(code) for code in sorted(codes))
-    candidates = [one for one in drawable if unicodedata.category(one)[0] in kinds]
+    candidates = [
+        character for character in drawable if unicodedata.category(character)[0] in kinds
+    ]
     looks = np.empty((0, _LOOK * _LOOK), np.float32)
     chosen: list[str] = []
     for character in candidates:
@@ -128,7 +130,7 @@ def figures(classes: int, run: Finished) -> list[Figure]:
     """Return the figures of a run."""
     times = run.summary["timings"]["components"]
     solution = run.summary["training"]["solution"]
-    accuracies = [f"{one} {run.accuracy(one):.3f}" for one in _MEASURED]
+    accuracies = [f"{measured} {run.accuracy(measured):.3f}" for measured in _MEASURED]
     said = f"folds {solution['accuracy']:.3f} ± {solution['standard_error']:.3f}"
     accuracies.append(said)
     parts = [f"{node} {seconds:.1f}" for node, seconds in times.items() if seconds >= 1]
@@ -159,23 +161,23 @@ def main() -> None:
         for classes in options.classes:
             folder = draw_all(work / f"images{classes}", classes, options.images)
             runs[classes] = common.run_imgpipe(folder, work / f"out{classes}", _SETTINGS)
-            found = figures(classes, runs[classes])
-            for figure in found:
+            run_figures = figures(classes, runs[classes])
+            for figure in run_figures:
                 print(f"{figure.what}: {figure.value}", flush=True)
-            shown += found
+            shown += run_figures
     few, *others = options.classes
     for many in others:
         shown += ratios(few, runs[few], many, runs[many])
     common.finish(shown)
 
 
-def ratios(few: int, run: Finished, many: int, other: Finished) -> list[Figure]:
+def ratios(few: int, run: Finished, many: int, larger: Finished) -> list[Figure]:
     """Compare a run with many classes with one with few."""
     what = f"{many} classes against {few}"
-    seconds = other.seconds / run.seconds
-    processor = other.processor / run.processor
+    seconds = larger.seconds / run.seconds
+    processor = larger.processor / run.processor
     bank, train = (
-        [ran.summary["timings"]["components"][node] for ran in (run, other)]
+        [ran.summary["timings"]["components"][node] for ran in (run, larger)]
         for node in ("FeatureBank", "ImageTrainer")
     )
     parts = f"FeatureBank {bank[1] / bank[0]:.2f} ×, ImageTrainer {train[1] / train[0]:.2f} ×"

@@ -115,10 +115,10 @@ def _splits(out: Path) -> dict[str, ImageSet]:
         hashes = [records.content_hash(example) for example in examples]
         labels = np.array([records.first(example, names.LABEL_INDEX) for example in examples])
         splits[split] = ImageSet(images, hashes, labels, 0)
-    classes = 1 + max(int(one.labels.max()) for one in splits.values())
+    classes = 1 + max(int(image_set.labels.max()) for image_set in splits.values())
     return {
-        split: ImageSet(one.images, one.hashes, one.labels, classes)
-        for split, one in splits.items()
+        split: ImageSet(image_set.images, image_set.hashes, image_set.labels, classes)
+        for split, image_set in splits.items()
     }
 
 
@@ -128,9 +128,9 @@ def scikit_learn(splits: dict[str, ImageSet]) -> Result:
     extractor = FeatureExtractor(ModelSettings())
 
     def features(split: str) -> np.ndarray:
-        one = splits[split]
-        views = [range(1)] * len(one)
-        return np.concatenate(list(extractor.extract(one.images, one.hashes, views)))
+        image_set = splits[split]
+        views = [range(1)] * len(image_set)
+        return np.concatenate(list(extractor.extract(image_set.images, image_set.hashes, views)))
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(features(names.TRAIN), splits[names.TRAIN].labels)
@@ -147,9 +147,10 @@ def keras_guide(splits: dict[str, ImageSet], seconds: float) -> Result:
     started = time.perf_counter()
     keras.utils.set_random_seed(0)
     settings = ModelSettings()
-    batches = {split: _batches(one, settings.size) for split, one in splits.items()}
+    batches = {split: _batches(image_set, settings.size) for split, image_set in splits.items()}
     model, backbone = _network(settings, splits[names.TRAIN].classes)
-    best, epochs = _Best(), []
+    best = _Best()
+    epochs = []
     for rate, part in ((HEAD_RATE, 0.5), (WHOLE_RATE, 1.0)):
         backbone.trainable = rate == WHOLE_RATE
         model.compile(
@@ -176,8 +177,9 @@ def keras_guide(splits: dict[str, ImageSet], seconds: float) -> Result:
 
 def _batches(images: ImageSet, size: int) -> tf.data.Dataset:
     """Decode and resize the images once, and keep their pixels in memory."""
-    decoded = (preprocess.decode(one, size) for one in images.images)
-    pixels = np.stack([np.asarray(tf.cast(tf.round(one), tf.uint8)) for one in decoded])
+    decoded = (preprocess.decode(image, size) for image in images.images)
+    rounded = (tf.cast(tf.round(values), tf.uint8) for values in decoded)
+    pixels = np.stack([np.asarray(values) for values in rounded])
     return tf.data.Dataset.from_tensor_slices((pixels, images.labels))
 
 
@@ -197,12 +199,16 @@ class _Best(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.until, self.epochs, self._waited = math.inf, 0, 0
-        self._accuracy, self._weights = -1.0, None
+        self.until = math.inf
+        self.epochs = 0
+        self._waited = 0
+        self._accuracy = -1.0
+        self._weights = None
 
     def on_train_begin(self, logs: object = None) -> None:
         """Wait anew. The weights that training starts from remain the best ones for now."""
-        self.epochs, self._waited = 0, 0
+        self.epochs = 0
+        self._waited = 0
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         """End training at the time limit."""
@@ -210,9 +216,11 @@ class _Best(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keep the weights if the accuracy on validation is the highest so far."""
-        self.epochs, self._waited = epoch + 1, self._waited + 1
+        self.epochs = epoch + 1
+        self._waited += 1
         if logs and logs["val_accuracy"] > self._accuracy:
-            self._accuracy, self._waited = logs["val_accuracy"], 0
+            self._accuracy = logs["val_accuracy"]
+            self._waited = 0
             self._weights = self.model.get_weights()
         if self._waited == PATIENCE:
             self.model.stop_training = True

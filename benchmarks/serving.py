@@ -111,9 +111,9 @@ def throughput(work: Path, options: argparse.Namespace) -> list[Figure]:
         for _ in range(options.rounds):
             inside.append(part("inside", str(work), sizes, window))
             outside.append(part("load", target, str(work), levels, window))
-    rates = {size: _median(found["rates"][str(size)] for found in inside) for size in BATCHES}
+    rates = {size: _median(run["rates"][str(size)] for run in inside) for size in BATCHES}
     best = max(rates, key=lambda size: rates[size])
-    single = _median(found["p50_ms"] for found in inside)
+    single = _median(run["p50_ms"] for run in inside)
     return [
         Figure(
             "model in process, images/s",
@@ -126,15 +126,15 @@ def throughput(work: Path, options: argparse.Namespace) -> list[Figure]:
 
 def _levels(outside: Runs, inside: Runs, best: int) -> list[Figure]:
     """Return a figure for each number of callers; ratios are those within one round."""
-    reference = [found["rates"][str(best)] for found in inside]
+    reference = [run["rates"][str(best)] for run in inside]
     figures = []
     for place, concurrency in enumerate(CONCURRENCY):
-        found = [run["levels"][place] for run in outside]
-        ratios = [run["throughput"] / of for run, of in zip(found, reference, strict=True)]
-        rate = _median(level["throughput"] for level in found)
-        p50, p99 = (_median(level["latency_ms"][q] for level in found) for q in ("p50", "p99"))
-        unstable = sum(not level["stable"] for level in found)
-        note = f", {unstable} of {len(found)} not stable" if unstable else ""
+        levels = [run["levels"][place] for run in outside]
+        ratios = [run["throughput"] / of for run, of in zip(levels, reference, strict=True)]
+        rate = _median(level["throughput"] for level in levels)
+        p50, p99 = (_median(level["latency_ms"][q] for level in levels) for q in ("p50", "p99"))
+        unstable = sum(not level["stable"] for level in levels)
+        note = f", {unstable} of {len(levels)} not stable" if unstable else ""
         figures.append(
             Figure(
                 f"server, {concurrency} callers, against in process at batch {best}",
@@ -155,14 +155,14 @@ def overhead(work: Path, options: argparse.Namespace) -> list[Figure]:
     entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
     entries = " ".join(entry.format(name, work / name) for name in (MODEL, TINY))
     configs.write_text(f"model_config_list {{ {entries} }}")
-    found, inside = (list[dict[str, Any]]() for _ in range(2))
+    outside, inside = (list[dict[str, Any]]() for _ in range(2))
     with server(f"--model_config_file={configs}") as target:
         for model in (MODEL, TINY):
             wait(target, model)
         for _ in range(options.rounds):
             inside.append(part("inside", str(work), "1", str(options.window)))
-            found.append(part("one_caller", target, str(work), str(options.window)))
-    empty, tiny, image = (_median(run[k] for run in found) for k in ("empty", "tiny", "image"))
+            outside.append(part("one_caller", target, str(work), str(options.window)))
+    empty, tiny, image = (_median(run[k] for run in outside) for k in ("empty", "tiny", "image"))
     single = _median(run["p50_ms"] for run in inside)
     return [
         Figure(

@@ -78,11 +78,13 @@ def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
 
     served = tf.saved_model.load(f"{work}/{MODEL}/1").signatures["serving_default"]
     images = images_of(work)
-    rates, latencies = {}, []
+    rates = {}
+    latencies = []
     for size in map(int, batches.split(",")):
         endless = itertools.cycle(images)
         served(image_bytes=tf.constant(list(itertools.islice(endless, size))))
-        done, began = 0, time.perf_counter()
+        done = 0
+        began = time.perf_counter()
         while (now := time.perf_counter()) - began < float(seconds):
             served(image_bytes=tf.constant(list(itertools.islice(endless, size))))
             done += size
@@ -94,7 +96,8 @@ def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
 
 def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
     """Measure single images at each number of callers, and four requests of 32 images."""
-    images, seconds = images_of(work), float(window)
+    images = images_of(work)
+    seconds = float(window)
     single = image_requests(images, MODEL)
     return {
         "levels": [measure(target, single, int(level), seconds) for level in levels.split(",")],
@@ -116,12 +119,12 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
         "tiny": ([tiny.SerializeToString()], protos.PREDICT),
         "image": (image_requests(images_of(work), MODEL), protos.PREDICT),
     }
-    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    medians: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(_TURNS):
         for kind, (requests, method) in kinds.items():
             level = measure(target, requests, 1, float(window) / _TURNS, method)
-            found[kind].append(level["latency_ms"]["p50"])
-    return {kind: float(np.median(values)) for kind, values in found.items()}
+            medians[kind].append(level["latency_ms"]["p50"])
+    return {kind: float(np.median(values)) for kind, values in medians.items()}
 
 
 PARTS: dict[str, Callable[..., Any]] = {

@@ -55,7 +55,8 @@ class _Callers:
     """
 
     def __init__(self, target: str, requests: int) -> None:
-        self._target, self._requests = target, requests
+        self._target = target
+        self._requests = requests
         self._ends = time.monotonic() + _LIMIT_S
         self._lock = threading.Lock()
         self.answered = 0
@@ -71,7 +72,8 @@ class _Callers:
                     is_right = answer.outputs["y"].tolist() == [1.0 + answer.version]
                     failure = "" if is_right else f"a wrong answer: {answer}"
                 except ServingError as error:
-                    failure, answer = repr(error), None
+                    failure = repr(error)
+                    answer = None
                 with self._lock:
                     self.answered += 1
                     if failure:
@@ -81,7 +83,8 @@ class _Callers:
 
 
 def _measure(work: Path, requests: int, swaps: int) -> _Callers:
-    staged, base = work / "staged", work / "versions"
+    staged = work / "staged"
+    base = work / "versions"
     for number in range(1, swaps + 2):
         _export(staged / str(number), number)
     base.mkdir()
@@ -120,15 +123,15 @@ def main() -> None:
     work = Path(tempfile.mkdtemp(prefix="swaps-"))
     began = time.monotonic()
     try:
-        found = _measure(work, options.requests, options.swaps)
+        outcome = _measure(work, options.requests, options.swaps)
     finally:
         shutil.rmtree(work)
     print(
-        f"{found.answered:,} requests over {options.swaps} swaps in "
-        f"{time.monotonic() - began:.0f} s: {len(found.failures)} errors {found.failures[:3]}; "
-        f"answers by version {dict(sorted(found.versions.items()))}"
+        f"{outcome.answered:,} requests over {options.swaps} swaps in "
+        f"{time.monotonic() - began:.0f} s: {len(outcome.failures)} errors {outcome.failures[:3]}; "
+        f"answers by version {dict(sorted(outcome.versions.items()))}"
     )
-    sys.exit(bool(found.failures) or len(found.versions) < options.swaps + 1)
+    sys.exit(bool(outcome.failures) or len(outcome.versions) < options.swaps + 1)
 
 
 if __name__ == "__main__":

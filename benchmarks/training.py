@@ -96,7 +96,11 @@ def main() -> None:
 
 def measure(name: str, data: Path, seeds: int, work: Path, minutes: float | None = None) -> Figure:
     """Measure the accuracy of one recipe over the seeds."""
-    task, values, images, seconds, computed = TASKS[name], [], 0, 0.0, 0.0
+    task = TASKS[name]
+    values = []
+    images = 0
+    seconds = 0.0
+    computed = 0.0
     for seed in range(seeds):
         run = _run(name, data, work / f"{name}{seed}", work, seed, minutes)
         values.append(run.accuracy(task.split))
@@ -166,16 +170,18 @@ def _sample(folder: Path, count: int, target: Path) -> Path:
 
 def _say(name: str, run: Finished, split: str) -> None:
     """Print the result of one run."""
-    said = [f"{one} {run.accuracy(one):.4f}" for one in dict.fromkeys(("decided", split))]
+    said = [
+        f"{measured} {run.accuracy(measured):.4f}" for measured in dict.fromkeys(("decided", split))
+    ]
     training = run.summary.get("training") or {}
     tuned = training.get("fine_tune") or {}
     for row in training.get("search") or []:
         print(f"  tried {describe_tried(row)}")
     if ended := (training.get("search_ended") or {}).get("text"):
         print(f"  {ended}")
-    if found := run.summary["metrics"].get(split):
-        by_chance = f"{found['ece_by_chance']:.4f} by chance"
-        said.append(f"expected calibration error {found['ece']:.4f} ({by_chance})")
+    if metrics := run.summary["metrics"].get(split):
+        by_chance = f"{metrics['ece_by_chance']:.4f} by chance"
+        said.append(f"expected calibration error {metrics['ece']:.4f} ({by_chance})")
     solution = training.get("solution")
     if solution and solution["accuracy"] is not None:
         model = run.summary["model"]

@@ -33,7 +33,7 @@ def main() -> None:
     print(f"machine: {common.machine()}")
     with common.workplace(options.work) as work:
         photographs = common.sample(cats, options.images)
-        new = common.some(photographs, options.added)
+        new = common.subset(photographs, options.added)
         old = sorted(set(photographs) - set(new))
         every = common.copy(photographs, work / "photographs")
         runs = {}
@@ -58,7 +58,8 @@ def main() -> None:
 def _run(name: str, data: Path, out: Path) -> Finished:
     """Measure one run and print it at once, because all of them take minutes."""
     run = common.run_imgpipe(data, out)
-    timings, cached = run.summary["timings"], run.summary["cached"]
+    timings = run.summary["timings"]
+    cached = run.summary["cached"]
     print(
         f"{name}: {run.seconds:.1f} s, imports {timings['import_s']:.1f}, idle {_idle(run):.1f}, "
         f"peak {run.peak_mib:.0f} MiB, {run.forward_passes} forward passes, "
@@ -74,7 +75,8 @@ def _run(name: str, data: Path, out: Path) -> Finished:
 
 def _cached(run: Finished) -> str:
     """Return how much was taken from the cache; an outcome that is repeated starts no component."""
-    components, cached = run.summary["timings"]["components"], run.summary["cached"]
+    components = run.summary["timings"]["components"]
+    cached = run.summary["cached"]
     if not components:
         return "the outcome of an earlier run"
     return f"{len(cached)} of {len({*cached, *components})} components cached"
@@ -146,8 +148,8 @@ def _added_figures(before: Finished, added: Finished, count: int) -> list[Figure
     The time of a pass follows from the difference between the banks of two runs.
     """
     banks = [run.summary["timings"]["components"]["FeatureBank"] for run in (before, added)]
-    each = (banks[0] - banks[1]) / (before.forward_passes - added.forward_passes)
-    fixed = added.seconds - added.forward_passes * each
+    pass_seconds = (banks[0] - banks[1]) / (before.forward_passes - added.forward_passes)
+    fixed = added.seconds - added.forward_passes * pass_seconds
     return [
         Figure(
             f"re-run with {count} photographs added",

@@ -50,7 +50,8 @@ def table(requirements: Path) -> str:
         subprocess.check_output([*command, "--with-system", "--packages", *names], text=True)
     )
     stated = _STATED_IN_THEIR_FILES | licences_of_weights()
-    rows, unknown = [], []
+    rows = []
+    unknown = []
     for package in installed:
         name = package["Name"]
         # Some packages put the whole text of their licence into the field; its first line names it.

@@ -59,12 +59,12 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _with_imports(files: Iterable[Path]) -> set[Path]:
-    found: set[Path] = set()
+    imported_files: set[Path] = set()
     waiting = list(files)
     while waiting:
         file = waiting.pop()
-        if file not in found:
-            found.add(file)
+        if file not in imported_files:
+            imported_files.add(file)
             if file != _PACKAGE:
                 waiting += [imported for name in _imports(file) if (imported := _file(name))]
-    return found
+    return imported_files
