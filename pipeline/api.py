@@ -96,11 +96,11 @@ def check(
         (11, 3)
     """
     from imgpipe.pipeline.images.data_check import examine
-    from imgpipe.pipeline.images.source import require_classes
+    from imgpipe.pipeline.images.source import opened_with_classes
 
     _prepare()
     chosen = _configuration(config, data, settings, out)
-    require_classes(chosen)  # before TensorFlow is imported
+    opened_with_classes(chosen)  # before TensorFlow is imported
     examined = examine(chosen, with_images=False, to_stderr=True)
 
     def draw() -> str:

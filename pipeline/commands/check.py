@@ -42,10 +42,10 @@ def check(
     """Report what a run would reject, repair and warn about, without training."""
     from imgpipe.pipeline.command_line.settings import configuration, one_source
     from imgpipe.pipeline.images.data_check import examine
-    from imgpipe.pipeline.images.source import require_classes
+    from imgpipe.pipeline.images.source import opened_with_classes
 
     built = configuration(one_source(config, preset), data, out, settings or [])
-    require_classes(built)  # before the imports, which take seconds
+    opened_with_classes(built)  # before the imports, which take seconds
     examined = examine(built, html_file is not None, json_file == output_files.STANDARD_OUTPUT)
     console = output_files.console_beside(json_file)
     _print(console, examined)

@@ -46,6 +46,7 @@ from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.components.run_record.facts import ShownSettings
@@ -114,26 +115,27 @@ class Plan:
         return _json(asdict(self))
 
 
-def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
+def make(config: Config, scan: Scan, given: Sequence[Override] = (), accept: bool = False) -> Plan:
     """Determine the plan of a run from its data, versions and schema.
 
     Args:
         config: The configuration.
         scan: Files of the source with their hashes.
+        given: The decisions of people about single images.
         accept: Whether a person accepts changes of the data, as with `--accept`.
 
     Returns:
         The settings of the components.
 
     Raises:
-        ConfigError: A file that is named does not exist, or does not fit the classes.
+        ConfigError: An image is relabelled to a class that the source does not have.
     """
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
     places = config.places
     examples = _read_plan(config, scan)
     report = _json(report_settings(config, vocabulary, scan.fingerprint))
-    decisions = overrides.decisions(overrides.read(places.overrides, vocabulary))
+    decisions = overrides.decisions(given, vocabulary)
     data_key = _data_key(config, scan, decisions)
     training = _training(config, vocabulary, code)
     deciding = _deciding(config, vocabulary)
@@ -170,7 +172,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     )
 
 
-def _data_key(config: Config, scan: Scan, decisions: Sequence[overrides.Override]) -> str:
+def _data_key(config: Config, scan: Scan, decisions: Sequence[Override]) -> str:
     """Return the fingerprint of the data, its division into splits and its checks."""
     return _fingerprint(
         config.model_dump(include={"split", "judge"}, exclude=_PATHS),
@@ -202,7 +204,7 @@ def _read_plan(config: Config, scan: Scan) -> ReadPlan:
 
 
 def _filter_plan(
-    config: Config, vocabulary: tuple[str, ...], decisions: tuple[overrides.Override, ...]
+    config: Config, vocabulary: tuple[str, ...], decisions: tuple[Override, ...]
 ) -> FilterPlan:
     return FilterPlan(
         settings=config.judge.model_copy(update=dict.fromkeys(_PATHS["judge"], "")),
@@ -318,14 +320,13 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
         put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    source.require_outside(built.data, built.places)
-    source.check_files(built.places.overrides, built.settings)
-    return asdict(make(built, source.scan(built)))
+    inputs = source.usable(built)
+    return asdict(make(built, inputs.images.scan(), inputs.overrides))
 
 
 def to_json(config: Config) -> str:
-    """Write a configuration as JSON for `plan`, with absolute paths."""
-    return config.with_absolute_paths().model_dump_json(exclude_none=True)
+    """Write a configuration with absolute paths as JSON for `plan`."""
+    return config.model_dump_json(exclude_none=True)
 
 
 def without_effect(config: Config) -> list[str]:

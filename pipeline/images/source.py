@@ -1,4 +1,4 @@
-"""Opens and lists the source of images that a configuration names, and checks what a run is given.
+"""Opens the source of images that a configuration names, and checks what a run is given.
 
 Nothing here imports TensorFlow or TFX, since the command line calls it while they are still
 loading.
@@ -7,16 +7,13 @@ loading.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
-from imgpipe.components.example_gen.sources import (
-    Scan,
-    Source,
-    open_source,
-    split_spec,
-)
+from imgpipe.components.example_gen.sources import Source, open_source, split_spec
 from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.plain_paths import pattern_in
@@ -47,8 +44,21 @@ def opened(data: DataSettings, store: Path, least_classes: int = 2) -> Source:
     return open_source(data.source, SourceOptions.of(data, str(store), least_classes))
 
 
-def require_usable(config: Config) -> None:
-    """Check the files, folders and classes of a run before anything is loaded or written.
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run reads, which was checked before anything was loaded or written.
+
+    Attributes:
+        images: The source of the images.
+        overrides: The decisions of people about single images, in the order of their file.
+    """
+
+    images: Source
+    overrides: tuple[Override, ...]
+
+
+def usable(config: Config) -> RunInputs:
+    """Check the files, folders and classes of a run.
 
     Args:
         config: The configuration, with absolute paths.
@@ -59,33 +69,25 @@ def require_usable(config: Config) -> None:
     """
     places = config.places
     require_outside(config.data, places)
-    require_classes(config)
-    check_files(places.overrides, config.settings)
+    images = opened_with_classes(config)
+    decisions = overrides.load(places.overrides) if places.overrides is not None else ()
+    _check_network_files(config.settings)
+    return RunInputs(images, decisions)
 
 
-def require_classes(config: Config) -> None:
-    """List the images without reading them, and refuse classes that no model can have.
+def opened_with_classes(config: Config) -> Source:
+    """Open the source, list its images without reading them, and refuse classes that no model has.
 
     Raises:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
-    listing = opened(config.data, config.places.judge).listing()
-    config.settings.check_classes(listing.vocabulary)
+    images = opened(config.data, config.places.judge)
+    config.settings.check_classes(images.listing().vocabulary)
+    return images
 
 
-def check_files(decisions: Path | None, model: ModelSettings) -> None:
-    """Check the files that the configuration names.
-
-    Args:
-        decisions: The file of overrides, None if there is none.
-        model: Settings of the network and its training, with absolute paths.
-
-    Raises:
-        ConfigError: The overrides are missing or malformed, or a preset does not fit.
-        ResourceError: The weights or the preset are missing or damaged.
-    """
-    if decisions is not None:
-        overrides.load(decisions)
+def _check_network_files(model: ModelSettings) -> None:
+    """Check the files of weights or of a preset that the settings of a network name."""
     if model.weights.endswith(WEIGHT_FILES) and not Path(model.weights).is_file():
         raise ResourceError(f"model.weights: there is no file {model.weights}.")
     if model.backbone.startswith(presets.PREFIX):
@@ -126,14 +128,3 @@ def among_images(name: str, path: Path, images: str) -> str:
         f"{name}: {path} lies in the folder of the images, {images}, where its files would be "
         f"taken for images. Name a folder outside of it: {named}"
     )
-
-
-def scan(config: Config) -> Scan:
-    """List the images with their hashes and labels.
-
-    Raises:
-        ConfigError: The source cannot be read, or a class or the number of classes is refused.
-    """
-    listed = opened(config.data, config.places.judge).scan()
-    config.settings.check_classes(listed.vocabulary)
-    return listed

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from PIL import Image
 
 from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.image_filter.judge import overrides
@@ -15,6 +14,8 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.places import DECISIONS
 from imgpipe.pipeline.definition import plan
+from imgpipe.pipeline.images import source
+from tests.images import class_folders
 
 SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
 
@@ -34,7 +35,7 @@ def find(tmp_path):
         file.write_text(overrides.to_toml(decisions), encoding="utf-8")
         chosen = [] if place == DECISIONS else [f"judge.overrides={file}"]
         config = configs.build({"run": {"out": str(tmp_path / "out")}}, [*chosen, *settings])
-        return plan.make(config, SCAN)
+        return plan.make(config, SCAN, overrides.load(config.places.overrides))
 
     return make
 
@@ -60,6 +61,9 @@ def test_an_override_to_an_unknown_class_is_refused_before_the_run(find):
 
 
 def test_a_missing_file_of_overrides_is_refused_before_the_run(tmp_path):
-    config = configs.build({}, [f"judge.overrides={tmp_path / 'none.toml'}"])
+    drawn = {label: [Image.new("RGB", (40, 40))] for label in "ab"}
+    photos = class_folders(tmp_path / "photos", drawn)
+    missing = f"judge.overrides={tmp_path / 'none.toml'}"
+    config = configs.build({"data": {"source": str(photos)}}, [missing])
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml"):
-        plan.make(config, dataclasses.replace(SCAN))
+        source.usable(config)

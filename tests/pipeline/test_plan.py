@@ -18,7 +18,7 @@ from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.definition import plan as plans
-from imgpipe.pipeline.images.source import scan
+from imgpipe.pipeline.images.source import usable
 from tests.images import class_folders
 
 
@@ -42,7 +42,7 @@ def _planned(config: configs.Config, **given: Any) -> dict[str, Any]:
 
 
 def test_plan_determines_what_the_local_runner_knows(config: configs.Config):
-    known = plans.make(config, scan(config))
+    known = plans.make(config, usable(config).images.scan())
     assert _planned(config) == asdict(known) == json.loads(known.to_json())
 
 

@@ -137,23 +137,6 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
             )
 
 
-def read(path: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
-    """Read a file of overrides, and check them against the classes; none without a file.
-
-    Args:
-        path: Path of the TOML file, None if there is none.
-        vocabulary: Class names in sorted order.
-
-    Raises:
-        ConfigError: The file is invalid, or an image is relabelled to an unknown class.
-    """
-    if path is None:
-        return ()
-    overrides = load(path)
-    with_indices(overrides, vocabulary)
-    return overrides
-
-
 def with_indices(
     overrides: Iterable[Override], vocabulary: Sequence[str]
 ) -> Mapping[str, Override]:
@@ -199,9 +182,14 @@ def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, 
     return tuple(o for o in overrides if image_hash.startswith(o.image_hash))
 
 
-def decisions(overrides: Iterable[Override]) -> tuple[Override, ...]:
-    """Return the overrides in order and without what is for the reader, for a component."""
-    bare = (dataclasses.replace(override, path="", note="") for override in overrides)
+def decisions(overrides: Iterable[Override], vocabulary: Sequence[str]) -> tuple[Override, ...]:
+    """Return the overrides in order and without what is for the reader, for a component.
+
+    Raises:
+        ConfigError: An image is relabelled to a class that the vocabulary lacks.
+    """
+    bare = [dataclasses.replace(override, path="", note="") for override in overrides]
+    with_indices(bare, vocabulary)
     return tuple(sorted(bare, key=lambda override: override.decision))
 
 

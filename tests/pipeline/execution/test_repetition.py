@@ -32,7 +32,8 @@ def ended(config, name, changed, images=3):
 
 
 def _candidate(config):
-    return repetition.candidate(config.places.out, settings_key(config))
+    run = repetition.candidate(config.places.out, settings_key(config))
+    return run and run.directory
 
 
 def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(config):
