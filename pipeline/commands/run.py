@@ -95,7 +95,7 @@ def run_config(
     if start is not None:  # before imports that take time
         start = component_names.find(start)
     from imgpipe.models.machine.process import prefer_batches
-    from imgpipe.pipeline.definition.plan import without_effect
+    from imgpipe.pipeline.configuration.without_effect import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
 
     prefer_batches()

@@ -186,8 +186,8 @@ def changed(config: Config) -> dict[str, object]:
 
 def unknown(key: str) -> str:
     """Return a sentence about an unknown key, with the known key that is most similar."""
-    known = known_keys()
-    inside = [name for name in known if name.startswith(f"{key}.")]
+    keys = known_keys()
+    inside = [name for name in keys if name.startswith(f"{key}.")]
     if inside:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
     if key.startswith("kubeflow."):
@@ -197,7 +197,7 @@ def unknown(key: str) -> str:
             "such as tolerations and pull secrets, into the compiled file: see 'Other settings of "
             "the pods' in docs/kubeflow.md."
         )
-    if any(key.startswith(f"{name}.") for name in known):  # in a table such as kubeflow.resources
+    if any(key.startswith(f"{name}.") for name in keys):  # in a table such as kubeflow.resources
         return f"unknown key {key!r}."
 
     def similarity(candidate: str) -> float:
@@ -205,7 +205,7 @@ def unknown(key: str) -> str:
         pairs = ((key, candidate), last)
         return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
-    best = max([*Config.model_fields, *known], key=similarity)
+    best = max([*Config.model_fields, *keys], key=similarity)
     if similarity(best) >= 0.6:  # difflib's own cutoff for close matches
         return f"unknown key {key!r}; did you mean {best!r}?"
     return f"unknown key {key!r}; known sections: {', '.join(Config.model_fields)}"

@@ -108,12 +108,12 @@ def _data_nodes(plan: Plan) -> dict[str, BaseNode]:
     code = plan.code
     baseline = parts.Baseline(settings=plan.baseline)
     read = parts.ImageExampleGen(settings=plan.examples, code=code)
-    judged = parts.ImageFilter(
+    image_filter = parts.ImageFilter(
         ingested=read.outputs["examples"], settings=plan.image_filter, code=code
     )
     # The metadata, because TFDV can describe nothing about encoded images, and warns of every one:
     # https://github.com/tensorflow/tfx/issues/1622
-    described = parts.StatisticsGen(examples=judged.outputs["metadata"], code=code)
+    described = parts.StatisticsGen(examples=image_filter.outputs["metadata"], code=code)
     statistics = described.outputs["statistics"]
     schema_gen = parts.SchemaGen(
         statistics=statistics, accepted_schema=plan.accepted_schema, code=code
@@ -124,12 +124,12 @@ def _data_nodes(plan: Plan) -> dict[str, BaseNode]:
         statistics=statistics,
         schema=schema,
         anomalies=anomalies.outputs["anomalies"],
-        quarantine=judged.outputs["quarantine"],
+        quarantine=image_filter.outputs["quarantine"],
         baseline_statistics=baseline.outputs["statistics"],
         settings=plan.gate,
         code=code,
     )
-    nodes = (baseline, read, judged, described, schema_gen, anomalies, gate)
+    nodes = (baseline, read, image_filter, described, schema_gen, anomalies, gate)
     return {node.id: node for node in nodes}
 
 

@@ -34,7 +34,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from imgpipe.components.baseline_plan import BaselinePlan
@@ -52,7 +52,6 @@ from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
-from imgpipe.models.settings.views import ViewSpec
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config, changed
 from imgpipe.pipeline.configuration.dotted_keys import flat, put
@@ -67,15 +66,15 @@ RUN_SETTINGS = {
     "epochs": "train.epochs",
     "image_size": "model.image_size",
 }
-#: Settings that are paths and do not change any result. The overrides count by their content.
-_PATHS = {"judge": {"overrides", "store"}}
-#: Options of the source that say where files lie; the fingerprint stands for their content.
-_PLACES = ("source", "follow_links", "root", "tfds_dir")
-#: Sections of the configuration that decide the result of a run, without `_PATHS`. Of `[data]`
-#: and `[bank]` only some settings do; see `_deciding`.
-_DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate"}
-#: Settings of a training by epochs, in [train] and in [fine_tune].
-_BY_EPOCHS = ("epochs", "learning_rate", "schedule", "batch_size", "patience")
+#: Settings that say where files lie and do not change any result. Images count by the fingerprint
+#: of the source, and overrides by their content.
+_PATHS = {
+    "data": {"source", "follow_links", "root", "tfds_dir"},
+    "judge": {"overrides", "store"},
+}
+#: Settings that decide the result of a run, without `_PATHS`: these sections, and one of `[bank]`.
+_SECTIONS = ("data", "split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate")
+_DECIDING: Mapping[str, bool | set[str]] = {**dict.fromkeys(_SECTIONS, True), "bank": {"budget"}}
 
 
 @dataclass(frozen=True)
@@ -133,42 +132,33 @@ def make(config: Config, scan: Scan, given: Sequence[Override] = (), accept: boo
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
     places = config.places
-    examples = _read_plan(config, scan)
-    report = _json(report_settings(config, vocabulary, scan.fingerprint))
     decisions = overrides.decisions(given, vocabulary)
     data_key = _data_key(config, scan, decisions)
-    training = _training(config, vocabulary, code)
-    deciding = _deciding(config, vocabulary)
-    bank = _bank_plan(config, vocabulary)
-    decided = [one.decision for one in decisions]
-    run_key = _fingerprint(deciding, scan.fingerprint, code, decided, bank.weights_key)
-    baseline = manifest.baseline_for(places.versions, run_key, vocabulary)
     judged_by = accepted.parameters(places.schema, data_key)
     judged_by["accept_changes"] |= int(accept)
-    number = baseline.number if baseline else 0
-    facts = {**_facts(config, scan), "run_key": run_key, "baseline_version": number}
+    bank = _bank_plan(config, vocabulary)
+    run_key = _fingerprint(
+        config.model_dump(include=_DECIDING, exclude=_PATHS),
+        vocabulary,
+        data_key,
+        code,
+        bank.weights_key,
+    )
+    baseline = manifest.baseline_for(places.versions, run_key, vocabulary)
+    compared = _baseline_plan(places.versions, baseline, vocabulary)
     return Plan(
         fingerprint=scan.fingerprint,
         code=code,
-        baseline=BaselinePlan(
-            push_directory=str(places.versions),
-            version=number,
-            digest=baseline.digest if baseline else "",
-            vocabulary=vocabulary,
-        ).to_json(),
-        examples=examples.to_json(),
+        baseline=compared.to_json(),
+        examples=_read_plan(config, scan).to_json(),
         image_filter=_filter_plan(config, vocabulary, decisions).to_json(),
         accepted_schema=judged_by["accepted_schema"],
         gate=_gate_plan(config, vocabulary, data_key, judged_by).to_json(),
         bank=bank.to_json(),
-        training=training,
-        evaluator=EvaluatorPlan(
-            settings=config.evaluate,
-            vocabulary=vocabulary,
-            accept_changes=judged_by["accept_changes"],
-        ).to_json(),
-        pusher=_pusher_plan(config, facts).to_json(),
-        report=report,
+        training=_training(config, vocabulary, code),
+        evaluator=_evaluator_plan(config, vocabulary, judged_by).to_json(),
+        pusher=_pusher_plan(config, scan, run_key, compared.version).to_json(),
+        report=_json(report_settings(config, vocabulary, scan.fingerprint)),
     )
 
 
@@ -178,19 +168,19 @@ def _data_key(config: Config, scan: Scan, decisions: Sequence[Override]) -> str:
         config.model_dump(include={"split", "judge"}, exclude=_PATHS),
         asdict(config.split_rule),
         scan.fingerprint,
-        [one.decision for one in decisions],
+        [override.decision for override in decisions],
     )
 
 
-def _facts(config: Config, scan: Scan) -> dict[str, object]:
-    """Return what the manifest of a version says about the settings and data of its run."""
-    return {
-        "name": config.run.name,
-        "vocabulary": scan.vocabulary,
-        "fingerprint": scan.fingerprint,
-        "backbone": config.model.network,
-        "image_size": config.settings.size,
-    }
+def _baseline_plan(
+    versions: Path, baseline: manifest.PublishedVersion | None, vocabulary: tuple[str, ...]
+) -> BaselinePlan:
+    return BaselinePlan(
+        push_directory=str(versions),
+        version=baseline.number if baseline else 0,
+        digest=baseline.digest if baseline else "",
+        vocabulary=vocabulary,
+    )
 
 
 def _read_plan(config: Config, scan: Scan) -> ReadPlan:
@@ -230,7 +220,26 @@ def _gate_plan(
     )
 
 
-def _pusher_plan(config: Config, facts: Mapping[str, object]) -> PusherPlan:
+def _evaluator_plan(
+    config: Config, vocabulary: tuple[str, ...], judged_by: accepted.AcceptedState
+) -> EvaluatorPlan:
+    return EvaluatorPlan(
+        settings=config.evaluate,
+        vocabulary=vocabulary,
+        accept_changes=judged_by["accept_changes"],
+    )
+
+
+def _pusher_plan(config: Config, scan: Scan, run_key: str, baseline_version: int) -> PusherPlan:
+    facts = {
+        "name": config.run.name,
+        "vocabulary": scan.vocabulary,
+        "fingerprint": scan.fingerprint,
+        "backbone": config.model.network,
+        "image_size": config.settings.size,
+        "run_key": run_key,
+        "baseline_version": baseline_version,
+    }
     place = {"directory": str(config.places.versions)}
     return PusherPlan(settings=config.push.model_copy(update=place), facts=facts)
 
@@ -255,15 +264,6 @@ def _training(config: Config, vocabulary: tuple[str, ...], code: str) -> str:
         "source_hash": code,
     }
     return _json(arguments)
-
-
-def _deciding(config: Config, vocabulary: tuple[str, ...]) -> list[object]:
-    """Return the settings that decide the result of a run."""
-    how = {**asdict(config.data), "vocabulary": vocabulary}
-    for name in _PLACES:
-        del how[name]
-    sections = config.model_dump(include=_DECIDING, exclude=_PATHS)
-    return [sections, how, config.bank.budget]
 
 
 def report_settings(
@@ -327,37 +327,6 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
 def to_json(config: Config) -> str:
     """Write a configuration with absolute paths as JSON for `plan`."""
     return config.model_dump_json(exclude_none=True)
-
-
-def without_effect(config: Config) -> list[str]:
-    """Return a sentence for each setting that somebody gave and that does nothing beside others.
-
-    Combinations that would give another model than the one that was asked for are refused by
-    `Config`. The settings here are mentioned, and the run goes on.
-    """
-    settings = config.settings
-    given = changed(config)
-    reasons: dict[str, str] = {}
-    if settings.solved:
-        solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
-        reasons |= {f"train.{name}": solved for name in _BY_EPOCHS}
-    if settings.views.builder:
-        own = "views.builder makes the views"
-        made_by_settings = {field.name for field in fields(ViewSpec)} - {"count", "builder"}
-        reasons |= {f"views.{name}": own for name in made_by_settings}
-    if not settings.views.count:
-        none = "views.count is 0, so that no image is augmented"
-        reasons |= {f"views.{field.name}": none for field in fields(ViewSpec)}
-        del reasons["views.count"]
-    if not settings.frozen:
-        reasons["bank.budget"] = "all layers are trained, so that no features are stored"
-    if not settings.searches:
-        if settings.minutes != 0:  # which asks for no search
-            reasons["train.minutes"] = "no better network is looked for beside the other settings"
-        if settings.fine_tune.mode != "on":
-            head = "only the head is trained beside the other settings"
-            reasons |= {f"fine_tune.{name}": head for name in (*_BY_EPOCHS, "cut")}
-    return [f"{name} has no effect: {why}." for name, why in reasons.items() if name in given]
 
 
 def settings_key(config: Config) -> str:

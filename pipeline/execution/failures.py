@@ -79,23 +79,23 @@ def actionable(error: BaseException, out: Path) -> BaseException:
         return Interrupted()
     # From the most to the least specific: a sentence of our own first, a path in a text last.
     causes = list(_chain(error))
-    for one in causes:
-        if isinstance(one, ImgpipeError):
-            return one
+    for cause in causes:
+        if isinstance(cause, ImgpipeError):
+            return cause
     # Beam passes on the error of an interrupted worker as text; its type is lost.
-    if any("KeyboardInterrupt" in str(one) for one in causes):
+    if any("KeyboardInterrupt" in str(cause) for cause in causes):
         return Interrupted()
-    for one in causes:
-        sentence = _system_sentence(one)
+    for cause in causes:
+        sentence = _system_sentence(cause)
         if sentence:
             return ResourceError(sentence)
     if any(map(_is_of_metadata, causes)):
         return metadata_file.cannot_be_used(out)
-    for one in causes:
-        if isinstance(one, OSError) and Path(str(one.filename)).is_relative_to(out):
-            remedy = "Make it writable" if isinstance(one, PermissionError) else "Move it away"
+    for cause in causes:
+        if isinstance(cause, OSError) and Path(str(cause.filename)).is_relative_to(out):
+            remedy = "Make it writable" if isinstance(cause, PermissionError) else "Move it away"
             return ResourceError(
-                f"{one.filename} ({one.strerror}) cannot be used. {remedy}, or choose another "
+                f"{cause.filename} ({cause.strerror}) cannot be used. {remedy}, or choose another "
                 "folder with --out OUT."
             )
     return error

@@ -83,7 +83,7 @@ class ExaminedSource:
         from imgpipe.components.report.check_page import findings
 
         judged = self.judged
-        found = findings(judged)
+        by_fate = findings(judged)
         return {
             "schema": SCHEMA,
             "source": judged.scan.source,
@@ -94,9 +94,9 @@ class ExaminedSource:
             "thin": [reason.sentence() for reason in self.refused if reason.kind in _THIN],
             **judged.summary,
             "files": {
-                "rejected": found["rejected"],
-                "repaired": found["repaired"],
-                "warned": found["warned"],
+                "rejected": by_fate["rejected"],
+                "repaired": by_fate["repaired"],
+                "warned": by_fate["warned"],
                 "reviewed": [finding.row() for finding in judged.outcomes.reviews],
             },
             "near_duplicates": None if judged.near is None else list(judged.near),
@@ -166,8 +166,8 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         with display.step("inspecting images"):
             sample = GallerySample()
             judged = source_check.judge(plan, sample.add)
-        known = _accepted_classes(config)
-        demanded = rules.Requirements(config.gate, judged.scan.vocabulary, known)
+        accepted = _accepted_classes(config)
+        demanded = rules.Requirements(config.gate, judged.scan.vocabulary, accepted)
         refused = [
             # DataGate's advice names the quarantine, which a check does not write.
             dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))

@@ -138,17 +138,17 @@ class PastRun:
     def facts(self) -> PageFacts | None:
         """What the page was drawn from; None if its file is missing or damaged."""
         try:
-            found = json_object.read(self.folder / FACTS)
+            facts = json_object.read(self.folder / FACTS)
         except (OSError, ValueError):
             return None
-        return cast(PageFacts, found) if found.keys() >= PageFacts.__required_keys__ else None
+        return cast(PageFacts, facts) if facts.keys() >= PageFacts.__required_keys__ else None
 
     @cached_property
     def artifacts(self) -> dict[str, dict[str, str]] | None:
         """Folder of each artifact by component and output; None if there is no such record."""
         try:
-            found = json_object.read(self.folder / ARTIFACTS)
-            return _ARTIFACTS.validate_python(found, strict=True)
+            artifacts = json_object.read(self.folder / ARTIFACTS)
+            return _ARTIFACTS.validate_python(artifacts, strict=True)
         except (OSError, ValueError):  # of which pydantic's error is one
             return None
 

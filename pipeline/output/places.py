@@ -35,8 +35,8 @@ def output_folder_above(path: Path) -> Path:
     """Return the output folder to which a folder belongs, or the folder itself if there is none."""
     path = plain(path)
     # OUT, OUT/model or OUT/runs, and OUT/model/3 or OUT/runs/NAME.
-    found = (path, path.parent, path.parent.parent)
-    return next((out for out in found if any((out / RUNS).glob(f"*/{CONFIG}"))), path)
+    candidates = (path, path.parent, path.parent.parent)
+    return next((out for out in candidates if any((out / RUNS).glob(f"*/{CONFIG}"))), path)
 
 
 def output_folder(path: Path) -> Path:
@@ -73,10 +73,10 @@ def run(
     out = output_folder(path)
     path = plain(path)
     runs = past_runs.read(out)
-    for one in runs:
-        if one.folder == path:
-            one.require_readable()
-            return one
+    for past_run in runs:
+        if past_run.folder == path:
+            past_run.require_readable()
+            return past_run
     # Another run in the place of a misspelled one would be taken for the one that is meant.
     if path.parent == out / RUNS or not (path.exists() or path.name.isdecimal()):
         raise ResourceError(
@@ -87,12 +87,12 @@ def run(
         chosen = past_runs.publishers(runs, path)
         missing = f"no run in {out} published version {past_runs.pushed_as(path)}"
     else:
-        chosen = [one for one in runs if fit(one)]
+        chosen = [past_run for past_run in runs if fit(past_run)]
         missing = f"no run in {out} {done}"
     if not chosen:
-        names = ", ".join(one.name for one in runs[-_NAMED:])
-        for one in runs:  # one of these may be the run that is meant
-            one.require_readable()
+        names = ", ".join(past_run.name for past_run in runs[-_NAMED:])
+        for past_run in runs:  # one of these may be the run that is meant
+            past_run.require_readable()
         raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
     return chosen[-1]
 

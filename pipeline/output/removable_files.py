@@ -46,7 +46,7 @@ def find(out: Path, last: int = 0) -> tuple[dict[str, list[Path]], str]:
     Returns:
         What can be removed, by its kind, and why artifacts have to be kept, "" if they need not be.
     """
-    found = {TEMPORARY: temporary_files.leftovers(out)}
+    removable = {TEMPORARY: temporary_files.leftovers(out)}
     runs = past_runs.read(out)
     # The default is the first run, so that every run counts where none has judged a model.
     newest = max((i for i, run in enumerate(runs) if run.decided_by is not None), default=0)
@@ -54,7 +54,7 @@ def find(out: Path, last: int = 0) -> tuple[dict[str, list[Path]], str]:
     published = [run for run in runs if run not in recent and _may_be_published(run)]
     unknown = [run.name for run in (*published, *recent) if run.artifacts is None]
     if unknown:
-        return found, (
+        return removable, (
             f"all artifacts are kept, because run {unknown[0]} did not record which of them it "
             "used. After a new run that publishes its own version, they "
             "can be removed"
@@ -63,19 +63,19 @@ def find(out: Path, last: int = 0) -> tuple[dict[str, list[Path]], str]:
     used |= {name: {} for run in published for name in _used(run) if name.startswith(_OF_VERSIONS)}
     # The next run may have to read those of the newest one, but nothing reads the pushed copy.
     whole = {name for run in runs[newest:][:1] for name in _used(run) if "pushed_model" not in name}
-    found |= {ARTIFACTS: [], COPIES: []}
+    removable |= {ARTIFACTS: [], COPIES: []}
     # Names that begin with a dot are seals, unfinished files, and TFX's own folders .system.
     for folder in filter(Path.is_dir, sorted((out / ARTIFACT_ROOT).glob("[!.]*/[!.]*/[!.]*"))):
         name = "/".join(folder.parts[-ARTIFACT_PARTS:])
         reader = _COPIES.get(name.rpartition("/")[0], "")
         if name not in used:
-            found[ARTIFACTS].append(folder)
+            removable[ARTIFACTS].append(folder)
         elif name not in whole and reader in used[name] and any(map(Path.is_dir, folder.iterdir())):
-            found[COPIES].append(folder)
-    return found, ""
+            removable[COPIES].append(folder)
+    return removable, ""
 
 
-def remove(found: Mapping[str, Sequence[Path]]) -> int:
+def remove(removable: Mapping[str, Sequence[Path]]) -> int:
     """Remove or empty artifacts that `find` has found; return the number of bytes that are freed.
 
     Raises:
@@ -83,7 +83,7 @@ def remove(found: Mapping[str, Sequence[Path]]) -> int:
     """
     freed = 0
     for kind, remove_one in ((ARTIFACTS, integrity.remove), (COPIES, integrity.empty)):
-        for path in found.get(kind, ()):
+        for path in removable.get(kind, ()):
             freed += size(path)
             remove_one(path)
             freed -= size(path)

@@ -73,9 +73,9 @@ def artifact(uri: str, out: Path) -> Path:
 
 
 def _key(folder: Path) -> tuple[str, int]:
-    found = _NAME.fullmatch(folder.name)
+    name = _NAME.fullmatch(folder.name)
     # As a number, since the text "10" sorts before "2".
-    return (found[1], int(found[2] or 1)) if found else (folder.name, 0)
+    return (name[1], int(name[2] or 1)) if name else (folder.name, 0)
 
 
 @contextlib.contextmanager

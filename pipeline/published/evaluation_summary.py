@@ -249,16 +249,16 @@ def _accuracy(rows: Sequence[StoredPrediction]) -> AccuracyFigures:
 
 def _count_seen(rows: Sequence[StoredPrediction], splits: Mapping[str, str]) -> SeenCounts:
     """Count the images that the run had, by its split."""
-    there: list[SeenImage] = [
+    seen: list[SeenImage] = [
         {"path": row.path, "split": splits[row.image_hash]}
         for row in rows
         if row.image_hash in splits
     ]
-    by_split = collections.Counter(image["split"] for image in there)
+    by_split = collections.Counter(image["split"] for image in seen)
     return {
-        "count": len(there),
+        "count": len(seen),
         "by_split": dict(sorted(by_split.items())),
-        "first": there[:_NAMED],
+        "first": seen[:_NAMED],
     }
 
 
@@ -325,17 +325,17 @@ def _about_unknown(figures: EvaluationFigures, by_served_label: bool) -> Iterato
         )
 
 
-def _about_seen(figures: EvaluationFigures, known: SeenImages | None) -> Iterator[str]:
+def _about_seen(figures: EvaluationFigures, training_images: SeenImages | None) -> Iterator[str]:
     """Yield sentences about images of the run: those that it used, and those of its test split."""
     seen = figures["seen"]
-    if seen is None or known is None:
+    if seen is None or training_images is None:
         yield (
             "It is not known which images the model was trained on, because the run that made it "
             "or its artifacts are gone. If some of these images are among them, the accuracy is "
             "too high."
         )
         return
-    if not known.with_near:
+    if not training_images.with_near:
         yield (
             "The images of the run that made the model are gone, so that only the same files were "
             "looked for. If near-duplicates of them are among these images, the accuracy is too "
@@ -350,7 +350,7 @@ def _about_seen(figures: EvaluationFigures, known: SeenImages | None) -> Iterato
             accuracy = without["correct"] / without["count"]
             rest = f"Without them the accuracy is {accuracy:.3f} ({_correct(without)})."
         listed = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
-        near = ", or near-duplicates of them," if known.with_near else ""
+        near = ", or near-duplicates of them," if training_images.with_near else ""
         yield (
             f"{used:,} of these images{near} were in the data of the run that made the model "
             f"({listed}), so the accuracy is too high. {rest}"

@@ -29,17 +29,17 @@ def example_images(model: Path) -> tuple[bytes, ...]:
     from imgpipe.models.export.saved_model import WARMUP_FILE
 
     file = model / "assets.extra" / WARMUP_FILE
-    found: list[bytes] = []
+    examples: list[bytes] = []
     try:
         for record in tf.data.TFRecordDataset(str(file)).take(_COUNT).as_numpy_iterator():
             log = prediction_log_pb2.PredictionLog.FromString(record)
             images = log.predict_log.request.inputs[names.IMAGE_BYTES].string_val
-            found.extend(images[:1])  # a request has one image, or all of them
+            examples.extend(images[:1])  # a request has one image, or all of them
     except (tf.errors.OpError, DecodeError):
-        found = []
-    if not found:
+        examples = []
+    if not examples:
         raise ResourceError(
             f"{model} holds no validation images, as in a copy that was made to be passed on. "
             "Leave out --examples."
         )
-    return tuple(found)
+    return tuple(examples)

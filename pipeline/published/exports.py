@@ -111,7 +111,7 @@ def require(name: str, target: Path) -> ExportKind:
         raise ConfigError(
             f"kind of export: expected {', '.join(KINDS)} or {model_copy.KIND}. Received: {name!r}."
         )
-    missing = [one for one in kind.packages if importlib.util.find_spec(one) is None]
+    missing = [package for package in kind.packages if importlib.util.find_spec(package) is None]
     if missing:
         raise ConfigError(
             f"imgpipe export {name} needs the packages {', '.join(missing)}, which are not "
@@ -203,10 +203,10 @@ def export(
             f"and at most {kind.tolerance:g} is allowed. It was not written. Please report this "
             "with the name of the backbone."
         )
-    judged = _judge(answer, model, max_loss) if kind.suffix == ".tflite" else None
-    if judged and judged["reasons"]:
-        raise NotEqual(f"the {name} file was not written: {'; '.join(judged['reasons'])}.")
-    return content, {**described(name, model, len(content)), "parity": parity, "judged": judged}
+    judgement = _judge(answer, model, max_loss) if kind.suffix == ".tflite" else None
+    if judgement and judgement["reasons"]:
+        raise NotEqual(f"the {name} file was not written: {'; '.join(judgement['reasons'])}.")
+    return content, {**described(name, model, len(content)), "parity": parity, "judged": judgement}
 
 
 def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
@@ -318,12 +318,12 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
 def _labelled(model: Model, uri: str) -> Iterator[tuple[list[bytes], npt.NDArray[np.int64]]]:
     """Yield the encoded validation images of a run and their label indices, in batches."""
     places = {name: index for index, name in enumerate(model.vocabulary)}
-    known = (
+    labelled = (
         (records.raw(example, names.IMAGE_BYTES), places[label])
         for example in records.iterate(uri, names.VALIDATION)
         if (label := records.text(example, names.LABEL)) in places
     )
-    while batch := list(itertools.islice(known, _BATCH)):
+    while batch := list(itertools.islice(labelled, _BATCH)):
         images, labels = zip(*batch, strict=True)
         yield list(images), np.array(labels)
 
@@ -335,8 +335,8 @@ def _compare(kind: ExportKind, answer: Answering, model: Model) -> dict[str, Any
     """
     uri = model.training_images
     first = itertools.islice(records.iterate(uri, names.VALIDATION) if uri else (), _IMAGES)
-    found = [records.raw(example, names.IMAGE_BYTES) for example in first]
-    images = found or _noise(model.image_size)
+    validation_images = [records.raw(example, names.IMAGE_BYTES) for example in first]
+    images = validation_images or _noise(model.image_size)
     # The files take uint8, so the pixels are rounded for both sides of the comparison.
     pixels = _resized(images, model.image_size)
     starts = range(0, len(images), _BATCH)
@@ -351,7 +351,7 @@ def _compare(kind: ExportKind, answer: Answering, model: Model) -> dict[str, Any
     difference = float(np.abs(received - expected).max()) if same else float("inf")
     return {
         "images": len(images),
-        "origin": names.VALIDATION if found else "noise",
+        "origin": names.VALIDATION if validation_images else "noise",
         "tolerance": kind.tolerance if np.isfinite(kind.tolerance) else None,
         "largest_difference": difference,
         "agreement": float((received.argmax(axis=1) == np.concatenate(labels)).mean())

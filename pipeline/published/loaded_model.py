@@ -137,10 +137,10 @@ class LoadedModel(Classifier):
             texts = str | bytes | bytearray
             is_single = isinstance(images, texts) or not isinstance(images, Sequence)
         given: Any = [images] if is_single else images
-        several = [one for image in given for one in _files_of(image)]
+        several = [file for image in given for file in _files_of(image)]
         answers = self.classify_each(several, top=top)
         named = enumerate(zip(several, answers, strict=True))
-        return [ImageAnswer.of(name_of(image, index), found) for index, (image, found) in named]
+        return [ImageAnswer.of(name_of(image, index), answer) for index, (image, answer) in named]
 
     def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
         _check_process()

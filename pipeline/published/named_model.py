@@ -121,10 +121,10 @@ class NamedModel:
             ResourceError: There is none.
         """
         base = self.numbered()
-        found = {version.number: version for version in manifest.versions(base)}
-        if not found:
+        intact = {version.number: version for version in manifest.versions(base)}
+        if not intact:
             raise _not_intact(base, manifest.version_numbers(base)[-_NAMED:])
-        return found
+        return intact
 
     def published_version(self, number: int | None = None) -> manifest.PublishedVersion:
         """Return the version of a number, or the one that is named; see `model`.
@@ -141,22 +141,22 @@ class NamedModel:
 
     def _intact(self, wanted: str | None) -> Path:
         """Return the folder of one version, after comparing its files with its manifest."""
-        found = self.folder
-        if found is None:
+        folder = self.folder
+        if folder is None:
             base = self.numbered()
             numbers = [str(number) for number in manifest.version_numbers(base)]
             if wanted not in (None, *numbers):
                 raise _no_version(base, str(wanted))
             # Versions that no run has published have no manifest; of them, the last one is taken.
             newest = None if wanted else manifest.latest(base)
-            found = newest.path if newest else base / (wanted or numbers[-1])
-        what = version_damage(found) if (found / manifest.MANIFEST).exists() else ""
+            folder = newest.path if newest else base / (wanted or numbers[-1])
+        what = version_damage(folder) if (folder / manifest.MANIFEST).exists() else ""
         if what:
             raise ResourceError(
-                f"{found} is damaged: {what}. Choose another version, or publish an intact one "
-                f"with: imgpipe rollback {shlex.quote(str(found.parent))}"
+                f"{folder} is damaged: {what}. Choose another version, or publish an intact one "
+                f"with: imgpipe rollback {shlex.quote(str(folder.parent))}"
             )
-        return found
+        return folder
 
 
 def find(path: Path, run: str | None = None) -> NamedModel:

@@ -41,10 +41,10 @@ def seen_images(model: Model, images: Mapping[str, bytes]) -> SeenImages | None:
     uri = model.training_images
     if uri is not None:
         return SeenImages(_splits_with_near(uri, images), with_near=True)
-    known = model.known_images
-    if known is None:
+    splits_by_hash = model.known_images
+    if splits_by_hash is None:
         return None
-    listed = {key: known.get(known_images.short(key)) for key in images}
+    listed = {key: splits_by_hash.get(known_images.short(key)) for key in images}
     splits = {key: split for key, split in listed.items() if split is not None}
     return SeenImages(splits, with_near=False)
 
