@@ -128,13 +128,13 @@ def _examine(
 
 
 def read_images(
-    plan: SourceCheckPlan, judged: JudgedSource, paths: Iterable[str]
+    plan: SourceCheckPlan, judged_source: JudgedSource, paths: Iterable[str]
 ) -> Iterator[tuple[str, bytes]]:
     """Read some images again, one after the other.
 
     Args:
         plan: The plan that was passed to `judge`.
-        judged: The result of `judge`.
+        judged_source: The result of `judge`.
         paths: Paths of the wanted images.
 
     Yields:
@@ -142,7 +142,7 @@ def read_images(
     """
     wanted = set(paths)
     source = open_source(plan.options.source, plan.options)
-    for item in judged.scan.items:
+    for item in judged_source.scan.items:
         if item.path in wanted:
             with contextlib.suppress(OSError):
                 yield item.path, source.read(item)

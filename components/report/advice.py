@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.report.commands import review_command, run_command
-from imgpipe.components.run_record.doubtful_labels import clear, weak_accuracy
+from imgpipe.components.run_record.doubtful_labels import clearly_doubtful, weak_accuracy
 from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class Advice:
 
 def advice(facts: Facts) -> list[Advice]:
     """Return at most `MOST` things to do, those that help most first."""
-    known = facts["identity"] is not None and facts["identity"]["folder"]
+    has_folder = facts["identity"] is not None and facts["identity"]["folder"]
     proposals = (
-        Advice(rule(facts), section, command(facts) if known else "")
+        Advice(rule(facts), section, command(facts) if has_folder else "")
         for rule, section, command in _RULES
     )
     return [proposal for proposal in proposals if proposal.text][:MOST]
@@ -94,7 +94,7 @@ def would_more_help(solution: Solution) -> str:
 
 def _doubtful_labels(facts: Facts) -> str:
     suspects = facts["suspects"]
-    doubtful = clear(suspects["rows"]) if suspects is not None else []
+    doubtful = clearly_doubtful(suspects["rows"]) if suspects is not None else []
     if suspects is None or not doubtful:
         return ""
     verb = "is" if len(doubtful) == 1 else "are"
@@ -123,10 +123,9 @@ def _small_class(facts: Facts) -> str:
     most = max(counts.values())
     if least >= _ALIKE_SHARE * most:
         return f"Each class has at most {plural(most, 'training image')}. Add images of all."
-    other = f" (the median class has {usual:g})" if usual > least else ""
-    return (
-        f"Class {name} has only {plural(least, 'training image')}{other}. Add images of it first."
-    )
+    median_of_classes = f" (the median class has {usual:g})" if usual > least else ""
+    few = plural(least, "training image")
+    return f"Class {name} has only {few}{median_of_classes}. Add images of it first."
 
 
 def _last_epoch(facts: Facts) -> str:
@@ -192,11 +191,11 @@ def _confused_classes(facts: Facts) -> str:
     for label, predicted, count in cells:
         if label != predicted:
             wrong[min(label, predicted), max(label, predicted)] += count
-    [((one, other), count)] = wrong.most_common(1) or [((0, 0), 0)]
+    [((first, second), count)] = wrong.most_common(1) or [((0, 0), 0)]
     if count < _FEWEST_CONFUSED or len(classes) < 3:
         return ""
     return (
-        f"{classes[one]} and {classes[other]} are confused most: {count:,} of "
+        f"{classes[first]} and {classes[second]} are confused most: {count:,} of "
         f"{plural(wrong.total(), 'mistake')}. Add images that show the difference between the two."
     )
 

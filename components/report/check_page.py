@@ -27,9 +27,11 @@ from imgpipe.components.source_check import JudgedSource
 _Row = TypeVar("_Row", bound=NamedImage)
 
 
-def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> Mapping[str, Any]:
+def _verdict(
+    judged_source: JudgedSource, reasons: Sequence[str], context: Context
+) -> Mapping[str, Any]:
     """Return the verdict, the reasons of a refusal, what to do and the counts."""
-    summary = judged.summary
+    summary = judged_source.summary
     words = context.state.verdict.partition(": ")[2]
     if context.state.status != "refused":  # the sentence of a refusal says that already
         words = f"a run would accept this data: {words}"
@@ -38,12 +40,12 @@ def _verdict(judged: JudgedSource, reasons: Sequence[str], context: Context) -> 
         "kept": summary["kept"],
         "rejected": summary["rejected"],
         "repaired": summary["repaired"],
-        "with warnings": len({warning.path for warning in judged.outcomes.warned}),
+        "with warnings": len({warning.path for warning in judged_source.outcomes.warned}),
     }
     return {
         "sentence": words[:1].upper() + words[1:],
         "reasons": reasons,
-        "findings": [one for one in summary["findings"] if one["decides"]],
+        "findings": [finding for finding in summary["findings"] if finding["decides"]],
         "keys": list(keys.items()),
     }
 
@@ -52,7 +54,7 @@ def _data(context: Context) -> SectionContent:
     """Build the section of the run's report without warnings, which are shown as findings."""
     data = context.facts["data"]
     if data is not None:
-        others = [one for one in data["findings"] if one["fate"] != "warned"]
+        others = [finding for finding in data["findings"] if finding["fate"] != "warned"]
         data = {**data, "findings": others}
     facts: PageFacts = {**context.facts, "data": data}
     return sections.build_data(dataclasses.replace(context, facts=facts))
@@ -67,28 +69,30 @@ def _findings(by_fate: Mapping[str, Sequence[Row]], context: Context) -> Mapping
     }
 
 
-def findings(judged: JudgedSource) -> dict[str, list[Row]]:
+def findings(judged_source: JudgedSource) -> dict[str, list[Row]]:
     """Return all findings by what happens to the file, the worst of each reason first."""
-    warnings = sorted(judged.outcomes.warned, key=lambda found: (found.score, found.path))
+    warnings = sorted(
+        judged_source.outcomes.warned, key=lambda warning: (warning.score, warning.path)
+    )
     return {
-        "rejected": [row.row() for row in judged.outcomes.rejected],
-        "repaired": [row.row() for row in judged.outcomes.repaired],
+        "rejected": [row.row() for row in judged_source.outcomes.rejected],
+        "repaired": [row.row() for row in judged_source.outcomes.repaired],
         "warned": [row.row() for row in warnings],
     }
 
 
-def paths_shown(judged: JudgedSource, galleries: Sequence[Gallery]) -> set[str]:
+def paths_shown(judged_source: JudgedSource, galleries: Sequence[Gallery]) -> set[str]:
     """Return the paths of the images that the page shows."""
-    rows = [row for by_fate in findings(judged).values() for row in shown(by_fate)]
+    rows = [row for by_fate in findings(judged_source).values() for row in shown(by_fate)]
     paths = {row["path"] for row in rows}
     paths |= {row["kept_copy"] for row in rows if row["kept_copy"]}
-    for group in condensed(judged.near or ())["rows"]:
+    for group in condensed(judged_source.near or ())["rows"]:
         paths |= {member["path"] for member in group["members"]}
     return paths | {image["path"] for gallery in galleries for image in gallery["sample"]}
 
 
 def render(
-    judged: JudgedSource,
+    judged_source: JudgedSource,
     galleries: Sequence[Gallery],
     images: Mapping[str, bytes],
     state: RunState,
@@ -98,7 +102,7 @@ def render(
     """Draw the page.
 
     Args:
-        judged: Result of the checks.
+        judged_source: Result of the checks.
         galleries: Some kept images of each class.
         images: Encoded files of `paths_shown` by path; any bytes are safe.
         state: Status "clean", "usable" or "refused", and the sentence.
@@ -109,22 +113,24 @@ def render(
         The HTML text, which can be encoded as UTF-8.
     """
     near = None
-    if judged.near is not None:
-        near = condensed(judged.near)
+    if judged_source.near is not None:
+        near = condensed(judged_source.near)
         for group in near["rows"]:
             group["members"] = [_by_path(member) for member in group["members"]]
-    by_fate = {fate: [_by_path(row) for row in rows] for fate, rows in findings(judged).items()}
+    by_fate = {
+        fate: [_by_path(row) for row in rows] for fate, rows in findings(judged_source).items()
+    }
     shown_galleries: list[Gallery] = [
         {**gallery, "sample": [_by_path(image) for image in gallery["sample"]]}
         for gallery in galleries
     ]
     facts: PageFacts = {
         **empty(settings),
-        "data": judged.summary,
+        "data": judged_source.summary,
         "near": near,
         "galleries": shown_galleries,
     }
-    verdict = functools.partial(_verdict, judged, list(reasons))
+    verdict = functools.partial(_verdict, judged_source, list(reasons))
     return page.render(
         facts,
         None,

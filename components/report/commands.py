@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.formatting import plural, seconds
 from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
 from imgpipe.components.model_pusher.settings import VERSIONS
-from imgpipe.components.run_record.doubtful_labels import clear, weak_accuracy
+from imgpipe.components.run_record.doubtful_labels import clearly_doubtful, weak_accuracy
 from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.names.model_names import SERVED_NAME
 
@@ -66,7 +66,7 @@ def next_commands(
         out = _out(folder)
         commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
         doubtful = facts["suspects"]["rows"] if facts["suspects"] is not None else []
-        if clear(doubtful):
+        if clearly_doubtful(doubtful):
             text = f"decide about {plural(len(doubtful), 'doubtful label')}"
             if weak_accuracy(facts["deciding"]) is not None:
                 text += " (many may be right)"

@@ -20,57 +20,61 @@ if TYPE_CHECKING:
     from imgpipe.components.run_record.metrics import SplitMetrics
 
 
-def _verdict(found: Mapping[str, Any], context: Context) -> Mapping[str, Any]:
+def _verdict(evaluation: Mapping[str, Any], context: Context) -> Mapping[str, Any]:
     """Return the sentence, its warnings and the key figures."""
     keys = [
-        ("images evaluated", count(found["count"])),
-        ("accuracy", share(found["accuracy"])),
-        ("expected calibration error", share(found["ece"])),
-        ("… by chance on this number of images", share(found["ece_by_chance"])),
-        ("classes", count(len(found["classes"]))),
+        ("images evaluated", count(evaluation["count"])),
+        ("accuracy", share(evaluation["accuracy"])),
+        ("expected calibration error", share(evaluation["ece"])),
+        ("… by chance on this number of images", share(evaluation["ece_by_chance"])),
+        ("classes", count(len(evaluation["classes"]))),
     ]
-    sentence = found["verdict"]
+    sentence = evaluation["verdict"]
     return {
         "sentence": sentence[:1].upper() + sentence[1:],
-        "warnings": found["warnings"],
-        "source": found["source"],
-        "model": found["model"],
+        "warnings": evaluation["warnings"],
+        "source": evaluation["source"],
+        "model": evaluation["model"],
         "keys": keys,
     }
 
 
-def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+def render(evaluation: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     """Draw the page.
 
     Args:
-        found: What `--json` writes.
+        evaluation: What `--json` writes.
         images: Encoded files of the mistakes, by image hash; any bytes are safe.
 
     Returns:
         The HTML text, which can be encoded as UTF-8.
     """
-    index = {name: number for number, name in enumerate(found["classes"])}
+    index = {name: number for number, name in enumerate(evaluation["classes"])}
     cells = [
         (index[cell["label"]], index[cell["predicted"]], cell["count"])
-        for cell in found["confusion"]
+        for cell in evaluation["confusion"]
     ]
     # The sections expect the splits of a run, so the evaluated images take the name `test`.
-    settings = page_settings("imgpipe evaluate", found["source"], found["classes"])
+    settings = page_settings("imgpipe evaluate", evaluation["source"], evaluation["classes"])
     facts: PageFacts = {
         **empty(settings),
-        "metrics": {names.TEST: _metrics(found)},
+        "metrics": {names.TEST: _metrics(evaluation)},
         "deciding": of_cells(
-            "evaluation", found["threshold"], found["classes"], cells, found["mistakes"]
+            "evaluation",
+            evaluation["threshold"],
+            evaluation["classes"],
+            cells,
+            evaluation["mistakes"],
         ),
-        "slices": found["slices"],
+        "slices": evaluation["slices"],
     }
-    status = "evaluated" if found["passed"] else "below_threshold"
-    verdict = functools.partial(_verdict, found)
+    status = "evaluated" if evaluation["passed"] else "below_threshold"
+    verdict = functools.partial(_verdict, evaluation)
     return page.render(
         facts,
         None,
         images,
-        RunState(status, found["verdict"]),
+        RunState(status, evaluation["verdict"]),
         (
             Section("verdict", "Verdict", verdict, template="evaluation_verdict"),
             pictures.BY_CLASS,
@@ -83,16 +87,16 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     )
 
 
-def _metrics(found: Mapping[str, Any]) -> SplitMetrics:
+def _metrics(evaluation: Mapping[str, Any]) -> SplitMetrics:
     """Return the metrics of the evaluated images, each of which counts for itself."""
     return {
-        "count": found["count"],
-        "correct": found["correct"],
-        "accuracy": found["accuracy"],
-        "ci95": found["ci95"],
-        "loss": found["loss"],
+        "count": evaluation["count"],
+        "correct": evaluation["correct"],
+        "accuracy": evaluation["accuracy"],
+        "ci95": evaluation["ci95"],
+        "loss": evaluation["loss"],
         "unseen": None,
-        "ece": found["ece"],
-        "ece_by_chance": found["ece_by_chance"],
-        "per_class": found["per_class"],
+        "ece": evaluation["ece"],
+        "ece_by_chance": evaluation["ece_by_chance"],
+        "per_class": evaluation["per_class"],
     }

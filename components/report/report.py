@@ -60,7 +60,9 @@ class ReportExecutor(BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Draw the page from the artifacts; see `draw`."""
-        uris = {name: artifact_utils.get_single_uri(given) for name, given in input_dict.items()}
+        uris = {
+            name: artifact_utils.get_single_uri(of_input) for name, of_input in input_dict.items()
+        }
         run_directory = exec_properties["run_directory"]
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
         log = f"{run_directory}/{LOG}"

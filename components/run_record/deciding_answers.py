@@ -90,9 +90,9 @@ class ShownAnswers:
         """Return the surest images of the cells of these classes."""
         return [
             {"path": path, "image_hash": image_hash, "label": cell[0], "predicted": cell[1]}
-            for cell, found in sorted(self._cells.items())
+            for cell, images in sorted(self._cells.items())
             if set(cell) <= set(matrix)
-            for _, path, image_hash in sorted(found, reverse=True)
+            for _, path, image_hash in sorted(images, reverse=True)
         ]
 
     def sample(self) -> list[SampledAnswer]:
@@ -140,10 +140,10 @@ def summarise(
         table: All answers, which have passed through `shown`.
         shown: What the pictures need of them.
     """
-    found = of_cells(
+    answers = of_cells(
         judged_by, threshold, vocabulary, table.confusion, table.mistakes(), table.counts
     )
-    return {**found, "images": shown.images(found["matrix"])}
+    return {**answers, "images": shown.images(answers["matrix"])}
 
 
 def of_cells(

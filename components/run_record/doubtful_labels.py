@@ -132,7 +132,7 @@ def _alone(labels: Integers, folds: Integers) -> Flags:
     return np.asarray(counts[folds, labels] == counts.sum(axis=0)[labels])
 
 
-def clear(rows: Sequence[DoubtfulLabel]) -> list[DoubtfulLabel]:
+def clearly_doubtful(rows: Sequence[DoubtfulLabel]) -> list[DoubtfulLabel]:
     """Select the rows of the ranking whose margin is at least `CLEAR`."""
     return [row for row in rows if row["margin"] >= CLEAR]
 

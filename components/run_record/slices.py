@@ -66,10 +66,12 @@ class Slices:
         groups: list[SliceGroup] = []
         for name, values in self._kinds.items():
             # 0 and "" stand for an unknown value.
-            known = [(value, ok) for value, ok in zip(values, self._correct, strict=True) if value]
-            if not known or (name == "folder" and not several):
+            with_value = [
+                (value, ok) for value, ok in zip(values, self._correct, strict=True) if value
+            ]
+            if not with_value or (name == "folder" and not several):
                 continue
-            given, correct = zip(*known, strict=True)
+            given, correct = zip(*with_value, strict=True)
             kinds, ordered = _frequent(given) if isinstance(given[0], str) else _thirds(given)
             counts = Counter(kinds)
             right = Counter(kind for kind, ok in zip(kinds, correct, strict=True) if ok)

@@ -114,8 +114,8 @@ def sentence(facts: Facts) -> str:
     else:
         text = f"not blessed: {gate['figures']}{_reasons(gate)}{_published_before(facts)}"
     text += _time_decided(facts) + _believable(facts)
-    other = [one for one in all_findings(facts) if one["fate"] != "not_used"]
-    return "; ".join([text, *titles(other, but=[DIVIDED_FAMILIES])])
+    used = [finding for finding in all_findings(facts) if finding["fate"] != "not_used"]
+    return "; ".join([text, *titles(used, but=[DIVIDED_FAMILIES])])
 
 
 def _for_what(facts: Facts) -> str:

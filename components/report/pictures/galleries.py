@@ -77,7 +77,7 @@ def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[
 
     def images(places: npt.NDArray[np.int64]) -> list[NamedImage]:
         digests = rows.hashes[places].tolist()
-        return [{"path": paths[one][1], "image_hash": one.decode()} for one in digests]
+        return [{"path": paths[digest][1], "image_hash": digest.decode()} for digest in digests]
 
     return [
         {
@@ -105,13 +105,13 @@ def distances(rows: BankRows, classes: int) -> npt.NDArray[np.float64]:
         ones = np.ones(len(labels))
         members = csr_matrix((ones, (labels, np.arange(len(labels)))), (classes, len(labels)))
         sums += members @ unit(block)
-    found = np.empty(len(rows))
+    distance = np.empty(len(rows))
     for part, block in blocks(features, _ROWS):
-        own = unit(block)
-        others = sums[rows.labels[part]] - own
+        features_of_rows = unit(block)
+        others = sums[rows.labels[part]] - features_of_rows
         lengths = np.maximum(np.linalg.norm(others, axis=1), _TINY)
-        found[part] = 1 - np.einsum("ij,ij->i", own, others) / lengths
-    return found
+        distance[part] = 1 - np.einsum("ij,ij->i", features_of_rows, others) / lengths
+    return distance
 
 
 class GallerySample:

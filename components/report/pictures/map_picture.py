@@ -35,22 +35,22 @@ def colours(labels: Sequence[int]) -> dict[int, str]:
     return dict(zip(labels, _COLOURS, strict=False))
 
 
-def size(found: ImageMap) -> tuple[int, int]:
+def size(image_map: ImageMap) -> tuple[int, int]:
     """Return width and height of the picture in pixels."""
-    return found["columns"] * _FIELD, found["rows"] * _FIELD
+    return image_map["columns"] * _FIELD, image_map["rows"] * _FIELD
 
 
-def draw(found: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, str]) -> str:
+def draw(image_map: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, str]) -> str:
     """Draw the map as a data URI.
 
     Args:
-        found: The images and their fields.
+        image_map: The images and their fields.
         files: Encoded images by content hash; any bytes are safe.
         chosen: Colours by label.
     """
-    picture = Image.new("RGBA", size(found), (0, 0, 0, 0))
+    picture = Image.new("RGBA", size(image_map), (0, 0, 0, 0))
     pen = ImageDraw.Draw(picture)
-    for image in found["images"]:
+    for image in image_map["images"]:
         left = image["column"] * _FIELD
         top = image["row"] * _FIELD
         frame = (left + 1, top + 1, left + _FIELD - 2, top + _FIELD - 2)

@@ -120,12 +120,12 @@ def _jpeg(image: Image.Image, quality: int = _QUALITY) -> bytes:
 @contextlib.contextmanager
 def _truncated_too() -> Iterator[None]:
     """Let Pillow decode truncated files. The setting is global, and `pillow` holds a lock."""
-    theirs = ImageFile.LOAD_TRUNCATED_IMAGES
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = theirs
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def cam_key(image_hash: str) -> str:
@@ -165,7 +165,8 @@ def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes
     with contextlib.closing(loaded_model.served(model, (CAM,), CAM)) as served:
         for start in range(0, len(hashes), _BATCH):
             batch = hashes[start : start + _BATCH]
-            cams = served.run(image_bytes=np.array([images[one] for one in batch], object))[CAM]
+            files = np.array([images[digest] for digest in batch], object)
+            cams = served.run(image_bytes=files)[CAM]
             for digest, cam in zip(batch, cams, strict=True):
                 if small := shrunk(images[digest], SIDE):  # Pillow may not read what the model can
                     with pillow(small) as image:

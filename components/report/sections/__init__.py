@@ -15,5 +15,7 @@ __all__ = ["SECTIONS"]
 
 _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)
-_found = {one.id: one for values in _values for one in values if isinstance(one, Section)}
-SECTIONS = tuple(sorted(_found.values(), key=lambda section: section.order))
+_sections = {
+    value.id: value for values in _values for value in values if isinstance(value, Section)
+}
+SECTIONS = tuple(sorted(_sections.values(), key=lambda section: section.order))

@@ -77,7 +77,7 @@ def build_folds(context: Context) -> SectionContent:
         )
     apart = folds["alike_apart"]
     return {
-        "found": folds,
+        "folds": folds,
         "rows": folds["per_fold"],
         "tuned": training["fine_tune"] is not None,
         "learned": names.VALIDATION in training["learned"],
@@ -92,7 +92,8 @@ CROSS_VALIDATION = Section("folds", "Cross-validation", build_folds, order=132, 
 def build_per_class(context: Context) -> SectionContent:
     """Return one row for each class; of many, those with the lowest F1."""
     tables = {
-        split: found["per_class"] for split, found in _by_split(context.facts["metrics"]).items()
+        split: metrics["per_class"]
+        for split, metrics in _by_split(context.facts["metrics"]).items()
     }
     if not tables:
         return context.absent("No image was classified by a trained model")
@@ -115,12 +116,12 @@ PER_CLASS = Section("per_class", "Classes", build_per_class, order=134, numbers=
 
 def build_slices(context: Context) -> SectionContent:
     """Return one row for each slice, with its interval and whether it is clearly weaker."""
-    found = context.facts["slices"]
-    if not found:
+    slices = context.facts["slices"]
+    if not slices:
         return context.absent("The images differ in nothing that could divide them into slices")
     groups = [
-        {"name": one["name"], "rows": [_slice(row, one["accuracy"]) for row in one["rows"]]}
-        for one in found
+        {"name": group["name"], "rows": [_slice(row, group["accuracy"]) for row in group["rows"]]}
+        for group in slices
     ]
     return {"groups": groups, "several": len(_by_split(context.facts["metrics"])) > 1}
 
@@ -150,8 +151,8 @@ def build_mistakes(context: Context) -> SectionContent:
     by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in deciding["mistakes"][:MOST_MISTAKES]:
         cam = context.thumbnails.uri(cam_key(row["image_hash"]))
-        same = by_pair.setdefault((row["label"], row["predicted"]), [])
-        same.append(context.with_image(row) | {"cam": cam})
+        of_pair = by_pair.setdefault((row["label"], row["predicted"]), [])
+        of_pair.append(context.with_image(row) | {"cam": cam})
     return {
         "rows": [row for rows in by_pair.values() for row in rows],
         "wrong": deciding["every"]["count"] - deciding["every"]["correct"],

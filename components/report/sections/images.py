@@ -13,7 +13,7 @@ from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report.commands import review_command
 from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.section import Context, Section, SectionContent
-from imgpipe.components.run_record.doubtful_labels import clear
+from imgpipe.components.run_record.doubtful_labels import clearly_doubtful
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.models.names import feature_names as names
 
@@ -28,12 +28,14 @@ def build_data(context: Context) -> SectionContent:
         return context.absent("No file was inspected")
     splits = data["by_split"]
     shown = [*names.SPLITS, *(split for split in splits if split not in names.SPLITS)]
-    held = (name for split in splits.values() for name in split)
-    classes = list(dict.fromkeys([*context.vocabulary, *held]))
+    held_classes = (name for split in splits.values() for name in split)
+    classes = list(dict.fromkeys([*context.vocabulary, *held_classes]))
     rows = [(name, [_count(splits, split, name) for split in shown]) for name in classes]
-    totals = [sum(column) for column in zip(*(row[1] for row in rows), strict=True)]
+    counts_by_class = [counts for _, counts in rows]
+    totals = [sum(counts) for counts in zip(*counts_by_class, strict=True)]
     capped_rows, rows_note = capped(rows, lambda row: sum(row[1]))
-    found = data["findings"]
+    findings = data["findings"]
+    repairs = (finding for finding in findings if finding["fate"] == "repaired")
     return {
         "data": data,
         "adds_up": data["in"] == data["kept"] + data["rejected"],
@@ -41,17 +43,19 @@ def build_data(context: Context) -> SectionContent:
         "rows": capped_rows,
         "rows_note": rows_note,
         "totals": totals or [0] * len(shown),
-        "warnings": [_entry(one, context) for one in found if one["fate"] == "warned"],
-        "notes": [
-            _entry(one, context)
-            for one in found
-            if one["fate"] in ("not_used", "noted") and one["examples"]
+        "warnings": [
+            _entry(finding, context) for finding in findings if finding["fate"] == "warned"
         ],
-        "repairs": ", ".join(
-            f"{one['count']:,} {one['title']}" for one in found if one["fate"] == "repaired"
-        ),
-        "not_used": not_used(found),
-        "findings": [one for one in found if one["fate"] == "noted" and not one["decides"]],
+        "notes": [
+            _entry(finding, context)
+            for finding in findings
+            if finding["fate"] in ("not_used", "noted") and finding["examples"]
+        ],
+        "repairs": ", ".join(f"{repair['count']:,} {repair['title']}" for repair in repairs),
+        "not_used": not_used(findings),
+        "findings": [
+            finding for finding in findings if finding["fate"] == "noted" and not finding["decides"]
+        ],
         "gate": context.facts["data_gate"],
         "reasons": context.data_reasons,
         "refused": context.state.status == "refused",
@@ -66,22 +70,26 @@ def _count(splits: Mapping[str, Mapping[str, int]], split: str, label: str) -> i
 def _of_warnings(facts: Facts) -> set[str]:
     return {
         example["image_hash"]
-        for found in (facts["data"]["findings"] if facts["data"] is not None else ())
-        if found["fate"] == "warned"
-        for example in found["examples"][:IMAGES]
+        for finding in (facts["data"]["findings"] if facts["data"] is not None else ())
+        if finding["fate"] == "warned"
+        for example in finding["examples"][:IMAGES]
     }
 
 
-def _entry(found: Finding, context: Context) -> dict[str, Any]:
+def _entry(finding: Finding, context: Context) -> dict[str, Any]:
     """Return the title, count, different details, paths and images of a finding."""
-    examples = found["examples"]
-    images = [(context.thumbnails.uri(one["image_hash"]), one["path"]) for one in examples]
+    examples = finding["examples"]
+    images = [
+        (context.thumbnails.uri(example["image_hash"]), example["path"]) for example in examples
+    ]
     return {
-        "what": found["title"],
-        "count": found["count"],
-        "details": list(dict.fromkeys(one["detail"] for one in examples if one["detail"])),
-        "remedies": found["remedies"],
-        "paths": [one["path"] for one in examples],
+        "what": finding["title"],
+        "count": finding["count"],
+        "details": list(
+            dict.fromkeys(example["detail"] for example in examples if example["detail"])
+        ),
+        "remedies": finding["remedies"],
+        "paths": [example["path"] for example in examples],
         "images": [(uri, path) for uri, path in images if uri][:IMAGES],
     }
 
@@ -116,12 +124,12 @@ def grouped(context: Context, rows: Sequence[Row], fate: str = "") -> list[dict[
     chosen = shown(rows)
     counts = collections.Counter(row["reason"] for row in rows)
     for reason, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
-        here = [row for row in chosen if row["reason"] == reason]
+        of_reason = [row for row in chosen if row["reason"] == reason]
         # Lines of warnings and repairs say nothing about keeping the file.
-        advised = {row["override"] for row in here}
+        advised = {row["override"] for row in of_reason}
         cells = [
             {**context.with_image(row), "other": context.thumbnails.uri(row["kept_copy"])}
-            for row in here
+            for row in of_reason
         ]
         override = advised.pop() if len(advised) == 1 else ""
         values = {"title": title_of(reason), "count": count, "override": override, "rows": cells}
@@ -149,14 +157,14 @@ REJECTED = Section("rejected", "Rejected files", build_rejected, order=50)
 
 def build_near(context: Context) -> SectionContent:
     """Return the groups with their images."""
-    found = context.facts["near"]
-    if found is None:
+    near = context.facts["near"]
+    if near is None:
         return context.absent("Near-duplicates were not searched for")
     rows = [
-        {**group, "members": [context.with_image(one) for one in group["members"]]}
-        for group in found["rows"]
+        {**group, "members": [context.with_image(member) for member in group["members"]]}
+        for group in near["rows"]
     ]
-    return {"found": found, "rows": rows}
+    return {"near": near, "rows": rows, "listed_in": "near_duplicates.jsonl in the quarantine"}
 
 
 def _of_groups(facts: PageFacts) -> set[str]:
@@ -173,13 +181,13 @@ DOUBTFUL = 24
 
 def build_doubtful_labels(context: Context) -> SectionContent:
     """Return the first rows of the ranking, in two groups: clearly doubtful and less clear."""
-    found = context.facts["suspects"]
-    if found is None:
+    suspects = context.facts["suspects"]
+    if suspects is None:
         return context.absent("Labels were not checked: there are too few images or no features")
-    rows = [context.with_image(row) for row in found["rows"][:DOUBTFUL]]
-    clearly = len(clear(found["rows"]))
+    rows = [context.with_image(row) for row in suspects["rows"][:DOUBTFUL]]
+    clearly = len(clearly_doubtful(suspects["rows"]))
     return {
-        "found": found,
+        "suspects": suspects,
         "rows": rows,
         "clearly": clearly,
         "groups": [("", rows[:clearly]), ("less clear", rows[clearly:])],
@@ -204,16 +212,19 @@ DOUBTFUL_LABELS = Section(
 def build_unlike_images(context: Context) -> SectionContent:
     """Return the new images that are unlike the old ones of their class, class by class."""
     gate = context.facts["gate"]
-    found = gate["unlike"] if gate is not None else []
-    if not found:
+    unlike = gate["unlike"] if gate is not None else []
+    if not unlike:
         return context.absent("No new image is surely unlike the old ones of its class")
-    rows = ([context.with_image(row) for row in one["images"][:DOUBTFUL]] for one in found)
-    return {"groups": list(zip(found, rows, strict=True))}
+    groups = []
+    for of_class in unlike:
+        rows = [context.with_image(row) for row in of_class["images"][:DOUBTFUL]]
+        groups.append((of_class, rows))
+    return {"groups": groups}
 
 
 def _of_unlike_images(facts: Facts) -> set[str]:
-    found = facts["gate"]["unlike"] if facts["gate"] is not None else []
-    return {image["image_hash"] for one in found for image in one["images"][:DOUBTFUL]}
+    unlike = facts["gate"]["unlike"] if facts["gate"] is not None else []
+    return {image["image_hash"] for of_class in unlike for image in of_class["images"][:DOUBTFUL]}
 
 
 UNLIKE_IMAGES = Section(

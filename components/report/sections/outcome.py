@@ -36,11 +36,11 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
 
 def _findings(context: Context) -> list[Finding]:
     """Return what decides, and what concerns the result."""
-    about_result = {one["reason"] for one in run_findings(context.facts)}
+    about_result = {finding["reason"] for finding in run_findings(context.facts)}
     return [
-        one
-        for one in all_findings(context.facts)
-        if one["decides"] or one["reason"] in about_result
+        finding
+        for finding in all_findings(context.facts)
+        if finding["decides"] or finding["reason"] in about_result
     ]
 
 
@@ -87,12 +87,12 @@ VERDICT = Section("verdict", "Verdict", build_verdict, order=10)
 
 def build_next_steps(context: Context) -> SectionContent:
     """Return the advice."""
-    found = advice(context.facts)
-    if not found and context.state.error:
+    proposals = advice(context.facts)
+    if not proposals and context.state.error:
         return context.absent("There is nothing to advise from")
-    if not found:
+    if not proposals:
         return Absent("No fact of this run calls for a change of data or settings.")
-    return {"advice": found}
+    return {"advice": proposals}
 
 
 NEXT_STEPS = Section("next_steps", "What to do next", build_next_steps, order=15)

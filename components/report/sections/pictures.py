@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from typing_extensions import TypedDict
 
@@ -196,26 +197,27 @@ TAKEN_FOR = Section(
 
 def build_gallery(context: Context) -> SectionContent:
     """Return a row of images for each class; of many classes, some rows are folded away."""
-    found = context.facts["galleries"]
-    if not found:
+    galleries = context.facts["galleries"]
+    if not galleries:
         return context.absent("No image was inspected")
-    first, others = _gallery_classes(found, context.facts["deciding"])
-    groups = [
-        [
-            {
-                "name": found[label]["name"],
-                "count": found[label]["count"],
-                "sample": _photos(context, found[label]["sample"]),
-                "least": _photos(context, found[label]["least"]),
-            }
-            for label in labels
-        ]
-        for labels in (first, others)
-    ]
+    first, others = _gallery_classes(galleries, context.facts["deciding"])
     return {
-        "groups": groups,
-        "left_out": len(found) - len(first) - len(others),
-        "least": any(gallery["least"] for gallery in found),
+        "groups": [
+            [_gallery_row(context, galleries[label]) for label in labels]
+            for labels in (first, others)
+        ],
+        "left_out": len(galleries) - len(first) - len(others),
+        "least": any(gallery["least"] for gallery in galleries),
+    }
+
+
+def _gallery_row(context: Context, gallery: Gallery) -> dict[str, Any]:
+    """Return the images of a class with their thumbnails."""
+    return {
+        "name": gallery["name"],
+        "count": gallery["count"],
+        "sample": _photos(context, gallery["sample"]),
+        "least": _photos(context, gallery["least"]),
     }
 
 
@@ -231,12 +233,12 @@ def _gallery_classes(
 
 
 def _of_galleries(facts: PageFacts) -> set[str]:
-    found = facts["galleries"]
-    first, others = _gallery_classes(found, facts["deciding"])
+    galleries = facts["galleries"]
+    first, others = _gallery_classes(galleries, facts["deciding"])
     return {
         image["image_hash"]
         for label in (*first, *others)
-        for image in (*found[label]["sample"], *found[label]["least"])
+        for image in (*galleries[label]["sample"], *galleries[label]["least"])
     }
 
 
@@ -245,8 +247,8 @@ GALLERY = Section("gallery", "Your images", build_gallery, order=26, hashes=_of_
 
 def build_map(context: Context) -> SectionContent:
     """Draw the map, with the colours of its classes."""
-    found = context.facts["map"]
-    if found is None:
+    image_map = context.facts["map"]
+    if image_map is None:
         return context.absent("There is no map: there are too few images, or no features")
     classes = context.vocabulary
     coloured: Sequence[int] = range(len(classes))
@@ -254,11 +256,11 @@ def build_map(context: Context) -> SectionContent:
         deciding = context.facts["deciding"]
         coloured = deciding["matrix"] if deciding is not None else []
     colours = map_picture.colours(coloured)
-    hashes = [image["image_hash"] for image in found["images"]]
+    hashes = [image["image_hash"] for image in image_map["images"]]
     files = {image_hash: context.thumbnails.file(image_hash) for image_hash in hashes}
     return {
-        "picture": map_picture.draw(found, files, colours),
-        "size": map_picture.size(found),
+        "picture": map_picture.draw(image_map, files, colours),
+        "size": map_picture.size(image_map),
         "legend": [(classes[label], colour) for label, colour in colours.items()],
         "others": len(classes) > len(colours),
         "alt": f"Map of {plural(len(hashes), 'image')}",
