@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from imgpipe.components.common.counts import Counts
 from imgpipe.components.image_evaluator.decision import FOLDS, DecidingAccuracy, UnlikeImages
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
@@ -37,6 +40,40 @@ class Pairs:
             sum(column) if label is None else column[label] for column in columns
         )
         return images, right, before, gained
+
+
+class PairTally:
+    """Counts the answers of the model and of the last version to the same images, by class.
+
+    Args:
+        shared: Which of the model's classes the last version knows, too, bool [C].
+    """
+
+    def __init__(self, shared: npt.NDArray[np.bool_]) -> None:
+        self._shared = shared
+        self._counts = np.zeros((4, len(shared)), np.int64)  # the rows are the fields of `Pairs`
+
+    def add(self, label: int, now: Sequence[float], before: Sequence[float]) -> None:
+        """Count an image, if both know its class.
+
+        Args:
+            label: Index of its class.
+            now: Probabilities that the model gives the classes, [C].
+            before: Probabilities that the last version gives them, [C].
+        """
+        if not self._shared[label]:
+            return
+        right = self._is_right(label, now)
+        was_right = self._is_right(label, before)
+        self._counts[:, label] += (1, right, was_right, right and not was_right)
+
+    def _is_right(self, label: int, probabilities: Sequence[float]) -> bool:
+        """Return whether a class is the most probable one of those that both know."""
+        return bool(np.where(self._shared, probabilities, -1).argmax() == label)
+
+    def pairs(self) -> Pairs:
+        """Return the counts."""
+        return Pairs(*self._counts.tolist())
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from imgpipe.components.common.counts import AnswerTally
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
-from imgpipe.components.image_evaluator.evidence import Evidence, Pairs
+from imgpipe.components.image_evaluator.evidence import Evidence, PairTally
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import HISTORY_FILE
@@ -67,10 +67,10 @@ def eval_config(classes: int, baseline: bool) -> dict[str, Any]:
     }
     models = [model]
     if baseline:  # TFX would add one whose answers are those of the candidate
-        other = {"predictionKey": names.BASELINE_PROBABILITIES, "isBaseline": True}
+        stored = {"predictionKey": names.BASELINE_PROBABILITIES, "isBaseline": True}
         models = [
             {**model, "name": constants.CANDIDATE_KEY},
-            {**model, **other, "name": constants.BASELINE_KEY},
+            {**model, **stored, "name": constants.BASELINE_KEY},
         ]
     slices: list[dict[str, Any]] = [{}, {"featureKeys": [names.SPLIT]}]
     if classes <= _FEW_CLASSES:
@@ -133,36 +133,36 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
     vocabulary = list(plan.vocabulary)
     uri = uris[specs.BASELINE_MODEL_KEY]
     state = records.read_json(f"{uri}/{BASELINE_FILE}")
-    known = known_images.read(Path(uri, known_images.FILE)) or {}
-    both = np.array(state["columns"]) >= 0 if state["compared"] else None
+    split_of = known_images.read(Path(uri, known_images.FILE)) or {}  # of the baseline's images
     every = AnswerTally(len(vocabulary))
     unseen = AnswerTally(len(vocabulary))  # the images of families of which train has none
-    pairs = np.zeros((4, len(vocabulary)), np.int64)  # the rows are the fields of `Pairs`
+    pairs = PairTally(np.array(state["columns"]) >= 0) if state["compared"] else None
     for example in records.iterate(uris[specs.EXAMPLES_KEY], names.VALIDATION):
         answer = prediction.read(example)
-        if (label := answer.label_index) < 0:
+        if answer.label_index < 0:
             continue
         every.add(answer)
         if not answer.seen_family:
             unseen.add(answer)
-        trained = known.get(known_images.short(answer.image_hash)) == names.TRAIN
-        if both is not None and both[label] and not trained:
-            rows = (names.PROBABILITIES, names.BASELINE_PROBABILITIES)
-            answers = (np.where(both, records.floats(example, row), -1).argmax() for row in rows)
-            now, before = (found == label for found in answers)
-            pairs[:, label] += (1, now, before, now and not before)
+        is_learned = split_of.get(known_images.short(answer.image_hash)) == names.TRAIN
+        if pairs is not None and not is_learned:
+            pairs.add(
+                answer.label_index,
+                records.floats(example, names.PROBABILITIES),
+                records.floats(example, names.BASELINE_PROBABILITIES),
+            )
     validation = every.counts()
     of_unseen = unseen.counts()
     return Evidence(
         vocabulary=vocabulary,
         settings=plan.settings,
         validation=validation,
-        pairs=None if both is None else Pairs(*pairs.tolist()),
+        pairs=None if pairs is None else pairs.pairs(),
         version=state["version"],
         not_compared=state["why"],
         folds=_read_folds(uris.get(MODEL_RUN)),
         unserved=_unserved(uris.get(INFRA_BLESSING)),
-        unlike=new_images.unlike_images(uris[BANK], vocabulary, known) if BANK in uris else (),
+        unlike=new_images.unlike_images(uris[BANK], vocabulary, split_of) if BANK in uris else (),
         unseen=None if of_unseen == validation else of_unseen,
         accepted=bool(plan.accept_changes),
     )

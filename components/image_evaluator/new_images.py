@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +88,8 @@ def unlike_rows(
     them the served version knows.
     """
     features = images.first_block().features
-    features = features[:, :: math.ceil(features.shape[1] / LONGEST)]  # of a long map some
+    step = math.ceil(features.shape[1] / LONGEST)  # some features of a long map suffice
+    features = features[:, ::step]
     fold = np.full(len(images), -1)
     fold[old] = folds.assign(images.labels[old], images.groups[old], folds.FOLDS)
     most = max(_MOST // classes, _MOST_OF_CLASS)
@@ -95,8 +98,8 @@ def unlike_rows(
         for label in range(classes)
     ]
     sampled = np.concatenate(old_by_label)
-    sampled_features = unit(rows.take(features, sampled))
     ends = np.cumsum([len(places) for places in old_by_label])
+    old_images = _OldImages(unit(rows.take(features, sampled)), fold[sampled], ends)
     labels_of_new = np.unique(images.labels[~old]).tolist()
     # Two scores are tested for each label, with each of the tails.
     tests = 2 * len(_TAILS) * len(labels_of_new)
@@ -106,24 +109,18 @@ def unlike_rows(
         count = len(old_by_label[label])
         compared = np.concatenate([old_by_label[label], new])
         blocks = [
-            _similarities(
-                unit(rows.take(features, part)), fold[part], sampled_features, fold[sampled], ends
-            )
+            old_images.similarities(unit(rows.take(features, part)), fold[part])
             for part in np.split(compared, range(_ROWS, len(compared), _ROWS))
         ]
-        similarities = np.concatenate(blocks)
-        own = similarities[:, label].copy()
-        similarities[:, label] = -np.inf  # the largest one is then that to another class
-        if not np.isfinite(own).all():  # the class has too few old images
-            continue
-        tested = []
-        for scores in (-own, similarities.max(axis=1) - own):
-            tested.append((*_test(scores, images.groups[compared], count), scores))
-        chance, usual, scores = min(tested, key=lambda test: test[0])
-        if chance * tests < _CHANCE:
-            of_new = scores[count:]
-            ranked = np.argsort(-of_new, kind="stable")
-            unlike[label] = new[ranked[: int((of_new > usual).sum())]]
+        tested = [
+            _test(scores, images.groups[compared], count)
+            for scores in _scores(np.concatenate(blocks), label)
+        ]
+        surest = min(tested, key=lambda test: test.chance, default=None)
+        if surest is not None and surest.chance * tests < _CHANCE:
+            ranked = np.argsort(-surest.new_scores, kind="stable")
+            number = int((surest.new_scores > surest.usual).sum())
+            unlike[label] = new[ranked[:number]]
     return unlike
 
 
@@ -132,40 +129,84 @@ def _evenly_spaced(places: Integers, most: int) -> Integers:
     return places[:: max(1, math.ceil(len(places) / most))]
 
 
-def _similarities(
-    block: Floats, own: Integers, theirs: Floats, fold: Integers, ends: Integers
-) -> Floats:
-    """Return the similarity of images to each class, [m, C]; -inf where it has too few images.
+@dataclass(frozen=True)
+class _OldImages:
+    """The old images with which others are compared, class by class.
 
-    `theirs` are the old images class by class, up to `ends`, and `fold` are their folds. Images of
-    the fold `own` are not compared with them; -1 is none.
+    Attributes:
+        features: Their features, scaled to a length of 1, [k, d].
+        folds: The fold of each, [k].
+        ends: Where the images of each class end, [C].
     """
-    cosines = block @ theirs.T
-    cosines[own[:, None] == fold] = -np.inf
-    similarities = np.full((len(block), len(ends)), -np.inf, np.float32)
-    for label, part in enumerate(np.split(cosines, ends[:-1], axis=1)):
-        if part.shape[1] >= _NEAREST:
-            similarities[:, label] = np.partition(part, -_NEAREST)[:, -_NEAREST:].mean(axis=1)
-    return similarities
+
+    features: Floats
+    folds: Integers
+    ends: Integers
+
+    def similarities(self, features: Floats, fold: Integers) -> Floats:
+        """Return the similarity of images to each class, [m, C]; -inf where it has too few images.
+
+        Args:
+            features: Features of the images, scaled to a length of 1, [m, d].
+            fold: The fold of each, with whose old images it is not compared; -1 for none.
+        """
+        cosines = features @ self.features.T
+        cosines[fold[:, None] == self.folds] = -np.inf
+        similarities = np.full((len(features), len(self.ends)), -np.inf, np.float32)
+        for label, part in enumerate(np.split(cosines, self.ends[:-1], axis=1)):
+            if part.shape[1] >= _NEAREST:
+                nearest = np.partition(part, -_NEAREST)[:, -_NEAREST:]
+                similarities[:, label] = nearest.mean(axis=1)
+        return similarities
 
 
-def _test(scores: Floats, groups: npt.NDArray[np.bytes_], count: int) -> tuple[float, float]:
-    """Compare the scores of new images with those of old ones, which are the first `count`.
+def _scores(similarities: Floats, label: int) -> list[Floats]:
+    """Return how unlike its class each image is, and how much more like another class.
 
-    Returns the least probability that so many new scores exceed an old one by chance, and that one.
+    Args:
+        similarities: Similarity of the images of a class to each class, [m, C].
+        label: The class.
+
+    Returns:
+        Both scores of the images, [m]; none if the class has too few old images.
     """
+    to_own_class = similarities[:, label]
+    if not np.isfinite(to_own_class).all():
+        return []
+    to_others = similarities.copy()
+    to_others[:, label] = -np.inf
+    return [-to_own_class, to_others.max(axis=1) - to_own_class]
+
+
+class _Test(NamedTuple):
+    """How a score of new images compares with that of old ones.
+
+    Attributes:
+        chance: Probability that so many new scores exceed the old score `usual` by chance.
+        usual: The old score, of those that were tried, for which this is the least.
+        new_scores: The scores of the new images.
+    """
+
+    chance: float
+    usual: float
+    new_scores: Floats
+
+
+def _test(scores: Floats, groups: npt.NDArray[np.bytes_], count: int) -> _Test:
+    """Compare the scores of new images with those of old ones, which are the first `count`."""
     from scipy.stats import betabinom
 
     old = _by_group(scores[:count], groups[:count])
     new = _by_group(scores[count:], groups[count:])
     chances = [(1.0, np.inf)]
-    for rank in [int(np.ceil(tail * len(old))) for tail in _TAILS]:
+    for tail in _TAILS:
+        rank = int(np.ceil(tail * len(old)))
         usual = float(np.sort(old)[-rank])
         above = int((new > usual).sum())
         if len(new) >= _FEWEST and above / len(new) - rank / len(old) >= _EXCESS:
             chance = betabinom.sf(above - 1, len(new), rank, len(old) - rank + 1)
             chances.append((float(chance), usual))
-    return min(chances)
+    return _Test(*min(chances), scores[count:])
 
 
 def _by_group(scores: Floats, groups: npt.NDArray[np.bytes_]) -> Floats:

@@ -143,8 +143,8 @@ def _unlike_images(evidence: Evidence) -> Ruling | None:
         number = of_class["unlike"]
         paths = [str(row["path"]) for row in of_class["images"][:3]]
         more = f" and {number - len(paths):,} more" if number > len(paths) else ""
-        which = f"{number:,} of {of_class['new']:,} new images of {of_class['class']!r}"
-        clauses.append(f"{which} are unlike its old images ({', '.join(paths)}{more})")
+        how_many = f"{number:,} of {of_class['new']:,} new images of {of_class['class']!r}"
+        clauses.append(f"{how_many} are unlike its old images ({', '.join(paths)}{more})")
     if not clauses:
         return None
     text = "; ".join(clauses)
