@@ -42,10 +42,11 @@ def shards(uri: str, splits: tuple[str, ...] = names.SPLITS) -> list[Shard]:
     """Return the shards of some splits of an Examples artifact, in order."""
     by_split = [shard_files(uri, split) for split in splits]
     count = max(map(len, by_split))
-    return [
-        Shard(tuple(paths[n] for paths in by_split if n < len(paths)), n, count)
-        for n in range(count)
-    ]
+    all_shards: list[Shard] = []
+    for number in range(count):
+        paths = tuple(files[number] for files in by_split if number < len(files))
+        all_shards.append(Shard(paths, number, count))
+    return all_shards
 
 
 def batches(records: Iterable[bytes], count: int, size: int = 0) -> Iterator[list[bytes]]:

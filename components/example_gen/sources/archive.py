@@ -298,9 +298,7 @@ def _collect_tar(stream: IO[bytes], kind: str, members: _Members) -> None:
                 locator = f"{kind}:{info.offset_data}:{info.size}"
                 if info.issparse():
                     locator = f"{REFUSED}a sparse member; unpack the archive and name the folder"
-                what = "file" if info.isreg() else "folder" if info.isdir() else "special"
-                what = "link" if info.issym() or info.islnk() else what
-                members.add(info.name, what, info.size, locator)
+                members.add(info.name, _tar_kind(info), info.size, locator)
                 cast("Any", archive).members = []  # `tarfile` keeps every member in this list
             _require_end(stream, archive.offset)
     except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
@@ -308,6 +306,15 @@ def _collect_tar(stream: IO[bytes], kind: str, members: _Members) -> None:
         raise OSError(
             f"it is no archive, or cut off or broken after {seen} files ({error}); {_EXPECTED}"
         ) from None
+
+
+def _tar_kind(info: tarfile.TarInfo) -> str:
+    """Return what a member is; see `_Members.add`."""
+    if info.issym() or info.islnk():
+        return "link"
+    if info.isreg():
+        return "file"
+    return "folder" if info.isdir() else "special"
 
 
 def _require_end(stream: IO[bytes], offset: int) -> None:

@@ -224,24 +224,24 @@ class ListSource(Source):
         options = self.options
         width = len(header) or max((len(cells) for _, cells in rows), default=0)
         few = range(width if width <= _MANY_COLUMNS else 0)  # of more, only the names count
-        columns = {n: [c[n] if n < len(c) else "" for _, c in rows] for n in few}
-        taken = [self._path_column(header, columns)]
-        taken.append(tables.find_column(self.file, header, "label", options.label_column))
-        taken.append(tables.find_column(self.file, header, "group", options.group_column))
-        rest = {n: cells for n, cells in columns.items() if n not in taken}
+        columns = {number: [_cell(cells, number) for _, cells in rows] for number in few}
+        path_column = self._path_column(header, columns)
+        label = tables.find_column(self.file, header, "label", options.label_column)
+        group = tables.find_column(self.file, header, "group", options.group_column)
+        named = (path_column, label, group)
+        rest = {number: cells for number, cells in columns.items() if number not in named}
         split = tables.split_column(rest)
         if split < 0:
             split = tables.find_column(self.file, header, "split")
         rest.pop(split, None)
-        if taken[1] < 0 and len(rest) == 1:
-            taken[1], _ = rest.popitem()
-        if taken[1] < 0:
+        if label < 0 and len(rest) == 1:
+            label, _ = rest.popitem()
+        if label < 0:
             raise self._no_label(header, rows, rest)
-        order = [taken[0], taken[1], split, taken[2]]
-        read = [
-            (number, [tables.cell_text(cells[n]) if 0 <= n < len(cells) else "" for n in order])
-            for number, cells in rows
-        ]
+        read: list[tuple[int, list[str]]] = []
+        for number, cells in rows:
+            in_order = (_cell(cells, column) for column in (path_column, label, split, group))
+            read.append((number, [tables.cell_text(cell) for cell in in_order]))
         return read, tables.unread_columns(header, rest)
 
     def _path_column(self, header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
@@ -318,6 +318,11 @@ class _ObjectCells(Sequence[str]):
 
     def __getitem__(self, place: Any) -> Any:
         return _text(self.values.get(self.header[place]))
+
+
+def _cell(cells: Sequence[str], column: int) -> str:
+    """Return the cell of a row in a column; "" if the row ends before it, or the column is -1."""
+    return cells[column] if 0 <= column < len(cells) else ""
 
 
 def _text(value: Any) -> str:

@@ -256,11 +256,7 @@ def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str
     Raises:
         ConfigError: There are two such columns or more.
     """
-    columns = [
-        number
-        for number in range(len(header))
-        if rows and all(number < len(row) and row[number].lower() in _ONE_HOT for row in rows)
-    ]
+    columns = [number for number in range(len(header)) if _is_one_hot(rows, number)]
     if len(columns) < 2:
         return
     titles = [header[number] for number in columns]
@@ -287,6 +283,11 @@ def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str
         f"data source {where!r} has no column for the label, but one of zeros and ones for each "
         f"class: {join_names(titles)}. {what}"
     )
+
+
+def _is_one_hot(rows: Sequence[Sequence[str]], column: int) -> bool:
+    """Whether all rows have a zero or a one in a column."""
+    return bool(rows) and all(column < len(row) and row[column].lower() in _ONE_HOT for row in rows)
 
 
 def _converted(error: UnicodeDecodeError, file: str) -> str:
