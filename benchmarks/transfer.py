@@ -95,7 +95,7 @@ class GroupedImages:
             paths = [path for path in paths if max(Image.open(path).size) >= least_side]
         everything = ImageSet.of(paths)
         named = [
-            families.Named(str(path.relative_to(folder)), path.parent.name, digest)
+            families.FileOrigin(str(path.relative_to(folder)), path.parent.name, digest)
             for path, digest in zip(paths, everything.hashes, strict=True)
         ]
         family_of = families.by_content(named)

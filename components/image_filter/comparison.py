@@ -27,7 +27,7 @@ from imgpipe.components.image_filter.judge.checks import CHECKS
 from imgpipe.components.image_filter.judge.decision import ImageDecision, ImageGroups, Move, decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.placement import families, placement
-from imgpipe.components.image_filter.placement.families import Named
+from imgpipe.components.image_filter.placement.families import FileOrigin
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
@@ -116,9 +116,9 @@ def compare(parts: Sequence[str], plan: FilterPlan, rule: SplitRule | None) -> I
     """
     images = _read_images(parts, plan.settings, rule)
     # Groups that a pattern or a column gives are the only ones.
-    has_given_groups = len(images.named) < len(images.rows)
+    has_given_groups = len(images.ungrouped) < len(images.rows)
     wants_families = plan.groups == "auto" and not has_given_groups
-    family_of = families.by_content(images.named) if wants_families else {}
+    family_of = families.by_content(images.ungrouped) if wants_families else {}
     similar = find_near_duplicates(images.hashes, plan.settings.radius)
     groups = {content: 1 + number for content, number in similar.groups.items()}
     moves: dict[str, Move] = {}
@@ -155,7 +155,7 @@ class _Images:
         times: Number of files by content hash.
         hashes: Perceptual hashes by content hash; empty when near-duplicates are not searched for.
         rows: The images as `placement` takes them.
-        named: The images without a group, as `families` takes them.
+        ungrouped: The images without a group, as `families` takes them.
         splits: Split by content hash, of the images without a group.
         counts: Numbers of images by what a check counts, by the name of the check.
     """
@@ -163,7 +163,7 @@ class _Images:
     times: Counter[str] = field(default_factory=Counter)
     hashes: dict[str, bytes] = field(default_factory=dict)
     rows: list[bytes] = field(default_factory=list)
-    named: list[Named] = field(default_factory=list)
+    ungrouped: list[FileOrigin] = field(default_factory=list)
     splits: dict[str, str] = field(default_factory=dict)
     counts: dict[str, Counter[int]] = field(
         default_factory=lambda: collections.defaultdict(Counter)
@@ -192,7 +192,9 @@ def _read_images(parts: Sequence[str], settings: JudgeSettings, rule: SplitRule 
         images.rows.append(placement.row(record, rule, decision.is_relabelled))
         if not record.group:
             moment = (record.content.camera, record.content.captured)
-            images.named.append(Named(record.path, record.label, record.image_hash, *moment))
+            images.ungrouped.append(
+                FileOrigin(record.path, record.label, record.image_hash, *moment)
+            )
             images.splits[record.image_hash] = record.split
         if is_searched:
             images.hashes[record.image_hash] = decision.perceptual_hash

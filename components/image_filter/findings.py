@@ -120,22 +120,17 @@ def of_images(fate: Fate, image_findings: Iterable[ImageFinding]) -> list[Findin
     for finding in sorted(image_findings, key=lambda finding: (finding.score, finding.path)):
         by_reason[finding.reason].append(finding)
     groups = sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[0]))
-    return [
-        in_files(
-            fate,
-            make_finding(
-                reason,
-                "",
-                _ways(finding.remedy for finding in of_reason) if fate != "repaired" else (),
-                count=len(of_reason),
-            ),
-            (
-                {"path": finding.path, "detail": finding.detail, "image_hash": finding.image_hash}
-                for finding in of_reason[:_EXAMPLES]
-            ),
-        )
-        for reason, of_reason in groups
+    return [_of_reason(fate, reason, of_reason) for reason, of_reason in groups]
+
+
+def _of_reason(fate: Fate, reason: str, image_findings: Sequence[ImageFinding]) -> Finding:
+    """Return the finding about all files with one reason, the worst of which are its examples."""
+    remedies = _ways(finding.remedy for finding in image_findings) if fate != "repaired" else []
+    examples: list[Example] = [
+        {"path": finding.path, "detail": finding.detail, "image_hash": finding.image_hash}
+        for finding in image_findings[:_EXAMPLES]
     ]
+    return in_files(fate, make_finding(reason, "", remedies, count=len(image_findings)), examples)
 
 
 def _ways(remedies: Iterable[str]) -> list[str]:
@@ -162,22 +157,26 @@ def of_source(notes: Sequence[SourceNote], classes: Mapping[str, int]) -> list[F
         left_out >= smallest or _SHARE * left_out >= sum(classes.values()) + left_out
     )
     return [
-        in_files(
-            "not_used" if kind in (*_LEFT_OUT, *_UNUSED, _OTHER_FILES) else "noted",
-            make_finding(
-                kind,
-                _unused(kind, of_kind),
-                _ways(note["remedy"] for note in of_kind),
-                decides=much and kind in _LEFT_OUT,
-                count=sum(note["count"] for note in of_kind),
-            ),
-            (
-                {"path": note["path"], "detail": note["detail"], "image_hash": ""}
-                for note in of_kind[:_EXAMPLES]
-            ),
-        )
+        _of_kind(kind, of_kind, decides=much and kind in _LEFT_OUT)
         for kind, of_kind in sorted(by_kind.items())
     ]
+
+
+def _of_kind(kind: str, notes: Sequence[SourceNote], decides: bool) -> Finding:
+    """Return the finding about all notes of one kind."""
+    about = make_finding(
+        kind,
+        _unused(kind, notes),
+        _ways(note["remedy"] for note in notes),
+        decides=decides,
+        count=sum(note["count"] for note in notes),
+    )
+    examples: list[Example] = [
+        {"path": note["path"], "detail": note["detail"], "image_hash": ""}
+        for note in notes[:_EXAMPLES]
+    ]
+    is_unused = kind in (*_LEFT_OUT, *_UNUSED, _OTHER_FILES)
+    return in_files("not_used" if is_unused else "noted", about, examples)
 
 
 def _unused(kind: str, notes: Sequence[SourceNote]) -> str:

@@ -81,8 +81,8 @@ _ONE_OF_SEVERAL = re.compile(r"[^\W\d_]+\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """What is known of an image besides its pixels.
+class FileOrigin:
+    """What the file of an image tells besides its pixels.
 
     Attributes:
         path: Path in the source.
@@ -99,7 +99,7 @@ class Named:
     captured: int = 0
 
 
-def by_content(images: Sequence[Named]) -> dict[str, str]:
+def by_content(images: Sequence[FileOrigin]) -> dict[str, str]:
     """Find the families of a set of images; see `by_path`.
 
     Returns:
@@ -114,7 +114,7 @@ def by_content(images: Sequence[Named]) -> dict[str, str]:
     return family_of
 
 
-def by_path(images: Sequence[Named]) -> dict[str, str]:
+def by_path(images: Sequence[FileOrigin]) -> dict[str, str]:
     """Find the families of a set of images.
 
     Args:
@@ -126,7 +126,7 @@ def by_path(images: Sequence[Named]) -> dict[str, str]:
 
     Examples:
         >>> frames = [f"rock/IMG_{film}_mp4-{n}.jpg" for film in range(20, 30) for n in range(3)]
-        >>> by_path([Named(path, "rock") for path in frames])["rock/IMG_24_mp4-1.jpg"]
+        >>> by_path([FileOrigin(path, "rock") for path in frames])["rock/IMG_24_mp4-1.jpg"]
         'IMG_24*'
     """
     families = _by_name(images)
@@ -176,9 +176,9 @@ class _Name:
         return re.split(r"[\W_]", self.beginning(place))[-1]
 
 
-def _by_name(images: Iterable[Named]) -> dict[str, str]:
+def _by_name(images: Iterable[FileOrigin]) -> dict[str, str]:
     """Return the families that the names of the files tell, by path."""
-    by_class: dict[str, list[Named]] = defaultdict(list)
+    by_class: dict[str, list[FileOrigin]] = defaultdict(list)
     for image in images:
         by_class[image.label].append(image)
     family_of: dict[str, str] = {}
@@ -192,7 +192,7 @@ def _by_name(images: Iterable[Named]) -> dict[str, str]:
     return family_of
 
 
-def _names(members: Sequence[Named]) -> list[_Name]:
+def _names(members: Sequence[FileOrigin]) -> list[_Name]:
     """Return the names of the files of a class; with their folders, if names recur in several."""
     folders = Counter(image.path.rpartition("/")[0] for image in members)
     files = Counter(_file(image.path) for image in members)
@@ -209,7 +209,7 @@ def _file(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _text(image: Named, with_folders: bool) -> str:
+def _text(image: FileOrigin, with_folders: bool) -> str:
     text = _without_additions(_file(image.path).rpartition(".")[0], image.label)
     if with_folders:
         folders = [part for part in image.path.split("/")[:-1] if part != image.label]
@@ -312,15 +312,18 @@ def _at_place(
     return families
 
 
-def _bursts(images: Sequence[Named]) -> dict[str, str]:
+def _bursts(images: Sequence[FileOrigin]) -> dict[str, str]:
     """Return the bursts of photographs that a camera took within seconds, by path."""
-    shots = sorted((image.camera, image.captured, image.path) for image in images if image.captured)
+    shots = sorted(
+        (image for image in images if image.captured),
+        key=lambda image: (image.camera, image.captured, image.path),
+    )
     burst_of: dict[str, str] = {}
     for earlier, later in itertools.pairwise(shots):
-        same_camera = earlier[0] == later[0]
-        if same_camera and later[1] - earlier[1] <= _BURST_SECONDS:
-            burst = burst_of.setdefault(earlier[2], f"burst of {earlier[2]}")
-            burst_of[later[2]] = burst
+        same_camera = earlier.camera == later.camera
+        if same_camera and later.captured - earlier.captured <= _BURST_SECONDS:
+            burst = burst_of.setdefault(earlier.path, f"burst of {earlier.path}")
+            burst_of[later.path] = burst
     sizes = Counter(burst_of.values())
     most = max(_LONG_BURST, int(_LARGEST * len(images)))
     return {path: burst for path, burst in burst_of.items() if sizes[burst] <= most}
