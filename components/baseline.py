@@ -60,52 +60,54 @@ def Baseline(
     Raises:
         ResourceError: The version has been removed or damaged since the run began.
     """
-    given = BaselinePlan.from_json(settings)
-    version = given.version
+    plan = BaselinePlan.from_json(settings)
+    version = plan.version
     state: BaselineState = {
         "version": version,
-        "digest": given.digest,
+        "digest": plan.digest,
         "compared": False,
         "why": "",
         "columns": [],
     }
-    found = _find(Path(given.push_directory), version)
-    known = Path() if found is None else found.path / manifest.PROVENANCE / known_images.FILE
-    if found is None:
+    published = _published(Path(plan.push_directory), version)
+    images_file = (
+        Path() if published is None else published.path / manifest.PROVENANCE / known_images.FILE
+    )
+    if published is None:
         state["why"] = "there is no earlier blessed model to compare with"
-    elif not found.comparable(given.vocabulary):
+    elif not published.comparable(plan.vocabulary):
         state["why"] = f"version {version} has other classes, so that the models are not compared"
-    elif not known.is_file():
+    elif not images_file.is_file():
         state["why"] = (
             f"version {version} does not say on which images it was trained, so that the models "
             "cannot be compared"
         )
     else:
-        before = {name: column for column, name in enumerate(found.vocabulary)}
-        columns = [before.get(name, -1) for name in given.vocabulary]
+        before = {name: column for column, name in enumerate(published.vocabulary)}
+        columns = [before.get(name, -1) for name in plan.vocabulary]
         state["compared"] = True
         state["columns"] = columns
         target = path_utils.serving_model_dir(model.uri)
-        shutil.copytree(found.path, target, dirs_exist_ok=True, ignore=_ADDED)
-        answers = known.parent / ANSWERS_FOLDER
+        shutil.copytree(published.path, target, dirs_exist_ok=True, ignore=_ADDED)
+        answers = images_file.parent / ANSWERS_FOLDER
         if answers.is_dir():
             shutil.copytree(answers, f"{model.uri}/{ANSWERS_FOLDER}", dirs_exist_ok=True)
     # The data of two runs can be compared even where their models cannot.
-    if found is not None:
+    if published is not None:
         for name, uri in (("statistics", statistics.uri), ("schema", schema.uri)):
-            if (known.parent / name).is_dir():
-                shutil.copytree(known.parent / name, uri, dirs_exist_ok=True)
-        if known.is_file():
-            shutil.copyfile(known, f"{model.uri}/{known_images.FILE}")
+            if (images_file.parent / name).is_dir():
+                shutil.copytree(images_file.parent / name, uri, dirs_exist_ok=True)
+        if images_file.is_file():
+            shutil.copyfile(images_file, f"{model.uri}/{known_images.FILE}")
     records.write_json(f"{model.uri}/{BASELINE_FILE}", state)
 
 
-def _find(base: Path, version: int) -> manifest.PublishedVersion | None:
+def _published(base: Path, version: int) -> manifest.PublishedVersion | None:
     if not version:
         return None
-    for found in manifest.versions(base):
-        if found.number == version:
-            return found
+    for published in manifest.versions(base):
+        if published.number == version:
+            return published
     raise ResourceError(
         f"version {version} in {base} was the last blessed model when this run began, and is now "
         "missing or damaged. Run again to compare with the version that is there now."

@@ -90,15 +90,15 @@ class Predict(beam.DoFn):
         """Load the models on the worker, the baseline only when it is asked."""
         # The output with the names of all classes is omitted; the vocabulary has them already.
         self._served = loaded_model.served(self._directory, (names.LABEL, names.PROBABILITIES))
-        self._other: Served | None = None
+        self._served_baseline: Served | None = None
         self._learned = _learned(self._directory)
-        self._theirs = {**_stored(self._answers), **_learned(self._baseline)}
+        self._baseline_answers = {**_stored(self._answers), **_learned(self._baseline)}
 
     def teardown(self) -> None:
         """Close the sessions."""
         self._served.close()
-        if self._other is not None:
-            self._other.close()
+        if self._served_baseline is not None:
+            self._served_baseline.close()
 
     def process(self, shard: Shard) -> None:
         """Predict the images of a shard in batches."""
@@ -117,19 +117,21 @@ class Predict(beam.DoFn):
         examples = [tf.train.Example.FromString(record) for record in batch]
         images = [records.raw(example, names.IMAGE_BYTES) for example in examples]
         hashes = [records.raw(example, names.IMAGE_HASH) for example in examples]
-        own = self._own(hashes, images)
-        others = own
+        answers = self._answers_of_model(hashes, images)
+        baseline_answers = answers
         if self._baseline not in ("", self._directory):
-            others = self._of_baseline(hashes, images)
-            others = [RowAnswer(self._in_own_classes(answer.probabilities)) for answer in others]
+            baseline_answers = [
+                RowAnswer(self._in_own_classes(answer.probabilities))
+                for answer in self._answers_of_baseline(hashes, images)
+            ]
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
             baseline = None
             if self._baseline:
-                baseline = others[i].probabilities
-            yield _record(example, own[i], baseline)
+                baseline = baseline_answers[i].probabilities
+            yield _record(example, answers[i], baseline)
 
-    def _own(self, hashes: list[bytes], images: list[bytes]) -> list[RowAnswer]:
+    def _answers_of_model(self, hashes: list[bytes], images: list[bytes]) -> list[RowAnswer]:
         """Return the answers of the model, or of networks that have not learned from the images.
 
         A batch is asked as a whole, since the last bits of an answer depend on the number of images
@@ -145,32 +147,35 @@ class Predict(beam.DoFn):
             for digest, answer in zip(hashes, answers, strict=True)
         ]
 
-    def _of_baseline(self, hashes: list[bytes], images: list[bytes]) -> list[RowAnswer]:
+    def _answers_of_baseline(self, hashes: list[bytes], images: list[bytes]) -> list[RowAnswer]:
         """Return the answers of the baseline, which is asked only where none is known."""
-        missing = [i for i, digest in enumerate(hashes) if digest not in self._theirs]
+        missing = [i for i, digest in enumerate(hashes) if digest not in self._baseline_answers]
         fresh: dict[int, RowAnswer] = {}
         if missing:
-            if self._other is None:
-                self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
-            outputs = self._other.run(image_bytes=[images[i] for i in missing])
+            if self._served_baseline is None:
+                self._served_baseline = Served(self._baseline, outputs=(names.PROBABILITIES,))
+            outputs = self._served_baseline.run(image_bytes=[images[i] for i in missing])
             fresh = dict(zip(missing, map(RowAnswer, outputs[names.PROBABILITIES]), strict=True))
-        return [fresh[i] if i in fresh else self._theirs[digest] for i, digest in enumerate(hashes)]
+        return [
+            fresh[i] if i in fresh else self._baseline_answers[digest]
+            for i, digest in enumerate(hashes)
+        ]
 
     def _in_own_classes(self, probabilities: np.ndarray) -> np.ndarray:
         """Return an answer of the baseline, [C'], for the classes of the model, [C]."""
         columns = np.array(self._columns)
-        found = np.where(columns < 0, 0, probabilities[columns])
-        shared: np.ndarray = found / np.maximum(found.sum(), _TINY)
-        return shared
+        selected = np.where(columns < 0, 0, probabilities[columns])
+        rescaled: np.ndarray = selected / np.maximum(selected.sum(), _TINY)
+        return rescaled
 
 
 def _learned(directory: str) -> dict[bytes, RowAnswer]:
     """Read the answer for each image that a model has learned, by the hash of the image."""
-    found = OutOfFold.read(directory)
-    if found is None:
+    out_of_fold = OutOfFold.read(directory)
+    if out_of_fold is None:
         return {}
-    answers = map(RowAnswer, found.probabilities, found.predicted.tolist())
-    return dict(zip(found.hashes.tolist(), answers, strict=True))
+    answers = map(RowAnswer, out_of_fold.probabilities, out_of_fold.predicted.tolist())
+    return dict(zip(out_of_fold.hashes.tolist(), answers, strict=True))
 
 
 def _stored(uri: str) -> dict[bytes, RowAnswer]:
@@ -271,8 +276,8 @@ def baseline_model_of(directory: str, uri: str) -> str:
     files = [f"{folder}/{manifest.MODEL_DIGEST}" for folder in (directory, baseline)]
     if not all(map(tf.io.gfile.exists, files)):  # a model that was exported by other code has none
         return baseline
-    one, other = (records.read_json(file) for file in files)
-    return directory if one == other else baseline
+    digest, baseline_digest = (records.read_json(file) for file in files)
+    return directory if digest == baseline_digest else baseline
 
 
 def answers_of(baseline: str, uri: str, code: str) -> str:

@@ -137,12 +137,12 @@ def DataGate(
         DataRefused: There are reasons against the data. The message names them; `gate.json` has
             been written.
     """
-    given = GatePlan.from_json(settings)
-    levels = {"drift": given.settings.drift, "skew": given.settings.skew}
+    plan = GatePlan.from_json(settings)
+    levels = {"drift": plan.settings.drift, "skew": plan.settings.skew}
     now = read_statistics(statistics.uri)
     current = read_schema(schema.uri)
-    accepted_classes = schemas.classes(current, json.loads(given.accepted_data).get("classes", {}))
-    required = rules.Requirements(given.settings, given.vocabulary, accepted_classes)
+    accepted_classes = schemas.classes(current, json.loads(plan.accepted_data).get("classes", {}))
+    required = rules.Requirements(plan.settings, plan.vocabulary, accepted_classes)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
     changes = comparison.changes(now, before, current)
     warned = [change for change in changes if levels[change.kind] == "warn"]
@@ -151,49 +151,49 @@ def DataGate(
     summary = read_summary(quarantine.uri)
     reasons = rules.reasons_against(summary, anomalies_by_split, examples, required)
     reasons += [change for change in changes if levels[change.kind] == "reject"]
-    if given.accept_changes:
+    if plan.accept_changes:
         acceptable = [reason for reason in reasons if rules.ACCEPT in reason.advice]
         warned += acceptable
         reasons = [reason for reason in reasons if reason not in acceptable]
         is_revised = any(reason.kind not in levels for reason in acceptable)  # not drift or skew
         if not reasons and is_revised:
-            current = _revised(given, current, now)
+            current = _revised(plan, current, now)
     written = ""
-    if given.accept_schema_to and not reasons:
-        written = _accept(given, current, rules.by_class(summary))
+    if plan.accept_schema_to and not reasons:
+        written = _accept(plan, current, rules.by_class(summary))
     decision: rules.DataDecision = {
         "blessed": not reasons,
         "reasons": rules.reason_rows(reasons),
         "accepted_schema": written,
         "warnings": rules.reason_rows(warned),
     }
-    _write_decision(decision, blessing.uri, given.decision_to)
+    _write_decision(decision, blessing.uri, plan.decision_to)
     if reasons:
         raise DataRefused(rules.refusal(reasons))
 
 
 def _revised(
-    given: GatePlan, schema: schema_pb2.Schema, now: Mapping[str, comparison.Statistics]
+    plan: GatePlan, schema: schema_pb2.Schema, now: Mapping[str, comparison.Statistics]
 ) -> schema_pb2.Schema:
     """Widen a schema so that it allows the data, write it, and return it."""
     with_images = [statistics for statistics in now.values() if comparison.image_count(statistics)]
-    revised = schemas.revised(schema, with_images, given.vocabulary)
-    schemas.write(revised, given.accept_schema_to)
+    revised = schemas.revised(schema, with_images, plan.vocabulary)
+    schemas.write(revised, plan.accept_schema_to)
     return revised
 
 
-def _accept(given: GatePlan, schema: schema_pb2.Schema, classes: Mapping[str, int]) -> str:
+def _accept(plan: GatePlan, schema: schema_pb2.Schema, classes: Mapping[str, int]) -> str:
     """Record the data, and return the path of the accepted schema if there was none before."""
     written = ""
-    if not tf.io.gfile.exists(given.accept_schema_to):
-        written = given.accept_schema_to
-        schemas.write(schemas.accepted(schema, given.vocabulary), written)
+    if not tf.io.gfile.exists(plan.accept_schema_to):
+        written = plan.accept_schema_to
+        schemas.write(schemas.accepted(schema, plan.vocabulary), written)
     judged_by: accepted.AcceptedState = {
-        "accepted_schema": given.accepted_schema,
-        "accepted_data": given.accepted_data,
-        "accept_changes": given.accept_changes,
+        "accepted_schema": plan.accepted_schema,
+        "accepted_data": plan.accepted_data,
+        "accept_changes": plan.accept_changes,
     }
-    accepted.write(Path(given.accept_schema_to), given.data_key, classes, judged_by)
+    accepted.write(Path(plan.accept_schema_to), plan.data_key, classes, judged_by)
     return written
 
 

@@ -297,13 +297,13 @@ def _write_facts(
     views: Sequence[_Views], uri: str, facts: BankFacts, sampled: Mapping[int, _Views]
 ) -> None:
     """Write `bank.json`; the views of samples of the chosen size are found again here."""
-    computed = sum(some.computed for some in views)
-    reused = sum(some.reused for some in views)
+    computed = sum(counts.computed for counts in views)
+    reused = sum(counts.reused for counts in views)
     chosen = sampled.get(facts["image_size"], _Views(0, 0))
     again = chosen.computed + chosen.reused
     content: BankFacts = {
         **facts,
-        "forward_passes": computed + sum(some.computed for some in sampled.values()),
-        "reused": max(0, reused - again) + sum(some.reused for some in sampled.values()),
+        "forward_passes": computed + sum(counts.computed for counts in sampled.values()),
+        "reused": max(0, reused - again) + sum(counts.reused for counts in sampled.values()),
     }
     records.write_json(f"{uri}/{BANK_FILE}", content)

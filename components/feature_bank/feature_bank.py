@@ -69,10 +69,10 @@ def FeatureBank(
     mark_examples(features)
     images = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
-    given = BankPlan.from_json(settings)
-    network = given.network
-    head = given.head
-    store, budget = given.settings.store, given.settings.budget
+    bank_plan = BankPlan.from_json(settings)
+    network = bank_plan.network
+    head = bank_plan.head
+    store, budget = bank_plan.settings.store, bank_plan.settings.budget
     # Free space changes from run to run, so it is asked for here.
     allowed = free_budget(store, features.uri) if budget is None else budget * _GIBIBYTE
     plan, note = make_plan(network, store, images, allowed)
@@ -85,7 +85,7 @@ def FeatureBank(
         "note": note,
         "budget_bytes": int(allowed),
         "backbone": backbone.network,
-        "weights_key": given.weights_key,
+        "weights_key": bank_plan.weights_key,
         "precision": resolve_precision(precision),
         "validation_drawn": _validation_drawn(examples.uri),
     }
@@ -95,7 +95,7 @@ def FeatureBank(
         return
     solved = ModelSettings.from_mapping(json.loads(head))
     larger = _larger_plans(bank, solved, allowed)
-    bank.choose(beam_pipeline, solved, len(given.vocabulary), larger)
+    bank.choose(beam_pipeline, solved, len(bank_plan.vocabulary), larger)
 
 
 def _validation_drawn(examples_uri: str) -> bool:

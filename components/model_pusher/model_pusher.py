@@ -68,14 +68,14 @@ def ModelPusher(
             validated.
     """
     local_path(model.uri, "ModelPusher")
-    given = PusherPlan.from_json(settings)
+    plan = PusherPlan.from_json(settings)
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
     decision = f"{model_blessing.uri}/{DECISION_FILE}"  # TFX's Evaluator writes none
     exported = path_utils.serving_model_path(model.uri)
     beside = {"statistics": statistics, "schema": schema, ANSWERS_FOLDER: predictions}
     candidate = Candidate(
         Path(exported),
-        {**given.facts, **_network_facts(exported)},
+        {**plan.facts, **_network_facts(exported)},
         {name: Path(artifact.uri) for name, artifact in beside.items() if artifact is not None},
         validated=records.read_json(validated) if fileio.exists(validated) else None,
         decision=records.read_json(decision) if fileio.exists(decision) else None,
@@ -85,8 +85,8 @@ def ModelPusher(
         "model": blessings.is_blessed(model_blessing.uri),
         "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
     }
-    versions = local_path(given.settings.directory, "ModelPusher")
-    outcome = push(versions, candidate, gates, given.settings.keep)
+    versions = local_path(plan.settings.directory, "ModelPusher")
+    outcome = push(versions, candidate, gates, plan.settings.keep)
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
     _record(pushed_model, outcome)

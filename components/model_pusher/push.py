@@ -133,7 +133,9 @@ def push(base: Path, candidate: Candidate, gates: Mapping[str, bool], keep: int)
 
 def _version_of(base: Path, identity: str) -> str | None:
     """Return the number of the oldest intact version that holds a model; None without one."""
-    numbers = [one.number for one in manifest.versions(base) if one.identity == identity]
+    numbers = [
+        version.number for version in manifest.versions(base) if version.identity == identity
+    ]
     return str(min(numbers)) if numbers else None
 
 
@@ -146,8 +148,8 @@ def _texts(candidate: Candidate) -> dict[str, str]:
     """Return the text files to write beside the model by their path in the version."""
     texts = {manifest.CARD: model_card.model_card(candidate.facts, candidate.decision)}
     if candidate.images:
-        known = known_images.text(candidate.images)
-        texts[f"{manifest.PROVENANCE}/{known_images.FILE}"] = known
+        images = known_images.text(candidate.images)
+        texts[f"{manifest.PROVENANCE}/{known_images.FILE}"] = images
     return texts
 
 
@@ -155,5 +157,5 @@ def _other_baseline(base: Path, facts: Mapping[str, Any]) -> bool:
     """Whether another run or a rollback has changed the version to compare with meanwhile."""
     if not {"run_key", "baseline_version"} <= facts.keys():  # of a pipeline without Plan
         return False
-    found = manifest.baseline_for(base, facts["run_key"], facts.get("vocabulary", ()))
-    return (found.number if found else 0) != facts["baseline_version"]
+    baseline = manifest.baseline_for(base, facts["run_key"], facts.get("vocabulary", ()))
+    return (baseline.number if baseline else 0) != facts["baseline_version"]

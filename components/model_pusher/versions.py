@@ -62,7 +62,7 @@ def exclusive(base: Path) -> Iterator[None]:
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(base / _LOCK).acquire(timeout=_LOCK_SECONDS)
+        lock = filelock.FileLock(base / _LOCK).acquire(timeout=_LOCK_SECONDS)
     except filelock.Timeout:
         raise ResourceError(
             f"another publisher has been working in {base} for {_LOCK_SECONDS:.0f} s. "
@@ -70,7 +70,7 @@ def exclusive(base: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise _failed(base, error) from error
-    with held:
+    with lock:
         yield
 
 
@@ -118,12 +118,12 @@ def publish(
 
 
 def changed_files_error(
-    source: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
+    source: Path, files: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> ResourceError:
     """Create the error for files in `source` that changed after they were validated."""
-    other = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
+    changed = sorted(n for n in {*files, *expected} if files.get(n) != expected.get(n))
     return ResourceError(
-        f"{', '.join(other[:3])} in {source} changed after the model was validated. Nothing was "
+        f"{', '.join(changed[:3])} in {source} changed after the model was validated. Nothing was "
         "published. Run again; --from ImageTrainer trains the model again."
     )
 

@@ -25,7 +25,7 @@ def Plan(
     threshold: Parameter[float],
     epochs: Parameter[int],
     image_size: Parameter[int],
-    known: Parameter[str] = "",
+    parameters: Parameter[str] = "",
 ) -> None:
     """Write the parameters of the other components.
 
@@ -38,13 +38,13 @@ def Plan(
         threshold: Accuracy that the model must reach, 0 to 1.
         epochs: Upper limit of the epochs of the training.
         image_size: Side in pixels that the backbone sees, 0 for its own.
-        known: JSON of the parameters where the runner has determined them already, which the local
-            runner does while TensorFlow is imported. "" determines them here.
+        parameters: JSON of the parameters where the runner has determined them already, which the
+            local runner does while TensorFlow is imported. "" determines them here.
 
     Raises:
         ConfigError: The source cannot be read as one, or a setting does not fit its images.
         ResourceError: The weights are missing.
     """
     given = {"source": source, "threshold": threshold, "epochs": epochs, "image_size": image_size}
-    values = json.loads(known) if known else pkgutil.resolve_name(plan_fn)(config, given)
+    values = json.loads(parameters) if parameters else pkgutil.resolve_name(plan_fn)(config, given)
     records.write_json(f"{plan.uri}/{FILE}", values)

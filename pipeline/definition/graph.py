@@ -66,7 +66,7 @@ def create_pipeline(
     first = parts.Plan(
         plan_fn=plans.PLAN_FN,
         config=plans.to_json(config),
-        known=plan.to_json() if given is None else "",
+        parameters=plan.to_json() if given is None else "",
         **(plans.settings(config) if given is None else given),
     )
     # Plan's results are parameters, from which TFX derives no order. All other components depend on

@@ -27,6 +27,7 @@ from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge.overrides import Override, to_toml
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.report.pictures import near_duplicates
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.configuration.config import Config
@@ -363,6 +364,16 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
     assert "missing class" in page.read_text() and "Data refused" in page.read_text()
     code, text, _ = check(clean, *FEW, "--set", "gate.allow_missing_classes=true")
     assert code == 0 and "clean: 16 images" in text
+
+
+def test_the_page_says_where_all_near_duplicates_are_listed(clean, tmp_path, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "GROUPS", 1)
+    for number in range(2):
+        with Image.open(clean / f"rock/{number}.png") as image:
+            image.resize((56, 56)).save(clean / f"rock/smaller{number}.png")
+    page = tmp_path / "c.html"
+    check(clean, *FEW, "--html", page)
+    assert "the file that --json writes lists all groups" in page.read_text()
 
 
 def test_changed_labels_are_counted(clean, tmp_path):
