@@ -66,11 +66,12 @@ def _parts(files: list[Path], options: argparse.Namespace, seed: int) -> Iterato
     """Yield the images of the first run and those of each addition, drawn by chance."""
     first = options.images
     drawing = random.Random(seed)
-    drawing.shuffle(files := list(files))
-    yield files[:first]
+    shuffled = list(files)
+    drawing.shuffle(shuffled)
+    yield shuffled[:first]
     for _ in range(options.additions):
         end = first + round(first * drawing.uniform(_LEAST, _MOST))
-        yield files[first:end]
+        yield shuffled[first:end]
         first = end
 
 

@@ -96,7 +96,8 @@ def chosen(flowers: Path, train: int) -> tuple[list[Path], list[Path]]:
     learned: list[Path] = []
     fresh: list[Path] = []
     for name in sorted(by_class):
-        drawing.shuffle(paths := sorted(by_class[name]))
+        paths = sorted(by_class[name])
+        drawing.shuffle(paths)
         learned += paths[:train]
         fresh += paths[train:]
     drawing.shuffle(fresh)

@@ -70,7 +70,7 @@ def run(
         settings["train.minutes"] = minutes
     configuration = _configuration(config, data, settings, out)
     if start is not None:
-        start = component_names.find(start)
+        start = component_names.full_name(start)
     run = execute(configuration, start, to_stderr=True, accept=accept)
     if run.status == "interrupted":
         raise KeyboardInterrupt(run.verdict)

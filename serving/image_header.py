@@ -85,7 +85,8 @@ def size(data: bytes) -> tuple[int, int]:
     Of an animation this is the size of the canvas.
     """
     try:
-        return _READERS[name](data) if (name := sniff(data)) else (0, 0)
+        name = sniff(data)
+        return _READERS[name](data) if name else (0, 0)
     except (struct.error, IndexError):
         return 0, 0
     except _TooManyParts:

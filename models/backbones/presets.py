@@ -298,7 +298,8 @@ def _image_size(
     height = converter.get("height", 0)
     shown = (converter.get("image_size") or [height])[0]
     built = (network.get("image_shape") or [None])[0]
-    return int((built or shown if kind.fixed else shown or built) or _USUAL_SIZE)
+    sizes = (built, shown) if kind.fixed else (shown, built)
+    return int(sizes[0] or sizes[1] or _USUAL_SIZE)
 
 
 def _patch(network: SerialisedSettings) -> int:

@@ -66,5 +66,5 @@ def _with_imports(files: Iterable[Path]) -> set[Path]:
         if file not in imported_files:
             imported_files.add(file)
             if file != _PACKAGE:
-                waiting += [imported for name in _imports(file) if (imported := _file(name))]
+                waiting += filter(None, map(_file, _imports(file)))
     return imported_files

@@ -26,8 +26,8 @@ TASKS = {
 }
 
 
-def find(name: str) -> str:
-    """Find the component that `--from` names, regardless of upper and lower case.
+def full_name(name: str) -> str:
+    """Return the component that `--from` names, regardless of upper and lower case.
 
     Raises:
         ConfigError: There is no such component.

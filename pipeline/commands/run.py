@@ -82,7 +82,7 @@ def run_config(
         config: The validated configuration.
         json_file: File for the summary, `-` for standard output, None for no file.
         start: Component from which on cached outputs are not used, None to use all.
-        accept: Whether anomalies, drift and skew of the data are accepted.
+        accept: Whether anomalies and drift of the data are accepted.
 
     Returns:
         The exit code.
@@ -93,7 +93,7 @@ def run_config(
     from imgpipe.pipeline.command_line import component_names
 
     if start is not None:  # before imports that take time
-        start = component_names.find(start)
+        start = component_names.full_name(start)
     from imgpipe.models.machine.process import prefer_batches
     from imgpipe.pipeline.configuration.without_effect import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute

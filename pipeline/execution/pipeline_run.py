@@ -43,10 +43,10 @@ def execute(
 
     Args:
         config: The validated configuration.
-        start: Component from which on cached outputs are not used, as `component_names.find`
+        start: Component from which on cached outputs are not used, as `component_names.full_name`
             returns it. None to use all of them.
         to_stderr: Whether progress is printed to standard error instead of standard output.
-        accept: Whether anomalies, drift and skew of the data are accepted.
+        accept: Whether anomalies and drift of the data are accepted.
 
     Returns:
         The outcome, also of a run that failed in a component.
@@ -136,7 +136,7 @@ def _planned_while_loading(
         inputs: What the run reads.
         record: Record of the run.
         listing: The images, if they were listed already.
-        accept: Whether anomalies, drift and skew of the data are accepted.
+        accept: Whether anomalies and drift of the data are accepted.
     """
     listed: Future[Scan] = Future()
     if listing is not None:

@@ -134,17 +134,11 @@ def configuration_changes(first: PastRun, second: PastRun) -> list[Change]:
 
     # A run does not write settings that are not set.
     unset = {name for name, value in flat(Config().model_dump()) if value is None}
-    outputs = marked(OUTPUT)
     # All other settings are in both files, unless one of these cannot be read.
-    return [
-        change
-        for change in _changes(first.config, second.config)
-        if change["name"] not in outputs
-        and (
-            change["name"] in unset
-            or (change["name"] in first.config and change["name"] in second.config)
-        )
-    ]
+    in_both = first.config.keys() & second.config.keys()
+    comparable = (unset | in_both) - set(marked(OUTPUT))
+    changes = _changes(first.config, second.config)
+    return [change for change in changes if change["name"] in comparable]
 
 
 def data_changes(first: PastRun, second: PastRun) -> list[Change]:

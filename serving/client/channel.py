@@ -131,8 +131,9 @@ def _check_target(target: str, is_encrypted: bool) -> None:
         addresses = rest.rpartition("/")[2].split(",")
     elif scheme in _OTHER_SCHEMES:
         return
+    usual_port = "443" if is_encrypted else "0"
     matches = [_ADDRESS.fullmatch(address) for address in addresses]
-    ports = [match[1] or (is_encrypted and "443") or "0" for match in matches if match]
+    ports = [match[1] or usual_port for match in matches if match]
     if len(ports) == len(addresses) and all(0 < int(port) <= _LAST_PORT for port in ports):
         return
     raise InvalidArgument(

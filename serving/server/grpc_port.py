@@ -179,7 +179,8 @@ class GrpcPort:
         self._server = None  # freed while its loop runs
 
     def _note_end(self, ended: asyncio.Task[bool]) -> None:
-        if not ended.cancelled() and (error := ended.exception()):
+        error = None if ended.cancelled() else ended.exception()
+        if error:
             self.has_failed = True
             _log.critical("the gRPC port has ended", exc_info=error)
 

@@ -181,7 +181,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         pipeline = graph.create_pipeline(config, known, graph.Storage("root"))
         built = {node.id for node in pipeline.components}
         assert built == set(component_names.TASKS.keys())
-        assert component_names.find("imageEVALUATOR") == "ImageEvaluator"
+        assert component_names.full_name("imageEVALUATOR") == "ImageEvaluator"
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,8 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
     try:
         _pods(namespace, run)
     except (kubernetes.config.ConfigException, kubernetes.client.ApiException) as error:
-        if not (hidden := getattr(error, "status", 403) in (401, 403)):
+        hidden = getattr(error, "status", 403) in (401, 403)
+        if not hidden:
             raise
         why = getattr(error, "reason", error)
         console.print(escape(f"no pods can be listed, so only the run's state is known: {why}"))
@@ -124,15 +125,16 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
         cause = _waiting(pods) if answered - started > _PENDING_SECONDS else ""
         said = f"a task cannot start: {cause}" if cause else state.lower()
         if said != told:
-            console.print(escape(told := said))
+            console.print(escape(said))
+            told = said
     if {"CANCELING", "CANCELED"} & {change.state for change in answer.state_history or ()}:
         raise ResourceError(f"the run {run} was cancelled. Submit it again.")  # it is FAILED now
     if hidden and state == "SUCCEEDED":
         return 0
     if not pods:
         why = "has failed" if hidden else "has ended, and its pods are gone"
-        told = f"the run {run} {why}. See report.html or failure.json in its folder."
-        raise (ImgpipeError if hidden else ResourceError)(told)
+        message = f"the run {run} {why}. See report.html or failure.json in its folder."
+        raise (ImgpipeError if hidden else ResourceError)(message)
     published, verdict = _verdict(*pods[-1])
     console.print(escape(verdict))
     return 0 if published else 3
@@ -165,16 +167,17 @@ def _verdict(task: str, pod: Any) -> tuple[bool, str]:
 
     where = pod.metadata.name, pod.metadata.namespace
     log = client.CoreV1Api().read_namespaced_pod_log(*where, container="main")
-    if pod.status.phase == "Succeeded" and (verdict := _VERDICT.search(log)):
+    verdict = _VERDICT.search(log)
+    if pod.status.phase == "Succeeded" and verdict:
         return verdict[1] != "refused", verdict[2]
     lines = [line for line in log.splitlines() if not _LAUNCHER.match(line)] or log.splitlines()
-    told = f"the last task, {task}, {pod.status.phase.lower()}. The last lines of its log:"
-    told = "\n".join([told, *lines[-_LOG_LINES:]])
+    heading = f"the last task, {task}, {pod.status.phase.lower()}. The last lines of its log:"
+    message = "\n".join([heading, *lines[-_LOG_LINES:]])
     end = "".join(_ENDED.findall(log)[:1])
     if end == "signal: killed":
-        raise ResourceError(f"{told}\nRaise kubeflow.resources.{task}.memory: memory ran out.")
+        raise ResourceError(f"{message}\nRaise kubeflow.resources.{task}.memory: memory ran out.")
     errors = {f"exit status {e.exit_code}": e for e in (ConfigError, DataRefused, ResourceError)}
-    raise errors.get(end, ImgpipeError)(told)
+    raise errors.get(end, ImgpipeError)(message)
 
 
 @contextlib.contextmanager
