@@ -2,9 +2,9 @@
 
 The definitions are stored in `protos.binpb` (written by `packaging/client_protos.py`) and
 loaded into a private descriptor pool. In the default pool they would clash with the definitions of
-TensorFlow where the same process imports it. They take 0.5 s and 60 MiB; the modules of
-tensorflow-serving-api import TensorFlow and took 8 to 14 s and 720 MiB
-(https://github.com/tensorflow/serving/issues/271).
+TensorFlow where the same process imports it. They take less than a second and 60 MiB; the modules
+of tensorflow-serving-api import TensorFlow (https://github.com/tensorflow/serving/issues/271),
+whose cost is in docs/benchmarks.md, "Constants of the code".
 """
 
 from __future__ import annotations

@@ -35,10 +35,10 @@ from imgpipe.serving.tensors import DType
 
 MAX_VALUES = 450_000
 """Largest number of values of a request, and of its lists; an image of 384 x 384 x 3 pixels has
-442,368 numbers. These took 0.2 s to convert, in which other requests wait for Python's interpreter
-lock."""
+442,368 numbers. While they are converted, other requests wait for Python's interpreter lock; see
+docs/benchmarks.md, "Constants of the code"."""
 _KEY = 4
-"""Values as which a key counts: 440,000 keys took 0.16 s to parse, and as many numbers 0.02 s."""
+"""Values as which a key counts, because it takes longer to parse than a number."""
 _AT_ONCE = 50_000
 """Number of values that are written without a pause for other threads: about a millisecond."""
 _ROWS, _COLUMNS = "instances", "inputs"
