@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: What to do about rejected files.
 SEE_REASONS = "see the reason for each file in the quarantine"
-#: What to do about an anomaly, drift or skew that is wanted.
+#: What to do about an anomaly or drift that is wanted.
 ACCEPT = "to accept it, run again with --accept"
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
 _MAX_CLASSES = 5  # classes that a reason about several of them names

@@ -41,11 +41,6 @@ class GateSettings(SettingsSection):
         description="What happens when the data differs from that of the last blessed model: "
         "reject, warn or ignore. The limits are in the accepted schema, a text file.",
     )
-    skew: Literal["reject", "warn", "ignore"] = Field(
-        "warn",
-        description="What happens when validation or test differs from train: reject, warn or "
-        "ignore.",
-    )
 
 
 class GatePlan(ComponentPlan):
