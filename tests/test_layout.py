@@ -29,7 +29,10 @@ _MOST = {
     "functions of more than 7 parameters": 2,
     "files of more than 400 lines": 0,
     "names of files that are declared twice": 0,
+    "variables and parameters whose names tell nothing": 78,
 }
+#: Names that tell nothing about what they hold.
+_EMPTY_NAMES = {"found", "one", "some", "there", "known", "judged", "aside"}
 #: Commands, whose parameters are the options of the command line, and the one component that is a
 #: class.
 _DECLARES_PARAMETERS = re.compile(r"pipeline/commands/|components/.*:__init__")
@@ -114,6 +117,18 @@ def _long_files() -> list[str]:
     return [name for name, count in lines.items() if count > 400]
 
 
+def _empty_names() -> list[str]:
+    places = []
+    for name, file in _modules().items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            variable = node.arg if isinstance(node, ast.arg) else ""
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                variable = node.id
+            if variable in _EMPTY_NAMES:
+                places.append(f"{variable} ({name})")
+    return places
+
+
 _FOUND = {
     "public class names with several meanings": _doubled_class_names,
     "[str, Any] in annotations of arguments and returns": _untyped_mappings,
@@ -121,6 +136,7 @@ _FOUND = {
     "functions of more than 7 parameters": _functions_of_many_parameters,
     "files of more than 400 lines": _long_files,
     "names of files that are declared twice": _doubled_file_names,
+    "variables and parameters whose names tell nothing": _empty_names,
 }
 
 
