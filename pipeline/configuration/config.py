@@ -37,7 +37,7 @@ from imgpipe.models.settings.views import ViewSettings
 from imgpipe.pipeline.configuration.beam import BeamSettings
 from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
 from imgpipe.pipeline.configuration.kubeflow import KubeflowSettings
-from imgpipe.pipeline.configuration.places import Places, absolute_path
+from imgpipe.pipeline.configuration.places import Places
 from imgpipe.pipeline.configuration.run import ExpectSettings, RunSettings
 
 _TOO_DEEP = "is nested too deeply"  # the parser of TOML calls itself for each bracket
@@ -103,11 +103,8 @@ class Config(SettingsSection):
         fine_tune = self.fine_tune
         if self.evaluate.cross_validate > 0 and fine_tune.mode == "search":
             fine_tune = dataclasses.replace(fine_tune, mode="off")
-        if model["weights"].endswith(WEIGHT_FILES):
-            model["weights"] = str(absolute_path(model["weights"]))
-        folder = presets.folder_of(model["backbone"])
-        if folder:
-            model["backbone"] = presets.PREFIX + str(absolute_path(folder))
+        for name, path in _absolute_paths({"model": model}, (), Path.cwd()).items():
+            model[name.removeprefix("model.")] = path
         return ModelSettings(
             name=self.run.name,
             **model,

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import cast
 
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import ARTIFACTS, RUNS, SUMMARY
+from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
 from imgpipe.pipeline.records.run_summary import RunSummary
 
 FILE = "repeat.json"
@@ -103,7 +102,7 @@ def candidate(out: Path, settings_key: str) -> EndedRun | None:
         out: Output folder.
         settings_key: `plan.settings_key` of this run.
     """
-    started = run_folders.in_order(config.parent for config in out.glob(f"{RUNS}/*/{CONFIG}"))
+    started = run_folders.started(out)
     if not started:
         return None
     directory = started[-1]

@@ -28,7 +28,7 @@ from imgpipe.models.files import json_object
 from imgpipe.models.files.version_files import MANIFEST
 from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import ARTIFACTS, LOCK, RUNS, SUMMARY
+from imgpipe.pipeline.output.run_folders import ARTIFACTS, LOCK, SUMMARY
 from imgpipe.pipeline.records import run_summary
 from imgpipe.pipeline.records.run_summary import RunSummary, Status
 
@@ -214,7 +214,7 @@ def read(out: Path) -> list[PastRun]:
         >>> [(run.status, run.version) for run in read(Path("imgpipe-out"))]
         [('blessed', 1)]
     """
-    folders = run_folders.in_order(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
+    folders = run_folders.started(out)
     working = is_working(out)
     # The lock belongs to the output folder; of its runs, only the newest can hold it.
     return [_past_run(folder, working and folder == folders[-1]) for folder in folders]

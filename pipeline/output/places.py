@@ -10,9 +10,8 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.output import past_runs
+from imgpipe.pipeline.output import past_runs, run_folders
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import RUNS
 
@@ -36,7 +35,7 @@ def output_folder_above(path: Path) -> Path:
     path = plain(path)
     # OUT, OUT/model or OUT/runs, and OUT/model/3 or OUT/runs/NAME.
     candidates = (path, path.parent, path.parent.parent)
-    return next((out for out in candidates if any((out / RUNS).glob(f"*/{CONFIG}"))), path)
+    return next(filter(run_folders.started, candidates), path)
 
 
 def output_folder(path: Path) -> Path:
@@ -46,7 +45,7 @@ def output_folder(path: Path) -> Path:
         ResourceError: Neither the folder nor those above it hold a run.
     """
     out = output_folder_above(path)
-    if any((out / RUNS).glob(f"*/{CONFIG}")):
+    if run_folders.started(out):
         return out
     raise ResourceError(
         f"no run in {out}. Expected: the output folder of a run, one of its versions, or the "

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
+from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.errors import ResourceError
 
 LOCK = ".lock"  # of the output folder
@@ -53,13 +54,13 @@ def create(runs: Path) -> Path:
     return candidate
 
 
-def in_order(folders: Iterable[Path]) -> list[Path]:
-    """Sort the folders of runs, the oldest first.
+def started(out: Path) -> list[Path]:
+    """Return the folders of the runs that have started, the oldest first.
 
     Args:
-        folders: Folders as `create` names them; others are sorted by their names.
+        out: Output folder of the runs.
     """
-    return sorted(folders, key=_key)
+    return sorted((file.parent for file in (out / RUNS).glob(f"*/{CONFIG}")), key=_key)
 
 
 def artifact(uri: str, out: Path) -> Path:

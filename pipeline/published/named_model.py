@@ -21,7 +21,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.files.version_files import SAVED_MODEL, SAVED_MODEL_FOLDER, VOCABULARY
-from imgpipe.pipeline.output import past_runs, places
+from imgpipe.pipeline.output import past_runs, places, run_folders
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import RUNS
 from imgpipe.pipeline.published.model import Model
@@ -202,7 +202,7 @@ def _chosen_run(path: Path, name: str | None) -> PastRun | None:
     if name is not None:
         return places.run(places.output_folder(path) / RUNS / name)
     is_run = (path / CONFIG).is_file() or not path.exists()
-    if is_run and path.parent.name == RUNS and any(path.parent.glob(f"*/{CONFIG}")):
+    if is_run and path.parent.name == RUNS and run_folders.started(path.parent.parent):
         return places.run(path)
     return None
 

@@ -22,13 +22,19 @@ def clock(monkeypatch: pytest.MonkeyPatch):
     return at
 
 
+def _started(out: Path) -> Path:
+    """Create the folder of a run, which starts when its settings are written."""
+    folder = run_folders.create(out / "runs")
+    (folder / "config.toml").touch()
+    return folder
+
+
 def test_runs_that_start_in_one_second_are_numbered(tmp_path: Path, clock):
     clock(2)
-    names = [run_folders.create(tmp_path / "runs").name for _ in range(11)]
+    names = [_started(tmp_path).name for _ in range(11)]
     assert names[:2] == ["20261025-023000", "20261025-023000-2"]
     assert names[-1] == "20261025-023000-11"
-    found = run_folders.in_order((tmp_path / "runs").iterdir())
-    assert [folder.name for folder in found] == names
+    assert [folder.name for folder in run_folders.started(tmp_path)] == names
 
 
 def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
@@ -36,14 +42,14 @@ def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
     made = []
     for hour in (2, 1, 1, 3):
         clock(hour)
-        made.append(run_folders.create(tmp_path))
+        made.append(_started(tmp_path))
     assert [folder.name for folder in made] == [
         "20261025-023000",
         "20261025-023000-2",
         "20261025-023000-3",
         "20261025-033000",
     ]
-    assert run_folders.in_order(reversed(made)) == made
+    assert run_folders.started(tmp_path) == made
 
 
 def test_only_the_owner_of_a_new_output_folder_can_read_its_artifacts(tmp_path: Path):
