@@ -82,9 +82,9 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             listing = inputs.images.scan()
             plan = plans.make(config, listing, inputs.overrides)
             outcome_key = plans.outcome_key(plan, places.schema)
-            repeated = ended.repeated(outcome_key, places.versions)
-            if repeated is not None:
-                return _repetition(repeated, ended.directory, began)
+            summary = ended.repetition(outcome_key, places.versions)
+            if summary is not None:
+                return _repeated(summary, ended.directory, began)
         directory = run_record.begin(out / RUNS, to_toml(config))
         with (
             temporary_files.temporary_folder_in(directory),
@@ -118,7 +118,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         return outcome
 
 
-def _repetition(summary: RunSummary, directory: Path, began: float) -> Run:
+def _repeated(summary: RunSummary, directory: Path, began: float) -> Run:
     """Return the outcome of a run that repeats the one of this folder."""
     total = round(time.monotonic() - began, 3)
     summary["timings"] = {"total_s": total, "import_s": 0.0, "components": {}}

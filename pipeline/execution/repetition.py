@@ -55,7 +55,7 @@ class EndedRun:
     summary: RunSummary
     artifacts: Mapping[str, Mapping[str, str]]
 
-    def repeated(self, outcome_key: str, versions: Path) -> RunSummary | None:
+    def repetition(self, outcome_key: str, versions: Path) -> RunSummary | None:
         """Build the summary of a repetition.
 
         Args:
@@ -82,14 +82,14 @@ class EndedRun:
             or not Path(summary["report"]).is_file()
         ):
             return None
-        repeated = {
+        content = {
             **summary,
             "push": {**push, "status": push["status"].replace("pushed", "unchanged")},
             "cached": sorted(self.artifacts),
             # The repetition would find the features that the run computed in the bank.
             "bank": {"forward_passes": 0, "reused": bank["forward_passes"] + bank["reused"]},
         }
-        return cast(RunSummary, repeated)
+        return cast(RunSummary, content)
 
 
 def candidate(out: Path, settings_key: str) -> EndedRun | None:

@@ -46,8 +46,13 @@ def begin(runs: Path, settings: str) -> Path:
     """
     directory = run_folders.create(runs)
     identity.note_start(directory, sys.argv)
-    atomic_write(directory / CONFIG, settings)
+    _write(directory / ARTIFACTS, {})  # none so far, which `clean` must know
+    atomic_write(directory / CONFIG, settings)  # the run has started, for `run_folders.started`
     return directory
+
+
+def _write(file: Path, content: object) -> None:
+    atomic_write(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 class RunRecord:
@@ -71,7 +76,6 @@ class RunRecord:
         self.display = display
         self._places = places
         self._began = began
-        self._write(ARTIFACTS, {})  # none so far, which `clean` must know
 
     # --- events --------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -86,7 +90,7 @@ class RunRecord:
         """See `runners.local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
-            self._write(TIMINGS, self._timings())
+            _write(self.directory / TIMINGS, self._timings())
         self.display.started(name)
 
     def finished(self, result: NodeResult) -> None:
@@ -97,7 +101,7 @@ class RunRecord:
         self._cached = [name for name in self._cached if name != result.name]
         if result.cached:
             self._cached.append(result.name)
-        self._write(ARTIFACTS, self.outputs)  # also for a run that will be killed
+        _write(self.directory / ARTIFACTS, self.outputs)  # also for a run that will be killed
         self.display.ended("cached" if result.cached else "done")
 
     def failed(self, name: str, seconds: float) -> None:
@@ -121,7 +125,7 @@ class RunRecord:
         facts = empty(settings)
         page, unwritten = None, ""
         try:
-            self._write(TIMINGS, self._timings())
+            _write(self.directory / TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != LOADING:
                 uris = self._uris()
@@ -136,7 +140,7 @@ class RunRecord:
         commands = next_commands(facts, state.status, timings, self._cached)
         content = summarised(facts, timings, self._cached, page, state, commands)
         content["findings"] += [make_finding("no_report", unwritten)] if unwritten else []
-        self._write(SUMMARY, content)
+        _write(self.directory / SUMMARY, content)
         code = exit_code(error, content["push"]["status"] != "refused")
         return Run(code, state.verdict, content, self.directory)
 
@@ -184,10 +188,6 @@ class RunRecord:
             "import_s": self.import_seconds,
             "components": self._seconds,
         }
-
-    def _write(self, name: str, content: object) -> None:
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        atomic_write(self.directory / name, text)
 
     def _state(self, error: BaseException | None, facts: PageFacts) -> RunState:
         """Status and verdict of the run that this error ended, if there is one."""
