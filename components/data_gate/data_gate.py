@@ -156,8 +156,9 @@ def DataGate(
         acceptable = [reason for reason in reasons if rules.ACCEPT in reason.advice]
         warned += acceptable
         reasons = [reason for reason in reasons if reason not in acceptable]
-        is_revised = any(reason.kind not in levels for reason in acceptable)  # not drift or skew
-        if not reasons and is_revised:
+        # Drift alone does not: the limits of the schema stay as they are.
+        concerns_schema = any(reason.kind not in levels for reason in acceptable)
+        if not reasons and concerns_schema:
             current = _revised(plan, current, now)
     written = ""
     if plan.accept_schema_to and not reasons:

@@ -173,9 +173,9 @@ def _scores(similarities: Floats, label: int) -> list[Floats]:
     to_own_class = similarities[:, label]
     if not np.isfinite(to_own_class).all():
         return []
-    to_others = similarities.copy()
-    to_others[:, label] = -np.inf
-    return [-to_own_class, to_others.max(axis=1) - to_own_class]
+    is_other = np.arange(similarities.shape[1]) != label
+    to_others = similarities.max(axis=1, where=is_other, initial=-np.inf)
+    return [-to_own_class, to_others - to_own_class]
 
 
 class _Test(NamedTuple):

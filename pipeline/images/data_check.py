@@ -166,8 +166,8 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         with display.step("inspecting images"):
             sample = GallerySample()
             judged = source_check.judge(plan, sample.add)
-        accepted = _accepted_classes(config)
-        demanded = rules.Requirements(config.gate, judged.scan.vocabulary, accepted)
+        accepted_classes = _accepted_classes(config)
+        demanded = rules.Requirements(config.gate, judged.scan.vocabulary, accepted_classes)
         refused = [
             # DataGate's advice names the quarantine, which a check does not write.
             dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))

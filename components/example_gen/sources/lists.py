@@ -82,16 +82,18 @@ class _Entry:
     def item(self) -> Item:
         """Create the item, with a problem when the rows contradict each other."""
         split, group, label = (
-            next(iter(rows)) if len(rows) == 1 else None for rows in self.said.values()
+            next(iter(row_by_value)) if len(row_by_value) == 1 else None
+            for row_by_value in self.said.values()
         )
         problem = next(self._contradictions(), "")
         return Item(self.path, label, split, group=group, problem=problem, locator=self.locator)
 
     def _contradictions(self) -> Iterator[str]:
         """Yield the problems of which the rows say several values."""
-        for reason, rows in self.said.items():
-            if len(rows) > 1:
-                values = " and ".join(f"{value!r} (row {row})" for value, row in rows.items())
+        for reason, row_by_value in self.said.items():
+            if len(row_by_value) > 1:
+                rows = (f"{value!r} (row {row})" for value, row in row_by_value.items())
+                values = " and ".join(rows)
                 yield f"{reason}: listed as {values}"
 
 

@@ -130,9 +130,9 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
         earlier = seen.setdefault(override.image_hash[:_LEAST], override)
         if earlier.decision[1:] != override.decision[1:]:
             both = (earlier.decision[1:], override.decision[1:])
-            decisions = " and ".join(" ".join(decision).strip() for decision in both)
+            received = " and ".join(" ".join(decision).strip() for decision in both)
             raise ConfigError(
-                f"judge.overrides: {path} says both {decisions} of "
+                f"judge.overrides: {path} says both {received} of "
                 f"{override.image_hash[:_LEAST]}…; keep one"
             )
 
