@@ -6,7 +6,6 @@ busy or slow machine takes longer for the same training, and no clock is read.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.backbones import layer_graph
@@ -14,8 +13,11 @@ from imgpipe.models.backbones import layer_graph
 if TYPE_CHECKING:
     import keras
 
-#: Minutes of reference for a search, up to a number of images of train and validation.
-_MINUTES: Final = ((2000, 3.0), (math.inf, 15.0))
+#: Seconds of reference for each image of train and validation, and the fewest and the most minutes
+#: of a search. Where more of them did not help is in docs/benchmarks.md, "Where the search pays".
+_SECONDS_AN_IMAGE: Final = 0.1
+_FEWEST_MINUTES: Final = 3.0
+_MOST_MINUTES: Final = 15.0
 #: Multiplications in a second of reference: 248 images of 224 pixels through EfficientNet-Lite0,
 #: which has 384 million of them. How well the time follows the multiplications is in
 #: docs/benchmarks.md, "Constants of the code".
@@ -31,7 +33,8 @@ def nominal_minutes(images: int) -> float:
     Args:
         images: Number of distinct images of train and validation.
     """
-    return next(minutes for most, minutes in _MINUTES if images <= most)
+    minutes = images * _SECONDS_AN_IMAGE / 60
+    return min(max(minutes, _FEWEST_MINUTES), _MOST_MINUTES)
 
 
 def nominal_seconds_a_view(network: keras.Model, side: int) -> float:

@@ -82,7 +82,8 @@ class TrainSettings:
         description="Minutes for training a network that may be better than the solved head; see "
         "fine_tune.mode. 0: none is tried. Not set: the images decide, and no clock: none is tried "
         "for up to 500 images to learn from; otherwise it is trained for as many views and epochs "
-        "as two ordinary cores train in 3 minutes, or in 15 for more than 2,000 images.",
+        "as two ordinary cores train in a tenth of a second for each image, but in at least 3 and "
+        "at most 15 minutes.",
     )
 
 

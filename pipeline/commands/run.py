@@ -44,7 +44,7 @@ def command(
             metavar="M",
             help="Minutes for trying to improve the first, quick model; 0 skips this. Default: "
             "the images decide how much is tried, and no clock: nothing for up to 500 images to "
-            "learn from, otherwise what two cores do in 3 minutes, or in 15 for over 2,000 images.",
+            "learn from, otherwise what two cores do in 3 to 15 minutes, more with more images.",
         ),
     ] = None,
     settings: options.SettingsOption = None,

@@ -434,7 +434,7 @@ def test_a_lack_of_space_for_the_views_has_decided(many, monkeypatch) -> None:
 
 
 def test_the_cost_of_reference_follows_images_size_and_network(network) -> None:
-    assert [nominal_minutes(images) for images in (1, 2000, 2001, 10**6)] == [3, 3, 15, 15]
+    assert [nominal_minutes(images) for images in (1, 1800, 3600, 10**6)] == [3, 3, 6, 15]
     seconds = nominal_seconds_a_view(network, 224)
     assert seconds == pytest.approx(1 / 248, rel=0.01)
     larger = backbone_of(ModelSettings(weights="none", freeze="all", image_size=288))
