@@ -138,8 +138,7 @@ def DataGate(
             been written.
     """
     plan = GatePlan.from_json(settings)
-    # Splits that a source gives may differ on purpose, so that skew is no reason against the data.
-    levels = {"drift": plan.settings.drift, "skew": "warn"}
+    levels = plan.settings.levels
     now = read_statistics(statistics.uri)
     current = read_schema(schema.uri)
     accepted_classes = schemas.classes(current, json.loads(plan.accepted_data).get("classes", {}))

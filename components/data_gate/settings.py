@@ -42,6 +42,14 @@ class GateSettings(SettingsSection):
         "reject, warn or ignore. The limits are in the accepted schema, a text file.",
     )
 
+    @property
+    def levels(self) -> dict[str, str]:
+        """What happens for each kind of difference.
+
+        Splits that a source gives may differ on purpose, so that skew between them only warns.
+        """
+        return {"drift": self.drift, "skew": "warn"}
+
 
 class GatePlan(ComponentPlan):
     """What DataGate gets.
