@@ -58,7 +58,7 @@ def test_a_folder_that_cannot_be_written_is_a_defect_only_outside_of_the_output_
     path: str, told: str, code: int
 ):
     error = PermissionError(errno.EACCES, "Permission denied", path)
-    assert entry_point._known(error, f"/data/out/runs/{mounts.RUN}") == (told, code)
+    assert entry_point._message_and_exit_code(error, f"/data/out/runs/{mounts.RUN}") == (told, code)
 
 
 def test_an_invalid_executor_input_is_named(capsys: pytest.CaptureFixture[str]):
