@@ -224,7 +224,8 @@ class HeadSolver:
     @property
     def _closed_form(self) -> bool:
         """Whether heads are solved by ridge regression."""
-        return self.classes > FEW_CLASSES and self.rows.features.shape[1] <= WIDEST
+        unknowns = min(self.rows.features.shape)  # factors of rows, or weights of features
+        return self.classes > FEW_CLASSES and unknowns <= WIDEST
 
     def _problem(
         self,

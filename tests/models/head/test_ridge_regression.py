@@ -75,12 +75,17 @@ def test_only_many_classes_are_solved_by_ridge_regression(classes) -> None:
     assert method == ("logistic_regression" if classes == FEW_CLASSES else "ridge_regression")
 
 
-def test_many_classes_of_features_that_are_too_wide_for_a_closed_form_are_solved(
-    monkeypatch,
+@pytest.mark.parametrize(
+    ("images", "method"), [(4, "logistic_regression"), (1, "ridge_regression")]
+)
+def test_rows_or_features_whichever_are_fewer_decide_on_the_closed_form(
+    images, method, monkeypatch
 ) -> None:
+    rows = _rows(40, images)
+    assert rows.features.shape == (40 * images, 80)
     monkeypatch.setattr(solved_head, "WIDEST", 79)
-    solution = HeadSolver(_rows(40, 4), 40, ModelSettings()).solve(learning_curve=False).solution
-    assert solution["method"] == "logistic_regression"
+    solution = HeadSolver(rows, 40, ModelSettings()).solve(learning_curve=False).solution
+    assert solution["method"] == method
 
 
 def test_the_head_of_many_classes_is_as_good_on_new_rows_as_on_folds() -> None:
