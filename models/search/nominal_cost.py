@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import keras
 
 #: Seconds of reference for each image of train and validation, and the fewest and the most minutes
-#: of a search. Where more of them did not help is in docs/benchmarks.md, "Where the search pays".
+#: of a search. What more of them gain is in docs/benchmarks.md, "Where the search pays".
 _SECONDS_AN_IMAGE: Final = 0.1
 _FEWEST_MINUTES: Final = 3.0
 _MOST_MINUTES: Final = 15.0
