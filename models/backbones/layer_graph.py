@@ -211,9 +211,14 @@ def usual_cut(network: keras.Model) -> str:
 def levels(network: keras.Model) -> list[str]:
     """Return two layers whose feature maps a head may read beside the last one, the highest first.
 
-    They are those with most channels near five sixths and two thirds of the way through the maps.
+    They are those with most channels near five sixths and two thirds of the way through the maps,
+    without those of one position, over which nothing varies.
     """
-    order = [node for node in nodes(network.outputs) if _is_layer(node.operation) and _is_map(node)]
+    order = [
+        node
+        for node in nodes(network.outputs)
+        if _is_layer(node.operation) and _has_positions(node)
+    ]
     last = len(order) - 1
     chosen = []
     for share in LEVEL_SHARES:
@@ -278,15 +283,16 @@ def _kernel(operation: Any) -> Floats | None:
 
 
 def _has_channels(node: GraphNode, channels: int) -> bool:
-    """Return whether an operation gives a map of this many channels, which is not one position.
+    """Return whether an operation gives a map of several positions with this many channels."""
+    return _has_positions(node) and node.outputs[0].shape[-1] == channels
 
-    What squeeze-and-excitation computes of the means of a map is no map.
+
+def _has_positions(node: GraphNode) -> bool:
+    """Return whether an operation gives a map of several positions.
+
+    What squeeze-and-excitation computes of the means of a map has one, over which nothing varies.
     """
-    return (
-        _is_map(node)
-        and node.outputs[0].shape[1:3] != (1, 1)
-        and (node.outputs[0].shape[-1] == channels)
-    )
+    return _is_map(node) and node.outputs[0].shape[1:3] != (1, 1)
 
 
 def _points(network: keras.Model) -> dict[str, GraphNode]:

@@ -213,6 +213,7 @@ def test_a_cut_above_all_weights_is_refused(settings) -> None:
         ({"backbone": "mobilenet_v2"}, 3, 80),
         ({"backbone": "conv_4_8_16_32"}, 3, 16),
         ({"backbone": "conv_4", "image_size": 16}, 2, 4),
+        ({"backbone": "efficientnet_b0"}, 3, 80),
         ({"features": "conv1", "backbone": "conv_4_8"}, 2, 4),
     ],
     ids=str,
@@ -225,6 +226,7 @@ def test_a_head_reads_the_widest_maps_at_two_thirds_and_five_sixths(settings, na
     assert features.shape[-1] == maps[0].shape[-1] + names * axes * (axes + 1) // 2
     sides = [one.shape[1] for one in maps]
     assert sides == sorted(sides), "the last map comes first"
+    assert min(sides) > 1, "what squeezes and excites is no map"
 
 
 def test_the_gradient_of_the_covariance_of_a_constant_map_is_finite() -> None:
