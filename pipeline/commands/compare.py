@@ -86,7 +86,7 @@ def _print(compared: RunComparison) -> None:
     sections = (
         ("Configuration", compared["configuration"]),
         ("Data", compared["data"]),
-        ("Choices by the images", compared["choices"]),
+        ("Features and training", compared["choices"]),
     )
     for heading, changes in sections:
         console.print(f"\n[bold]{heading}[/]")

@@ -185,7 +185,7 @@ def _data(data: DataSummary | None) -> str:
 
 
 def _changed_choices(outcome: Run) -> Iterator[str]:
-    """Yield what the images decided in another way than in the last run with a model."""
+    """Yield what of the model differs from that of the last run with one."""
     from imgpipe.pipeline.commands.compare import described
     from imgpipe.pipeline.output import past_runs
     from imgpipe.pipeline.run_history.run_comparison import choice_changes

@@ -23,6 +23,7 @@ from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
 
 IMAGE_SIZE = "side of the images in pixels"  # name of a choice
+_TRAINED = "trained"
 _SPLITS = (names.VALIDATION, names.TEST)
 
 
@@ -74,7 +75,9 @@ class RunComparison(TypedDict):
     configuration: Annotated[list[Change], "Settings that differ."]
     data: Annotated[list[Change], "Numbers of images that differ."]
     choices: Annotated[
-        list[Change], "What the images of the runs decided in two ways; see `model` and `training`."
+        list[Change],
+        "What differs of the models, decided by the images or by settings: features, size of the "
+        "images, and what was trained; see `model` and `training` of the summary.",
     ]
     metrics: Annotated[
         MetricPairs, "Metrics by name, of what decided (`folds` or `validation`) and of `test`."
@@ -156,8 +159,14 @@ def _counts(run: PastRun) -> dict[str, int]:
 
 
 def choice_changes(first: PastRun, second: PastRun) -> list[Change]:
-    """Return what differs of what the images decided: features, size of the images, training."""
-    return _changes(_choices(first), _choices(second))
+    """Return what differs of the trained models: features, size of the images, training.
+
+    Of two backbones, only the training is compared, since each has its own features and size.
+    """
+    changes = _changes(_choices(first), _choices(second))
+    if _backbone(first) == _backbone(second):
+        return changes
+    return [change for change in changes if change["name"] == _TRAINED]
 
 
 def _choices(run: PastRun) -> dict[str, object]:
@@ -167,8 +176,12 @@ def _choices(run: PastRun) -> dict[str, object]:
     return {
         "features of the head": summary["model"]["features"],
         IMAGE_SIZE: summary["model"]["image_size"],
-        "trained": summary["training"]["trained"],
+        _TRAINED: summary["training"]["trained"],
     }
+
+
+def _backbone(run: PastRun) -> str:
+    return run.summary["model"]["backbone"] if run.summary is not None else ""
 
 
 def _changes(first: Mapping[str, object], second: Mapping[str, object]) -> list[Change]:

@@ -63,7 +63,7 @@ def leave(
     if not status:
         return folder
     facts = empty(page_settings("n", "", CLASSES))
-    facts["settings"] |= {"backbone": "b", "image_size": 224}
+    facts["settings"] |= {"backbone": config.model.network, "image_size": 224}
     counts = {"in": 99, "kept": sum(images), "rejected": 99 - sum(images)}
     by_split = {"train": dict(zip(CLASSES, images, strict=True))}
     facts["data"] = made(DataSummary, **counts, by_split=by_split)

@@ -10,9 +10,11 @@ from imgpipe.components.report.commands import serve_command
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.models.features.bank import BankFacts
+from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import SERVED_NAME
+from imgpipe.models.settings.feature_kinds import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
 from imgpipe.models.training.history import FAILURES, JUDGES, FineTuned, History, Stage, Tried
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
@@ -64,6 +66,14 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
 MODEL = Section("model", "Model", build_model, order=150, numbers=True)
 
 
+#: What a head reads, by the name of the kind of features.
+_KINDS = {
+    AVERAGE: "the mean of the last feature map over its positions",
+    COVARIANCE: "this mean, and how the channels of this map and of two lower ones, whose patterns "
+    "are smaller, go together",
+    CLASS_TOKEN: "the class token",
+    TOKENS: "the class token and the mean of the last feature map, which are the patches",
+}
 _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
     "plateau": "the validation loss had not improved for {section}.patience epochs",
@@ -99,9 +109,7 @@ def build_training(context: Context) -> SectionContent:
     return {
         "solution": _solution(training, solution) if solution else None,
         "stages": stages,
-        "features": bank["tried"] if bank is not None else [],
-        "image_size": bank["image_size"] if bank is not None else 0,
-        "backbone_work": _backbone_work(bank),
+        "choice": _choice_of_features(bank) if bank is not None and bank["tried"] else None,
         "trained": training["trained"],
         "outcome": _outcome(tuned) if tuned is not None and not search else "",
         "calibration": training["calibration"],
@@ -113,11 +121,21 @@ def build_training(context: Context) -> SectionContent:
     }
 
 
-def _backbone_work(bank: BankFacts | None) -> float:
-    """Return how many times as much as at the usual size the backbone computes for an image."""
-    if bank is None or not bank["tried"]:
-        return 1.0
-    return float((bank["image_size"] / bank["tried"][0]["image_size"]) ** 2)
+def _choice_of_features(bank: BankFacts) -> dict[str, Any]:
+    """Return the features on which heads were compared, and those that were chosen.
+
+    Larger images let the backbone compute `backbone_work` times as much.
+    """
+    tried = bank["tried"]
+    kinds = dict.fromkeys(features["features"] for features in tried)
+    return {
+        "tried": tried,
+        "kinds": [(kind, _KINDS[kind]) for kind in kinds],
+        "features": bank["features"],
+        "image_size": bank["image_size"],
+        "enough": ENOUGH,
+        "backbone_work": (bank["image_size"] / tried[0]["image_size"]) ** 2,
+    }
 
 
 def _tried(tried: Tried) -> dict[str, Any]:

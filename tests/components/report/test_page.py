@@ -173,18 +173,40 @@ def test_the_number_of_images_is_said_only_where_the_curve_says_it():
 def test_the_features_that_were_tried_and_the_cost_of_larger_images_are_said():
     found = whole()
     sizes = {224: 0.887, 288: 0.898, 384: 0.902}
+    found["bank"] |= {"features": "covariance", "image_size": 224}
     found["bank"]["tried"] = [
         made(JudgedFeatures, features="covariance", image_size=size, accuracy=accuracy)
         for size, accuracy in sizes.items()
     ]
     text = read(found).text
     assert (
-        "covariance at 224 pixels 0.887, covariance at 288 pixels 0.898, covariance at 384" in text
-    )
+        "“covariance” at 224 pixels 0.887, “covariance” at 288 pixels 0.898, “covariance” at 384"
+    ) in text
+    assert "The run chose “covariance” at 224 pixels for the head." in text
     assert "times as much for each request" not in text
     found["bank"]["image_size"] = 384
     said = "For images of 384 instead of 224 pixels, the backbone computes 2.9 times as much"
     assert said in read(found).text
+
+
+def test_each_kind_of_features_that_was_tried_is_explained():
+    found = whole()
+    kinds = ("class_token", "average", "tokens")
+    found["bank"] |= {"features": "tokens", "image_size": 224}
+    found["bank"]["tried"] = [
+        made(JudgedFeatures, features=kind, image_size=224, accuracy=0.9) for kind in kinds
+    ]
+    text = read(found).text
+    assert "“class_token” is the class token." in text
+    assert "“tokens” is the class token and the mean of the last feature map" in text
+    assert "“covariance” is" not in text
+
+
+def test_the_images_of_the_folds_are_named():
+    found = whole()
+    assert "images of train: each image was answered" in read(found).text
+    found["training"]["learned"] = {"train": 123, "validation": 40}
+    assert "images of train and validation: each image was answered" in read(found).text
 
 
 def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typical():
