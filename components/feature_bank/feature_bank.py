@@ -28,13 +28,17 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.settings import BankPlan
-from imgpipe.components.feature_bank.storage import StoragePlan, free_budget, make_plan
+from imgpipe.components.feature_bank.storage import (
+    StoragePlan,
+    free_budget,
+    make_plan,
+    plan_one_block,
+)
 from imgpipe.models.features.bank import BankOrigin
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import describe, parse_description, resolve_precision
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.settings.feature_kinds import one_block
 from imgpipe.models.settings.model import ModelSettings
 
 _GIBIBYTE = 2**30
@@ -77,10 +81,9 @@ def FeatureBank(
     allowed = free_budget(store, features.uri) if budget is None else budget * _GIBIBYTE
     plan, note = make_plan(network, store, images, allowed)
     backbone, precision = parse_description(network)
-    if head and note and not plan.sizes:  # those of one block may fit
+    if head and not plan.sizes:  # those of one block may fit
         head = ""
-        network = describe(replace(backbone, features=one_block(backbone.largest_kind)), precision)
-        plan, note = make_plan(network, store, images, allowed)
+        plan, note = plan_one_block(network, store, images, allowed, note)
     origin: BankOrigin = {
         "note": note,
         "budget_bytes": int(allowed),

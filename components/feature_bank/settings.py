@@ -26,8 +26,9 @@ class BankSettings(SettingsSection):
         ge=0,
         examples=[20],
         description="Maximum size in GiB of the features of a run. Above it, fewer augmented views "
-        "are stored; if not even the images themselves fit, layers are trained on images "
-        "instead. Not set: a quarter of the free disk space.",
+        "are stored, and then only the features that cost least (see model.features); if not "
+        "even these fit, layers are trained on images instead. Not set: a quarter of the free "
+        "disk space.",
     )
 
 

@@ -7,15 +7,15 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from imgpipe.components.common.storage.blob_store import BlobStore
-from imgpipe.models.features.extractor import FeatureExtractor, parse_description
+from imgpipe.models.features.extractor import FeatureExtractor, describe, parse_description
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.settings.feature_kinds import single_blocks
+from imgpipe.models.settings.feature_kinds import one_block, single_blocks
 
 #: Name of the `BlobStore`.
 STORE = "features"
@@ -105,7 +105,7 @@ class StoragePlan:
     @property
     def block(self) -> int | None:
         """Number of the only block of a record; None if it has all blocks of the store."""
-        return single_blocks(self._widest).get(self.kept) if self.sizes[1:] else None
+        return single_blocks(self._largest_kind).get(self.kept)
 
     @property
     def columns(self) -> slice:
@@ -116,10 +116,10 @@ class StoragePlan:
     @property
     def read(self) -> str:
         """What a head reads of the records, as the setting `features` names it."""
-        return self.kept or self._widest
+        return self.kept or self._largest_kind
 
     @property
-    def _widest(self) -> str:
+    def _largest_kind(self) -> str:
         return parse_description(self.network)[0].largest_kind
 
     def views_of(self, split: str) -> list[int]:
@@ -168,6 +168,28 @@ def make_plan(
         return StoragePlan(network, store, views), over
     stored = f"{over}; those of {count} augmented views of each training image are stored"
     return StoragePlan(network, store, count, sizes), stored if count < views else ""
+
+
+def plan_one_block(
+    network: str, store: str, images: Mapping[str, int], budget: float, why: str
+) -> tuple[StoragePlan, str]:
+    """Decide what to store if the head is to read one block, because all are over the budget.
+
+    Args:
+        network: See `StoragePlan`.
+        store: See `StoragePlan`.
+        images: Number of images by split.
+        budget: Bytes that the features of a run may take.
+        why: The reason why not all blocks are stored.
+
+    Returns:
+        The plan, and the reason why it stores less than was asked for.
+    """
+    settings, precision = parse_description(network)
+    kind = one_block(settings.largest_kind)
+    described = describe(replace(settings, features=kind), precision)
+    plan, note = make_plan(described, store, images, budget)
+    return plan, note or f"{why}; the head reads {kind} features, and no others are tried"
 
 
 def _size(count: float) -> str:

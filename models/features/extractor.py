@@ -30,7 +30,6 @@ from imgpipe.models.machine.system import processor_features, processors
 from imgpipe.models.names.arrays import Floats
 from imgpipe.models.names.model_names import FEATURES
 from imgpipe.models.network.classifier import build_features
-from imgpipe.models.settings.feature_kinds import COVARIANCE_AXES
 from imgpipe.models.settings.model import ModelSettings
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class FeatureExtractor:
             "backbone": self.backbone.key(),
             "image_size": self.image_size,
             "precision": self.precision,
-            "output": [self.settings.largest_kind, COVARIANCE_AXES],
+            "features": self.settings.largest_kind,
             "view": view,
             "augmentation": self.views.key() if view else None,
         }

@@ -1,7 +1,7 @@
 """Chooses the features that a solved head reads, by heads on a sample of the training images.
 
 A head reads the first of the kinds in `feature_kinds.single_blocks` alone, such as the last feature
-map, unless another kind or all blocks make it better, and sees images of the usual size unless
+map, unless another block or all of them make it better, and sees images of the usual size unless
 larger ones do. What costs more in every request has to be better by more than chance, and by more
 than one image; see `_worth_its_cost`. Nothing else is tried where a head is good enough, and no
 larger size where the last one led to more mistakes.
@@ -56,12 +56,12 @@ class FeatureChoice:
 
     @property
     def falls_short(self) -> bool:
-        """Whether it is worth to try another input."""
+        """Whether it is worth trying another input."""
         return self.scores is not None and self.scores.accuracy < ENOUGH
 
     @property
     def size_may_help(self) -> bool:
-        """Whether it is worth to try the next larger size of the images.
+        """Whether it is worth trying the next larger size of the images.
 
         It is not where a head makes more mistakes at the last size than with the chosen input.
         """

@@ -120,8 +120,6 @@ class ModelSettings(TrainSettings, NetworkSettings):
         if (
             self.image_size
             or self.weights != "imagenet"
-            or self.builder
-            or self.largest_kind == kinds.FLATTEN  # its head has weights for each position
             or architecture(spec.name).weights_by_size  # others would have to be downloaded
         ):
             return ()

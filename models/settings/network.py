@@ -49,16 +49,17 @@ class NetworkSettings:
     image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
         default=0,
         description="Side in pixels of the images that the backbone receives. 0: the size that it "
-        "was designed for, or a larger one that folds choose for a solved head.",
+        "was designed for, or a larger one where folds choose the features, too.",
     )
     features: str = Field(
         default=kinds.AUTO,
         pattern=r"^[^\s,]+(,[^\s,]+)*$",
         description="What the head reads: average (the mean of the last feature map over its "
-        "positions), flatten (its values), covariance (average, and how the channels of this and "
-        "two lower maps go together), the names of these lower layers, with commas, or, of a "
-        "transformer, class_token or tokens (this and average). auto: what folds choose for a "
-        "solved head; else, or if fine_tune.mode is on, average, or class_token if there is one.",
+        "positions), flatten (all values of this map), covariance (average, and how the channels "
+        "of this map and of two lower ones go together), or the names of other lower layers, with "
+        "commas between them; of a transformer also class_token, or tokens (class_token and "
+        "average). auto: folds choose where a head is solved on trained weights and fine_tune.mode "
+        "is not on; otherwise average, or class_token if there is one.",
     )
     feature_dropout: ShareBelowOne = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."

@@ -23,6 +23,7 @@ from imgpipe.components.feature_bank.storage import (
     bytes_of,
     free_budget,
     make_plan,
+    plan_one_block,
     shared_extractor,
 )
 from imgpipe.models.features.bank import BankOrigin, read_rows
@@ -65,6 +66,18 @@ def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, views, said
     assert (plan.dim, plan.views) == (dim, views)
     assert said in note
     assert bool(note) == bool(said)
+
+
+def test_features_of_one_block_are_stored_where_those_of_all_are_over_the_budget(tmp_path) -> None:
+    network = describe(_SEVERAL_MAPS, "float32")
+    several, why = make_plan(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM)
+    assert not several.dim
+    plan, note = plan_one_block(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM, why)
+    assert (plan.dim, plan.read) == (_DIM, "average")
+    assert note == f"{why}; the head reads average features, and no others are tried"
+    nothing, note = plan_one_block(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM - 1, why)
+    assert not nothing.dim
+    assert note.startswith("features would take 0.001831 MiB, over bank.budget")
 
 
 def test_without_a_budget_a_quarter_of_the_free_disk_is_used(tmp_path, monkeypatch) -> None:

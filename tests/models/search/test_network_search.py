@@ -485,10 +485,9 @@ def test_the_plan_follows_the_settings(network) -> None:
         ModelSettings(image_size=160),
         ModelSettings(weights="none", freeze="all"),
         ModelSettings(builder="my_module:build", weights="none"),
-        ModelSettings(features="flatten"),
         ModelSettings(backbone="mobilenet_v2"),
     ],
-    ids=["a size", "random weights", "a builder", "a head for one size", "weights of one size"],
+    ids=["a size", "random weights", "a builder", "weights of one size"],
 )
 def test_an_image_size_that_is_set_is_not_varied(settings) -> None:
     assert not settings.larger_sizes
