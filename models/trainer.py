@@ -89,6 +89,7 @@ def run_fn(fn_args: Any) -> None:
         **trained.history,
         "calibration": calibration,
         "image_size": settings.size,
+        "features": settings.largest_kind,
     }
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
@@ -100,7 +101,7 @@ def run_fn(fn_args: Any) -> None:
     target = fn_args.serving_model_dir
     export(classifier, target, top_k=TOP_K, warmup_images=images[:WARMUP_IMAGES])
     source = config.get("source_hash", "")
-    write_digest(classifier, target, top_k=TOP_K, source=source, features=settings.largest_kind)
+    write_digest(classifier, target, top_k=TOP_K, source=source, features=history["features"])
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
         OutOfFold.of(answers, vocabulary, calibration).write(target)

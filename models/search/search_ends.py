@@ -26,8 +26,8 @@ def few_images(images: int, most: int) -> SearchEnd:
     """Say that there are few images to learn from, at most `most`, and nobody has given minutes."""
     return SearchEnd(
         reason="few_images",
-        text=f"With {images:,} images to learn from, and up to {most:,}, only the head is trained. "
-        "A network is tried, too, with --minutes 15.",
+        text=f"There are {images:,} images to learn from. Up to {most:,}, only the head is "
+        "trained; --minutes 15 tries a network, too.",
     )
 
 

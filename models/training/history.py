@@ -129,6 +129,10 @@ class History(NetworkHistory):
 
     calibration: Annotated[Calibration, "The calibration of the probabilities."]
     image_size: Annotated[int, "Width and height of the images that the exported network sees."]
+    features: Annotated[
+        str,
+        "What the head of the exported network reads, as the setting `model.features` names it.",
+    ]
 
 
 def describe_tried(tried: Tried) -> str:

@@ -56,7 +56,6 @@ def fit_head(
     classes: int,
     settings: ModelSettings,
     log_dir: Path | None = None,
-    learning_curve: bool = True,
 ) -> Fit:
     """Trains a head on every row of `train`, or solves it if `settings.solved` says so.
 
@@ -68,13 +67,12 @@ def fit_head(
         classes: Number of classes.
         settings: Settings of head and training.
         log_dir: Folder for TensorBoard's event files; None writes none.
-        learning_curve: Whether to compute the learning curve of a solved head.
 
     Raises:
         DataRefused: A split has no labelled row.
     """
     if settings.solved:
-        return solve_head(HeadSolver(train, classes, settings), validation, learning_curve)
+        return solve_head(HeadSolver(train, classes, settings), validation)
     return fit(
         functools.partial(build_head, train.features.shape[1], classes, settings),
         datasets.Rows(train.features, train.labels),

@@ -36,8 +36,8 @@ class RunModel(TypedDict):
     image_size: Annotated[int, "Width and height of the images that the exported network sees."]
     features: Annotated[
         str,
-        "What a head on the feature bank reads, as the setting `model.features` names it; empty "
-        "if no bank was made.",
+        "What the head of the exported network reads, as the setting `model.features` names it; "
+        "empty if none was trained.",
     ]
 
 
@@ -115,6 +115,7 @@ def summarised(
         commands: What can be done next.
     """
     settings = facts["settings"]
+    training = facts["training"]
     return checked(
         _SUMMARY,
         {
@@ -131,7 +132,7 @@ def summarised(
                 "backbone": settings["backbone"],
                 "classes": settings["vocabulary"],
                 "image_size": settings["image_size"],
-                "features": facts["bank"]["features"] if facts["bank"] is not None else "",
+                "features": training["features"] if training is not None else "",
             },
             "data": facts["data"],
             "training": facts["training"],

@@ -65,6 +65,7 @@ def test_the_history_of_the_training_is_written(ran: Path) -> None:
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
     assert 1 <= history["best_epoch"] <= 3
     assert history["seconds"] > 0
+    assert (history["image_size"], history["features"]) == (224, "average"), "of the bank"
     assert list((ran / "run" / "tensorboard").rglob("events.out.tfevents.*"))
 
 

@@ -13,7 +13,6 @@ from imgpipe.components.run_record.facts import page_settings
 from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
-from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import toml_text
@@ -75,9 +74,8 @@ def leave(
             failed=[] if correct / of >= _THRESHOLD else ["threshold"],
         )
     if chosen is not None:
-        facts["bank"] = made(BankFacts, features=chosen[0])
         facts["settings"]["image_size"] = chosen[1]
-        facts["training"] = made(History, trained="head", image_size=chosen[1])
+        facts["training"] = made(History, trained="head", image_size=chosen[1], features=chosen[0])
     if version is not None:
         path = str(out / "model" / str(version))
         facts["push"] = made(Push, status="pushed", version=str(version), path=path)

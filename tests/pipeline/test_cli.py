@@ -285,11 +285,14 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     expect = {"text": "", "low": 0.9, "high": None, "split": "test"}
     found["settings"]["expect"] = expect
     found["metrics"]["test"] |= {"accuracy": 0.95, "loss": float("inf")}
+    found["bank"]["features"] = "covariance"
+    found["training"]["features"] = "average"  # the search has kept a network
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}}
     built = summarised(found, timings, ["FeatureBank"], "p/\udcff", run_facts.BLESSED)
     for part in ("gate", "data", "training", "push", "metrics"):
         assert built[part] == found[part], part
     assert built["bank"] == {"forward_passes": 0, "reused": 680}, "cached: none of this run"
+    assert built["model"]["features"] == "average"
     assert built["findings"] == [], "the folds decide, so that few images need no warning"
     assert (built["expected"]["value"], built["expected"]["compared"]) == (0.95, "within")
     written = json.loads(json.dumps(built))

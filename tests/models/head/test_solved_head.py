@@ -15,7 +15,7 @@ from imgpipe.models.head.logistic_regression import LogisticRegression
 from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.training.training_loop import Fit, fit_head
+from imgpipe.models.training.training_loop import Fit, fit_head, solve_head
 from tests.models.banks import best, read_split
 from tests.models.banks import clean as clean_rows
 
@@ -124,8 +124,10 @@ def test_noise_gets_a_strong_penalty(rows) -> None:
 
 
 def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
-    settings = ModelSettings()
-    whole, short = (fit_head(*rows, 3, settings, learning_curve=wanted) for wanted in (True, False))
+    train, validation = rows
+    solver = HeadSolver(train, 3, ModelSettings())
+    whole = solve_head(solver, validation)
+    short = solve_head(solver, validation, learning_curve=False)
     of_curve = {key: whole.solution[key] for key in ("learning_curve", "gain_error")}
     assert {**short.solution, **of_curve} == whole.solution
     for one, other in zip(whole.layers.get_weights(), short.layers.get_weights(), strict=True):

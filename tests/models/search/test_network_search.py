@@ -130,6 +130,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert tuned["gain"] > 2 * tuned["standard_error"]
     assert tuned["accuracy"] == pytest.approx(head["accuracy"] + tuned["gain"])
     assert trained.history["trained"].startswith(f"layers above {CUT}")
+    assert trained.features == "average", "which its head reads, whatever that of the run reads"
     assert not trained.by_folds
     assert trained.history["fine_tune"]["accuracy"] == trained.answers.accuracy
     assert trained.history["solution"]["accuracy"] < network_search.ENOUGH
@@ -349,7 +350,7 @@ def test_without_minutes_or_with_the_mode_off_there_is_no_search(given, mode) ->
 def test_few_images_are_searched_only_with_a_budget(given) -> None:
     trained = network_search.train(given(minutes=None))
     assert (len(trained.history["search"]), _ended(trained)) == (1, "few_images")
-    assert "and up to 500," in trained.history["search_ended"]["text"]
+    assert "Up to 500, only the head" in trained.history["search_ended"]["text"]
 
 
 @pytest.fixture
