@@ -25,11 +25,6 @@ from imgpipe.pipeline.definition.plan import Plan
 if TYPE_CHECKING:
     from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 
-#: Components whose cache each runner turns off, because they depend on folders that others change
-#: too: Plan would miss new images, and a cached push would report a version that somebody has
-#: removed since.
-NEVER_CACHED = ("Plan", "ModelPusher", "Report")
-
 
 @dataclass(frozen=True)
 class Storage:

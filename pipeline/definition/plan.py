@@ -57,6 +57,10 @@ from imgpipe.pipeline.configuration.config import Config, changed
 from imgpipe.pipeline.configuration.dotted_keys import flat, put
 from imgpipe.pipeline.images import source
 
+#: Components whose cache each runner turns off, because they depend on folders that others change
+#: too: Plan would miss new images, and a cached push would report a version that somebody has
+#: removed since.
+NEVER_CACHED = ("Plan", "ModelPusher", "Report")
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"
 #: Settings that a run of a compiled pipeline may change, by the name of the parameter.

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypeAlias
 
-from imgpipe.pipeline.definition.graph import NEVER_CACHED
+from imgpipe.pipeline.definition.plan import NEVER_CACHED
 
 #: A part of a PipelineSpec, whose form Kubeflow Pipelines decides.
 Spec: TypeAlias = dict[str, Any]

@@ -29,7 +29,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from imgpipe.components.common import loaded_model
 from imgpipe.components.common.storage import integrity
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.definition.graph import NEVER_CACHED
+from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.output import metadata_file, past_runs
 from imgpipe.pipeline.runners import seals
 

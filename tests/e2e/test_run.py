@@ -21,10 +21,10 @@ from imgpipe.components.common.storage import known_images, manifest, records
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.definition.graph import NEVER_CACHED
+from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.demo import FAULTS
 from imgpipe.pipeline.execution import repetition
-from tests import json_formats
+from tests import json_formats, python_program
 from tests.e2e.case import SETTINGS, Case
 
 #: Settings with which the head learns almost nothing, and a threshold that is not reached.
@@ -198,7 +198,7 @@ def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Case, first: Any):
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
-    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    imported = python_program.imported(ended.stderr)
     assert "imgpipe.pipeline.execution.pipeline_run" in imported
     assert not imported & {"tensorflow", "tfx", "apache_beam", "keras"}
     summary = json.loads(ended.stdout)
