@@ -1,7 +1,8 @@
 """Tests that a head can read covariances of every kind of backbone, and that exports answer alike.
 
 EfficientNet-Lite and MobileNetV2 have the weights of ImageNet. The others have random weights, so
-that nothing is said about how good their features are.
+that nothing is said about how good their features are. A small network of our own is tried in
+`tests/models/network/test_covariance_pooling.py`, among the fast tests.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _KINDS = (
     *(_MOBILENET, "resnet50", "densenet121"),
     *(f"{_HUB}{family}" for family in ("resnet", "swin", "vit", "dinov2", "siglip")),
 )
-#: The others are slow, and work in the same way.
-_USUAL = ("hub:vit",)
+
+pytestmark = pytest.mark.slow
 
 
 def _settings(kind: str, folder: Path, request: pytest.FixtureRequest) -> ModelSettings:
@@ -55,10 +56,7 @@ def _settings(kind: str, folder: Path, request: pytest.FixtureRequest) -> ModelS
     return ModelSettings(**given)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(kind, marks=() if kind in _USUAL else pytest.mark.slow) for kind in _KINDS],
-)
+@pytest.mark.parametrize("kind", _KINDS)
 def test_a_head_reads_covariances_of_each_kind_of_backbone_and_exports_answer_alike(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
