@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from typing import Any
@@ -21,12 +22,16 @@ def made(declaration: Any, **values: Any) -> Any:
         ValidationError: A value does not have the declared type.
         AssertionError: A field is not declared.
     """
-    hints = get_type_hints(declaration)
+    hints = _hints(declaration)
     unknown = values.keys() - hints.keys()
     assert not unknown, f"{declaration.__name__} declares no {', '.join(sorted(unknown))}"
     value = {name: values[name] if name in values else _simplest(hints[name]) for name in hints}
-    TypeAdapter(declaration).validate_python(value, strict=True)
+    _adapter(declaration).validate_python(value, strict=True)
     return value
+
+
+_hints = functools.cache(get_type_hints)
+_adapter = functools.cache(TypeAdapter)  # to make it takes a millisecond
 
 
 def _simplest(hint: Any) -> Any:

@@ -90,6 +90,12 @@ def _predict(made: Path, out: Path, model: str, baseline: str, **given: Any) -> 
     return out
 
 
+@pytest.fixture(scope="module")
+def predicted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the predictions of both models, which have been asked for all images."""
+    return _predict(made, tmp_path_factory.mktemp("predicted"), "model", "earlier")
+
+
 def _answers(model: Path, images: list[bytes]) -> np.ndarray:
     """Return a model's probabilities for encoded images, float [n, C]."""
     served = Served(str(model / "Format-Serving"))
@@ -99,11 +105,11 @@ def _answers(model: Path, images: list[bytes]) -> np.ndarray:
         served.close()
 
 
-def test_the_answers_of_both_models_are_stored(made: Path, tmp_path: Path):
-    out = _predict(made, tmp_path / "out", "model", "earlier")
-    assert not records.count(str(out), names.TRAIN)
+def test_the_answers_of_both_models_are_stored(made: Path, predicted: Path):
+    assert not records.count(str(predicted), names.TRAIN)
     for split, images in zip(names.SPLITS[1:], list(_IMAGES.values())[1:], strict=True):
-        found = sorted(records.iterate(str(out), split), key=lambda e: records.text(e, names.PATH))
+        stored = records.iterate(str(predicted), split)
+        found = sorted(stored, key=lambda example: records.text(example, names.PATH))
         # The classes a and c are the second and first of the baseline, which does not know b.
         b, a, _ = _answers(made / "earlier", images).T
         before = np.stack([a, np.zeros(len(images)), b], axis=1) / (a + b)[:, None]
@@ -111,8 +117,8 @@ def test_the_answers_of_both_models_are_stored(made: Path, tmp_path: Path):
             (names.PROBABILITIES, _answers(made / "model", images)),
             (names.BASELINE_PROBABILITIES, before),
         ):
-            stored = np.array([records.floats(example, kind) for example in found])
-            np.testing.assert_allclose(stored, expected, atol=1e-6)
+            answers = np.array([records.floats(example, kind) for example in found])
+            np.testing.assert_allclose(answers, expected, atol=1e-6)
 
 
 def test_images_that_the_model_has_learned_have_the_answers_of_a_network_without_them(
@@ -156,9 +162,9 @@ def _of_baseline(out: Path) -> dict[str, list[float]]:
 
 
 def test_the_baseline_is_asked_only_for_images_for_which_it_has_no_stored_answer(
-    made: Path, tmp_path: Path
+    made: Path, predicted: Path, tmp_path: Path
 ):
-    expected = _of_baseline(_predict(made, tmp_path / "asked", "model", "earlier"))
+    expected = _of_baseline(predicted)
     copies = _with_answers(made, tmp_path / "copies", {"1.png": [0.5, 0.3, 0.2]})
     found = _of_baseline(_predict(copies, tmp_path / "known", "model", "earlier", code="this code"))
     assert found.pop("1.png") == pytest.approx([0.375, 0, 0.625])  # of its classes c and a
@@ -175,8 +181,10 @@ def test_a_baseline_that_has_answered_for_all_images_is_not_loaded(made: Path, t
     assert _of_baseline(found)["2.png"] == pytest.approx([0.375, 0, 0.625])
 
 
-def test_stored_answers_of_other_code_or_in_a_damaged_file_are_not_used(made: Path, tmp_path: Path):
-    expected = _of_baseline(_predict(made, tmp_path / "asked", "model", "earlier"))
+def test_stored_answers_of_other_code_or_in_a_damaged_file_are_not_used(
+    made: Path, predicted: Path, tmp_path: Path
+):
+    expected = _of_baseline(predicted)
     copies = _with_answers(made, tmp_path / "copies", {"1.png": [0.5, 0.3, 0.2]})
     other = _predict(copies, tmp_path / "other", "model", "earlier", code="other code")
     assert _of_baseline(other) == expected

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,11 +35,22 @@ def export(*arguments):
     return result
 
 
+@pytest.fixture(scope="module")
+def exported(out, tmp_path_factory):
+    """Return a function that exports the version as a kind, once, and returns the description."""
+
+    @functools.cache
+    def make(kind):
+        return imgpipe.export(kind, out, tmp_path_factory.mktemp(kind) / f"model.{kind}").summary
+
+    return make
+
+
 @pytest.mark.parametrize("kind", ["onnx", "keras", "tflite"])
-def test_an_exported_file_answers_as_the_version_does(out, tmp_path, kind):
-    file = tmp_path / f"model.{kind}"
-    described = imgpipe.export(kind, out, file).summary
-    assert described["file"] == str(file) and described["bytes"] == file.stat().st_size
+def test_an_exported_file_answers_as_the_version_does(exported, kind):
+    described = exported(kind)
+    file = Path(described["file"])
+    assert file.name == f"model.{kind}" and described["bytes"] == file.stat().st_size
     assert (described["kind"], described["version"]) == (kind, 1)
     assert described["classes"] == list(small_version.CLASSES)
     parity = described["parity"]
@@ -47,11 +60,10 @@ def test_an_exported_file_answers_as_the_version_does(out, tmp_path, kind):
     assert described["judged"] is None, "the images of its run do not exist"
 
 
-def test_the_onnx_file_has_its_classes_and_runs_in_onnxruntime(out, tmp_path):
+def test_the_onnx_file_has_its_classes_and_runs_in_onnxruntime(exported):
     import onnxruntime
 
-    export("onnx", out / "model", "--to", tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(exported("onnx")["file"])
     [given], [returned] = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, given.shape[1:]) == ("pixels", "tensor(uint8)", [24, 24, 3])
     assert (returned.name, returned.type) == ("probabilities", "tensor(float)")
@@ -73,20 +85,19 @@ def test_keras_reads_its_file_without_imgpipe(out, tmp_path):
     assert python_program.printed(program).splitlines()[0] == "(None, 2) False"
 
 
-def test_the_lite_file_names_its_classes_where_mediapipe_reads_them(out, tmp_path):
-    export("tflite", out, "--to", tmp_path / "model.tflite")
-    content = (tmp_path / "model.tflite").read_bytes()
+def test_the_lite_file_names_its_classes_where_mediapipe_reads_them(exported):
+    file = Path(exported("tflite")["file"])
+    content = file.read_bytes()
     assert b"TFLITE_METADATA" in content and b"M001" in content
-    with zipfile.ZipFile(tmp_path / "model.tflite") as archive:
+    with zipfile.ZipFile(file) as archive:
         [labels] = archive.infolist()
         assert archive.read(labels).decode().splitlines() == list(small_version.CLASSES)
     assert labels.compress_type == zipfile.ZIP_STORED
     assert labels.filename.encode() in content[: labels.header_offset], "the metadata name it"
 
 
-def test_the_keras_file_holds_only_what_older_versions_of_keras_know(out, tmp_path):
-    export("keras", out, "--to", tmp_path / "model.keras")
-    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+def test_the_keras_file_holds_only_what_older_versions_of_keras_know(exported):
+    with zipfile.ZipFile(exported("keras")["file"]) as archive:
         configuration = json.loads(archive.read("config.json"))
     assert configuration["classes"] == list(small_version.CLASSES)
     layers = configuration["config"]["layers"]
@@ -158,14 +169,16 @@ def judged(tmp_path_factory):
     return version
 
 
-@pytest.mark.parametrize("kind", ["tflite", "tflite-int8"])
-def test_a_lite_file_is_judged_on_the_validation_images(judged, tmp_path, kind):
+def test_a_lite_file_of_8_bits_is_judged_on_the_validation_images(judged, tmp_path):
     file = tmp_path / "model.tflite"
-    said = export(kind, judged, "--to", file, "--max-loss", 0.1).stdout
-    assert "judged   the accuracy on 20 validation images is" in said
-    found = imgpipe.export(kind, judged, file, max_loss=0.1).summary["judged"]
+    found = imgpipe.export("tflite-int8", judged, file, max_loss=0.1).summary["judged"]
     assert (found["images"], found["model_accuracy"], found["threshold"]) == (20, 1.0, 0.9)
     assert found["accuracy"] == found["agreement"] >= 0.9
+
+
+def test_the_command_says_how_a_lite_file_was_judged(judged, tmp_path):
+    said = export("tflite", judged, "--to", tmp_path / "model.tflite", "--max-loss", 0.1).stdout
+    assert "judged   the accuracy on 20 validation images is" in said
 
 
 def test_a_lite_file_that_loses_too_much_is_refused(judged, tmp_path):

@@ -139,9 +139,10 @@ def test_what_is_served_explained_and_read_again_is_what_was_trained(
     np.testing.assert_allclose(again.probabilities(_IMAGES), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "features"),
-    [_case("dinov2", "class_token"), _case("siglip", "tokens"), _case("swin", "average")],
+    [("dinov2", "class_token"), ("siglip", "tokens"), ("swin", "average")],
 )
 def test_a_network_is_exported_or_refused(
     family: str, features: str, folder: Path, tmp_path: Path
