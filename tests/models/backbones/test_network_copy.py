@@ -68,11 +68,11 @@ def _application(name: str, size: int = 96, **settings):
     ("name", "size", "kept"),
     [
         ("MobileNetV2", 96, 0),
-        ("ResNet50V2", 64, 17),  # BatchNorm and activation come before the convolution
-        ("EfficientNetB0", 64, 0),  # with its own normalisation, and squeeze-excite blocks
         *(
             pytest.param(*row, marks=pytest.mark.slow)
             for row in (
+                ("ResNet50V2", 64, 17),  # BatchNorm and activation come before the convolution
+                ("EfficientNetB0", 64, 0),  # its own normalisation, and squeeze-excite blocks
                 ("InceptionV3", 96, 0),
                 ("Xception", 96, 0),  # separable convolutions
                 ("ConvNeXtTiny", 64, 0),  # no BatchNorm, but LayerNorm, scales and dense layers

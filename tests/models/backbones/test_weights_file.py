@@ -102,9 +102,9 @@ def _write_by_older_keras(model: keras.Model, path: Path, classifier: bool) -> N
 @pytest.mark.parametrize(
     "layout",
     [
-        "weights.h5",
         "from_1",
         pytest.param("with_classifier", marks=pytest.mark.slow),
+        pytest.param("weights.h5", marks=pytest.mark.slow),
         pytest.param("keras", marks=pytest.mark.slow),
     ],
 )
