@@ -22,7 +22,7 @@ DIST := dist
 # the long runs of tests/e2e begin early; in the order of their number of tests they would be last.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all test-engines test-cluster test-debian13 lint types fuzz docs requirements wheel bill clean
+.PHONY: demo test test-all test-engines test-cluster test-debian13 lint types types-here types-mac fuzz docs requirements wheel bill clean
 
 demo: .venv/.ready
 	@$(RUN)/imgpipe demo
@@ -57,10 +57,15 @@ lint: .venv/.ready
 	@for room in models serving components pipeline tests benchmarks; do \
 	  printf '%-10s %6d lines\n' $$room $$(find $$room -name '*.py' -exec cat {} + | wc -l); done
 
-# Of a Mac only the types can be checked here.
-types: .venv/.ready
+# Of a Mac only the types can be checked here. `make --jobs types` checks both at the same time.
+types: types-here types-mac
+
+types-here: .venv/.ready
 	$(RUN)/mypy
-	$(RUN)/mypy --platform darwin
+
+# With a cache of its own, because each platform would overwrite the other's.
+types-mac: .venv/.ready
+	$(RUN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 # A minute for each reader of foreign bytes; what is answered in a new way is kept.
 fuzz: .venv/.ready
