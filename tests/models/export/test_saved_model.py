@@ -39,9 +39,15 @@ def _classifier(classes: int, **settings: object) -> ClassifierNetwork:
     return build_classifier(head, [f"class {n}" for n in range(classes)], options)
 
 
-@pytest.fixture(scope="module", params=[2, 3], ids=["binary", "three"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(2, id="binary", marks=pytest.mark.slow), pytest.param(3, id="three")],
+)
 def classifier(request) -> ClassifierNetwork:
-    """Return a network of two or of three classes."""
+    """Return a network of two or of three classes.
+
+    The versions in `tests/pipeline` have two, so that the fast tests export and serve both kinds.
+    """
     return _classifier(request.param)
 
 
