@@ -84,6 +84,7 @@ def test_the_examples_of_a_module_give_what_they_show(module: str) -> None:
     assert not _failures(module)
 
 
+@pytest.mark.slow  # a run with the default settings
 def test_the_examples_that_need_a_model_give_what_they_show(
     failures_of_run: str, server: str
 ) -> None:
