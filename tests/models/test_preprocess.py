@@ -72,7 +72,7 @@ def test_undecodable_bytes_are_an_invalid_argument(draw, cut: int, message: str)
 
 
 def test_photographs_are_turned_as_pillow_turns_them(shared_data: Path) -> None:
-    photographs = sorted((shared_data / "cats_dogs").rglob("*.jpg"))[:125]
+    photographs = sorted((shared_data / "cats_dogs").rglob("*.jpg"))[::100]
     if not photographs:
         pytest.skip("needs ../shared/data/cats_dogs")
     for number, photograph in enumerate(photographs):

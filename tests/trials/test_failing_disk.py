@@ -30,7 +30,14 @@ def compiled(name: str, folder: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("name", sorted(SCENARIOS))
+@pytest.mark.parametrize(
+    "name",
+    # A store makes hundreds of calls, each of which fails once.
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "store" else ())
+        for name in sorted(SCENARIOS)
+    ],
+)
 def test_no_partial_state_is_read_after_any_failed_write(tmp_path: Path, name: str):
     library = compiled("failing_disk", tmp_path)
     result = subprocess.run(
