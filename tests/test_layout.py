@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 from collections.abc import Callable, Iterator
@@ -41,10 +42,16 @@ _ALIAS = re.compile(r"[A-Z]\w*[a-z]\w*")
 _FILE_NAME = re.compile(r"[\w.-]+\.(json|jsonl|toml|txt|html|pbtxt|npz|md)")
 
 
+@functools.cache
+def _nodes(file: Path) -> list[ast.AST]:
+    """Return all nodes of the syntax tree of a file, which is parsed once for all tests."""
+    return list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+
+
 def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Yield all functions of the product, each with its place."""
     for name, file in _modules().items():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in _nodes(file):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 where = file.relative_to(_ROOT).as_posix()
                 yield f"{where}:{node.name} ({name})", node
@@ -65,7 +72,7 @@ def _declares_a_component(function: ast.FunctionDef | ast.AsyncFunctionDef) -> b
 def _doubled_class_names() -> list[str]:
     places: dict[str, set[str]] = {}
     for module, file in _modules().items():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in _nodes(file):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, set()).add(module)
             alias = node.targets[0] if isinstance(node, ast.Assign) else None
@@ -86,7 +93,7 @@ def _untyped_mappings() -> list[str]:
 def _doubled_file_names() -> list[str]:
     places: dict[str, set[str]] = {}
     for module, file in _modules().items():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in _nodes(file):
             value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
             name = value.value if isinstance(value, ast.Constant) else None
             if isinstance(name, str) and _FILE_NAME.fullmatch(name):
@@ -120,7 +127,7 @@ def _long_files() -> list[str]:
 def _empty_names() -> list[str]:
     places = []
     for name, file in _modules().items():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in _nodes(file):
             variable = node.arg if isinstance(node, ast.arg) else ""
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 variable = node.id
@@ -155,7 +162,7 @@ def _modules() -> dict[str, Path]:
 
 def _imports(file: Path, modules: dict[str, Path]) -> Iterator[str]:
     """Yield the modules of imgpipe that a file imports, also inside functions."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in _nodes(file):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("imgpipe."):
             package = str(node.module).removeprefix("imgpipe.")
             for alias in node.names:
