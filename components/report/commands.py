@@ -66,8 +66,11 @@ def next_commands(
         out = _out(folder)
         commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
         doubtful = facts["suspects"]["rows"] if facts["suspects"] is not None else []
-        if clearly_doubtful(doubtful):
+        clear = len(clearly_doubtful(doubtful))
+        if clear:
             text = f"decide about {plural(len(doubtful), 'doubtful label')}"
+            if clear < len(doubtful):
+                text += f", {clear:,} of them clearly"
             if weak_accuracy(facts["deciding"]) is not None:
                 text += " (many may be right)"
             commands.append(_next("mend", text, review_command(facts)))

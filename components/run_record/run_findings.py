@@ -11,6 +11,8 @@ from imgpipe.components.image_filter.summary_findings import of_file_clues
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
+_NAMED = 4  # classes that a finding names
+
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
     from imgpipe.components.run_record.facts import Facts
@@ -28,7 +30,13 @@ def run_findings(facts: Facts) -> list[Finding]:
     Args:
         facts: Facts from `imgpipe.components.run_record.collect.collect`.
     """
-    return [*_file_clues(facts), *_few_images(facts), *_unlearned(facts), *_bank(facts)]
+    return [
+        *_file_clues(facts),
+        *_few_images(facts),
+        *_unlearned(facts),
+        *_never_right(facts),
+        *_bank(facts),
+    ]
 
 
 def _file_clues(facts: Facts) -> list[Finding]:
@@ -79,6 +87,37 @@ def _unlearned(facts: Facts) -> Iterator[Finding]:
             ],
             count=count,
         )
+
+
+def _never_right(facts: Facts) -> Iterator[Finding]:
+    """Name the classes of which no image was right, where the gate did not refuse the model."""
+    gate: Decision | None = facts["gate"]
+    deciding = facts["deciding"]
+    if gate is None or deciding is None or "class_recall" in gate["failed"]:
+        return
+    folds = folds_of(facts)
+    unlearned = {label for label, _ in folds["unlearned"]} if folds is not None else set()
+    never = [
+        answers
+        for label, answers in enumerate(deciding["classes"])
+        if answers["count"] and not answers["correct"] and label not in unlearned
+    ]
+    if not never:
+        return
+    named = ", ".join(answers["name"] for answers in never[:_NAMED])
+    if len(never) > _NAMED:
+        named += f" and {plural(len(never) - _NAMED, 'other class', 'other classes')}"
+    images = sum(answers["count"] for answers in never)
+    yield make_finding(
+        "never_right",
+        f"no image of {named} was answered correctly (0 of {images:,}), so that the model may not "
+        f"know {'this class' if len(never) == 1 else 'these classes'}",
+        [
+            f"add images of {named}",
+            "move images of classes that the model need not know out of the source",
+        ],
+        count=images,
+    )
 
 
 def _bank(facts: Facts) -> Iterator[Finding]:

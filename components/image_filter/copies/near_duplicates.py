@@ -9,7 +9,6 @@ images are alike; a chain of other images between them is not enough.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ACROSS_SPLITS,
     NEAR_DUPLICATE_LABEL_CONFLICT,
-    NEAR_DUPLICATE_REMEDIES,
+    near_duplicate_remedy,
 )
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
@@ -98,10 +97,9 @@ def findings_in_group(
             match = group.nearest(index, group.others(index, reason, left_out))
             if match is None:
                 continue
-            finding = _finding(copy, group.copies[match.index], match, reason, severity)
-            override = override_of(copy.image_hash, overrides)
-            if finding.severity == "reject" and _keeps(override, reason):
-                finding = dataclasses.replace(finding, severity="warn")
+            kept = severity == "reject" and _keeps(override_of(copy.image_hash, overrides), reason)
+            applied = "warn" if kept else severity
+            finding = _finding(copy, group.copies[match.index], match, reason, applied)
             rejected[index] = finding.severity == "reject"
             findings[copy.path] = finding
     return [findings[path] for path in sorted(findings)]
@@ -272,7 +270,7 @@ def _finding(
         reason,
         detail,
         severity,
-        remedy=NEAR_DUPLICATE_REMEDIES[reason],
+        remedy=near_duplicate_remedy(reason, severity),
         kept_copy=similar.path,
         path=copy.path,
     )

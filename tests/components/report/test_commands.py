@@ -53,6 +53,14 @@ def test_a_published_run_is_looked_at_mended_and_used():
     assert found[1]["text"] == "decide about 1 doubtful label"
 
 
+def test_the_command_says_how_many_of_the_doubtful_labels_are_clearly_so():
+    found = facts()
+    [row] = found["suspects"]["rows"]
+    found["suspects"]["rows"] = [row, {**row, "margin": 0.0}]
+    mend = next_commands(found, "blessed")[1]
+    assert mend["text"] == "decide about 2 doubtful labels, 1 of them clearly"
+
+
 def test_many_labels_that_a_weak_head_doubts_may_be_right():
     found = facts()
     found["deciding"]["every"] = accuracy_figures(78, 100)

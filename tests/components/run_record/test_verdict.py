@@ -139,6 +139,32 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
     assert "40 images of it counted as wrong" in class_hint
 
 
+def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
+    found = facts()
+    assert not said_of(found, "never_right")
+    found["deciding"]["classes"][0] |= accuracy_figures(0, 2)
+    name = found["deciding"]["classes"][0]["name"]
+    [said] = said_of(found, "never_right")
+    assert said["sentence"] == (
+        f"no image of {name} was answered correctly (0 of 2), so that the model may not know this "
+        "class"
+    )
+    assert said["remedies"] == [
+        f"add images of {name}",
+        "move images of classes that the model need not know out of the source",
+    ]
+    classes = [{"name": f"c{n}", **accuracy_figures(0, 2)} for n in range(6)]
+    [said] = said_of(found | {"deciding": found["deciding"] | {"classes": classes}}, "never_right")
+    assert said["sentence"].startswith(
+        "no image of c0, c1, c2, c3 and 2 other classes was answered correctly (0 of 12)"
+    )
+    found["training"]["cross_validation"]["unlearned"] = [[0, 2]]
+    assert not said_of(found, "never_right"), "the finding about the fold says so"
+    found["training"]["cross_validation"]["unlearned"] = []
+    found["gate"]["failed"] = ["class_recall"]
+    assert not said_of(found, "never_right"), "the verdict says so"
+
+
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
 def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints):
     found = by_validation()

@@ -17,6 +17,7 @@ from imgpipe.components.image_filter.judge.check import (
     ImageFinding,
     Limits,
     Result,
+    Severity,
     SeverityChoice,
     check,
 )
@@ -29,25 +30,28 @@ NEAR_DUPLICATE_LABEL_CONFLICT = "near_duplicate_label_conflict"
 #: within it. So are different images before the same background; the grey images refuse these.
 RADIUS = 40
 
-#: What to do to keep a rejected copy, by reason.
-NEAR_DUPLICATE_REMEDIES = {
-    NEAR_DUPLICATE: (
-        'set judge.severity.near_duplicate to "warn", or delete the copy that you do not need'
-    ),
-    NEAR_DUPLICATE_ACROSS_SPLITS: (
-        "put both copies into one split (data.group_pattern keeps copies together), or set "
-        'judge.severity.near_duplicate_across_splits to "warn" and evaluate on training images'
-    ),
-    NEAR_DUPLICATE_LABEL_CONFLICT: (
-        "give both copies the right label, or delete the wrong one, and run again"
-    ),
-}
+_MEND_LABEL = "give both copies the right label, or delete the wrong one, and run again"
+_JOIN_SPLITS = "put both copies into one split (data.group_pattern keeps copies together)"
 _CHOICES = {
     NEAR_DUPLICATE_ACROSS_SPLITS: SeverityChoice(
         "reject", WARN, "Nearly the same image in another split"
     ),
     NEAR_DUPLICATE: SeverityChoice("warn", WARN, "Nearly the same image in the same split"),
 }
+
+
+def near_duplicate_remedy(reason: str, severity: Severity) -> str:
+    """Return what to do about a near-duplicate, which `severity` rejects or only warns of."""
+    if reason == NEAR_DUPLICATE_LABEL_CONFLICT:
+        return _MEND_LABEL
+    allow = f'set judge.severity.{reason} to "warn"'
+    if reason == NEAR_DUPLICATE_ACROSS_SPLITS:
+        if severity != "reject":
+            return _JOIN_SPLITS
+        return f"{_JOIN_SPLITS}, or {allow} and evaluate on training images"
+    if severity == "reject":
+        return f"{allow}, or delete the copy that you do not need"
+    return remedy(reason)
 
 
 def size(width: int, height: int) -> float:
@@ -94,8 +98,12 @@ def odd_size(record: ImageRecord, usual: Limits) -> Result:
         return None
     low = f"{max(least, 0):.0f}"
     high = f"{greatest:.0f}"
-    sizes = f"{low} x {low}" if low == high else f"{low} x {low} to {high} x {high}"
-    detail = f"{record.content.size_in_words} pixels, where about {sizes} is usual"
+    usually = f"about {low} x {low} to {high} x {high} is usual"
+    if low == high:
+        usually = f"about {low} x {low} is usual"
+    elif low == "0":
+        usually = f"up to about {high} x {high} is usual"
+    detail = f"{record.content.size_in_words} pixels, where {usually}"
     middle = (least + greatest) / 2
     return ImageFinding("odd_size", detail, score=-abs(side - middle))
 
@@ -104,7 +112,7 @@ NEAR_DUPLICATE_CHECK = ImageCheck(
     NEAR_DUPLICATE,
     "set",
     None,
-    NEAR_DUPLICATE_REMEDIES[NEAR_DUPLICATE],
+    near_duplicate_remedy(NEAR_DUPLICATE, "warn"),
     severity="warn",
     threshold=RADIUS,
     about="bits of 256 in which near-duplicates may differ; 0: do not search",

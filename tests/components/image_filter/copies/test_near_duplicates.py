@@ -109,6 +109,31 @@ def test_a_relabelled_copy_of_a_test_image_stays_rejected():
     assert [one.severity for one in near(within, 48, severity, b="relabel")] == ["warn"]
 
 
+def test_the_remedy_fits_what_happens_to_the_copy():
+    within = (member("1"), member("2", flips=3))
+    (warned,) = near(within)
+    assert warned.remedy == (
+        "look at them (--html FILE); "
+        "to leave them out: --set judge.severity.near_duplicate=reject; "
+        "to hear no more of them: --set judge.severity.near_duplicate=ignore"
+    )
+    (rejected,) = near(within, 48, {"near_duplicate": "reject"})
+    assert rejected.remedy == (
+        'set judge.severity.near_duplicate to "warn", or delete the copy that you do not need'
+    )
+    across = (member("1"), member("2", "test"))
+    join = "put both copies into one split (data.group_pattern keeps copies together)"
+    (rejected,) = near(across)
+    assert rejected.remedy == (
+        f'{join}, or set judge.severity.near_duplicate_across_splits to "warn" and evaluate on '
+        "training images"
+    )
+    (warned,) = near(across, 48, {"near_duplicate_across_splits": "warn"})
+    assert warned.severity == "warn" and warned.remedy == join
+    (accepted,) = near(across, **{"1": "accept"})
+    assert accepted.severity == "warn" and accepted.remedy == join
+
+
 def test_order_changes_nothing():
     splits = ("train", "validation", "test")
     copies = [member(f"{n:02d}", splits[n % 3], "ab"[n % 2], flips=n) for n in range(30)]

@@ -131,6 +131,21 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     assert found == published_odd(sizes)
 
 
+@pytest.mark.parametrize(
+    ("usual", "said"),
+    [
+        ((-50.0, 779.4), "1280 x 800 pixels, where up to about 779 x 779 is usual"),
+        ((100.0, 300.0), "1280 x 800 pixels, where about 100 x 100 to 300 x 300 is usual"),
+        ((100.0, 100.0), "1280 x 800 pixels, where about 100 x 100 is usual"),
+    ],
+    ids=["no smallest size", "a range", "one size"],
+)
+def test_the_detail_of_an_odd_size_names_the_usual_sizes(usual, said):
+    record = ImageRecord("a/x", content=Content(width=1280, height=800))
+    finding = whole_set.odd_size.run(record, usual)
+    assert finding is not None and finding.detail == said
+
+
 # --- how the file holds its pixels ----------------------------------------------------------------
 def test_transparent_pixels_are_warned_of_or_repaired_to_white(look):
     image = scene().convert("RGBA")
