@@ -39,6 +39,12 @@ def plural(number: int, singular: str, many: str = "") -> str:
     return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
+def join_names(values: Sequence[str], limit: int = 5) -> str:
+    """Join the first `limit` names for a message, and add the number of the others."""
+    shown = ", ".join(values[:limit])
+    return f"{shown}, … ({len(values) - limit} more)" if len(values) > limit else shown
+
+
 def capped(rows: Sequence[_Item], worth: Callable[[_Item], float]) -> tuple[Sequence[_Item], str]:
     """Shorten a table of classes.
 

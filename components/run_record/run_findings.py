@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.image_filter.findings import Finding, joined, make_finding
 from imgpipe.components.image_filter.summary_findings import of_file_clues
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
-_NAMED = 4  # classes that a finding names
-
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
     from imgpipe.components.run_record.facts import Facts
+
+_NAMED = 4  # classes that a finding names
 
 
 def all_findings(facts: Facts) -> list[Finding]:
@@ -75,18 +75,21 @@ def _few_images(facts: Facts) -> Iterator[Finding]:
 def _unlearned(facts: Facts) -> Iterator[Finding]:
     """Name the classes of which all images are in one fold, so that none of them can be right."""
     folds = folds_of(facts)
+    if folds is None or not folds["unlearned"]:
+        return
     classes = facts["settings"]["vocabulary"]
-    for label, count in folds["unlearned"] if folds is not None else ():
-        yield make_finding(
-            "unlearned",
-            f"no fold could learn {classes[label]}, because all of its images are in one fold, as "
-            f"the images of one group always are: {plural(count, 'image')} of it counted as wrong",
-            [
-                "add images of it in other groups",
-                "let the validation split decide with evaluate.cross_validate = 0",
-            ],
-            count=count,
-        )
+    named = join_names([classes[label] for label, _ in folds["unlearned"]], _NAMED)
+    images = sum(count for _, count in folds["unlearned"])
+    yield make_finding(
+        "unlearned",
+        f"no fold could learn {named}, because all images of such a class are in one fold, as the "
+        f"images of one group always are: {plural(images, 'image')} counted as wrong",
+        [
+            f"add images of {named} in other groups",
+            "let the validation split decide with evaluate.cross_validate = 0",
+        ],
+        count=images,
+    )
 
 
 def _never_right(facts: Facts) -> Iterator[Finding]:
@@ -104,9 +107,7 @@ def _never_right(facts: Facts) -> Iterator[Finding]:
     ]
     if not never:
         return
-    named = ", ".join(answers["name"] for answers in never[:_NAMED])
-    if len(never) > _NAMED:
-        named += f" and {plural(len(never) - _NAMED, 'other class', 'other classes')}"
+    named = join_names([answers["name"] for answers in never], _NAMED)
     images = sum(answers["count"] for answers in never)
     yield make_finding(
         "never_right",

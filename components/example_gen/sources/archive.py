@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import no_classes, unpacking
 from imgpipe.components.example_gen.sources.base import (
@@ -31,7 +32,6 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out
-from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.components.example_gen.sources.local_files import (
     BOMB_BYTES,
     BOMB_RATIO,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names import feature_names as names
@@ -19,12 +20,6 @@ class NoClasses(ConfigError):
 
 
 _NUMBERS = {1: "one is", 2: "two are"}
-
-
-def join_names(values: Sequence[str], limit: int = 5) -> str:
-    """Join the first `limit` names for a message, and add the number of the others."""
-    shown = ", ".join(values[:limit])
-    return f"{shown}, … ({len(values) - limit} more)" if len(values) > limit else shown
 
 
 def listed(

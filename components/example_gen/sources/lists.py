@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.example_gen.settings import SourceOptions
@@ -26,7 +27,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
 )
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
-from imgpipe.components.example_gen.sources.listing import join_names, listed
+from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError

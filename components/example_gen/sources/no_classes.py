@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import (
@@ -20,7 +21,7 @@ from imgpipe.components.example_gen.sources import (
     unpacking,
 )
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source
-from imgpipe.components.example_gen.sources.listing import NoClasses, join_names
+from imgpipe.components.example_gen.sources.listing import NoClasses
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.models.errors import ConfigError
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, readings, tables
 from imgpipe.components.example_gen.sources.base import (
@@ -22,7 +23,7 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.listing import join_names, listed
+from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.components.example_gen.sources.split_names import (
     require_all_named,

@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources.base import Scan
-from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.components.example_gen.sources.split_names import are_splits
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.limits import declared

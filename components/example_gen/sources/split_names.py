@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from imgpipe.components.example_gen.sources.listing import join_names
+from imgpipe.components.common.formatting import join_names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names import feature_names as names
 

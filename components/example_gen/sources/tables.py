@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.sources.base import Note
-from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.components.example_gen.sources.split_names import are_splits
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import (
     Item,
@@ -21,7 +22,7 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.listing import join_names, listed
+from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.records import (
     Fields,
     find_fields,

@@ -6,10 +6,10 @@ import collections
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import stem
 from imgpipe.components.example_gen.sources import labels_in_names
 from imgpipe.components.example_gen.sources.folder_tree import Folder
-from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.components.example_gen.sources.readings import OptionChange, TwoReadings
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.names import feature_names as names

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_record import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.example_gen.settings import SourceOptions
@@ -22,7 +23,6 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     fingerprint,
 )
-from imgpipe.components.example_gen.sources.listing import join_names
 from imgpipe.models.errors import ConfigError
 
 _NAMED = 100  # notes of one kind; further ones are only counted

@@ -133,10 +133,13 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
     found = facts()
     found["training"]["cross_validation"]["unlearned"] = [[1, 40]]
     (said,) = run_findings(found)
-    assert said["remedies"][0] == "add images of it in other groups"
+    assert said["remedies"][0] == "add images of rock in other groups"
     class_hint = said["sentence"]
-    assert class_hint.startswith("no fold could learn rock, because all of its images are in one")
-    assert "40 images of it counted as wrong" in class_hint
+    assert class_hint.startswith("no fold could learn rock, because all images of such a class are")
+    assert "40 images counted as wrong" in class_hint
+    found["training"]["cross_validation"]["unlearned"] = [[0, 2], [1, 40]]
+    (said,) = run_findings(found)
+    assert said["sentence"].startswith("no fold could learn paper, rock, because")
 
 
 def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
@@ -156,7 +159,7 @@ def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
     classes = [{"name": f"c{n}", **accuracy_figures(0, 2)} for n in range(6)]
     [said] = said_of(found | {"deciding": found["deciding"] | {"classes": classes}}, "never_right")
     assert said["sentence"].startswith(
-        "no image of c0, c1, c2, c3 and 2 other classes was answered correctly (0 of 12)"
+        "no image of c0, c1, c2, c3, … (2 more) was answered correctly (0 of 12)"
     )
     found["training"]["cross_validation"]["unlearned"] = [[0, 2]]
     assert not said_of(found, "never_right"), "the finding about the fold says so"
