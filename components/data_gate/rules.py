@@ -116,7 +116,8 @@ def too_few(summary: DataSummary, required: Requirements) -> list[Reason]:
             fewest = min(few.values())
             fewer = f"accept fewer with --set gate.min_{split}={fewest}"
             of = next(iter(few)) if len(few) == 1 else "these classes"
-            advice = f"add images of {of}, or {fewer if fewest else f'lower gate.min_{split}'}"
+            lower = fewer if fewest else f"lower gate.min_{split}"
+            advice = f"add images of {of}, leave {of} out of the source, or {lower}"
             reasons.append(_of_classes("too_few", split, f"at least {least}", few, advice))
     if missing and not required.settings.allow_missing_classes:
         who = "its folder" if len(missing) == 1 else "their folders"

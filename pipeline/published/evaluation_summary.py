@@ -304,7 +304,8 @@ def _about_classes(per_class: Mapping[str, ClassMetrics]) -> list[str]:
         ]
     if missing:
         named = ", ".join(missing[:_NAMED])
-        return [f"There are no images of {plural(len(missing), 'class', 'classes')}: {named}."]
+        which = "the class" if len(missing) == 1 else f"{len(missing):,} classes:"
+        return [f"There are no images of {which} {named}."]
     return []
 
 

@@ -51,7 +51,8 @@ def test_a_class_with_too_few_images_is_named_with_its_split():
     (reason,) = decide(summary(validation=(5, 1)))
     assert reason.sentence() == (
         "too few 'dog' in validation: expected at least 2, found 1; "
-        "add images of dog, or accept fewer with --set gate.min_validation=1"
+        "add images of dog, leave dog out of the source, or accept fewer with "
+        "--set gate.min_validation=1"
     )
 
 
@@ -185,10 +186,12 @@ def test_many_classes_with_too_few_images_are_one_line_for_each_split():
         "the data was refused for 2 reasons:",
         "- too few in train: expected at least 10 of each class, found fewer of 5,000 classes: "
         "'c0000' (2), 'c0001' (2), 'c0002' (2), 'c0003' (2), 'c0004' (2) and 4,995 more; add "
-        "images of these classes, or accept fewer with --set gate.min_train=2",
+        "images of these classes, leave these classes out of the source, or accept fewer with "
+        "--set gate.min_train=2",
         "- too few in validation: expected at least 3 of each class, found fewer of 5,000 "
         "classes: 'c4321' (1), 'c0000' (2), 'c0001' (2), 'c0002' (2), 'c0003' (2) and 4,995 more; "
-        "add images of these classes, or accept fewer with --set gate.min_validation=1",
+        "add images of these classes, leave these classes out of the source, or accept fewer with "
+        "--set gate.min_validation=1",
     ]
 
 
