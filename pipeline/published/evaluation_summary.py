@@ -11,7 +11,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common import shares
 from imgpipe.components.common.counts import ClassMetrics
-from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.shares import AccuracyFigures
 from imgpipe.components.run_record.metrics import Mistake, Table
 from imgpipe.components.run_record.slices import SliceGroup, Slices
@@ -287,7 +287,7 @@ def _excluded(judged: JudgedAnswers) -> str:
         count = plural(len(judged.undecodable), "file")
         sentences.append(f"{count} cannot be read or decoded ({reasons}).")
     if judged.unknown:
-        labels = ", ".join(sorted(label or "no label" for label in judged.unknown)[:_NAMED])
+        labels = join_names(sorted(label or "no label" for label in judged.unknown), _NAMED)
         count = plural(judged.unknown.total(), "image")
         sentences.append(f"The label of {count} is no class of the model ({labels}).")
     return " ".join(sentences)
@@ -303,7 +303,7 @@ def _about_classes(per_class: Mapping[str, ClassMetrics]) -> list[str]:
             "precision and F1 say nothing."
         ]
     if missing:
-        named = ", ".join(missing[:_NAMED])
+        named = join_names(missing, _NAMED)
         which = "the class" if len(missing) == 1 else f"{len(missing):,} classes:"
         return [f"There are no images of {which} {named}."]
     return []
