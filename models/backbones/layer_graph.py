@@ -229,6 +229,12 @@ def levels(network: keras.Model) -> list[str]:
     return list(dict.fromkeys(node.operation.name for node in chosen))
 
 
+def layer_name(tensor: keras.KerasTensor) -> str:
+    """Return the name of the layer that computes a tensor."""
+    operation, _ = _origin(tensor)
+    return str(operation.name)
+
+
 def channel_weights(order: Sequence[GraphNode], tensor: keras.KerasTensor) -> Floats | None:
     """Return the weights that read the channels of a feature map, or else those that compute them.
 

@@ -7,7 +7,7 @@ on stored features or activations fit the network that takes pixels.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -148,13 +148,20 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
     return ops.pad(layers.Dense(1, dtype="float32", name=HEAD)(x), [[0, 0], [1, 0]])
 
 
-def read(maps: Sequence[keras.KerasTensor], kind: str) -> keras.KerasTensor:
+def read(
+    maps: Sequence[keras.KerasTensor], kind: str, axes: Mapping[str, Floats]
+) -> keras.KerasTensor:
     """Turn feature maps [N, h, w, C], the last one first, into the features [N, D] of a head.
 
     A class token is a map of one position. Of the kind "tokens", the features are the class token
     and the mean of the patches. Of maps of several layers, they are the mean of the last map, and
     the covariances of the channels of each map; see `covariance_pooling`. The mean comes first, so
     that the features of the kind "average" are the first of them.
+
+    Args:
+        maps: The feature maps.
+        kind: The kind of features.
+        axes: Axes of the channels of some layers, float32 [C, d] by the name of the layer.
     """
     from keras import layers
 
@@ -168,8 +175,8 @@ def read(maps: Sequence[keras.KerasTensor], kind: str) -> keras.KerasTensor:
         ]
     else:
         mean = layers.GlobalAveragePooling2D(dtype="float32")(maps[0])
-        axes = covariance_pooling.fixed_axes(maps)
-        blocks = [mean, *covariance_pooling.pooled(maps, axes)]
+        projections = covariance_pooling.fixed_axes(maps, axes)
+        blocks = [mean, *covariance_pooling.pooled(maps, projections)]
     return layers.Concatenate(dtype="float32", name=FEATURES)(blocks)
 
 
@@ -207,7 +214,7 @@ def build_features(
         maps += [
             layer_graph.cut_layer(network, name, "model.features").outputs[0] for name in names
         ]
-    return pixels, maps, read(maps, kind)
+    return pixels, maps, read(maps, kind, backbone.axes)
 
 
 def require_layers(settings: ModelSettings) -> None:

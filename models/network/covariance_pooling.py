@@ -10,14 +10,14 @@ Li et al. 2018, https://arxiv.org/abs/1712.01034).
 
 A map of a thousand channels would have half a million covariances. So its channels are projected to
 a few axes first (compact bilinear pooling, Gao et al. 2016, https://arxiv.org/abs/1511.06062).
-These axes come from the weights of the network, and not from images. So they are the same in every
-run, and the features of an image depend on this image alone.
+These axes come with the network or from its weights, and not from the images of a run. So they are
+the same in every run, and the features of an image depend on this image alone.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -103,42 +103,51 @@ def number_of_axes(network: keras.Model) -> int:
     return next((int(layer.filters) for layer in projecting), 0)
 
 
-def fixed_axes(maps: Sequence[keras.KerasTensor]) -> list[Floats]:
+def fixed_axes(maps: Sequence[keras.KerasTensor], known: Mapping[str, Floats]) -> list[Floats]:
     """Return the axes to which the channels of feature maps of a network are projected.
 
-    They are singular vectors of the weights that read a map, or, as above the last map, of those
-    that compute it, each times its singular value. So an axis counts as much as the network makes
-    of it. Where a map has no such weights, the axes are random, and the same in every run.
+    Where those of a layer are not known, they are singular vectors of the weights that read the
+    map, or, as above the last map, of those that compute it, each times its singular value. So an
+    axis counts as much as the network makes of it. Where a map has no such weights, the axes are
+    random, and the same in every run.
 
     Args:
         maps: Feature maps, symbolic [N, h, w, C]: the last one of the network, and lower ones.
+        known: Axes that come with the network, float32 [C, D] by the name of the layer, the most
+            important ones first.
 
     Returns:
         For each map, float32 [C, d]. The number d of axes is `COVARIANCE_AXES`, or less if one of
         the maps or its weights have fewer channels.
     """
     order = layer_graph.nodes(maps)
-    kernels = [layer_graph.channel_weights(order, feature_map) for feature_map in maps]
-    sizes = [feature_map.shape[-1] for feature_map in maps]
-    sizes += [min(kernel.shape) for kernel in kernels if kernel is not None]
-    dimension = min(COVARIANCE_AXES, *sizes)
-    return [
-        _random_axes(feature_map.shape[-1], dimension)
-        if kernel is None
-        else _singular_axes(kernel.tobytes(), len(kernel), dimension)
-        for feature_map, kernel in zip(maps, kernels, strict=True)
-    ]
+    axes = []
+    for feature_map in maps:
+        name = layer_graph.layer_name(feature_map)
+        axes.append(known[name] if name in known else _axes_of_weights(order, feature_map))
+    dimension = min(COVARIANCE_AXES, *(columns.shape[1] for columns in axes))
+    return [columns[:, :dimension] for columns in axes]
 
 
-def _random_axes(channels: int, dimension: int) -> Floats:
+def _axes_of_weights(
+    order: Sequence[layer_graph.GraphNode], feature_map: keras.KerasTensor
+) -> Floats:
+    """Return the axes of a map that its weights give, or random ones; see `fixed_axes`."""
+    kernel = layer_graph.channel_weights(order, feature_map)
+    if kernel is None:
+        return _random_axes(feature_map.shape[-1])
+    return _singular_axes(kernel.tobytes(), len(kernel))
+
+
+def _random_axes(channels: int) -> Floats:
     """Return orthonormal axes [C, d]."""
-    drawn = np.random.default_rng(_SEED).standard_normal((channels, dimension))
+    drawn = np.random.default_rng(_SEED).standard_normal((channels, min(COVARIANCE_AXES, channels)))
     with one_blas_thread():
         return np.linalg.qr(drawn)[0].astype(np.float32)
 
 
 @functools.lru_cache(maxsize=16)  # a run builds its network several times
-def _singular_axes(weights: bytes, channels: int, dimension: int) -> Floats:
+def _singular_axes(weights: bytes, channels: int) -> Floats:
     """Return left singular vectors of float32 weights [C, K] times their values, [C, d].
 
     The scale of the weights does not matter: the largest value is 1. The sign of an axis is that
@@ -147,6 +156,7 @@ def _singular_axes(weights: bytes, channels: int, dimension: int) -> Floats:
     from scipy import linalg
 
     kernel = np.frombuffer(weights, np.float32).reshape(channels, -1).astype(np.float64)
+    dimension = min(COVARIANCE_AXES, *kernel.shape)
     few = kernel.shape[1] < channels  # then the products of the columns are the smaller matrix
     with one_blas_thread():
         products = kernel.T @ kernel if few else kernel @ kernel.T

@@ -14,7 +14,7 @@ CLASS_TOKEN: Final = "class_token"  # the class token of a transformer
 TOKENS: Final = "tokens"  # the class token, and the mean of the patches
 
 #: Number of axes to which the channels of a map are projected before their covariance is taken.
-COVARIANCE_AXES: Final = 80
+COVARIANCE_AXES: Final = 64
 
 _BLOCKS_OF_TOKENS: Final[Mapping[str, int]] = {CLASS_TOKEN: 0, AVERAGE: 1}
 _BLOCKS_OF_MAPS: Final[Mapping[str, int]] = {AVERAGE: 0}

@@ -210,10 +210,10 @@ def test_a_cut_above_all_weights_is_refused(settings) -> None:
     ("settings", "names", "axes"),
     [
         ({"backbone": "mobilenet_v2", "width": 0.35}, 3, 32),
-        ({"backbone": "mobilenet_v2"}, 3, 80),
+        ({"backbone": "mobilenet_v2"}, 3, 64),
         ({"backbone": "conv_4_8_16_32"}, 3, 16),
         ({"backbone": "conv_4", "image_size": 16}, 2, 4),
-        ({"backbone": "efficientnet_b0"}, 3, 80),
+        ({"backbone": "efficientnet_b0"}, 3, 64),
         ({"features": "conv1", "backbone": "conv_4_8"}, 2, 4),
     ],
     ids=str,

@@ -33,7 +33,7 @@ def images(draw) -> list[bytes]:
 def _classifier(classes: int, **settings: object) -> ClassifierNetwork:
     """Return a network with a random head whose answers differ between images."""
     options = ModelSettings(image_size=_SIZE, **{"features": "average", **settings})
-    head = build_head(1280 if options.features == "average" else 11000, classes, options)
+    head = build_head(1280 if options.features == "average" else 7520, classes, options)
     random = np.random.default_rng(classes)
     head.set_weights([random.normal(size=w.shape, scale=0.2) for w in head.get_weights()])
     return build_classifier(head, [f"class {n}" for n in range(classes)], options)

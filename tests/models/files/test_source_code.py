@@ -50,14 +50,21 @@ def test_the_code_of_a_store_names_all_that_it_imports(code: tuple[str, ...]) ->
     assert sorted(map(str, missing)) == []
 
 
-@pytest.mark.parametrize("file", ["models/preprocess.py", "components/predictor.py"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "models/preprocess.py",
+        "components/predictor.py",
+        "models/backbones/architectures/efficientnet_lite_axes.npz",
+    ],
+)
 def test_changed_code_changes_the_fingerprint(tmp_path, monkeypatch, file: str) -> None:
     for folder in source_code.PACKAGE:
         shutil.copytree(source_code.ROOT / folder, tmp_path / folder)
     monkeypatch.setattr(source_code, "ROOT", tmp_path)
     source_code.fingerprint.cache_clear()
     before = source_code.fingerprint()
-    (tmp_path / file).write_text((tmp_path / file).read_text() + "\n# changed\n")
+    (tmp_path / file).write_bytes((tmp_path / file).read_bytes() + b"\n# changed\n")
     source_code.fingerprint.cache_clear()
     assert source_code.fingerprint() != before
     monkeypatch.undo()

@@ -114,13 +114,23 @@ def test_axes_are_singular_vectors_of_the_weights_that_read_a_map_or_compute_it(
     last = keras.layers.Activation("relu")(high)
     network = keras.Model(pixels, last)
     kernel = np.asarray(network.get_layer("high").kernel)[0, 0]  # [10, 12]
-    of_last, of_low = covariance_pooling.fixed_axes([last, low])
+    of_last, of_low = covariance_pooling.fixed_axes([last, low], {})
     assert of_last.shape == (12, 10) and of_low.shape == (10, 10)
     for axes, weights in ((of_last, kernel.T), (of_low, kernel)):
         left, values, _ = np.linalg.svd(weights.astype(np.float64), full_matrices=False)
         expected = left * values / values[0]
         signs = np.sign((axes * expected).sum(axis=0))
         np.testing.assert_allclose(axes, expected * signs, atol=1e-5)
+
+
+def test_axes_that_come_with_a_network_take_the_place_of_those_of_its_weights() -> None:
+    pixels = keras.Input((16, 16, 3))
+    low = keras.layers.Conv2D(10, 3, name="low")(pixels)
+    last = keras.layers.Conv2D(12, 1, name="high")(low)
+    known = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 8)))[0].astype(np.float32)
+    of_last, of_low = covariance_pooling.fixed_axes([last, low], {"low": known})
+    np.testing.assert_array_equal(of_low, known)
+    np.testing.assert_array_equal(of_last, covariance_pooling.fixed_axes([last, low], {})[0][:, :8])
 
 
 def test_squeeze_and_excitation_is_not_what_reads_a_map() -> None:
@@ -135,7 +145,7 @@ def test_squeeze_and_excitation_is_not_what_reads_a_map() -> None:
 
 
 def test_axes_without_weights_are_the_same_in_every_run() -> None:
-    axes = [covariance_pooling.fixed_axes([keras.Input((4, 4, 6))])[0] for _ in range(2)]
+    axes = [covariance_pooling.fixed_axes([keras.Input((4, 4, 6))], {})[0] for _ in range(2)]
     np.testing.assert_array_equal(*axes)
     np.testing.assert_allclose(axes[0].T @ axes[0], np.eye(6), atol=1e-6)
 
