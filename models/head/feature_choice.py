@@ -20,7 +20,7 @@ from imgpipe.models.settings.feature_kinds import single_blocks
 from imgpipe.models.settings.model import ModelSettings
 
 #: With more images, only one block is stored, unless all of them are better by far: the blocks of
-#: the default network take 22 kB an image instead of 2.6.
+#: the default network take 15 kB an image instead of 2.6.
 MANY_IMAGES: Final = 100_000
 _FAR_BETTER: Final = 0.01  # in accuracy
 #: Standard errors that chance exceeds once in twenty times. One standard error is too little for a

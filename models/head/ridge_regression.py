@@ -28,9 +28,9 @@ from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.names.arrays import Floats
 
 #: Most rows or features, whichever are fewer, of a head in closed form. Two square matrices of
-#: float64 with a row for each of them are in memory: 2.3 GB. Covariances with the mean of the last
-#: map are 11,000 features, with 2,048 channels in this map 11,768.
-WIDEST: Final = 12_000
+#: float64 with a row for each of them are in memory: 1.3 GB. Covariances with the mean of the last
+#: map are 7,520 features, with 2,048 channels in this map 8,288.
+WIDEST: Final = 9_000
 #: Smallest unit of a feature; see `Scaling.fit`. Of thousands of features, some hardly vary in the
 #: training images. In units of their own deviation, one that a new image excites has a value of
 #: thousands and decides alone. What this unit gains stands in docs/benchmarks.md, "Many classes".
