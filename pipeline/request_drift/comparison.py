@@ -89,7 +89,7 @@ def compare(
     requests: VersionRequests,
     measured: Sequence[Mapping[str, object]],
     reference: Reference,
-    unfamiliar: Share,
+    unfamiliar: Share = NONE_LOOKED_AT,
     far: Share = NONE_LOOKED_AT,
 ) -> VersionComparison:
     """Compare the requests of one version with its reference.
@@ -97,7 +97,7 @@ def compare(
     Args:
         requests: The requests and answers of the version.
         measured: Measurements of the different images in the requests
-            (`images.MeasuredImages.rows`). May be empty.
+            (`images.MeasuredImages.rows`). May be empty, where there are fewer than `FEWEST`.
         reference: Statistics and predictions of the version.
         unfamiliar: Share of the images whose features are unlike those of the training data.
         far: Share of the images whose features are far from those of the training data.
@@ -116,9 +116,13 @@ def compare(
         comparisons += _compared_predictions(requests, reference, notes)
     if not requests.images:
         notes.append("the log holds no images of it, so images were not compared")
+    elif len(requests.locations) < FEWEST:
+        different = len(requests.locations)
+        notes.append(f"{different:,} different images are too few to compare: {FEWEST} are needed")
     elif len(measured) < FEWEST:
         notes.append(
-            f"{len(measured):,} different images are too few to compare: {FEWEST} are needed"
+            f"{len(measured):,} different images that can be decoded are too few to compare: "
+            f"{FEWEST} are needed"
         )
     else:
         comparisons += _compared_images(measured, reference)
