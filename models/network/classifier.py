@@ -149,7 +149,7 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
 
 
 def read(
-    maps: Sequence[keras.KerasTensor], kind: str, axes: Mapping[str, Floats]
+    maps: Sequence[keras.KerasTensor], kind: str, axes_of_layers: Mapping[str, Floats]
 ) -> keras.KerasTensor:
     """Turn feature maps [N, h, w, C], the last one first, into the features [N, D] of a head.
 
@@ -161,7 +161,7 @@ def read(
     Args:
         maps: The feature maps.
         kind: The kind of features.
-        axes: Axes of the channels of some layers, float32 [C, d] by the name of the layer.
+        axes_of_layers: Axes of the channels of some layers; see `covariance_pooling.fixed_axes`.
     """
     from keras import layers
 
@@ -175,8 +175,8 @@ def read(
         ]
     else:
         mean = layers.GlobalAveragePooling2D(dtype="float32")(maps[0])
-        projections = covariance_pooling.fixed_axes(maps, axes)
-        blocks = [mean, *covariance_pooling.pooled(maps, projections)]
+        axes = covariance_pooling.fixed_axes(maps, axes_of_layers)
+        blocks = [mean, *covariance_pooling.pooled(maps, axes)]
     return layers.Concatenate(dtype="float32", name=FEATURES)(blocks)
 
 

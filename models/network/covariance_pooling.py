@@ -103,18 +103,20 @@ def number_of_axes(network: keras.Model) -> int:
     return next((int(layer.filters) for layer in projecting), 0)
 
 
-def fixed_axes(maps: Sequence[keras.KerasTensor], known: Mapping[str, Floats]) -> list[Floats]:
+def fixed_axes(
+    maps: Sequence[keras.KerasTensor], axes_of_layers: Mapping[str, Floats]
+) -> list[Floats]:
     """Return the axes to which the channels of feature maps of a network are projected.
 
-    Where those of a layer are not known, they are singular vectors of the weights that read the
-    map, or, as above the last map, of those that compute it, each times its singular value. So an
-    axis counts as much as the network makes of it. Where a map has no such weights, the axes are
+    Where a layer has none in `axes_of_layers`, they are singular vectors of the weights that read
+    its map, or, as above the last map, of those that compute it, each times its singular value. So
+    an axis counts as much as the network makes of it. Where a map has no such weights, the axes are
     random, and the same in every run.
 
     Args:
         maps: Feature maps, symbolic [N, h, w, C]: the last one of the network, and lower ones.
-        known: Axes that come with the network, float32 [C, D] by the name of the layer, the most
-            important ones first.
+        axes_of_layers: Axes that come with the network, float32 [C, D] by the name of the layer,
+            the most important ones first.
 
     Returns:
         For each map, float32 [C, d]. The number d of axes is `COVARIANCE_AXES`, or less if one of
@@ -124,7 +126,10 @@ def fixed_axes(maps: Sequence[keras.KerasTensor], known: Mapping[str, Floats]) -
     axes = []
     for feature_map in maps:
         name = layer_graph.layer_name(feature_map)
-        axes.append(known[name] if name in known else _axes_of_weights(order, feature_map))
+        if name in axes_of_layers:
+            axes.append(axes_of_layers[name])
+        else:
+            axes.append(_axes_of_weights(order, feature_map))
     dimension = min(COVARIANCE_AXES, *(columns.shape[1] for columns in axes))
     return [columns[:, :dimension] for columns in axes]
 

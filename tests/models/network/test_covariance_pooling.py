@@ -127,9 +127,9 @@ def test_axes_that_come_with_a_network_take_the_place_of_those_of_its_weights() 
     pixels = keras.Input((16, 16, 3))
     low = keras.layers.Conv2D(10, 3, name="low")(pixels)
     last = keras.layers.Conv2D(12, 1, name="high")(low)
-    known = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 8)))[0].astype(np.float32)
-    of_last, of_low = covariance_pooling.fixed_axes([last, low], {"low": known})
-    np.testing.assert_array_equal(of_low, known)
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 8)))[0].astype(np.float32)
+    of_last, of_low = covariance_pooling.fixed_axes([last, low], {"low": axes})
+    np.testing.assert_array_equal(of_low, axes)
     np.testing.assert_array_equal(of_last, covariance_pooling.fixed_axes([last, low], {})[0][:, :8])
 
 

@@ -167,7 +167,7 @@ def test_heads_read_covariances_along_the_axes_that_come_with_the_network() -> N
     settings = ModelSettings(features="covariance")
     pixels, maps, features = build_features(settings)
     network = keras.Model(pixels, features)
-    known = settings.backbone_spec().axes
+    axes = settings.backbone_spec().axes
     for number, feature_map in enumerate(maps):
         kernel = np.asarray(network.get_layer(f"{AXES}_{number}").kernel)[0, 0]
-        np.testing.assert_array_equal(kernel, known[layer_graph.layer_name(feature_map)])
+        np.testing.assert_array_equal(kernel, axes[layer_graph.layer_name(feature_map)])
