@@ -85,6 +85,12 @@ class Finished(Ended):
         except (KeyError, TypeError):  # without a gate, or without an image
             sys.exit(f"no accuracy ({measured}) in the summary: {self.summary['verdict']}")
 
+    def images(self, measured: str) -> int:
+        """Return the number of images of which an accuracy is; see `accuracy`."""
+        if measured == "decided":
+            return int(self.summary["gate"]["decided_by"]["count"])
+        return sum(self.summary["data"]["by_split"][measured].values())
+
 
 @dataclass(frozen=True)
 class Trained:
