@@ -6,9 +6,9 @@ The settings are configurations of `imgpipe run`, `benchmarks/recipes/SET.toml`,
 chosen on validation. A figure is the mean over whole runs with different seeds, from their
 summaries: the accuracy of the served signature on test, for which no setting was chosen. As
 horses_or_humans has no test split, it is what decided there, the accuracy over the folds.
-Sets that end in "_defaults" have the default configuration
-and vary the seed of the split only. "few" is the accuracy with 10, 25, 50 and 100 images of each
-class, a fifth of them in validation, on other images.
+Sets that end in "_defaults" have the default configuration and vary the seed of the split only.
+"few" is the accuracy with 10, 25, 50 and 100 images of each class, a fifth of them in validation,
+on other images.
 """
 
 from __future__ import annotations

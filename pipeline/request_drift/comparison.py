@@ -97,7 +97,8 @@ def compare(
     Args:
         requests: The requests and answers of the version.
         measured: Measurements of the different images in the requests
-            (`images.MeasuredImages.rows`). May be empty, where there are fewer than `FEWEST`.
+            (`images.MeasuredImages.rows`). None has to be measured where there are fewer than
+            `FEWEST`.
         reference: Statistics and predictions of the version.
         unfamiliar: Share of the images whose features are unlike those of the training data.
         far: Share of the images whose features are far from those of the training data.
