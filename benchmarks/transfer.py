@@ -33,7 +33,7 @@ from imgpipe.components.image_filter.placement import families
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.head.answers import standard_error
+from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.names.arrays import Flags, Integers, Names
 from imgpipe.models.settings.feature_kinds import COVARIANCE

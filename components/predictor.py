@@ -24,8 +24,8 @@ from tfx.utils import path_utils
 from imgpipe.components.baseline import is_empty
 from imgpipe.components.baseline_plan import ANSWERS_FOLDER, BASELINE_FILE
 from imgpipe.components.common import blessings, loaded_model
+from imgpipe.components.common.answer_table import DESCRIBED, PREDICTED_SPLITS
 from imgpipe.components.common.artifacts import mark_examples
-from imgpipe.components.common.prediction import DESCRIBED
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.common.storage.shards import Shard, batches, shards
 from imgpipe.models.errors import ResourceError
@@ -37,10 +37,8 @@ from imgpipe.serving.served import Served
 
 _log = logging.getLogger(__name__)
 
-#: Splits whose images are predicted.
-SPLITS = (names.VALIDATION, names.TEST)
 _TINY = 1e-30  # keeps divisions finite
-_KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH, names.LABEL)
+_KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH, names.LABEL, names.GROUP)
 
 
 class RowAnswer(NamedTuple):
@@ -102,14 +100,14 @@ class Predict(beam.DoFn):
 
     def process(self, shard: Shard) -> None:
         """Predict the images of a shard in batches."""
-        with records.ShardWriter(shard.outputs(self._uri, SPLITS)) as writer:
+        with records.ShardWriter(shard.outputs(self._uri, PREDICTED_SPLITS)) as writer:
             for batch in batches(shard.records(), images_at_once()):
                 for split, prediction in self._predictions(batch):
                     writer.write(split, prediction)
 
     def write_nothing(self) -> None:
         """Write splits without predictions."""
-        with records.ShardWriter(Shard((), 0, 1).outputs(self._uri, SPLITS)):
+        with records.ShardWriter(Shard((), 0, 1).outputs(self._uri, PREDICTED_SPLITS)):
             pass
 
     def _predictions(self, batch: list[bytes]) -> Iterator[tuple[str, tf.train.Example]]:
@@ -184,7 +182,7 @@ def _stored(uri: str) -> dict[bytes, RowAnswer]:
         return {}
     answers = {}
     try:
-        for split in SPLITS:
+        for split in PREDICTED_SPLITS:
             for example in records.iterate(uri, split):
                 row = np.array(records.floats(example, names.PROBABILITIES), np.float32)
                 answers[records.raw(example, names.IMAGE_HASH)] = RowAnswer(row)
@@ -201,8 +199,7 @@ def _record(
 ) -> tuple[str, tf.train.Example]:
     """Return the split and the prediction for one image."""
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
-    near = records.integer(example, names.NEAR_GROUP)
-    values[names.GROUP] = records.raw(example, names.GROUP) or (b"near:%d" % near if near else b"")
+    values[names.NEAR_GROUP] = records.integer(example, names.NEAR_GROUP)
     values[names.SEEN_FAMILY] = records.integer(example, names.SEEN_FAMILY)
     described = {name: records.first(example, name) for name in DESCRIBED}
     values |= {name: value for name, value in described.items() if value is not None}
@@ -258,7 +255,7 @@ def Predictor(
         with beam_pipeline as pipeline:
             _ = (
                 pipeline
-                | "Shards" >> beam.Create(shards(examples.uri, SPLITS), reshuffle=True)
+                | "Shards" >> beam.Create(shards(examples.uri, PREDICTED_SPLITS), reshuffle=True)
                 | "Predict" >> beam.ParDo(predict)
             )
         records.remove_temporary(predictions.uri)  # of attempts that died

@@ -144,7 +144,8 @@ def evaluate(
     _prepare()
     built = _configuration(config, data, settings)
     asked = evaluation.prepare(_folder(path), version, built, threshold)
-    summary, _ = evaluation.evaluate(asked, with_images=False, to_stderr=True)
+    evaluated = evaluation.evaluate(asked, with_images=False, to_stderr=True)
+    summary = evaluated.summary
 
     def draw() -> str:
         from imgpipe.components.report.evaluation_page import render
@@ -152,7 +153,7 @@ def evaluate(
 
         with consoles.quiet(to_stderr=True):
             images = evaluation.shown_images(asked, summary)
-        return render(summary, images)
+        return render(summary, evaluated.answers, images)
 
     return Evaluation(summary["verdict"], summary, draw)
 

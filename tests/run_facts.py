@@ -10,10 +10,9 @@ import numpy as np
 from PIL import Image
 
 from imgpipe.components.baseline import BaselineState
+from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.common.named_images import NamedImage
-from imgpipe.components.common.prediction import StoredPrediction
-from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
 from imgpipe.components.image_filter.copies.near_duplicates import ListedCopy
@@ -29,20 +28,20 @@ from imgpipe.components.report.pictures.near_duplicates import ShownGroup, Shown
 from imgpipe.components.run_record.deciding_answers import (
     AnsweredBy,
     DecidingAnswers,
-    ShownAnswers,
     summarise,
 )
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import ShownSettings, page_settings
 from imgpipe.components.run_record.identity import Identity
-from imgpipe.components.run_record.metrics import Table
-from imgpipe.components.run_record.slices import Slice, SliceGroup
+from imgpipe.components.run_record.metrics import SplitMetrics, metrics
+from imgpipe.components.run_record.slices import SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.cross_validation import Fold, Folds
 from imgpipe.models.training.history import Epoch, History
+from tests.answer_tables import answer, figures, table
 from tests.declared import made
 from tests.images import encoded
 
@@ -56,10 +55,8 @@ def jpeg(colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (
     return encoded(Image.new("RGB", size, colour), "JPEG")
 
 
-def predictions(
-    classes: Sequence[str], count: int, accuracy: float, seed: int
-) -> list[StoredPrediction]:
-    """Return `count` predictions of one split with about this accuracy."""
+def answers(classes: Sequence[str], count: int, accuracy: float, seed: int) -> AnswerTable:
+    """Return `count` answers with about this accuracy."""
     random = np.random.default_rng(seed)
     rows = []
     for i in range(count):
@@ -68,17 +65,15 @@ def predictions(
         share = 0.2 / len(classes)
         of_label = 0.8 + share if guess == label else share
         path = f"{classes[label]}/{i}.jpg"
-        rows.append(StoredPrediction(path, f"{i:064x}", label, guess, 0.8 + share, of_label))
-    return rows
+        rows.append(answer(i, label, guess, 0.8 + share, of_label, path=path))
+    return table(classes, *rows)
 
 
 def deciding(
     classes: Sequence[str], count: int, accuracy: float, judged_by: AnsweredBy = "folds"
 ) -> DecidingAnswers:
     """Return `count` answers that decide, of about this accuracy."""
-    shown = ShownAnswers()
-    table = Table(classes, shown.counted(predictions(classes, count, accuracy, 3)))
-    return summarise(judged_by, 0.9, classes, table, shown)
+    return summarise(judged_by, 0.9, answers(classes, count, accuracy, 3))
 
 
 def gallery(name: str, count: int = 60) -> Gallery:
@@ -228,7 +223,7 @@ def folds(**values: Any) -> Folds:
 def decided_by(correct: int, count: int, kind: str = "folds") -> DecidingAccuracy:
     """Return the accuracy of five folds, or of another kind, on so many images."""
     by_folds = {"folds": 5, "std": 0.021} if kind == "folds" else {}
-    return made(DecidingAccuracy, kind=kind, **by_folds, **accuracy_figures(correct, count))
+    return made(DecidingAccuracy, kind=kind, **by_folds, **figures(correct, count))
 
 
 def decision(decided: DecidingAccuracy, **values: Any) -> Decision:
@@ -274,11 +269,11 @@ def facts(
     accuracy: float = 0.95,
 ) -> PageFacts:
     """Return the facts of a run of these classes and rejected files that folds have blessed."""
-    tables = {
-        measured: Table(classes, predictions(classes, count, accuracy, seed))
-        for measured, count, seed in (("folds", 150, 3), ("test", 30, 2))
+    measured: dict[str, SplitMetrics] = {
+        name: metrics(answers(classes, count, accuracy, seed))
+        for name, count, seed in (("folds", 150, 3), ("test", 30, 2))
     }
-    every = tables["folds"].summary()
+    every = measured["folds"]
     again = made(
         ListedCopy,
         path="rock/again.jpg",
@@ -341,7 +336,7 @@ def facts(
             ),
         ],
         "push": made(Push, status="pushed", version="4", path="/out/model/4"),
-        "metrics": {split: table.summary() for split, table in tables.items()},
+        "metrics": measured,
         "deciding": deciding(classes, 150, accuracy),
         "galleries": [gallery(name) for name in classes],
         "map": grid(classes),
@@ -351,8 +346,8 @@ def facts(
                 name="format",
                 accuracy=0.9,
                 rows=[
-                    made(Slice, value="JPEG", count=70, correct=69),
-                    made(Slice, value="PNG", count=20, correct=12),
+                    {"value": "JPEG", **figures(69, 70)},
+                    {"value": "PNG", **figures(12, 20)},
                 ],
             )
         ],
@@ -364,8 +359,7 @@ def by_validation(found: PageFacts | None = None) -> PageFacts:
     """Return facts of a run about which 60 images of validation decided, not the folds."""
     found = found or facts()
     classes = found["settings"]["vocabulary"]
-    table = Table(classes, predictions(classes, 60, 0.95, 1))
-    every = table.summary()
+    every = metrics(answers(classes, 60, 0.95, 1))
     return {
         **found,
         "settings": {**found["settings"], "cross_validate": 0},

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.named_images import LabelledImage
-from imgpipe.components.common.shares import AccuracyFigures
+from imgpipe.models.head.certainty import AccuracyFigures
 
 DECISION_FILE = "decision.json"
 #: Name of what decided where it was the folds, beside the names of the splits.

@@ -4,7 +4,7 @@ The answers are those that Predictor has stored, so that no model is loaded or r
 executor computes the metrics, by split and class, for everybody who reads TFMA's artifact. The
 subclass here gives it the configuration, and compares with the baseline only if there is one (a
 plain component always emits an artifact, which TFX's executor would take for a model). The blessing
-follows from `rules.decide`, which counts the answers itself.
+follows from `rules.decide`, which reads the table of answers itself.
 """
 
 import json
@@ -29,17 +29,17 @@ from tfx.types.standard_artifacts import (
     ModelRun,
 )
 from tfx.types.standard_component_specs import EvaluatorSpec
-from tfx.utils import json_utils
+from tfx.utils import json_utils, path_utils
 
 from imgpipe.components.baseline import is_empty
 from imgpipe.components.baseline_plan import BASELINE_FILE
-from imgpipe.components.common import blessings, prediction
-from imgpipe.components.common.counts import AnswerTally
+from imgpipe.components.common import blessings
+from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
-from imgpipe.components.image_evaluator.evidence import Evidence, PairTally
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
+from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import HISTORY_FILE
 from imgpipe.models.training.cross_validation import Folds
@@ -48,7 +48,6 @@ from imgpipe.models.training.history import History
 MODEL_RUN = "model_run"
 INFRA_BLESSING = "infra_blessing"
 BANK = "bank"
-SPLITS = [names.VALIDATION, names.TEST]
 _FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
 
 
@@ -123,7 +122,7 @@ class ImageEvaluatorExecutor(stock.Executor):
         _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
 
 
-def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
+def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
     """Collect what is known about the model.
 
     Args:
@@ -134,36 +133,29 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
     uri = uris[specs.BASELINE_MODEL_KEY]
     state = records.read_json(f"{uri}/{BASELINE_FILE}")
     split_of = known_images.read(Path(uri, known_images.FILE)) or {}  # of the baseline's images
-    every = AnswerTally(len(vocabulary))
-    unseen = AnswerTally(len(vocabulary))  # the images of families of which train has none
-    pairs = PairTally(np.array(state["columns"]) >= 0) if state["compared"] else None
-    for example in records.iterate(uris[specs.EXAMPLES_KEY], names.VALIDATION):
-        answer = prediction.read(example)
-        if answer.label_index < 0:
-            continue
-        every.add(answer)
-        if not answer.seen_family:
-            unseen.add(answer)
-        is_learned = split_of.get(known_images.short(answer.image_hash)) == names.TRAIN
-        if pairs is not None and not is_learned:
-            pairs.add(
-                answer.label_index,
-                records.floats(example, names.PROBABILITIES),
-                records.floats(example, names.BASELINE_PROBABILITIES),
-            )
-    validation = every.counts()
-    of_unseen = unseen.counts()
-    return Evidence(
-        vocabulary=vocabulary,
+    folds = _read_folds(uris.get(MODEL_RUN))
+    learned = None
+    if folds is not None:
+        learned = OutOfFold.read(path_utils.serving_model_path(uris[specs.MODEL_KEY]))
+    predictions = uris[specs.EXAMPLES_KEY]
+    compared = None
+    if state["compared"]:
+        shared = np.array(state["columns"]) >= 0
+        now, before = AnswerTable.read_pairs(predictions, vocabulary, shared, learned)
+        split_of_rows = [
+            split_of.get(known_images.short(image.decode()), "") for image in now.hashes.tolist()
+        ]
+        new = np.array(split_of_rows, np.str_) != names.TRAIN
+        compared = (now.select(new), before.select(new))
+    return rules.Evidence(
         settings=plan.settings,
-        validation=validation,
-        pairs=None if pairs is None else pairs.pairs(),
+        answers=AnswerTable.read(predictions, vocabulary, learned),
+        compared=compared,
         version=state["version"],
         not_compared=state["why"],
-        folds=_read_folds(uris.get(MODEL_RUN)),
+        folds=folds,
         unserved=_unserved(uris.get(INFRA_BLESSING)),
         unlike=new_images.unlike_images(uris[BANK], vocabulary, split_of) if BANK in uris else (),
-        unseen=None if of_unseen == validation else of_unseen,
         accepted=bool(plan.accept_changes),
     )
 
@@ -235,7 +227,7 @@ class ImageEvaluator(BaseBeamComponent):
                 bank=bank,
                 settings=settings,
                 code=code,
-                example_splits=json_utils.dumps(SPLITS),
+                example_splits=json_utils.dumps([*PREDICTED_SPLITS]),
                 fairness_indicator_thresholds=json_utils.dumps(None),
                 evaluation=Channel(type=ModelEvaluation),
                 blessing=Channel(type=ModelBlessing),

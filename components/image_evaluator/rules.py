@@ -10,21 +10,88 @@ is refused. A setting of a rule is a field of the section `[evaluate]`, which ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from imgpipe.components.common import shares
-from imgpipe.components.common.counts import Counts
-from imgpipe.components.image_evaluator.decision import Decision, Ruling
-from imgpipe.components.image_evaluator.evidence import Evidence, Pairs
+from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.image_evaluator.decision import (
+    FOLDS,
+    DecidingAccuracy,
+    Decision,
+    Ruling,
+    UnlikeImages,
+)
+from imgpipe.components.image_evaluator.settings import EvaluateSettings
+from imgpipe.models.head.certainty import CHANCE, interval, paired_answers
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.training.cross_validation import Folds
 
 #: Tolerance of every comparison with a limit: 0.97 - 0.01 is less than 0.96 in float64.
 SLACK = 1e-6
-#: Images of a class that must be held out before a model may be refused for never predicting it.
-FEWEST_OF_A_CLASS = 5
 #: Lowest recall that every class must be able to have, as a share of the threshold.
 _FLOOR = 0.25
-_CHANCE = 0.05  # two models differ if the difference has a smaller probability by chance
+#: Lowest recall that a class must be able to have if it is never predicted, as a share of the
+#: accuracy: the recalls of the classes differ.
+_FLOOR_OF_NEVER = 0.6
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about a model when `decide` decides about it.
+
+    Attributes:
+        settings: Requirements on the model.
+        answers: Answers of the served signature to the images of validation and test, and those of
+            the folds, where these decide.
+        compared: Answers of the model and of the last version, among the classes that both know, to
+            the images that neither was trained on; None if they are not compared.
+        version: Number of that version.
+        not_compared: Why they are not compared; "" if they are.
+        folds: Result of the folds of ImageTrainer where they decide, otherwise None; see
+            `cross_validation.summary`.
+        unserved: Why the export cannot be served as it was trained; "" if it can.
+        unlike: New images that are unlike the old ones of their class; see `new_images`.
+        accepted: Whether a person accepts how the images differ from earlier ones.
+    """
+
+    settings: EvaluateSettings
+    answers: AnswerTable
+    compared: tuple[AnswerTable, AnswerTable] | None = None
+    version: int = 0
+    not_compared: str = ""
+    folds: Folds | None = None
+    unserved: str = ""
+    unlike: Sequence[UnlikeImages] = ()
+    accepted: bool = False
+
+    @property
+    def demands_nothing(self) -> bool:
+        """Whether a person asks for any model, however inaccurate, as in a trial of a pipeline."""
+        return self.settings.threshold == 0
+
+    @functools.cached_property
+    def validation(self) -> AnswerTable:
+        """The answers to the validation images."""
+        return self.answers.of_split(names.VALIDATION)
+
+    @functools.cached_property
+    def deciding(self) -> AnswerTable:
+        """The answers that decide: those of the folds, or those to the validation split."""
+        return self.answers.deciding()
+
+    @property
+    def decided_by(self) -> DecidingAccuracy:
+        """The accuracy that is compared with the threshold."""
+        folds = self.folds
+        return {
+            "kind": names.VALIDATION if folds is None else FOLDS,
+            **self.deciding.figures(),
+            "folds": None if folds is None else folds["folds"],
+            "std": None if folds is None else folds["std"],
+        }
 
 
 def _ruling(
@@ -37,10 +104,10 @@ def _ruling(
 def _threshold(evidence: Evidence) -> Ruling:
     threshold = evidence.settings.threshold
     accuracy = evidence.decided_by["accuracy"]
-    if evidence.validation.accuracy is None or accuracy is None:
+    if accuracy is None or not len(evidence.validation):
         return _ruling("no accuracy", "no validation image was evaluated")
     missed = accuracy < threshold - SLACK
-    balanced = f"balanced accuracy {evidence.deciding.balanced:.3f}"
+    balanced = f"balanced accuracy {evidence.deciding.balanced():.3f}"
     return _ruling(
         f"{_figures(evidence)}; {balanced}; at least {threshold:g} is asked for",
         f"it is below the threshold {threshold:g}" if missed else "",
@@ -55,26 +122,34 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     floor = _FLOOR * evidence.settings.threshold if floor is None else floor
     # The head of a fold cannot have learnt a class that lies in this fold as a whole.
     exempt = {label for label, _ in evidence.folds["unlearned"]} if evidence.folds else set()
-    counts = evidence.deciding
-    recalls = [
-        (right / images, label, images)
-        for label, (right, images) in enumerate(zip(counts.right, counts.labels, strict=True))
-        if images and label not in exempt
-    ]
-    if evidence.demands_nothing or not recalls:
+    answers = evidence.deciding
+    by_class = answers.by_class()
+    classes = [label for label, rows in enumerate(by_class) if len(rows) and label not in exempt]
+    if evidence.demands_nothing or not classes:
         return None
-    low = [row for row in recalls if counts.figures(row[1])["ci95"][1] < floor - SLACK]
-    never = [
-        (0.0, label, images)
-        for answers in (evidence.validation, counts)
-        for label, images in enumerate(answers.labels)
-        if images >= FEWEST_OF_A_CLASS and not answers.predicted[label] and label not in exempt
-    ]
+    # One class of many has a low recall by chance more often than a single one.
+    chance = CHANCE / len(classes)
+    per_class = answers.per_class()
+    accuracy = float(answers.right.mean())
+    recalls = []
+    low = []
+    never = []
+    for label in classes:
+        of_class = by_class[label]
+        row = (float(of_class.right.mean()), label, len(of_class))
+        highest = interval(of_class.right, of_class.families, chance)[1]
+        recalls.append(row)
+        if highest < floor - SLACK:
+            low.append(row)
+        is_predicted = per_class[answers.vocabulary[label]]["precision"] is not None
+        if not is_predicted and highest < _FLOOR_OF_NEVER * accuracy:
+            never.append(row)
     recall, label, images = min(never or low or recalls, key=lambda row: (row[0], -row[2]))
-    name = evidence.vocabulary[label]
+    name = answers.vocabulary[label]
+    of_class = by_class[label]
     text = (
-        f"lowest recall of a class {recall:.3f}, of {name!r} ({_recall_of(counts, label)}); the "
-        f"interval must reach {floor:g}"
+        f"lowest recall of a class {recall:.3f}, of {name!r} ({_recall_of(of_class)}); it must not "
+        f"be surely below {floor:g}"
     )
     reason = ""
     others = len({label for _, label, _ in (*low, *never)}) - 1
@@ -83,57 +158,73 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
         reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
     elif low:
         reason = f"the recall of {name!r}{more} is surely below {floor:g} (evaluate.min_recall): "
-        reason += _recall_of(counts, label)
+        reason += _recall_of(of_class)
     return _ruling(text, reason, recall, recall - floor)
 
 
 def _commonest_class(evidence: Evidence) -> Ruling | None:
-    counts = evidence.deciding
-    if evidence.demands_nothing or not counts.images:
+    answers = evidence.deciding
+    images = len(answers)
+    if evidence.demands_nothing or not images:
         return None
-    most = max(counts.labels)
-    name = evidence.vocabulary[list(counts.labels).index(most)]
-    right = f"right for {most:,} of {counts.images:,} images"
+    sizes = {name: of_class["count"] for name, of_class in answers.per_class().items()}
+    name = max(sizes, key=sizes.__getitem__)
+    most = sizes[name]
+    correct = int(answers.right.sum())
+    right = f"right for {most:,} of {images:,} images"
     always = f"always answering {name!r}"
-    refused = counts.correct <= most
+    refused = correct <= most
     return _ruling(
-        f"right for {counts.correct:,}, where {always} is {right}",
+        f"right for {correct:,}, where {always} is {right}",
         f"it is not better than {always}, which is {right}" if refused else "",
-        counts.accuracy,
-        (counts.correct - most) / counts.images,
+        correct / images,
+        (correct - most) / images,
     )
 
 
 def _last_version(evidence: Evidence) -> Ruling:
     """Refuse a model that is worse than the last version, on all images or on those of a class."""
-    pairs = evidence.pairs
-    if pairs is None or not sum(pairs.images):
+    if evidence.compared is None or not len(evidence.compared[0]):
         nothing = f"version {evidence.version} was trained on all validation images"
         return _ruling(evidence.not_compared or nothing)
-    classes = [label for label, images in enumerate(pairs.images) if images]
+    now, before = evidence.compared
+    overall = _compared(evidence, now, before, CHANCE)
+    if overall["reason"]:
+        return overall
+    classes = [
+        (f" of {name!r}", now_of_class, before_of_class)
+        for name, now_of_class, before_of_class in zip(
+            now.vocabulary, now.by_class(), before.by_class(), strict=True
+        )
+        if len(now_of_class)
+    ]
     # One class of many is worse by chance more often than all images together.
-    of_classes = (_compared(evidence, pairs, label, _CHANCE / len(classes)) for label in classes)
-    overall = _compared(evidence, pairs, None, _CHANCE)
-    return next((ruling for ruling in (overall, *of_classes) if ruling["reason"]), overall)
-
-
-def _compared(evidence: Evidence, pairs: Pairs, label: int | None, chance: float) -> Ruling:
-    """Refuse a drop of more than `max_drop` that has a smaller probability than `chance`."""
-    images, right, before, gained = pairs.totals(label)
-    lost = gained + before - right
-    most = evidence.settings.max_drop
-    low, high = shares.difference(lost, gained, images)
-    of = "" if label is None else f" of {evidence.vocabulary[label]!r}"
-    of_version = "as many" if right == before else f"{before:,}"
-    text = (
-        f"right for {right:,} of {images:,} validation images{of}, where version "
-        f"{evidence.version} is right for {of_version}, both by networks that were not trained on "
-        f"them; 95 % interval of the difference {low:+.2f} to {high:+.2f}"
+    of_classes = (
+        _compared(evidence, now_of_class, before_of_class, CHANCE / len(classes), of)
+        for of, now_of_class, before_of_class in classes
     )
-    drop = (before - right) / images
-    worse = drop > most + SLACK and shares.mcnemar(gained, lost) < chance
+    return next((ruling for ruling in of_classes if ruling["reason"]), overall)
+
+
+def _compared(
+    evidence: Evidence, now: AnswerTable, before: AnswerTable, chance: float, of: str = ""
+) -> Ruling:
+    """Refuse a drop of more than `max_drop` that has a smaller probability than `chance`."""
+    pair = paired_answers(before.right, now.right, now.families)
+    most = evidence.settings.max_drop
+    low, high = pair["ci95"]
+    right = int(now.right.sum())
+    was_right = int(before.right.sum())
+    of_version = "as many" if right == was_right else f"{was_right:,}"
+    text = (
+        f"right for {right:,} of {len(now):,} validation images{of}{_in_families(now)}, where "
+        f"version {evidence.version} is right for {of_version}, both by networks that were not "
+        f"trained on them; 95 % interval of the difference {low:+.2f} to {high:+.2f}"
+    )
+    drop = -pair["difference"]
+    worse = drop > most + SLACK and pair["p_value"] < chance
     why = f"it is worse than the last version by more than chance and {most:g} (evaluate.max_drop)"
-    return _ruling(text, f"{why}: {text}" if worse else "", right / images, -drop)
+    return _ruling(text, f"{why}: {text}" if worse else "", right / len(now), -drop)
 
 
 def _unlike_images(evidence: Evidence) -> Ruling | None:
@@ -192,6 +283,7 @@ def decide(evidence: Evidence) -> Decision:
         if ruling is not None:
             rulings.append({**ruling, "rule": name})
     refusals = [ruling for ruling in rulings if ruling["reason"]]
+    unseen = evidence.validation.unseen()
     return {
         "blessed": not refusals,
         "failed": [ruling["rule"] for ruling in refusals],
@@ -200,9 +292,9 @@ def decide(evidence: Evidence) -> Decision:
         "figures": _figures(evidence),
         "threshold": evidence.settings.threshold,
         "decided_by": evidence.decided_by,
-        "balanced": evidence.deciding.balanced,
-        "unseen": None if evidence.unseen is None else evidence.unseen.figures(),
-        "baseline": _accuracy_of_last_version(evidence.pairs),
+        "balanced": evidence.deciding.balanced(),
+        "unseen": None if unseen is None else unseen.figures(),
+        "baseline": _accuracy_of_last_version(evidence),
         "unlike": list(evidence.unlike),
     }
 
@@ -212,25 +304,24 @@ def _order(ruling: Ruling) -> tuple[bool, float]:
     return not ruling["reason"], 1.0 if ruling["margin"] is None else ruling["margin"]
 
 
-def _accuracy_of_last_version(pairs: Pairs | None) -> float | None:
+def _accuracy_of_last_version(evidence: Evidence) -> float | None:
     """Return the accuracy of the last version on the compared images; None without such images."""
-    if pairs is None or not sum(pairs.images):
+    if evidence.compared is None:
         return None
-    return sum(pairs.before) / sum(pairs.images)
+    return evidence.compared[1].figures()["accuracy"]
 
 
-def _recall_of(counts: Counts, label: int) -> str:
-    """Describe the recall of a class."""
-    images = f"{counts.labels[label]:,} images{_in_families(counts, label)}"
-    interval = shares.interval_text(counts.figures(label)["ci95"])
-    return f"{counts.right[label]:,} of {images}, {interval}"
+def _recall_of(of_class: AnswerTable) -> str:
+    """Describe the recall of a class by the answers to its images."""
+    recall = of_class.figures()
+    images = f"{recall['count']:,} images{_in_families(of_class)}"
+    return f"{recall['correct']:,} of {images}, {shares.interval_text(recall['ci95'])}"
 
 
-def _in_families(counts: Counts, label: int | None = None) -> str:
+def _in_families(answers: AnswerTable) -> str:
     """Say how many of the images are independent, if they are not all."""
-    images = counts.images if label is None else counts.labels[label]
-    independent = counts.independent_of(label)
-    return f" in {independent:,} independent groups" if independent < images else ""
+    families = answers.independent()
+    return f" in {families:,} independent groups" if families < len(answers) else ""
 
 
 def _figures(evidence: Evidence) -> str:
@@ -245,8 +336,8 @@ def _figures(evidence: Evidence) -> str:
     if accuracy < threshold - SLACK:
         text = shares.text_below(accuracy, threshold)
     images = f"{decided_by['count']:,} images{_in_families(evidence.deciding)}"
-    interval = shares.interval_text(decided_by["ci95"])
-    of = f"{decided_by['correct']:,} of {images} correct, {interval}"
+    interval_of_accuracy = shares.interval_text(decided_by["ci95"])
+    of = f"{decided_by['correct']:,} of {images} correct, {interval_of_accuracy}"
     if folds is None:
         return f"validation accuracy {text} ({of})"
     spread = f"{folds['folds']} folds from {folds['min']:.3f} to {folds['max']:.3f}"

@@ -191,10 +191,7 @@ def _read_images(parts: Sequence[str], settings: JudgeSettings, rule: SplitRule 
         images.times[record.image_hash] += 1
         images.rows.append(placement.row(record, rule, decision.is_relabelled))
         if not record.group:
-            moment = (record.content.camera, record.content.captured)
-            images.ungrouped.append(
-                FileOrigin(record.path, record.label, record.image_hash, *moment)
-            )
+            images.ungrouped.append(families.origin(record))
             images.splits[record.image_hash] = record.split
         if is_searched:
             images.hashes[record.image_hash] = decision.perceptual_hash

@@ -19,10 +19,10 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common import shares
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.checks.quality import is_grey
 from imgpipe.models.features import folds
+from imgpipe.models.head.certainty import interval
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Array, Flags, Floats, Integers
 
@@ -232,8 +232,7 @@ class _LabelledFiles:
             right: Whether each file is answered correctly, [n].
             of: Whether each file counts, [n].
         """
-        independent = len(np.unique(self._groups[of]))
-        return shares.wilson(float(right[of].mean()) * independent, independent)
+        return interval(right[of], self._groups[of])
 
 
 def _columns(

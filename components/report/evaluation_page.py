@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import page
 from imgpipe.components.report.page_facts import PageFacts, empty
 from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import accuracy, pictures
-from imgpipe.components.run_record.deciding_answers import of_cells
+from imgpipe.components.run_record.deciding_answers import summarise
 from imgpipe.components.run_record.facts import page_settings
+from imgpipe.components.run_record.metrics import metrics
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.names import feature_names as names
-
-if TYPE_CHECKING:
-    from imgpipe.components.run_record.metrics import SplitMetrics
 
 
 def _verdict(evaluation: Mapping[str, Any], context: Context) -> Mapping[str, Any]:
@@ -39,33 +38,23 @@ def _verdict(evaluation: Mapping[str, Any], context: Context) -> Mapping[str, An
     }
 
 
-def render(evaluation: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+def render(evaluation: Mapping[str, Any], answers: AnswerTable, images: Mapping[str, bytes]) -> str:
     """Draw the page.
 
     Args:
         evaluation: What `--json` writes.
+        answers: The answers that were judged.
         images: Encoded files of the mistakes, by image hash; any bytes are safe.
 
     Returns:
         The HTML text, which can be encoded as UTF-8.
     """
-    index = {name: number for number, name in enumerate(evaluation["classes"])}
-    cells = [
-        (index[cell["label"]], index[cell["predicted"]], cell["count"])
-        for cell in evaluation["confusion"]
-    ]
     # The sections expect the splits of a run, so the evaluated images take the name `test`.
     settings = page_settings("imgpipe evaluate", evaluation["source"], evaluation["classes"])
     facts: PageFacts = {
         **empty(settings),
-        "metrics": {names.TEST: _metrics(evaluation)},
-        "deciding": of_cells(
-            "evaluation",
-            evaluation["threshold"],
-            evaluation["classes"],
-            cells,
-            evaluation["mistakes"],
-        ),
+        "metrics": {names.TEST: metrics(answers)},
+        "deciding": summarise("evaluation", evaluation["threshold"], answers),
         "slices": evaluation["slices"],
     }
     status = "evaluated" if evaluation["passed"] else "below_threshold"
@@ -85,18 +74,3 @@ def render(evaluation: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
             accuracy.SLICES,
         ),
     )
-
-
-def _metrics(evaluation: Mapping[str, Any]) -> SplitMetrics:
-    """Return the metrics of the evaluated images, each of which counts for itself."""
-    return {
-        "count": evaluation["count"],
-        "correct": evaluation["correct"],
-        "accuracy": evaluation["accuracy"],
-        "ci95": evaluation["ci95"],
-        "loss": evaluation["loss"],
-        "unseen": None,
-        "ece": evaluation["ece"],
-        "ece_by_chance": evaluation["ece_by_chance"],
-        "per_class": evaluation["per_class"],
-    }

@@ -7,37 +7,27 @@ Any artifact may be missing. A part from a new artifact needs a field of `Facts`
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from imgpipe.components.baseline_plan import BASELINE_FILE
-from imgpipe.components.common import blessings, prediction
-from imgpipe.components.common.counts import Counts
+from imgpipe.components.common import blessings
+from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
-from imgpipe.components.image_evaluator.decision import DECISION_FILE
+from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
 from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.model_pusher.settings import PUSH_FILE
-from imgpipe.components.run_record import metrics
-from imgpipe.components.run_record.deciding_answers import (
-    AnsweredBy,
-    SampledAnswer,
-    ShownAnswers,
-    fold_predictions,
-    summarise,
-)
-from imgpipe.components.run_record.doubtful_labels import (
-    DoubtfulLabels,
-    UnseenAnswers,
-    doubtful_labels,
-)
+from imgpipe.components.run_record.deciding_answers import AnsweredBy, sample, summarise
+from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels, doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
-from imgpipe.components.run_record.slices import Slices
+from imgpipe.components.run_record.metrics import metrics
+from imgpipe.components.run_record.slices import slices
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.machine.process import one_blas_thread
@@ -97,7 +87,7 @@ class Collected(NamedTuple):
     """The facts of a run, and what the pictures of its page need besides."""
 
     facts: Facts
-    sample: list[SampledAnswer]  # of the answers that decide
+    sample: AnswerTable  # of the answers that decide
     bank: BankRows | None  # rows of view 0 of all splits; None without features
 
 
@@ -114,17 +104,17 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Collected:
             facts[row.fact or name] = _json(uris, name, row.file)  # type: ignore[literal-required]
     facts["rejected"] = _lines(uris, "quarantine", quarantine_files.MANIFEST) or []
     facts["quarantine"] = uris.get("quarantine", "")
-    unseen = UnseenAnswers()
-    sample = _add_answers(facts, uris, unseen)
+    answers = _answers(facts, uris)
+    _add_metrics(facts, answers)
     bank: BankRows | None = None
     if facts["bank"] is not None and facts["bank"]["dim"]:
         bank = read_rows(uris["bank"], names.SPLITS, len(settings["vocabulary"]), 0)
-        facts["suspects"] = _doubtful_labels(facts, uris, bank, unseen)
+        facts["suspects"] = _doubtful_labels(facts, uris, bank, answers)
     training = facts["training"]
     if training is not None:
         # A search may choose another size.
         facts["settings"] = {**settings, "image_size": training["image_size"]}
-    return Collected(facts, sample, bank)
+    return Collected(facts, sample(answers.deciding()), bank)
 
 
 def near_groups(uris: Mapping[str, str]) -> list[NearGroup] | None:
@@ -151,52 +141,39 @@ def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[Any] | Non
     return None if text is None else [json.loads(line) for line in text.splitlines()]
 
 
-def _add_answers(
-    facts: Facts, uris: Mapping[str, str], unseen: UnseenAnswers
-) -> list[SampledAnswer]:
-    """Add what is known of the answers of the model, and return a sample of those that decide.
-
-    `unseen` is told the answers that decide, and those for the test split.
-    """
-    vocabulary = facts["settings"]["vocabulary"]
-    kinds = Slices()
-    shown = ShownAnswers()
-    validation = kinds.counted(_labelled(uris, names.VALIDATION))
-    test = metrics.Table(vocabulary, unseen.counted(kinds.counted(_labelled(uris, names.TEST))))
-    threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
-    folds = folds_of(facts)
-    answers = _out_of_fold(uris) if folds is not None else None
-    if folds is not None and answers is not None:
-        deque(validation, maxlen=0)  # only its slices are of interest
-        paths = records.places(uris["bank"], answers.hashes)
-        deciding = fold_predictions(answers, paths)
-        answered = shown.counted(unseen.counted(deciding))
-        table = metrics.Table(vocabulary, answered, Counts.of_folds(folds))
-        judged_by: AnsweredBy = "folds"
-    else:
-        table = metrics.Table(vocabulary, shown.counted(unseen.counted(validation)))
-        judged_by = "validation"
-    facts["slices"] = kinds.summary()
-    if len(table):
-        facts["deciding"] = summarise(judged_by, threshold, vocabulary, table, shown)
-        # The images of validation are among those of the folds, and say nothing by themselves.
-        facts["metrics"][judged_by] = table.summary()
-    if len(test):
-        facts["metrics"][names.TEST] = test.summary()
-    return shown.sample()
-
-
-def _out_of_fold(uris: Mapping[str, str]) -> OutOfFold | None:
-    """Read the answers of the folds beside the model; None without them."""
+def _answers(facts: Facts, uris: Mapping[str, str]) -> AnswerTable:
+    """Return the answers by networks that have not seen the images."""
     from tfx.utils import path_utils
 
-    if "model" not in uris:
-        return None
-    return OutOfFold.read(path_utils.serving_model_path(uris["model"]))
+    learned = None
+    if folds_of(facts) is not None and "model" in uris:
+        learned = OutOfFold.read(path_utils.serving_model_path(uris["model"]))
+    answers = AnswerTable.read(uris.get("predictions"), facts["settings"]["vocabulary"], learned)
+    # The folds do not know the paths of the images that they alone have answered.
+    unnamed = np.flatnonzero(answers.paths == "")
+    place_of = records.places(uris["bank"], answers.hashes[unnamed]) if len(unnamed) else {}
+    paths = answers.paths.copy()
+    paths[unnamed] = [place_of.get(image, ("", ""))[1] for image in answers.hashes[unnamed]]
+    return replace(answers, paths=paths)
+
+
+def _add_metrics(facts: Facts, answers: AnswerTable) -> None:
+    """Add what follows from the answers of the model."""
+    deciding = answers.deciding()
+    test = answers.of_split(names.TEST)
+    facts["slices"] = slices(answers)
+    if len(deciding):
+        judged_by: AnsweredBy = names.VALIDATION if folds_of(facts) is None else FOLDS
+        threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
+        facts["deciding"] = summarise(judged_by, threshold, deciding)
+        # The images of validation are among those of the folds, and say nothing by themselves.
+        facts["metrics"][judged_by] = metrics(deciding)
+    if len(test):
+        facts["metrics"][names.TEST] = metrics(test)
 
 
 def _doubtful_labels(
-    facts: Facts, uris: Mapping[str, str], bank: BankRows, unseen: UnseenAnswers
+    facts: Facts, uris: Mapping[str, str], bank: BankRows, answers: AnswerTable
 ) -> DoubtfulLabels | None:
     """Rank the doubtful labels of the feature bank."""
     # A label that a person has accepted or corrected is not doubted again.
@@ -206,18 +183,7 @@ def _doubtful_labels(
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
     vocabulary = facts["settings"]["vocabulary"]
     with one_blas_thread():
-        return doubtful_labels(bank, uris["bank"], vocabulary, unseen, unlearned, settled)
-
-
-def _labelled(uris: Mapping[str, str], split: str) -> Iterator[prediction.StoredPrediction]:
-    """Return the predictions of the labelled images of a split, if there are any."""
-    uri = uris.get("predictions", "")
-    if not uri or not tf.io.gfile.exists(uri):
-        return
-    for example in records.iterate(uri, split):
-        answer = prediction.read(example)
-        if answer.label_index >= 0:
-            yield answer
+        return doubtful_labels(bank, uris["bank"], vocabulary, answers, unlearned, settled)
 
 
 def encoded_images(examples_uri: str, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:

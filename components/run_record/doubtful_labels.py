@@ -9,12 +9,13 @@ which is the simplest form of confident learning (Northcutt et al. 2021).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.common.storage import records
 from imgpipe.models.features.bank import BankRows
@@ -23,7 +24,6 @@ from imgpipe.models.head.label_margins import label_margins
 from imgpipe.models.names.arrays import Flags, Integers
 
 if TYPE_CHECKING:
-    from imgpipe.components.common.prediction import StoredPrediction
     from imgpipe.components.run_record.deciding_answers import DecidingAnswers
 
 #: Smallest margin of a label that is clearly doubtful. Probabilities are between 0 and 1, and the
@@ -50,28 +50,11 @@ class DoubtfulLabels(TypedDict):
     rows: Annotated[list[DoubtfulLabel], "The first of these, the most likely label errors first."]
 
 
-class UnseenAnswers:
-    """Answers of models for images that they have not seen: which these are, and the mistakes."""
-
-    def __init__(self) -> None:
-        self.hashes: list[bytes] = []
-        self.mistakes: dict[bytes, tuple[int, float]] = {}  # predicted class and margin, by hash
-
-    def counted(self, rows: Iterable[StoredPrediction]) -> Iterator[StoredPrediction]:
-        """Pass rows through and remember them."""
-        for row in rows:
-            image_hash = row.image_hash.encode()
-            self.hashes.append(image_hash)
-            if not row.correct:
-                self.mistakes[image_hash] = (row.predicted, row.confidence - row.of_label)
-            yield row
-
-
 def doubtful_labels(
     rows: BankRows,
     bank_uri: str,
     vocabulary: Sequence[str],
-    answers: UnseenAnswers,
+    answers: AnswerTable,
     unlearned: Sequence[int] = (),
     confirmed: Set[str] = frozenset(),
     limit: int = LIMIT,
@@ -82,7 +65,8 @@ def doubtful_labels(
         rows: Rows of view 0 of all splits.
         bank_uri: URI of the bank, which tells the paths.
         vocabulary: Class names in sorted order.
-        answers: The answers that decided about the model, and those for the test split.
+        answers: Answers by networks that have not seen the images: those that decided about the
+            model, and those for the test split.
         unlearned: Labels that no fold could learn; these mistakes say nothing about the labels.
         confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
         limit: Largest number of rows in the result.
@@ -104,8 +88,10 @@ def doubtful_labels(
         others &= ~_alone(rows.labels, folds)
         margins[others] = scored[others]
         looks_like[others] = best[others]
-    for place in np.flatnonzero(np.isin(rows.hashes, list(answers.mistakes))):
-        looks_like[place], margins[place] = answers.mistakes[rows.hashes[place]]
+    wrong = answers.select(~answers.right)
+    _, places, mistakes = np.intersect1d(rows.hashes, wrong.hashes, return_indices=True)
+    looks_like[places] = wrong.predicted[mistakes]
+    margins[places] = (wrong.confidence - wrong.of_label)[mistakes]
     settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
     settled |= np.isin(rows.labels, unlearned)
     disagreeing = np.flatnonzero((looks_like != rows.labels) & ~settled)

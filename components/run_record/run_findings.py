@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import join_names, plural
+from imgpipe.components.common.shares import interval_text
 from imgpipe.components.image_filter.findings import Finding, joined, make_finding
 from imgpipe.components.image_filter.summary_findings import of_file_clues
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
+from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
@@ -35,6 +37,7 @@ def run_findings(facts: Facts) -> list[Finding]:
         *_few_images(facts),
         *_unlearned(facts),
         *_never_right(facts),
+        *_test_below(facts),
         *_bank(facts),
     ]
 
@@ -118,6 +121,29 @@ def _never_right(facts: Facts) -> Iterator[Finding]:
             "move images of classes that the model need not know out of the source",
         ],
         count=images,
+    )
+
+
+def _test_below(facts: Facts) -> Iterator[Finding]:
+    """Say that the test accuracy is surely below the accuracy that decided."""
+    gate: Decision | None = facts["gate"]
+    test = facts["metrics"].get(names.TEST)
+    if gate is None or test is None or test["accuracy"] is None:
+        return
+    decided = gate["decided_by"]
+    if decided["accuracy"] is None or test["ci95"][1] >= decided["ci95"][0]:
+        return
+    yield make_finding(
+        "test_below",
+        f"the test accuracy {test['accuracy']:.3f} ({interval_text(test['ci95'])}) is surely below "
+        f"the accuracy {decided['accuracy']:.3f} ({interval_text(decided['ci95'])}) that decided, "
+        "so that new images may be answered worse than the verdict says",
+        [
+            "look at the test images, which may be of another kind than the others",
+            "delete the folder of the feature bank (bank.directory), and run again",
+        ],
+        title="the test accuracy is surely below the accuracy that decided",
+        decides=True,
     )
 
 

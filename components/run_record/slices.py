@@ -1,31 +1,27 @@
-"""Accuracy by kinds of images: format, folder, size, brightness and sharpness.
-
-The images pass one by one, and a few numbers of each are kept.
-"""
+"""Accuracy by kinds of images: format, folder, size, brightness and sharpness."""
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 import numpy as np
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.prediction import StoredPrediction
+from imgpipe.components.common.answer_table import DESCRIBED, AnswerTable
+from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.models.names import feature_names as names
 
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
 
 
-class Slice(TypedDict):
+class Slice(AccuracyFigures):
     """The images of one kind."""
 
     value: Annotated[str, "The kind."]
-    count: Annotated[int, "Number of images."]
-    correct: Annotated[int, "Images that are predicted correctly."]
 
 
 class SliceGroup(TypedDict):
@@ -36,51 +32,39 @@ class SliceGroup(TypedDict):
     rows: Annotated[list[Slice], "The kinds."]
 
 
-class Slices:
-    """Kinds of images, and whether they were predicted correctly."""
+def slices(table: AnswerTable) -> list[SliceGroup]:
+    """Return a list of slices for each attribute in which the described images differ."""
+    table = table.select(np.array([bool(values) for values in table.described], np.bool_))
+    groups: list[SliceGroup] = []
+    for name, values in _attributes(table):
+        # 0 and "" stand for an unknown value.
+        known = np.flatnonzero([bool(value) for value in values])
+        if not len(known):
+            continue
+        with_value = table.select(known)
+        given = [values[row] for row in known.tolist()]
+        kinds, ordered = _frequent(given) if isinstance(given[0], str) else _thirds(given)
+        if len(ordered) < 2:
+            continue
+        kind_of = np.array(kinds, np.object_)
+        rows: list[Slice] = [
+            {"value": kind, **with_value.select(kind_of == kind).figures()} for kind in ordered
+        ]
+        accuracy = float(with_value.right.mean())
+        groups.append({"name": name, "accuracy": accuracy, "rows": rows})
+    return groups
 
-    def __init__(self) -> None:
-        self._kinds: dict[str, list[Any]] = defaultdict(list)  # a value of each image, by attribute
-        self._correct: list[bool] = []
-        self._labels: dict[str, set[int]] = defaultdict(set)
 
-    def counted(self, rows: Iterable[StoredPrediction]) -> Iterator[StoredPrediction]:
-        """Pass rows through and remember their kinds."""
-        for row in rows:
-            folder = str(PurePosixPath(row.path).parent)
-            seen = row.described
-            self._labels[folder].add(row.label_index)
-            self._correct.append(row.correct)
-            shorter = min(seen.get(names.WIDTH) or 0, seen.get(names.HEIGHT) or 0)
-            kind = bytes(seen.get(names.FORMAT) or b"").decode("ascii", "replace")
-            self._kinds["format"].append(kind)
-            self._kinds["folder"].append(folder)
-            self._kinds["shorter side"].append(shorter)
-            self._kinds["brightness"].append(seen.get(names.BRIGHTNESS) or 0.0)
-            self._kinds["sharpness"].append(seen.get(names.SHARPNESS) or 0.0)
-            yield row
-
-    def summary(self) -> list[SliceGroup]:
-        """Return a list of slices for each attribute in which the images differ."""
-        several = max(map(len, self._labels.values()), default=0) > 1  # else a folder is a class
-        groups: list[SliceGroup] = []
-        for name, values in self._kinds.items():
-            # 0 and "" stand for an unknown value.
-            with_value = [
-                (value, ok) for value, ok in zip(values, self._correct, strict=True) if value
-            ]
-            if not with_value or (name == "folder" and not several):
-                continue
-            given, correct = zip(*with_value, strict=True)
-            kinds, ordered = _frequent(given) if isinstance(given[0], str) else _thirds(given)
-            counts = Counter(kinds)
-            right = Counter(kind for kind, ok in zip(kinds, correct, strict=True) if ok)
-            rows: list[Slice] = [
-                {"value": kind, "count": counts[kind], "correct": right[kind]} for kind in ordered
-            ]
-            if len(rows) > 1:
-                groups.append({"name": name, "accuracy": sum(correct) / len(correct), "rows": rows})
-        return groups
+def _attributes(table: AnswerTable) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the name of each attribute, and its value for each image."""
+    seen = [dict(zip(DESCRIBED, values, strict=True)) for values in table.described]
+    yield "format", [bytes(of[names.FORMAT] or b"").decode("ascii", "replace") for of in seen]
+    folders = [str(PurePosixPath(path).parent) for path in table.paths]
+    if len(set(zip(folders, table.labels.tolist(), strict=True))) > len(set(folders)):
+        yield "folder", folders  # otherwise a folder is a class
+    yield "shorter side", [min(of[names.WIDTH] or 0, of[names.HEIGHT] or 0) for of in seen]
+    yield "brightness", [of[names.BRIGHTNESS] or 0.0 for of in seen]
+    yield "sharpness", [of[names.SHARPNESS] or 0.0 for of in seen]
 
 
 def _frequent(values: Sequence[str]) -> tuple[Sequence[str], list[str]]:

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from imgpipe.models.head.calibration import calibrated_losses
-from imgpipe.models.names.arrays import Array, Flags, Floats, Integers, Names
+from imgpipe.models.head.certainty import standard_error
+from imgpipe.models.names.arrays import Flags, Floats, Integers, Names
 
 #: Largest loss of one image, so that a single image does not decide the comparison.
 _MOST_LOSS: Final = -math.log(1e-12)
@@ -114,23 +115,3 @@ def better(new: Scores, old: Scores, errors: float = 1.0) -> bool:
         float(differences.mean()) > errors * standard_error(differences, new.groups)
         for differences in (gains, losses)
     )
-
-
-def standard_error(values: Array, groups: Names | None = None) -> float:
-    """Return the standard error of the mean of values [n].
-
-    Args:
-        values: One value for each image.
-        groups: Group of each image, [n]. Values of one group are not independent, so this is the
-            cluster-robust estimate, with its correction for few groups. Default: each image is a
-            group by itself. A single group says nothing about others, so that the largest value
-            stands for its error.
-    """
-    if groups is None:
-        return float(values.std() / np.sqrt(len(values)))
-    _, group = np.unique(groups, return_inverse=True)
-    if not group.any():
-        return float(np.abs(values).max())
-    sums = np.bincount(group, weights=values - values.mean())
-    few = len(sums) / (len(sums) - 1)
-    return float(np.sqrt(few * (sums**2).sum()) / len(values))

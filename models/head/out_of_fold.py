@@ -29,19 +29,22 @@ class OutOfFold:
         labels: Label index of each image, int64 [n].
         probabilities: Calibrated probabilities, float32 [n, C].
         predicted: Label that would be served, which may be `feature_names.UNKNOWN`, bytes [n].
+        families: Name of the family of each image, which stays in one fold, bytes [n].
     """
 
     hashes: npt.NDArray[np.bytes_]
     labels: Integers
     probabilities: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.bytes_]
+    families: npt.NDArray[np.bytes_]
 
     @classmethod
     def of(cls, answers: Answers, vocabulary: Sequence[str], calibration: Calibration) -> OutOfFold:
         """Return calibrated answers.
 
         Args:
-            answers: Answers of the networks of all folds, with the hashes of the images.
+            answers: Answers of the networks of all folds, with the hashes of the images and the
+                groups that stay in one fold.
             vocabulary: Class names in the order of the logits.
             calibration: Calibration of the model that is served.
         """
@@ -52,7 +55,13 @@ class OutOfFold:
         classes = np.array([name.encode() for name in vocabulary])[probabilities.argmax(axis=1)]
         unknown = probabilities.max(axis=1) < calibration["unknown_below"]
         predicted = np.where(unknown, names.UNKNOWN.encode(), classes)
-        return cls(np.asarray(answers.hashes), answers.labels, probabilities, predicted)
+        hashes = np.asarray(answers.hashes)
+        families = hashes if answers.groups is None else answers.groups
+        return cls(hashes, answers.labels, probabilities, predicted, families)
+
+    def family_of(self) -> dict[bytes, bytes]:
+        """Return the family of each image by its content hash."""
+        return dict(zip(self.hashes.tolist(), self.families.tolist(), strict=True))
 
     @classmethod
     def read(cls, directory: str) -> OutOfFold | None:
@@ -68,6 +77,7 @@ class OutOfFold:
                 stored[names.LABEL_INDEX],
                 stored[names.PROBABILITIES],
                 stored[names.PREDICTED],
+                stored[names.GROUP],
             )
 
     def write(self, directory: str) -> None:
@@ -79,6 +89,7 @@ class OutOfFold:
             names.LABEL_INDEX: self.labels,
             names.PROBABILITIES: self.probabilities,
             names.PREDICTED: self.predicted,
+            names.GROUP: self.families,
         }
         content = io.BytesIO()
         np.savez(content, **columns)  # type: ignore[arg-type]

@@ -22,7 +22,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.features.bank import BankRows, ChosenPenalty
 from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.head.answers import Answers, Scores, standard_error
+from imgpipe.models.head.answers import Answers, Scores
+from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
 from imgpipe.models.head.ridge_regression import LEAST_UNIT, WIDEST, RidgeRegression
 from imgpipe.models.head.rotation import Axes, Rotation

@@ -21,7 +21,8 @@ from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
-from imgpipe.models.head.answers import Answers, better, standard_error
+from imgpipe.models.head.answers import Answers, better
+from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.progress import TimeLeft
 from imgpipe.models.network.classifier import backbone_of

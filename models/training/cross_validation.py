@@ -26,7 +26,7 @@ class Fold(TypedDict):
 
 
 class FoldFigures(TypedDict):
-    """The figures of a cross-validation. The lists have a number for each class."""
+    """The figures of a cross-validation."""
 
     folds: Annotated[int, "Number of folds."]
     std: Annotated[float, "Standard deviation of the accuracies of the folds."]
@@ -40,10 +40,6 @@ class FoldFigures(TypedDict):
         "Label index and number of images of each class that lies in one fold as a whole. The "
         "network of that fold has not seen the class, so that all of these images count as wrong.",
     ]
-    labels: Annotated[list[int], "Images of each class."]
-    predicted: Annotated[list[int], "Images that each class was predicted for."]
-    right: Annotated[list[int], "Images of each class that are predicted correctly."]
-    families: Annotated[list[int], "Groups of images of each class."]
     per_fold: Annotated[list[Fold], "The result of each fold."]
 
 
@@ -79,7 +75,6 @@ def summary(folds: Sequence[tuple[Answers, int]]) -> FoldFigures:
     accuracies = [fold["accuracy"] for fold in per_fold]
     joined = Answers.joined([answers for answers, _ in folds])
     labels, counts = np.unique(joined.labels[~joined.answerable], return_counts=True)
-    classes = joined.logits.shape[1]
     return {
         "folds": len(per_fold),
         "std": statistics.stdev(accuracies),
@@ -89,18 +84,5 @@ def summary(folds: Sequence[tuple[Answers, int]]) -> FoldFigures:
         "correct": int(joined.right.sum()),
         "groups": len(np.unique(np.asarray(joined.groups))),
         "unlearned": [list(pair) for pair in zip(labels.tolist(), counts.tolist(), strict=True)],
-        "labels": np.bincount(joined.labels, minlength=classes).tolist(),
-        "predicted": np.bincount(joined.logits.argmax(axis=1), minlength=classes).tolist(),
-        "right": np.bincount(joined.labels[joined.right], minlength=classes).tolist(),
-        "families": _groups_by_class(joined, classes),
         "per_fold": per_fold,
     }
-
-
-def _groups_by_class(answers: Answers, classes: int) -> list[int]:
-    """Return the number of groups of the images of each class."""
-    numbers = np.arange(len(answers.labels))
-    if answers.groups is not None:
-        numbers = np.unique(answers.groups, return_inverse=True)[1]
-    pairs = np.unique(np.stack([answers.labels, numbers]), axis=1)
-    return np.bincount(pairs[0], minlength=classes).tolist()

@@ -15,7 +15,7 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.components.common.shares import PairedAnswers
+    from imgpipe.models.head.certainty import PairedAnswers
     from imgpipe.pipeline.output.past_runs import PastRun
     from imgpipe.pipeline.run_history.run_comparison import Change, Disagreement, RunComparison
 
@@ -141,16 +141,18 @@ def _value(value: object) -> str:
 
 def _paired(split: str, pair: PairedAnswers) -> str:
     """Describe the difference of two accuracies on the same images in a sentence."""
+    from imgpipe.models.head.certainty import CHANCE
+
     low, high = pair["ci95"]
     right_a = pair["both"] + pair["only_a"]
     right_b = pair["both"] + pair["only_b"]
-    meaning = "the difference may be chance"  # which an interval that includes 0 leaves open
-    if low > 0 or high < 0:
-        meaning = f"{'B' if low > 0 else 'A'} is better"
+    meaning = "the difference may be chance"
+    if pair["p_value"] < CHANCE:
+        meaning = f"{'B' if pair['difference'] > 0 else 'A'} is better"
     elif right_a == right_b:
         meaning = "no difference"
     return (
         f"Of the {pair['images']:,} images of {split} that both classified, A is right for "
         f"{right_a:,} and B for {right_b:,}: {meaning} (95 % interval of the difference "
-        f"{low:+.2f} to {high:+.2f}, McNemar's p = {pair['p_value']:.2g})."
+        f"{low:+.2f} to {high:+.2f}, p = {pair['p_value']:.2g})."
     )

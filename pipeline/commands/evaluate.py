@@ -54,13 +54,16 @@ def command(
     built = configuration(config, data, None, settings or [])
     request = prepare(model, version, built, threshold, run)
     to_stderr = json_file == output_files.STANDARD_OUTPUT
-    summary, images = evaluate(request, html_file is not None, to_stderr)
+    evaluation = evaluate(request, html_file is not None, to_stderr)
+    summary = evaluation.summary
     console = output_files.console_beside(json_file)
     _print(console, summary)
     if html_file is not None:
         from imgpipe.components.report.evaluation_page import render
 
-        output_files.write(html_file, render(summary, images), "--html ")
+        output_files.write(
+            html_file, render(summary, evaluation.answers, evaluation.images), "--html "
+        )
         console.print(f"  page     {escape(str(html_file))}")
     output_files.write_json(summary, json_file)
     if not summary["passed"]:

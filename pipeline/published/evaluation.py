@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import numbers
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,18 +27,16 @@ from imgpipe.pipeline.images.source import opened
 from imgpipe.pipeline.published import named_model
 from imgpipe.pipeline.published.evaluation_summary import (
     EvaluationSummary,
-    JudgedAnswers,
+    NotEvaluated,
     summarise,
 )
 from imgpipe.pipeline.published.model import Model
-from imgpipe.pipeline.published.seen_images import seen_images
+from imgpipe.pipeline.published.seen_images import SeenImages, seen_images
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
+    from imgpipe.components.common.answer_table import AnswerRow, AnswerTable
     from imgpipe.components.common.image_record import ImageRecord
-    from imgpipe.components.common.prediction import StoredPrediction
+    from imgpipe.models.names.arrays import Floats
 
 _BATCH = 32  # images in one call of the signature
 _NAMED = 20  # labels that an error names
@@ -59,6 +59,20 @@ class EvaluationRequest:
     source: Source
     scan: Scan
     threshold: float
+
+    @cached_property
+    def judges_unknown(self) -> bool:
+        """Whether "unknown" is judged as an answer, because images have this label.
+
+        Otherwise the most probable class is judged, as in a run.
+        """
+        labels = (item.label for item in self.scan.items)
+        return bool(self.model.unknown_below) and names.UNKNOWN in labels
+
+    @property
+    def judged_labels(self) -> tuple[str, ...]:
+        """The classes, and "unknown" where it is judged as an answer."""
+        return (*self.model.vocabulary, *([names.UNKNOWN] if self.judges_unknown else []))
 
 
 def prepare(
@@ -101,9 +115,22 @@ def prepare(
     return EvaluationRequest(model, config, source, scan, threshold)
 
 
-def evaluate(
-    request: EvaluationRequest, with_images: bool, to_stderr: bool
-) -> tuple[EvaluationSummary, dict[str, bytes]]:
+@dataclass(frozen=True)
+class Evaluated:
+    """What was evaluated.
+
+    Attributes:
+        answers: The answers that are judged.
+        summary: The result.
+        images: The images of the page by content hash; see `shown_images`.
+    """
+
+    answers: AnswerTable
+    summary: EvaluationSummary
+    images: Mapping[str, bytes]
+
+
+def evaluate(request: EvaluationRequest, with_images: bool, to_stderr: bool) -> Evaluated:
     """Evaluate a model while progress is displayed.
 
     Args:
@@ -111,85 +138,108 @@ def evaluate(
         with_images: Whether the images of the page are read and explained.
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
-    Returns:
-        The result, and the images of the page.
-
     Raises:
         ConfigError: No image could be judged.
     """
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
+    model = request.model
     images: dict[str, bytes] = {}
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
+        excluded = NotEvaluated()
         with display.step("classifying images"):
-            judged = _judge(request)
+            answered = [*_classified(request, excluded)]
         with display.step("comparing with training"):
-            judged.seen = seen_images(request.model, judged.hashes)
-        summary = summarise(request.model, request.scan.source, judged, request.threshold)
+            hashes = {
+                record.image_hash: record.content.perceptual_hash or b"" for record, _ in answered
+            }
+            seen = seen_images(model, hashes)
+        answers = _table(request, answered, seen)
+        summary = summarise(model, request.scan.source, answers, excluded, seen, request.threshold)
         if with_images:
             with display.step("explaining mistakes"):
                 images = shown_images(request, summary)
-    return summary, images
+    return Evaluated(answers, summary, images)
 
 
-def _judge(request: EvaluationRequest) -> JudgedAnswers:
-    """Inspect and classify all images of a source."""
+def _classified(
+    request: EvaluationRequest, excluded: NotEvaluated
+) -> Iterator[tuple[ImageRecord, Floats]]:
+    """Yield each image that can be judged, without its pixels, and its probabilities, [C]."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.components.image_filter.judge.decision import readable
     from imgpipe.serving.served import Served
 
-    model = request.model
     items = request.scan.items
-    labelled_unknown = any(item.label == names.UNKNOWN for item in items)
-    judged = JudgedAnswers(by_served_label=bool(model.unknown_below) and labelled_unknown)
-    vocabulary = judged.vocabulary(model)
+    vocabulary = request.judged_labels
     limit = request.config.judge.pixel_limit
-    with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
+    folder = str(request.model.folder)
+    with contextlib.closing(Served(folder, outputs=(names.PROBABILITIES,))) as served:
         progress.total(len(items), "images")
         inspected = inspect(request.source, items, limit, vocabulary=vocabulary)
-        usable = _usable((readable(record, limit) for record in inspected), judged)
+        usable = _usable((readable(record, limit) for record in inspected), excluded)
         while batch := list(itertools.islice(usable, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
-                judged.rows.append(_row(record, row))
-                if row.max() < model.unknown_below:
-                    judged.answered_unknown.add(record.path)
-                judged.hashes[record.image_hash] = record.content.perceptual_hash or b""
-    return judged
+                yield replace(record, image_bytes=b""), row
 
 
-def _usable(inspected: Iterable[ImageRecord], judged: JudgedAnswers) -> Iterator[ImageRecord]:
+def _usable(inspected: Iterable[ImageRecord], excluded: NotEvaluated) -> Iterator[ImageRecord]:
     """Yield the images that can be judged, and note the others."""
     for record in inspected:
         progress.advance(1, "images")
         error = record.problem or record.read_error or record.content.decode_error
         if error:
-            judged.undecodable.append({"path": record.path, "why": error.splitlines()[0]})
+            excluded.undecodable.append({"path": record.path, "why": error.splitlines()[0]})
         elif record.label_index < 0:
-            judged.unknown[record.label] += 1
+            excluded.unknown_labels[record.label] += 1
         else:
             yield record
 
 
-def _row(record: ImageRecord, probabilities: npt.NDArray[np.float32]) -> StoredPrediction:
-    from imgpipe.components.common.prediction import DESCRIBED, StoredPrediction
+def _table(
+    request: EvaluationRequest, answered: Sequence[tuple[ImageRecord, Floats]], seen: SeenImages
+) -> AnswerTable:
+    """Return the answers; the families of the images are found as in a run."""
+    from imgpipe.components.common.answer_table import AnswerTable
+    from imgpipe.components.image_filter.placement import families
+
+    family_of = families.by_content(
+        [families.origin(record) for record, _ in answered if not record.group]
+    )
+    rows = [
+        _answer(record, probabilities, request)._replace(
+            group=(record.group or family_of.get(record.image_hash, "")).encode(),
+            near=1 + seen.near.get(record.image_hash, -1),
+            seen_family=record.image_hash in seen.learned,
+        )
+        for record, probabilities in answered
+    ]
+    return AnswerTable.of(request.judged_labels, rows)
+
+
+def _answer(record: ImageRecord, probabilities: Floats, request: EvaluationRequest) -> AnswerRow:
+    from imgpipe.components.common.answer_table import DESCRIBED, AnswerRow
 
     best = int(probabilities.argmax())
-    features = record.features()
-    described = {name: features.get(name) for name in DESCRIBED}
-    described[names.FORMAT] = record.content.format.encode()
-    return StoredPrediction(
+    label = record.label_index
+    classes = len(request.model.vocabulary)
+    predicted = best
+    if request.judges_unknown and probabilities[best] < request.model.unknown_below:
+        predicted = classes  # the label "unknown" comes after the classes
+    features = {**record.features(), names.FORMAT: record.content.format.encode()}
+    return AnswerRow(
         path=record.path,
-        image_hash=record.image_hash,
-        label_index=record.label_index,
-        predicted=best,
+        image_hash=record.image_hash.encode(),
+        split="",
+        label=label,
+        predicted=predicted,
         confidence=float(probabilities[best]),
-        # The label "unknown" comes after the classes, and has no probability.
-        of_label=float(probabilities[record.label_index : record.label_index + 1].sum()),
-        described=described,
+        of_label=float(probabilities[label]) if label < classes else math.nan,
+        described=tuple(features.get(name) for name in DESCRIBED),
     )
 
 

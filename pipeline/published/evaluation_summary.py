@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common import shares
-from imgpipe.components.common.counts import ClassMetrics
+from imgpipe.components.common.answer_table import AnswerTable, ClassMetrics
 from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.shares import AccuracyFigures
-from imgpipe.components.run_record.metrics import Mistake, Table
-from imgpipe.components.run_record.slices import SliceGroup, Slices
+from imgpipe.components.run_record.metrics import Mistake, SplitMetrics, metrics, mistakes
+from imgpipe.components.run_record.slices import SliceGroup, slices
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.published.model import Model
 
 if TYPE_CHECKING:
-    from imgpipe.components.common.prediction import StoredPrediction
     from imgpipe.pipeline.published.seen_images import SeenImages
 
 _NAMED = 20  # images and labels of each kind that are named
@@ -65,7 +65,7 @@ class SeenCounts(TypedDict):
     first: Annotated[list[SeenImage], "The first of these images."]
 
 
-class EvaluationFigures(AccuracyFigures):
+class EvaluationFigures(SplitMetrics):
     """What was evaluated, and what was measured."""
 
     schema: SchemaNumber
@@ -82,16 +82,9 @@ class EvaluationFigures(AccuracyFigures):
     images: Annotated[
         int, "Number of images of the source, including those that could not be evaluated."
     ]
-    loss: Annotated[float | None, "Cross-entropy of the images of a class; null if there are none."]
-    ece: Annotated[float | None, "Expected calibration error of these images."]
-    ece_by_chance: Annotated[
-        float | None,
-        "What it would be on average on this number of images if all probabilities were correct.",
-    ]
     answered_unknown: Annotated[
         int, "Images of a class that the model answers with `unknown` (model.unknown_rate)."
     ]
-    per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
     slices: Annotated[list[SliceGroup], "Accuracy by kind of image."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
@@ -108,11 +101,6 @@ class EvaluationFigures(AccuracyFigures):
         "Images that were in the data of the run that made the model; null if that is not known. "
         "Near-duplicates count as long as the artifacts of the run exist.",
     ]
-    unseen: Annotated[
-        AccuracyFigures | None,
-        "The accuracy without the images of `seen` that are in train or validation; null if there "
-        "are none.",
-    ]
     threshold: Annotated[
         float | None, "Accuracy that the model has to reach; null if it has to reach none."
     ]
@@ -127,132 +115,86 @@ class EvaluationSummary(EvaluationFigures):
 
 
 @dataclass
-class JudgedAnswers:
-    """The images of an evaluation, of which only hashes, figures and answers are kept.
+class NotEvaluated:
+    """The images of an evaluation that could not be judged.
 
     Attributes:
-        rows: The images that were judged, with their predictions.
-        hashes: Their perceptual hashes by content hash; b"" for an image that cannot be compared.
         undecodable: Files that cannot be read or decoded.
-        unknown: Number of images by label, of labels that are none of the model's classes.
-        seen: The images that the run of the version had; None if that is not known.
-        by_served_label: Whether "unknown" is judged as an answer, because images have this label.
-            Otherwise the most probable class is judged, as in a run.
-        answered_unknown: Paths of the images to which the model answers "unknown".
+        unknown_labels: Number of images by label, of labels that are none of the model's classes.
     """
 
-    rows: list[StoredPrediction] = field(default_factory=list)
-    hashes: dict[str, bytes] = field(default_factory=dict)
     undecodable: list[ExcludedFile] = field(default_factory=list)
-    unknown: collections.Counter[str] = field(default_factory=collections.Counter)
-    seen: SeenImages | None = None
-    by_served_label: bool = False
-    answered_unknown: set[str] = field(default_factory=set)
-
-    def vocabulary(self, model: Model) -> tuple[str, ...]:
-        """Return the labels that are judged: the classes, and "unknown" where images have it."""
-        return (*model.vocabulary, *([names.UNKNOWN] if self.by_served_label else []))
-
-    def served(self, classes: int) -> list[StoredPrediction]:
-        """Return the images with what is judged as their prediction.
-
-        Args:
-            classes: Number of classes, which is the index of "unknown".
-        """
-        if not self.by_served_label:
-            return self.rows
-        return [
-            replace(row, predicted=classes) if row.path in self.answered_unknown else row
-            for row in self.rows
-        ]
+    unknown_labels: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
 def summarise(
-    model: Model, source: str, judged: JudgedAnswers, threshold: float
+    model: Model,
+    source: str,
+    answers: AnswerTable,
+    excluded: NotEvaluated,
+    seen: SeenImages,
+    threshold: float,
 ) -> EvaluationSummary:
     """Compute the result of an evaluation.
 
     Args:
         model: The version that was evaluated.
         source: Name of the source of the images.
-        judged: The predictions.
+        answers: The answers that are judged. Their vocabulary ends with "unknown", if images have
+            this label and the model answers it.
+        excluded: The images that could not be judged.
+        seen: The images that the run of the version had.
         threshold: Accuracy that the model has to reach; 0 if it has to reach none.
 
     Raises:
         ConfigError: No image could be judged.
     """
-    excluded = _excluded(judged)
-    if not judged.rows:
+    not_evaluated = _excluded(excluded)
+    if not len(answers):
         raise ConfigError(
-            f"{source}: no image could be evaluated. {excluded} Expected: images that the "
+            f"{source}: no image could be evaluated. {not_evaluated} Expected: images that the "
             "model decodes (JPEG, PNG, BMP, GIF, WebP), with labels that it knows."
         )
-    figures = _figures(model, source, judged, threshold)
-    warnings = [model.notice] if model.notice else []
-    warnings += [f"Not evaluated: {excluded}"] if excluded else []
-    warnings += _about_unknown(figures, judged.by_served_label)
-    warnings += _about_seen(figures, judged.seen)
-    warnings += _about_classes(figures["per_class"])
-    return {**figures, "verdict": _verdict(figures), "warnings": warnings}
-
-
-def _figures(
-    model: Model, source: str, judged: JudgedAnswers, threshold: float
-) -> EvaluationFigures:
-    kinds = Slices()
-    vocabulary = judged.vocabulary(model)
-    rows = judged.served(len(model.vocabulary))
-    table = Table(vocabulary, kinds.counted(rows))
-    of_classes = [row for row in judged.rows if row.label_index < len(model.vocabulary)]
-    metrics = Table(vocabulary, of_classes).summary() if of_classes else None
-    overall = table.counts.figures()
-    splits = judged.seen.splits if judged.seen else {}
-    # Images that the model was made with raise the accuracy, so it is computed without them too.
-    used = {image_hash for image_hash, split in splits.items() if split != names.TEST}
-    new = [row for row in rows if row.image_hash not in used]
-    undecodable = judged.undecodable
-    return {
+    measured = metrics(answers)
+    is_unknown = answers.confidence < model.unknown_below
+    undecodable = excluded.undecodable
+    class_names = answers.vocabulary
+    figures: EvaluationFigures = {
         "schema": SCHEMA,
         "model": str(model.folder),
         "version": model.version,
         "source": source,
-        "classes": list(vocabulary),
-        "images": len(judged.rows) + len(undecodable) + judged.unknown.total(),
-        **overall,
-        "loss": metrics and metrics["loss"],
-        "ece": metrics and metrics["ece"],
-        "ece_by_chance": metrics and metrics["ece_by_chance"],
-        "answered_unknown": sum(row.path in judged.answered_unknown for row in of_classes),
-        "per_class": table.summary()["per_class"],
+        "classes": list(class_names),
+        "images": len(answers) + len(undecodable) + excluded.unknown_labels.total(),
+        **measured,
+        "answered_unknown": int(is_unknown[answers.labels < len(model.vocabulary)].sum()),
         "confusion": [
-            {
-                "label": vocabulary[label],
-                "predicted": vocabulary[predicted],
-                "count": count,
-            }
-            for label, predicted, count in table.confusion
+            {"label": class_names[label], "predicted": class_names[predicted], "count": count}
+            for label, predicted, count in answers.confusion()
         ],
-        "slices": kinds.summary(),
-        "mistakes": table.mistakes(),
+        "slices": slices(answers),
+        "mistakes": mistakes(answers),
         "undecodable": {"count": len(undecodable), "first": undecodable[:_NAMED]},
-        "unknown_labels": dict(sorted(judged.unknown.items())),
-        "seen": None if judged.seen is None else _count_seen(judged.rows, splits),
-        "unseen": _accuracy(new) if used and new else None,
+        "unknown_labels": dict(sorted(excluded.unknown_labels.items())),
+        "seen": None if seen.splits is None else _count_seen(answers, seen.splits),
         "threshold": threshold or None,  # every accuracy reaches 0
-        "passed": (overall["accuracy"] or 0.0) >= threshold,
+        "passed": (measured["accuracy"] or 0.0) >= threshold,
     }
+    judges_unknown = len(class_names) > len(model.vocabulary)
+    warnings = [*_about(figures, seen, judges_unknown)]
+    if not_evaluated:
+        warnings.insert(0, f"Not evaluated: {not_evaluated}")
+    if model.notice:
+        warnings.insert(0, model.notice)
+    return {**figures, "verdict": _verdict(figures), "warnings": warnings}
 
 
-def _accuracy(rows: Sequence[StoredPrediction]) -> AccuracyFigures:
-    return shares.accuracy_figures(sum(row.correct for row in rows), len(rows))
-
-
-def _count_seen(rows: Sequence[StoredPrediction], splits: Mapping[str, str]) -> SeenCounts:
+def _count_seen(answers: AnswerTable, splits: Mapping[str, str]) -> SeenCounts:
     """Count the images that the run had, by its split."""
     seen: list[SeenImage] = [
-        {"path": row.path, "split": splits[row.image_hash]}
-        for row in rows
-        if row.image_hash in splits
+        {"path": path, "split": splits[image]}
+        for path, image in zip(answers.paths, np.char.decode(answers.hashes), strict=True)
+        if image in splits
     ]
     by_split = collections.Counter(image["split"] for image in seen)
     return {
@@ -278,19 +220,27 @@ def _verdict(figures: EvaluationFigures) -> str:
     return f"{sentence} {'is below' if missed else 'reaches'} the threshold {threshold:g}"
 
 
-def _excluded(judged: JudgedAnswers) -> str:
+def _excluded(excluded: NotEvaluated) -> str:
     """Say how many images could not be judged, and why; "" if there are none."""
     sentences = []
-    if judged.undecodable:
-        first = judged.undecodable[:_EXPLAINED]
+    if excluded.undecodable:
+        first = excluded.undecodable[:_EXPLAINED]
         reasons = "; ".join(f"{file['path']}: {file['why']}" for file in first)
-        count = plural(len(judged.undecodable), "file")
+        count = plural(len(excluded.undecodable), "file")
         sentences.append(f"{count} cannot be read or decoded ({reasons}).")
-    if judged.unknown:
-        labels = join_names(sorted(label or "no label" for label in judged.unknown), _NAMED)
-        count = plural(judged.unknown.total(), "image")
-        sentences.append(f"The label of {count} is no class of the model ({labels}).")
+    if excluded.unknown_labels:
+        labels = sorted(label or "no label" for label in excluded.unknown_labels)
+        named = join_names(labels, _NAMED)
+        count = plural(excluded.unknown_labels.total(), "image")
+        sentences.append(f"The label of {count} is no class of the model ({named}).")
     return " ".join(sentences)
+
+
+def _about(figures: EvaluationFigures, seen: SeenImages, judges_unknown: bool) -> Iterator[str]:
+    """Yield sentences about what the metrics do not show."""
+    yield from _about_unknown(figures, judges_unknown)
+    yield from _about_seen(figures, seen)
+    yield from _about_classes(figures["per_class"])
 
 
 def _about_classes(per_class: Mapping[str, ClassMetrics]) -> list[str]:
@@ -326,10 +276,10 @@ def _about_unknown(figures: EvaluationFigures, by_served_label: bool) -> Iterato
         )
 
 
-def _about_seen(figures: EvaluationFigures, training_images: SeenImages | None) -> Iterator[str]:
+def _about_seen(figures: EvaluationFigures, training_images: SeenImages) -> Iterator[str]:
     """Yield sentences about images of the run: those that it used, and those of its test split."""
     seen = figures["seen"]
-    if seen is None or training_images is None:
+    if seen is None:
         yield (
             "It is not known which images the model was trained on, because the run that made it "
             "or its artifacts are gone. If some of these images are among them, the accuracy is "
@@ -347,9 +297,8 @@ def _about_seen(figures: EvaluationFigures, training_images: SeenImages | None) 
     if used:
         rest = "No image is new to the model."
         without = figures["unseen"]
-        if without is not None:
-            accuracy = without["correct"] / without["count"]
-            rest = f"Without them the accuracy is {accuracy:.3f} ({_correct(without)})."
+        if without is not None and without["accuracy"] is not None:
+            rest = f"Without them the accuracy is {without['accuracy']:.3f} ({_correct(without)})."
         listed = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
         near = ", or near-duplicates of them," if training_images.with_near else ""
         yield (

@@ -13,18 +13,26 @@ from imgpipe.pipeline.published.model import Model
 
 @dataclass(frozen=True)
 class SeenImages:
-    """The images of an evaluation that the run of the model had.
+    """What the run of the model, and the images of an evaluation, tell about each other.
 
     Attributes:
-        splits: The split of each such image in the run, by content hash.
+        near: Number of the group of near-duplicates, by content hash of the images that are in one.
+        splits: The split in the run of each image that it had, by content hash; None if that is not
+            known.
         with_near: Whether near-duplicates of images of the run are among them.
     """
 
-    splits: Mapping[str, str]
-    with_near: bool
+    near: Mapping[str, int]
+    splits: Mapping[str, str] | None
+    with_near: bool = False
+
+    @property
+    def learned(self) -> set[str]:
+        """Content hashes of the images that the run trained or decided with."""
+        return {image for image, split in (self.splits or {}).items() if split != names.TEST}
 
 
-def seen_images(model: Model, images: Mapping[str, bytes]) -> SeenImages | None:
+def seen_images(model: Model, images: Mapping[str, bytes]) -> SeenImages:
     """Find the images of an evaluation that the run of a model had.
 
     The images of the run, as long as they exist, also show which images are near-duplicates. The
@@ -34,44 +42,32 @@ def seen_images(model: Model, images: Mapping[str, bytes]) -> SeenImages | None:
         model: The model.
         images: Perceptual hashes of the images by content hash; b"" for an image that cannot be
             compared.
-
-    Returns:
-        The images that the run had; None if that is not known.
     """
-    uri = model.training_images
-    if uri is not None:
-        return SeenImages(_splits_with_near(uri, images), with_near=True)
-    splits_by_hash = model.known_images
-    if splits_by_hash is None:
-        return None
-    listed = {key: splits_by_hash.get(known_images.short(key)) for key in images}
-    splits = {key: split for key, split in listed.items() if split is not None}
-    return SeenImages(splits, with_near=False)
-
-
-def _splits_with_near(uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the split of each image that a run had, or near-duplicates of which it had."""
     from imgpipe.components.image_filter.copies.search import find_near_duplicates
     from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 
-    kept: dict[str, str] = {}
+    uri = model.training_images
+    split_of: dict[str, str] = {}  # of the images of the run
     hashes: dict[str, bytes] = {}
-    for split in names.SPLITS:
-        for example in records.iterate(uri, split):
-            image_hash = records.text(example, names.IMAGE_HASH)
-            kept[image_hash] = split
-            hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
-            progress.advance(1, "images")
-    groups = find_near_duplicates({**images, **hashes}, RADIUS).groups
+    if uri is not None:
+        for split in names.SPLITS:
+            for example in records.iterate(uri, split):
+                image_hash = records.text(example, names.IMAGE_HASH)
+                split_of[image_hash] = split
+                hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
+                progress.advance(1, "images")
+    near = find_near_duplicates({**images, **hashes}, RADIUS).groups
+    if uri is None:
+        known = model.known_images
+        if known is None:
+            return SeenImages(near, None)
+        listed = {key: known.get(known_images.short(key)) for key in images}
+        return SeenImages(near, {key: split for key, split in listed.items() if split is not None})
     splits_of_groups: dict[int, set[str]] = {}
-    for image_hash, split in kept.items():
-        if image_hash in groups:
-            splits_of_groups.setdefault(groups[image_hash], set()).add(split)
-    splits = {}
-    for image_hash in images:
-        if image_hash in kept:
-            splits[image_hash] = kept[image_hash]
-        elif image_hash in groups and groups[image_hash] in splits_of_groups:
-            near = splits_of_groups[groups[image_hash]]
-            splits[image_hash] = min(near, key=names.SPLITS.index)
-    return splits
+    for image_hash in split_of.keys() & near.keys():
+        splits_of_groups.setdefault(near[image_hash], set()).add(split_of[image_hash])
+    seen = {key: split_of[key] for key in images if key in split_of}
+    for key in images.keys() & near.keys() - seen.keys():
+        if near[key] in splits_of_groups:
+            seen[key] = min(splits_of_groups[near[key]], key=names.SPLITS.index)
+    return SeenImages(near, seen, with_near=True)

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from imgpipe.components.common import prediction
 from imgpipe.components.common.storage import integrity, manifest, records
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
@@ -101,7 +100,7 @@ def _predictions(version: manifest.PublishedVersion) -> tuple[Predictions | None
         confidence = []
         for example in records.iterate(uri, names.VALIDATION):
             labels.append(records.text(example, names.PREDICTED))
-            confidence.append(prediction.read(example).confidence)
+            confidence.append(max(records.floats(example, names.PROBABILITIES)))
         if labels:
             return Predictions(labels, np.array(confidence, np.float32)), ""
     return None, f"{out} holds no run with predictions of this model"

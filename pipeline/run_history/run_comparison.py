@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
+import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common import prediction, shares
+from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
 from imgpipe.components.common.named_images import PlacedImage
-from imgpipe.components.common.shares import PairedAnswers
-from imgpipe.components.common.storage import integrity, records
+from imgpipe.components.common.storage import integrity
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.run_record.metrics import MEASURED, SplitMetrics
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
-from imgpipe.models.names import feature_names as names
+from imgpipe.models.head.certainty import PairedAnswers, paired_answers
 from imgpipe.models.settings.limits import OUTPUT
 from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
@@ -24,7 +23,6 @@ from imgpipe.pipeline.output.run_folders import ARTIFACTS
 
 IMAGE_SIZE = "side of the images in pixels"  # name of a choice
 _TRAINED = "trained"
-_SPLITS = (names.VALIDATION, names.TEST)
 
 
 class Change(TypedDict):
@@ -96,24 +94,16 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
     only_a: list[Disagreement] = []
     only_b: list[Disagreement] = []
     folders, missing = _prediction_folders(first, second)
-    for split in _SPLITS if folders else ():
-        a = dict(_predictions(folders[0], split, first))
-        b = dict(_predictions(folders[1], split, second))
-        # An image whose label was changed in between would count as a mistake of one of the models.
-        common = [key for key in a if key in b and a[key].label == b[key].label]
-        if not common:
-            continue
-        only_first = list(_only_first(a, b, common, split))
-        only_second = list(_only_first(b, a, common, split))
-        both = sum(a[key].correct and b[key].correct for key in common)
-        pairs[split] = shares.paired_answers(
-            both=both,
-            only_a=len(only_first),
-            only_b=len(only_second),
-            neither=len(common) - both - len(only_first) - len(only_second),
-        )
-        only_a += only_first
-        only_b += only_second
+    if folders:
+        a, b = _same_images(_answers(folders[0], first), _answers(folders[1], second))
+        for split in PREDICTED_SPLITS:
+            in_both = (a.splits == split) & (b.splits == split)
+            if in_both.any():
+                in_a = a.select(in_both)
+                in_b = b.select(in_both)
+                pairs[split] = paired_answers(in_a.right, in_b.right, in_a.families)
+                only_a += _only_first(in_a, in_b)
+                only_b += _only_first(in_b, in_a)
     if not pairs:
         missing = missing or "the runs have no labelled image of validation or test in common"
     return {
@@ -229,17 +219,6 @@ def _values(metrics: Mapping[str, SplitMetrics], split: str) -> dict[str, float 
     }
 
 
-@dataclass(frozen=True)
-class _LabelledPrediction:
-    """A labelled image, with the most probable class, also where the model answers "unknown"."""
-
-    path: str
-    image_hash: str
-    label: str
-    predicted: str
-    correct: bool
-
-
 def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
     """Return the folders of the predictions of both runs, or why there are none."""
     folders = []
@@ -248,6 +227,8 @@ def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str
         if run.artifacts is None:
             why = f"recorded no artifacts: it made none, or its {ARTIFACTS} is damaged"
             return [], f"run {run.name} {why}"
+        if run.summary is None:
+            return [], f"run {run.name} left no summary, so that its classes are not known"
         if not uri or not Path(uri).is_dir():
             why = "has no predictions: it made none, or they were removed (run.keep)"
             return [], f"run {run.name} {why}"
@@ -258,37 +239,33 @@ def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str
     return folders, ""
 
 
-def _only_first(
-    first: Mapping[str, _LabelledPrediction],
-    second: Mapping[str, _LabelledPrediction],
-    keys: Sequence[str],
-    split: str,
-) -> Iterator[Disagreement]:
+def _answers(uri: str, run: PastRun) -> AnswerTable:
+    return AnswerTable.read(uri, run.summary["model"]["classes"] if run.summary is not None else [])
+
+
+def _same_images(a: AnswerTable, b: AnswerTable) -> tuple[AnswerTable, AnswerTable]:
+    """Return the rows of the images that two tables share, with the same label, in one order.
+
+    An image whose label was changed in between would count as a mistake of one of the models.
+    """
+    _, in_a, in_b = np.intersect1d(a.hashes, b.hashes, return_indices=True)
+    a = a.select(in_a)
+    b = b.select(in_b)
+    same = np.array(_labels(a), np.object_) == np.array(_labels(b), np.object_)
+    return a.select(same), b.select(same)
+
+
+def _labels(answers: AnswerTable) -> list[str]:
+    return [answers.vocabulary[label] for label in answers.labels]
+
+
+def _only_first(first: AnswerTable, second: AnswerTable) -> Iterator[Disagreement]:
     """Yield the images that the first model alone classifies correctly."""
-    for key in keys:
-        if first[key].correct and not second[key].correct:
-            yield {
-                "split": split,
-                "path": first[key].path,
-                "label": first[key].label,
-                "predicted": second[key].predicted,
-                "image_hash": first[key].image_hash,
-            }
-
-
-def _predictions(uri: str, split: str, run: PastRun) -> Iterator[tuple[str, _LabelledPrediction]]:
-    """Yield the prediction for each labelled image of a split, by the hash of its content."""
-    classes = run.summary["model"]["classes"] if run.summary else []
-    for example in records.iterate(uri, split):
-        label = records.text(example, names.LABEL)
-        if not label:
-            continue
-        stored = prediction.read(example)
-        # A run that was killed left no summary, so that its class names are not known.
-        predicted = records.text(example, names.PREDICTED)
-        if stored.predicted < len(classes):
-            predicted = classes[stored.predicted]
-        yield (
-            stored.image_hash,
-            _LabelledPrediction(stored.path, stored.image_hash, label, predicted, stored.correct),
-        )
+    for row in np.flatnonzero(first.right & ~second.right).tolist():
+        yield {
+            "split": str(first.splits[row]),
+            "path": first.paths[row],
+            "label": first.vocabulary[first.labels[row]],
+            "predicted": second.vocabulary[second.predicted[row]],
+            "image_hash": first.hashes[row].decode(),
+        }

@@ -13,6 +13,7 @@ import pytest
 from imgpipe.components import predictor
 from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common import blessings, loaded_model
+from imgpipe.components.common.answer_table import PREDICTED_SPLITS
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.serving_validator import validate
 from imgpipe.models.export.signatures import CAM
@@ -126,7 +127,7 @@ def test_images_that_the_model_has_learned_have_the_answers_of_a_network_without
 ):
     learned, served = np.float32([[0.5, 0.3, 0.2]]), _answers(made / "model", _IMAGES["v"])
     hashes, predicted = np.array([b"1.png of validation"]), np.array([b"unknown"])
-    answers = OutOfFold(hashes, np.array([0]), learned, predicted)
+    answers = OutOfFold(hashes, np.array([0]), learned, predicted, hashes)
     copies = shutil.copytree(made, tmp_path / "copies")
     for name in ("model", "earlier"):
         answers.write(str(copies / name / "Format-Serving"))
@@ -146,7 +147,7 @@ def _with_answers(made: Path, folder: Path, answers: dict[str, list[float]]) -> 
     digest = copies / "earlier" / "Format-Serving" / manifest.MODEL_DIGEST
     digest.write_text(json.dumps({**json.loads(digest.read_text()), "source": "this code"}))
     uri = f"{copies}/earlier/{ANSWERS_FOLDER}"
-    shards = {split: records.shard_path(uri, split, 0, 1) for split in predictor.SPLITS}
+    shards = {split: records.shard_path(uri, split, 0, 1) for split in PREDICTED_SPLITS}
     with records.ShardWriter(shards) as writer:
         for path, row in answers.items():
             values = {names.IMAGE_HASH: f"{path} of validation", names.PROBABILITIES: row}

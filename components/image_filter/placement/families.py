@@ -22,6 +22,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from imgpipe.components.common.image_record import ImageRecord
+
 #: Share of the images of its class that a family may hold.
 _LARGEST = 0.2
 #: Copies of one file have a counter, such as `x (2).jpg`, and so have the downloads of a browser,
@@ -97,6 +99,13 @@ class FileOrigin:
     content: str = ""
     camera: str = ""
     captured: int = 0
+
+
+def origin(record: ImageRecord) -> FileOrigin:
+    """Return what the file of a record tells."""
+    content = record.content
+    moment = (content.camera, content.captured)
+    return FileOrigin(record.path, record.label, record.image_hash, *moment)
 
 
 def by_content(images: Sequence[FileOrigin]) -> dict[str, str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict
 
-from imgpipe.components.run_record.deciding_answers import SampledAnswer
+from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
 from imgpipe.models.machine.process import one_blas_thread
@@ -43,18 +42,18 @@ class ImageMap(TypedDict):
     images: Annotated[list[MapImage], "The images, each in a field of its own."]
 
 
-def image_map(rows: BankRows, sample: Sequence[SampledAnswer]) -> ImageMap | None:
+def image_map(rows: BankRows, sample: AnswerTable) -> ImageMap | None:
     """Place some images by their features.
 
     Args:
         rows: Rows of view 0 of all splits.
-        sample: The images, and whether they were answered correctly.
+        sample: Answers to the images.
 
     Returns:
         The map; None with too few images, or if their features hardly differ.
     """
-    right = {answer.image_hash.encode(): answer.right for answer in sample}
-    places = np.flatnonzero(np.isin(rows.hashes, list(right))) if right else np.empty(0, np.int64)
+    right = dict(zip(sample.hashes.tolist(), sample.right.tolist(), strict=True))
+    places = np.flatnonzero(np.isin(rows.hashes, sample.hashes))
     if len(places) < _FEWEST:
         return None
     columns = math.ceil(math.sqrt(len(places) * _FREE * _ASPECT))

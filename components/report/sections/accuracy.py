@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from imgpipe.components.common.counts import ClassMetrics
+from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import capped, plural
-from imgpipe.components.common.shares import wilson
 from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report.pictures.thumbnails import cam_key
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
@@ -127,12 +126,9 @@ def build_slices(context: Context) -> SectionContent:
 
 
 def _slice(row: Slice, usual: float) -> dict[str, Any]:
-    interval = wilson(row["correct"], row["count"])
     return {
         **row,
-        "accuracy": row["correct"] / row["count"],
-        "interval": interval,
-        "weak": interval[1] < usual,  # even the upper end of the interval is below the average
+        "weak": row["ci95"][1] < usual,  # even the upper end of the interval is below the average
     }
 
 

@@ -4,12 +4,13 @@ import pytest
 
 from imgpipe.components.report import advice
 from imgpipe.components.report.page import render
-from imgpipe.components.run_record.deciding_answers import of_cells
+from imgpipe.components.run_record.deciding_answers import summarise
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.identity import Identity
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import Epoch, FineTuned, SearchEnd, Tried
+from tests.answer_tables import of_cells
 from tests.declared import made
 from tests.run_facts import BLESSED, data_summary, facts, history
 
@@ -49,7 +50,7 @@ def trained_on(**counts):
 
 def confused(*cells):
     """Return facts of a run with these cells (label, prediction, count) of the confusion matrix."""
-    answers = of_cells("folds", None, "abc", cells, [])
+    answers = summarise("folds", None, of_cells("abc", *cells))
     return run(settings=page_settings("run", "", "abc"), deciding=answers)
 
 
@@ -74,7 +75,7 @@ LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
         (doubted(0.9), "1 of 373 labels is clearly doubtful"),
         (
             doubted(0.9)
-            | {"deciding": of_cells("folds", None, "ab", [(0, 0, 646), (0, 1, 354)], [])},
+            | {"deciding": summarise("folds", None, of_cells("ab", (0, 0, 646), (0, 1, 354)))},
             "Many of these labels may be right: the models that doubt them have an accuracy of "
             "only 0.65.",
         ),

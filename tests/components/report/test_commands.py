@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.report import commands
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.timings import Timings
 from tests import run_facts
+from tests.answer_tables import figures
 from tests.declared import made
 
 FOLDER = "/my out/runs/20260131-140559"
@@ -63,7 +63,7 @@ def test_the_command_says_how_many_of_the_doubtful_labels_are_clearly_so():
 
 def test_many_labels_that_a_weak_head_doubts_may_be_right():
     found = facts()
-    found["deciding"]["every"] = accuracy_figures(78, 100)
+    found["deciding"]["every"] = figures(78, 100)
     mend = next_commands(found, "blessed")[1]
     assert mend["text"] == "decide about 1 doubtful label (many may be right)"
 

@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.data_gate.rules import DataDecision, ReasonRow
 from imgpipe.components.image_filter.findings import in_files, make_finding
 from imgpipe.components.report import page
@@ -18,6 +17,7 @@ from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.training.history import FineTuned, Tried
 from tests import python_program
+from tests.answer_tables import figures
 from tests.declared import made
 from tests.run_facts import BLESSED, data_summary, facts, in_file, jpeg, reject, solved
 
@@ -152,7 +152,7 @@ def test_the_bars_begin_with_the_lowest_class_and_show_the_threshold():
     found = facts()
     answers = (("paper", 40, 39), ("rock", 32, 17), ("scissors", 0, 0))
     found["deciding"]["classes"] = [
-        {"name": name, **accuracy_figures(right, count)} for name, count, right in answers
+        {"name": name, **figures(right, count)} for name, count, right in answers
     ]
     text = render(found, None, {}, BLESSED)
     bars = text[text.index('<section id="by_class"') : text.index('<section id="taken_for"')]

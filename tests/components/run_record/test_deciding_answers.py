@@ -5,34 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.components.common.prediction import StoredPrediction
-from imgpipe.components.common.shares import wilson
-from imgpipe.components.run_record.deciding_answers import (
-    ShownAnswers,
-    fold_predictions,
-    most_confused,
-    summarise,
-)
-from imgpipe.components.run_record.metrics import Table
+from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.run_record.deciding_answers import most_confused, summarise
+from imgpipe.models.head.certainty import wilson
 from imgpipe.models.head.out_of_fold import OutOfFold
+from tests.answer_tables import answer, table
 
 CLASSES = ("cat", "dog", "owl")
 
 
-def answer(
-    number: int, label: int, predicted: int, sure: float = 0.9, **values
-) -> StoredPrediction:
-    """Return the prediction for one image."""
-    return StoredPrediction(
-        f"{number}.jpg", f"{number:064x}", label, predicted, sure, sure, **values
-    )
-
-
 def summary(rows):
     """Return the summary of these answers."""
-    shown = ShownAnswers()
-    table = Table(CLASSES, shown.counted(rows))
-    return summarise("folds", 0.9, CLASSES, table, shown)
+    return summarise("folds", 0.9, table(CLASSES, *rows))
 
 
 def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
@@ -47,13 +31,14 @@ def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
     assert len(found["mistakes"]) == 9
 
 
-def test_the_images_of_a_family_count_once_in_the_interval():
+def test_the_images_of_a_family_are_not_independent_in_the_interval():
     alone = [answer(number, 0, 0) for number in range(20)]
-    family = [answer(number, 0, 0, group="film") for number in range(20)]
-    found = summary([*alone, *family])
-    assert found["classes"][0]["ci95"] == list(wilson(21, 21))
-    wide = summary(family)["classes"][0]["ci95"]
-    assert wide[0] < 0.3 < summary(alone)["classes"][0]["ci95"][0]
+    family = [row._replace(group=b"film") for row in alone]
+    assert summary(alone)["classes"][0]["ci95"] == list(wilson(20, 20))
+    assert summary(family)["classes"][0]["ci95"] == [0.0, 1.0]
+    pairs = [row._replace(group=b"pair %d" % (number // 2)) for number, row in enumerate(alone)]
+    low = summary(pairs)["classes"][0]["ci95"][0]
+    assert 0.6 < low < summary(alone)["classes"][0]["ci95"][0]
 
 
 def test_of_many_classes_the_matrix_has_those_of_the_most_frequent_mistakes():
@@ -62,18 +47,22 @@ def test_of_many_classes_the_matrix_has_those_of_the_most_frequent_mistakes():
     assert most_confused(cells, 12) == list(range(12))
 
 
-def test_the_answers_of_the_folds_have_labels_and_paths(tmp_path):
+def test_the_folds_answer_for_the_images_that_are_not_predicted(tmp_path):
     probabilities = np.float32([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
     OutOfFold(
         np.array([b"a" * 64, b"b" * 64]),
         np.array([0, 1]),
         probabilities,
         np.array([b"cat", b"owl"]),
+        np.array([b"a" * 64, b"a" * 64]),
     ).write(str(tmp_path))
     stored = OutOfFold.read(str(tmp_path))
     assert stored is not None
-    first, second = fold_predictions(stored, {b"a" * 64: ("train", "cat/1.jpg")})
-    assert (first.path, first.correct) == ("cat/1.jpg", True)
-    assert (second.label_index, second.predicted, second.correct) == (1, 2, False)
-    assert second.confidence == pytest.approx(0.6) and second.of_label == pytest.approx(0.3)
+    answers = AnswerTable.read(None, CLASSES, stored)
+    assert answers.right.tolist() == [True, False]
+    assert (answers.splits.tolist(), answers.paths.tolist()) == (["train"] * 2, [""] * 2)
+    assert answers.predicted.tolist() == [0, 2]
+    assert answers.confidence[1] == pytest.approx(0.6)
+    assert answers.of_label[1] == pytest.approx(0.3)
+    assert answers.independent() == 1, "the families are those of the folds"
     assert OutOfFold.read(str(tmp_path / "none")) is None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.components.common.prediction import StoredPrediction
 from imgpipe.components.common.storage import records
-from imgpipe.components.run_record.doubtful_labels import UnseenAnswers, doubtful_labels
+from imgpipe.components.run_record.doubtful_labels import doubtful_labels
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.names import feature_names as names
+from tests.answer_tables import answer, table
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -37,22 +37,23 @@ def flipped(labels, share, seed=1):
 def ranked(uri, answers=None, **more):
     """Return the doubtful labels of a bank; without answers, heads are fitted."""
     rows = read_rows(uri, names.SPLITS, len(CLASSES), 0)
-    return doubtful_labels(rows, uri, CLASSES, answers or UnseenAnswers(), **more)
+    return doubtful_labels(
+        rows, uri, CLASSES, table(CLASSES) if answers is None else answers, **more
+    )
 
 
 def answered(uri, labels, mistakes):
     """Return answers for all images of a bank, of which some, with these margins, are wrong."""
     rows = read_rows(uri, names.SPLITS, len(CLASSES), 0)
     places = records.places(uri, rows.hashes)
-    answers = UnseenAnswers()
+    answers = []
     for image_hash, label in zip(rows.hashes.tolist(), rows.labels.tolist(), strict=True):
         path = places[image_hash][1]
         margin = mistakes.get(number({"path": path}))
         guess = label if margin is None else (label + 1) % len(CLASSES)
         shares = (0.9, 0.9) if margin is None else (0.5 + margin / 2, 0.5 - margin / 2)
-        prediction = StoredPrediction(path, image_hash.decode(), label, guess, *shares)
-        assert list(answers.counted([prediction])) == [prediction]
-    return answers
+        answers.append(answer(0, label, guess, *shares, image_hash=image_hash))
+    return table(CLASSES, *answers)
 
 
 def test_the_mistakes_of_models_that_have_not_seen_the_images_are_the_ranking(bank, monkeypatch):

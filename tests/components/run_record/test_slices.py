@@ -1,35 +1,51 @@
 """Accuracy by slices of images: counts add up."""
 
-from imgpipe.components.common.prediction import StoredPrediction
+from imgpipe.components.common.answer_table import DESCRIBED
 from imgpipe.components.report.section import Context
 from imgpipe.components.report.sections import accuracy
-from imgpipe.components.run_record.slices import Slices
+from imgpipe.components.run_record.slices import slices
 from imgpipe.components.run_record.verdict import RunState
+from imgpipe.models.head.certainty import wilson
+from tests.answer_tables import answer, table
 from tests.run_facts import facts
 
 
 def row(path, label=0, correct=True, **described):
-    """Return the prediction of an image with these measurements."""
+    """Return the answer to an image with these measurements."""
     predicted = label if correct else label + 1
-    return StoredPrediction(path, "", label, predicted, 0.8, 0.8, described=described)
+    values = tuple(described.get(name) for name in DESCRIBED)
+    image_hash = path.encode()
+    return answer(0, label, predicted, path=path, image_hash=image_hash, described=values)
+
+
+def sliced(rows):
+    """Return the slices of these answers."""
+    return slices(table(["a", "b", "c"], *rows))
 
 
 def summary(rows):
     """Return the rows of each slice by its name."""
-    kinds = Slices()
-    assert len(list(kinds.counted(rows))) == len(rows)
-    return {one["name"]: one["rows"] for one in kinds.summary()}
+    return {group["name"]: group["rows"] for group in sliced(rows)}
 
 
 def test_formats_are_counted_and_the_most_frequent_comes_first():
     rows = [row("a/1", format=b"PNG", correct=False)]
     rows += [row(f"a/{i}", format=b"JPEG") for i in range(3)]
-    assert summary(rows) == {
-        "format": [
-            {"value": "JPEG", "count": 3, "correct": 3},
-            {"value": "PNG", "count": 1, "correct": 0},
-        ]
-    }
+    [(name, found)] = summary(rows).items()
+    assert name == "format"
+    assert [(one["value"], one["count"], one["correct"]) for one in found] == [
+        ("JPEG", 3, 3),
+        ("PNG", 1, 0),
+    ]
+    assert found[0]["ci95"] == list(wilson(3, 3))
+
+
+def test_frames_of_one_film_make_the_interval_of_a_slice_wider():
+    rows = [row(f"a/{i}", format=b"PNG") for i in range(20)]
+    rows += [row(f"b/{i}", format=b"JPEG", correct=i > 1) for i in range(20)]
+    films = [one._replace(group=b"film %d" % (i // 5)) for i, one in enumerate(rows)]
+    alone = summary(rows)["format"][0]["ci95"]
+    assert summary(films)["format"][0]["ci95"][0] < alone[0] - 0.1
 
 
 def test_slices_of_numbers_are_thirds_of_the_images():
@@ -56,10 +72,7 @@ def test_folders_are_slices_only_if_they_are_not_the_classes():
 def test_slices_are_compared_with_all_images_not_with_those_shown():
     rows = [row(f"a{i}/{n}", n % 2, correct=n < 70) for i in range(12) for n in range(100)]
     rows += [row(f"b{i}/{n}", n % 2) for i in range(100) for n in range(50)]
-    kinds = Slices()
-    assert len(list(kinds.counted(rows))) == len(rows)
-    found = kinds.summary()
-    context = Context(facts() | {"slices": found}, None, {}, RunState("blessed", ""))
+    context = Context(facts() | {"slices": sliced(rows)}, None, {}, RunState("blessed", ""))
     [group] = accuracy.build_slices(context)["groups"]
     assert len(group["rows"]) == 12 and all(one["weak"] for one in group["rows"])
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from imgpipe.components.common.shares import accuracy_figures
 from imgpipe.components.image_evaluator.decision import Ruling
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.findings import of_source
@@ -12,6 +11,7 @@ from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.run_findings import all_findings, run_findings
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FineTuned, SearchEnd
+from tests.answer_tables import figures
 from tests.declared import made
 from tests.run_facts import BLESSED, by_validation, data_summary, facts, history, note, settings
 
@@ -30,7 +30,7 @@ def test_the_verdict_of_a_blessed_model_names_the_figures_and_the_threshold():
 
 def test_the_accuracy_on_test_stands_in_one_line():
     found = facts()
-    found["metrics"]["test"] |= accuracy_figures(68, 73)
+    found["metrics"]["test"] |= figures(68, 73)
     assert verdict.test_line(found["metrics"]) == (
         "0.932 (68 of 73, 0.85–0.97); it decided nothing"
     )
@@ -145,7 +145,7 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
 def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
     found = facts()
     assert not said_of(found, "never_right")
-    found["deciding"]["classes"][0] |= accuracy_figures(0, 2)
+    found["deciding"]["classes"][0] |= figures(0, 2)
     name = found["deciding"]["classes"][0]["name"]
     [said] = said_of(found, "never_right")
     assert said["sentence"] == (
@@ -156,7 +156,7 @@ def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
         f"add images of {name}",
         "move images of classes that the model need not know out of the source",
     ]
-    classes = [{"name": f"c{n}", **accuracy_figures(0, 2)} for n in range(6)]
+    classes = [{"name": f"c{n}", **figures(0, 2)} for n in range(6)]
     [said] = said_of(found | {"deciding": found["deciding"] | {"classes": classes}}, "never_right")
     assert said["sentence"].startswith(
         "no image of c0, c1, c2, c3, … (2 more) was answered correctly (0 of 12)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from imgpipe.components.report.pictures.image_map import image_map
-from imgpipe.components.run_record.deciding_answers import SampledAnswer
 from imgpipe.models.features.bank import BankRows
+from tests.answer_tables import answer, table
 
 
 def test_on_the_map_images_of_one_class_lie_together_and_each_has_its_own_field():
@@ -15,7 +15,8 @@ def test_on_the_map_images_of_one_class_lie_together_and_each_has_its_own_field(
     features = random.normal(0, 1, (90, 24)) + random.normal(0, 3, (3, 24))[labels]
     hashes = np.sort(np.array([f"{number:064x}".encode() for number in range(90)]))
     rows = BankRows(features.astype(np.float16), labels, np.zeros(90, np.int64), hashes)
-    sample = [SampledAnswer(digest.decode(), place > 9) for place, digest in enumerate(hashes)]
+    answers = [answer(number, 0, int(number <= 9)) for number in range(90)]
+    sample = table(["a", "b"], *answers)
     found = image_map(rows, sample)
     assert found == image_map(rows, sample), "it is the same each time"
     fields = np.array([(image["column"], image["row"]) for image in found["images"]])
@@ -25,11 +26,11 @@ def test_on_the_map_images_of_one_class_lie_together_and_each_has_its_own_field(
     apart = ((fields[:, None] - fields[None]) ** 2).sum(axis=-1)
     nearest = np.argsort(apart, axis=1, kind="stable")[:, 1:5]
     assert (labels[nearest] == labels[:, None]).mean() > 0.8
-    assert image_map(rows, sample[:12]) is None, "too few images"
+    assert image_map(rows, table(["a", "b"], *answers[:12])) is None, "too few images"
 
 
 def test_images_that_hardly_differ_have_no_map():
     hashes = np.array([f"{number:064x}".encode() for number in range(40)])
     features = np.ones((40, 24), np.float16)
     rows = BankRows(features, np.zeros(40, np.int64), np.zeros(40, np.int64), hashes)
-    assert image_map(rows, [SampledAnswer(digest.decode(), True) for digest in hashes]) is None
+    assert image_map(rows, table(["a"], *[answer(i, 0, 0) for i in range(40)])) is None

@@ -1,0 +1,103 @@
+"""Made-up tables of answers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from imgpipe.components.common.answer_table import AnswerRow, AnswerTable, Cell
+from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
+from imgpipe.models.names import feature_names as names
+
+
+def answer(
+    number: int,
+    label: int,
+    predicted: int,
+    sure: float = 0.9,
+    of_label: float | None = None,
+    **values: Any,
+) -> AnswerRow:
+    """Return the answer to the image `{number}.jpg` of validation, with these other values."""
+    row = AnswerRow(
+        f"{number}.jpg",
+        f"{number:064x}".encode(),
+        names.VALIDATION,
+        label,
+        predicted,
+        sure,
+        sure if of_label is None else of_label,
+    )
+    return row._replace(**values)
+
+
+def table(vocabulary: Sequence[str], *rows: AnswerRow) -> AnswerTable:
+    """Return a table of these rows."""
+    return AnswerTable.of(vocabulary, rows)
+
+
+def of_cells(vocabulary: Sequence[str], *cells: Cell) -> AnswerTable:
+    """Return a table with these cells of its confusion matrix."""
+    pairs = [(label, predicted) for label, predicted, count in cells for _ in range(count)]
+    return table(vocabulary, *[answer(number, *pair) for number, pair in enumerate(pairs)])
+
+
+def figures(correct: int, count: int) -> AccuracyFigures:
+    """Return the accuracy on `count` independent images, of which so many are right."""
+    return accuracy_figures(np.arange(count) < correct, np.arange(count))
+
+
+def counted(
+    images: Sequence[int],
+    right: Sequence[int],
+    vocabulary: Sequence[str] = ("good", "defect"),
+    family_size: int = 1,
+) -> AnswerTable:
+    """Return a table with these numbers for each class.
+
+    Args:
+        images: Number of images with each label.
+        right: Number of images with each label for which it is predicted. For the others the first
+            class is predicted, and for those of the first class the second.
+        vocabulary: Class names.
+        family_size: Number of images that are of one family.
+    """
+    pairs: list[tuple[int, int]] = []
+    for label, (count, correct) in enumerate(zip(images, right, strict=True)):
+        pairs += [(label, label)] * correct
+        pairs += [(label, 0 if label else 1)] * (count - correct)
+    rows = [
+        answer(number, label, predicted, group=_family(number, family_size))
+        for number, (label, predicted) in enumerate(pairs)
+    ]
+    return table(vocabulary, *rows)
+
+
+def _family(number: int, size: int) -> bytes:
+    return b"" if size == 1 else b"family %d" % (number // size)
+
+
+def compared(
+    *cells: tuple[int, int, bool, bool],
+    vocabulary: Sequence[str] = ("good", "defect"),
+    family_size: int = 1,
+) -> tuple[AnswerTable, AnswerTable]:
+    """Return the answers of a model and of the last version to the same images of two classes.
+
+    Args:
+        *cells: Number of images, their label, whether the model is right for them, and whether the
+            last version is.
+        vocabulary: Class names.
+        family_size: Number of images that are of one family.
+    """
+    rows = itertools.chain.from_iterable([cell[1:]] * cell[0] for cell in cells)
+    now: list[AnswerRow] = []
+    before: list[AnswerRow] = []
+    for number, (label, is_right, was_right) in enumerate(rows):
+        family = _family(number, family_size)
+        now.append(answer(number, label, label if is_right else 1 - label, group=family))
+        before.append(answer(number, label, label if was_right else 1 - label, group=family))
+    return table(vocabulary, *now), table(vocabulary, *before)
