@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.common.shares import AccuracyFigures
 from imgpipe.components.common.storage.manifest import CARD
 from imgpipe.components.image_filter.judge.overrides import Override, to_toml
 from imgpipe.components.run_record.run_files import FACTS
+from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output import past_runs
 from imgpipe.pipeline.run_history.run_list import list_runs
