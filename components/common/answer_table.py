@@ -35,7 +35,9 @@ class ClassMetrics(TypedDict):
     """Metrics of one class."""
 
     count: Annotated[int, "Number of images with this label."]
+    correct: Annotated[int, "Images of these that are predicted correctly."]
     recall: Annotated[float | None, "Share of these images that are predicted correctly."]
+    ci95: Annotated[list[float], "95 % interval of the recall."]
     precision: Annotated[float | None, "Share of the predictions of this class that are correct."]
     f1: Annotated[float, "Harmonic mean of recall and precision; 0 if one is missing."]
 
@@ -232,14 +234,9 @@ class AnswerTable:
 
     def per_class(self) -> dict[str, ClassMetrics]:
         """Return the metrics of each class."""
-        counts = (
-            np.bincount(classes, minlength=len(self.vocabulary)).tolist()
-            for classes in (self.labels, self.predicted, self.labels[self.right])
-        )
-        return {
-            name: _class_metrics(*of_class)
-            for name, *of_class in zip(self.vocabulary, *counts, strict=True)
-        }
+        predictions = np.bincount(self.predicted, minlength=len(self.vocabulary)).tolist()
+        rows = zip(self.vocabulary, self.by_class(), predictions, strict=True)
+        return {name: _class_metrics(of_class, answers) for name, of_class, answers in rows}
 
     def balanced(self) -> float | None:
         """Return the mean recall of the classes that have images; None without any."""
@@ -257,13 +254,17 @@ class AnswerTable:
         ]
 
 
-def _class_metrics(images: int, answers: int, right: int) -> ClassMetrics:
-    recall = right / images if images else None
-    precision = right / answers if answers else None
+def _class_metrics(of_class: AnswerTable, predictions: int) -> ClassMetrics:
+    """Return the metrics of a class, which was predicted for so many images."""
+    figures = of_class.figures()
+    recall = figures["accuracy"]
+    precision = figures["correct"] / predictions if predictions else None
     both = (recall or 0) + (precision or 0)
     return {
-        "count": images,
+        "count": figures["count"],
+        "correct": figures["correct"],
         "recall": recall,
+        "ci95": figures["ci95"],
         "precision": precision,
         "f1": 2 * (recall or 0) * (precision or 0) / both if both else 0.0,
     }

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from typing_extensions import TypedDict
 
 from imgpipe.components.common.answer_table import AnswerTable, Cell
 from imgpipe.components.common.named_images import NamedImage
-from imgpipe.components.run_record.metrics import Mistake, mistakes
-from imgpipe.models.head.certainty import AccuracyFigures
+from imgpipe.components.run_record.metrics import Mistake, SplitMetrics, metrics, mistakes
 
 #: Classes of the matrix. Of more, those that are most often taken for each other are chosen.
 MATRIX = 12
@@ -27,12 +25,6 @@ _SAMPLE = 400  # images of the map, so that it takes two seconds
 AnsweredBy = Literal["folds", "validation", "evaluation"]
 
 
-class ClassAnswers(AccuracyFigures):
-    """The answers for the images of one class."""
-
-    name: Annotated[str, "The class."]
-
-
 class CellImage(NamedImage):
     """An image in a cell of the matrix."""
 
@@ -40,16 +32,11 @@ class CellImage(NamedImage):
     predicted: Annotated[int, "Index of the predicted class."]
 
 
-class DecidingAnswers(TypedDict):
-    """The answers that decide."""
+class DecidingAnswers(SplitMetrics):
+    """The answers that decide, with their metrics."""
 
     judged_by: Annotated[AnsweredBy, "Whose answers they are."]
     threshold: Annotated[float | None, "Accuracy that is asked for; null if none is."]
-    every: Annotated[
-        AccuracyFigures,
-        "All classes together, as they decided about the model.",
-    ]
-    classes: Annotated[list[ClassAnswers], "Every class, in the order of the vocabulary."]
     confusion: Annotated[list[Cell], "Cells of the confusion matrix that are not 0."]
     matrix: Annotated[list[int], "Indices of the classes of the matrix, in ascending order."]
     images: Annotated[list[CellImage], "The first images of each of its cells, the surest first."]
@@ -68,12 +55,10 @@ def summarise(
     """
     confusion = table.confusion()
     matrix = most_confused(confusion, len(table.vocabulary))
-    classes = zip(table.vocabulary, table.by_class(), strict=True)
     return {
+        **metrics(table),
         "judged_by": judged_by,
         "threshold": threshold,
-        "every": table.figures(),
-        "classes": [{"name": name, **of_class.figures()} for name, of_class in classes],
         "confusion": confusion,
         "matrix": matrix,
         "images": _cell_images(table, matrix),

@@ -125,5 +125,5 @@ def clearly_doubtful(rows: Sequence[DoubtfulLabel]) -> list[DoubtfulLabel]:
 
 def weak_accuracy(deciding: DecidingAnswers | None) -> float | None:
     """Return the accuracy of models many of whose doubts are mistakes; None for better ones."""
-    accuracy = deciding["every"]["accuracy"] if deciding is not None else None
+    accuracy = deciding["accuracy"] if deciding is not None else None
     return accuracy if accuracy is not None and accuracy < _WEAK else None

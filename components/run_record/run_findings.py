@@ -48,7 +48,7 @@ def _file_clues(facts: Facts) -> list[Finding]:
     deciding = facts["deciding"]
     if data is None or deciding is None:
         return []
-    return of_file_clues(data["file_clues"], deciding["every"]["accuracy"])
+    return of_file_clues(data["file_clues"], deciding["accuracy"])
 
 
 def _few_images(facts: Facts) -> Iterator[Finding]:
@@ -103,15 +103,15 @@ def _never_right(facts: Facts) -> Iterator[Finding]:
         return
     folds = folds_of(facts)
     unlearned = {label for label, _ in folds["unlearned"]} if folds is not None else set()
-    never = [
-        answers
-        for label, answers in enumerate(deciding["classes"])
+    never = {
+        name: answers["count"]
+        for label, (name, answers) in enumerate(deciding["per_class"].items())
         if answers["count"] and not answers["correct"] and label not in unlearned
-    ]
+    }
     if not never:
         return
-    named = join_names([answers["name"] for answers in never], _NAMED)
-    images = sum(answers["count"] for answers in never)
+    named = join_names([*never], _NAMED)
+    images = sum(never.values())
     yield make_finding(
         "never_right",
         f"no image of {named} was answered correctly (0 of {images:,}), so that the model may not "

@@ -151,8 +151,8 @@ def build_mistakes(context: Context) -> SectionContent:
         of_pair.append(context.with_image(row) | {"cam": cam})
     return {
         "rows": [row for rows in by_pair.values() for row in rows],
-        "wrong": deciding["every"]["count"] - deciding["every"]["correct"],
-        "count": deciding["every"]["count"],
+        "wrong": deciding["count"] - deciding["correct"],
+        "count": deciding["count"],
     }
 
 

@@ -73,8 +73,8 @@ def _keys(context: Context) -> list[tuple[str, str]]:
     if context.vocabulary:
         keys.append(("classes", count(len(context.vocabulary))))
     if deciding is not None:
-        every = deciding["every"]
-        keys.append(("answered right", f"{every['correct']:,} of {every['count']:,}"))
+        right = f"{deciding['correct']:,} of {deciding['count']:,}"
+        keys.append(("answered right", right))
     if context.timings is not None:
         keys.append(("time to this page", seconds(context.timings["total_s"])))
     if push is not None and push["version"]:

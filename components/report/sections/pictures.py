@@ -18,7 +18,6 @@ from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.deciding_answers import (
     MATRIX,
     CellImage,
-    ClassAnswers,
     DecidingAnswers,
 )
 from imgpipe.components.run_record.facts import Facts
@@ -34,9 +33,12 @@ _JUDGED = {
 }
 
 
-class _Bar(ClassAnswers):
+class _Bar(TypedDict):
     """The answers for a class, with the lengths of its bar and of its interval in percent."""
 
+    name: str
+    count: int
+    correct: int
     share: str
     low: str
     width: str
@@ -72,13 +74,16 @@ def build_by_class(context: Context) -> SectionContent:
     deciding = context.facts["deciding"]
     if deciding is None:
         return context.absent(_NO_ANSWERS)
-    rows = [row for row in deciding["classes"] if row["count"]]
-    rows.sort(key=lambda row: (row["correct"] / row["count"], row["name"]))
-    note = f"The {_BARS} lowest of {len(rows):,} classes." if len(rows) > _BARS else ""
-    every: ClassAnswers = {"name": "all classes", **deciding["every"]}
+    bars = [
+        _bar(name, of_class["correct"], of_class["count"], of_class["ci95"])
+        for name, of_class in deciding["per_class"].items()
+        if of_class["count"]
+    ]
+    bars.sort(key=lambda bar: (bar["correct"] / bar["count"], bar["name"]))
+    note = f"The {_BARS} lowest of {len(bars):,} classes." if len(bars) > _BARS else ""
     return {
-        "rows": [_bar(row) for row in rows[:_BARS]],
-        "every": _bar(every),
+        "rows": bars[:_BARS],
+        "every": _bar("all classes", deciding["correct"], deciding["count"], deciding["ci95"]),
         "threshold": deciding["threshold"],
         "limit": _percent(deciding["threshold"] or 0),
         "judged": _JUDGED[deciding["judged_by"]],
@@ -86,11 +91,16 @@ def build_by_class(context: Context) -> SectionContent:
     }
 
 
-def _bar(row: ClassAnswers) -> _Bar:
-    low, high = row["ci95"]
-    share = _percent(row["accuracy"] or 0.0)
-    width = _percent(high - low)
-    return {**row, "share": share, "low": _percent(low), "width": width}
+def _bar(name: str, correct: int, count: int, ci95: Sequence[float]) -> _Bar:
+    low, high = ci95
+    return {
+        "name": name,
+        "count": count,
+        "correct": correct,
+        "share": _percent(correct / count),
+        "low": _percent(low),
+        "width": _percent(high - low),
+    }
 
 
 def _percent(share: float) -> str:
@@ -137,7 +147,7 @@ def build_taken_for(context: Context) -> SectionContent:
     if deciding is None:
         return context.absent(_NO_ANSWERS)
     classes = context.vocabulary
-    wrong = deciding["every"]["count"] - deciding["every"]["correct"]
+    wrong = deciding["count"] - deciding["correct"]
     if not deciding["matrix"]:
         return context.absent("No image was taken for another class")
     return {
@@ -145,7 +155,7 @@ def build_taken_for(context: Context) -> SectionContent:
         "rows": _matrix_rows(context, deciding),
         "others": len(classes) > MATRIX,
         "wrong": wrong,
-        "count": deciding["every"]["count"],
+        "count": deciding["count"],
         "of": len(classes),
     }
 
@@ -158,7 +168,7 @@ def _matrix_rows(context: Context, deciding: DecidingAnswers) -> list[_MatrixRow
     counts = {(label, predicted): count for label, predicted, count in deciding["confusion"]}
     rows: list[_MatrixRow] = []
     for label in deciding["matrix"]:
-        total = deciding["classes"][label]["count"]
+        total = deciding["per_class"][context.vocabulary[label]]["count"]
         cells: list[_Cell] = []
         for predicted in deciding["matrix"]:
             count = counts.get((label, predicted), 0)

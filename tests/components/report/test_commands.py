@@ -63,7 +63,7 @@ def test_the_command_says_how_many_of_the_doubtful_labels_are_clearly_so():
 
 def test_many_labels_that_a_weak_head_doubts_may_be_right():
     found = facts()
-    found["deciding"]["every"] = figures(78, 100)
+    found["deciding"] |= figures(78, 100)
     mend = next_commands(found, "blessed")[1]
     assert mend["text"] == "decide about 1 doubtful label (many may be right)"
 

@@ -138,12 +138,12 @@ class Everything(dict):
 
 def test_where_folds_decide_the_pictures_and_the_head_are_of_the_folds():
     found = facts(accuracy=0.8)
-    every = found["deciding"]["every"]
+    every = found["deciding"]
     assert found["metrics"]["folds"]["correct"] == every["correct"]
     text = render(found, None, {}, BLESSED).partition('<details id="numbers"')[0]
     assert f"{every['correct']} of 150" in text
     assert f"{150 - every['correct']} of 150 images are taken for another class" in text
-    for row in found["deciding"]["classes"]:
+    for row in every["per_class"].values():
         assert f"{row['correct']} of {row['count']}" in text
     assert "of 60" not in text and "cross-validation" in text
 
@@ -151,9 +151,7 @@ def test_where_folds_decide_the_pictures_and_the_head_are_of_the_folds():
 def test_the_bars_begin_with_the_lowest_class_and_show_the_threshold():
     found = facts()
     answers = (("paper", 40, 39), ("rock", 32, 17), ("scissors", 0, 0))
-    found["deciding"]["classes"] = [
-        {"name": name, **figures(right, count)} for name, count, right in answers
-    ]
+    found["deciding"]["per_class"] = {name: figures(right, count) for name, count, right in answers}
     text = render(found, None, {}, BLESSED)
     bars = text[text.index('<section id="by_class"') : text.index('<section id="taken_for"')]
     assert bars.index("17 of 32") < bars.index("39 of 40") < bars.index("all classes")

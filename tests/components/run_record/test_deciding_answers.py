@@ -23,8 +23,8 @@ def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
     wrong = [answer(number, 0, 1, 0.5 + number / 100) for number in range(9)]
     right = [answer(100 + number, 2, 2) for number in range(3)]
     found = summary([*wrong, *right])
-    assert found["every"]["count"] == 12 and found["every"]["correct"] == 3
-    assert [row["correct"] for row in found["classes"]] == [0, 0, 3]
+    assert found["count"] == 12 and found["correct"] == 3
+    assert [row["correct"] for row in found["per_class"].values()] == [0, 0, 3]
     assert found["confusion"] == [(0, 1, 9), (2, 2, 3)]
     cell = [image["path"] for image in found["images"] if image["predicted"] == 1]
     assert cell == ["8.jpg", "7.jpg", "6.jpg", "5.jpg"]
@@ -34,11 +34,11 @@ def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
 def test_the_images_of_a_family_are_not_independent_in_the_interval():
     alone = [answer(number, 0, 0) for number in range(20)]
     family = [row._replace(group=b"film") for row in alone]
-    assert summary(alone)["classes"][0]["ci95"] == list(wilson(20, 20))
-    assert summary(family)["classes"][0]["ci95"] == [0.0, 1.0]
+    assert summary(alone)["per_class"]["cat"]["ci95"] == list(wilson(20, 20))
+    assert summary(family)["per_class"]["cat"]["ci95"] == [0.0, 1.0]
     pairs = [row._replace(group=b"pair %d" % (number // 2)) for number, row in enumerate(alone)]
-    low = summary(pairs)["classes"][0]["ci95"][0]
-    assert 0.6 < low < summary(alone)["classes"][0]["ci95"][0]
+    low = summary(pairs)["per_class"]["cat"]["ci95"][0]
+    assert 0.6 < low < summary(alone)["per_class"]["cat"]["ci95"][0]
 
 
 def test_of_many_classes_the_matrix_has_those_of_the_most_frequent_mistakes():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.run_record.metrics import metrics, mistakes
+from imgpipe.models.head.certainty import wilson
 from tests.answer_tables import answer, table
 
 
@@ -43,7 +44,9 @@ def test_recall_precision_and_f1_per_class_agree_with_hand_computation(three):
         "c": {"count": 1, "recall": 1.0, "precision": 1 / 2, "f1": 2 / 3},
     }
     for name, figures in expected.items():
-        assert per_class[name] == pytest.approx(figures, nan_ok=True), name
+        found = {key: per_class[name][key] for key in figures}
+        assert found == pytest.approx(figures, nan_ok=True), name
+    assert per_class["a"]["ci95"] == list(wilson(2, 2))
 
 
 def test_accuracy_and_log_loss_by_hand(three):

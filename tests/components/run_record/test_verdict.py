@@ -145,8 +145,8 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
 def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
     found = facts()
     assert not said_of(found, "never_right")
-    found["deciding"]["classes"][0] |= figures(0, 2)
-    name = found["deciding"]["classes"][0]["name"]
+    name, of_class = next(iter(found["deciding"]["per_class"].items()))
+    of_class |= figures(0, 2)
     [said] = said_of(found, "never_right")
     assert said["sentence"] == (
         f"no image of {name} was answered correctly (0 of 2), so that the model may not know this "
@@ -156,8 +156,9 @@ def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
         f"add images of {name}",
         "move images of classes that the model need not know out of the source",
     ]
-    classes = [{"name": f"c{n}", **figures(0, 2)} for n in range(6)]
-    [said] = said_of(found | {"deciding": found["deciding"] | {"classes": classes}}, "never_right")
+    classes = {f"c{n}": figures(0, 2) for n in range(6)}
+    deciding = found["deciding"] | {"per_class": classes}
+    [said] = said_of(found | {"deciding": deciding}, "never_right")
     assert said["sentence"].startswith(
         "no image of c0, c1, c2, c3, … (2 more) was answered correctly (0 of 12)"
     )
