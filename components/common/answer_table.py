@@ -75,20 +75,13 @@ class AnswerRow(NamedTuple):
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """Answers of a model to n labelled images.
+    """Answers of a model to n labelled images: the columns of `AnswerRow` as arrays [n].
 
     Attributes:
         vocabulary: Class names in sorted order, C of them.
-        paths: Path of each image in its source, object [n].
-        hashes: Content hash of each image, bytes [n].
-        splits: Its split, str [n]; train where only the folds have answered.
-        labels: Index of its label, int64 [n].
-        predicted: Index of the most probable class, int64 [n].
-        confidence: Probability of the most probable class, float64 [n].
-        of_label: Probability of the label, float64 [n]; NaN if the label has none, as "unknown".
-        families: Name of its family, bytes [n]: images that are not independent of each other.
-        seen_family: Whether train has images of its family, bool [n].
-        described: The features `DESCRIBED` of each image, object [n]; () for one without them.
+        splits: Split of each image; train where only the folds have answered.
+        families: Name of the family of each image, bytes [n]: images of one family are not
+            independent of each other.
     """
 
     vocabulary: Sequence[str]

@@ -321,7 +321,7 @@ def _recall_of(of_class: AnswerTable) -> str:
 def _in_families(answers: AnswerTable) -> str:
     """Say how many of the images are independent, if they are not all."""
     families = answers.independent()
-    return f" in {families:,} independent groups" if families < len(answers) else ""
+    return f" in {families:,} families" if families < len(answers) else ""
 
 
 def _figures(evidence: Evidence) -> str:

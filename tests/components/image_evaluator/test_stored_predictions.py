@@ -183,7 +183,7 @@ def test_images_of_families_that_train_has_are_counted_apart(tmp_path: Path):
     right = int((answers[24:].argmax(axis=1) == np.arange(24, _IMAGES) % 2).sum())
     unseen = decision["unseen"]
     assert (unseen["count"], unseen["correct"]) == (_IMAGES - 24, right)
-    assert f"in {_IMAGES - 24 + 6} independent groups" in decision["figures"]
+    assert f"in {_IMAGES - 24 + 6} families" in decision["figures"]
     low, _ = wilson(36, _IMAGES)
     assert decision["decided_by"]["ci95"][0] < low - 0.02, "frames of a film are no proof"
 
