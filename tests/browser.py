@@ -118,6 +118,16 @@ class Page:
         self.call("Input.dispatchKeyEvent", type=kind, **shared, **extra)
         self.call("Input.dispatchKeyEvent", type="keyUp", **shared)
 
+    def click(self, selector: str) -> None:
+        """Click in the middle of an element with the mouse, which moves the focus there."""
+        box = self.run(
+            f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])"
+            f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        )
+        button = {"button": "left", "clickCount": 1}
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], **button)
+
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Drag with the left mouse button between two points, in CSS pixels of the window."""
         middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)

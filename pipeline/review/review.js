@@ -52,13 +52,20 @@ function draw() {
   $("relabel").hidden = Boolean(current.no_relabel);
   $("accept").disabled = Boolean(current.no_accept);
   // Blue is what Enter does: to change a label where a class is suggested.
-  $("accept").classList.toggle("main", acceptsByEnter());
-  $("accept-enter").hidden = !acceptsByEnter();
+  for (const verdict of ["accept", "skip"]) {
+    $(verdict).classList.toggle("main", byEnter() === verdict);
+    $(`${verdict}-enter`).hidden = byEnter() !== verdict;
+  }
   for (const verdict of ["accept", "reject", "skip"]) $(verdict).classList.toggle("chosen", answer?.verdict === verdict);
   drawClasses(image, suggestion, answer, Boolean(current.no_accept));
 }
 
-const acceptsByEnter = () => Boolean(current) && !current.suggestion && !current.no_accept;
+/** What Enter does besides changing a label: a label that looks wrong and cannot be changed is skipped. */
+function byEnter() {
+  if (!current || (current.suggestion && !current.no_relabel)) return null;
+  if (current.suggestion) return "skip";
+  return current.no_accept ? null : "accept";
+}
 
 /** After the last answer: what was decided, and the command that applies it. */
 function drawEnd() {
@@ -263,6 +270,10 @@ $("kinds").addEventListener("click", (event) => {
   kind = chosen;
   show(mine().find((question) => !question.answer) ?? mine()[0]);
 });
+document.addEventListener("click", (event) => {
+  // Enter is the blue button, and not the one that the mouse has pressed before.
+  if (event.detail) event.target.closest("button")?.blur();
+});
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !$("keys").checked) return;
   if (event.repeat && !event.key.startsWith("Arrow")) return; // a held key decides only one image
@@ -273,11 +284,12 @@ document.addEventListener("keydown", (event) => {
   }
   const keys = {
     a: () => decide("accept"), x: () => decide("reject"), s: () => decide("skip"), u: undo,
-    Enter: acceptsByEnter() ? () => decide("accept") : null,
+    Enter: byEnter() ? () => decide(byEnter()) : null,
     r: () => $("more").hidden || $("class").focus(), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
   };
   if (event.key === "Enter" && event.target.closest("button, summary, a")) return; // which it presses
-  const button = [...$("classes").children].find(({ dataset }) => dataset.keys.split(" ").includes(event.key));
+  const offered = $("relabel").hidden ? [] : [...$("classes").children];
+  const button = offered.find(({ dataset }) => dataset.keys.split(" ").includes(event.key));
   const act = button ? () => decide("relabel", button.dataset.label) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!act) return;
   event.preventDefault();

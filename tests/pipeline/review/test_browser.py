@@ -99,9 +99,8 @@ def test_blue_is_what_enter_does(page, review):
     decide(page, "Enter")
     assert review.decisions.answers()[digest("cat/0.png")] == ReviewAnswer("relabel", "dog")
     assert page.text("#path") == "dog/test.png"
-    assert blue(page) == [], "the label of a test image cannot be changed"
-    page.press("Enter")
-    decide(page, "s")
+    assert blue(page) == ["Skip Enter S"], "the label of a test image cannot be changed"
+    decide(page, "Enter")
     assert page.text("#path") == "dog/0.png"
     assert blue(page) == ["Keep it as it is Enter A"], "no other class is suggested"
     decide(page, "Enter")
@@ -110,6 +109,18 @@ def test_blue_is_what_enter_does(page, review):
         digest("dog/test.png"): ReviewAnswer("skip"),
         digest("dog/0.png"): ReviewAnswer("accept"),
     }
+
+
+def test_after_a_click_enter_is_the_blue_button_all_the_same(page, review):
+    page.click("#skip")
+    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
+    page.click("#accept")
+    page.wait("document.querySelector('#path').innerText == 'dog/0.png'")
+    page.click("#next")
+    page.click("#previous")
+    page.press("Enter")
+    page.wait("document.querySelector('#path').innerText != 'dog/0.png'")
+    assert review.decisions.answers()[digest("dog/0.png")] == ReviewAnswer("accept")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
