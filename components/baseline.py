@@ -75,6 +75,8 @@ def Baseline(
     )
     if published is None:
         state["why"] = "there is no earlier blessed model to compare with"
+        if manifest.withdrawn(Path(plan.push_directory)):
+            state["why"] += ", but for those that a rollback has withdrawn"
     elif not published.comparable(plan.vocabulary):
         state["why"] = f"version {version} has other classes, so that the models are not compared"
     elif not images_file.is_file():

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from imgpipe.components.run_record.facts import Facts
     from imgpipe.components.run_record.timings import Timings
 
-#: Commands at the end of a run; with more, people read none.
-MOST = 3
 ACCEPT = "--accept"  # option of `imgpipe run`
 #: Components that run again if only a setting of [evaluate] is changed. The others are cached.
 _AGAIN = ("Plan", "ImageEvaluator", "ModelPusher", "Report")
@@ -49,7 +47,7 @@ def next_commands(
     cached: Sequence[str] = (),
     moved: Sequence[str] = (),
 ) -> list[NextCommand]:
-    """Return the commands that go on from a run, the first `MOST` of which end it.
+    """Return the commands that go on from a run, with which it ends.
 
     Args:
         facts: The facts of the run. Without the folder of the run in its identity, as on Kubeflow,

@@ -167,9 +167,9 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
 
 def propose(outcome: Run, console: Console) -> None:
     """Print what can be done after a run."""
-    from imgpipe.components.report.commands import MOST, lines
+    from imgpipe.components.report.commands import lines
 
-    for line in lines(outcome.summary["next"][:MOST]):
+    for line in lines(outcome.summary["next"]):
         console.print(f"  {escape(line)}")
 
 
