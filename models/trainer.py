@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,10 +21,11 @@ from imgpipe.models.features.bank import read_facts, settings_of_bank
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
-from imgpipe.models.head.calibration import calibrate
+from imgpipe.models.head.calibration import calibrate, softmax
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Floats
 from imgpipe.models.names.model_names import (
     FEATURES,
     HISTORY_FILE,
@@ -38,10 +39,14 @@ from imgpipe.models.search import network_search
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.history import History
+from imgpipe.models.training.stages import Trained
+
+if TYPE_CHECKING:
+    import keras
 
 TOP_K: Final = 5  # labels in an answer of the exported model, the most probable ones
 WARMUP_IMAGES: Final = 4  # in the requests with which a server warms up
-PARITY_IMAGES: Final = 16  # whose probabilities are recorded; see `write_parity`
+PARITY_IMAGES: Final = 32  # of train, whose probabilities are recorded; see `write_parity`
 #: Number of images of a split from which those for warm-up and parity are chosen.
 _IMAGES_LOOKED_AT: Final = 1000
 #: Number of training images whose features are computed for their distribution. Half as many
@@ -96,10 +101,10 @@ def run_fn(fn_args: Any) -> None:
     chosen = (calibration["temperature"], calibration["unknown_below"])
     progress.part("the export")
     classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
-    images = some_images(fn_args.eval_files, PARITY_IMAGES)
-    write_parity(classifier, images, run_dir / PARITY_FILE)
+    write_parity(classifier, trained, fn_args.train_files, bank_uri, run_dir / PARITY_FILE)
     target = fn_args.serving_model_dir
-    export(classifier, target, top_k=TOP_K, warmup_images=images[:WARMUP_IMAGES])
+    warmup_images = list(some_images(fn_args.eval_files, WARMUP_IMAGES).values())
+    export(classifier, target, top_k=TOP_K, warmup_images=warmup_images)
     source = config.get("source_hash", "")
     write_digest(classifier, target, top_k=TOP_K, source=source, features=history["features"])
     network_file.save(classifier, settings, target)
@@ -146,8 +151,8 @@ def _features(classifier: ClassifierNetwork, images: Labelled) -> dict[str, Any]
     }
 
 
-def some_images(patterns: Sequence[str], count: int) -> list[bytes]:
-    """Return at most `count` encoded images of some record files, always the same ones.
+def some_images(patterns: Sequence[str], count: int) -> dict[bytes, bytes]:
+    """Return at most `count` encoded images of some record files by hash, always the same ones.
 
     Of the first images, those with the smallest content hashes are chosen, so that the order in
     which a source lists its classes does not matter.
@@ -156,23 +161,69 @@ def some_images(patterns: Sequence[str], count: int) -> list[bytes]:
     images: dict[int, bytes] = {}
     for places, encoded in chosen.values(names.IMAGE_BYTES):
         images.update(zip(places.tolist(), encoded.tolist(), strict=True))
-    return [images[place] for place in range(len(chosen))]
+    return {digest: images[place] for place, digest in enumerate(chosen.hashes.tolist())}
 
 
-def write_parity(classifier: ClassifierNetwork, images: Sequence[bytes], path: Path) -> None:
-    """Record the probabilities that the trained model in memory gives for some images.
+def stored_answers(
+    head: keras.Model, bank_uri: str, hashes: Sequence[bytes], temperature: float
+) -> dict[bytes, Floats]:
+    """Return the probabilities [C] that a head gives for the stored features of training images.
 
-    The TFRecord file has one tf.Example for each image, with `image_bytes` and `probabilities`.
-    Every server of this model must give the same probabilities for the same bytes.
+    Args:
+        head: The head, which was trained on the features of the bank.
+        bank_uri: URI of the artifact of FeatureBank.
+        hashes: Content hashes of the images.
+        temperature: Temperature of the model that is served.
+    """
+    rows = Labelled.read([f"{bank_uri.rstrip('/')}/Split-{names.TRAIN}/data_tfrecord-*"], 0)
+    rows = rows.select(np.isin(rows.hashes, list(hashes)))
+    answers: dict[bytes, Floats] = {}
+    for places, values in rows.values(names.FEATURES):
+        features = np.stack([np.frombuffer(value, "<f2") for value in values])
+        logits = head(features.astype(np.float32), training=False).numpy()
+        probabilities = softmax(logits / temperature)
+        answers.update(zip(rows.hashes[places].tolist(), probabilities, strict=True))
+    return answers
+
+
+def write_parity(
+    classifier: ClassifierNetwork,
+    trained: Trained,
+    train_files: Sequence[str],
+    bank_uri: str,
+    path: Path,
+) -> None:
+    """Record the probabilities of some training images, which ServingValidator compares.
+
+    The TFRecord file has one tf.Example for each image, with `image_bytes` and `probabilities`,
+    which the trained model in memory gives. Every server of this model must give the same
+    probabilities for the same bytes. A head is judged by stored features and not by images, so
+    `stored_probabilities` has what it answers for them. A network that was trained on images has
+    none.
+
+    Args:
+        classifier: The trained model.
+        trained: What was trained of it.
+        train_files: File patterns of the image examples of split train.
+        bank_uri: URI of the artifact of FeatureBank.
+        path: Path of the file.
     """
     import tensorflow as tf
 
-    answers = classifier.probabilities(images)
+    images = some_images(train_files, PARITY_IMAGES)
+    by_head: dict[bytes, Floats] = {}
+    if trained.history["trained"] == stages.HEAD:
+        temperature = classifier.temperature
+        by_head = stored_answers(trained.layers, bank_uri, list(images), temperature)
+    answers = classifier.probabilities(list(images.values()))
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for image, row in zip(images, answers, strict=True):
+        for (digest, image), row in zip(images.items(), answers, strict=True):
             example = tf.train.Example()
             feature = example.features.feature
             feature[names.IMAGE_BYTES].bytes_list.value.append(image)
             feature[names.PROBABILITIES].float_list.value.extend(row.tolist())
+            if digest in by_head:
+                stored = by_head[digest].tolist()
+                feature[names.STORED_PROBABILITIES].float_list.value.extend(stored)
             # The order of a map in a protobuf is arbitrary unless it is asked to be the same.
             writer.write(example.SerializeToString(deterministic=True))

@@ -52,6 +52,8 @@ VIEW: Final = "view"  # int64: 0 is the image itself, 1..K the augmented ones
 PROBABILITIES: Final = "probabilities"  # float list [C]
 #: float list [C]: probabilities of the baseline; absent without one.
 BASELINE_PROBABILITIES: Final = "baseline_probabilities"
+#: float list [C]: probabilities that a head gives for stored features; absent without such a head.
+STORED_PROBABILITIES: Final = "stored_probabilities"
 PREDICTED: Final = "predicted"  # bytes: the served label; it may be UNKNOWN
 UNKNOWN: Final = "unknown"  # the label served where no class is probable enough
 

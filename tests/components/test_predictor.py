@@ -15,7 +15,7 @@ from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS
 from imgpipe.components.common.storage import manifest, records
-from imgpipe.components.serving_validator import validate
+from imgpipe.components.serving_validator import Samples, validate
 from imgpipe.models.export.signatures import CAM
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.names import feature_names as names
@@ -209,7 +209,9 @@ def test_the_validated_session_is_reused_in_the_same_process(
     images = _IMAGES["v"]
     expected = _answers(made / "model", images)
     wrap = loaded_model.keep(manifest.describe(directory))
-    assert all(check["passed"] for check in validate(str(directory), images, expected, wrap))
+    assert all(
+        check["passed"] for check in validate(str(directory), Samples(images, expected), wrap)
+    )
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the model was loaded again")

@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from imgpipe.components import serving_validator as component
+from imgpipe.components.serving_validator import Samples
 from imgpipe.models.errors import ResourceError
 from imgpipe.serving.client import (
     DeadlineExceeded,
@@ -61,9 +62,25 @@ def test_images_that_training_accepts_exceed_no_limit_of_the_check(
     classifier: str, content: bytes, count: int
 ) -> None:
     first = tf.io.decode_image(content, channels=3)[0, 0].numpy() / 255
-    checks = component.validate(classifier, [content] * count, np.float32([first] * count))
+    checks = component.validate(classifier, Samples([content] * count, np.float32([first] * count)))
     assert [check["detail"] for check in checks if not check["passed"]] == []
-    assert len(checks) == 5
+    assert len(checks) == 6
+
+
+@pytest.mark.parametrize(("moved", "refused"), [(0.03, False), (0.3, True)])
+def test_a_head_that_was_judged_on_other_features_is_refused(
+    classifier: str, moved: float, refused: bool
+) -> None:
+    image = encoded(Image.new("RGB", (8, 8), (204, 51, 0)), "PNG")
+    trained = np.float32([[0.8, 0.2, 0.0]] * 4)
+    stored = trained + np.float32([-moved, 0, moved])
+    checks = component.validate(classifier, Samples([image] * 4, trained, stored))
+    last = checks[-1]
+    assert last["passed"] is not refused
+    if refused:
+        assert last["name"] == "answers as on the stored features"
+        assert "on 4 images that it has learned from, 0.30 of the probability" in last["detail"]
+        assert last["detail"].endswith("and run again with --from FeatureBank")
 
 
 def test_a_model_that_loads_too_slowly_ends_the_run(
@@ -71,7 +88,7 @@ def test_a_model_that_loads_too_slowly_ends_the_run(
 ) -> None:
     monkeypatch.setattr(component, "LOAD_SECONDS", 0.0)
     with pytest.raises(ResourceError, match=rf"{_REFUSED} .* is not available after 0 s"):
-        component.validate(export, [], np.empty((0, 3), np.float32))
+        component.validate(export, Samples([], np.empty((0, 3), np.float32)))
 
 
 def test_a_lack_of_memory_in_loading_ends_the_run(export: str) -> None:
@@ -79,7 +96,7 @@ def test_a_lack_of_memory_in_loading_ends_the_run(export: str) -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     with pytest.raises(ResourceError, match=rf"{_REFUSED} .*OOM when allocating tensor"):
-        component.validate(export, [], np.empty((0, 3), np.float32), lacking)
+        component.validate(export, Samples([], np.empty((0, 3), np.float32)), lacking)
 
 
 @pytest.mark.parametrize("answers", [0, 1])
@@ -101,8 +118,8 @@ def test_a_busy_server_ends_the_run_and_a_defect_is_a_result(
     monkeypatch.setattr(component.Client, "predict", predict)
     monkeypatch.setattr(component, "_one_by_one", lambda *_: "")
     if raised is InternalError:
-        checks = component.validate(export, [b"image"], expected)
+        checks = component.validate(export, Samples([b"image"], expected))
         assert [check["passed"] for check in checks][-1] is False
     else:
         with pytest.raises(ResourceError, match=f"{_REFUSED} .*late"):
-            component.validate(export, [b"image"], expected)
+            component.validate(export, Samples([b"image"], expected))

@@ -16,7 +16,7 @@ def test_an_export_that_loads_but_does_not_answer_fails_the_serving_check(tmp_pa
     import keras
     import tensorflow as tf
 
-    from imgpipe.components.serving_validator import validate
+    from imgpipe.components.serving_validator import Samples, validate
 
     module = tf.Module()
     module.model = keras.Sequential([keras.Input((192,)), keras.layers.Dense(2)])
@@ -33,7 +33,7 @@ def test_an_export_that_loads_but_does_not_answer_fails_the_serving_check(tmp_pa
     image = tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy()
     expected = serve(tf.constant([image]))["probabilities"].numpy()
     tf.saved_model.save(module, str(tmp_path / "export"), signatures={"serving_default": serve})
-    checks = validate(str(tmp_path / "export"), [image], expected)
+    checks = validate(str(tmp_path / "export"), Samples([image], expected))
     assert [check["passed"] for check in checks] == [True, False]
     assert checks[1]["name"] == "answers as the trained model"
     assert "FailedPrecondition" in checks[1]["detail"]

@@ -108,7 +108,7 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Case, first:
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
 
-    images, trained = parity_samples(str(_artifact(case, "ImageTrainer", "model_run")))
+    images, trained, _ = parity_samples(str(_artifact(case, "ImageTrainer", "model_run")))
     directory = str(case.out / "model" / "1")
     by_bytes = Served(directory).run(image_bytes=images)["probabilities"]
     examples = [records.make({names.IMAGE_BYTES: image}).SerializeToString() for image in images]

@@ -11,12 +11,13 @@ import pytest
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import feature_distribution
+from imgpipe.models.head.calibration import softmax
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network import network_file
-from imgpipe.models.network.classifier import build_classifier
+from imgpipe.models.network.classifier import build_classifier, build_head
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.trainer import image_distribution, run_fn, some_images
-from tests.models.banks import read_split
+from imgpipe.models.trainer import image_distribution, run_fn, some_images, stored_answers
+from tests.models.banks import clean, read_split
 
 _VOCABULARY = ["paper", "rock", "scissors"]
 
@@ -50,7 +51,7 @@ def ran(write_bank, write_records, draw, tmp_path_factory) -> Path:
     run_fn(
         SimpleNamespace(
             custom_config=config,
-            train_files=[],
+            train_files=[str(directory / "images-*")],
             eval_files=[str(directory / "images-*")],
             serving_model_dir=str(directory / "model"),
             model_run_dir=str(directory / "run"),
@@ -89,12 +90,23 @@ def test_the_model_gives_the_recorded_probabilities(ran: Path) -> None:
 
 def test_the_same_images_are_picked_in_any_order(ran: Path, write_records, draw) -> None:
     patterns = [str(ran / "images-*")]
-    picked = some_images(patterns, 4)
-    assert len(picked) == 4
+    picked = list(some_images(patterns, 4).values())
     order = sorted(range(9), key=lambda seed: seed * 7919 % 31)
     assert picked == [draw(seed) for seed in order[:4]]
     assert len(some_images(patterns, 100)) == 9
-    assert some_images(patterns, 0) == some_images([str(ran / "none-*")], 4) == []
+    assert some_images(patterns, 0) == some_images([str(ran / "none-*")], 4) == {}
+
+
+def test_a_head_answers_for_the_stored_features_of_some_images(write_bank, tmp_path) -> None:
+    bank = write_bank(tmp_path / "bank")
+    rows = clean(read_split(bank, names.TRAIN, 3))
+    head = build_head(16, 3, ModelSettings())
+    chosen = [7, 3]
+    found = stored_answers(head, bank, rows.hashes[chosen].tolist(), temperature=2.0)
+    logits = head(rows.features[chosen].astype(np.float32)).numpy()
+    assert set(found) == set(rows.hashes[chosen].tolist())
+    for place, expected in zip(chosen, softmax(logits / 2), strict=True):
+        np.testing.assert_allclose(found[rows.hashes[place]], expected, atol=1e-6)
 
 
 def test_the_distribution_of_the_features_is_exported(ran: Path) -> None:
