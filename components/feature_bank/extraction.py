@@ -234,7 +234,7 @@ class ImageFeatures:
             {
                 **_stored(_plan_for(head_input, plans), self.images),
                 "accuracy": judgement.scores.accuracy,
-                "penalty": judgement.penalty,
+                "chosen": judgement.chosen,
             }
             for head_input, judgement in choice.tried
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -32,24 +32,31 @@ class StoredFeatures(TypedDict):
     bytes: Annotated[int, "Size of all of them."]
 
 
-class ChosenPenalty(TypedDict):
-    """The penalty that folds chose for a solved head on some rows."""
+HeadMethod = Literal["logistic_regression", "ridge_regression"]
+
+
+class Regression(NamedTuple):
+    """How a head is solved: the method, and the penalty of the weights."""
+
+    method: HeadMethod
+    l2: float
+
+
+class ChosenRegression(TypedDict):
+    """The method and the penalty that folds chose for a solved head on some rows."""
 
     rows: Annotated[str, "SHA-256 of the rows and of the settings of the head."]
-    l2: Annotated[float, "Penalty of the weights with the lowest loss over the folds."]
-    wrong: Annotated[
-        list[int],
-        "Numbers of the images that heads with this penalty do not classify correctly, in the "
-        "order of the folds.",
-    ]
+    method: Annotated[HeadMethod, "What is solved."]
+    l2: Annotated[float, "Penalty of the weights. Both have the lowest loss over the folds."]
 
 
 class JudgedFeatures(StoredFeatures):
     """Features with which a head was judged."""
 
     accuracy: Annotated[float, "Accuracy of the head over the folds of a sample."]
-    penalty: Annotated[
-        ChosenPenalty, "Its penalty, which is not chosen again where a head is solved on such rows."
+    chosen: Annotated[
+        ChosenRegression,
+        "Its method and penalty, which are not chosen again where a head is solved on such rows.",
     ]
 
 
@@ -92,7 +99,7 @@ class BankRows:
             hang together than a fold has.
         sizes: Number of features in each block, such as the means of one feature map; () if all of
             them are one block.
-        penalties: Penalties that FeatureBank has chosen for rows of the bank, perhaps for these.
+        chosen: What FeatureBank has chosen for heads on rows of the bank, perhaps on these.
     """
 
     features: Array
@@ -102,7 +109,7 @@ class BankRows:
     groups: Names = field(default_factory=lambda: np.empty(0, "S1"))
     separated: int = 0
     sizes: tuple[int, ...] = ()
-    penalties: tuple[ChosenPenalty, ...] = ()
+    chosen: tuple[ChosenRegression, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.hashes):
@@ -280,7 +287,7 @@ def read_rows(
         groups,
         separated,
         tuple(facts["sizes"]),
-        tuple(candidate["penalty"] for candidate in facts["tried"]),
+        tuple(candidate["chosen"] for candidate in facts["tried"]),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from imgpipe.models.head.calibration import calibrated_losses
-from imgpipe.models.head.certainty import standard_error
+from imgpipe.models.head.certainty import CHANCE, standard_error
 from imgpipe.models.names.arrays import Flags, Floats, Integers, Names
 
 #: Largest loss of one image, so that a single image does not decide the comparison.
@@ -94,24 +94,24 @@ class Answers:
         return Scores(losses, self.right, self.groups)
 
 
-def better(new: Scores, old: Scores, errors: float = 1.0) -> bool:
-    """Return whether a network is better than another one, by more than some standard errors.
+def better(new: Scores, old: Scores, candidates: int = 1) -> bool:
+    """Return whether a network is better than another one, by more than chance.
 
-    This is the one-standard-error rule (Breiman et al. 1984): the simpler network is used unless
-    the accuracy of the other is higher by more than that; or it is not lower, and the loss is lower
-    by more than that. The loss may decide where the accuracies do not, but never against them. Both
-    networks answer the same images, so the errors are those of paired differences.
+    Its log loss has to be lower, and its accuracy must not be: the loss sees a difference with far
+    fewer images. Both networks answer the same images, so the differences are paired, and those of
+    one group count together.
 
     Args:
         new: Scores of the network.
         old: Scores of the other network for the same images in the same order.
-        errors: Number of standard errors.
+        candidates: How many networks may be compared with the other one at most. All of them
+            together are taken for better by chance in `certainty.CHANCE` of the cases.
     """
-    gains = new.right.astype(np.float64) - old.right
-    if gains.mean() < 0:
+    from scipy.stats import t
+
+    if int(new.right.sum()) < int(old.right.sum()):
         return False
-    losses = old.losses.astype(np.float64) - new.losses
-    return any(
-        float(differences.mean()) > errors * standard_error(differences, new.groups)
-        for differences in (gains, losses)
-    )
+    gains = old.losses.astype(np.float64) - new.losses
+    groups = len(gains) if new.groups is None else len(np.unique(new.groups))
+    errors = float(t.ppf(1 - CHANCE / candidates, groups - 1))  # NaN of a single group
+    return float(gains.mean()) > errors * standard_error(gains, new.groups)

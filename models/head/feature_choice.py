@@ -2,9 +2,9 @@
 
 A head reads the first of the kinds in `feature_kinds.single_blocks` alone, such as the last feature
 map, unless another block or all of them make it better, and sees images of the usual size unless
-larger ones do. What costs more in every request has to be better by more than chance, and by more
-than one image; see `_worth_its_cost`. Nothing else is tried where a head is good enough, and no
-larger size where the last one led to more mistakes.
+larger ones do. What costs more in every request has to be better by more than chance; see
+`answers.better`. Nothing else is tried where a head makes so few mistakes that no gain could be
+seen, and no larger size where the last one led to more mistakes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from imgpipe.models.features.bank import BankRows
-from imgpipe.models.features.folds import ENOUGH
+from imgpipe.models.features.folds import FEWEST_MISTAKES
 from imgpipe.models.head.answers import Scores, better
 from imgpipe.models.head.solved_head import HeadSolver, Judgement
 from imgpipe.models.settings.feature_kinds import single_blocks
@@ -23,9 +23,6 @@ from imgpipe.models.settings.model import ModelSettings
 #: the default network take 15 kB an image instead of 2.6.
 MANY_IMAGES: Final = 100_000
 _FAR_BETTER: Final = 0.01  # in accuracy
-#: Standard errors that chance exceeds once in twenty times. One standard error is too little for a
-#: cost in every request: one image of 99 that is right instead of wrong is more than that.
-_BEYOND_CHANCE: Final = 1.645
 
 
 class HeadInput(NamedTuple):
@@ -57,7 +54,7 @@ class FeatureChoice:
     @property
     def falls_short(self) -> bool:
         """Whether it is worth trying another input."""
-        return self.scores is not None and self.scores.accuracy < ENOUGH
+        return self.scores is not None and int((~self.scores.right).sum()) >= FEWEST_MISTAKES
 
     @property
     def size_may_help(self) -> bool:
@@ -123,7 +120,8 @@ def _compared(
     far: bool = False,
 ) -> FeatureChoice:
     """Judge a head with another input, and choose this one if the head is better, or far better."""
-    number = single_blocks(settings.largest_kind).get(candidate.features)
+    blocks = single_blocks(settings.largest_kind)
+    number = blocks.get(candidate.features)
     read = rows if number is None else rows.block(number)
     judgement = HeadSolver(read, classes, settings).judge()
     if judgement is None:
@@ -132,13 +130,8 @@ def _compared(
     scores = judgement.scores
     if choice.scores is None:
         return FeatureChoice(candidate, scores, tried)
-    is_better = _worth_its_cost(scores, choice.scores)
+    # All blocks, each but the first alone, and the larger sizes may be compared with the first.
+    is_better = better(scores, choice.scores, len(blocks) + len(settings.larger_sizes))
     if far and scores.accuracy < choice.scores.accuracy + _FAR_BETTER:
         is_better = False
     return FeatureChoice(candidate, scores, tried) if is_better else replace(choice, tried=tried)
-
-
-def _worth_its_cost(new: Scores, old: Scores) -> bool:
-    """Return whether a head with a dearer input is better by more than chance and one image."""
-    gained = int(new.right.sum()) - int(old.right.sum())
-    return gained > 1 and better(new, old, _BEYOND_CHANCE)

@@ -6,7 +6,7 @@ smoothing, and needs all features in memory as float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +25,10 @@ _NEVER_VARIES: Final = 1e-6  # a feature with a lower standard deviation is not 
 #: dogs, left out one by one, the nearer of the two means is right for 0.94 without a scale of each
 #: feature, and for 0.78 with one. With 1,000 rows these count for 3 %.
 _ROWS_OF_ALL: Final = 30
+#: Smallest unit of a feature as a multiple of the median of its block. Of thousands of features,
+#: some hardly vary in the training images. In units of their own deviation, one that a new image
+#: excites has a value of thousands and decides alone; see docs/benchmarks.md, "The head".
+_LEAST_UNIT: Final = 1.0
 _MOST_ITERATIONS: Final = 500
 _CURVATURE: Final = 0.25  # the second derivative of the loss of an image by a logit, at most
 
@@ -62,27 +66,24 @@ class Scaling:
         mean: Mean of each feature, float64 [D].
         scale: Unit of each feature, float64 [D]: its standard deviation times the square root of
             the number of features in its block. So each block has about the same weight, whether
-            it has many features or few. The unit of a constant feature is 1.
+            it has many features or few. No unit is smaller than the median of its block, and the
+            unit of a constant feature is 1.
     """
 
     mean: Floats
     scale: Floats
 
     @classmethod
-    def fit(cls, features: Array, sizes: Sequence[int], least_unit: float = 0.0) -> Scaling:
-        """Return the scaling for features [n, D] that consist of blocks of some sizes.
+    def fit(cls, rows: BankRows) -> Scaling:
+        """Return the scaling for the features of the rows that a head learns from.
 
         Few rows estimate a standard deviation badly. Therefore it is weighted with the geometric
         mean of those of its block, which counts as `_ROWS_OF_ALL` rows.
 
-        Args:
-            features: The features.
-            sizes: Number of features in each block.
-            least_unit: Smallest unit of a feature as a multiple of the median of its block.
-
         Raises:
             DataRefused: A feature is not finite.
         """
+        features = rows.features
         count = len(features)
         mean = sum(block.sum(axis=0, dtype=np.float64) for block in _float_blocks(features)) / count
         if not np.isfinite(mean).all():
@@ -99,11 +100,11 @@ class Scaling:
         varies = deviation > _NEVER_VARIES
         logs = np.log(deviation, where=varies, out=np.zeros(len(deviation)))
         scale = np.ones(len(deviation))
-        for part in np.split(np.arange(len(deviation)), np.cumsum(sizes)[:-1]):
+        for part in np.split(np.arange(len(deviation)), np.cumsum(rows.sizes)[:-1]):
             part = part[varies[part]]
             weighted = count * logs[part] + _ROWS_OF_ALL * (logs[part].mean() if len(part) else 0)
             units = np.exp(weighted / (count + _ROWS_OF_ALL)) * np.sqrt(len(part))
-            least = least_unit * float(np.median(units)) if len(part) else 0.0
+            least = _LEAST_UNIT * float(np.median(units)) if len(part) else 0.0
             scale[part] = np.maximum(units, least)
         return cls(mean, scale)
 

@@ -1,9 +1,9 @@
 """Least squares on one-hot labels with a penalty (ridge regression), in closed form.
 
-It is the head of many classes. One factorisation serves all of them, so that 500 classes cost
-hardly more than ten, whereas each step of a logistic regression takes 50 times as long. With few
-images of each class it is more accurate, too: all classes together tell which differences of
-features are those between images of one class. Its scores, times a constant, serve as logits.
+One factorisation serves all classes, so that 500 of them cost hardly more than ten, whereas each
+step of a logistic regression takes 50 times as long. With few images of each class it is more
+accurate, too: all classes together tell which differences of features are those between images of
+one class. Its scores, times a constant, serve as logits.
 
 SciPy solves the equations. scikit-learn's ridge regression is not used, because it needs all
 features in memory as float64.
@@ -28,16 +28,13 @@ from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.names.arrays import Floats
 
 #: Most rows or features, whichever are fewer, of a head in closed form. Two square matrices of
-#: float64 with a row for each of them are in memory: 1.3 GB. Covariances with the mean of the last
+#: float32 with a row for each of them are in memory: 650 MB. Covariances with the mean of the last
 #: map are 7,520 features, with 2,048 channels in this map 8,288.
 WIDEST: Final = 9_000
-#: Smallest unit of a feature; see `Scaling.fit`. Of thousands of features, some hardly vary in the
-#: training images. In units of their own deviation, one that a new image excites has a value of
-#: thousands and decides alone. What this unit gains stands in docs/benchmarks.md, "Many classes".
-LEAST_UNIT: Final = 1.0
-#: Logits are scores times this number, with which the most probable temperature is within the
-#: limits of the calibration; see docs/benchmarks.md, "Many classes".
-_SHARPNESS: Final = 32.0
+#: Logits are scores times this number and the fifth root of the number of classes. With these, the
+#: most probable temperature is near 1 for two classes and for hundreds; see docs/benchmarks.md,
+#: "The head".
+_SHARPNESS: Final = 10.0
 
 
 class RidgeRegression:
@@ -90,19 +87,17 @@ class RidgeRegression:
         """
         from scipy import linalg
 
-        products = self._products.astype(np.float64)
+        products = self._products.copy()
         products[np.diag_indices_from(products)] += penalty
         with one_blas_thread():
             kernel = linalg.solve(
                 products, self._right_side, assume_a="pos", overwrite_a=True, check_finite=False
             )
             if self._few:
-                kernel = sum(
-                    block.T @ kernel[part].astype(np.float32)
-                    for part, block in self._centred_blocks()
-                )
+                kernel = sum(block.T @ kernel[part] for part, block in self._centred_blocks())
             bias = self._mean_target - self._mean @ kernel
-        return self._scaling.unscaled(_SHARPNESS * kernel, _SHARPNESS * bias)
+        sharpness = _SHARPNESS * self._classes**0.2
+        return self._scaling.unscaled(sharpness * kernel, sharpness * bias)
 
     def _by_rows(self) -> tuple[Floats, Floats]:
         """Return the products of the rows, [n, n], and their targets, [n, C]."""
@@ -112,11 +107,11 @@ class RidgeRegression:
     def _by_features(self) -> tuple[Floats, Floats]:
         """Return the products of the features, [D, D], and of features and targets, [D, C]."""
         width = len(self._mean)
-        products = np.zeros((width, width))
-        moments = np.zeros((width, self._classes))
+        products = np.zeros((width, width), np.float32)
+        moments = np.zeros((width, self._classes), np.float32)
         for part, block in self._centred_blocks():
             products += block.T @ block
-            moments += block.T @ self._targets(part).astype(np.float32)
+            moments += block.T @ self._targets(part)
         return products, moments
 
     def _targets(self, part: slice) -> Floats:
@@ -124,7 +119,7 @@ class RidgeRegression:
         labels = self._rows.labels[part]
         targets = np.tile(self._smoothing / self._classes - self._mean_target, (len(labels), 1))
         targets[np.arange(len(labels)), labels] += 1 - self._smoothing
-        return np.asarray(targets * self._roots[part])
+        return np.asarray(targets * self._roots[part], np.float32)
 
     def _centred_blocks(self) -> Iterator[tuple[slice, Floats]]:
         """Yield blocks of scaled rows minus their mean, times the roots of their weights."""

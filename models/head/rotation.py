@@ -1,4 +1,4 @@
-"""Principal axes of rows of features, in whose coordinates all heads of these rows are solved."""
+"""Principal axes of rows of features, in whose coordinates heads of these rows are solved."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ class Axes(NamedTuple):
         few = len(values) < values.shape[1]  # then the products of the rows give the same axes
         with one_blas_thread():
             products = values @ values.T if few else values.T @ values
-            squares, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
+            squares, vectors = linalg.eigh(
+                products, overwrite_a=True, check_finite=False, driver="evd"
+            )
             varying = squares > _FLAT * squares[-1]
             lengths = np.sqrt(squares[varying])
             vectors = vectors[:, varying]
@@ -58,25 +60,24 @@ class Axes(NamedTuple):
 class Rotation(NamedTuple):
     """Scaled features, turned to their principal axes.
 
-    All heads of some rows are solved in these coordinates. There are no more of them than rows, and
-    nothing is lost: the weights of a head with a penalty are sums of rows.
+    Logistic regression on few rows is solved in these coordinates. There are no more of them than
+    rows, and nothing is lost: the weights of a head with a penalty are sums of rows.
     """
 
     scaling: Scaling
     axes: Axes
 
     @classmethod
-    def fit(cls, rows: BankRows, least_unit: float = 0.0) -> tuple[Rotation, BankRows]:
-        """Return the principal axes of all rows, and the rows with coordinates as features.
-
-        Args:
-            rows: The rows.
-            least_unit: See `Scaling.fit`.
-        """
-        sizes = rows.sizes or (rows.features.shape[1],)
-        scaling = Scaling.fit(rows.features, sizes, least_unit)
+    def fit(cls, rows: BankRows) -> tuple[Rotation, BankRows]:
+        """Return the principal axes of all rows, and the rows with coordinates as features."""
+        scaling = Scaling.fit(rows)
         axes, turned = Axes.fit(scaling.scaled(rows.features))
         return cls(scaling, axes), replace(rows, features=turned, sizes=())
+
+    def turned(self, rows: BankRows) -> BankRows:
+        """Return other rows with coordinates as features."""
+        coordinates = self.axes.coordinates(self.scaling.scaled(rows.features))
+        return replace(rows, features=coordinates, sizes=())
 
     def for_stored_features(self, linear: Linear) -> Linear:
         """Convert a classifier of coordinates to one of stored features."""

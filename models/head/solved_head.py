@@ -1,58 +1,72 @@
 """Solves the linear head on stored features, without epochs or a learning rate.
 
-The loss of a linear head is convex, so there is exactly one best head for a given penalty. It is
-found in a second or two, and every run finds the same one: by logistic regression for few classes,
-and by ridge regression for many. Cross-validation over the training
-images chooses the penalty, and also gives the learning curve, which shows whether more images would
-help. Images of one group are always in one fold, so that no head is evaluated on a near-duplicate
-of an image that it was trained on.
+The loss of a linear head is convex, so there is exactly one best head for a given method and
+penalty. It is found in a second or two, and every run finds the same one. Cross-validation over the
+training images chooses method and penalty: logistic regression, unless there are many classes, or
+ridge regression. It also gives the learning curve, which shows whether more images would help.
+Images of one group are always in one fold, so that no head is evaluated on a near-duplicate of an
+image that it was trained on. The head of a fold, and the scaling of its features, are those of the
+images that it learns from.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.features.bank import BankRows, ChosenPenalty
+from imgpipe.models.features.bank import BankRows, ChosenRegression, HeadMethod, Regression
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.answers import Answers, Scores
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
-from imgpipe.models.head.ridge_regression import LEAST_UNIT, WIDEST, RidgeRegression
-from imgpipe.models.head.rotation import Axes, Rotation
+from imgpipe.models.head.ridge_regression import WIDEST, RidgeRegression
+from imgpipe.models.head.rotation import Rotation
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names.arrays import Flags, Names
+from imgpipe.models.names.arrays import Integers
 from imgpipe.models.settings.model import ModelSettings
 
-#: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution
-#: for the penalty before, which is near. Without such a start, weaker ones are not solved exactly.
-PENALTIES: Final = tuple(float(10**power) for power in np.arange(1.0, -3.1, -1))
-#: With more classes, heads are solved by ridge regression, whose time hardly grows with them; see
+#: Penalties that are tried with each method, from the strongest to the weakest: decades, and half
+#: decades. Each search of a logistic regression begins with the solution for the penalty before,
+#: which is near. Without such a start, weaker ones are not solved exactly.
+PENALTIES: Final[Mapping[HeadMethod, tuple[float, ...]]] = {
+    "logistic_regression": tuple(float(10**power) for power in np.arange(1.0, -3.1, -1)),
+    "ridge_regression": tuple(float(10**power) for power in np.arange(2.0, -1.6, -0.5)),
+}
+#: With more classes, logistic regression is not tried, whose time grows with them; see
 #: docs/benchmarks.md, "Many classes".
 FEW_CLASSES: Final = 30
 #: Shares of a fold's training images for which the learning curve has a point.
-SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
+SHARES: Final = (1 / 8, 1 / 4, 1 / 2, 1.0)
 
 _CHOOSING: Final = 2000  # images with which the penalty is chosen; more images barely change it
 _CHOOSING_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
-#: Rows that are turned to their principal axes for the final head, at most. There, a step of the
-#: solver costs a fifth of one on stored features, which are converted to float32 in each step. The
-#: time to find the axes grows with the cube of the rows, and the memory with their square.
+_MOST_CHOOSING: Final = 10_000  # … but no more, because of the time and the memory
+#: Rows that are turned to their principal axes for a final logistic regression, at most. There, a
+#: step of the solver costs a fifth of one on stored features, which are converted to float32 in
+#: each step. The time to find the axes grows with the cube of the rows, and the memory with their
+#: square.
 _MOST_TURNED: Final = 4000
-_USUAL_PENALTY: Final = 0.25  # used when there are too few images to choose a penalty
+#: Rows of all folds that are solved at the same time, at most, but those of one fold: with 1,000
+#: classes, a fold takes a gigabyte.
+_MOST_AT_ONCE: Final = 10_000
+#: What is solved where there are too few images to choose.
+_USUAL: Final = Regression("logistic_regression", 0.25)
 #: Relative decrease of the loss below which the head of a fold, and another one, counts as solved.
 _ROUGH: Final = 1e-5
 _EXACT: Final = 1e-8
 
 _Problem = LogisticRegression | RidgeRegression
+_T = TypeVar("_T")
+#: The answers of the head of a fold, and the number of images that it has learned from.
+_Answered = tuple[Answers, int]
 
 
 class CurvePoint(TypedDict):
@@ -63,8 +77,9 @@ class CurvePoint(TypedDict):
 
 
 class FoldResult(TypedDict):
-    """The penalty that folds chose. With too few images for folds, all but it is null."""
+    """What the folds chose. With too few images for folds, all but method and penalty is null."""
 
+    method: Annotated[HeadMethod, "What was solved, as the folds chose it."]
     l2: Annotated[float, "Penalty of the weights."]
     folds: Annotated[int | None, "Number of folds."]
     images: Annotated[int | None, "Images in all folds."]
@@ -80,10 +95,6 @@ class FoldResult(TypedDict):
 class Solution(FoldResult):
     """How a solved head was found."""
 
-    method: Annotated[
-        Literal["logistic_regression", "ridge_regression"],
-        "What was solved: logistic regression for few classes, ridge regression for many.",
-    ]
     iterations: Annotated[int, "Iterations of the solver."]
 
 
@@ -91,12 +102,12 @@ class Judgement(NamedTuple):
     """How good heads on some rows are.
 
     Attributes:
-        scores: Scores of the heads of the folds with the best penalty.
-        penalty: This penalty.
+        scores: Scores of the heads of the folds with the best method and penalty.
+        chosen: This method and this penalty.
     """
 
     scores: Scores
-    penalty: ChosenPenalty
+    chosen: ChosenRegression
 
 
 class SolvedHead(NamedTuple):
@@ -115,8 +126,8 @@ class HeadSolver:
     """Solves heads on some rows. What several of its methods need is computed once.
 
     Args:
-        rows: Training rows of view 0 and of any augmented views. If a penalty was chosen for the
-            same rows before, it is in `rows.penalties` and is not chosen again.
+        rows: Training rows of view 0 and of any augmented views. If method and penalty were chosen
+            for the same rows before, they are in `rows.chosen` and are not chosen again.
         classes: Number of classes.
         settings: Settings of the training: `label_smoothing` and `balance` are used.
     """
@@ -127,67 +138,66 @@ class HeadSolver:
         self.settings = settings
         # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
         self._sample = _sample(rows, classes)
-        #: Answers of the heads of the folds by their penalty.
-        self._answers: dict[float, list[Answers]] = {}
+        #: What the folds of the sample answer by method and penalty, and the share that is learned.
+        self._answers: dict[tuple[Regression, float], list[_Answered]] = {}
 
     def judge(self) -> Judgement | None:
         """Evaluate the rows by cross-validation; None when there are too few images.
 
-        The penalty is that of the lowest loss. Rows of other views of the same images are evaluated
-        on the same images in the same order.
+        Method and penalty are those of the lowest loss. Rows of other views of the same images are
+        evaluated on the same images in the same order.
         """
-        if not self._folds:
+        if not len(self._folds):
             return None
-        penalty, scores = self._best
-        wrong = np.flatnonzero(~scores.right).tolist()
-        return Judgement(scores, {"rows": self._digest, "l2": penalty, "wrong": wrong})
+        method, l2 = self._best
+        scores = _joined(self._answers_with(self._best)).scores()
+        return Judgement(scores, {"rows": self._digest, "method": method, "l2": l2})
 
-    def solve(self, learning_curve: bool = True, penalty: float | None = None) -> SolvedHead:
+    def solve(
+        self, learning_curve: bool = True, regression: Regression | None = None
+    ) -> SolvedHead:
         """Find the best linear head.
 
         Args:
             learning_curve: Whether to compute the learning curve, which takes as long as the choice
                 of the penalty. The head does not depend on it.
-            penalty: Penalty of the weights; None chooses it by the folds.
+            regression: Method and penalty; None chooses them by the folds.
         """
-        result = self._result(learning_curve, penalty)
-        few = len(self.rows) <= _MOST_TURNED
-        rotation, turned = self._all_turned if few else self._turned
-        problem = self._problem(turned)
-        linear = rotation.for_stored_features(problem.minimise(result["l2"]))
-        if len(turned) < len(self.rows):
-            problem = self._problem(self.rows, rotation.scaling, linear)
-            linear = problem.minimise(result["l2"])
-        solution: Solution = {
-            **result,
-            "method": "ridge_regression" if self._closed_form else "logistic_regression",
-            "iterations": problem.iterations,
-        }
-        return SolvedHead(linear, solution)
+        result = self._result(learning_curve, regression or self.earlier_choice)
+        method = result["method"]
+        start = None
+        if method == "logistic_regression":
+            few = len(self.rows) <= _MOST_TURNED
+            rotation, turned = Rotation.fit(self.rows if few else self._sample)
+            problem = self._problem(method, turned)
+            start = rotation.for_stored_features(problem.minimise(result["l2"]))
+            if few:
+                return SolvedHead(start, {**result, "iterations": problem.iterations})
+        problem = self._problem(method, self.rows, Scaling.fit(self.rows), start)
+        linear = problem.minimise(result["l2"])
+        return SolvedHead(linear, {**result, "iterations": problem.iterations})
 
-    def out_of_fold(self, penalty: float, count: int = FOLDS) -> list[tuple[Answers, int]]:
-        """Return the answers of the head of each fold, and how many images it has learned.
+    def out_of_fold(self, regression: Regression, count: int = FOLDS) -> list[_Answered]:
+        """Return the answers of the head of each fold, and how many images it has learned from.
 
         There are none where `_split` returns no folds. All heads have the same penalty.
         """
         if count == FOLDS and len(self._sample) == len(self.rows):
-            folds = self._folds
-            answers = self._answers_with(penalty) if folds else []
-        else:
-            folds = _split(self._all_turned[1], count)
-            answers = _all_answers(penalty, folds, self._fold_problems(folds))
-        images = [int(fold.train.is_view_0.sum()) for fold in folds]
-        return list(zip(answers, images, strict=True))
+            return self._answers_with(regression)
+        numbers = _split(self.rows, count)
+        return _of_folds(self.rows, numbers, lambda fold: self._answered(fold, regression))
 
     @property
-    def earlier_choice(self) -> ChosenPenalty | None:
-        """The penalty that was chosen for the same rows before, if there is one."""
-        digest = self._digest if self.rows.penalties else ""
-        return next((chosen for chosen in self.rows.penalties if chosen["rows"] == digest), None)
+    def earlier_choice(self) -> Regression | None:
+        """What was chosen for the same rows before, if there is such a choice."""
+        for chosen in self.rows.chosen:
+            if chosen["rows"] == self._digest:
+                return Regression(chosen["method"], chosen["l2"])
+        return None
 
     @functools.cached_property
     def _digest(self) -> str:
-        """Hash (hex) of all that determines the choice of a penalty."""
+        """Hash (hex) of all that determines the choice of method and penalty."""
         rows = self._sample
         sizes = rows.sizes or (rows.features.shape[1],)
         settings = (self.settings.label_smoothing, self.settings.balance)
@@ -197,39 +207,13 @@ class HeadSolver:
         return digest.hexdigest()
 
     @functools.cached_property
-    def _turned(self) -> tuple[Rotation, BankRows]:
-        """Principal axes of the sample, and its rows in their coordinates."""
-        return self._rotation(self._sample)
-
-    @functools.cached_property
-    def _all_turned(self) -> tuple[Rotation, BankRows]:
-        """Principal axes of all rows, and the rows in their coordinates."""
-        few = len(self._sample) == len(self.rows)
-        return self._turned if few else self._rotation(self.rows)
-
-    def _rotation(self, rows: BankRows) -> tuple[Rotation, BankRows]:
-        return Rotation.fit(rows, LEAST_UNIT if self._closed_form else 0.0)
-
-    @functools.cached_property
-    def _folds(self) -> list[_Fold]:
-        return _split(self._turned[1])
-
-    @functools.cached_property
-    def _problems(self) -> list[_Problem]:
-        """The problem of each fold, which begins each search with its last solution."""
-        return self._fold_problems(self._folds)
-
-    def _fold_problems(self, folds: Sequence[_Fold]) -> list[_Problem]:
-        return [self._problem(fold.train, tolerance=_ROUGH) for fold in folds]
-
-    @property
-    def _closed_form(self) -> bool:
-        """Whether heads are solved by ridge regression."""
-        unknowns = min(self.rows.features.shape)  # factors of rows, or weights of features
-        return self.classes > FEW_CLASSES and unknowns <= WIDEST
+    def _folds(self) -> Integers:
+        """The fold of each row of the sample; see `_split`."""
+        return _split(self._sample)
 
     def _problem(
         self,
+        method: HeadMethod,
         rows: BankRows,
         scaling: Scaling | None = None,
         start: Linear | None = None,
@@ -237,43 +221,74 @@ class HeadSolver:
     ) -> _Problem:
         smoothing = self.settings.label_smoothing
         balance = self.settings.balance
-        if self._closed_form:
+        if method == "ridge_regression":
             return RidgeRegression(rows, self.classes, scaling, smoothing, balance)
         return LogisticRegression(rows, self.classes, scaling, smoothing, balance, start, tolerance)
 
-    def _answers_with(self, penalty: float) -> list[Answers]:
-        """Return the answers of the heads of the folds with this penalty."""
-        if penalty not in self._answers:
-            self._answers[penalty] = _all_answers(penalty, self._folds, self._problems)
-        return self._answers[penalty]
+    def _answers_with(self, regression: Regression, share: float = 1.0) -> list[_Answered]:
+        """Return the answers of heads that have learned a share of the images of other folds."""
+        key = (regression, share)
+        if key not in self._answers:
+            self._answers[key] = _of_folds(
+                self._sample,
+                self._folds,
+                lambda fold: self._answered(fold.with_fewer(share), regression),
+            )
+        return self._answers[key]
 
-    @functools.cached_property
-    def _best(self) -> tuple[float, Scores]:
-        """The penalty with the lowest loss, and the scores of the folds with it.
+    def _answered(self, fold: _Fold, regression: Regression) -> _Answered:
+        """Return the answers of the head of a fold with this method and this penalty."""
+        return self._tried(fold, {regression.method: (regression.l2,)})[regression]
+
+    def _tried(
+        self, fold: _Fold, penalties: Mapping[HeadMethod, Sequence[float]]
+    ) -> dict[Regression, _Answered]:
+        """Return the answers of heads of a fold with some penalties of some methods.
 
         Weaker penalties are tried until one is worse, because the loss then rises further; see
         docs/benchmarks.md, "Constants of the code".
         """
+        tried = {}
+        prepared = fold.prepared(turned="logistic_regression" in penalties)
+        for method, of_method in penalties.items():
+            problem = self._problem(method, prepared.train, prepared.scaling, tolerance=_ROUGH)
+            lowest = math.inf
+            for penalty in of_method:
+                answers, images = prepared.answers(problem.minimise(penalty))
+                tried[Regression(method, penalty)] = (answers, images)
+                # A strong penalty makes a head less sure, which the temperature undoes.
+                loss = float(answers.scores().losses.mean())
+                if loss > lowest:
+                    break
+                lowest = loss
+        return tried
 
-        def scores_with(penalty: float) -> Scores:
-            # A strong penalty makes a head less sure, which the temperature undoes.
-            return Answers.joined(self._answers_with(penalty)).scores()
+    @functools.cached_property
+    def _best(self) -> Regression:
+        """The method and the penalty with the lowest loss over the folds, which there must be."""
+        penalties = dict(PENALTIES)
+        unknowns = min(self.rows.features.shape)  # factors of rows, or weights of features
+        if unknowns > WIDEST:
+            del penalties["ridge_regression"]
+        elif self.classes > FEW_CLASSES:
+            del penalties["logistic_regression"]
+        tried = _of_folds(self._sample, self._folds, lambda fold: self._tried(fold, penalties))
+        losses = {}
+        for regression in tried[0]:
+            if all(regression in of_fold for of_fold in tried):
+                answers = _joined([of_fold[regression] for of_fold in tried])
+                losses[regression] = float(answers.scores().losses.mean())
+        best = min(losses, key=lambda regression: losses[regression])
+        self._answers[best, 1.0] = [of_fold[best] for of_fold in tried]
+        return best
 
-        best = PENALTIES[0]
-        best_scores = scores_with(best)
-        for penalty in PENALTIES[1:]:
-            scores = scores_with(penalty)
-            if float(scores.losses.mean()) >= float(best_scores.losses.mean()):
-                break
-            best = penalty
-            best_scores = scores
-        return best, best_scores
-
-    def _result(self, learning_curve: bool, penalty: float | None) -> FoldResult:
-        """Return the penalty of the head, and what the folds give with it."""
-        if not self._folds:
+    def _result(self, learning_curve: bool, regression: Regression | None) -> FoldResult:
+        """Return the method and the penalty of the head, and what the folds give with them."""
+        if not len(self._folds):
+            method, l2 = regression or _USUAL
             return {
-                "l2": _USUAL_PENALTY,
+                "method": method,
+                "l2": l2,
                 "folds": None,
                 "images": None,
                 "accuracy": None,
@@ -281,118 +296,105 @@ class HeadSolver:
                 "learning_curve": None,
                 "gain_error": None,
             }
-        chosen, right = self._chosen(penalty)
-        groups = np.concatenate([fold.held.groups for fold in self._folds])
+        chosen = regression or self._best
+        answers = _joined(self._answers_with(chosen))
         points = None
         gain_error = None
         if learning_curve:
-            points, gain_error = self._learning_curve(chosen, right, groups)
+            points, gain_error = self._learning_curve(chosen)
         return {
-            "l2": chosen,
+            "method": chosen.method,
+            "l2": chosen.l2,
             "folds": FOLDS,
-            "images": len(right),
-            "accuracy": float(right.mean()),
-            "standard_error": standard_error(right, groups),
+            "images": len(answers.labels),
+            "accuracy": answers.accuracy,
+            "standard_error": standard_error(answers.right, answers.groups),
             "learning_curve": points,
             "gain_error": gain_error,
         }
 
-    def _chosen(self, penalty: float | None) -> tuple[float, Flags]:
-        """Return the penalty, given or chosen before or here, and which answers it makes right."""
-        earlier = self.earlier_choice
-        if penalty is None and earlier is not None:
-            right = np.ones(sum(len(fold.held) for fold in self._folds), np.bool_)
-            right[earlier["wrong"]] = False
-            return earlier["l2"], right
-        chosen = self._best[0] if penalty is None else penalty
-        return chosen, Answers.joined(self._answers_with(chosen)).right
-
-    def _learning_curve(
-        self, penalty: float, right: Flags, groups: Names
-    ) -> tuple[list[CurvePoint], float]:
-        """Return the learning curve, and the standard error of the gain of its last point.
-
-        Args:
-            penalty: Penalty of the weights.
-            right: Which answers of the folds are right, bool [n].
-            groups: Name of the group of each of their images, [n].
-        """
+    def _learning_curve(self, regression: Regression) -> tuple[list[CurvePoint], float]:
+        """Return the learning curve, and the standard error of the gain of its last point."""
         points: list[CurvePoint] = []
+        answers: list[Answers] = []
         for share in SHARES:
-            count, right_of_fewer = self._with_fewer(share, penalty)
-            points.append({"images": count, "accuracy": float(right_of_fewer.mean())})
-        points.append({"images": _images(self._folds), "accuracy": float(right.mean())})
+            of_folds = self._answers_with(regression, share)
+            images = round(float(np.mean([count for _, count in of_folds])))
+            answers.append(_joined(of_folds))
+            points.append({"images": images, "accuracy": answers[-1].accuracy})
         # All points are measured on the same images, so the differences are paired.
-        gains = right.astype(np.float64) - right_of_fewer
-        return points, standard_error(gains, groups)
-
-    def _with_fewer(self, share: float, penalty: float) -> tuple[int, Flags]:
-        """Return the mean number of training images, and which answers of their heads are right."""
-        folds = [fold.with_fewer(share) for fold in self._folds]
-        answers = _all_answers(penalty, folds, self._fold_problems(folds))
-        return _images(folds), Answers.joined(answers).right
+        gains = answers[-1].right.astype(np.float64) - answers[-2].right
+        return points, standard_error(gains, answers[-1].groups)
 
 
 def _sample(rows: BankRows, classes: int) -> BankRows:
     """Return the rows with which the penalty is chosen."""
     views = len(rows) // max(1, int(rows.is_view_0.sum()))  # of each image
     count = max(_CHOOSING // max(1, views // 2), _CHOOSING_A_CLASS * classes)
-    return rows.some_groups(count, 2 * FOLDS)
+    return rows.some_groups(min(count, _MOST_CHOOSING), 2 * FOLDS)
 
 
 class _Fold(NamedTuple):
-    """The rows of one fold: those to train on, and those of view 0 to evaluate on."""
+    """The rows of one fold: those to train on, and those of view 0 to evaluate on.
+
+    Attributes:
+        train: The rows that the head of the fold learns from.
+        held: The rows that it answers.
+        scaling: Scaling of the features of both; None for features that are scaled already.
+    """
 
     train: BankRows
     held: BankRows
-    answerable: Flags  # whether `train` has images of the class of each row of `held`
+    scaling: Scaling | None = None
 
-    def answers(self, linear: Linear) -> Answers:
+    def prepared(self, turned: bool) -> _Fold:
+        """Return the fold scaled by the rows that are learned from, or turned to their axes."""
+        if not turned:
+            return self._replace(scaling=Scaling.fit(self.train))
+        rotation, train = Rotation.fit(self.train)
+        return _Fold(train, rotation.turned(self.held))
+
+    def answers(self, linear: Linear) -> _Answered:
         """Return the answers of a head for the rows to evaluate on."""
         parts = [block for _, block in linear.in_blocks(self.held.features)]
         held = self.held
-        logits = np.concatenate(parts)
-        return Answers(logits, held.labels, held.groups, self.answerable, held.hashes)
+        answerable = np.isin(held.labels, self.train.labels)
+        answers = Answers(np.concatenate(parts), held.labels, held.groups, answerable, held.hashes)
+        return answers, int(self.train.is_view_0.sum())
 
     def with_fewer(self, share: float) -> _Fold:
-        """Return the fold with a share of its training images, in fewer coordinates."""
-        count = max(1, round(share * len(np.unique(self.train.hashes))))
-        train = self.train.some_groups(count)
-        if len(train) >= train.features.shape[1]:
-            return self._replace(train=train)
-        axes, turned = Axes.fit(train.features)
-        held = replace(self.held, features=axes.coordinates(self.held.features))
-        return self._replace(train=replace(train, features=turned), held=held)
+        """Return the fold with a share of its training images."""
+        images = int(self.train.is_view_0.sum())
+        return self._replace(train=self.train.some_groups(max(1, round(share * images))))
 
 
-def _split(rows: BankRows, count: int = FOLDS) -> list[_Fold]:
-    """Return the folds; none where there are too few groups, or each class is in one fold."""
+def _split(rows: BankRows, count: int = FOLDS) -> Integers:
+    """Return the fold of each row, [n]; none, [0], where there are too few groups for folds.
+
+    There are none either where each class is in one fold.
+    """
     if len(np.unique(rows.groups)) < 2 * count:
-        return []
+        return np.empty(0, np.int64)
     numbers = rows.folds(count)
-    folds = []
-    for fold in range(count):
-        train = rows.select(numbers != fold)
-        held = rows.select((numbers == fold) & rows.is_view_0)
-        folds.append(_Fold(train, held, np.isin(held.labels, train.labels)))
-    return folds if any(fold.answerable.any() for fold in folds) else []
+    labels_in_folds = np.unique(np.stack([rows.labels, numbers]), axis=1)[0]
+    divided = len(np.unique(labels_in_folds)) < len(labels_in_folds)
+    return numbers if divided else numbers[:0]
 
 
-def _all_answers(
-    penalty: float, folds: Sequence[_Fold], problems: Sequence[_Problem]
-) -> list[Answers]:
-    """Return the answers of the heads of all folds with this penalty."""
+def _of_folds(rows: BankRows, numbers: Integers, solve: Callable[[_Fold], _T]) -> list[_T]:
+    """Return what a function returns for each fold, of which few are in memory at the same time."""
+
+    def solved(number: int) -> _T:
+        held = numbers == number
+        return solve(_Fold(rows.select(~held), rows.select(held & rows.is_view_0)))
+
+    at_once = min(processors(), max(1, _MOST_AT_ONCE // len(rows)))
     # Half of the time is spent in products of matrices, during which other threads may run Python.
     # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
-    with one_blas_thread(), ThreadPoolExecutor(processors()) as threads:
-        return list(threads.map(functools.partial(_answers, penalty), folds, problems))
+    with one_blas_thread(), ThreadPoolExecutor(at_once) as threads:
+        return list(threads.map(solved, np.unique(numbers)))
 
 
-def _answers(penalty: float, fold: _Fold, problem: _Problem) -> Answers:
-    """Return the answers of a head of a fold with this penalty."""
-    return fold.answers(problem.minimise(penalty))
-
-
-def _images(folds: Sequence[_Fold]) -> int:
-    """Return the mean number of training images of a fold."""
-    return round(float(np.mean([len(np.unique(fold.train.hashes)) for fold in folds])))
+def _joined(answers: Sequence[_Answered]) -> Answers:
+    """Return the answers of the heads of several folds."""
+    return Answers.joined([of_fold for of_fold, _ in answers])

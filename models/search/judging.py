@@ -14,7 +14,7 @@ import numpy as np
 
 from imgpipe.models.features.bank import BankRows, read_rows
 from imgpipe.models.features.examples import Labelled
-from imgpipe.models.features.folds import FOLDS, network_folds
+from imgpipe.models.features.folds import FEWEST_MISTAKES, FOLDS, network_folds
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Flags
@@ -25,10 +25,6 @@ from imgpipe.models.training.stages import Inputs, Part, Trained
 if TYPE_CHECKING:
     import keras
 
-#: With fewer mistakes of the head, the gain of a better network would hardly be seen: the standard
-#: error of four corrections is two. Those on validation decide whether a fifth of train judges,
-#: too; those that the folds let expect of all held-out images, whether a network is tried.
-FEWEST_MISTAKES: Final = 5
 _BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
 
 

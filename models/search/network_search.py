@@ -3,7 +3,7 @@
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
 trained too. How many views and epochs follows from the data; only minutes that a person gives limit
 them by the clock. The network is kept only if it is better than the head on held-out images by more
-than a standard error. The test split is never used.
+than chance. The test split is never used.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing_extensions import TypedDict
 from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import ENOUGH
+from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
 from imgpipe.models.head.answers import Answers, better
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.progress import TimeLeft
 from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.search import search_ends
-from imgpipe.models.search.judging import FEWEST_MISTAKES, images_of, judging_parts
+from imgpipe.models.search.judging import images_of, judging_parts
 from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
 from imgpipe.models.search.training_plan import TrainingPlan, training_plan
 from imgpipe.models.training import image_rows, stages
@@ -271,7 +271,7 @@ class _Search:
         return replace(plan, views=min(views, plan.views)) if views >= 0 else None
 
     def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
-        """Train by a plan, and keep the network if it is better by more than a standard error."""
+        """Train by a plan, and keep the network if it is better by more than chance."""
         started = time.monotonic()
         tried: Tried = {
             "what": str(plan),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features.bank import BankRows, read_facts, read_rows
+from imgpipe.models.features.bank import BankRows, Regression, read_facts, read_rows
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS, MOST_OF_HEADS
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import HeadSolver, Solution
@@ -50,16 +50,15 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     count = FOLDS if automatic else inputs.folds
     rows = read_rows(inputs.bank_uri, splits, inputs.classes, settings.views.count, count)
     progress.part("the head")
-    earlier = HeadSolver(training, inputs.classes, settings).earlier_choice
+    # What suits the images of train suits them with those of validation, too.
+    regression = HeadSolver(training, inputs.classes, settings).earlier_choice
     solver = HeadSolver(rows, inputs.classes, settings)
-    # A penalty that suits the images of train suits them with those of validation, too.
-    penalty = earlier["l2"] if earlier else None
-    head = fitted_head(solver, rows.select(rows.is_view_0), learning_curve=True, penalty=penalty)
+    head = fitted_head(solver, rows.select(rows.is_view_0), True, regression)
     solution = head.history["solution"]
     if solution is None:
         return None
     progress.part("the folds")
-    folds = solver.out_of_fold(solution["l2"], count)
+    folds = solver.out_of_fold(Regression(solution["method"], solution["l2"]), count)
     if not folds and automatic:  # nobody has asked for folds
         return None
     if not folds:

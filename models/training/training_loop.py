@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from imgpipe.models.errors import DataRefused, Diverged
-from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.logistic_regression import Linear
 from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import distribution, progress
@@ -87,7 +87,7 @@ def solve_head(
     solver: HeadSolver,
     validation: BankRows,
     learning_curve: bool = True,
-    penalty: float | None = None,
+    regression: Regression | None = None,
 ) -> Fit:
     """Solves a head, and records it like a training of one epoch.
 
@@ -95,7 +95,7 @@ def solve_head(
         solver: Solver of the head, with the rows to train on.
         validation: Rows of view 0.
         learning_curve: Whether to compute the learning curve.
-        penalty: Penalty of the weights; None chooses it by folds.
+        regression: Method and penalty; None chooses them by folds.
 
     Raises:
         DataRefused: A split has no labelled row.
@@ -106,7 +106,7 @@ def solve_head(
     _require_rows(train, validation)
     started = time.perf_counter()
     with one_blas_thread():
-        linear, solution = solver.solve(learning_curve, penalty)
+        linear, solution = solver.solve(learning_curve, regression)
         kernel = linear.kernel
         bias = linear.bias
         if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a

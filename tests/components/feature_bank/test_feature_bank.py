@@ -148,7 +148,7 @@ def test_the_head_reads_several_maps_where_they_make_it_better(
     tmp_path, monkeypatch, labels, sizes
 ) -> None:
     """Noise in one half changes the variance of a map more than its mean."""
-    monkeypatch.setattr(feature_choice, "ENOUGH", 1.1)
+    monkeypatch.setattr(feature_choice, "FEWEST_MISTAKES", 0)
     uri, facts = _chosen(tmp_path, labels)
     assert facts["sizes"] == sizes
     assert facts["features"] == ("conv1" if sizes[1:] else "average")
@@ -163,7 +163,7 @@ def test_the_head_reads_several_maps_where_they_make_it_better(
 def test_nothing_else_is_tried_where_the_head_on_the_last_map_is_good_enough(
     tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(feature_choice, "ENOUGH", 0.5)
+    monkeypatch.setattr(feature_choice, "FEWEST_MISTAKES", 60)
     _, facts = _chosen(tmp_path, _HALF, larger=[48])
     assert [one["features"] for one in facts["tried"]] == ["average"]
 
@@ -174,7 +174,7 @@ def test_larger_images_are_used_where_they_make_the_head_better(
 ) -> None:
     """Every judgement up to that of the chosen size is made to count as better than any other."""
     answers = [True, True, chosen == 64]
-    monkeypatch.setattr(feature_choice, "_worth_its_cost", lambda new, old: answers.pop(0))
+    monkeypatch.setattr(feature_choice, "better", lambda new, old, candidates: answers.pop(0))
     uri, facts = _chosen(tmp_path, _NOISE, larger=[48, 64])
     assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48, 64]
     assert facts["image_size"] == chosen
@@ -200,7 +200,7 @@ def test_records_have_the_blocks_that_the_head_reads(kept, sizes, columns) -> No
 def test_of_many_images_only_the_last_map_is_stored(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(feature_choice, "MANY_IMAGES", 50)
     monkeypatch.setattr(feature_choice, "_FAR_BETTER", 1.0)
-    monkeypatch.setattr(feature_choice, "ENOUGH", 1.1)
+    monkeypatch.setattr(feature_choice, "FEWEST_MISTAKES", 0)
     _, facts = _chosen(tmp_path, _HALF)
     assert (facts["features"], facts["sizes"]) == ("average", [8])
     assert facts["forward_passes"] == 60 + 68

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.models.features.bank import BankRows, ChosenPenalty
+from imgpipe.models.features.bank import BankRows, ChosenRegression
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.answers import Scores
 from imgpipe.models.head.feature_choice import HeadInput, choose_blocks, choose_size
@@ -47,10 +47,10 @@ def test_other_maps_are_read_where_they_make_the_head_better(signal, chosen) -> 
 
 @pytest.mark.parametrize(
     ("signal", "features"),
-    [((1.5, 0.0), "class_token"), ((0.0, 1.5), "average"), ((0.9, 0.9), "tokens")],
+    [((1.0, 0.0), "class_token"), ((0.0, 1.0), "average"), ((0.8, 0.8), "tokens")],
 )
 def test_a_head_reads_the_class_token_the_mean_of_the_patches_or_both(signal, features) -> None:
-    choice = choose_blocks(_rows(signal), 2, _TOKENS, images=120)
+    choice = choose_blocks(_rows(signal, images=240), 2, _TOKENS, images=240)
     tried = [head_input.features for head_input, _ in choice.tried]
     assert tried == ["class_token", "average", "tokens"]
     assert choice.chosen == HeadInput(features, 224)
@@ -81,7 +81,7 @@ def test_larger_images_are_read_by_a_head_of_the_chosen_maps() -> None:
 def test_the_next_size_is_tried_while_mistakes_are_left_and_the_last_one_has_no_more() -> None:
     choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images=120)
     assert choice.size_may_help
-    better = choose_size(choice, _rows((1.6, 0.0)), 288, 2, _SETTINGS)
+    better = choose_size(choice, _rows((1.4, 0.0)), 288, 2, _SETTINGS)
     assert better.size_may_help
     largest = choose_size(better, _rows((2.2, 0.0)), 384, 2, _SETTINGS)
     assert largest.chosen == HeadInput("average", 384)
@@ -106,46 +106,41 @@ def test_with_too_few_images_to_judge_the_last_map_is_read() -> None:
     assert not choice.size_may_help
 
 
-def _scores(right: np.ndarray, losses: float) -> Scores:
-    return Scores(np.full(len(right), losses, np.float32), right)
-
-
 def _judged_in_turn(monkeypatch, *scores: Scores) -> None:
     """Let heads have given scores, in the order in which they are judged."""
     waiting = list(scores)
-    penalty: ChosenPenalty = {"rows": "", "l2": 1.0, "wrong": []}
+    chosen: ChosenRegression = {"rows": "", "method": "ridge_regression", "l2": 1.0}
     judge = "imgpipe.models.head.solved_head.HeadSolver.judge"
-    monkeypatch.setattr(judge, lambda solver: Judgement(waiting.pop(0), penalty))
+    monkeypatch.setattr(judge, lambda solver: Judgement(waiting.pop(0), chosen))
 
 
-@pytest.mark.parametrize(("more", "chosen"), [(1, 224), (2, 224), (3, 288)])
-def test_a_dearer_input_is_better_by_more_than_chance_and_one_image(
-    monkeypatch, more: int, chosen: int
+@pytest.mark.parametrize(
+    ("gain", "more", "chosen"), [(0.02, 3, 224), (0.05, 0, 288), (0.05, -1, 224)]
+)
+def test_a_dearer_input_has_a_loss_that_is_lower_by_more_than_chance_and_no_lower_accuracy(
+    monkeypatch, gain: float, more: int, chosen: int
 ) -> None:
-    """Of two images more, chance would give as many every fourth time."""
-    right = np.arange(99) < 90
+    """The gain of each of 100 images varies by 0.2, so that its standard error is 0.02."""
+    before = np.full(100, 0.5, np.float32)
+    after = before - np.float32(gain) + np.where(np.arange(100) % 2, 0.2, -0.2).astype(np.float32)
+    right = np.arange(100) < 90
     _judged_in_turn(
         monkeypatch,
-        _scores(right, 0.3),
-        _scores(right, 0.3),
-        _scores(np.arange(99) < 90 + more, 0.3),
+        Scores(before, right),
+        Scores(before, right),
+        Scores(after, np.arange(100) < 90 + more),
     )
-    rows = _rows((1.0, 0.0))
-    choice = choose_blocks(rows, 2, _SETTINGS, images=120)
-    assert choose_size(choice, rows, 288, 2, _SETTINGS).chosen.image_size == chosen
+    choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images=120)
+    assert choose_size(choice, _rows((1.0, 0.0)), 288, 2, _SETTINGS).chosen.image_size == chosen
 
 
-@pytest.mark.parametrize(("more", "chosen"), [(1, 224), (2, 288)])
-def test_a_lower_loss_does_not_outweigh_the_cost_of_one_image_more(
-    monkeypatch, more: int, chosen: int
+@pytest.mark.parametrize(("mistakes", "tried"), [(4, 1), (5, 2)])
+def test_no_other_input_is_tried_for_fewer_than_five_mistakes(
+    monkeypatch, mistakes: int, tried: int
 ) -> None:
-    right = np.arange(99) < 90
-    _judged_in_turn(
-        monkeypatch,
-        _scores(right, 0.3),
-        _scores(right, 0.3),
-        _scores(np.arange(99) < 90 + more, 0.1),
-    )
-    rows = _rows((1.0, 0.0))
-    choice = choose_blocks(rows, 2, _SETTINGS, images=120)
-    assert choose_size(choice, rows, 288, 2, _SETTINGS).chosen.image_size == chosen
+    """More than 0.985 are right in both cases."""
+    right = np.arange(1000) >= mistakes
+    _judged_in_turn(monkeypatch, *2 * [Scores(np.zeros(1000, np.float32), right)])
+    choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images=1000)
+    assert len(choice.tried) == tried
+    assert choice.size_may_help == (mistakes == 5)

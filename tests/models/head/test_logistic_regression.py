@@ -35,18 +35,19 @@ def _scale(features: np.ndarray) -> np.ndarray:
 
     It is the weighted geometric mean of a feature's standard deviation and the geometric mean of
     all features' standard deviations, which counts as 30 rows, times the square root of their
-    number.
+    number; but not less than the median of all features.
     """
     found = features.std(axis=0)
     varies = found > 1e-6
     common = np.exp(np.log(found[varies]).mean())
     share = len(features) / (len(features) + 30)
     weighted = np.where(varies, found, 1.0) ** share * common ** (1 - share)
-    return np.where(varies, weighted * np.sqrt(varies.sum()), 1.0)
+    scale = weighted * np.sqrt(varies.sum())
+    return np.where(varies, np.maximum(scale, np.median(scale[varies])), 1.0)
 
 
 def _scaling(rows: BankRows) -> Scaling:
-    return Scaling.fit(rows.features, (rows.features.shape[1],))
+    return Scaling.fit(rows)
 
 
 @pytest.mark.filterwarnings("ignore:scipy.optimize")  # scikit-learn passes a deprecated option

@@ -8,16 +8,20 @@ import json
 import numpy as np
 import pytest
 
-from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.head import solved_head
+from imgpipe.models.head import logistic_regression, solved_head
+from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.logistic_regression import LogisticRegression
+from imgpipe.models.head.ridge_regression import RidgeRegression
 from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.training_loop import Fit, fit_head, solve_head
 from tests.models.banks import best, read_split
 from tests.models.banks import clean as clean_rows
+
+_LOGISTIC_ALONE = {**PENALTIES, "ridge_regression": ()}
 
 
 def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:
@@ -52,7 +56,10 @@ def test_the_keras_head_classifies_like_the_solution(
 
 @pytest.mark.slow
 def test_training_by_epochs_does_not_reach_a_lower_training_loss(rows, monkeypatch) -> None:
-    monkeypatch.setattr(solved_head, "PENALTIES", PENALTIES[-1:])
+    weakest = PENALTIES["logistic_regression"][-1:]
+    monkeypatch.setattr(
+        solved_head, "PENALTIES", {**_LOGISTIC_ALONE, "logistic_regression": weakest}
+    )
     solved = _fit(rows)
     trained = _fit(rows, optimizer="adam", dropout=0.0, epochs=30, learning_rate=0.02)
     assert best(solved)["loss"] <= min(epoch["loss"] for epoch in trained.stage["epochs"])
@@ -83,33 +90,38 @@ def test_the_same_rows_give_the_same_weights(rows) -> None:
 def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) -> None:
     """FeatureBank judges the rows on which ImageTrainer then solves the head, elsewhere."""
     solved: list[float] = []
-    minimise = LogisticRegression.minimise
 
-    def counted(self, penalty):
-        solved.append(penalty)
-        return minimise(self, penalty)
+    def counting(method: type) -> None:
+        minimise = method.minimise
+
+        def counted(self, penalty):
+            solved.append(penalty)
+            return minimise(self, penalty)
+
+        monkeypatch.setattr(method, "minimise", counted)
 
     settings = ModelSettings()
     doubled = dataclasses.replace(rows[0], features=2 * rows[0].features)
-    penalties = [HeadSolver(part, 3, settings).judge().penalty for part in (rows[0], doubled)]
+    chosen = [HeadSolver(part, 3, settings).judge().chosen for part in (rows[0], doubled)]
     expected = HeadSolver(rows[0], 3, settings).solve()
-    stored = dataclasses.replace(rows[0], penalties=tuple(json.loads(json.dumps(penalties))))
+    stored = dataclasses.replace(rows[0], chosen=tuple(json.loads(json.dumps(chosen))))
     assert HeadSolver(stored, 3, settings).solve().solution == expected.solution
-    monkeypatch.setattr(LogisticRegression, "minimise", counted)
+    for method in (LogisticRegression, RidgeRegression):
+        counting(method)
     found = HeadSolver(stored, 3, settings).solve(learning_curve=False)
-    assert solved == [found.solution["l2"]]
+    assert solved == [found.solution["l2"]] * (FOLDS + 1)
     other = dataclasses.replace(stored, labels=(rows[0].labels + 1) % 3)
     smoothed = dataclasses.replace(settings, label_smoothing=0.1)
     for of_others in ((other, 3, settings), (stored, 3, smoothed)):
         solved.clear()
         HeadSolver(*of_others).solve(learning_curve=False)
-        assert len(solved) > FOLDS
+        assert len(solved) > 3 * FOLDS
 
 
 def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
     fit = _fit(rows)
     other_validation = _fit((rows[0], clean_rows(rows[0])))
-    assert fit.solution["l2"] in PENALTIES
+    assert fit.solution["l2"] in PENALTIES[fit.solution["method"]]
     assert fit.solution == other_validation.solution, "validation has no part in the choice"
     assert fit.solution["images"] == len(np.unique(rows[0].hashes))
     assert fit.solution["accuracy"] == pytest.approx(best(fit)["val_accuracy"], abs=0.15)
@@ -120,7 +132,7 @@ def test_noise_gets_a_strong_penalty(rows) -> None:
     clean = clean_rows(rows[0])
     noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
     fit = _fit((noise, rows[1]))
-    assert fit.solution["l2"] == PENALTIES[0]
+    assert fit.solution["l2"] >= 1
 
 
 def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
@@ -173,8 +185,11 @@ def _solved(rows: BankRows) -> SolvedHead:
     return HeadSolver(rows, 4, ModelSettings()).solve()
 
 
-def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penalty() -> None:
+def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penalty(
+    monkeypatch,
+) -> None:
     """No head could know the class in the fold that holds all of its images."""
+    monkeypatch.setattr(solved_head, "PENALTIES", _LOGISTIC_ALONE)
     groups = [b"image %d" % number for number in range(120)]
     three = _solved(_drawn_rows([40, 40, 40], groups))
     four = _solved(_drawn_rows([40, 40, 40, 40], [*groups, *[b"film"] * 40]))
@@ -182,3 +197,45 @@ def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penal
     assert 0.1 <= four.solution["l2"] / three.solution["l2"] <= 10
     assert four.solution["accuracy"] == pytest.approx(three.solution["accuracy"] * 3 / 4, abs=0.1)
     assert four.solution["learning_curve"][-1]["accuracy"] == four.solution["accuracy"]
+
+
+def _nearly_constant(images: int, excited: int, seed: int) -> BankRows:
+    """Return rows of four classes whose last feature varies in some images alone."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(images) % 4
+    features = draw.normal(size=(images, 40)) + 2.5 * np.eye(4, 40)[labels]
+    features[:, -1] *= 0.001
+    features[:excited, -1] = 3.0
+    hashes = np.array([b"%064x" % number for number in range(images)])
+    groups = np.where(np.arange(images) < excited, b"film", hashes)
+    views = np.zeros(images, np.int16)
+    return BankRows(features.astype(np.float16), labels, views, hashes, groups)
+
+
+def _largest_loss(head: SolvedHead, rows: BankRows) -> float:
+    answers = head.linear.log_probabilities(rows.features)
+    return float(-answers[np.arange(len(rows)), rows.labels].min())
+
+
+@pytest.mark.parametrize("method", ["logistic_regression", "ridge_regression"])
+def test_a_feature_that_only_a_new_image_excites_does_not_decide_alone(method, monkeypatch) -> None:
+    """Its deviation among the images to learn from is a thousandth of that of the others."""
+    weak = Regression(method, 0.001)
+    learned = _nearly_constant(200, 0, seed=0)
+    new = _nearly_constant(8, 8, seed=1)
+    with_least_unit = HeadSolver(learned, 4, ModelSettings()).solve(False, weak)
+    monkeypatch.setattr(logistic_regression, "_LEAST_UNIT", 0.0)
+    without = HeadSolver(learned, 4, ModelSettings()).solve(False, weak)
+    assert _largest_loss(without, new) > 100
+    assert _largest_loss(with_least_unit, new) < 12
+
+
+@pytest.mark.parametrize("method", ["logistic_regression", "ridge_regression"])
+def test_a_fold_is_scaled_by_the_rows_that_its_head_learns_from(method, monkeypatch) -> None:
+    """So it shows what new images show. A scaled value of n rows could not exceed the root of n."""
+    monkeypatch.setattr(logistic_regression, "_LEAST_UNIT", 0.0)
+    rows = _nearly_constant(200, 8, seed=0)
+    folds = HeadSolver(rows, 4, ModelSettings()).out_of_fold(Regression(method, 0.001))
+    answers = Answers.joined([of_fold for of_fold, _ in folds])
+    of_labels = answers.logits[np.arange(len(rows)), answers.labels]
+    assert (of_labels[answers.groups == b"film"]).min() < -100

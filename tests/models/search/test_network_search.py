@@ -21,6 +21,7 @@ from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.folds import network_folds
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
+from imgpipe.models.head.solved_head import PENALTIES
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import backbone_of, build_classifier
@@ -51,8 +52,10 @@ def judged_on_validation() -> Iterator[None]:
     """Let the validation split judge, although it is small (or `by_folds`), a head that is bad."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "network_folds", lambda train, validation: 0)
-        for name, value in (("PENALTIES", (1e20,)), ("_USUAL_PENALTY", 1e20)):
-            patch.setattr(solved_head, name, value)  # of a head that is no better than chance
+        strong = dict.fromkeys(PENALTIES, (1e20,))  # of a head that is no better than chance
+        usual = ("logistic_regression", 1e20)
+        for name, value in (("PENALTIES", strong), ("_USUAL", usual)):
+            patch.setattr(solved_head, name, value)
         yield
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features.bank import BANK_FILE, BankRows, read_facts
+from imgpipe.models.features.bank import BANK_FILE, BankRows, Regression, read_facts
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.settings.model import ModelSettings
@@ -23,6 +23,7 @@ from tests.models import noise_data
 from tests.models.banks import read_split
 
 SETTINGS = ModelSettings()
+_RIDGE = Regression("ridge_regression", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def rows(write_bank, tmp_path_factory) -> BankRows:
 
 def _judged(rows: BankRows, folds: int) -> FoldFigures:
     """Return the result of folds of heads with one penalty."""
-    return summary(HeadSolver(rows, 3, SETTINGS).out_of_fold(1.0, folds))
+    return summary(HeadSolver(rows, 3, SETTINGS).out_of_fold(_RIDGE, folds))
 
 
 def test_heads_classify_held_out_images_of_a_learnable_set_correctly(rows):
@@ -54,7 +55,7 @@ def test_every_image_is_held_out_once_with_its_group(rows, folds):
     group_of = {bytes(digest): hashes[i // 4 * 4] for i, digest in enumerate(hashes)}
     groups = np.array([group_of[bytes(digest)] for digest in rows.hashes])
     grouped = dataclasses.replace(rows, groups=groups)
-    found = HeadSolver(grouped, 3, SETTINGS).out_of_fold(1.0, folds)
+    found = HeadSolver(grouped, 3, SETTINGS).out_of_fold(_RIDGE, folds)
     assert len(found) == folds
     judged = [set(answers.hashes.tolist()) for answers, _ in found]
     assert sorted(itertools.chain(*judged)) == sorted(hashes)

@@ -1,0 +1,50 @@
+"""Tests of the rule for which of two networks is better."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgpipe.models.head.answers import Scores, better
+
+
+def _drawn(draw: np.random.Generator, films: int, frames: int) -> Scores:
+    """Return the scores of a network whose answers for the frames of a film are alike."""
+    losses = np.repeat(draw.gamma(0.2, size=films), frames).astype(np.float32)
+    groups = np.repeat([b"%d" % film for film in range(films)], frames)
+    return Scores(losses, losses < 0.7, groups)
+
+
+@pytest.mark.parametrize(("films", "frames"), [(400, 1), (40, 10)])
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_one_of_equally_good_networks_is_rarely_taken_for_better(
+    films: int, frames: int, candidates: int
+) -> None:
+    """The veto of the accuracy makes it rarer than in one of twenty cases."""
+    draw = np.random.default_rng(0)
+    taken = 0
+    for _ in range(400):
+        old = _drawn(draw, films, frames)
+        networks = (_drawn(draw, films, frames) for _ in range(candidates))
+        taken += any(better(new, old, candidates) for new in networks)
+    assert 0.01 < taken / 400 < 0.07
+
+
+def test_a_better_network_is_found_by_its_loss_where_the_accuracies_are_equal() -> None:
+    old = _drawn(np.random.default_rng(0), 400, 1)
+    assert better(old._replace(losses=0.9 * old.losses), old, 3)
+    assert not better(old, old)
+
+
+def test_a_lower_accuracy_is_a_veto() -> None:
+    old = _drawn(np.random.default_rng(0), 400, 1)
+    right = old.right.copy()
+    right[np.flatnonzero(right)[0]] = False
+    assert not better(Scores(0.5 * old.losses, right, old.groups), old)
+
+
+def test_the_gain_in_one_group_says_nothing_about_others() -> None:
+    losses = np.full(50, 0.5, np.float32)
+    film = np.full(50, b"film")
+    right = np.ones(50, np.bool_)
+    assert not better(Scores(0.1 * losses, right, film), Scores(losses, right, film))
