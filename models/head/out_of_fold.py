@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import Calibration, softmax
 from imgpipe.models.names import feature_names as names
@@ -56,19 +57,29 @@ class OutOfFold:
 
     @classmethod
     def read(cls, directory: str) -> OutOfFold | None:
-        """Read the answers beside a SavedModel; None if it has not learned from such images."""
+        """Read the answers beside a SavedModel; None if it has not learned from such images.
+
+        Raises:
+            ResourceError: The file is damaged.
+        """
         import tensorflow as tf
 
         path = _path(directory)
         if not directory or not tf.io.gfile.exists(path):
             return None
-        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as stored:
-            return cls(
-                stored[names.IMAGE_HASH],
-                stored[names.LABEL_INDEX],
-                stored[names.PROBABILITIES],
-                stored[names.PREDICTED],
-            )
+        try:
+            with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as stored:
+                return cls(
+                    stored[names.IMAGE_HASH],
+                    stored[names.LABEL_INDEX],
+                    stored[names.PROBABILITIES],
+                    stored[names.PREDICTED],
+                )
+        except Exception as error:  # NumPy, zipfile and zlib raise errors of many kinds
+            raise ResourceError(
+                f"{path} is damaged ({type(error).__name__}: {error}). It holds the answers for "
+                "the images that the model has learned from. Run again with --from Baseline"
+            ) from error
 
     def write(self, directory: str) -> None:
         """Write the answers beside a SavedModel."""

@@ -19,6 +19,7 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.published import exports
 from imgpipe.pipeline.published.model import Model
@@ -117,6 +118,8 @@ def test_a_copy_to_pass_on_answers_and_holds_no_image(out, tmp_path, to):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"saved_model.pb", "assets/vocabulary.txt", manifest.MANIFEST} <= names
     assert not [name for name in names if "warmup" in name or name.startswith("provenance/")]
+    listed = json.loads((folder / manifest.MANIFEST).read_text())["files"]
+    assert OUT_OF_FOLD_FILE not in names | listed.keys(), "it tells of the images"
     assert version_damage(folder, "all") == ""
     image = encoded(noise(1, (32, 24)))
     with imgpipe.load(out) as model, imgpipe.load(folder) as copy:

@@ -14,7 +14,9 @@ from imgpipe.components.run_record.deciding_answers import (
     summarise,
 )
 from imgpipe.components.run_record.metrics import Table
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.out_of_fold import OutOfFold
+from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -77,3 +79,7 @@ def test_the_answers_of_the_folds_have_labels_and_paths(tmp_path):
     assert (second.label_index, second.predicted, second.correct) == (1, 2, False)
     assert second.confidence == pytest.approx(0.6) and second.of_label == pytest.approx(0.3)
     assert OutOfFold.read(str(tmp_path / "none")) is None
+    path = tmp_path / OUT_OF_FOLD_FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ResourceError, match=r"out_of_fold.npz is damaged .* --from Baseline$"):
+        OutOfFold.read(str(tmp_path))
