@@ -184,6 +184,29 @@ def test_the_command_says_how_a_lite_file_was_judged(judged, tmp_path):
     assert "judged   the accuracy on 20 validation images is" in said
 
 
+@pytest.mark.parametrize("tested", [False, True])
+def test_a_model_that_has_learned_from_validation_is_judged_on_test(judged, tmp_path, tested):
+    run = Model(judged).run
+    examples = Path(run.artifact("ImageFilter", "examples"))
+    learned = Model(judged).folder / OUT_OF_FOLD_FILE
+    shard = Path(records.shard_path(str(examples), names.TEST, 0, 1))
+    empty = shard.read_bytes()
+    if tested:
+        validation = Path(records.shard_path(str(examples), names.VALIDATION, 0, 1))
+        shard.write_bytes(validation.read_bytes())
+    learned.write_bytes(b"answers of the folds")
+    try:
+        found = exports.export("tflite", exports.KINDS["tflite"], Model(judged), 0.1)[1]["judged"]
+        said = export("tflite", judged, "--to", tmp_path / "x.tflite", "--max-loss", 0.1).stdout
+    finally:
+        learned.unlink()
+        shard.write_bytes(empty)
+    split = names.TEST if tested else names.VALIDATION
+    assert (found["images"], found["split"], found["learned"]) == (20, split, not tested)
+    assert f"the accuracy on 20 {split} images is" in said
+    assert ("the model has learned from these images" in said) is not tested
+
+
 def test_a_lite_file_that_loses_too_much_is_refused(judged, tmp_path):
     """The file of another network stands for one whose rounding changes the answers."""
     other = Model(small_version.push(tmp_path, seed=5))
