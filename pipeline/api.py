@@ -181,7 +181,7 @@ def export(
             exists is replaced. For `saved_model`, a folder of numbered versions, or the new
             folder of one.
         version: Number of the version; None for the newest intact one.
-        max_loss: Validation accuracy that a LiteRT file may lose against the served model.
+        max_loss: Accuracy that a LiteRT file may lose against the served model.
 
     Raises:
         ConfigError: An argument is wrong, or packages of an extra are missing.

@@ -284,3 +284,19 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         return
+
+
+def test_the_first_commands_of_the_readme_work_in_a_clone():
+    """Nothing is published on an index, so that only what the clone has can come first."""
+    readme = (_ROOT / "README.md").read_text("utf-8")
+    [_, first, *_] = re.split(r"^```.*$", readme, flags=re.MULTILINE)
+    commands = [line.partition("#")[0].split() for line in first.strip().splitlines()]
+    targets = set(re.findall(r"^([\w-]+):", (_ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert commands[:2] == [["make", "demo"], ["make", "test"]]
+    for program, *arguments in commands:
+        if program == "make":
+            assert set(arguments) <= targets
+        else:
+            assert [program, *arguments] == [".", ".venv/bin/activate"], "`make demo` makes it"
+    for page in [*DOCUMENTS, _ROOT / "packaging" / "client" / "README.md"]:
+        assert not re.search(r"pip install '?imgpipe", page.read_text("utf-8")), page

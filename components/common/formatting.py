@@ -8,6 +8,8 @@ from typing import Any, Final, TypeVar
 NONE = "–"
 #: Rows of a table of classes. Nobody reads one of 500 rows.
 MOST_CLASSES: Final = 30
+_DIGITS = 3  # of a share
+_MOST_DIGITS = 17  # a float has no more
 _Item = TypeVar("_Item")
 
 
@@ -32,6 +34,40 @@ def seconds(value: Any) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def correct_text(correct: int, count: int) -> str:
+    """Say how many images are predicted correctly.
+
+    Examples:
+        >>> correct_text(1_180, 1_240)
+        '1,180 of 1,240 correct'
+    """
+    return f"{correct:,} of {count:,} correct"
+
+
+def interval_text(ci95: Sequence[float]) -> str:
+    """Say which interval an accuracy has.
+
+    Examples:
+        >>> interval_text([0.863, 0.966])
+        '95 % interval 0.86–0.97'
+    """
+    low, high = ci95
+    return f"95 % interval {low:.2f}–{high:.2f}"
+
+
+def text_below(value: float, limit: float) -> str:
+    """Format a value that is below a limit so that the text is below the limit, too.
+
+    It has three decimals, or as many as are needed.
+
+    Examples:
+        >>> text_below(0.2, 0.29), text_below(0.28996, 0.29)
+        ('0.200', '0.28996')
+    """
+    texts = (f"{value:.{decimals}f}" for decimals in range(_DIGITS, _MOST_DIGITS))
+    return next((text for text in texts if float(text) < limit), repr(value))
 
 
 def plural(number: int, singular: str, many: str = "") -> str:

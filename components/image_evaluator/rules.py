@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from imgpipe.components.common import shares
 from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.common.formatting import interval_text, text_below
 from imgpipe.components.image_evaluator.decision import (
     FOLDS,
     DecidingAccuracy,
@@ -315,7 +315,7 @@ def _recall_of(of_class: AnswerTable) -> str:
     """Describe the recall of a class by the answers to its images."""
     recall = of_class.figures()
     images = f"{recall['count']:,} images{_in_families(of_class)}"
-    return f"{recall['correct']:,} of {images}, {shares.interval_text(recall['ci95'])}"
+    return f"{recall['correct']:,} of {images}, {interval_text(recall['ci95'])}"
 
 
 def _in_families(answers: AnswerTable) -> str:
@@ -334,9 +334,9 @@ def _figures(evidence: Evidence) -> str:
     text = f"{accuracy:.3f}"
     threshold = evidence.settings.threshold
     if accuracy < threshold - SLACK:
-        text = shares.text_below(accuracy, threshold)
+        text = text_below(accuracy, threshold)
     images = f"{decided_by['count']:,} images{_in_families(evidence.deciding)}"
-    interval_of_accuracy = shares.interval_text(decided_by["ci95"])
+    interval_of_accuracy = interval_text(decided_by["ci95"])
     of = f"{decided_by['correct']:,} of {images} correct, {interval_of_accuracy}"
     if folds is None:
         return f"validation accuracy {text} ({of})"

@@ -9,14 +9,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.answer_table import AnswerTable, ClassMetrics
 from imgpipe.components.common.named_images import LabelledImage
-from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 from imgpipe.models.head.certainty import AccuracyFigures
-from imgpipe.models.names import feature_names as names
-
-#: What metrics are computed for, in their order: what decided, either the folds or the validation
-#: split, and the test split.
-MEASURED = (FOLDS, names.VALIDATION, names.TEST)
 
 _TINY = 1e-7  # smallest probability, which keeps its logarithm finite
 _MISTAKES = 48  # number of mistakes that the page shows

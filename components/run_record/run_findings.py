@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.shares import interval_text
+from imgpipe.components.common.formatting import interval_text, join_names, plural
 from imgpipe.components.image_filter.findings import Finding, joined, make_finding
 from imgpipe.components.image_filter.summary_findings import of_file_clues
 from imgpipe.components.run_record.facts import folds_of

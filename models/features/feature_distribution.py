@@ -21,8 +21,8 @@ import numpy as np
 from imgpipe.models.features import folds, rows
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.names.arrays import Array, Floats, Integers
+from imgpipe.models.names.model_names import DISTRIBUTION_FILE
 
-FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 #: Largest number of principal components; more do not detect other kinds of images better. See
 #: docs/benchmarks.md, "Constants of the code".
 _COMPONENTS: Final = 64
@@ -93,7 +93,7 @@ class FeatureDistribution:
         """Write the distribution into the folder of an exported SavedModel."""
         import tensorflow as tf
 
-        path = f"{directory.rstrip('/')}/{FILE}"
+        path = f"{directory.rstrip('/')}/{DISTRIBUTION_FILE}"
         tf.io.gfile.makedirs(path.rpartition("/")[0])
         content = io.BytesIO()  # NumPy must seek in the file, which TensorFlow's files cannot do
         np.savez(content, allow_pickle=False, **vars(self))
@@ -106,7 +106,7 @@ def load(directory: str) -> FeatureDistribution | None:
     import tensorflow as tf
 
     try:
-        with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{FILE}", "rb") as file:
+        with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{DISTRIBUTION_FILE}", "rb") as file:
             content = io.BytesIO(file.read())
         with np.load(content, allow_pickle=False) as arrays:
             stored = dict(arrays)

@@ -13,11 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import Calibration, softmax
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Integers
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
+
+#: Fields of `OutOfFold` in their order by the names under which they are stored.
+_COLUMNS = {
+    names.IMAGE_HASH: "hashes",
+    names.LABEL_INDEX: "labels",
+    names.PROBABILITIES: "probabilities",
+    names.PREDICTED: "predicted",
+    names.GROUP: "families",
+}
 
 
 @dataclass(frozen=True)
@@ -65,34 +75,32 @@ class OutOfFold:
 
     @classmethod
     def read(cls, directory: str) -> OutOfFold | None:
-        """Read the answers beside a SavedModel; None if it has not learned from such images."""
+        """Read the answers beside a SavedModel; None if it has not learned from such images.
+
+        Raises:
+            ResourceError: The file is damaged.
+        """
         import tensorflow as tf
 
         path = _path(directory)
         if not directory or not tf.io.gfile.exists(path):
             return None
-        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as stored:
-            return cls(
-                stored[names.IMAGE_HASH],
-                stored[names.LABEL_INDEX],
-                stored[names.PROBABILITIES],
-                stored[names.PREDICTED],
-                stored[names.GROUP],
-            )
+        try:
+            with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as stored:
+                return cls(*(stored[name] for name in _COLUMNS))
+        except Exception as error:  # NumPy, zipfile and zlib raise errors of many kinds
+            raise ResourceError(
+                f"{path} is damaged ({type(error).__name__}: {error}). It holds the answers for "
+                "the images that the model has learned from. Run again with --from Baseline"
+            ) from error
 
     def write(self, directory: str) -> None:
         """Write the answers beside a SavedModel."""
         import tensorflow as tf
 
-        columns = {
-            names.IMAGE_HASH: self.hashes,
-            names.LABEL_INDEX: self.labels,
-            names.PROBABILITIES: self.probabilities,
-            names.PREDICTED: self.predicted,
-            names.GROUP: self.families,
-        }
+        columns = {column: getattr(self, field) for column, field in _COLUMNS.items()}
         content = io.BytesIO()
-        np.savez(content, **columns)  # type: ignore[arg-type]
+        np.savez(content, **columns)
         path = _path(directory)
         tf.io.gfile.makedirs(path.rpartition("/")[0])
         with tf.io.gfile.GFile(path, "wb") as file:

@@ -20,6 +20,7 @@ ADDED: Final = (FEATURES, HEAD, PROBABILITIES, HIDDEN, DROPOUT, FEATURE_DROPOUT)
 
 #: Files that training writes to the ModelRun artifact.
 HISTORY_FILE: Final = "history.json"
+DISTRIBUTION_FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 OUT_OF_FOLD_FILE: Final = "assets.extra/out_of_fold.npz"  # below the SavedModel
 PARITY_FILE: Final = "parity.tfrecord"
 TENSORBOARD_FOLDER: Final = "tensorboard"

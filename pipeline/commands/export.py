@@ -40,16 +40,15 @@ def command(
     version: options.VersionOption = None,
     max_loss: Annotated[
         float,
-        typer.Option(
-            "--max-loss", min=0, max=1, help="Validation accuracy that a LiteRT file may lose."
-        ),
+        typer.Option("--max-loss", min=0, max=1, help="Accuracy that a LiteRT file may lose."),
     ] = 0.005,
 ) -> None:
     """Export a published model for other programs, or a copy of it to pass on.
 
     The files map resized pixels to probabilities. They are written only if they answer as the
-    served model does. LiteRT files are judged on the validation images: they have to reach the
-    threshold, and may lose little accuracy. A saved_model is the version as it is served, without
+    served model does. LiteRT files are judged on the validation images, or on those of test if the
+    model has learned from validation: they have to reach the threshold, and may lose little
+    accuracy. A saved_model is the version as it is served, without
     the images in it and what is known of those that it was trained on.
     """
     from imgpipe.pipeline.published import exports
@@ -80,16 +79,20 @@ def _print_comparison(console: Console, kind: str, parity: Any, judgement: Any) 
         f"most {parity['largest_difference']:.2g} on the same pixels"
     )
     if judgement:
-        # The difference alone: a model of few images has learned from those of validation, so that
-        # its accuracy on them is far above the one that decided.
+        # The difference alone, since another accuracy has decided about a model of few images.
         lost = judgement["model_accuracy"] - judgement["accuracy"]
         compared = f"{abs(lost):.3f} {'lower' if lost > 0 else 'higher'} than " if lost else ""
         console.print(
-            f"  judged   the accuracy on {judgement['images']} validation images is {compared}that "
-            "of the model"
+            f"  judged   the accuracy on {judgement['images']} {judgement['split']} images is "
+            f"{compared}that of the model"
         )
+        if judgement["learned"]:
+            console.print(
+                "  note     the model has learned from these images, and there are no test images: "
+                "on new images the file may lose more"
+            )
     elif kind.startswith("tflite"):
-        console.print("  note     not judged, because the validation images no longer exist")
+        console.print("  note     not judged, because the images of its run no longer exist")
     differing = round(parity["images"] * (1 - parity["agreement"]))
     if differing:
         console.print(

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common import shares
 from imgpipe.components.common.answer_table import AnswerTable, ClassMetrics
-from imgpipe.components.common.formatting import join_names, plural
+from imgpipe.components.common.formatting import (
+    correct_text,
+    interval_text,
+    join_names,
+    plural,
+    text_below,
+)
 from imgpipe.components.run_record.metrics import Mistake, SplitMetrics, metrics, mistakes
 from imgpipe.components.run_record.slices import SliceGroup, slices
 from imgpipe.models.errors import ConfigError
@@ -205,15 +210,15 @@ def _count_seen(answers: AnswerTable, splits: Mapping[str, str]) -> SeenCounts:
 
 
 def _correct(figures: AccuracyFigures) -> str:
-    return shares.correct_text(figures["correct"], figures["count"])
+    return correct_text(figures["correct"], figures["count"])
 
 
 def _verdict(figures: EvaluationFigures) -> str:
     accuracy = figures["correct"] / figures["count"]
     threshold = figures["threshold"]
-    interval = shares.interval_text(figures["ci95"])
+    interval = interval_text(figures["ci95"])
     missed = threshold is not None and not figures["passed"]
-    number = shares.text_below(accuracy, threshold) if threshold and missed else f"{accuracy:.3f}"
+    number = text_below(accuracy, threshold) if threshold and missed else f"{accuracy:.3f}"
     sentence = f"accuracy {number} ({_correct(figures)}, {interval})"
     if threshold is None:
         return sentence

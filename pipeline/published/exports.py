@@ -30,6 +30,7 @@ from imgpipe.models.machine import progress
 from imgpipe.models.machine.packages import install_extra
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import PixelValues
+from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.published import model_copy, named_model
 from imgpipe.pipeline.published.model import Model
 
@@ -137,7 +138,7 @@ def write(
         target: The file to write; one that exists is replaced. For a SavedModel, a folder of
             numbered versions, or the folder of one.
         version: Number of the version, None for the newest intact one.
-        max_loss: Validation accuracy that a LiteRT file may lose, from 0 to 1.
+        max_loss: Accuracy that a LiteRT file may lose, from 0 to 1.
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
@@ -266,7 +267,9 @@ def _calibration(model: Model) -> list[PixelValues]:
 
 
 def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] | None:
-    """Judge a LiteRT file on the labelled validation images of the run, by the rule of the gate.
+    """Judge a LiteRT file on labelled images of the run, by the rule of the gate.
+
+    A model that has learned from validation is judged on test, if there are such images.
 
     Returns:
         The accuracies, the limits and the reasons to refuse the file; None if the images of the
@@ -278,12 +281,17 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
     by_validation = decision is not None and decision["decided_by"]["kind"] == names.VALIDATION
     threshold = decision["threshold"] if decision is not None and by_validation else 0.0
+    learned = (model.folder / OUT_OF_FOLD_FILE).is_file()
+    split = names.VALIDATION
+    if learned and next(iter(records.iterate(uri, names.TEST)), None) is not None:
+        split = names.TEST
+        learned = False
     right = 0
     right_model = 0
     same = 0
     images = 0
     with _opened(model, SERVING_DEFAULT) as served:
-        for encoded, labels in _labelled(model, uri):
+        for encoded, labels in _labelled(model, uri, split):
             expected = served(image_bytes=np.array(encoded, object)).argmax(axis=1)
             received = answer(_resized(encoded, model.image_size)).argmax(axis=1)
             right += int((received == labels).sum())
@@ -292,7 +300,7 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
             images += len(labels)
             progress.advance(len(labels), "images")
     if not images:
-        return {"images": 0, "reasons": ["there is no validation image to judge it on"]}
+        return {"images": 0, "reasons": [f"there is no {split} image to judge it on"]}
     accuracy = right / images
     of_model = right_model / images
     reasons = []
@@ -301,11 +309,13 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
     if accuracy < of_model - max_loss - SLACK:
         reasons.append(
             f"it loses {100 * (of_model - accuracy):.1f} points of the served model's accuracy "
-            f"{of_model:.3f} ({right_model - right} of {images} validation images), and at most "
+            f"{of_model:.3f} ({right_model - right} of {images} {split} images), and at most "
             f"{100 * max_loss:g} are allowed"
         )
     return {
         "images": images,
+        "split": split,
+        "learned": learned,
         "accuracy": accuracy,
         "model_accuracy": of_model,
         "agreement": same / images,
@@ -315,12 +325,14 @@ def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] |
     }
 
 
-def _labelled(model: Model, uri: str) -> Iterator[tuple[list[bytes], npt.NDArray[np.int64]]]:
-    """Yield the encoded validation images of a run and their label indices, in batches."""
+def _labelled(
+    model: Model, uri: str, split: str
+) -> Iterator[tuple[list[bytes], npt.NDArray[np.int64]]]:
+    """Yield the encoded images of a split of a run and their label indices, in batches."""
     places = {name: index for index, name in enumerate(model.vocabulary)}
     labelled = (
         (records.raw(example, names.IMAGE_BYTES), places[label])
-        for example in records.iterate(uri, names.VALIDATION)
+        for example in records.iterate(uri, split)
         if (label := records.text(example, names.LABEL)) in places
     )
     while batch := list(itertools.islice(labelled, _BATCH)):

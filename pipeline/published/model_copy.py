@@ -6,12 +6,14 @@ trained on: digests, statistics and the distribution of their features.
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
 from pathlib import Path
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
 from imgpipe.models.files.described_files import files_below, version_damage
 from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
@@ -59,14 +61,18 @@ def write(model: Model, folder: Path) -> int:
         ResourceError: The folder cannot be written, or a file changed meanwhile.
     """
     files = files_below(model.folder)
-    names = [name for name in files if manifest.is_guarded(name) or name in _HARMLESS]
+    names = [name for name in files if manifest.answers(name) or name in _HARMLESS]
     staging = folder.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         for name in names:
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(files[name], staging / name)
-        if MANIFEST in names and (what := version_damage(staging, "all")):
-            raise ResourceError(f"{model.folder} changed while it was copied: {what}. Try again.")
+        if MANIFEST in names:
+            _list_what_answers(staging / MANIFEST)
+            if what := version_damage(staging, "all"):
+                raise ResourceError(
+                    f"{model.folder} changed while it was copied: {what}. Try again."
+                )
         size = sum((staging / name).stat().st_size for name in names)
         sync_tree(staging)
         move_folder(staging, folder, last=(SAVED_MODEL, MANIFEST))
@@ -75,3 +81,11 @@ def write(model: Model, folder: Path) -> int:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return size
+
+
+def _list_what_answers(path: Path) -> None:
+    """Let the manifest of a copy list only those files of the version that the copy has."""
+    described = json_object.read(path)
+    files = described["files"].items()
+    described["files"] = {name: entry for name, entry in files if manifest.answers(name)}
+    path.write_text(json.dumps(described, indent=1, sort_keys=True), "utf-8")

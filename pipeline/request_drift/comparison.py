@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tensorflow_metadata.proto.v0 import schema_pb2
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common import shares
+from imgpipe.components.common.formatting import text_below
 from imgpipe.components.data_gate import drift
 from imgpipe.components.data_gate.drift import FeatureDistance
 from imgpipe.models.errors import ResourceError
@@ -275,7 +275,7 @@ def _low_confidence(requested: Confidences, validation: Confidences) -> Property
     least = float(np.quantile(validation, _LEAST_CONFIDENT))
     was = Share(int((validation < least).sum()), len(validation))
     now = Share(int((requested < least).sum()), len(requested))
-    feature = f"{CONFIDENCE} under {shares.text_below(least, 1)}"
+    feature = f"{CONFIDENCE} under {text_below(least, 1)}"
     return _grown("predictions", feature, names.VALIDATION, was, now)
 
 

@@ -13,7 +13,7 @@ from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
 from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.common.storage import integrity
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
-from imgpipe.components.run_record.metrics import MEASURED, SplitMetrics
+from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.head.certainty import PairedAnswers, paired_answers
 from imgpipe.models.settings.limits import OUTPUT
@@ -23,6 +23,7 @@ from imgpipe.pipeline.output.run_folders import ARTIFACTS
 
 IMAGE_SIZE = "side of the images in pixels"  # name of a choice
 _TRAINED = "trained"
+_METRICS = ("accuracy", "loss", "ece")
 
 
 class Change(TypedDict):
@@ -195,28 +196,21 @@ def _compared_run(run: PastRun) -> ComparedRun:
 
 def _metrics(first: PastRun, second: PastRun) -> MetricPairs:
     """Return the values of both runs by what was measured, and by the name of the metric."""
-    pairs: MetricPairs = {}
     a = first.summary["metrics"] if first.summary else {}
     b = second.summary["metrics"] if second.summary else {}
-    for split in MEASURED:
-        if split in a or split in b:
-            values_of_a = _values(a, split)
-            values_of_b = _values(b, split)
-            pairs[split] = {
-                name: {"a": values_of_a[name], "b": values_of_b[name]} for name in values_of_a
-            }
-    return pairs
-
-
-def _values(metrics: Mapping[str, SplitMetrics], split: str) -> dict[str, float | None]:
-    """Return the compared metrics of a split; None if the split was not evaluated."""
-    if split not in metrics:
-        return {"accuracy": None, "loss": None, "ece": None}
     return {
-        "accuracy": metrics[split]["accuracy"],
-        "loss": metrics[split]["loss"],
-        "ece": metrics[split]["ece"],
+        split: {
+            name: {"a": _value(a.get(split), name), "b": _value(b.get(split), name)}
+            for name in _METRICS
+        }
+        for split in dict.fromkeys([*a, *b])
     }
+
+
+def _value(metrics: SplitMetrics | None, name: str) -> float | None:
+    """Return a metric of a split; None if the split was not evaluated."""
+    value: float | None = metrics[name] if metrics is not None else None  # type: ignore[literal-required]
+    return value
 
 
 def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:

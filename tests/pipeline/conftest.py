@@ -27,5 +27,5 @@ def pushed(tmp_path_factory):
 def out(tmp_path_factory):
     """Return an output folder with one version of a small network, unless a module has its own."""
     folder = tmp_path_factory.mktemp("small")
-    small_version.push(folder)
+    small_version.push(folder, learned=True)
     return folder

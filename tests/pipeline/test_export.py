@@ -19,6 +19,7 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.published import exports
 from imgpipe.pipeline.published.model import Model
@@ -117,6 +118,8 @@ def test_a_copy_to_pass_on_answers_and_holds_no_image(out, tmp_path, to):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"saved_model.pb", "assets/vocabulary.txt", manifest.MANIFEST} <= names
     assert not [name for name in names if "warmup" in name or name.startswith("provenance/")]
+    listed = json.loads((folder / manifest.MANIFEST).read_text())["files"]
+    assert OUT_OF_FOLD_FILE not in names | listed.keys(), "it tells of the images"
     assert version_damage(folder, "all") == ""
     image = encoded(noise(1, (32, 24)))
     with imgpipe.load(out) as model, imgpipe.load(folder) as copy:
@@ -179,6 +182,29 @@ def test_a_lite_file_of_8_bits_is_judged_on_the_validation_images(judged, tmp_pa
 def test_the_command_says_how_a_lite_file_was_judged(judged, tmp_path):
     said = export("tflite", judged, "--to", tmp_path / "model.tflite", "--max-loss", 0.1).stdout
     assert "judged   the accuracy on 20 validation images is" in said
+
+
+@pytest.mark.parametrize("tested", [False, True])
+def test_a_model_that_has_learned_from_validation_is_judged_on_test(judged, tmp_path, tested):
+    run = Model(judged).run
+    examples = Path(run.artifact("ImageFilter", "examples"))
+    learned = Model(judged).folder / OUT_OF_FOLD_FILE
+    shard = Path(records.shard_path(str(examples), names.TEST, 0, 1))
+    empty = shard.read_bytes()
+    if tested:
+        validation = Path(records.shard_path(str(examples), names.VALIDATION, 0, 1))
+        shard.write_bytes(validation.read_bytes())
+    learned.write_bytes(b"answers of the folds")
+    try:
+        found = exports.export("tflite", exports.KINDS["tflite"], Model(judged), 0.1)[1]["judged"]
+        said = export("tflite", judged, "--to", tmp_path / "x.tflite", "--max-loss", 0.1).stdout
+    finally:
+        learned.unlink()
+        shard.write_bytes(empty)
+    split = names.TEST if tested else names.VALIDATION
+    assert (found["images"], found["split"], found["learned"]) == (20, split, not tested)
+    assert f"the accuracy on 20 {split} images is" in said
+    assert ("the model has learned from these images" in said) is not tested
 
 
 def test_a_lite_file_that_loses_too_much_is_refused(judged, tmp_path):

@@ -1,4 +1,4 @@
-"""The manifest of a published version: digests of the files that answer, and facts of the run.
+"""The manifest of a published version: digests of the guarded files, and facts of the run.
 
 ModelPusher writes it; Baseline, the rollback and the command line read it. This module imports
 neither TFX nor TensorFlow, because the command line reads versions before heavy imports.
@@ -17,6 +17,7 @@ from typing import Any
 from imgpipe.models.files import described_files, json_object
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.version_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL
+from imgpipe.models.names.model_names import DISTRIBUTION_FILE, OUT_OF_FOLD_FILE
 
 #: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
 PROVENANCE = "provenance"
@@ -26,9 +27,11 @@ CARD = "README.md"
 KEPT_VERSIONS = 3
 #: Files that can differ between exports although the same model is served.
 _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
-#: Files, and folders of files, from which a server or Keras computes answers. All others describe
-#: the model or hold images, so whoever passes a version on may change or delete them.
+#: Files, and folders of files, from which a server or Keras computes answers.
 _ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
+#: Files with which the answers to other images, and the next version, are compared. All others
+#: describe the model or hold images, so that they may be changed or deleted.
+_COMPARING = (OUT_OF_FOLD_FILE, DISTRIBUTION_FILE)
 
 
 def describe(directory: Path) -> dict[str, dict[str, Any]]:
@@ -40,6 +43,15 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
 
 def is_guarded(name: str) -> bool:
     """Return whether a file has to stay as it was published, so that the manifest lists it.
+
+    Args:
+        name: Path of the file below the version directory.
+    """
+    return answers(name) or name in _COMPARING
+
+
+def answers(name: str) -> bool:
+    """Return whether answers are computed from a file, which `is_guarded` then.
 
     Args:
         name: Path of the file below the version directory.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import capped, plural
@@ -11,11 +10,8 @@ from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report.pictures.thumbnails import cam_key
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.run_record.facts import Facts, folds_of
-from imgpipe.components.run_record.metrics import MEASURED
 from imgpipe.components.run_record.slices import Slice
 from imgpipe.models.names import feature_names as names
-
-_Part = TypeVar("_Part")
 
 
 def build_figures(context: Context) -> SectionContent:
@@ -27,14 +23,9 @@ def build_figures(context: Context) -> SectionContent:
     }
     rows = [
         {"split": split, "role": roles[split], **summary}
-        for split, summary in _by_split(context.facts["metrics"]).items()
+        for split, summary in context.facts["metrics"].items()
     ]
     return {"rows": rows} if rows else context.absent("No image was classified by a trained model")
-
-
-def _by_split(part: Mapping[str, _Part]) -> dict[str, _Part]:
-    """Return a part of the facts for what was measured, in its order."""
-    return {split: part[split] for split in MEASURED if split in part}
 
 
 def _role_of_folds(context: Context) -> str:
@@ -90,10 +81,7 @@ CROSS_VALIDATION = Section("folds", "Cross-validation", build_folds, order=132, 
 
 def build_per_class(context: Context) -> SectionContent:
     """Return one row for each class; of many, those with the lowest F1."""
-    tables = {
-        split: metrics["per_class"]
-        for split, metrics in _by_split(context.facts["metrics"]).items()
-    }
+    tables = {split: metrics["per_class"] for split, metrics in context.facts["metrics"].items()}
     if not tables:
         return context.absent("No image was classified by a trained model")
     classes = context.vocabulary
@@ -122,7 +110,7 @@ def build_slices(context: Context) -> SectionContent:
         {"name": group["name"], "rows": [_slice(row, group["accuracy"]) for row in group["rows"]]}
         for group in slices
     ]
-    return {"groups": groups, "several": len(_by_split(context.facts["metrics"])) > 1}
+    return {"groups": groups, "several": len(context.facts["metrics"]) > 1}
 
 
 def _slice(row: Slice, usual: float) -> dict[str, Any]:

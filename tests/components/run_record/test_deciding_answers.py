@@ -7,8 +7,10 @@ import pytest
 
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.run_record.deciding_answers import most_confused, summarise
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.certainty import wilson
 from imgpipe.models.head.out_of_fold import OutOfFold
+from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from tests.answer_tables import answer, table
 
 CLASSES = ("cat", "dog", "owl")
@@ -66,3 +68,7 @@ def test_the_folds_answer_for_the_images_that_are_not_predicted(tmp_path):
     assert answers.of_label[1] == pytest.approx(0.3)
     assert answers.independent() == 1, "the families are those of the folds"
     assert OutOfFold.read(str(tmp_path / "none")) is None
+    path = tmp_path / OUT_OF_FOLD_FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ResourceError, match=r"out_of_fold.npz is damaged .* --from Baseline$"):
+        OutOfFold.read(str(tmp_path))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.features import feature_distribution
+from imgpipe.models.names.model_names import DISTRIBUTION_FILE
 
 
 def features(kind, count, seed):
@@ -84,15 +85,15 @@ def test_a_distribution_is_read_as_it_was_written(known, tmp_path):
     np.testing.assert_array_equal(found.scores(rows), known.scores(rows))
     assert found.held_out == 200 and found.threshold == known.threshold
     assert found.far == known.far
-    content = (tmp_path / feature_distribution.FILE).read_bytes()
+    content = (tmp_path / DISTRIBUTION_FILE).read_bytes()
     known.save(str(tmp_path))
-    assert (tmp_path / feature_distribution.FILE).read_bytes() == content
+    assert (tmp_path / DISTRIBUTION_FILE).read_bytes() == content
 
 
 @pytest.mark.parametrize("keep", [0, 10, 400])
 def test_a_damaged_file_counts_as_absent(known, tmp_path, keep):
     assert feature_distribution.load(str(tmp_path)) is None
     known.save(str(tmp_path))
-    path = tmp_path / feature_distribution.FILE
+    path = tmp_path / DISTRIBUTION_FILE
     path.write_bytes(path.read_bytes()[:keep])
     assert feature_distribution.load(str(tmp_path)) is None
