@@ -105,7 +105,7 @@ def _agrees_with_stored(samples: Samples) -> str:
     network that was trained on images is judged by them and is not compared.
     """
     if not samples.stored.size:
-        return "no features were stored"
+        return "the network was not trained on stored features"
     moved = float(np.abs(samples.trained - samples.stored).sum(axis=1).mean()) / 2
     if not moved <= STORED:  # also true for NaN
         raise ValueError(

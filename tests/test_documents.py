@@ -227,7 +227,7 @@ def test_what_the_documents_install_replaces_no_package_of_imgpipe(tmp_path: Pat
     commands = {
         packages: where
         for packages, where in _install_commands().items()
-        if not re.search(r"dist/|imgpipe", packages)
+        if not re.search(r"^\.|dist/|imgpipe", packages)
     }
     assert {"jupyterlab", "mlflow-skinny"} <= commands.keys()
     for packages, where in commands.items():

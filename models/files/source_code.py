@@ -20,7 +20,7 @@ PACKAGE: Final = ("pipeline", "components", "models", "serving")
 _ENDINGS: Final = (".py", ".npz")  # of code, and of numbers that belong to it
 #: They decode, compute, describe and evaluate; another version may do so differently.
 LIBRARIES: Final = (
-    *("tensorflow", "keras", "numpy", "pillow", "tfx", "apache-beam"),
+    *("tensorflow", "keras", "numpy", "scipy", "pillow", "simplejpeg", "tfx", "apache-beam"),
     *("tensorflow-data-validation", "tensorflow-model-analysis", "pi-heif"),
 )
 

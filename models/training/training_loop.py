@@ -161,8 +161,8 @@ def fit(
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
-    At the end, the weights with the lowest loss on validation are restored. If the validation
-    accuracy reaches the target, training ends with the weights that reached it.
+    Training ends when the accuracy on the training data reaches the target. At the end, the weights
+    with the lowest loss on validation are restored.
 
     Args:
         build: Returns the model with its initial weights. It is called with the seed set and in the

@@ -20,8 +20,7 @@ MIN_DELTA: Final = 1e-4
 class Watcher(keras.callbacks.Callback):
     """Records the epochs, ends the training and keeps the best weights.
 
-    Keras' EarlyStopping has no target accuracy, and in addition to a callback that has one, it
-    would replace the weights that reached the target by those of the lowest loss.
+    Keras' EarlyStopping has no target accuracy.
 
     Its arguments are those of `training_loop.fit`, and its attributes those of
     `history.Stage`; `best_epoch` is 0 as long as there is none.

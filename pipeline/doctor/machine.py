@@ -65,7 +65,7 @@ def _system(out: Path) -> MachineFinding:
         return MachineFinding("system", False, text, advice)
     text += f", glibc {glibc[0]}.{glibc[1]}"
     if not _has_only_locked_packages():
-        return MachineFinding("system", True, f"{text}; pip install imgpipe works here")
+        return MachineFinding("system", True, f"{text}; pip install . in a clone works here")
     detail = f"{text}, older than {_GLIBC[0]}.{_GLIBC[1]}; packages are those of the lock"
     fit = sys.version_info[:2] == _PYTHONS[0]
     advice = "The lock has packages for this glibc only for Python 3.11."

@@ -16,9 +16,11 @@ from imgpipe.components.common import blessings, loaded_model
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.serving_validator import Samples, validate
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.signatures import CAM
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.served import Served
 from imgpipe.serving.server import runtime
 from tests.images import encoded, soft
@@ -139,6 +141,9 @@ def test_images_that_the_model_has_learned_have_the_answers_of_a_network_without
         np.testing.assert_allclose(stored, expected, atol=1e-6)
     before = records.floats(found["1.png"], names.BASELINE_PROBABILITIES)
     np.testing.assert_allclose(before, [0.375, 0, 0.625], atol=1e-6)  # of its classes c and a
+    (copies / "earlier" / "Format-Serving" / OUT_OF_FOLD_FILE).write_bytes(b"PK damaged")
+    with pytest.raises(ResourceError, match=r"out_of_fold.npz is damaged .* --from Baseline"):
+        _predict(copies, tmp_path / "again", "model", "earlier")
 
 
 def _with_answers(made: Path, folder: Path, answers: dict[str, list[float]]) -> Path:

@@ -50,6 +50,11 @@ def test_the_code_of_a_store_names_all_that_it_imports(code: tuple[str, ...]) ->
     assert sorted(map(str, missing)) == []
 
 
+def test_libraries_that_decide_stored_results_are_part_of_the_fingerprint():
+    """SciPy solves every head, and simplejpeg decides which images are damaged."""
+    assert {"numpy", "scipy", "tensorflow", "pillow", "simplejpeg"} <= set(source_code.LIBRARIES)
+
+
 @pytest.mark.parametrize(
     "file",
     [

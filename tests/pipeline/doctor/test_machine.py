@@ -17,7 +17,7 @@ from imgpipe.pipeline.doctor import machine
 @pytest.mark.parametrize(
     ("kind", "glibc", "python", "fit", "told"),
     [
-        (("Linux", "x86_64"), (2, 41), (3, 13), True, "pip install imgpipe works here"),
+        (("Linux", "x86_64"), (2, 41), (3, 13), True, "pip install . in a clone works here"),
         (("Linux", "x86_64"), (2, 36), (3, 11), True, "older than 2.39; packages are those of"),
         (
             ("Linux", "x86_64"),
