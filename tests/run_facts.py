@@ -25,15 +25,16 @@ from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.image_map import ImageMap, MapImage
 from imgpipe.components.report.pictures.near_duplicates import ShownGroup, ShownNearDuplicates
-from imgpipe.components.run_record.deciding_answers import (
-    AnsweredBy,
-    DecidingAnswers,
-    summarise,
-)
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import ShownSettings, page_settings
 from imgpipe.components.run_record.identity import Identity
-from imgpipe.components.run_record.metrics import SplitMetrics, metrics
+from imgpipe.components.run_record.metrics import (
+    AnsweredBy,
+    DecidingAnswers,
+    SplitMetrics,
+    metrics,
+    summarise,
+)
 from imgpipe.components.run_record.slices import SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck

@@ -12,9 +12,8 @@ from imgpipe.components.report import page
 from imgpipe.components.report.page_facts import PageFacts, empty
 from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import accuracy, pictures
-from imgpipe.components.run_record.deciding_answers import summarise
 from imgpipe.components.run_record.facts import page_settings
-from imgpipe.components.run_record.metrics import metrics
+from imgpipe.components.run_record.metrics import metrics, summarise
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.names import feature_names as names
 

@@ -23,10 +23,9 @@ from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
 from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.model_pusher.settings import PUSH_FILE
-from imgpipe.components.run_record.deciding_answers import AnsweredBy, sample, summarise
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels, doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
-from imgpipe.components.run_record.metrics import metrics
+from imgpipe.components.run_record.metrics import AnsweredBy, metrics, sample, summarise
 from imgpipe.components.run_record.slices import slices
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.out_of_fold import OutOfFold

@@ -24,7 +24,7 @@ from imgpipe.models.head.label_margins import label_margins
 from imgpipe.models.names.arrays import Flags, Integers
 
 if TYPE_CHECKING:
-    from imgpipe.components.run_record.deciding_answers import DecidingAnswers
+    from imgpipe.components.run_record.metrics import DecidingAnswers
 
 #: Smallest margin of a label that is clearly doubtful. Probabilities are between 0 and 1, and the
 #: scores of heads about so.

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from imgpipe.components.image_filter.data_summary import DataSummary
     from imgpipe.components.image_filter.judge.check import Row
     from imgpipe.components.model_pusher.push import Push
-    from imgpipe.components.run_record.deciding_answers import DecidingAnswers
     from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
     from imgpipe.components.run_record.identity import Identity
-    from imgpipe.components.run_record.metrics import SplitMetrics
+    from imgpipe.components.run_record.metrics import DecidingAnswers, SplitMetrics
     from imgpipe.components.run_record.slices import SliceGroup
     from imgpipe.components.serving_validator import ServingCheck
     from imgpipe.models.features.bank import BankFacts

@@ -15,12 +15,12 @@ from imgpipe.components.report.pictures import map_picture, plots
 from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.learning_curve import images_to_threshold, power_law
 from imgpipe.components.report.section import Context, Section, SectionContent
-from imgpipe.components.run_record.deciding_answers import (
+from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.metrics import (
     MATRIX,
     CellImage,
     DecidingAnswers,
 )
-from imgpipe.components.run_record.facts import Facts
 
 _NO_ANSWERS = "No image was classified by a trained model"
 _IMAGES_OF_A_CELL = 4

@@ -4,10 +4,10 @@ import pytest
 
 from imgpipe.components.report import advice
 from imgpipe.components.report.page import render
-from imgpipe.components.run_record.deciding_answers import summarise
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.identity import Identity
+from imgpipe.components.run_record.metrics import summarise
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import Epoch, FineTuned, SearchEnd, Tried
 from tests.answer_tables import of_cells

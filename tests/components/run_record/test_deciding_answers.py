@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.run_record.deciding_answers import most_confused, summarise
+from imgpipe.components.run_record.metrics import most_confused, summarise
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.certainty import wilson
 from imgpipe.models.head.out_of_fold import OutOfFold
