@@ -73,11 +73,6 @@ class Decision(TypedDict):
         DecidingAccuracy, "The accuracy that decided, with its kind, its count and its interval."
     ]
     balanced: Annotated[float | None, "Mean recall of the classes, of the answers that decide."]
-    unseen: Annotated[
-        AccuracyFigures | None,
-        "The accuracy on the images of families of which train has no image; null if train has no "
-        "image of any of these families.",
-    ]
     baseline: Annotated[
         float | None,
         "Accuracy of the last version on the compared validation images.",

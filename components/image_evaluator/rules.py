@@ -283,7 +283,6 @@ def decide(evidence: Evidence) -> Decision:
         if ruling is not None:
             rulings.append({**ruling, "rule": name})
     refusals = [ruling for ruling in rulings if ruling["reason"]]
-    unseen = evidence.validation.unseen()
     return {
         "blessed": not refusals,
         "failed": [ruling["rule"] for ruling in refusals],
@@ -293,7 +292,6 @@ def decide(evidence: Evidence) -> Decision:
         "threshold": evidence.settings.threshold,
         "decided_by": evidence.decided_by,
         "balanced": evidence.deciding.balanced(),
-        "unseen": None if unseen is None else unseen.figures(),
         "baseline": _accuracy_of_last_version(evidence),
         "unlike": list(evidence.unlike),
     }

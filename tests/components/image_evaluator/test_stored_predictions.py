@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common import blessings
+from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator import image_evaluator
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
@@ -179,10 +180,13 @@ def test_a_better_baseline_refuses_the_model(tmp_path: Path):
 
 def test_images_of_families_that_train_has_are_counted_apart(tmp_path: Path):
     answers = _answers(2, right=36, seed=1)
-    decision = _evaluated(tmp_path, _stored(tmp_path / "predictions", answers, films=24), 2)
+    stored = _stored(tmp_path / "predictions", answers, films=24)
+    decision = _evaluated(tmp_path, stored, 2)
     right = int((answers[24:].argmax(axis=1) == np.arange(24, _IMAGES) % 2).sum())
-    unseen = decision["unseen"]
-    assert (unseen["count"], unseen["correct"]) == (_IMAGES - 24, right)
+    validation = AnswerTable.read(stored.uri, ["a", "b"]).of_split(names.VALIDATION)
+    unseen = validation.unseen()
+    assert unseen is not None
+    assert (len(unseen), unseen.right.sum()) == (_IMAGES - 24, right)
     assert f"in {_IMAGES - 24 + 6} families" in decision["figures"]
     low, _ = wilson(36, _IMAGES)
     assert decision["decided_by"]["ci95"][0] < low - 0.02, "frames of a film are no proof"
