@@ -74,9 +74,7 @@ def Baseline(
         Path() if published is None else published.path / manifest.PROVENANCE / known_images.FILE
     )
     if published is None:
-        state["why"] = "there is no earlier blessed model to compare with"
-        if manifest.withdrawn(Path(plan.push_directory)):
-            state["why"] += ", but for those that a rollback has withdrawn"
+        state["why"] = plan.why_none
     elif not published.comparable(plan.vocabulary):
         state["why"] = f"version {version} has other classes, so that the models are not compared"
     elif not images_file.is_file():

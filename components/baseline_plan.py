@@ -18,6 +18,7 @@ class BaselinePlan(ComponentPlan):
         push_directory: Base path of the published versions.
         version: Number of the version to compare with, 0 for none.
         digest: Fingerprint of that version, so that a changed version invalidates the cached copy.
+        why_none: Why there is none; "" if there is one.
         vocabulary: Class names of this run in sorted order. The models are compared on the classes
             that both know, if there are several.
     """
@@ -25,4 +26,5 @@ class BaselinePlan(ComponentPlan):
     push_directory: str
     version: int
     digest: str
+    why_none: str
     vocabulary: tuple[str, ...]

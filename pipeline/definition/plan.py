@@ -183,6 +183,7 @@ def _baseline_plan(
         push_directory=str(versions),
         version=baseline.number if baseline else 0,
         digest=baseline.digest if baseline else "",
+        why_none="" if baseline else manifest.why_no_baseline(versions),
         vocabulary=vocabulary,
     )
 

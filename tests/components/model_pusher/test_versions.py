@@ -155,8 +155,10 @@ def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
     damaged, listed = base / "1" / "variables" / "variables.data", base / "1" / manifest.MANIFEST
     damaged.write_bytes(b"Weights" * 1000)  # the same number of bytes
     assert manifest.latest(base) is None
-    assert version_damage(base / "1") == (
-        "variables/variables.data has changed since it was written"
+    damage = "variables/variables.data has changed since it was written"
+    assert version_damage(base / "1") == damage
+    assert manifest.why_no_baseline(base) == (
+        f"there is no earlier blessed model to compare with (version 1 is damaged: {damage})"
     )
     outcome = push(base, Candidate(saved_model), GATES, 5)
     assert (outcome["status"], outcome["version"]) == ("pushed", "2")
@@ -328,6 +330,7 @@ class TestRollback:
         assert newest.manifest["rolled_back_to"] == 1
         assert manifest.baseline_for(base, "bad").number == 3
         assert manifest.baseline_for(base, "good") is None, "version 2 was withdrawn"
+        assert manifest.why_no_baseline(base).endswith("(a rollback has withdrawn others)")
 
     def test_a_withdrawn_model_is_refused_even_if_the_rolled_back_version_is_damaged(
         self, base: Path, saved_model: Path
