@@ -229,7 +229,7 @@ class ImageFeatures:
                 "mistakes that details may tell apart."
             )
             rows, sampled[size] = self._sample(pipeline, plan, classes)
-            choice = feature_choice.choose_size(choice, rows, size, classes, head)
+            choice = feature_choice.choose_size(choice, rows, size, classes, head, images)
         tried: list[JudgedFeatures] = [
             {
                 **_stored(_plan_for(head_input, plans), self.images),

@@ -86,19 +86,26 @@ def choose_blocks(
     """
     kinds = (*single_blocks(settings.largest_kind), settings.largest_kind)
     first, *others, everything = (HeadInput(kind, settings.size) for kind in kinds)
-    choice = _compared(FeatureChoice(first), first, rows, classes, settings)
+    choice = _compared(FeatureChoice(first), first, rows, classes, settings, images)
     for candidate in (*others, everything):
         if not choice.falls_short:
             break
-        far = candidate == everything and images > MANY_IMAGES
-        choice = _compared(choice, candidate, rows, classes, settings, far)
+        choice = _compared(choice, candidate, rows, classes, settings, images)
     return choice
 
 
 def choose_size(
-    choice: FeatureChoice, rows: BankRows, image_size: int, classes: int, settings: ModelSettings
+    choice: FeatureChoice,
+    rows: BankRows,
+    image_size: int,
+    classes: int,
+    settings: ModelSettings,
+    images: int,
 ) -> FeatureChoice:
     """Choose between images of the size that was chosen so far and larger ones.
+
+    Of the larger images, a head reads the features with the lowest loss so far. These may be others
+    than those that were chosen, if their gain was not beyond chance.
 
     Args:
         choice: What was chosen so far.
@@ -106,9 +113,11 @@ def choose_size(
         image_size: Side in pixels of these larger images.
         classes: Number of classes.
         settings: Settings of the head.
+        images: Number of images of all splits, whose features are to be stored.
     """
-    larger = choice.chosen._replace(image_size=image_size)
-    return _compared(choice, larger, rows, classes, settings)
+    lowest, _ = min(choice.tried, key=lambda tried: float(tried[1].scores.losses.mean()))
+    larger = lowest._replace(image_size=image_size)
+    return _compared(choice, larger, rows, classes, settings, images)
 
 
 def _compared(
@@ -117,7 +126,7 @@ def _compared(
     rows: BankRows,
     classes: int,
     settings: ModelSettings,
-    far: bool = False,
+    images: int,
 ) -> FeatureChoice:
     """Judge a head with another input, and choose this one if the head is better, or far better."""
     blocks = single_blocks(settings.largest_kind)
@@ -132,6 +141,7 @@ def _compared(
         return FeatureChoice(candidate, scores, tried)
     # All blocks, each but the first alone, and the larger sizes may be compared with the first.
     is_better = better(scores, choice.scores, len(blocks) + len(settings.larger_sizes))
-    if far and scores.accuracy < choice.scores.accuracy + _FAR_BETTER:
+    dearer = candidate.features not in (*blocks, choice.chosen.features)
+    if dearer and images > MANY_IMAGES and scores.accuracy < choice.scores.accuracy + _FAR_BETTER:
         is_better = False
     return FeatureChoice(candidate, scores, tried) if is_better else replace(choice, tried=tried)

@@ -137,7 +137,6 @@ class LogisticRegression:
         scaling: Scaling of their features; None for features that are scaled already.
         smoothing: Share of each target that is spread over all classes, 0..1.
         balance: "class_weights" gives each class the same weight; see `class_weights`.
-        start: Classifier from which the first search begins; None begins with zeros.
         tolerance: Relative decrease of the loss below which a search ends.
     """
 
@@ -148,7 +147,6 @@ class LogisticRegression:
         scaling: Scaling | None = None,
         smoothing: float = 0.0,
         balance: str = "none",
-        start: Linear | None = None,
         tolerance: float = 1e-8,
     ) -> None:
         self._tolerance = tolerance
@@ -169,10 +167,6 @@ class LogisticRegression:
             np.square((block - mean) / scale).sum(axis=0) for block in _float_blocks(self._features)
         )
         self._solution = np.zeros((columns + 1, classes))  # kernel of scaled features, then bias
-        if start is not None:
-            self._solution[:-1] = start.kernel * scale[:, None]
-            self._solution[-1] = start.bias + mean @ start.kernel
-        self.iterations = 0
 
     def minimise(self, penalty: float) -> Linear:
         """Find the classifier with the lowest loss, starting from the result of the previous call.
@@ -200,7 +194,6 @@ class LogisticRegression:
             start = (self._solution * units).ravel()
             result = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
         self._solution = result.x.reshape(self._solution.shape) / units
-        self.iterations = int(result.nit)
         return self._scaling.unscaled(self._solution[:-1], self._solution[-1])
 
     def _loss(self, linear: Linear) -> tuple[float, Floats]:

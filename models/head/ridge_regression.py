@@ -51,8 +51,6 @@ class RidgeRegression:
         balance: "class_weights" gives each class the same weight; see `class_weights`.
     """
 
-    iterations = 1
-
     def __init__(
         self,
         rows: BankRows,
@@ -90,9 +88,8 @@ class RidgeRegression:
         products = self._products.copy()
         products[np.diag_indices_from(products)] += penalty
         with one_blas_thread():
-            kernel = linalg.solve(
-                products, self._right_side, assume_a="pos", overwrite_a=True, check_finite=False
-            )
+            factor = linalg.cho_factor(products, overwrite_a=True, check_finite=False)
+            kernel = linalg.cho_solve(factor, self._right_side, check_finite=False)
             if self._few:
                 kernel = sum(block.T @ kernel[part] for part, block in self._centred_blocks())
             bias = self._mean_target - self._mean @ kernel

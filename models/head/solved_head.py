@@ -76,8 +76,8 @@ class CurvePoint(TypedDict):
     accuracy: Annotated[float, "Accuracy over the folds."]
 
 
-class FoldResult(TypedDict):
-    """What the folds chose. With too few images for folds, all but method and penalty is null."""
+class Solution(TypedDict):
+    """How a head was found. With too few images for folds, all but method and penalty is null."""
 
     method: Annotated[HeadMethod, "What was solved, as the folds chose it."]
     l2: Annotated[float, "Penalty of the weights."]
@@ -90,12 +90,6 @@ class FoldResult(TypedDict):
         "Accuracy with fewer training images; null if it was not computed.",
     ]
     gain_error: Annotated[float | None, "Standard error of the difference of its last two points."]
-
-
-class Solution(FoldResult):
-    """How a solved head was found."""
-
-    iterations: Annotated[int, "Iterations of the solver."]
 
 
 class Judgement(NamedTuple):
@@ -163,19 +157,16 @@ class HeadSolver:
                 of the penalty. The head does not depend on it.
             regression: Method and penalty; None chooses them by the folds.
         """
-        result = self._result(learning_curve, regression or self.earlier_choice)
-        method = result["method"]
-        start = None
-        if method == "logistic_regression":
-            few = len(self.rows) <= _MOST_TURNED
-            rotation, turned = Rotation.fit(self.rows if few else self._sample)
+        solution = self._solution(learning_curve, regression or self.earlier_choice)
+        method = solution["method"]
+        if method == "logistic_regression" and len(self.rows) <= _MOST_TURNED:
+            rotation, turned = Rotation.fit(self.rows)
             problem = self._problem(method, turned)
-            start = rotation.for_stored_features(problem.minimise(result["l2"]))
-            if few:
-                return SolvedHead(start, {**result, "iterations": problem.iterations})
-        problem = self._problem(method, self.rows, Scaling.fit(self.rows), start)
-        linear = problem.minimise(result["l2"])
-        return SolvedHead(linear, {**result, "iterations": problem.iterations})
+            linear = rotation.for_stored_features(problem.minimise(solution["l2"]))
+        else:
+            problem = self._problem(method, self.rows, Scaling.fit(self.rows))
+            linear = problem.minimise(solution["l2"])
+        return SolvedHead(linear, solution)
 
     def out_of_fold(self, regression: Regression, count: int = FOLDS) -> list[_Answered]:
         """Return the answers of the head of each fold, and how many images it has learned from.
@@ -216,14 +207,13 @@ class HeadSolver:
         method: HeadMethod,
         rows: BankRows,
         scaling: Scaling | None = None,
-        start: Linear | None = None,
         tolerance: float = _EXACT,
     ) -> _Problem:
         smoothing = self.settings.label_smoothing
         balance = self.settings.balance
         if method == "ridge_regression":
             return RidgeRegression(rows, self.classes, scaling, smoothing, balance)
-        return LogisticRegression(rows, self.classes, scaling, smoothing, balance, start, tolerance)
+        return LogisticRegression(rows, self.classes, scaling, smoothing, balance, tolerance)
 
     def _answers_with(self, regression: Regression, share: float = 1.0) -> list[_Answered]:
         """Return the answers of heads that have learned a share of the images of other folds."""
@@ -282,7 +272,7 @@ class HeadSolver:
         self._answers[best, 1.0] = [of_fold[best] for of_fold in tried]
         return best
 
-    def _result(self, learning_curve: bool, regression: Regression | None) -> FoldResult:
+    def _solution(self, learning_curve: bool, regression: Regression | None) -> Solution:
         """Return the method and the penalty of the head, and what the folds give with them."""
         if not len(self._folds):
             method, l2 = regression or _USUAL

@@ -64,7 +64,10 @@ def judging_parts(inputs: Inputs, head: Trained) -> tuple[JudgedBy, list[Part], 
     if few:
         held |= rows.folds(FOLDS) == 0
     part = _part(inputs, images, rows, held)
-    return "held_out" if few else "validation", [part], part
+    whole = part
+    if head.by_folds:  # the network that ships learns from as many images as this head
+        whole = Part(images, part.held_out, head, _start(inputs, rows.select(rows.is_view_0)))
+    return "held_out" if few else "validation", [part], whole
 
 
 def fold_parts(inputs: Inputs, count: int) -> list[Part]:

@@ -44,8 +44,8 @@ from imgpipe.models.training.history import (
 from imgpipe.models.training.stages import Inputs, Part, Trained
 from imgpipe.models.training.watch import Watch
 
-#: Share of the time for which a training is planned where folds judge. If the time ends
-#: before all folds are trained, nothing has been learned from any of them.
+#: Share of the time for which a training is planned where the network that ships is another one
+#: than those that are judged. If the time ends before all are trained, none of them is of use.
 _PLANNED_SHARE: Final = 0.9
 #: Up to this number of images there is no search unless minutes are given: in a minute, a network
 #: takes too few steps to become better than the head.
@@ -129,6 +129,7 @@ class _Search:
         self._judging = judging
         self._whole = whole
         self._by_folds = judged_by == "folds"
+        self._ships_another = whole is not judging[0]  # one that learns from all images
         self._before = Answers.joined([part.best.answers for part in judging])
         self._tried = [_tried_head(whole.best, judged_by, self._before.accuracy)]
         self._result = head
@@ -248,12 +249,17 @@ class _Search:
         progress.say(text)
 
     def _parts(self) -> list[Part]:
-        """Return all parts that networks are trained on."""
-        return [*self._judging, self._whole] if self._by_folds else self._judging
+        """Return the parts that share the time of a plan.
+
+        Where one network judges and there is no clock, that of all images is not among them: it is
+        trained for as long again, but only where this pays.
+        """
+        shared = self._by_folds or self._minutes is not None
+        return [*self._judging, self._whole] if self._ships_another and shared else self._judging
 
     def _passes(self, seconds: float) -> float:
         """Return how many forward passes of each training image fit into a time."""
-        share = _PLANNED_SHARE if self._by_folds else 1.0
+        share = _PLANNED_SHARE if self._ships_another else 1.0
         return share * seconds / (self._view_seconds * images_of(self._parts()))
 
     def _minutes_of(self, plan: TrainingPlan, view_seconds: float) -> float:
@@ -266,23 +272,14 @@ class _Search:
 
     def _with_space(self, plan: TrainingPlan, extractor: FeatureExtractor) -> TrainingPlan | None:
         """Return the plan with the views for which there is space; None if there is for none."""
-        images = max(len(part.training) for part in self._parts())
-        views = image_rows.most_views(extractor, images)  # builds the network
+        views = image_rows.most_views(extractor, len(self._whole.training))  # builds the network
         return replace(plan, views=min(views, plan.views)) if views >= 0 else None
 
     def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
         """Train by a plan, and keep the network if it is better by more than chance."""
         started = time.monotonic()
-        tried: Tried = {
-            "what": str(plan),
-            "judged_by": self._judged_by,
-            "accuracy": None,
-            "gain": None,
-            "standard_error": None,
-            "seconds": 0.0,
-            "kept": False,
-            "failure": None,
-        }
+        tried = self._tried[0].copy()
+        tried.update({"what": str(plan), "accuracy": None, "kept": False})
         stopped = False
         try:
             networks = self._fitted_parts(plan, extractor)
@@ -290,7 +287,7 @@ class _Search:
                 return networks
             comparison = self._compared(networks)
             shipped = networks[0]
-            if comparison["kept"] and self._by_folds:
+            if comparison["kept"] and self._ships_another:
                 whole = self._fitted_whole(plan, extractor, networks)
                 if whole is None:
                     return "late"
@@ -324,8 +321,9 @@ class _Search:
                 left = TimeLeft(self._until - time.monotonic(), is_limit=True)
             progress.part(name, left)
             network = self._fitted(plan, extractor, part, lambda: time.monotonic() > self._until)
-            # Where folds judge, all of them must be trained to their end.
-            if network is None or (self._by_folds and network.history["stopped"] == "minutes"):
+            # What stands for the network that ships must be trained to its end.
+            stopped = network is not None and network.history["stopped"] == "minutes"
+            if network is None or (self._ships_another and stopped):
                 return "late"
             networks.append(network)
             seconds = time.monotonic() - started
@@ -339,11 +337,11 @@ class _Search:
     def _fitted_whole(
         self, plan: TrainingPlan, extractor: FeatureExtractor, networks: list[Trained]
     ) -> Trained | None:
-        """Train the network that is shipped, for which those of the folds have answered.
+        """Train the network that is shipped, for which those that were judged have answered.
 
         It takes the time that it needs: trained only in part, nothing would judge it.
         """
-        progress.part("the network of all folds", self._estimate([self._whole]))
+        progress.part("the network of all images", self._estimate([self._whole]))
         whole = self._fitted(plan, extractor, self._whole, lambda: False)
         if whole is None:
             return None
@@ -353,7 +351,7 @@ class _Search:
         ]
         answers = Answers.joined([network.answers for network in networks])
         history: NetworkHistory = {**whole.history, "epochs": epochs}
-        return replace(whole, answers=answers, by_folds=True, history=history)
+        return replace(whole, answers=answers, by_folds=self._by_folds, history=history)
 
     def _fitted(
         self, plan: TrainingPlan, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
@@ -363,8 +361,8 @@ class _Search:
         if part is self._whole and self._inputs.log_dir:
             log_dir = self._inputs.log_dir / "search"
         settings = plan.settings(self._inputs.settings).second_stage()
-        # The network that is shipped is trained like those of the folds, which stand for it.
-        watch = Watch(over, keep_last=self._by_folds)
+        # The network that is shipped is trained like those that stand for it.
+        watch = Watch(over, keep_last=self._ships_another)
         classes = self._inputs.classes
         return stages.train_above_cut(
             part, classes, settings, extractor, plan.views, watch, log_dir
@@ -388,6 +386,7 @@ class _Search:
         of_head: NetworkHistory = {
             **self._whole.best.history,
             "solution": self._head.history["solution"],
+            "cross_validation": None,
         }
         head = replace(self._whole.best, answers=self._before, history=of_head)
         history = stages.fine_tuned_history(head, shipped)

@@ -10,7 +10,7 @@ from imgpipe.components.report.commands import serve_command
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.models.features.bank import BankFacts
-from imgpipe.models.features.folds import ENOUGH
+from imgpipe.models.features.folds import FEWEST_MISTAKES
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import SERVED_NAME
@@ -88,8 +88,8 @@ _BY_CALIBRATED_LOSS = (
     "itself."
 )
 _LAST_KEPT = (
-    "The weights of the last epoch were kept, as in the networks of the folds, because a few "
-    "validation images cannot choose an epoch."
+    "The weights of the last epoch were kept, as in the networks that were judged for this one, "
+    "which has learned from their held-out images, too."
 )
 
 
@@ -102,9 +102,11 @@ def build_training(context: Context) -> SectionContent:
     search, search_ended = training["search"] or [], training["search_ended"]
     judged_by = search[0]["judged_by"] if search else "validation"
     by_folds = judged_by == "folds"
+    learned_validation = training["learned"].get(names.VALIDATION, 0)
+    stands_in = by_folds or learned_validation > 0  # another network was judged for this one
     stages = [] if solution else [_stage("", training, "train")]
     if tuned is not None and tuned["epochs"]:
-        kept = _LAST_KEPT if by_folds else _BY_CALIBRATED_LOSS
+        kept = _LAST_KEPT if stands_in else _BY_CALIBRATED_LOSS
         stages.append(_stage("Fine-tuning", tuned, "fine_tune", kept))
     return {
         "solution": _solution(training, solution) if solution else None,
@@ -116,7 +118,8 @@ def build_training(context: Context) -> SectionContent:
         "search": [_tried(tried) for tried in search],
         "by_folds": by_folds,
         "judges": JUDGES[judged_by],
-        "learned_validation": training["learned"].get(names.VALIDATION, 0),
+        "learned_validation": learned_validation,
+        "stands_in": stands_in,
         "search_ended": search_ended["text"] if search_ended is not None else "",
     }
 
@@ -133,7 +136,7 @@ def _choice_of_features(bank: BankFacts) -> dict[str, Any]:
         "kinds": [(kind, _KINDS[kind]) for kind in kinds],
         "features": bank["features"],
         "image_size": bank["image_size"],
-        "enough": ENOUGH,
+        "fewest_mistakes": FEWEST_MISTAKES,
         "backbone_work": (bank["image_size"] / tried[0]["image_size"]) ** 2,
     }
 

@@ -210,12 +210,16 @@ def test_with_few_mistakes_on_validation_a_fifth_of_train_judges_too(given, monk
     assert "a fifth of the training images judges, too" in display.said[0]
     assert "held-out accuracy" in display.said[1]
     assert trained.history["solution"]["learning_curve"]
-    learned = trained.history["learned"]
     held_out = set(trained.answers.hashes.tolist())
-    assert learned == {names.TRAIN: _ALL - len(held_out)}
-    assert TRAIN / 2 < learned[names.TRAIN] < TRAIN
+    assert VALIDATION < len(held_out) < VALIDATION + TRAIN / 2
     validation = Labelled.read([str(given().validation_files[0])])
     assert set(validation.hashes.tolist()) < held_out, "they judge what is published"
+    learned = {names.TRAIN: TRAIN, names.VALIDATION: VALIDATION}
+    assert trained.history["learned"] == learned, "as many images as the head that it replaces"
+    assert trained.history["cross_validation"] is None, "validation decides"
+    assert trained.history["fine_tune"]["accuracy"] == trained.answers.accuracy == tuned["accuracy"]
+    assert not trained.by_folds
+    assert trained.history["fine_tune"]["epochs"][-1]["val_accuracy"] is None
 
 
 @pytest.mark.slow
