@@ -34,8 +34,8 @@ from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.check import ImageFinding
-from imgpipe.components.image_filter.judge.checks import MEASUREMENTS
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.serving.look import Look
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation
 _EACH = 60  # planted files of each kind
@@ -261,10 +261,10 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
 
 
 def _hash(data: bytes) -> bytes:
-    pixels, _ = decode(data)
+    pixels, _ = decode(Look(data))
     if pixels is None:
         raise SystemExit("a photograph cannot be decoded")
-    return Content().measured(Pixels(pixels), MEASUREMENTS).perceptual_hash or b""
+    return Content().measured(Pixels(pixels)).perceptual_hash or b""
 
 
 def main() -> None:

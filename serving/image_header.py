@@ -1,7 +1,6 @@
-"""The format, the size and the hidden cost of an encoded image, without decoding its pixels.
+"""The formats that `tf.io.decode_image` reads, and how their headers are read without the pixels.
 
-All formats that `tf.io.decode_image` reads are known: PNG, JPEG, GIF, BMP, WebP and JPEG XL. No
-memory is allocated for pixels. The server and the inspection of images share this module.
+These are JPEG, PNG, GIF, BMP, WebP and JPEG XL. No memory is allocated for pixels.
 
 Whatever the bytes are, the time is linear in their number, and a header is looked for only where a
 header can be.
@@ -13,6 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 MAX_SCANS = 100
 """Scans of a JPEG, in each of which a decoder may read all pixels. Encoders write about ten."""
@@ -54,122 +54,52 @@ except large GIFs; see `_LEAST_PART`."""
 _LEAST_PART = 200
 """Mean size in bytes of the sub-blocks of a GIF from which any number of them is followed. Those
 that an encoder writes have 255 bytes."""
-_UNKNOWN = (1 << 16) - 1
-"""Width and height of a file with too many parts, which is over every limit of pixels."""
+_TAIL = 64
+"""Bytes at the end of a file that may contain padding after the end marker."""
 
 
-class _TooManyParts(Exception):
-    """A file has more parts than are followed.
+class NotFollowed(Exception):
+    """A header goes on further than it is read, for the reason in the message."""
 
-    Args:
-        most: Number of parts that are followed.
-    """
+
+class TooManyParts(NotFollowed):
+    """A file has more parts than are followed."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"more than {most:,} parts")
 
 
-class _OutOfReach(Exception):
-    """The frame header of a JPEG is further than it is looked for, where decoders may find it."""
-
-
-def sniff(data: bytes) -> str:
-    """Return the format by which `tf.io.decode_image` recognises the first bytes; "" for none."""
-    name = next((name for magic, name in _MAGIC if data.startswith(magic)), "")
-    return "" if name == "WEBP" and data[8:12] != b"WEBP" else name
-
-
-def size(data: bytes) -> tuple[int, int]:
-    """Return (width, height) of an encoded image; (0, 0) if the header cannot be read.
-
-    Of an animation this is the size of the canvas.
-    """
-    try:
-        name = sniff(data)
-        return _READERS[name](data) if name else (0, 0)
-    except (struct.error, IndexError):
-        return 0, 0
-    except _TooManyParts:
-        return _UNKNOWN, _UNKNOWN
-    except _OutOfReach:
-        return 0, 0
-
-
-def pixels(data: bytes) -> int | None:
-    """Return the number of pixels that an encoded image is decoded to.
-
-    Args:
-        data: The encoded image.
-
-    Returns:
-        Width times height, for a GIF the sum over all frames; None if the header cannot be read.
-    """
-    width, height = size(data)
-    if sniff(data) == "GIF":
-        try:
-            return max(_gif_frames(data), width * height)
-        except (struct.error, IndexError):
-            return None
-        except _TooManyParts:
-            return _UNKNOWN * _UNKNOWN
-    return width * height or None
-
-
-def hidden_cost(data: bytes) -> str:
-    """Say why an encoded image costs much more than its number of pixels tells; "" if it does not.
-
-    A PNG of one pixel and some kilobytes can take gigabytes of memory, and a JPEG of less than a
-    kilobyte many seconds.
-    """
-    kind = sniff(data)
-    try:
-        if kind == "PNG" and _png_expanded(data) > MAX_EXPANDED_BYTES:
-            most = MAX_EXPANDED_BYTES >> 20
-            return f"compressed texts or profiles of more than {most} MiB"
-        if kind == "GIF" and _gif_comments(data) > MAX_COMMENT_BYTES:
-            return f"comments of more than {MAX_COMMENT_BYTES >> 10} KiB"
-        # To count the bytes is fast, but they may also be in a preview or after the image.
-        if kind == "JPEG" and _starts_of_scans(data) > MAX_SCANS:
-            scans = sum(marker == _SOS for marker, _ in _segments(data, _MOST_PARTS, len(data)))
-            return f"{scans:,} scans, more than {MAX_SCANS}" if scans > MAX_SCANS else ""
-        if kind == "JPEG":
-            _jpeg(data)
-    except (struct.error, IndexError):  # the decoder refuses a file that ends within a header
-        return ""
-    except _TooManyParts as error:
-        return str(error)
-    except _OutOfReach:
-        return f"a frame header behind more than {_HEADER_REACH:,} bytes that belong to nothing"
-    return ""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind of each chunk of a PNG, where its content begins, and its length."""
+    at = 8
+    for _ in range(_MOST_PARTS):
+        if at + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, at + 8, length
+        at += 12 + length
+    raise TooManyParts(_MOST_PARTS)
 
 
 def _png(data: bytes) -> tuple[int, int]:
     """Read the header, which libpng finds behind other chunks, too."""
-    at = 8
-    for _ in range(_MOST_PARTS):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"IHDR":
-            return struct.unpack_from(">II", data, at + 8)
-        at += 12 + length
-    raise _TooManyParts(_MOST_PARTS)
+    begin = next((begin for kind, begin, _ in _chunks(data) if kind == b"IHDR"), len(data))
+    return struct.unpack_from(">II", data, begin)
 
 
-def _png_expanded(data: bytes) -> int:
-    """Return the total size of the compressed texts and profiles, or a size above the limit."""
+def _png_cost(data: bytes) -> str:
+    """Expand the compressed texts and profiles, up to the limit."""
     total = 0
-    at = 8
-    for _ in range(_MOST_PARTS):
-        if at + 8 > len(data):
-            return total
-        length, kind = struct.unpack_from(">I4s", data, at)
+    for kind, begin, length in _chunks(data):
         if kind in _COMPRESSED:
-            content = data[at + 8 : at + 8 + length]
+            content = data[begin : begin + length]
             if before := _COMPRESSED[kind].match(content):
                 total += _expanded(content[before.end() :], MAX_EXPANDED_BYTES - total)
-        if total > MAX_EXPANDED_BYTES or kind == b"IEND":
-            return total
-        at += 12 + length
-    raise _TooManyParts(_MOST_PARTS)
+        if total > MAX_EXPANDED_BYTES:
+            return f"compressed texts or profiles of more than {MAX_EXPANDED_BYTES >> 20} MiB"
+        if kind == b"IEND":
+            break
+    return ""
 
 
 def _expanded(content: bytes, most: int) -> int:
@@ -185,22 +115,10 @@ def _expanded(content: bytes, most: int) -> int:
     return size
 
 
-def _starts_of_scans(data: bytes) -> int:
-    """Count the bytes that mark a scan of a JPEG, wherever they are."""
-    mark = b"\xff\xda"
-    return sum(
-        data.count(mark, begin, begin + _AT_ONCE + 1) for begin in range(0, len(data), _AT_ONCE)
-    )
-
-
 def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
-    """Yield the markers of a JPEG up to its end and where their lengths are.
+    """Yield up to `most` markers of a JPEG up to its end, and where their lengths are.
 
-    Args:
-        data: The encoded image.
-        most: Number of markers that are followed.
-        reach: Number of other bytes, such as the pixels after a marker of a scan, that are skipped
-            to find the next marker.
+    At most `reach` other bytes, such as the pixels of a scan, are skipped to find the next one.
     """
     at = 2
     for _ in range(most):
@@ -208,7 +126,9 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
         match = _find(_MARKER, data, at, end)
         # Decoders skip any number of bytes, and then allocate what the header asks for.
         if match is None and _find(_FRAME, data, end, len(data)):
-            raise _OutOfReach
+            raise NotFollowed(
+                f"a frame header behind more than {reach:,} bytes that belong to nothing"
+            )
         if match is None:
             return
         marker = match[0][1]
@@ -218,7 +138,7 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
         if marker not in _STANDALONE:
             yield marker, at
             at += max(struct.unpack_from(">H", data, at)[0], 2)
-    raise _TooManyParts(most)
+    raise TooManyParts(most)
 
 
 def _find(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) -> re.Match[bytes] | None:
@@ -243,8 +163,23 @@ def _jpeg(data: bytes) -> tuple[int, int]:
     return largest
 
 
-def _gif(data: bytes) -> tuple[int, int]:
+def _jpeg_cost(data: bytes) -> str:
+    """Count the scans before the end, and look for the frame header."""
+    # To count the bytes is fast, but they may also be in a preview or after the image.
+    starts = range(0, len(data), _AT_ONCE)
+    if sum(data.count(b"\xff\xda", at, at + _AT_ONCE + 1) for at in starts) <= MAX_SCANS:
+        _jpeg(data)
+        return ""
+    scans = sum(marker == _SOS for marker, _ in _segments(data, _MOST_PARTS, len(data)))
+    return f"{scans:,} scans, more than {MAX_SCANS}" if scans > MAX_SCANS else ""
+
+
+def _gif_canvas(data: bytes) -> tuple[int, int]:
     return struct.unpack_from("<HH", data, 6)
+
+
+def _has_no_trailer(data: bytes) -> bool:
+    return not data.rstrip(b"\0").endswith(b";")
 
 
 def _colour_table_bytes(flags: int) -> int:
@@ -277,11 +212,11 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
         at += 1
         parts += 1
         if parts > most:
-            raise _TooManyParts(most)
+            raise TooManyParts(most)
         yield kind, begin, at
 
 
-def _gif_frames(data: bytes) -> int:
+def gif_frames(data: bytes) -> int:
     """Return the pixels of all frames, because the decoder reads each of them into memory."""
     total = 0
     for kind, begin, _ in _gif_blocks(data):
@@ -291,13 +226,14 @@ def _gif_frames(data: bytes) -> int:
     return total
 
 
-def _gif_comments(data: bytes) -> int:
-    """Return the size of all comments, which Pillow appends to each other."""
-    return sum(
+def _gif_cost(data: bytes) -> str:
+    """Add up the comments, which Pillow appends to each other."""
+    total = sum(
         end - begin
         for kind, begin, end in _gif_blocks(data)
         if kind == _GIF_EXTENSION and data[begin + 1] == _GIF_COMMENT
     )
+    return f"comments of more than {MAX_COMMENT_BYTES >> 10} KiB" * (total > MAX_COMMENT_BYTES)
 
 
 def _bmp(data: bytes) -> tuple[int, int]:
@@ -356,8 +292,6 @@ def _jxl_boxed(data: bytes) -> tuple[int, int]:
     """Read the size header of the codestream inside the ISO boxes of a JPEG XL file."""
     at = 0
     for _ in range(_MOST_PARTS):
-        if at + 8 > len(data):
-            break
         length, kind = struct.unpack_from(">I4s", data, at)
         header = 8
         if length == 1:
@@ -367,27 +301,38 @@ def _jxl_boxed(data: bytes) -> tuple[int, int]:
             start = at + header + (4 if kind == b"jxlp" else 0)
             return _jxl(data[start : start + 16])
         if length < header:
-            break
+            return 0, 0
         at += length
-    else:
-        return _UNKNOWN, _UNKNOWN
-    return 0, 0
+    raise TooManyParts(_MOST_PARTS)
 
 
-_READERS: dict[str, Callable[[bytes], tuple[int, int]]] = {
-    "JPEG": _jpeg,
-    "PNG": _png,
-    "GIF": _gif,
-    "BMP": _bmp,
-    "WEBP": _webp,
-    "JXL": lambda data: (_jxl if data[0] else _jxl_boxed)(data),
-}
-_MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"RIFF", "WEBP"),
-    (b"\xff\x0a", "JXL"),
-    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JXL"),
+def _lacks(mark: bytes) -> Callable[[bytes], bool]:
+    return lambda data: mark not in data[-_TAIL:]
+
+
+def _is_shorter(at: int, not_counted: int = 0) -> Callable[[bytes], bool]:
+    """Compare with the size that is stored in the header."""
+    return lambda data: struct.unpack_from("<I", data, at)[0] + not_counted > len(data)
+
+
+class Format(NamedTuple):
+    """How a format is recognised and read; the functions may raise `struct.error`."""
+
+    name: str
+    in_words: str = ""
+    magic: bytes = b""
+    size: Callable[[bytes], tuple[int, int]] = lambda data: (0, 0)
+    is_cut_short: Callable[[bytes], bool] = lambda data: False
+    hidden_cost: Callable[[bytes], str] = lambda data: ""
+
+
+FORMATS = (
+    # The marker EOI (ITU-T T.81, B.1.1.3), the last chunk, and the trailer 0x3B (GIF89a, 27).
+    Format("JPEG", "JPEG", rb"\xff\xd8\xff", _jpeg, _lacks(b"\xff\xd9"), _jpeg_cost),
+    Format("PNG", "PNG", rb"\x89PNG\r\n\x1a\n", _png, _lacks(b"IEND"), _png_cost),
+    Format("GIF", "GIF", rb"GIF8", _gif_canvas, _has_no_trailer, _gif_cost),
+    Format("BMP", "BMP", rb"BM", _bmp, _is_shorter(2)),
+    Format("WEBP", "WebP", rb"RIFF.{4}WEBP", _webp, _is_shorter(4, not_counted=8)),
+    Format("JXL", "JPEG XL", rb"\xff\x0a", _jxl),
+    Format("JXL", "JPEG XL", rb"\x00\x00\x00\x0cJXL \r\n\x87\n", _jxl_boxed),
 )

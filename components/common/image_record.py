@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgpipe.components.common.image_file.content import Content
+from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage.records import Value, first, make, text
 from imgpipe.models.names import feature_names as names
 
@@ -27,6 +28,8 @@ TWO_SPLITS = "two_splits"
 TWO_GROUPS = "two_groups"
 OUTSIDE_CLASSES = "outside_classes"
 GROUP_ACROSS_SPLITS = "group_across_splits"
+#: Features that have a distribution. Statistics, schema and anomalies are about these.
+METADATA: tuple[str, ...] = (*names.METADATA, *(measurement.name for measurement in MEASUREMENTS))
 #: Features that are omitted when they have this value.
 _OPTIONAL = {
     names.PERCEPTUAL_HASH: None,

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
+from imgpipe.components.common.image_record import METADATA
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.judge.checks import METADATA, decodable, whole_set
+from imgpipe.components.image_filter.judge.checks import decodable, whole_set
 from imgpipe.models.head.certainty import wilson
 from imgpipe.models.names import feature_names as names
 

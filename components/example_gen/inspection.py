@@ -13,20 +13,16 @@ import hashlib
 import json
 from collections.abc import Generator, Iterable, Sequence
 
-from imgpipe.components.common.image_file.content import Content, alpha_channel, decode
-from imgpipe.components.common.image_file.damage import damage
-from imgpipe.components.common.image_file.header import Header, probe
-from imgpipe.components.common.image_file.pixels import Pixels
+from imgpipe.components.common.image_file.content import Content, inspected
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.components.example_gen.sources.base import Item, Source
-from imgpipe.components.image_filter.judge.checks import MEASUREMENTS
 from imgpipe.models.files import source_code
 from imgpipe.models.machine.process import computed_ahead
 from imgpipe.models.machine.system import processors
 from imgpipe.models.names import feature_names as names
-from imgpipe.serving import image_header
+from imgpipe.serving.look import Look
 
 #: Threads at most. Each may hold a file of 256 MiB and the pixels of `PIXEL_LIMIT`, 375 MB.
 _THREADS = 8
@@ -36,13 +32,10 @@ STORE = "verdicts"
 #: Part of every key: the code that reads, decodes and measures a file.
 CODE = (
     "components/common/image_file",
-    "components/image_filter/judge/check.py",
-    "components/image_filter/judge/checks",
     "models/preprocess.py",
-    "serving/file_formats.py",
     "serving/image_header.py",
     "serving/pillow_pixels.py",
-    "serving/refused_image.py",
+    "serving/look.py",
 )
 #: They decode, read headers, measure and find damage.
 _LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg", "pi-heif")
@@ -84,13 +77,13 @@ def inspect(
         if record.read_error:
             return dataclasses.replace(record, content=_UNREADABLE), False
         stored = cache.get(record.image_hash)
-        content = stored or _inspected(record.image_bytes, pixel_limit)
+        content = stored or inspected(Look(record.image_bytes), pixel_limit)
         return dataclasses.replace(record, content=content), stored is None
 
     threads = min(processors(), _THREADS)
-    inspected = computed_ahead(inspect_one, items, threads, _WAITING * threads)
-    with contextlib.closing(inspected), cache:
-        for record, is_new in inspected:
+    records = computed_ahead(inspect_one, items, threads, _WAITING * threads)
+    with contextlib.closing(records), cache:
+        for record, is_new in records:
             if is_new:
                 cache.put(record.image_hash, record.content)
             yield record
@@ -121,32 +114,6 @@ def _read(source: Source, item: Item, rule: SplitRule, vocabulary: Sequence[str]
         problem=item.problem,
         image_bytes=data,
     )
-
-
-def _inspected(data: bytes, pixel_limit: int) -> Content:
-    """Read the header of a file, decode it and measure its pixels."""
-    content = Content(**dataclasses.asdict(probe(data, pixel_limit)))
-    error = content.hidden_cost or _why_not_decoded(data, content, pixel_limit)
-    if error:
-        return dataclasses.replace(content, decode_error=error)
-    pixels, error = decode(data)
-    signs = damage(data, content.format, is_decoded=not error)
-    content = dataclasses.replace(content, decode_error=error, damage=signs)
-    if pixels is None:
-        return content
-    alpha = alpha_channel(data, content.format, content.mode)
-    return content.measured(Pixels(pixels, alpha), MEASUREMENTS)
-
-
-def _why_not_decoded(data: bytes, header: Header, pixel_limit: int) -> str:
-    """Say why a file is not passed to the decoder, "" if it is."""
-    # The op reads all frames of a GIF.
-    frames = image_header.pixels(data) if header.format == "GIF" else 0
-    if max(header.pixels, frames or 0) <= pixel_limit:
-        return ""
-    several = f"{header.frames} frames of " if header.frames > 1 else ""
-    size = f"{several}{header.size_in_words}"
-    return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"
 
 
 class InspectionCache:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from imgpipe.components.common.settings import ComponentPlan
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.models.settings.limits import PLACE, STRICT
-from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.look import PIXEL_LIMIT
 
 SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
 

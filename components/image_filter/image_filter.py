@@ -19,7 +19,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.image_record import METADATA, ImageRecord
 from imgpipe.components.common.ingest_summary import INGEST_SUMMARY, SourceNote, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
@@ -34,7 +34,6 @@ from imgpipe.components.common.storage.shards import Shard, shards
 from imgpipe.components.image_filter import comparison, quarantine
 from imgpipe.components.image_filter.comparison import ImageComparison
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.judge.checks import METADATA
 from imgpipe.components.image_filter.outcomes import Outcomes, check_conservation
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.machine import progress

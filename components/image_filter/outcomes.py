@@ -18,7 +18,7 @@ from imgpipe.components.image_filter.judge.overrides import Override, override_o
 from imgpipe.components.image_filter.placement import placement
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.names import feature_names as names
-from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 
 _FAMILIES_SHOWN = 10

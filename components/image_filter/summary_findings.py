@@ -9,7 +9,7 @@ from imgpipe.components.image_filter import file_clues
 from imgpipe.components.image_filter.data_summary import DataCounts, Families
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.findings import Finding, make_finding
-from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 
 FILE_CLUES = "file_clues"

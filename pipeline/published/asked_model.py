@@ -12,10 +12,8 @@ import numpy as np
 from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats, probe
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models.names import feature_names as names
-from imgpipe.serving import image_header
 from imgpipe.serving.client import InvalidArgument
-from imgpipe.serving.file_formats import HEIC, other_format
-from imgpipe.serving.refused_image import PIXEL_LIMIT, in_words, too_many_pixels
+from imgpipe.serving.look import HEIC, PIXEL_LIMIT, Look, in_words, too_many_pixels
 from imgpipe.serving.served import Served
 from imgpipe.serving.server import limits, status
 
@@ -31,13 +29,13 @@ def ask(served: Served, images: Sequence[bytes]) -> tuple[dict[str, np.ndarray],
         InvalidArgument: The model refuses an image, for the reason in the message.
     """
     # A format that no model knows is converted at once.
-    decodable = [image if image_header.sniff(image) else _converted(image) for image in images]
+    decodable = [image if Look(image).format else _converted(image) for image in images]
     try:
         return _answer(served, decodable), decodable
     except InvalidArgument:
         if len(decodable) > 1:  # it is not yet known which one the model refuses
             raise
-        pixels = probe(decodable[0], PIXEL_LIMIT).pixels
+        pixels = probe(Look(decodable[0]), PIXEL_LIMIT).pixels
         if pixels > PIXEL_LIMIT:
             raise InvalidArgument(too_many_pixels(pixels, PIXEL_LIMIT)) from None
         converted = [_converted(decodable[0])]
@@ -61,6 +59,6 @@ def _answer(served: Served, images: Sequence[bytes]) -> dict[str, np.ndarray]:
     except (status.StatusError, tf.errors.InvalidArgumentError) as error:
         formats = converted_formats()
         why = in_words(status.from_exception(error).message, images, formats)
-        if len(images) == 1 and other_format(images[0]) == HEIC and HEIC not in formats:
+        if len(images) == 1 and Look(images[0]).other_format == HEIC and HEIC not in formats:
             why = f"{why} {HEIC_REMEDY[0].capitalize()}"
         raise InvalidArgument(why) from error

@@ -9,13 +9,13 @@ from typing import Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common.image_record import METADATA
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source
-from imgpipe.components.image_filter.judge.checks import METADATA
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.request_drift import log
-from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.look import PIXEL_LIMIT
 
 #: A batch is complete with so many images or so many bytes, which bounds the memory.
 BATCH_IMAGES = 128

@@ -31,7 +31,7 @@ from imgpipe.serving.client.messages import (
     VersionStatus,
 )
 from imgpipe.serving.client.protos import Method
-from imgpipe.serving.refused_image import in_words
+from imgpipe.serving.look import in_words
 
 _WITHOUT_CLASSES = ("label", "probabilities")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model

@@ -1,7 +1,7 @@
 """Limits of a request: what its rows cost, checked before they are computed.
 
 A PNG of a few kilobytes can contain 16000 x 16000 pixels and take 3,000 times its size in memory
-when the graph decodes it; `image_header` tells such costs beforehand. An image of one pixel costs
+when the graph decodes it; `Look` tells such costs beforehand. An image of one pixel costs
 the network as much as any other. The rows of a request are therefore counted first, and computed in
 slices of about a tenth of a second, between which other requests get their turn.
 """
@@ -16,8 +16,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from imgpipe.serving.image_header import hidden_cost, pixels
-from imgpipe.serving.refused_image import too_many_pixels
+from imgpipe.serving.look import Look, too_many_pixels
 from imgpipe.serving.server import wire
 from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.storage import IMAGE_INPUT
@@ -96,7 +95,7 @@ def check_hidden_costs(arrays: Mapping[str, np.ndarray]) -> None:
         StatusError: INVALID_ARGUMENT, an image costs more, for the reason in the message.
     """
     for _, image in _all_images(arrays):
-        if cost := hidden_cost(image):
+        if cost := Look(image).hidden_cost:
             raise invalid(f"the image has {cost}. Save it again as JPEG or PNG.")
 
 
@@ -107,7 +106,7 @@ def _holds_images(alias: str, value: np.ndarray) -> bool:
 def _pixels(alias: str, item: bytes, most: int) -> int:
     total = 0
     for _, image in _images(alias, item):
-        count = pixels(image) or 0
+        count = Look(image).pixels
         if count > most:
             raise invalid(too_many_pixels(count, most))
         total += count

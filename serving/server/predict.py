@@ -22,7 +22,7 @@ import numpy as np
 
 from imgpipe.models.files.version_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
-from imgpipe.serving.refused_image import in_words
+from imgpipe.serving.look import in_words
 from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.calls import Call, LongCall
 from imgpipe.serving.server.conversion import conversion

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.model_configs import ModelConfig, VersionPolicy, read_models
 
 if TYPE_CHECKING:

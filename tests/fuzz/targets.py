@@ -99,13 +99,11 @@ def _records_of_a_data_set() -> bytes:
 
 def _header(file: Path) -> object:
     """Read the header of an image with the reader of the pipeline and with that of the server."""
-    from imgpipe.components.common.image_file.header import probe
-    from imgpipe.serving import image_header
-    from imgpipe.serving.refused_image import reason
+    from tests.looks import pixels, probe, reason
 
     data = file.read_bytes()
     header = probe(data, 1_000_000)
-    served = image_header.pixels(data)
+    served = pixels(data)
     return f"{header.format} {header.mode} {reason(data)[:20]} {served is None}"
 
 

@@ -107,8 +107,8 @@ def _asked(python: Path, server: str, folder: Path) -> str:
         "for module in pkgutil.walk_packages(imgpipe.__path__, 'imgpipe.'):\n"
         "    importlib.import_module(module.name)\n"
         "heavy = sorted({'tensorflow', 'tfx', 'ml_dtypes'} & set(sys.modules))\n"
-        "from imgpipe.serving import file_formats\n"
-        "print(whole.version, heavy, file_formats.described(b'Hello')[0])"
+        "from imgpipe.serving import look\n"
+        "print(whole.version, heavy, look.Look(b'Hello').described()[0])"
     )
     return run(python, "-c", program, cwd=folder).strip()
 

@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from imgpipe.serving.image_header import hidden_cost, pixels, size
 from tests.images import encoded, noise
+from tests.looks import hidden_cost, pixels, size
 
 
 def chunk(name: bytes, data: bytes) -> bytes:

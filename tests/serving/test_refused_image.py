@@ -7,8 +7,9 @@ import io
 import pytest
 from PIL import Image
 
-from imgpipe.serving.refused_image import in_words, reason
+from imgpipe.serving.look import in_words
 from tests.images import encoded, noise
+from tests.looks import reason
 
 _UNKNOWN = "Unknown image file format. One of JPEG, JPEG XL, PNG, GIF, BMP, WebP required."
 

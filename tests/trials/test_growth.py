@@ -17,12 +17,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
-from imgpipe.components.common.image_file.damage import damage
-from imgpipe.components.common.image_file.header import probe
-from imgpipe.serving import image_header, refused_image
+from imgpipe.components.common.image_file.header import damage
+from imgpipe.serving.look import Look
 from imgpipe.serving.server import limits, wire
 from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.status import StatusError
+from tests import looks
 from tests.fuzz.targets import TARGETS
 
 JPEG = b"\xff\xd8\xff\xe0\0\2"
@@ -82,12 +82,12 @@ def _message(data: bytes) -> None:
 
 
 IMAGE_READERS = {
-    "size": image_header.size,
-    "pixels": image_header.pixels,
-    "hidden cost": image_header.hidden_cost,
-    "probe": lambda data: probe(data, 1_000_000),
-    "reason of a refusal": refused_image.reason,
-    "damage": lambda data: damage(data, image_header.sniff(data), is_decoded=False),
+    "size": looks.size,
+    "pixels": looks.pixels,
+    "hidden cost": looks.hidden_cost,
+    "probe": lambda data: looks.probe(data, 1_000_000),
+    "reason of a refusal": looks.reason,
+    "damage": lambda data: damage(Look(data), Look(data).format, is_decoded=False),
 }
 READERS = {
     **{

@@ -12,12 +12,12 @@ import random
 import pytest
 
 from imgpipe.components import source_check
-from imgpipe.components.common.image_file.header import probe
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.demo import draw_hand
 from tests.fuzz.mutation import mutate
 from tests.images import encoded
+from tests.looks import probe
 
 _PIXELS = 2_000_000  # the pixel limit here; larger images would only take memory
 _BROKEN = {"truncated", "undecodable", "not_an_image", "zero_byte"}

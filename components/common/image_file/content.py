@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from imgpipe.components.common.image_file.header import Header, converted_formats, pillow
+from imgpipe.components.common.image_file.header import (
+    Header,
+    converted_formats,
+    damage,
+    pillow,
+    probe,
+)
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
-from imgpipe.components.common.image_file.pixels import Measurement, Pixels, measure
+from imgpipe.components.common.image_file.pixels import Pixels, measure
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
 from imgpipe.models.names import feature_names as names
-from imgpipe.serving.refused_image import in_words, reason
+from imgpipe.serving.look import Look
 
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
@@ -43,7 +49,7 @@ class Content(Header):
         """Whether the pixels were decoded and measured."""
         return bool(self.figures)
 
-    def measured(self, pixels: Pixels, measurements: Iterable[Measurement]) -> Content:
+    def measured(self, pixels: Pixels) -> Content:
         """Return this content with the size, measurements and perceptual hashes of its pixels."""
         height, width = pixels.values.shape[:2]
         return dataclasses.replace(
@@ -51,28 +57,25 @@ class Content(Header):
             width=width,
             height=height,
             decode_error="",
-            figures=measure(pixels, measurements),
+            figures=measure(pixels),
             perceptual_hash=perceptual_hashes(pixels),
         )
 
-    def rewritten(
-        self, data: bytes, measurements: Iterable[Measurement], alpha: np.ndarray | None = None
-    ) -> Content:
+    def rewritten(self, data: bytes, alpha: np.ndarray | None = None) -> Content:
         """Return this content with the pixels of a file that replaces the one that was found.
 
         Args:
             data: The new encoded file.
-            measurements: What is measured.
             alpha: The alpha channel of the file that was found, as for `Pixels`.
 
         Returns:
             The content with the new measurements, or with `decode_error` and without measurements
             when the serving op cannot decode the new file.
         """
-        values, error = decode(data)
+        values, error = decode(Look(data))
         if values is None:
             return dataclasses.replace(self, decode_error=error, figures={}, perceptual_hash=None)
-        return self.measured(Pixels(values, alpha), measurements)
+        return self.measured(Pixels(values, alpha))
 
     def without_pixels(self) -> Content:
         """Return the content without most measurements, of which memory holds many."""
@@ -80,7 +83,35 @@ class Content(Header):
         return dataclasses.replace(self, figures=kept, perceptual_hash=None)
 
 
-def decode(data: bytes) -> tuple[np.ndarray | None, str]:
+def inspected(look: Look, pixel_limit: int) -> Content:
+    """Read the header of a file, decode it, look for damage and measure its pixels.
+
+    Args:
+        look: The look at the file.
+        pixel_limit: Largest number of pixels, according to the header, that is decoded.
+    """
+    content = Content(**vars(probe(look, pixel_limit)))
+    error = content.hidden_cost or _why_not_decoded(content, look.pixels, pixel_limit)
+    if error:
+        return dataclasses.replace(content, decode_error=error)
+    pixels, error = decode(look)
+    signs = damage(look, content.format, is_decoded=not error)
+    content = dataclasses.replace(content, decode_error=error, damage=signs)
+    if pixels is None:
+        return content
+    return content.measured(Pixels(pixels, alpha_channel(look.data, content.format, content.mode)))
+
+
+def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:
+    """Say why a file of this number of pixels is not passed to the decoder, "" if it is."""
+    if max(header.pixels, pixels) <= pixel_limit:
+        return ""
+    several = f"{header.frames} frames of " if header.frames > 1 else ""
+    size = f"{several}{header.size_in_words}"
+    return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"
+
+
+def decode(look: Look) -> tuple[np.ndarray | None, str]:
     """Decode an encoded image as the served model does.
 
     Returns:
@@ -91,15 +122,13 @@ def decode(data: bytes) -> tuple[np.ndarray | None, str]:
     """
     import tensorflow as tf
 
-    if not data:
-        return None, reason(data)
     try:
         with tf.device("cpu"):
-            return preprocess.decode(tf.constant(data)).numpy(), ""
+            return preprocess.decode(tf.constant(look.data)).numpy(), ""
     except tf.errors.ResourceExhaustedError as error:
         raise _no_memory(error) from error
     except tf.errors.OpError as error:
-        return None, in_words(first_line(error), [data], converted_formats())
+        return None, look.in_words(first_line(error), converted_formats())
 
 
 def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:

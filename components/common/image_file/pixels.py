@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageFilter
 
 from imgpipe.models.names import feature_names as names
 
@@ -29,6 +29,12 @@ _SAMPLE = 1_000_000
 _COLOURED = 64  # pixels of the longer side at which colour is measured; noise has no colour there
 #: Pixels of the longer side at which sharpness is measured, so that noise does not count.
 THUMBNAIL = 64
+SHARP = 0.29  # the sharpness below which an image is blurred
+_DOUBT = 0.05  # within this distance of `SHARP`, the thumbnail is computed from all pixels
+_EDGES = 0.01  # per grey level: how fast sharpness grows with the standard deviation
+_FLAT = 0.18  # the histogram's part of the sharpness is added only above this value
+_FLAT_DOUBT = 0.02  # within this distance of `_FLAT`, the thumbnail is computed from all pixels
+_OPAQUE = 255
 _SPARE = 2  # pixels of the reduced image for each of the thumbnail, in each direction
 
 
@@ -184,15 +190,57 @@ class Measurement:
     of: Callable[[Pixels], float]
 
 
-#: Measurements that no check uses.
-STATISTICS_ONLY = (
+def sharpness(pixels: Pixels) -> float:
+    """Compute the sharpness, 0..1, from the edges and the histogram of a thumbnail.
+
+    It is the standard deviation of the edges, to which that of the histogram is added when it is
+    large, as for images with few tones. It is added in full or not at all. The
+    thumbnail is made from the reduced image; it is made again from all pixels only when the result
+    is close to a threshold.
+    """
+    small = pixels.small
+    resized = small.image.size != small.thumbnail
+    thumbnail = small.grey
+    if resized:
+        thumbnail = thumbnail.resize(small.thumbnail, Image.Resampling.BICUBIC, box=small.box)
+    edges, flatness = _edges_and_flatness(thumbnail)
+    near = abs(_sum(edges, flatness) - SHARP) < _DOUBT
+    turns = abs(flatness - _FLAT) < _FLAT_DOUBT and edges < SHARP + _DOUBT
+    if (near or turns) and resized:
+        image = Image.fromarray(pixels.values).resize(small.thumbnail)
+        edges, flatness = _edges_and_flatness(image.convert("L"))
+    return _sum(edges, flatness)
+
+
+def _edges_and_flatness(grey: Image.Image) -> tuple[float, float]:
+    edges = np.asarray(grey.filter(ImageFilter.FIND_EDGES), np.float64).std()
+    tones = float(np.std(grey.histogram()))
+    return 1 - math.exp(-_EDGES * float(edges)), 1 - math.exp(-_EDGES * tones)
+
+
+def _sum(edges: float, flatness: float) -> float:
+    return min(edges + (flatness if flatness > _FLAT else 0.0), 1.0)
+
+
+def transparency(pixels: Pixels) -> float:
+    """Compute the share of the pixels that are not opaque, 0..1."""
+    return 0.0 if pixels.alpha is None else 1 - float(np.mean(pixels.alpha == _OPAQUE))
+
+
+#: What is measured of each image. The checks compare these figures, and the statistics of the data
+#: have a distribution of each.
+MEASUREMENTS = (
     Measurement(names.BRIGHTNESS, lambda pixels: pixels.tones.brightness),
     Measurement(names.CONTRAST, lambda pixels: pixels.tones.contrast),
+    Measurement(names.TRANSPARENCY, transparency),
+    Measurement(names.BRIGHTNESS_P99, lambda pixels: pixels.tones.percentile(0.99)),
+    Measurement(names.BRIGHTNESS_P5, lambda pixels: pixels.tones.percentile(0.05)),
+    Measurement(names.ENTROPY, lambda pixels: pixels.tones.entropy),
+    Measurement(names.SHARPNESS, sharpness),
+    Measurement(names.COLOUR, lambda pixels: pixels.colour),
 )
 
 
-def measure(pixels: Pixels, measurements: Iterable[Measurement]) -> dict[str, float]:
-    """Compute measurements of an image, by name, rounded to float32 as in an Example."""
-    return {
-        measurement.name: float(np.float32(measurement.of(pixels))) for measurement in measurements
-    }
+def measure(pixels: Pixels) -> dict[str, float]:
+    """Compute all measurements of an image, by name, rounded to float32 as in an Example."""
+    return {row.name: float(np.float32(row.of(pixels))) for row in MEASUREMENTS}

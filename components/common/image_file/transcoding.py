@@ -12,8 +12,8 @@ from PIL import Image
 
 from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.header import pillow, probe
+from imgpipe.serving.look import Look
 from imgpipe.serving.pillow_pixels import eight_bits, upright
-from imgpipe.serving.refused_image import is_cut_short
 
 _IS_REDUCED = 1  # bit of NewSubfileType: a smaller version of another image (TIFF 6.0, page 36)
 _SUBFILE_TYPE = 254
@@ -52,7 +52,7 @@ def transcode(data: bytes) -> tuple[bytes, str]:
     with pillow(data) as image:
         described = f"{image.format} ({image.mode})"
         _check_photograph(image, data)
-        if image.format == "JPEG" and is_cut_short(data):
+        if image.format == "JPEG" and Look(data).is_cut_short:
             raise ValueError("the end is missing")  # zeros behind a cut would be read as pixels
         image.load()
         plain = eight_bits(upright(image))
@@ -68,8 +68,9 @@ def for_the_model(data: bytes, pixel_limit: int) -> bytes:
         data: The encoded file; it is returned unchanged when nothing reads it.
         pixel_limit: Number of pixels above which a file is not decoded.
     """
-    header = probe(data, pixel_limit)
-    if header.hidden_cost or header.pixels > pixel_limit or not decode(data)[1]:
+    look = Look(data)
+    header = probe(look, pixel_limit)
+    if header.hidden_cost or header.pixels > pixel_limit or not decode(look)[1]:
         return data
     try:
         return transcode(data)[0]

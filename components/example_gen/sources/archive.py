@@ -41,7 +41,7 @@ from imgpipe.components.example_gen.sources.local_files import (
     inflated,
 )
 from imgpipe.models.errors import ConfigError
-from imgpipe.serving.file_formats import described
+from imgpipe.serving.look import Look
 
 #: Endings of archives that are read; the others get an error that says so.
 _READ = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -147,7 +147,7 @@ class ArchiveSource(Source):
             self._collect(path, members)
         except OSError as error:
             with path.open("rb") as file:
-                name, _ = described(file.read(_HEAD))
+                name, _ = Look(file.read(_HEAD)).described()
             if not self.file.lower().endswith(_READ):
                 raise ConfigError(
                     f"data source {self.file!r} is not read (it is: {name}); {_EXPECTED}. "

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from imgpipe.components.common.image_file.pixels import Measurement
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.named_images import PlacedImage
 
@@ -120,7 +119,6 @@ class ImageCheck:
         may_be: Severities that the configuration may set.
         finds: What the check reports, for the configuration file.
         repair: Function that makes the repair.
-        measurement: Measurement that is computed for each image and stored in its Example.
         threshold: Default threshold of a check that compares a number.
         setting: Setting of `[judge]` with which the check compares instead of a threshold.
         about: What the threshold is compared with.
@@ -140,7 +138,6 @@ class ImageCheck:
     may_be: tuple[Severity, ...] = ("reject",)
     finds: str = ""
     repair: Repair | None = None
-    measurement: Measurement | None = None
     threshold: float | None = None
     setting: str = ""
     about: str = ""

@@ -10,7 +10,7 @@ from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageCheck, ImageFinding, Limits, Repair
-from imgpipe.components.image_filter.judge.checks import CHECKS, MEASUREMENTS, decodable, files
+from imgpipe.components.image_filter.judge.checks import CHECKS, decodable, files
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models.names import feature_names as names
@@ -259,7 +259,7 @@ def decide(
         if finding.repaired is not None:
             content = record.content
             alpha = alpha_channel(record.image_bytes, content.format, content.mode)
-            transcoded = content.rewritten(finding.repaired, MEASUREMENTS, alpha)
+            transcoded = content.rewritten(finding.repaired, alpha)
             if not transcoded.is_measured:
                 detail = f"even as PNG: {transcoded.decode_error}"
                 finding = ImageFinding(decodable.UNDECODABLE, detail, remedy=check.remedy)
@@ -296,7 +296,7 @@ def readable(record: ImageRecord, pixel_limit: int) -> ImageRecord:
 
 def _rewritten(record: ImageRecord, data: bytes, reasons: Sequence[str]) -> ImageRecord | None:
     """Return the record with its repaired bytes and their measurements."""
-    content = record.content.rewritten(data, MEASUREMENTS)
+    content = record.content.rewritten(data)
     if not content.is_measured:
         return None
     return dataclasses.replace(record, image_bytes=data, repairs=",".join(reasons), content=content)

@@ -11,7 +11,7 @@ from imgpipe.components.image_filter.judge.check import ImageCheck, Severity
 from imgpipe.components.image_filter.judge.checks import CHOICES, THRESHOLDS
 from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_CHECK
 from imgpipe.models.settings.limits import INPUT, OUTPUT
-from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.look import PIXEL_LIMIT
 
 if TYPE_CHECKING:
     from typing import TypeAlias

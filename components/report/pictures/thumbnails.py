@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from imgpipe.components.common.image_file.header import pillow
+from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.pillow_pixels import upright
-from imgpipe.serving.refused_image import PIXEL_LIMIT
 
 #: Longer side in pixels of an image that is enlarged by a click, and of the images that follow once
 #: the page holds `_LARGE_BYTES` of them. The second is shown at half its size, for dense screens.

@@ -22,8 +22,7 @@ import numpy as np
 import orjson
 
 from imgpipe.serving import tensors
-from imgpipe.serving.file_formats import text_of
-from imgpipe.serving.refused_image import IS_TEXT
+from imgpipe.serving.look import IS_TEXT, text_of
 from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.rest import no_json
 from imgpipe.serving.server.rest.no_json import B64, B64_ADVICE, B64_FORM, IMAGE_FORM

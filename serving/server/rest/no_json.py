@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from imgpipe.serving.file_formats import described, format_name
+from imgpipe.serving.look import Look
 from imgpipe.serving.server.status import invalid
 
 B64 = "b64"
@@ -53,5 +53,6 @@ def _kind(data: bytes) -> str:
         return "a form (multipart/form-data)"
     if _FORM.match(start):
         return "a form"
-    name = format_name(data)
-    return f"a file of the format {name}" if name else described(data)[0]
+    look = Look(data)
+    name = look.format_in_words or look.other_format
+    return f"a file of the format {name}" if name else look.described()[0]

@@ -15,6 +15,7 @@ from imgpipe.components.example_gen import inspection
 from imgpipe.components.example_gen.inspection import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.models.errors import ResourceError
+from imgpipe.serving.look import Look
 from tests.components.memory_source import Memory
 
 LIMIT = 1_000_000
@@ -28,12 +29,12 @@ def look(tmp_path, monkeypatch):
     that were probed.
     """
     done = []
-    measure, probe, hashes = content.measure, inspection.probe, content.perceptual_hashes
+    measure, probe, hashes = content.measure, content.probe, content.perceptual_hashes
     monkeypatch.setattr(content, "measure", lambda *a: done.append("measured") or measure(*a))
     monkeypatch.setattr(
         content, "perceptual_hashes", lambda *a: done.append("hashed") or hashes(*a)
     )
-    monkeypatch.setattr(inspection, "probe", lambda *a: done.append("probed") or probe(*a))
+    monkeypatch.setattr(content, "probe", lambda *a: done.append("probed") or probe(*a))
 
     def make(files, limit=LIMIT, store=str(tmp_path / "judge")):
         done.clear()
@@ -105,7 +106,7 @@ def test_a_shortage_of_memory_is_an_error_and_no_property_of_the_image(look, enc
     with monkeypatch.context() as patched:
         patched.setattr(content.preprocess, "decode", fail)
         with pytest.raises(ResourceError, match="not enough memory to decode an image"):
-            content.decode(files["b.jpg"])
+            content.decode(Look(files["b.jpg"]))
         patched.setattr(content, "pillow", Mock(side_effect=MemoryError))
         transparent = io.BytesIO()
         Image.new("RGBA", (8, 8)).save(transparent, "GIF")

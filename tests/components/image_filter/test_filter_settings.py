@@ -8,13 +8,13 @@ import json
 
 from PIL import Image
 
+from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_filter import outcomes, quarantine_files
-from imgpipe.components.image_filter.judge.checks import MEASUREMENTS
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models.names import feature_names as names
-from imgpipe.serving.refused_image import PIXEL_LIMIT
+from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import Settings
 from tests.images import encoded, noise
 

@@ -1,7 +1,7 @@
 """The checks of images. A registry finds them in the files of this folder.
 
-A new check is one new file with an `ImageCheck`: what it needs and measures, its threshold, its
-finding and its remedy. The configuration, the inspection and the filter use the tables below.
+A new check is one new file with an `ImageCheck`: what it needs, its threshold, its finding and its
+remedy. The configuration and the filter use the tables below.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import itertools
 import pkgutil
 from collections.abc import Mapping
 
-from imgpipe.components.common.image_file.pixels import STATISTICS_ONLY, Measurement
 from imgpipe.components.image_filter.judge.check import ImageCheck, SeverityChoice
 from imgpipe.components.image_filter.judge.checks.files import NOT_ABOUT_LABEL
 from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_ACROSS_SPLITS
-from imgpipe.models.names import feature_names as names
 
 _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)
@@ -35,13 +33,6 @@ _listed = [_by_name[name] for name in _ORDER]
 _others = [_by_name[name] for name in sorted(_by_name) if name not in _ORDER]
 #: All checks, in the order in which they are run.
 CHECKS: tuple[ImageCheck, ...] = (*_listed, *_others)
-#: The measurements that are computed from the pixels of each image.
-MEASUREMENTS: tuple[Measurement, ...] = (
-    *STATISTICS_ONLY,
-    *(check.measurement for check in CHECKS if check.measurement is not None),
-)
-#: Features that have a distribution. Statistics, schema and anomalies are about these.
-METADATA: tuple[str, ...] = (*names.METADATA, *(measurement.name for measurement in MEASUREMENTS))
 #: Kinds of findings that `judge.severity` may name.
 CHOICES: Mapping[str, SeverityChoice] = {
     **{

@@ -13,9 +13,7 @@ from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_f
 from imgpipe.components.common.image_file.transcoding import PreviewError, transcode
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
-from imgpipe.serving.file_formats import HEIC, described, other_format
-from imgpipe.serving.image_header import sniff
-from imgpipe.serving.refused_image import is_cut_short
+from imgpipe.serving.look import HEIC, Look
 
 NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
@@ -56,17 +54,18 @@ def decodable(record: ImageRecord, _: object) -> Result:
         detail = f"{original}, which the served model does not decode, is stored as PNG"
         return ImageFinding(TRANSCODED, detail, "repair", repaired=png)
     detail = f"{why.split('. ')[0].removesuffix('.')}. Pillow: {problem}."
-    if not sniff(data) and not record.content.format:
-        return _unknown(record)
-    if is_cut_short(data) or "truncated" in problem or "unexpected end" in problem.lower():
+    look = Look(data)
+    if not look.format and not record.content.format:
+        return _unknown(record, look)
+    if look.is_cut_short or "truncated" in problem or "unexpected end" in problem.lower():
         return ImageFinding(TRUNCATED, detail)
     return ImageFinding(UNDECODABLE, detail)
 
 
-def _unknown(record: ImageRecord) -> ImageFinding:
+def _unknown(record: ImageRecord, look: Look) -> ImageFinding:
     """Name the format of a file that is none of those that are read, and what to do."""
-    data = record.image_bytes
-    format_name = other_format(data)
+    data = look.data
+    format_name = look.other_format
     is_damaged = format_name in converted_formats()
     if format_name == HEIC and not is_damaged:
         heic = f"{format_name}, a format that is not accepted"
@@ -74,7 +73,7 @@ def _unknown(record: ImageRecord) -> ImageFinding:
     # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
     if data.startswith(b"\x89PNG"):
         return ImageFinding(NOT_AN_IMAGE, "PNG whose newlines were converted")
-    name, remedy = described(data)
+    name, remedy = look.described()
     if file_names.suffix(record.path) in file_names.RAW:
         return ImageFinding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
     if is_damaged and name == format_name:

@@ -12,7 +12,6 @@ from imgpipe.components.common.image_record import (
 )
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.components.image_filter.judge.checks.quality import remedy
-from imgpipe.serving import image_header
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
@@ -72,8 +71,7 @@ def pixel_limit(record: ImageRecord, limit: int) -> Result:
 )
 def hidden_cost(record: ImageRecord, _: object) -> Result:
     """Far more scans, or compressed texts, than any program writes, to exhaust a decoder."""
-    cost = image_header.hidden_cost(record.image_bytes)
-    return f"not decoded: it has {cost}" if cost else None
+    return record.content.hidden_cost or None
 
 
 @check(

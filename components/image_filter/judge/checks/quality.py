@@ -1,20 +1,15 @@
 """Checks of image quality, which compare a measurement with a threshold.
 
 The measurements are those of CleanVision, computed from the pixels that the serving operation
-decodes. Sharpness is the standard deviation of the edges of a thumbnail, to which that of its
-histogram is added when it is large.
+decodes (`common/image_file/pixels.py`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-import numpy as np
-from PIL import Image, ImageFilter
-
 from imgpipe.components.common.image_file.content import Content
-from imgpipe.components.common.image_file.pixels import Measurement, Pixels
+from imgpipe.components.common.image_file.pixels import SHARP
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import (
     WARN,
@@ -25,12 +20,7 @@ from imgpipe.components.image_filter.judge.check import (
 )
 from imgpipe.models.names import feature_names as names
 
-_DOUBT = 0.05  # within this distance of `_SHARP`, the thumbnail is computed from all pixels
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
-_SHARP = 0.29  # default threshold of the sharpness
-_EDGES = 0.01  # per grey level: how fast sharpness grows with the standard deviation
-_FLAT = 0.18  # the histogram's part of the sharpness is added only above this value
-_FLAT_DOUBT = 0.02  # within this distance of `_FLAT`, the thumbnail is computed from all pixels
 #: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
 _COLOURED = 0.016
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
@@ -46,7 +36,7 @@ def remedy(name: str) -> str:
 
 def low_value_check(
     name: str,
-    measurement: Measurement,
+    measurement: str,
     threshold: float,
     about: str,
     finds: str,
@@ -57,7 +47,7 @@ def low_value_check(
 
     Args:
         name: Name of the check.
-        measurement: What is measured.
+        measurement: Name of the measurement.
         threshold: Default threshold of the score.
         about: What the score is, for the configuration file.
         finds: What the check reports, for the configuration file.
@@ -67,7 +57,7 @@ def low_value_check(
     title, _, detail = seen.partition(": ")
 
     def judge(record: ImageRecord, threshold: float) -> ImageFinding | None:
-        value = score(record.content.figures[measurement.name])
+        value = score(record.content.figures[measurement])
         return None if value >= threshold else ImageFinding(name, detail, score=value)
 
     return ImageCheck(
@@ -78,7 +68,6 @@ def low_value_check(
         severity="warn",
         may_be=WARN,
         finds=finds,
-        measurement=measurement,
         threshold=threshold,
         about=about,
         titles={name: title},
@@ -87,7 +76,7 @@ def low_value_check(
 
 DARK = low_value_check(
     "dark",
-    Measurement(names.BRIGHTNESS_P99, lambda pixels: pixels.tones.percentile(0.99)),
+    names.BRIGHTNESS_P99,
     threshold=0.32,
     about="luminance that the brightest 1 % exceed",
     finds="Too dark",
@@ -96,7 +85,7 @@ DARK = low_value_check(
 
 LIGHT = low_value_check(
     "light",
-    Measurement(names.BRIGHTNESS_P5, lambda pixels: pixels.tones.percentile(0.05)),
+    names.BRIGHTNESS_P5,
     score=lambda brightness: 1 - brightness,
     threshold=0.05,
     about="darkness that the darkest 5 % exceed",
@@ -106,7 +95,7 @@ LIGHT = low_value_check(
 
 LOW_INFORMATION = low_value_check(
     "low_information",
-    Measurement(names.ENTROPY, lambda pixels: pixels.tones.entropy),
+    names.ENTROPY,
     score=lambda entropy: min(_BITS * entropy, 1.0),
     threshold=0.3,
     about="variety of tones (a tenth of their entropy in bits)",
@@ -115,41 +104,10 @@ LOW_INFORMATION = low_value_check(
 )
 
 
-def sharpness(pixels: Pixels) -> float:
-    """Compute the sharpness, 0..1, from the edges and the histogram of a thumbnail.
-
-    The histogram's part is large for images with few tones. It is added in full or not at all. The
-    thumbnail is made from the reduced image; it is made again from all pixels only when the result
-    is close to a threshold.
-    """
-    small = pixels.small
-    resized = small.image.size != small.thumbnail
-    thumbnail = small.grey
-    if resized:
-        thumbnail = thumbnail.resize(small.thumbnail, Image.Resampling.BICUBIC, box=small.box)
-    edges, flatness = _edges_and_flatness(thumbnail)
-    near = abs(_sum(edges, flatness) - _SHARP) < _DOUBT
-    turns = abs(flatness - _FLAT) < _FLAT_DOUBT and edges < _SHARP + _DOUBT
-    if (near or turns) and resized:
-        image = Image.fromarray(pixels.values).resize(small.thumbnail)
-        edges, flatness = _edges_and_flatness(image.convert("L"))
-    return _sum(edges, flatness)
-
-
-def _edges_and_flatness(grey: Image.Image) -> tuple[float, float]:
-    edges = np.asarray(grey.filter(ImageFilter.FIND_EDGES), np.float64).std()
-    tones = float(np.std(grey.histogram()))
-    return 1 - math.exp(-_EDGES * float(edges)), 1 - math.exp(-_EDGES * tones)
-
-
-def _sum(edges: float, flatness: float) -> float:
-    return min(edges + (flatness if flatness > _FLAT else 0.0), 1.0)
-
-
 BLURRY = low_value_check(
     "blurry",
-    Measurement(names.SHARPNESS, sharpness),
-    threshold=_SHARP,
+    names.SHARPNESS,
+    threshold=SHARP,
     about="sharpness",
     finds="Blurred even when resized to 64 pixels",
     seen="blurred: no sharp edge, even when it is shown at the size of a stamp",
@@ -160,7 +118,6 @@ BLURRY = low_value_check(
     "pixels",
     remedy("greyscale"),
     severity="warn",
-    measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
     titles={"greyscale": "grey"},
 )
 def greyscale(record: ImageRecord, _: object) -> Result:

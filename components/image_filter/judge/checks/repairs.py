@@ -9,23 +9,14 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
 from PIL import Image
 
 from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.header import pillow
-from imgpipe.components.common.image_file.pixels import Measurement, Pixels
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.models.names import feature_names as names
 from imgpipe.serving.pillow_pixels import eight_bits
-
-_OPAQUE = 255
-
-
-def transparency(pixels: Pixels) -> float:
-    """Compute the share of the pixels that are not opaque, 0..1."""
-    return 0.0 if pixels.alpha is None else 1 - float(np.mean(pixels.alpha == _OPAQUE))
 
 
 def on_white(record: ImageRecord) -> bytes:
@@ -48,7 +39,6 @@ def on_white(record: ImageRecord) -> bytes:
     may_be=("warn", "repair", "reject", "ignore"),
     repair=on_white,
     titles={"alpha": "transparent pixels"},
-    measurement=Measurement(names.TRANSPARENCY, transparency),
 )
 def alpha(record: ImageRecord, _: object) -> Result:
     """Transparent pixels, whose hidden colours the model sees; repair: on white."""

@@ -9,9 +9,9 @@ import zlib
 import pytest
 from PIL import ExifTags, Image
 
-from imgpipe.components.common.image_file.header import Header, probe
-from imgpipe.serving.refused_image import reason
+from imgpipe.components.common.image_file.header import Header
 from tests.images import encoded
+from tests.looks import probe, reason
 
 LIMIT = 100_000_000
 

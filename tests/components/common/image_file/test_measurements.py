@@ -16,7 +16,7 @@ from imgpipe.models.names import feature_names as names
 
 def measure(values, alpha=None):
     """Return all measurements of an image of uint8 pixels [height, width, 3]."""
-    return measurements.measure(Pixels(values, alpha), checks.MEASUREMENTS)
+    return measurements.measure(Pixels(values, alpha))
 
 
 def published(image):

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from imgpipe.components.common.image_file import perceptual_hash
-from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.perceptual_hash import (
     ALL_BYTES,
     BYTES,
@@ -18,6 +17,7 @@ from imgpipe.components.common.image_file.perceptual_hash import (
 )
 from imgpipe.components.common.image_file.pixels import Pixels
 from tests.images import distance, encoded, scene
+from tests.looks import decode
 
 
 class Hashes(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.perceptual_hash import (
     BYTES,
     KINDS,
@@ -15,6 +14,7 @@ from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.copies.search import Hashes, search
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from tests.images import distance
+from tests.looks import decode
 
 
 def table(images):

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.image_filter.judge.decision import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.application import app
 from tests.images import encoded, noise, soft
+from tests.looks import decode
 
 _PHOTO, _OTHER = (
     Image.blend(soft(seed, (320, 240)), Image.fromarray(noise(seed, (320, 240))), 0.2)
