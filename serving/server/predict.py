@@ -1,6 +1,6 @@
 """Predict on a loaded version that a request holds while it uses it, for gRPC and REST.
 
-    with core.acquire(Spec("imgpipe", label="stable")) as handle:       # core.Core
+    with core.acquire(Spec("imgpipe", version=3)) as handle:            # core.Core
         outputs = handle.predict({"image_bytes": array}, call=call)  # {alias: numpy array}
         handle.name, handle.version   # what answered
 
@@ -27,6 +27,7 @@ from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.calls import Call, LongCall
 from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.limits import SLICE_PIXELS, SMALL_PIXELS, Pace, Turns
+from imgpipe.serving.server.model_config import ELSEWHERE
 from imgpipe.serving.server.runtime import Runtime, calls_at_once
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
 
@@ -42,27 +43,28 @@ before they come back to a small image."""
 
 @dataclass(frozen=True)
 class Spec:
-    """The version of a model that a request selects: by number, by label, or the newest."""
+    """The version of a model that a request selects: by number, or the newest."""
 
     name: str
     version: int | None = None
-    label: str | None = None
 
     @classmethod
     def of(cls, request: Any) -> Spec:
         """Return the spec of a request message with a `model_spec`.
 
         Raises:
-            StatusError: INVALID_ARGUMENT, the `model_spec` or its name is missing.
+            StatusError: INVALID_ARGUMENT, the `model_spec` or its name is missing, or it has a
+                label.
         """
         spec = request.model_spec
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
-        return cls(
-            spec.name,
-            spec.version.value if spec.HasField("version") else None,
-            spec.version_label if spec.HasField("version_label") else None,
-        )
+        if spec.HasField("version_label"):
+            raise invalid(
+                f"Unrecognized servable version label: {spec.version_label}. This server has no "
+                f"labels. {ELSEWHERE}"
+            )
+        return cls(spec.name, spec.version.value if spec.HasField("version") else None)
 
 
 @dataclass(frozen=True)

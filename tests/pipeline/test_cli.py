@@ -205,7 +205,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         (("run", ".", "--config", "a.toml", "--preset", "transfer"), "do not go together"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
-        (("serve", "OUT", "--log-share", "0.1"), "--log-share needs --request-log PREFIX"),
+        (("serve", "OUT", "--log-share", "0.2"), "--log-share need --request-log PREFIX"),
         (("explain", "--layers", "--layer", "nosuch"), "--layer needs an image"),
     ],
 )
