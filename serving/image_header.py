@@ -14,6 +14,8 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
+from imgpipe.serving.image_parts import LEAST_PART, MOST_PARTS, TooManyParts, followed
+
 MAX_SCANS = 100
 """Scans of a JPEG, in each of which a decoder may read all pixels. Encoders write about ten."""
 MAX_EXPANDED_BYTES = 4 << 20
@@ -48,25 +50,9 @@ _COMPRESSED = {
 }
 """PNG chunks with compressed content, and what precedes it (PNG 3rd edition, 11.3)."""
 _EXPANDED_AT_ONCE = 1 << 20
-_MOST_PARTS = 300_000
-"""Markers, sub-blocks or boxes of a file that are followed. Files with more are made to take time,
-except large GIFs; see `_LEAST_PART`."""
-_LEAST_PART = 200
-"""Mean size in bytes of the sub-blocks of a GIF from which any number of them is followed. Those
-that an encoder writes have 255 bytes."""
 _UNKNOWN = (1 << 16) - 1
 """Width and height of a file with too many parts, which is over every limit of pixels."""
-
-
-class _TooManyParts(Exception):
-    """A file has more parts than are followed.
-
-    Args:
-        most: Number of parts that are followed.
-    """
-
-    def __init__(self, most: int) -> None:
-        super().__init__(f"more than {most:,} parts")
+UNKNOWN_PIXELS = _UNKNOWN * _UNKNOWN
 
 
 class _OutOfReach(Exception):
@@ -89,7 +75,7 @@ def size(data: bytes) -> tuple[int, int]:
         return _READERS[name](data) if name else (0, 0)
     except (struct.error, IndexError):
         return 0, 0
-    except _TooManyParts:
+    except TooManyParts:
         return _UNKNOWN, _UNKNOWN
     except _OutOfReach:
         return 0, 0
@@ -110,8 +96,8 @@ def pixels(data: bytes) -> int | None:
             return max(_gif_frames(data), width * height)
         except (struct.error, IndexError):
             return None
-        except _TooManyParts:
-            return _UNKNOWN * _UNKNOWN
+        except TooManyParts:
+            return UNKNOWN_PIXELS
     return width * height or None
 
 
@@ -130,13 +116,13 @@ def hidden_cost(data: bytes) -> str:
             return f"comments of more than {MAX_COMMENT_BYTES >> 10} KiB"
         # To count the bytes is fast, but they may also be in a preview or after the image.
         if kind == "JPEG" and _starts_of_scans(data) > MAX_SCANS:
-            scans = sum(marker == _SOS for marker, _ in _segments(data, _MOST_PARTS, len(data)))
+            scans = sum(marker == _SOS for marker, _ in _segments(data, MOST_PARTS, len(data)))
             return f"{scans:,} scans, more than {MAX_SCANS}" if scans > MAX_SCANS else ""
         if kind == "JPEG":
             _jpeg(data)
     except (struct.error, IndexError):  # the decoder refuses a file that ends within a header
         return ""
-    except _TooManyParts as error:
+    except TooManyParts as error:
         return str(error)
     except _OutOfReach:
         return f"a frame header behind more than {_HEADER_REACH:,} bytes that belong to nothing"
@@ -146,30 +132,31 @@ def hidden_cost(data: bytes) -> str:
 def _png(data: bytes) -> tuple[int, int]:
     """Read the header, which libpng finds behind other chunks, too."""
     at = 8
-    for _ in range(_MOST_PARTS):
+    parts = followed(MOST_PARTS)
+    while True:
+        next(parts)
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"IHDR":
             return struct.unpack_from(">II", data, at + 8)
         at += 12 + length
-    raise _TooManyParts(_MOST_PARTS)
 
 
 def _png_expanded(data: bytes) -> int:
     """Return the total size of the compressed texts and profiles, or a size above the limit."""
     total = 0
     at = 8
-    for _ in range(_MOST_PARTS):
+    for _ in followed(MOST_PARTS):
         if at + 8 > len(data):
-            return total
+            break
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind in _COMPRESSED:
             content = data[at + 8 : at + 8 + length]
             if before := _COMPRESSED[kind].match(content):
                 total += _expanded(content[before.end() :], MAX_EXPANDED_BYTES - total)
         if total > MAX_EXPANDED_BYTES or kind == b"IEND":
-            return total
+            break
         at += 12 + length
-    raise _TooManyParts(_MOST_PARTS)
+    return total
 
 
 def _expanded(content: bytes, most: int) -> int:
@@ -203,7 +190,7 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
             to find the next marker.
     """
     at = 2
-    for _ in range(most):
+    for _ in followed(most):
         end = min(at + reach, len(data))
         match = _find(_MARKER, data, at, end)
         # Decoders skip any number of bytes, and then allocate what the header asks for.
@@ -218,7 +205,6 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
         if marker not in _STANDALONE:
             yield marker, at
             at += max(struct.unpack_from(">H", data, at)[0], 2)
-    raise _TooManyParts(most)
 
 
 def _find(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) -> re.Match[bytes] | None:
@@ -258,8 +244,7 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
     (flags,) = struct.unpack_from("<B", data, 10)
     # 6 bytes of signature, 7 of the screen descriptor, and the global colour table if there is one.
     at = 13 + _colour_table_bytes(flags)
-    parts = 0
-    most = max(_MOST_PARTS, len(data) // _LEAST_PART)
+    parts = followed(max(MOST_PARTS, len(data) // LEAST_PART))
     while at < len(data):
         begin = at
         kind = data[at]
@@ -271,13 +256,11 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
             at += 2
         else:
             return
-        while at < len(data) and data[at] and parts < most:  # sub-blocks
+        while at < len(data) and data[at]:  # sub-blocks
             at += 1 + data[at]
-            parts += 1
+            next(parts)
         at += 1
-        parts += 1
-        if parts > most:
-            raise _TooManyParts(most)
+        next(parts)
         yield kind, begin, at
 
 
@@ -355,7 +338,7 @@ def _jxl(data: bytes) -> tuple[int, int]:
 def _jxl_boxed(data: bytes) -> tuple[int, int]:
     """Read the size header of the codestream inside the ISO boxes of a JPEG XL file."""
     at = 0
-    for _ in range(_MOST_PARTS):
+    for _ in followed(MOST_PARTS):
         if at + 8 > len(data):
             break
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -369,8 +352,6 @@ def _jxl_boxed(data: bytes) -> tuple[int, int]:
         if length < header:
             break
         at += length
-    else:
-        return _UNKNOWN, _UNKNOWN
     return 0, 0
 
 

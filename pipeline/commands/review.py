@@ -68,7 +68,7 @@ def command(
     with web.running(review, host, port) as (address, served):
         console.print(f"open       {escape(address)}", soft_wrap=True)
         console.print("Every answer is saved at once. Ctrl-C ends the review.")
-        if not ports.is_loopback(host):
+        if not ports.is_loopback(host.strip("[]")):
             console.print(
                 f"[yellow]Others can reach {escape(host)}.[/] The connection is not encrypted: "
                 "whoever reads the address of the page can see the images and decide."

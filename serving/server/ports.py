@@ -72,9 +72,9 @@ def bound(host: str, port: int, another: str) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host, with or without the brackets of IPv6, is this machine alone."""
+    """Return whether a host, without the brackets of IPv6, is this machine alone."""
     try:
-        address = ipaddress.ip_address(host.strip("[]"))
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
     # A socket for IPv6 has IPv4 addresses as ::ffff:127.0.0.1, which is no loopback address before

@@ -208,29 +208,35 @@ class Handle:
                 limits.row_pixels(alias, value, self.max_pixels) for alias, value in arrays.items()
             ]
         if not self.runtime.by_row or len(rows) != 1 or rows == {0}:
+            self._check_hidden_costs(arrays, call)
             yield self._run_slice(key, arrays, fetches)
             return
         counts = [sum(row) for row in zip(*pixels, strict=True)]
         if rows == {None}:  # a single image, such as pixels [H, W, 3], is not divided
             counts = [sum(counts)]
         begin = 0
-        while begin < len(counts):
-            end = self.pace.end(key, counts, begin)
-            part = arrays
-            if end - begin < len(counts):
-                part = {alias: value[begin:end] for alias, value in arrays.items()}
-            with _turn(counts, begin, end, call):
-                call.check()
-                with self.pace.measured(key, end - begin):
-                    values = self._run_slice(key, part, fetches)
-            yield values
-            begin = end
+        with limits.parts_of(*arrays.values()):
+            while begin < len(counts):
+                end = self.pace.end(key, counts, begin)
+                part = arrays
+                if end - begin < len(counts):
+                    part = {alias: value[begin:end] for alias, value in arrays.items()}
+                with _turn(counts, begin, end, call):
+                    call.check()
+                    self._check_hidden_costs(part, call)
+                    with self.pace.measured(key, end - begin):
+                        values = self._run_slice(key, part, fetches)
+                yield values
+                begin = end
+
+    def _check_hidden_costs(self, arrays: Mapping[str, np.ndarray], call: Call) -> None:
+        if self.max_pixels:
+            with conversion(call.size):
+                limits.check_hidden_costs(arrays)
 
     def _run_slice(
         self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str]
     ) -> list[np.ndarray]:
-        if self.max_pixels:
-            limits.check_hidden_costs(arrays)
         signature = self.runtime.signatures[key]
         feeds = [signature.inputs[alias].name for alias in arrays]
         try:

@@ -135,7 +135,7 @@ class ModelServer:
             _log.info("REST interface on %s", self.rest_target)
         if self.shows_page:
             _log.info("open %s/ in a browser", self.rest_target)
-        if not is_loopback(settings.host):
+        if not is_loopback(settings.host.strip("[]")):
             _log.warning(
                 "others can reach %s: whoever does can ask the model%s; the connection is %s",
                 settings.host,
